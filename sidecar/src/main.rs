@@ -1,0 +1,2 @@
+//! The `liquid-sidecar` binary.
+fn main() {}
