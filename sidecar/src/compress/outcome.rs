@@ -1,0 +1,275 @@
+//! What goes out: the body to forward or the reason to refuse, and the decision that reports, counts and logs it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Serialize, Serializer};
+
+use super::call::Surface;
+use crate::pack::{Manifest, SpanKind};
+
+/// What to do with a call.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// Send `body` upstream.
+    Forward {
+        /// The caller's own bytes (the same allocation) when nothing was changed. A `/v1/hybrid_chat` body always
+        /// leaves as a chat completion, so it is always new.
+        body: Bytes,
+        /// Why it looks as it does.
+        decision: Box<Decision>,
+        /// What was kept, when a document was compressed.
+        evidence: Option<Arc<Evidence>>,
+    },
+    /// Answer the caller; nothing goes upstream.
+    Reject {
+        /// What to answer.
+        rejection: Rejection,
+        /// Why.
+        decision: Box<Decision>,
+    },
+}
+
+impl Outcome {
+    /// The decision, whichever way it went.
+    pub fn decision(&self) -> &Decision {
+        match self {
+            Self::Forward { decision, .. } | Self::Reject { decision, .. } => decision,
+        }
+    }
+}
+
+/// What happened to the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// A pack stands in place of the document.
+    Compressed,
+    /// The document is as it came.
+    Passed,
+    /// The caller gets an error.
+    Rejected,
+}
+
+impl Action {
+    /// The name used in headers and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Compressed => "compressed",
+            Self::Passed => "passed",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// Why. The strings are stable: they stand in headers, metrics, logs and manifests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Compressed: the evidence for the question.
+    Question,
+    /// Compressed: a question-independent selection.
+    Coverage,
+    /// Compressed: the identical pack that an earlier call of this conversation was given.
+    Replayed,
+    /// The settings or the caller's header switch compression off.
+    ModeOff,
+    /// No user text in the request.
+    NoUserText,
+    /// The longest text is shorter than `min_document_tokens`.
+    TooShort,
+    /// The document is longer than `max_document_bytes`.
+    TooLong,
+    /// No question was found.
+    NoQuestion,
+    /// The question needs the whole document: translate, rewrite, count, list every.
+    NeedsEverything,
+    /// The question asks for an overview, and `overview` is `pass`.
+    NeedsOverview,
+    /// The document stands in an earlier turn and was not compressed then (or no longer known).
+    EarlierTurn,
+    /// The document stands in an earlier turn, and the new question needs parts that its pack lacks.
+    FollowUp,
+    /// The document is under a cache marker of the provider.
+    CacheMarked,
+    /// The request leans on state of the provider (`previous_response_id`, `conversation`, `prediction`, ...).
+    Stateful,
+    /// The document is source code or a diff.
+    Code,
+    /// The document is not text: encoded data, very long runs without white space.
+    NotProse,
+    /// A key that the decision needs occurs twice.
+    DuplicateKey,
+    /// A string that the decision needs is not representable text (a lone surrogate).
+    LoneSurrogate,
+    /// More messages or parts than the sidecar looks at.
+    TooManyParts,
+    /// So many questions on one document that the provider's cached prefix is cheaper.
+    CachedPrefix,
+    /// The pack would not save enough.
+    NotSmaller,
+    /// The body is not what its surface says: the upstream will tell.
+    Unreadable,
+    /// No worker answered.
+    WorkerUnavailable,
+    /// No worker answered in time.
+    WorkerTimeout,
+    /// A worker refused the document or the question.
+    WorkerRefused,
+    /// A worker's answer failed the check of its spans.
+    WorkerInvalid,
+}
+
+impl Reason {
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Question => "question",
+            Self::Coverage => "coverage",
+            Self::Replayed => "replayed",
+            Self::ModeOff => "mode_off",
+            Self::NoUserText => "no_user_text",
+            Self::TooShort => "too_short",
+            Self::TooLong => "too_long",
+            Self::NoQuestion => "no_question",
+            Self::NeedsEverything => "needs_everything",
+            Self::NeedsOverview => "needs_overview",
+            Self::EarlierTurn => "earlier_turn",
+            Self::FollowUp => "follow_up",
+            Self::CacheMarked => "cache_marked",
+            Self::Stateful => "stateful",
+            Self::Code => "code",
+            Self::NotProse => "not_prose",
+            Self::DuplicateKey => "duplicate_key",
+            Self::LoneSurrogate => "lone_surrogate",
+            Self::TooManyParts => "too_many_parts",
+            Self::CachedPrefix => "cached_prefix",
+            Self::NotSmaller => "not_smaller",
+            Self::Unreadable => "unreadable",
+            Self::WorkerUnavailable => "worker_unavailable",
+            Self::WorkerTimeout => "worker_timeout",
+            Self::WorkerRefused => "worker_refused",
+            Self::WorkerInvalid => "worker_invalid",
+        }
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// A decision: printed in headers, counted in metrics, logged. Holds no document text.
+#[derive(Debug, Clone, Serialize)]
+pub struct Decision {
+    /// What happened.
+    pub action: Action,
+    /// Why.
+    pub reason: Reason,
+    /// The surface of the request.
+    pub surface: Surface,
+    /// The body's `model`, if it names one.
+    pub model: Option<String>,
+    /// The body's `stream`.
+    pub stream: bool,
+    /// True if the call or the body asked for a dry run.
+    pub dry_run: bool,
+    /// Estimated prompt tokens of all texts in the request as it came.
+    pub tokens_before: u64,
+    /// The same of what goes upstream.
+    pub tokens_after: u64,
+    /// What was kept and dropped, when a document was compressed. Serialises as its id.
+    #[serde(serialize_with = "id_only")]
+    pub pack: Option<Arc<Manifest>>,
+    /// Where the time went.
+    pub stages: Stages,
+    /// What went wrong with the worker, if something did. For logs; no document text.
+    pub worker_error: Option<String>,
+}
+
+fn id_only<S: Serializer>(pack: &Option<Arc<Manifest>>, serializer: S) -> Result<S::Ok, S::Error> {
+    pack.as_ref().map(|manifest| &manifest.id).serialize(serializer)
+}
+
+impl Decision {
+    /// Time that the sidecar spent on the call before the upstream saw it.
+    pub fn overhead(&self) -> Duration {
+        Duration::from_micros(self.stages.total_us)
+    }
+
+    /// Tokens before over tokens after; 1 when nothing changed.
+    pub fn ratio(&self) -> f64 {
+        if self.tokens_after == 0 {
+            return 1.0;
+        }
+        self.tokens_before as f64 / self.tokens_after as f64
+    }
+}
+
+/// Durations of the stages, in microseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Stages {
+    /// Reading the body.
+    pub read_us: u64,
+    /// Finding document and question, unescaping and hashing the document.
+    pub plan_us: u64,
+    /// Waiting for the worker, or for the cache.
+    pub extract_us: u64,
+    /// Writing the pack and the body.
+    pub pack_us: u64,
+    /// All of it.
+    pub total_us: u64,
+    /// True if the spans came from the sidecar's cache.
+    pub extract_cached: bool,
+}
+
+/// An error to answer with, in the terms of OpenAI's error object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Rejection {
+    /// HTTP status.
+    pub status: u16,
+    /// `error.type`: `invalid_request_error` or `service_unavailable_error`.
+    pub kind: &'static str,
+    /// `error.code`.
+    pub code: &'static str,
+    /// `error.param`.
+    pub param: Option<&'static str>,
+    /// `error.message`: what is wrong and what to do.
+    pub message: String,
+    /// `retry-after`, in seconds.
+    pub retry_after: Option<u64>,
+}
+
+/// What was kept of a document, as text: for the `local/extractive` provider and for dry runs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Evidence {
+    /// The question that was asked; empty in coverage.
+    pub question: String,
+    /// The pack exactly as it stands in the forwarded body, unescaped.
+    pub pack: String,
+    /// The kept spans in source order.
+    pub excerpts: Vec<Excerpt>,
+}
+
+/// One kept span.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Excerpt {
+    /// First byte in the document.
+    pub start: u64,
+    /// One past the last byte.
+    pub end: u64,
+    /// How well it answers the question: standard deviations above the document's mean.
+    pub score: f32,
+    /// What it is.
+    pub kind: SpanKind,
+    /// The document's bytes from `start` to `end`.
+    pub text: String,
+}

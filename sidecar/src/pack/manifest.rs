@@ -1,0 +1,126 @@
+//! The account of one pack: what of the source was kept, what was dropped, and why. Holds no document text.
+
+use serde::{Deserialize, Serialize};
+
+/// The account of one pack. Offsets and lengths are bytes of the document's UTF-8 text.
+///
+/// The same document, question and settings give the same `id`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// `pk_` and 24 hexadecimal digits.
+    pub id: String,
+    /// The document.
+    pub source: Source,
+    /// SHA-256 of the question, lower-case hexadecimal; empty in coverage.
+    pub question_sha256: String,
+    /// The text that replaced the document.
+    pub pack: PackSize,
+    /// Kept spans in source order.
+    pub kept: Vec<KeptSpan>,
+    /// Dropped ranges in source order: all that is not kept.
+    pub dropped: Vec<Range>,
+    /// The plan's reason (`question`, `coverage`, `replayed`).
+    pub reason: String,
+    /// The engine that ran: `lexical`, `static`, `encoder`.
+    pub tier: String,
+    /// Why this engine.
+    pub tier_reason: String,
+    /// Estimated share of the evidence that is kept, 0 to 1; 0 when the engine has no estimate.
+    pub estimated_recall: f64,
+    /// The worker that answered, as `host:port`.
+    pub worker: String,
+    /// Time spent in the worker.
+    pub timing: WorkerTiming,
+}
+
+/// A document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// SHA-256 of its UTF-8 text, lower-case hexadecimal.
+    pub sha256: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Its tokens, estimated.
+    pub tokens: u64,
+}
+
+/// A pack's size.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackSize {
+    /// SHA-256 of the pack's text, lower-case hexadecimal.
+    pub sha256: String,
+    /// Length of the pack's text, the frame included.
+    pub bytes: u64,
+    /// Its tokens, estimated.
+    pub tokens: u64,
+    /// Bytes of the document that are in it.
+    pub kept_bytes: u64,
+}
+
+/// A kept span.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeptSpan {
+    /// First byte.
+    pub start: u64,
+    /// One past the last byte.
+    pub end: u64,
+    /// Standard deviations above the document's mean unit.
+    pub score: f32,
+    /// What it is.
+    pub kind: SpanKind,
+}
+
+/// A range of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Range {
+    /// First byte.
+    pub start: u64,
+    /// One past the last byte.
+    pub end: u64,
+}
+
+/// Durations in the worker, in microseconds, as it reported them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerTiming {
+    /// Waiting in the queue.
+    pub queue_us: u64,
+    /// Cutting into units and tokenizing.
+    pub prepare_us: u64,
+    /// Scoring.
+    pub score_us: u64,
+    /// Choosing.
+    pub select_us: u64,
+    /// From the document's last byte to the answer.
+    pub total_us: u64,
+}
+
+/// What a span is in the document.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpanKind {
+    /// Not classified.
+    #[default]
+    Text,
+    /// A sentence.
+    Sentence,
+    /// A row of a table.
+    Row,
+    /// A table's header.
+    Header,
+    /// A heading.
+    Heading,
+    /// A speaker's turn.
+    SpeakerTurn,
+    /// An item of a list.
+    ListItem,
+    /// Code.
+    Code,
+    /// An element of a JSON array or object.
+    JsonElement,
+}

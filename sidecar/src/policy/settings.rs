@@ -1,0 +1,249 @@
+//! The policy's settings: section `[policy]`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::compress::{Mode, Overrides, Tier};
+use crate::settings::Invalid;
+
+/// When to compress, and how far. Section `[policy]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// `off`, `auto` or `force`; the header `x-liquid-mode` goes first. Default `auto`.
+    pub mode: Mode,
+    /// Shorter documents pass. Tokens, estimated. Default 2000.
+    pub min_document_tokens: u64,
+    /// Longer documents pass. Bytes of text. Default 67108864 (64 MiB).
+    pub max_document_bytes: u64,
+    /// A pack must save at least this share of the document's tokens, 0 to 1. Default 0.2.
+    pub min_saving: f64,
+    /// A pack must save at least this many tokens. Default 500.
+    pub min_saved_tokens: u64,
+    /// The engine to ask for; without it the worker chooses. Default: the worker chooses.
+    pub tier: Option<Tier>,
+    /// What to do when no question can be found. Default `pass`.
+    pub no_question: WholeDocument,
+    /// What to do when the question asks for an overview ("summarise this"). Default `pass`.
+    pub overview: WholeDocument,
+    /// What to do with a document in an earlier turn of the conversation. Default `replay`.
+    pub earlier_turns: EarlierTurns,
+    /// How much to keep. Section `[policy.budget]`.
+    pub budget: Budget,
+    /// The price of the alternative. Section `[policy.cached_prefix]`.
+    pub cached_prefix: CachedPrefix,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Auto,
+            min_document_tokens: 2_000,
+            max_document_bytes: 64 << 20,
+            min_saving: 0.2,
+            min_saved_tokens: 500,
+            tier: None,
+            no_question: WholeDocument::Pass,
+            overview: WholeDocument::Pass,
+            earlier_turns: EarlierTurns::Replay,
+            budget: Budget::default(),
+            cached_prefix: CachedPrefix::default(),
+        }
+    }
+}
+
+/// What to do where the whole document matters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WholeDocument {
+    /// Leave the document as it is.
+    #[default]
+    Pass,
+    /// Keep what represents it best, whatever the question.
+    Coverage,
+}
+
+/// What to do with a document in an earlier turn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EarlierTurns {
+    /// Send the identical pack again if it is still known and holds the evidence for the new question too;
+    /// else leave the document as it is.
+    #[default]
+    Replay,
+    /// Leave the document as it is.
+    Untouched,
+}
+
+/// How much of a document to keep. Section `[policy.budget]`; one of the three.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Budget {
+    /// Keep at most one word in so many: 1 to 1000. Used where neither of the others is set. Default 5.5.
+    pub ratio: f64,
+    /// Keep at most so many tokens.
+    pub max_tokens: Option<u64>,
+    /// Keep the smallest pack that is estimated to hold the share `floor` of the evidence. Default false.
+    pub auto: bool,
+    /// With `auto`: the share of the evidence, above 0 to 1. Default 0.95.
+    pub floor: f64,
+    /// With `auto`: never keep more than one word in so many. Default 2.
+    pub min_ratio: f64,
+    /// With `auto`: never keep less than one word in so many. Default 20.
+    pub max_ratio: f64,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            ratio: 5.5,
+            max_tokens: None,
+            auto: false,
+            floor: 0.95,
+            min_ratio: 2.0,
+            max_ratio: 20.0,
+        }
+    }
+}
+
+/// What a provider charges for a prefix that it has seen before, against its plain input price. Section
+/// `[policy.cached_prefix]`.
+///
+/// A pack that depends on the question is new text in every call. For `q` questions on one document it beats
+/// the cached whole only at a ratio above `q / (write + read (q - 1))`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CachedPrefix {
+    /// Weigh it. Switch off for upstreams that do not sell cached prefixes. Default true.
+    pub enabled: bool,
+    /// Price of writing a prefix to the cache, in plain input prices. Default 1.25.
+    pub write: f64,
+    /// Price of reading a cached prefix. Default 0.1.
+    pub read: f64,
+    /// What to send where the cached prefix is cheaper: `pass` or `coverage` (one question-independent pack,
+    /// which the provider can cache in turn). Default `pass`.
+    pub instead: WholeDocument,
+    /// Documents that are remembered. Default 4096.
+    pub documents: usize,
+    /// How long a document is remembered after its last question. Seconds. Default 1800, which is what the
+    /// longer of the providers' caches keep.
+    pub ttl_s: u64,
+}
+
+impl Default for CachedPrefix {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            write: 1.25,
+            read: 0.1,
+            instead: WholeDocument::Pass,
+            documents: 4_096,
+            ttl_s: 1_800,
+        }
+    }
+}
+
+impl Settings {
+    /// These settings with a caller's wishes on top.
+    pub fn with(&self, overrides: &Overrides) -> Self {
+        let mut settings = self.clone();
+        settings.mode = overrides.mode.unwrap_or(settings.mode);
+        settings.tier = overrides.tier.or(settings.tier);
+        if let Some(ratio) = overrides.ratio {
+            settings.budget = Budget {
+                ratio,
+                max_tokens: None,
+                auto: false,
+                ..settings.budget
+            };
+        }
+        if let Some(max_tokens) = overrides.max_tokens {
+            settings.budget = Budget {
+                max_tokens: Some(max_tokens),
+                auto: false,
+                ..settings.budget
+            };
+        }
+        settings
+    }
+
+    /// Everything that is wrong, fields named below `[policy]`.
+    pub fn validate(&self) -> Vec<Invalid> {
+        let mut wrong = self.budget.validate();
+        let mut check = |ok: bool, field: &str, value: String, remedy: &str| {
+            if !ok {
+                wrong.push(Invalid::new(field, value, remedy));
+            }
+        };
+        check(
+            (0.0..=1.0).contains(&self.min_saving),
+            "min_saving",
+            self.min_saving.to_string(),
+            "set a share from 0 to 1",
+        );
+        check(
+            self.max_document_bytes > 0,
+            "max_document_bytes",
+            self.max_document_bytes.to_string(),
+            "set at least 1",
+        );
+        let prefix = &self.cached_prefix;
+        for (field, value) in [
+            ("cached_prefix.write", prefix.write),
+            ("cached_prefix.read", prefix.read),
+        ] {
+            check(
+                value > 0.0 && value <= 10.0,
+                field,
+                value.to_string(),
+                "set a multiple of the input price, above 0, at most 10",
+            );
+        }
+        check(
+            prefix.documents > 0 || !prefix.enabled,
+            "cached_prefix.documents",
+            prefix.documents.to_string(),
+            "set at least 1, or cached_prefix.enabled = false",
+        );
+        wrong
+    }
+}
+
+impl Budget {
+    fn validate(&self) -> Vec<Invalid> {
+        let mut wrong = Vec::new();
+        let ratios = [
+            ("ratio", self.ratio),
+            ("min_ratio", self.min_ratio),
+            ("max_ratio", self.max_ratio),
+        ];
+        for (field, value) in ratios {
+            if !(1.0..=1000.0).contains(&value) {
+                wrong.push(Invalid::new(field, value, "set a number from 1 to 1000"));
+            }
+        }
+        if !(self.floor > 0.0 && self.floor <= 1.0) {
+            wrong.push(Invalid::new(
+                "floor",
+                self.floor,
+                "set a share above 0, at most 1",
+            ));
+        }
+        if self.min_ratio > self.max_ratio {
+            wrong.push(Invalid::new(
+                "min_ratio",
+                self.min_ratio,
+                "set it at most as high as max_ratio",
+            ));
+        }
+        if self.max_tokens == Some(0) {
+            wrong.push(Invalid::new("max_tokens", 0, "set at least 1"));
+        }
+        if self.max_tokens.is_some() && self.auto {
+            wrong.push(Invalid::new("auto", true, "set either auto or max_tokens"));
+        }
+        wrong
+            .into_iter()
+            .map(|invalid| invalid.within("budget"))
+            .collect()
+    }
+}
