@@ -1,1 +1,5 @@
 //! Finds the evidence for a question in a document. Modules in the order in which data flows.
+
+pub mod document;
+pub mod engine;
+pub mod model;

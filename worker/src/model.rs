@@ -1,0 +1,120 @@
+//! The model behind the static and encoder tiers: weights on disk in, tokenizer, embeddings and encoder out.
+//!
+//! Loading goes manifest, configuration, tokenizer, weights, device; each step checks what it reads, so that a
+//! worker that says it is ready runs exactly the files it was given.
+
+use std::path::{Path, PathBuf};
+
+mod bert;
+mod device;
+mod embedding;
+mod encoder;
+mod gelu;
+mod manifest;
+mod weights;
+mod wordpiece;
+
+pub use bert::ConfigError;
+pub use device::Device;
+pub use embedding::EmbeddingTable;
+pub use encoder::{EncodeError, Encoded, Encoder};
+pub use manifest::{MANIFEST, ManifestError};
+pub use weights::WeightsError;
+pub use wordpiece::{Pieces, TokenizerError, WordPiece};
+
+use bert::{Bert, Config};
+use encoder::MiniLm;
+use manifest::Manifest;
+use weights::Weights;
+
+/// Why a model folder cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A file is missing or not the one that the manifest means.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The configuration is not one that can be run.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The tokenizer is not one that can be run.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// A tensor is missing or of another type or shape.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The tokenizer knows words that the weights have no embedding for.
+    #[error("{path}: has {tokenizer} entries, but the weights have embeddings for {weights}", path = .path.display())]
+    Vocabulary {
+        /// The tokenizer's file.
+        path: PathBuf,
+        /// Entries of the tokenizer.
+        tokenizer: usize,
+        /// Rows of the embedding table.
+        weights: usize,
+    },
+}
+
+/// What identifies a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Card {
+    /// SHA-256 of the weights file, lower-case hexadecimal.
+    pub sha256: String,
+    /// SHA-256 of the tokenizer file, lower-case hexadecimal.
+    pub tokenizer_sha256: String,
+    /// Number of parameters.
+    pub parameters: u64,
+    /// Where it runs.
+    pub device: Device,
+}
+
+/// A loaded model. Tokenizer and embeddings are cheap to clone; the encoder has one owner.
+pub struct Models {
+    /// The model's name, from its manifest.
+    pub name: String,
+    /// What identifies it.
+    pub card: Card,
+    /// Cuts text into word pieces.
+    pub tokenizer: WordPiece,
+    /// The encoder's input embeddings.
+    pub embeddings: EmbeddingTable,
+    /// Runs the forward pass.
+    pub encoder: Box<dyn Encoder>,
+}
+
+impl Models {
+    /// Loads the model in `folder` (`manifest.json`, `config.json`, `tokenizer.json`, `model.safetensors`) onto
+    /// a device.
+    ///
+    /// # Errors
+    /// [`LoadError`] names the file, what is wrong with it and what to do.
+    pub fn load(folder: &Path, device: Device) -> Result<Self, LoadError> {
+        let manifest = Manifest::read(folder)?;
+        let config = manifest.file("config.json")?;
+        let config = Config::from_bytes(&config.bytes, &config.path)?;
+        let tokenizer_file = manifest.file("tokenizer.json")?;
+        let tokenizer = WordPiece::from_bytes(&tokenizer_file.bytes, tokenizer_file.path.clone())?;
+        if tokenizer.vocabulary() > config.vocab_size {
+            let (tokenizer, weights) = (tokenizer.vocabulary(), config.vocab_size);
+            return Err(LoadError::Vocabulary { path: tokenizer_file.path, tokenizer, weights });
+        }
+        let file = manifest.file("model.safetensors")?;
+        let weights = Weights::read(&file)?;
+        let rows = weights.take(bert::WORD_EMBEDDINGS, &[config.vocab_size, config.hidden_size])?;
+        let embeddings = EmbeddingTable::new(config.hidden_size, rows);
+        let bert = Bert::load(&weights, &config, device)?;
+        let card = Card {
+            parameters: weights.parameters(),
+            sha256: file.sha256.clone(),
+            tokenizer_sha256: tokenizer_file.sha256,
+            device,
+        };
+        let encoder = Box::new(MiniLm::new(bert, device));
+        Ok(Self { name: manifest.name, card, tokenizer, embeddings, encoder })
+    }
+}
+
+impl std::fmt::Debug for Models {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Models").field("name", &self.name).field("card", &self.card).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,286 @@
+//! BERT's forward pass in burn, as all-MiniLM-L6-v2 needs it; the encoder calls it once for each batch.
+//!
+//! Source: Devlin et al. 2019, "BERT" (<https://arxiv.org/abs/1810.04805>), post-norm blocks, exact GELU; the
+//! tensor names are those of Hugging Face `BertModel`. burn takes the device as a value, so nothing here
+//! depends on which one runs it, but for one choice: on the CPU the activation runs on the tensor's memory.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::module::{attention, layer_norm, linear};
+use burn::tensor::ops::AttentionModuleOptions;
+use burn::tensor::{Bool, Int, Tensor, TensorData, activation};
+use serde::Deserialize;
+
+use super::Device;
+use super::gelu::bias_gelu;
+use super::weights::{Weights, WeightsError};
+
+/// The tensor of the input embeddings, `[vocabulary, hidden]`.
+pub(super) const WORD_EMBEDDINGS: &str = "embeddings.word_embeddings.weight";
+
+/// Why a model's `config.json` cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not JSON, or a field is missing.
+    #[error("{path}: not the configuration of a BERT model: {source}", path = .path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What the JSON reader says.
+        source: serde_json::Error,
+    },
+    /// A field has a value that this implementation does not run.
+    #[error("{path}: {field} is {value}, but must be {expected}", path = .path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// What it must be.
+        expected: &'static str,
+    },
+}
+
+/// The sizes in a BERT model's `config.json`.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Config {
+    pub(super) hidden_size: usize,
+    pub(super) intermediate_size: usize,
+    pub(super) max_position_embeddings: usize,
+    pub(super) num_attention_heads: usize,
+    pub(super) num_hidden_layers: usize,
+    pub(super) type_vocab_size: usize,
+    pub(super) vocab_size: usize,
+    hidden_act: String,
+    layer_norm_eps: f64,
+    model_type: String,
+}
+
+impl Config {
+    /// Reads `config.json`; `path` is only named in errors.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for anything but a BERT model with exact GELU.
+    pub(super) fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = serde_json::from_slice(bytes)
+            .map_err(|source| ConfigError::Malformed { path: path.to_owned(), source })?;
+        let unsupported = |field, value: String, expected| {
+            Err(ConfigError::Unsupported { path: path.to_owned(), field, value, expected })
+        };
+        if config.model_type != "bert" {
+            return unsupported("model_type", config.model_type, "bert");
+        }
+        if config.hidden_act != "gelu" {
+            return unsupported("hidden_act", config.hidden_act, "gelu");
+        }
+        let (hidden, heads) = (config.hidden_size, config.num_attention_heads);
+        if hidden == 0 || heads == 0 || !hidden.is_multiple_of(heads) {
+            return unsupported("hidden_size", hidden.to_string(), "a multiple of num_attention_heads");
+        }
+        if config.max_position_embeddings < 3 {
+            let value = config.max_position_embeddings.to_string();
+            return unsupported("max_position_embeddings", value, "at least 3");
+        }
+        Ok(config)
+    }
+}
+
+/// Windows of one length after padding, ready for the forward pass.
+pub(super) struct Batch {
+    /// Ids, `[windows, length]` row-major, zero where padded.
+    pub(super) ids: Vec<i32>,
+    /// Tokens of each window; at most `length`.
+    pub(super) lengths: Vec<usize>,
+    /// Padded length.
+    pub(super) length: usize,
+}
+
+/// A BERT encoder on a device.
+pub(super) struct Bert {
+    config: Config,
+    device: burn::tensor::Device,
+    on_cpu: bool,
+    words: Tensor<2>,
+    /// Position embeddings with the embedding of token type 0 added: there is one segment only.
+    positions: Tensor<2>,
+    norm: Norm,
+    layers: Vec<Layer>,
+}
+
+struct Norm {
+    scale: Tensor<1>,
+    shift: Tensor<1>,
+}
+
+struct Linear {
+    /// `[inputs, outputs]`.
+    weight: Tensor<2>,
+    bias: Tensor<1>,
+}
+
+struct Layer {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    attention_output: Linear,
+    attention_norm: Norm,
+    up: Linear,
+    up_bias: Vec<f32>,
+    down: Linear,
+    output_norm: Norm,
+}
+
+/// Puts checked weights on a device.
+struct Loader<'a> {
+    weights: &'a Weights<'a>,
+    device: &'a burn::tensor::Device,
+}
+
+impl Loader<'_> {
+    fn vector(&self, name: &str, size: usize) -> Result<Tensor<1>, WeightsError> {
+        let values = self.weights.take(name, &[size])?;
+        Ok(Tensor::from_data(TensorData::new(values, [size]), self.device))
+    }
+
+    fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Tensor<2>, WeightsError> {
+        let values = self.weights.take(name, &[rows, columns])?;
+        Ok(Tensor::from_data(TensorData::new(values, [rows, columns]), self.device))
+    }
+
+    fn norm(&self, prefix: &str, size: usize) -> Result<Norm, WeightsError> {
+        let scale = self.vector(&format!("{prefix}.weight"), size)?;
+        Ok(Norm { scale, shift: self.vector(&format!("{prefix}.bias"), size)? })
+    }
+
+    /// The file holds `[outputs, inputs]`; the product wants rows of inputs.
+    fn linear(&self, prefix: &str, inputs: usize, outputs: usize) -> Result<Linear, WeightsError> {
+        let stored = self.weights.take(&format!("{prefix}.weight"), &[outputs, inputs])?;
+        let weight = Tensor::from_data(TensorData::new(transposed(&stored, inputs), [inputs, outputs]), self.device);
+        Ok(Linear { weight, bias: self.vector(&format!("{prefix}.bias"), outputs)? })
+    }
+
+    fn layer(&self, index: usize, config: &Config) -> Result<Layer, WeightsError> {
+        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+        let name = |part: &str| format!("encoder.layer.{index}.{part}");
+        Ok(Layer {
+            query: self.linear(&name("attention.self.query"), hidden, hidden)?,
+            key: self.linear(&name("attention.self.key"), hidden, hidden)?,
+            value: self.linear(&name("attention.self.value"), hidden, hidden)?,
+            attention_output: self.linear(&name("attention.output.dense"), hidden, hidden)?,
+            attention_norm: self.norm(&name("attention.output.LayerNorm"), hidden)?,
+            up: self.linear(&name("intermediate.dense"), hidden, inner)?,
+            up_bias: self.weights.take(&name("intermediate.dense.bias"), &[inner])?,
+            down: self.linear(&name("output.dense"), inner, hidden)?,
+            output_norm: self.norm(&name("output.LayerNorm"), hidden)?,
+        })
+    }
+}
+
+fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
+    let rows = values.len() / columns;
+    (0..values.len()).map(|i| values[(i % rows) * columns + i / rows]).collect()
+}
+
+impl Bert {
+    pub(super) fn load(weights: &Weights<'_>, config: &Config, device: Device) -> Result<Self, WeightsError> {
+        let on_cpu = device == Device::Cpu;
+        let device = device.handle();
+        let loader = Loader { weights, device: &device };
+        let (hidden, positions) = (config.hidden_size, config.max_position_embeddings);
+        let words = loader.matrix(WORD_EMBEDDINGS, config.vocab_size, hidden)?;
+        let types = loader.matrix("embeddings.token_type_embeddings.weight", config.type_vocab_size, hidden)?;
+        let positions = loader.matrix("embeddings.position_embeddings.weight", positions, hidden)?;
+        let norm = loader.norm("embeddings.LayerNorm", hidden)?;
+        let layers = (0..config.num_hidden_layers).map(|i| loader.layer(i, config));
+        let layers = layers.collect::<Result<_, _>>()?;
+        let positions = positions + types.slice([0..1]);
+        Ok(Self { config: config.clone(), device, on_cpu, words, positions, norm, layers })
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The last hidden states, `[windows * length, hidden]` row-major; rows of padding hold numbers without
+    /// meaning.
+    pub(super) fn forward(&self, batch: &Batch) -> Result<Vec<f32>, String> {
+        let (windows, length) = (batch.lengths.len(), batch.length);
+        let hidden = self.config.hidden_size;
+        let ids = TensorData::new(batch.ids.clone(), [windows * length]);
+        let ids = Tensor::<1, Int>::from_data(ids, &self.device);
+        let words = self.words.clone().select(0, ids).reshape([windows, length, hidden]);
+        let positions = self.positions.clone().slice([0..length]).unsqueeze::<3>();
+        let mut states = (words + positions).reshape([windows * length, hidden]);
+        states = self.norm(states, &self.norm);
+        let padding = self.padding(batch);
+        for layer in &self.layers {
+            states = self.layer(states, layer, [windows, length], padding.clone())?;
+        }
+        let data = states.try_into_data().map_err(|e| e.to_string())?;
+        data.try_into_vec().map_err(|e| e.to_string())
+    }
+
+    /// True at the positions that nothing may attend to, `[windows, 1, length, length]`; none if no window is
+    /// padded.
+    fn padding(&self, batch: &Batch) -> Option<Tensor<4, Bool>> {
+        let length = batch.length;
+        if batch.lengths.iter().all(|n| *n == length) {
+            return None;
+        }
+        let row = |n: &usize| (0..length).map(|i| i >= *n).collect::<Vec<_>>();
+        let rows: Vec<bool> = batch.lengths.iter().flat_map(row).collect();
+        let rows = TensorData::new(rows, [batch.lengths.len(), 1, 1, length]);
+        let rows = Tensor::<4, Bool>::from_data(rows, &self.device);
+        Some(rows.expand([batch.lengths.len(), self.config.num_attention_heads, length, length]))
+    }
+
+    fn layer(
+        &self,
+        states: Tensor<2>,
+        layer: &Layer,
+        shape: [usize; 2],
+        padding: Option<Tensor<4, Bool>>,
+    ) -> Result<Tensor<2>, String> {
+        let attended = self.attend(&states, layer, shape, padding);
+        let states = self.norm(states + layer.attention_output.apply(attended), &layer.attention_norm);
+        let inner = self.activate(states.clone(), layer)?;
+        Ok(self.norm(states + layer.down.apply(inner), &layer.output_norm))
+    }
+
+    fn attend(
+        &self,
+        states: &Tensor<2>,
+        layer: &Layer,
+        [windows, length]: [usize; 2],
+        padding: Option<Tensor<4, Bool>>,
+    ) -> Tensor<2> {
+        let heads = self.config.num_attention_heads;
+        let width = self.config.hidden_size / heads;
+        let split = |part: &Linear| {
+            part.apply(states.clone()).reshape([windows, length, heads, width]).swap_dims(1, 2)
+        };
+        let options = AttentionModuleOptions::default();
+        let (query, key, value) = (split(&layer.query), split(&layer.key), split(&layer.value));
+        let attended = attention(query, key, value, padding, None, options);
+        attended.swap_dims(1, 2).reshape([windows * length, heads * width])
+    }
+
+    fn activate(&self, states: Tensor<2>, layer: &Layer) -> Result<Tensor<2>, String> {
+        if self.on_cpu {
+            return bias_gelu(states.matmul(layer.up.weight.clone()), &layer.up_bias, &self.device);
+        }
+        Ok(activation::gelu(layer.up.apply(states)))
+    }
+
+    fn norm(&self, states: Tensor<2>, norm: &Norm) -> Tensor<2> {
+        layer_norm(states, norm.scale.clone(), Some(norm.shift.clone()), self.config.layer_norm_eps)
+    }
+}
+
+impl Linear {
+    fn apply(&self, input: Tensor<2>) -> Tensor<2> {
+        linear(input, self.weight.clone(), Some(self.bias.clone()))
+    }
+}
