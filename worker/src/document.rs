@@ -1,0 +1,153 @@
+//! Cuts a document into units: the pieces that are scored and kept or dropped as a whole.
+//!
+//! First step of an extraction; `scoring` and `select` see units only. A unit is a byte range of the source:
+//! a sentence, a table row, a heading, a speaker's label, a list item, a block of code, a JSON element. Units
+//! are ordered and disjoint, lie on character boundaries, begin and end with a character that is not white
+//! space, and cover every such character of the document. A unit may have a lead: the unit that tells what it
+//! is about (the header of its table, its heading, the label of its speaker).
+//!
+//! The work is linear in the document's length: every detector either consumes the lines that it reads, or
+//! looks at a bounded number of them, or remembers where it failed.
+
+use crate::engine::SpanKind;
+
+mod blocks;
+mod json;
+mod sentences;
+mod speakers;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod words;
+
+pub use words::{is_white_space, stands_alone, word_count};
+
+/// Longest unit, in words. A longer sentence, row or element is cut.
+pub const MAX_UNIT_WORDS: usize = 150;
+
+/// Longest unit, in bytes: bounds text that has hardly any words, such as base64.
+pub const MAX_UNIT_BYTES: usize = 4096;
+
+/// A piece of the document that is kept or dropped as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// First byte.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
+    /// Words in it.
+    pub words: u32,
+    /// What it is.
+    pub kind: SpanKind,
+    /// Index of the unit that tells what this one is about; always smaller than the unit's own index.
+    pub lead: Option<u32>,
+    /// Number of the paragraph, turn, table or list that it stands in.
+    pub block: u32,
+}
+
+impl Unit {
+    /// Its text in the document that it was cut from.
+    pub fn text<'a>(&self, document: &'a str) -> &'a str {
+        document.get(self.start..self.end).unwrap_or_default()
+    }
+}
+
+/// A document cut into units.
+#[derive(Clone, Debug)]
+pub struct Document<'a> {
+    /// The source.
+    pub text: &'a str,
+    /// Its units, in order.
+    pub units: Vec<Unit>,
+    /// Words of the source.
+    pub words: usize,
+    /// True if most of it is a transcript of speakers' turns.
+    pub transcript: bool,
+}
+
+impl<'a> Document<'a> {
+    /// Cuts a document. Never fails: what is not recognised as anything else is cut as prose.
+    pub fn parse(text: &'a str) -> Self {
+        let mut cutter = Cutter::new(text);
+        let transcript = blocks::cut(&mut cutter);
+        Self {
+            text,
+            units: cutter.units,
+            words: word_count(text),
+            transcript,
+        }
+    }
+}
+
+/// Collects units; what every detector writes to.
+struct Cutter<'a> {
+    text: &'a str,
+    units: Vec<Unit>,
+    block: u32,
+    heading: Option<u32>,
+}
+
+impl<'a> Cutter<'a> {
+    fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            units: Vec::new(),
+            block: 0,
+            heading: None,
+        }
+    }
+
+    fn slice(&self, start: usize, end: usize) -> &'a str {
+        self.text.get(start..end).unwrap_or_default()
+    }
+
+    fn next_block(&mut self) {
+        self.block += 1;
+    }
+
+    /// Adds the non-blank part of a range as one unit, or as several if it is too long. Gives back the index
+    /// of the first one.
+    fn push(&mut self, start: usize, end: usize, kind: SpanKind, lead: Option<u32>) -> Option<u32> {
+        let slice = self.slice(start, end);
+        let trimmed = slice.trim();
+        if trimmed.is_empty() {
+            return None;
+        }
+        let start = start + (slice.len() - slice.trim_start().len());
+        let end = start + trimmed.len();
+        let first = self.units.len() as u32;
+        let words = word_count(trimmed);
+        if words <= MAX_UNIT_WORDS && trimmed.len() <= MAX_UNIT_BYTES {
+            self.add(start, end, words, kind, lead);
+        } else {
+            for (from, to) in words::cut_long(trimmed, MAX_UNIT_WORDS, MAX_UNIT_BYTES) {
+                self.add(
+                    start + from,
+                    start + to,
+                    word_count(&trimmed[from..to]),
+                    kind,
+                    lead,
+                );
+            }
+        }
+        Some(first)
+    }
+
+    fn add(&mut self, start: usize, end: usize, words: usize, kind: SpanKind, lead: Option<u32>) {
+        self.units.push(Unit {
+            start,
+            end,
+            words: words as u32,
+            kind,
+            lead,
+            block: self.block,
+        });
+    }
+
+    /// Adds the sentences of a range.
+    fn push_prose(&mut self, start: usize, end: usize, kind: SpanKind, lead: Option<u32>) {
+        for (from, to) in sentences::cut(self.slice(start, end)) {
+            self.push(start + from, start + to, kind, lead);
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Reads a document line by line and hands each stretch of it to what can cut it: code, JSON, tables,
+//! headings, speakers' turns, list items, and prose for all the rest.
+
+use super::json::Json;
+use super::speakers::Speakers;
+use super::tables::{HtmlTables, Table};
+use super::{Cutter, words};
+use crate::engine::SpanKind;
+
+/// Longest heading, in words and in bytes.
+const MAX_HEADING_WORDS: usize = 12;
+const MAX_HEADING_BYTES: usize = 160;
+
+/// A list item up to this many words is one unit; a longer one is cut into sentences.
+const WHOLE_ITEM_WORDS: usize = 40;
+
+/// A line, without its line feed.
+#[derive(Clone, Copy)]
+pub(super) struct Line {
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+impl Line {
+    pub(super) fn text(self, text: &str) -> &str {
+        text.get(self.start..self.end).unwrap_or_default()
+    }
+}
+
+/// Cuts the cutter's text. True if it is a transcript.
+pub(super) fn cut(cutter: &mut Cutter<'_>) -> bool {
+    let mut lines = lines(cutter.text);
+    let speakers = Speakers::find(cutter.text, &lines);
+    let mut reader = Reader {
+        cutter,
+        speakers,
+        json: Json::default(),
+        html: HtmlTables::default(),
+        prose: None,
+        speaker: None,
+    };
+    let mut at = 0;
+    while at < lines.len() {
+        at = reader.step(&mut lines, at);
+    }
+    reader.flush();
+    reader.speakers.transcript
+}
+
+fn lines(text: &str) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut start = 0;
+    for end in memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]) {
+        lines.push(Line { start, end });
+        start = end + 1;
+    }
+    lines
+}
+
+struct Reader<'c, 'a> {
+    cutter: &'c mut Cutter<'a>,
+    speakers: Speakers<'a>,
+    json: Json,
+    html: HtmlTables,
+    /// Prose read and not cut yet.
+    prose: Option<Line>,
+    /// The label of the turn that is being read.
+    speaker: Option<u32>,
+}
+
+impl Reader<'_, '_> {
+    /// Reads what begins at a line; gives back the first line that is not read.
+    fn step(&mut self, lines: &mut [Line], at: usize) -> usize {
+        let text = self.cutter.text;
+        let line = lines[at];
+        let content = line.text(text);
+        let trimmed = content.trim();
+        if trimmed.is_empty() {
+            self.flush();
+            if !self.speakers.transcript {
+                self.speaker = None;
+            }
+            self.cutter.next_block();
+            return at + 1;
+        }
+        if let Some((start, end)) = self.html.find(text, line.start, line.end) {
+            self.add_prose(Line {
+                start: line.start,
+                end: start,
+            });
+            self.flush();
+            HtmlTables::cut(self.cutter, start, end);
+            self.cutter.next_block();
+            return resume(lines, at, end);
+        }
+        if let Some(end) = code_end(text, lines, at) {
+            self.flush();
+            self.cut_code(lines, at, end);
+            return end;
+        }
+        let indent = content.len() - content.trim_start().len();
+        if let Some(value) = self.json.at(text, line.start + indent) {
+            self.flush();
+            value.cut(self.cutter);
+            self.cutter.next_block();
+            return resume(lines, at, value.end);
+        }
+        if let Some(label) = self.speakers.label_end(content) {
+            self.flush();
+            self.cutter.next_block();
+            self.speaker = self
+                .cutter
+                .push(line.start, line.start + label, SpanKind::SpeakerTurn, None);
+            self.add_prose(Line {
+                start: line.start + label,
+                end: line.end,
+            });
+            return at + 1;
+        }
+        if self.speaker.is_none()
+            && let Some(table) = Table::at(text, lines, at)
+        {
+            self.flush();
+            self.cutter.next_block();
+            table.cut(self.cutter, lines, at);
+            self.cutter.next_block();
+            return table.end;
+        }
+        self.step_text(lines, at, trimmed)
+    }
+
+    /// Reads a heading, a list item, or a line of prose.
+    fn step_text(&mut self, lines: &[Line], at: usize, trimmed: &str) -> usize {
+        let text = self.cutter.text;
+        let line = lines[at];
+        let alone = self.prose.is_none();
+        if self.speaker.is_none()
+            && let Some(end) = heading_end(text, lines, at, trimmed, alone)
+        {
+            self.flush();
+            self.cutter.next_block();
+            self.cutter.heading = self
+                .cutter
+                .push(line.start, lines[end - 1].end, SpanKind::Heading, None);
+            return end;
+        }
+        if self.speaker.is_none() && opens_item(trimmed) {
+            self.flush();
+            let short =
+                trimmed.len() <= super::MAX_UNIT_BYTES && words::word_count(trimmed) <= WHOLE_ITEM_WORDS;
+            let lead = self.cutter.heading;
+            if short {
+                self.cutter.push(line.start, line.end, SpanKind::ListItem, lead);
+            } else {
+                self.cutter
+                    .push_prose(line.start, line.end, SpanKind::ListItem, lead);
+            }
+            return at + 1;
+        }
+        self.add_prose(line);
+        at + 1
+    }
+
+    fn add_prose(&mut self, line: Line) {
+        let start = self.prose.map_or(line.start, |prose| prose.start);
+        self.prose = Some(Line { start, end: line.end });
+    }
+
+    /// Cuts the prose that was read.
+    fn flush(&mut self) {
+        if let Some(prose) = self.prose.take() {
+            let (kind, lead) = match self.speaker {
+                Some(label) => (SpanKind::SpeakerTurn, Some(label)),
+                None => (SpanKind::Sentence, self.cutter.heading),
+            };
+            self.cutter.push_prose(prose.start, prose.end, kind, lead);
+        }
+    }
+
+    /// Adds a fenced block: whole if it is short, else cut at its lines.
+    fn cut_code(&mut self, lines: &[Line], at: usize, end: usize) {
+        self.cutter.next_block();
+        let mut start = lines[at].start;
+        let mut words = 0;
+        for line in &lines[at..end] {
+            let count = words::word_count(line.text(self.cutter.text));
+            let long = words + count > super::MAX_UNIT_WORDS || line.end - start > super::MAX_UNIT_BYTES;
+            if long && line.start > start {
+                self.cutter
+                    .push(start, line.start, SpanKind::Code, self.cutter.heading);
+                (start, words) = (line.start, 0);
+            }
+            words += count;
+        }
+        self.cutter
+            .push(start, lines[end - 1].end, SpanKind::Code, self.cutter.heading);
+        self.cutter.next_block();
+    }
+}
+
+/// Goes on reading at a byte: moves the beginning of the line it stands in.
+fn resume(lines: &mut [Line], at: usize, byte: usize) -> usize {
+    let mut next = at;
+    while next < lines.len() && lines[next].end <= byte {
+        next += 1;
+    }
+    if let Some(line) = lines.get_mut(next) {
+        line.start = line.start.max(byte);
+    }
+    next
+}
+
+/// One past the line that closes the fence which a line opens; the document's end closes it too.
+fn code_end(text: &str, lines: &[Line], at: usize) -> Option<usize> {
+    let open = lines[at].text(text).trim_start();
+    let fence = ["```", "~~~"].into_iter().find(|fence| open.starts_with(fence))?;
+    let closes = |line: &Line| {
+        let line = line.text(text).trim();
+        line.starts_with(fence) && line.trim_start_matches(&fence[..1]).is_empty()
+    };
+    Some(
+        lines[at + 1..]
+            .iter()
+            .position(closes)
+            .map_or(lines.len(), |offset| at + 1 + offset + 1),
+    )
+}
+
+/// One past the last line of the heading that a line opens.
+fn heading_end(text: &str, lines: &[Line], at: usize, trimmed: &str, alone: bool) -> Option<usize> {
+    if trimmed.len() > MAX_HEADING_BYTES {
+        return None;
+    }
+    let hashes = trimmed.len() - trimmed.trim_start_matches('#').len();
+    if (1..=6).contains(&hashes) && trimmed[hashes..].starts_with(' ') {
+        return Some(at + 1);
+    }
+    let next = lines
+        .get(at + 1)
+        .map(|line| line.text(text).trim())
+        .unwrap_or_default();
+    let titled =
+        alone && words::word_count(trimmed) <= MAX_HEADING_WORDS && trimmed.chars().any(char::is_alphabetic);
+    if !titled {
+        return None;
+    }
+    let underline = next.len() >= 3 && (next.bytes().all(|b| b == b'=') || next.bytes().all(|b| b == b'-'));
+    if underline {
+        return Some(at + 2);
+    }
+    let blank = |line: Option<&Line>| line.is_none_or(|line| line.text(text).trim().is_empty());
+    let opens_block = at == 0 || blank(lines.get(at - 1));
+    let closed = trimmed.ends_with(['.', '!', '?', ',', ';', ':', '。', '！', '？', '…', '"', '”']);
+    let followed = !next.is_empty() || !blank(lines.get(at + 2));
+    (opens_block && !closed && followed && opens_title(trimmed)).then_some(at + 1)
+}
+
+/// True if a line could be a title by its first character: no lower-case letter, no bullet.
+fn opens_title(trimmed: &str) -> bool {
+    !opens_item(trimmed)
+        && trimmed
+            .chars()
+            .next()
+            .is_some_and(|c| c.is_alphanumeric() && !c.is_lowercase())
+}
+
+/// True if a line begins with a bullet, or with a number or letter and a bracket or a full stop.
+fn opens_item(trimmed: &str) -> bool {
+    let mut chars = trimmed.chars();
+    let Some(first) = chars.next() else { return false };
+    if "-*+•◦▪‣·–—".contains(first) {
+        return chars.next().is_some_and(char::is_whitespace);
+    }
+    let inner = trimmed.strip_prefix('(').unwrap_or(trimmed);
+    let mark = inner
+        .find(|c: char| !c.is_ascii_alphanumeric())
+        .unwrap_or(inner.len());
+    let rest = &inner[mark..];
+    let bracketed = rest.starts_with(')') && (1..=4).contains(&mark);
+    let numbered = inner.len() == trimmed.len()
+        && rest.starts_with('.')
+        && (1..=3).contains(&mark)
+        && inner[..mark].bytes().all(|b| b.is_ascii_digit());
+    (bracketed || numbered) && rest[1..].chars().next().is_some_and(char::is_whitespace)
+}

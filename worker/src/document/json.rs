@@ -1,0 +1,186 @@
+//! Finds JSON values and cuts them into whole elements.
+//!
+//! The scan is looser than a parser (it wants matching brackets and closed strings, not valid literals) and
+//! uses no recursion. A value is cut after the commas of its outermost array or object; an element that is too
+//! long is cut after the commas one level deeper, and so on.
+
+use super::{Cutter, MAX_UNIT_BYTES, MAX_UNIT_WORDS, word_count};
+use crate::engine::SpanKind;
+
+/// Deepest level whose commas may cut.
+const MAX_CUT_DEPTH: u8 = 12;
+
+/// Scalars that follow each other are joined up to this many words: a number alone says little.
+const JOINED_WORDS: usize = 24;
+
+/// Finds values; remembers where a scan failed, so that all scans together are linear.
+#[derive(Default)]
+pub(super) struct Json {
+    hopeless_before: usize,
+}
+
+/// A value found in the document.
+pub(super) struct Value {
+    /// One past its last byte.
+    pub(super) end: usize,
+    start: usize,
+    /// Places behind commas, with the number of brackets open there.
+    commas: Vec<(usize, u8)>,
+}
+
+impl Json {
+    /// The array or object that begins at `start` and ends at the end of a line (a comma may follow).
+    pub(super) fn at(&mut self, text: &str, start: usize) -> Option<Value> {
+        if start < self.hopeless_before || !opens(text, start) {
+            return None;
+        }
+        match scan(text, start) {
+            Ok(mut value) => {
+                let rest = text[value.end..].trim_start_matches([' ', '\t', '\r']);
+                let rest = rest.strip_prefix(',').unwrap_or(rest);
+                let closed = text.len() - rest.len();
+                if rest
+                    .trim_start_matches([' ', '\t', '\r'])
+                    .chars()
+                    .next()
+                    .is_some_and(|c| c != '\n')
+                {
+                    self.hopeless_before = value.end;
+                    return None;
+                }
+                if text[value.end..closed].contains(',') {
+                    value.end = closed;
+                }
+                Some(value)
+            }
+            Err(at) => {
+                self.hopeless_before = at;
+                None
+            }
+        }
+    }
+}
+
+/// True if a bracket and what follows it could begin an array or object that is not empty.
+fn opens(text: &str, start: usize) -> bool {
+    let rest = &text[start..];
+    let Some(inside) = rest.strip_prefix(['{', '[']) else {
+        return false;
+    };
+    let next = inside.trim_start().chars().next();
+    if rest.starts_with('{') {
+        next == Some('"')
+    } else {
+        next.is_some_and(|c| matches!(c, '"' | '{' | '[' | '-' | '0'..='9' | 't' | 'f' | 'n'))
+    }
+}
+
+/// Reads one value; an error is the place where it stops looking like JSON.
+fn scan(text: &str, start: usize) -> Result<Value, usize> {
+    let bytes = text.as_bytes();
+    let mut open = Vec::new();
+    let mut commas = Vec::new();
+    let mut at = start;
+    while let Some(&byte) = bytes.get(at) {
+        at += 1;
+        match byte {
+            b'{' => open.push(b'}'),
+            b'[' => open.push(b']'),
+            b'}' | b']' => {
+                if open.pop() != Some(byte) {
+                    return Err(at);
+                }
+                if open.is_empty() {
+                    return Ok(Value {
+                        start,
+                        end: at,
+                        commas,
+                    });
+                }
+            }
+            b',' => {
+                if open.len() <= MAX_CUT_DEPTH as usize {
+                    commas.push((at, open.len() as u8));
+                }
+            }
+            b'"' => at = string_end(bytes, at).ok_or(bytes.len())?,
+            b' ' | b'\t' | b'\r' | b'\n' | b':' | b'+' | b'-' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'E' => {}
+            _ => return Err(at),
+        }
+    }
+    Err(bytes.len())
+}
+
+/// One past the quote that closes a string.
+fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
+        if bytes.get(at) == Some(&b'"') {
+            return Some(at + 1);
+        }
+        at += 2;
+    }
+}
+
+impl Value {
+    /// Cuts the value into units.
+    pub(super) fn cut(&self, cutter: &mut Cutter<'_>) {
+        let mut joined: Option<(usize, usize, usize)> = None;
+        for (start, end) in self.elements(cutter) {
+            let text = cutter.slice(start, end);
+            let words = word_count(text);
+            let scalar = words < JOINED_WORDS && !text.contains(['{', '[']);
+            joined = match joined {
+                Some((from, to, count)) if scalar && count + words <= JOINED_WORDS && to == start => {
+                    Some((from, end, count + words))
+                }
+                other => {
+                    push(cutter, other);
+                    Some((start, end, if scalar { words } else { JOINED_WORDS }))
+                }
+            };
+        }
+        push(cutter, joined);
+    }
+
+    /// Ranges that cover the value, cut as deep as their length asks for.
+    fn elements(&self, cutter: &Cutter<'_>) -> Vec<(usize, usize)> {
+        let mut ranges = vec![(self.start, self.end)];
+        for depth in 1..=MAX_CUT_DEPTH {
+            let mut cuts = self
+                .commas
+                .iter()
+                .filter(|comma| comma.1 == depth)
+                .map(|comma| comma.0)
+                .peekable();
+            if cuts.peek().is_none() {
+                continue;
+            }
+            let mut finer = Vec::with_capacity(ranges.len());
+            for (start, end) in ranges {
+                let long = depth == 1 || too_long(cutter.slice(start, end));
+                let mut from = start;
+                while let Some(cut) = cuts.next_if(|&cut| cut <= end) {
+                    if long && cut < end {
+                        finer.push((from, cut));
+                        from = cut;
+                    }
+                }
+                finer.push((from, end));
+            }
+            ranges = finer;
+        }
+        ranges
+    }
+}
+
+fn too_long(text: &str) -> bool {
+    text.len() > MAX_UNIT_BYTES || word_count(text) > MAX_UNIT_WORDS
+}
+
+fn push(cutter: &mut Cutter<'_>, element: Option<(usize, usize, usize)>) {
+    if let Some((start, end, _)) = element {
+        let lead = cutter.heading;
+        cutter.push(start, end, SpanKind::JsonElement, lead);
+    }
+}

@@ -1,0 +1,170 @@
+//! Cuts prose into sentences.
+//!
+//! Marks of many scripts end a sentence. A full stop needs white space and no lower-case letter behind it, and
+//! no abbreviation before it; the marks of Chinese and Japanese need nothing. Line breaks end a sentence
+//! unless the line looks wrapped. Wide gaps inside a line end one too, when a capital or a number follows: that
+//! is how headings look in text taken from PDF or HTML.
+
+use super::words;
+
+/// Words before a full stop that do not end a sentence, in lower case.
+const ABBREVIATIONS: &[&str] = &[
+    "mr", "mrs", "ms", "dr", "prof", "rev", "hon", "gen", "col", "lt", "sgt", "capt", "st", "vs", "v", "no",
+    "nos", "art", "sec", "fig", "figs", "eq", "vol", "pp", "p", "ed", "eds", "approx", "cf", "e.g", "i.e",
+    "al", "ca", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sept", "sep", "oct", "nov", "dec",
+];
+
+/// A line shorter than this, in bytes, was not wrapped by an editor: its end is meant.
+const WRAPPED_LINE_BYTES: usize = 50;
+
+/// White space this wide inside a line separates sentences.
+const WIDE_GAP: usize = 3;
+
+/// Ranges of the sentences: ordered, trimmed, covering all that is not white space.
+pub(super) fn cut(text: &str) -> Vec<(usize, usize)> {
+    let mut sentences = Vec::new();
+    let mut start = 0;
+    let mut at = 0;
+    let mut line_start = 0;
+    while let Some(c) = text[at..].chars().next() {
+        let next = at + c.len_utf8();
+        let end = if c == '\n' || c.is_whitespace() {
+            let gap = gap_at(text, at);
+            let ends = if gap.newlines > 0 {
+                breaks_line(text, line_start, at, &gap)
+            } else {
+                gap.width >= WIDE_GAP && gap.opens_title(text) && !text[start..at].trim_end().ends_with(',')
+            };
+            if gap.newlines > 0 {
+                line_start = gap.end;
+            }
+            at = gap.end;
+            ends.then_some(gap.end)
+        } else if ends_anywhere(c) {
+            let close = closers(text, next);
+            at = close;
+            Some(close)
+        } else if ends_before_space(c) {
+            let close = closers(text, next);
+            at = close;
+            (followed_by_new_sentence(text, close) && !(c == '.' && abbreviated(text, start, close)))
+                .then_some(close)
+        } else {
+            at = next;
+            None
+        };
+        if let Some(end) = end {
+            sentences.extend(words::trim(text, start, end));
+            start = end;
+        }
+    }
+    sentences.extend(words::trim(text, start, text.len()));
+    sentences
+}
+
+/// Marks that end a sentence whatever follows.
+fn ends_anywhere(c: char) -> bool {
+    matches!(c, '。' | '！' | '？' | '｡' | '।' | '॥' | '។' | '။')
+}
+
+/// Marks that end a sentence if white space and no lower-case letter follow.
+fn ends_before_space(c: char) -> bool {
+    matches!(c, '.' | '!' | '?' | '…' | '؟' | '۔' | '։' | '።' | '‼' | '⁇')
+}
+
+/// The end of the marks, quotes and brackets that close a sentence.
+fn closers(text: &str, from: usize) -> usize {
+    let rest = &text[from..];
+    let other = |c: char| {
+        !(ends_anywhere(c)
+            || ends_before_space(c)
+            || matches!(
+                c,
+                '"' | '\'' | ')' | ']' | '}' | '”' | '’' | '»' | '」' | '』' | '）' | '】' | '*' | '_'
+            ))
+    };
+    from + rest.find(other).unwrap_or(rest.len())
+}
+
+fn followed_by_new_sentence(text: &str, at: usize) -> bool {
+    let mut rest = text[at..].chars();
+    match rest.next() {
+        None => true,
+        Some(c) if !c.is_whitespace() => false,
+        Some(_) => rest
+            .find(|c| !c.is_whitespace())
+            .is_none_or(|c| !c.is_lowercase()),
+    }
+}
+
+/// True if the full stop that ends at `close` belongs to an abbreviation or an initial.
+fn abbreviated(text: &str, start: usize, close: usize) -> bool {
+    let before = text[start..close].trim_end_matches('.');
+    if !text[..close].ends_with('.') || text[start..close].len() - before.len() > 1 {
+        return false;
+    }
+    // The longest abbreviation is short: look at no more than the last word's end.
+    let mut word_start = before.len();
+    for (at, c) in before.char_indices().rev().take(8) {
+        if !(c.is_alphanumeric() || c == '.') {
+            break;
+        }
+        word_start = at;
+    }
+    let word = &before[word_start..];
+    let mut chars = word.chars();
+    let initial = matches!((chars.next(), chars.next()), (Some(c), None) if c.is_uppercase());
+    // "1." or "12.3." at the beginning numbers what follows.
+    let numbering = word_start == before.len() - before.trim_start().len()
+        && !word.is_empty()
+        && word.chars().all(|c| c.is_ascii_digit() || c == '.');
+    initial || numbering || ABBREVIATIONS.contains(&word.to_lowercase().as_str())
+}
+
+/// A run of white space.
+struct Gap {
+    start: usize,
+    end: usize,
+    /// Characters in it.
+    width: usize,
+    newlines: usize,
+}
+
+impl Gap {
+    /// True if what follows could open a heading or a sentence.
+    fn opens_title(&self, text: &str) -> bool {
+        text[self.end..]
+            .chars()
+            .next()
+            .is_some_and(|c| !c.is_lowercase() && (c.is_alphanumeric() || "\"“(*•-–—§".contains(c)))
+    }
+}
+
+fn gap_at(text: &str, start: usize) -> Gap {
+    let rest = &text[start..];
+    let length = rest.find(|c: char| !c.is_whitespace()).unwrap_or(rest.len());
+    let blank = &rest[..length];
+    let newlines = blank.bytes().filter(|&b| b == b'\n').count();
+    Gap {
+        start,
+        end: start + length,
+        width: blank.chars().count(),
+        newlines,
+    }
+}
+
+/// True if a line break ends a sentence: always after a blank line; otherwise unless the line looks wrapped
+/// (long, no closing mark) or goes on in lower case.
+fn breaks_line(text: &str, line_start: usize, at: usize, gap: &Gap) -> bool {
+    debug_assert_eq!(gap.start, at);
+    if gap.newlines > 1 {
+        return true;
+    }
+    let continues = text[gap.end..].chars().next().is_some_and(char::is_lowercase);
+    let line = text[line_start.min(at)..at].trim_end();
+    let closed = line
+        .chars()
+        .next_back()
+        .is_some_and(|c| ends_anywhere(c) || ends_before_space(c) || ":;".contains(c));
+    !(continues && !closed) && (line.len() < WRAPPED_LINE_BYTES || closed)
+}

@@ -1,0 +1,235 @@
+//! Finds tables and cuts them into rows: Markdown, HTML, separated values, fixed-width columns.
+
+use super::blocks::Line;
+use super::{Cutter, words};
+use crate::engine::SpanKind;
+
+/// Fewest lines of a table that has no mark but the likeness of its lines.
+const MIN_LIKE_ROWS: usize = 3;
+
+/// Lines longer than this, in bytes, are not read as fixed-width columns.
+const MAX_FIXED_WIDTH: usize = 400;
+
+/// Leading rows that may form the header of a Markdown table.
+const MAX_HEADER_ROWS: usize = 4;
+
+/// A table made of lines.
+pub(super) struct Table {
+    /// One past its last line.
+    pub(super) end: usize,
+    /// Leading lines that are its header.
+    header: usize,
+}
+
+impl Table {
+    /// The table that begins at a line, if one does.
+    pub(super) fn at(text: &str, lines: &[Line], at: usize) -> Option<Self> {
+        let first = lines.get(at)?.text(text);
+        if first.trim_start().starts_with('|') {
+            return markdown(text, lines, at);
+        }
+        separated(text, lines, at).or_else(|| fixed_width(text, lines, at))
+    }
+
+    /// Cuts the table into its header and its rows.
+    pub(super) fn cut(&self, cutter: &mut Cutter<'_>, lines: &[Line], at: usize) {
+        let mut lead = cutter.heading;
+        let rows = at + self.header;
+        if let (Some(first), Some(last)) = (lines.get(at), lines.get(rows.wrapping_sub(1)))
+            && self.header > 0
+        {
+            lead = cutter.push(first.start, last.end, SpanKind::Header, lead);
+        }
+        for line in lines.get(rows..self.end).unwrap_or_default() {
+            cutter.push(line.start, line.end, SpanKind::Row, lead);
+        }
+    }
+}
+
+/// Lines that begin with a bar. The header ends with the line of dashes; without one it is the leading rows
+/// that have no first cell, or else the first row.
+fn markdown(text: &str, lines: &[Line], at: usize) -> Option<Table> {
+    let bars = |line: &&Line| {
+        let line = line.text(text).trim();
+        line.starts_with('|') && line.len() > 1 && line[1..].contains('|')
+    };
+    let rows = lines[at..].iter().take_while(bars).count();
+    if rows < 2 {
+        return None;
+    }
+    let row = |i: usize| lines[at + i].text(text).trim();
+    let dashes = |row: &str| row.contains('-') && row.chars().all(|c| "|-: \t+".contains(c));
+    let leading = rows.min(MAX_HEADER_ROWS);
+    let header = match (1..leading).find(|&i| dashes(row(i))) {
+        Some(i) => i + 1,
+        None => (0..leading)
+            .take_while(|&i| row(i)[1..].trim_start().starts_with('|'))
+            .count()
+            .max(1),
+    };
+    Some(Table {
+        end: at + rows,
+        header: header.min(rows - 1),
+    })
+}
+
+/// Lines with the same number of tabs, or of commas or semicolons outside quotes.
+fn separated(text: &str, lines: &[Line], at: usize) -> Option<Table> {
+    for (separator, fewest_columns, fewest_rows) in
+        [('\t', 2, 2), (',', 3, MIN_LIKE_ROWS), (';', 3, MIN_LIKE_ROWS)]
+    {
+        let columns = columns(lines[at].text(text), separator)?;
+        if columns < fewest_columns {
+            continue;
+        }
+        let alike = |line: &&Line| self::columns(line.text(text), separator) == Some(columns);
+        let rows = lines[at..].iter().take_while(alike).count();
+        if rows >= fewest_rows {
+            return Some(Table {
+                end: at + rows,
+                header: 1,
+            });
+        }
+    }
+    None
+}
+
+/// Number of cells of a line; `None` if it looks like prose: cells of many words, or a closing mark.
+fn columns(line: &str, separator: char) -> Option<usize> {
+    let mut quoted = false;
+    let mut cells = 1;
+    for c in line.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            c if c == separator && !quoted => cells += 1,
+            _ => {}
+        }
+    }
+    let prose = separator != '\t'
+        && (line.trim_end().ends_with(['.', '!', '?', ';']) || words::word_count(line) > 4 * cells);
+    Some(if prose || line.trim().is_empty() { 0 } else { cells })
+}
+
+/// Lines that leave the same columns blank, two at least.
+fn fixed_width(text: &str, lines: &[Line], at: usize) -> Option<Table> {
+    let mut common = gaps(lines[at].text(text))?;
+    let mut rows = 1;
+    for line in &lines[at + 1..] {
+        let Some(gaps) = gaps(line.text(text)) else { break };
+        let shared: Vec<_> = common.iter().filter_map(|&gap| overlap(gap, &gaps)).collect();
+        if shared.is_empty() {
+            break;
+        }
+        common = shared;
+        rows += 1;
+    }
+    (rows >= MIN_LIKE_ROWS).then_some(Table {
+        end: at + rows,
+        header: 1,
+    })
+}
+
+/// The blank columns inside a line, as ranges of characters, each at least two wide; `None` if there are none.
+fn gaps(line: &str) -> Option<Vec<(usize, usize)>> {
+    let line = line.trim_end();
+    if line.len() > MAX_FIXED_WIDTH || line.trim_start().is_empty() {
+        return None;
+    }
+    let mut gaps = Vec::new();
+    let mut blank_from = None;
+    let mut inside = false;
+    for (column, c) in line.chars().enumerate() {
+        if c.is_whitespace() {
+            blank_from = blank_from.or(Some(column));
+            continue;
+        }
+        if let Some(from) = blank_from.take()
+            && inside
+            && column - from >= 2
+        {
+            gaps.push((from, column));
+        }
+        inside = true;
+    }
+    (!gaps.is_empty()).then_some(gaps)
+}
+
+fn overlap(gap: (usize, usize), others: &[(usize, usize)]) -> Option<(usize, usize)> {
+    others
+        .iter()
+        .map(|other| (gap.0.max(other.0), gap.1.min(other.1)))
+        .find(|shared| shared.0 < shared.1)
+}
+
+/// Where the next HTML table begins and ends in a range, if one does. Remembers that a table has no end, so
+/// that many openings cost no more than one.
+#[derive(Default)]
+pub(super) struct HtmlTables {
+    unclosed: bool,
+}
+
+impl HtmlTables {
+    /// Looks for an opening tag in `start..end` and its closing tag anywhere behind it.
+    pub(super) fn find(&mut self, text: &str, start: usize, end: usize) -> Option<(usize, usize)> {
+        if self.unclosed {
+            return None;
+        }
+        let from = find_tag(text, start, end, "<table")?;
+        match find_tag(text, from, text.len(), "</table>") {
+            Some(close) => Some((from, close + "</table>".len())),
+            None => {
+                self.unclosed = true;
+                None
+            }
+        }
+    }
+
+    /// Cuts a table at its rows. Leading rows with header cells are the header.
+    pub(super) fn cut(cutter: &mut Cutter<'_>, start: usize, end: usize) {
+        let mut lead = cutter.heading;
+        let mut header_open = true;
+        let mut row = start;
+        // What stands before the first row (the tag, a caption) goes with it.
+        let mut next =
+            find_tag(cutter.text, start, end, "<tr").map_or(end, |first| after_tag(cutter, first, end));
+        loop {
+            let kind = if header_open && find_tag(cutter.text, row, next, "<th").is_some() {
+                SpanKind::Header
+            } else {
+                SpanKind::Row
+            };
+            let unit = cutter.push(row, next, kind, lead);
+            header_open = kind == SpanKind::Header;
+            if header_open {
+                lead = unit;
+            }
+            if next >= end {
+                return;
+            }
+            row = next;
+            next = after_tag(cutter, row, end);
+        }
+    }
+}
+
+/// Where the row behind the one at `row` begins.
+fn after_tag(cutter: &Cutter<'_>, row: usize, end: usize) -> usize {
+    find_tag(cutter.text, row + 1, end, "<tr").unwrap_or(end)
+}
+
+/// The first place of a tag, whatever its case, that begins in `start..end`.
+fn find_tag(text: &str, start: usize, end: usize, tag: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut at = start;
+    while at < end {
+        at += memchr::memchr(b'<', bytes.get(at..end)?)?;
+        if bytes
+            .get(at..at + tag.len())
+            .is_some_and(|found| found.eq_ignore_ascii_case(tag.as_bytes()))
+        {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}

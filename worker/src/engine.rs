@@ -1,0 +1,204 @@
+//! The engines: a document, a question and a budget go in, verified spans come out.
+//!
+//! This is the crate's pure core and its only entry for the server and the command line. A request flows
+//! through [`Document`](crate::document::Document) (units), `scoring` (one number a unit) and `select` (the
+//! units that fit the budget). The tiers differ in the scores alone:
+//!
+//! | tier | reads | cost |
+//! |---|---|---|
+//! | [`Tier::Lexical`] | words | about a millisecond for 10K tokens |
+//! | [`Tier::Static`] | and the encoder's input embeddings | a few |
+//! | [`Tier::Encoder`] | and the last hidden states of the units that the static tier ranks high | a second |
+//!
+//! Everything is deterministic: the same request gives the same spans, but for a deadline that cuts the
+//! encoder's work short.
+
+use std::time::{Duration, Instant};
+
+/// What is asked.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// The whole document.
+    pub document: &'a str,
+    /// The question in natural language. Blank means coverage: what represents the document best.
+    pub question: &'a str,
+    /// How much may be kept.
+    pub budget: Budget,
+    /// The engine to use; `None` is the best one there is.
+    pub tier: Option<Tier>,
+    /// When the answer must be there. The expensive tiers spend less rather than miss it.
+    pub deadline: Option<Instant>,
+    /// Polled while working; `true` ends the work with [`ExtractError::Cancelled`].
+    pub cancelled: &'a dyn Fn() -> bool,
+}
+
+/// How much of the document may be kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Budget {
+    /// At most `floor(words / ratio)` words; the ratio is at least 1.
+    Ratio(f64),
+    /// At most this many tokens of the model's tokenizer (estimated from bytes where there is none).
+    MaxTokens(u64),
+    /// At most this many words.
+    MaxWords(u64),
+    /// The smallest pack that is estimated to hold a share of the evidence.
+    Auto(Auto),
+}
+
+/// Limits of an automatic budget.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Auto {
+    /// Share of the evidence to keep, in (0, 1].
+    pub floor: f64,
+    /// Never keep more than `floor(words / min_ratio)` words; at least 1.
+    pub min_ratio: f64,
+    /// Never keep less than `floor(words / max_ratio)` words; at least `min_ratio`.
+    pub max_ratio: f64,
+}
+
+impl Default for Auto {
+    fn default() -> Self {
+        Self {
+            floor: 0.95,
+            min_ratio: 2.0,
+            max_ratio: 20.0,
+        }
+    }
+}
+
+/// The engines, cheapest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tier {
+    /// Words only.
+    Lexical,
+    /// Lexical plus the encoder's input embeddings.
+    Static,
+    /// Static plus a forward pass over the units that it ranks high.
+    Encoder,
+}
+
+impl Tier {
+    /// All tiers, cheapest first.
+    pub const ALL: [Self; 3] = [Self::Lexical, Self::Static, Self::Encoder];
+
+    /// The name used on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lexical => "lexical",
+            Self::Static => "static",
+            Self::Encoder => "encoder",
+        }
+    }
+}
+
+/// What a span is in the document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SpanKind {
+    /// A sentence, or a part of a very long one.
+    Sentence,
+    /// A row of a table.
+    Row,
+    /// The header of a table.
+    Header,
+    /// A heading.
+    Heading,
+    /// A speaker's turn in a transcript, or a part of it.
+    SpeakerTurn,
+    /// An item of a list.
+    ListItem,
+    /// A block of code, or a part of a long one.
+    Code,
+    /// A whole element of a JSON array or object.
+    JsonElement,
+}
+
+/// A part of the document that is kept: `document[start..end]`, on character boundaries, never empty.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Span {
+    /// First byte.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
+    /// Standard deviations above the document's mean unit; the best unit of the span.
+    pub score: f32,
+    /// What it is.
+    pub kind: SpanKind,
+}
+
+/// How much there was and how much is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Units the document was cut into.
+    pub document_units: u64,
+    /// Units kept.
+    pub kept_units: u64,
+    /// Words of the document.
+    pub document_words: u64,
+    /// Words of the spans.
+    pub kept_words: u64,
+    /// Tokens of the document.
+    pub document_tokens: u64,
+    /// Tokens of the spans.
+    pub kept_tokens: u64,
+}
+
+/// Where the time went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// Cutting into units and tokenizing.
+    pub prepare: Duration,
+    /// Scoring, the forward pass included.
+    pub score: Duration,
+    /// Choosing the spans.
+    pub select: Duration,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Extraction {
+    /// What to keep, in source order, disjoint.
+    pub spans: Vec<Span>,
+    /// How much there was and how much is kept.
+    pub counts: Counts,
+    /// The engine that ran.
+    pub tier: Tier,
+    /// Why this engine ran, in a few words.
+    pub tier_reason: &'static str,
+    /// Estimated share of the evidence that is kept, 0 to 1; `None` in coverage mode.
+    pub estimated_recall: Option<f64>,
+    /// Where the time went.
+    pub timing: Timing,
+    /// Tokens that the forward pass read for this answer.
+    pub encoded_tokens: u64,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ExtractError {
+    /// A field of the request cannot be used.
+    #[error("{field} is {value}: {remedy}")]
+    Invalid {
+        /// The field.
+        field: &'static str,
+        /// What it holds.
+        value: String,
+        /// What to send instead.
+        remedy: &'static str,
+    },
+    /// The caller gave up.
+    #[error("the request was cancelled")]
+    Cancelled,
+    /// The deadline passed.
+    #[error("the deadline passed before the document was read")]
+    DeadlineExceeded,
+    /// A span would not have been a part of the document: a fault of ours.
+    #[error("span {start}..{end} does not lie on character boundaries of a document of {length} bytes")]
+    BadSpan {
+        /// First byte.
+        start: usize,
+        /// One past the last byte.
+        end: usize,
+        /// Bytes of the document.
+        length: usize,
+    },
+}
