@@ -6,10 +6,10 @@
 use std::path::{Path, PathBuf};
 
 mod bert;
+mod cpu;
 mod device;
 mod embedding;
 mod encoder;
-mod gelu;
 mod manifest;
 mod weights;
 mod wordpiece;
@@ -95,7 +95,11 @@ impl Models {
         let tokenizer = WordPiece::from_bytes(&tokenizer_file.bytes, tokenizer_file.path.clone())?;
         if tokenizer.vocabulary() > config.vocab_size {
             let (tokenizer, weights) = (tokenizer.vocabulary(), config.vocab_size);
-            return Err(LoadError::Vocabulary { path: tokenizer_file.path, tokenizer, weights });
+            return Err(LoadError::Vocabulary {
+                path: tokenizer_file.path,
+                tokenizer,
+                weights,
+            });
         }
         let file = manifest.file("model.safetensors")?;
         let weights = Weights::read(&file)?;
@@ -109,12 +113,21 @@ impl Models {
             device,
         };
         let encoder = Box::new(MiniLm::new(bert, device));
-        Ok(Self { name: manifest.name, card, tokenizer, embeddings, encoder })
+        Ok(Self {
+            name: manifest.name,
+            card,
+            tokenizer,
+            embeddings,
+            encoder,
+        })
     }
 }
 
 impl std::fmt::Debug for Models {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Models").field("name", &self.name).field("card", &self.card).finish_non_exhaustive()
+        f.debug_struct("Models")
+            .field("name", &self.name)
+            .field("card", &self.card)
+            .finish_non_exhaustive()
     }
 }

@@ -12,7 +12,7 @@ use burn::tensor::{Bool, Int, Tensor, TensorData, activation};
 use serde::Deserialize;
 
 use super::Device;
-use super::gelu::bias_gelu;
+use super::cpu;
 use super::weights::{Weights, WeightsError};
 
 /// The tensor of the input embeddings, `[vocabulary, hidden]`.
@@ -64,10 +64,17 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] for anything but a BERT model with exact GELU.
     pub(super) fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self, ConfigError> {
-        let config: Self = serde_json::from_slice(bytes)
-            .map_err(|source| ConfigError::Malformed { path: path.to_owned(), source })?;
+        let config: Self = serde_json::from_slice(bytes).map_err(|source| ConfigError::Malformed {
+            path: path.to_owned(),
+            source,
+        })?;
         let unsupported = |field, value: String, expected| {
-            Err(ConfigError::Unsupported { path: path.to_owned(), field, value, expected })
+            Err(ConfigError::Unsupported {
+                path: path.to_owned(),
+                field,
+                value,
+                expected,
+            })
         };
         if config.model_type != "bert" {
             return unsupported("model_type", config.model_type, "bert");
@@ -77,7 +84,11 @@ impl Config {
         }
         let (hidden, heads) = (config.hidden_size, config.num_attention_heads);
         if hidden == 0 || heads == 0 || !hidden.is_multiple_of(heads) {
-            return unsupported("hidden_size", hidden.to_string(), "a multiple of num_attention_heads");
+            return unsupported(
+                "hidden_size",
+                hidden.to_string(),
+                "a multiple of num_attention_heads",
+            );
         }
         if config.max_position_embeddings < 3 {
             let value = config.max_position_embeddings.to_string();
@@ -97,11 +108,21 @@ pub(super) struct Batch {
     pub(super) length: usize,
 }
 
+/// Who computes GELU and softmax.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sweeps {
+    /// [`cpu`], in the tensors' memory.
+    Cpu,
+    /// burn, wherever the tensors are.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for devices other than the CPU"))]
+    Burn,
+}
+
 /// A BERT encoder on a device.
 pub(super) struct Bert {
     config: Config,
     device: burn::tensor::Device,
-    on_cpu: bool,
+    sweeps: Sweeps,
     words: Tensor<2>,
     /// Position embeddings with the embedding of token type 0 added: there is one segment only.
     positions: Tensor<2>,
@@ -146,19 +167,33 @@ impl Loader<'_> {
 
     fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Tensor<2>, WeightsError> {
         let values = self.weights.take(name, &[rows, columns])?;
-        Ok(Tensor::from_data(TensorData::new(values, [rows, columns]), self.device))
+        Ok(Tensor::from_data(
+            TensorData::new(values, [rows, columns]),
+            self.device,
+        ))
     }
 
     fn norm(&self, prefix: &str, size: usize) -> Result<Norm, WeightsError> {
         let scale = self.vector(&format!("{prefix}.weight"), size)?;
-        Ok(Norm { scale, shift: self.vector(&format!("{prefix}.bias"), size)? })
+        Ok(Norm {
+            scale,
+            shift: self.vector(&format!("{prefix}.bias"), size)?,
+        })
     }
 
     /// The file holds `[outputs, inputs]`; the product wants rows of inputs.
     fn linear(&self, prefix: &str, inputs: usize, outputs: usize) -> Result<Linear, WeightsError> {
-        let stored = self.weights.take(&format!("{prefix}.weight"), &[outputs, inputs])?;
-        let weight = Tensor::from_data(TensorData::new(transposed(&stored, inputs), [inputs, outputs]), self.device);
-        Ok(Linear { weight, bias: self.vector(&format!("{prefix}.bias"), outputs)? })
+        let stored = self
+            .weights
+            .take(&format!("{prefix}.weight"), &[outputs, inputs])?;
+        let weight = Tensor::from_data(
+            TensorData::new(transposed(&stored, inputs), [inputs, outputs]),
+            self.device,
+        );
+        Ok(Linear {
+            weight,
+            bias: self.vector(&format!("{prefix}.bias"), outputs)?,
+        })
     }
 
     fn layer(&self, index: usize, config: &Config) -> Result<Layer, WeightsError> {
@@ -180,23 +215,42 @@ impl Loader<'_> {
 
 fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
     let rows = values.len() / columns;
-    (0..values.len()).map(|i| values[(i % rows) * columns + i / rows]).collect()
+    (0..values.len())
+        .map(|i| values[(i % rows) * columns + i / rows])
+        .collect()
 }
 
 impl Bert {
     pub(super) fn load(weights: &Weights<'_>, config: &Config, device: Device) -> Result<Self, WeightsError> {
-        let on_cpu = device == Device::Cpu;
+        let sweeps = match device {
+            Device::Cpu => Sweeps::Cpu,
+        };
         let device = device.handle();
-        let loader = Loader { weights, device: &device };
+        let loader = Loader {
+            weights,
+            device: &device,
+        };
         let (hidden, positions) = (config.hidden_size, config.max_position_embeddings);
         let words = loader.matrix(WORD_EMBEDDINGS, config.vocab_size, hidden)?;
-        let types = loader.matrix("embeddings.token_type_embeddings.weight", config.type_vocab_size, hidden)?;
+        let types = loader.matrix(
+            "embeddings.token_type_embeddings.weight",
+            config.type_vocab_size,
+            hidden,
+        )?;
         let positions = loader.matrix("embeddings.position_embeddings.weight", positions, hidden)?;
         let norm = loader.norm("embeddings.LayerNorm", hidden)?;
         let layers = (0..config.num_hidden_layers).map(|i| loader.layer(i, config));
         let layers = layers.collect::<Result<_, _>>()?;
         let positions = positions + types.slice([0..1]);
-        Ok(Self { config: config.clone(), device, on_cpu, words, positions, norm, layers })
+        Ok(Self {
+            config: config.clone(),
+            device,
+            sweeps,
+            words,
+            positions,
+            norm,
+            layers,
+        })
     }
 
     pub(super) fn config(&self) -> &Config {
@@ -204,78 +258,90 @@ impl Bert {
     }
 
     /// The last hidden states, `[windows * length, hidden]` row-major; rows of padding hold numbers without
-    /// meaning.
+    /// meaning. The error is what burn says about the device.
     pub(super) fn forward(&self, batch: &Batch) -> Result<Vec<f32>, String> {
-        let (windows, length) = (batch.lengths.len(), batch.length);
-        let hidden = self.config.hidden_size;
+        let (windows, length, hidden) = (batch.lengths.len(), batch.length, self.config.hidden_size);
         let ids = TensorData::new(batch.ids.clone(), [windows * length]);
         let ids = Tensor::<1, Int>::from_data(ids, &self.device);
-        let words = self.words.clone().select(0, ids).reshape([windows, length, hidden]);
+        let words = self
+            .words
+            .clone()
+            .select(0, ids)
+            .reshape([windows, length, hidden]);
         let positions = self.positions.clone().slice([0..length]).unsqueeze::<3>();
-        let mut states = (words + positions).reshape([windows * length, hidden]);
-        states = self.norm(states, &self.norm);
-        let padding = self.padding(batch);
+        let states = (words + positions).reshape([windows * length, hidden]);
+        let mut states = self.norm(states, &self.norm);
         for layer in &self.layers {
-            states = self.layer(states, layer, [windows, length], padding.clone())?;
+            let attended = self.attend(&states, layer, batch)?;
+            states = self.norm(states + attended, &layer.attention_norm);
+            let inner = self.activate(states.clone(), layer)?;
+            states = self.norm(states + layer.down.apply(inner), &layer.output_norm);
         }
         let data = states.try_into_data().map_err(|e| e.to_string())?;
         data.try_into_vec().map_err(|e| e.to_string())
     }
 
-    /// True at the positions that nothing may attend to, `[windows, 1, length, length]`; none if no window is
-    /// padded.
-    fn padding(&self, batch: &Batch) -> Option<Tensor<4, Bool>> {
-        let length = batch.length;
-        if batch.lengths.iter().all(|n| *n == length) {
-            return None;
-        }
-        let row = |n: &usize| (0..length).map(|i| i >= *n).collect::<Vec<_>>();
-        let rows: Vec<bool> = batch.lengths.iter().flat_map(row).collect();
-        let rows = TensorData::new(rows, [batch.lengths.len(), 1, 1, length]);
-        let rows = Tensor::<4, Bool>::from_data(rows, &self.device);
-        Some(rows.expand([batch.lengths.len(), self.config.num_attention_heads, length, length]))
-    }
-
-    fn layer(
-        &self,
-        states: Tensor<2>,
-        layer: &Layer,
-        shape: [usize; 2],
-        padding: Option<Tensor<4, Bool>>,
-    ) -> Result<Tensor<2>, String> {
-        let attended = self.attend(&states, layer, shape, padding);
-        let states = self.norm(states + layer.attention_output.apply(attended), &layer.attention_norm);
-        let inner = self.activate(states.clone(), layer)?;
-        Ok(self.norm(states + layer.down.apply(inner), &layer.output_norm))
-    }
-
-    fn attend(
-        &self,
-        states: &Tensor<2>,
-        layer: &Layer,
-        [windows, length]: [usize; 2],
-        padding: Option<Tensor<4, Bool>>,
-    ) -> Tensor<2> {
+    fn attend(&self, states: &Tensor<2>, layer: &Layer, batch: &Batch) -> Result<Tensor<2>, String> {
+        let (windows, length) = (batch.lengths.len(), batch.length);
         let heads = self.config.num_attention_heads;
         let width = self.config.hidden_size / heads;
         let split = |part: &Linear| {
-            part.apply(states.clone()).reshape([windows, length, heads, width]).swap_dims(1, 2)
+            let rows = part.apply(states.clone());
+            rows.reshape([windows, length, heads, width]).swap_dims(1, 2)
         };
-        let options = AttentionModuleOptions::default();
         let (query, key, value) = (split(&layer.query), split(&layer.key), split(&layer.value));
-        let attended = attention(query, key, value, padding, None, options);
-        attended.swap_dims(1, 2).reshape([windows * length, heads * width])
+        let attended = match self.sweeps {
+            Sweeps::Cpu => {
+                let scores = query.matmul(key.swap_dims(2, 3));
+                let scale = 1.0 / (width as f32).sqrt();
+                cpu::softmax(scores, scale, &batch.lengths, &self.device)?.matmul(value)
+            }
+            Sweeps::Burn => {
+                let options = AttentionModuleOptions::default();
+                attention(query, key, value, self.padding(batch), None, options)
+            }
+        };
+        let joined = attended
+            .swap_dims(1, 2)
+            .reshape([windows * length, heads * width]);
+        Ok(layer.attention_output.apply(joined))
+    }
+
+    /// True at the positions that nothing may attend to, `[windows, heads, length, length]`; none if no window
+    /// is padded.
+    fn padding(&self, batch: &Batch) -> Option<Tensor<4, Bool>> {
+        let (windows, length) = (batch.lengths.len(), batch.length);
+        if batch.lengths.iter().all(|n| *n == length) {
+            return None;
+        }
+        let columns: Vec<bool> = batch
+            .lengths
+            .iter()
+            .flat_map(|valid| (0..length).map(move |i| i >= *valid))
+            .collect();
+        let columns = TensorData::new(columns, [windows, 1, 1, length]);
+        let columns = Tensor::<4, Bool>::from_data(columns, &self.device);
+        Some(columns.expand([windows, self.config.num_attention_heads, length, length]))
     }
 
     fn activate(&self, states: Tensor<2>, layer: &Layer) -> Result<Tensor<2>, String> {
-        if self.on_cpu {
-            return bias_gelu(states.matmul(layer.up.weight.clone()), &layer.up_bias, &self.device);
+        match self.sweeps {
+            Sweeps::Cpu => cpu::bias_gelu(
+                states.matmul(layer.up.weight.clone()),
+                &layer.up_bias,
+                &self.device,
+            ),
+            Sweeps::Burn => Ok(activation::gelu(layer.up.apply(states))),
         }
-        Ok(activation::gelu(layer.up.apply(states)))
     }
 
     fn norm(&self, states: Tensor<2>, norm: &Norm) -> Tensor<2> {
-        layer_norm(states, norm.scale.clone(), Some(norm.shift.clone()), self.config.layer_norm_eps)
+        layer_norm(
+            states,
+            norm.scale.clone(),
+            Some(norm.shift.clone()),
+            self.config.layer_norm_eps,
+        )
     }
 }
 

@@ -30,7 +30,7 @@ impl Device {
     /// Padded tokens in a batch. On a processor a batch's activations should stay in a core's cache.
     pub(super) fn batch_tokens(self) -> usize {
         match self {
-            Self::Cpu => 512,
+            Self::Cpu => 256,
         }
     }
 }

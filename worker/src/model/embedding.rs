@@ -13,7 +13,10 @@ impl EmbeddingTable {
     /// A table of `rows.len() / dim` rows, row-major. `dim` is not 0.
     pub fn new(dim: usize, rows: Vec<f32>) -> Self {
         debug_assert!(dim > 0 && rows.len().is_multiple_of(dim));
-        Self { dim, rows: rows.into() }
+        Self {
+            dim,
+            rows: rows.into(),
+        }
     }
 
     /// Width of a row.
@@ -29,7 +32,9 @@ impl EmbeddingTable {
     /// The row of a vocabulary entry. An id outside the vocabulary has the row of entry 0, the padding.
     pub fn row(&self, id: u32) -> &[f32] {
         let start = id as usize * self.dim;
-        self.rows.get(start..start + self.dim).unwrap_or(&self.rows[..self.dim])
+        self.rows
+            .get(start..start + self.dim)
+            .unwrap_or(&self.rows[..self.dim])
     }
 
     /// All rows, row-major.

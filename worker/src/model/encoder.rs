@@ -68,13 +68,21 @@ pub(super) struct MiniLm {
 
 impl MiniLm {
     pub(super) fn new(bert: Bert, device: Device) -> Self {
-        Self { bert, lanes: device.lanes(), batch_tokens: device.batch_tokens() }
+        Self {
+            bert,
+            lanes: device.lanes(),
+            batch_tokens: device.batch_tokens(),
+        }
     }
 
     fn check(&self, windows: &[&[u32]]) -> Result<(), EncodeError> {
         let limit = self.max_tokens();
         match windows.iter().position(|w| w.len() > limit) {
-            Some(window) => Err(EncodeError::TooLong { window, tokens: windows[window].len(), limit }),
+            Some(window) => Err(EncodeError::TooLong {
+                window,
+                tokens: windows[window].len(),
+                limit,
+            }),
             None => Ok(()),
         }
     }
@@ -84,7 +92,9 @@ impl MiniLm {
         let states = self.bert.forward(&padded).map_err(EncodeError::Device)?;
         let rows = padded.length * self.dim();
         let each = states.chunks_exact(rows).zip(&padded.lengths);
-        Ok(each.map(|(states, length)| pooled(&states[..length * self.dim()], self.dim())).collect())
+        Ok(each
+            .map(|(states, length)| pooled(&states[..length * self.dim()], self.dim()))
+            .collect())
     }
 }
 
@@ -150,11 +160,19 @@ fn pooled(states: &[f32], dim: usize) -> Encoded {
             *sum += *x;
         }
     }
-    let length = sentence.iter().map(|x| x * x).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
+    let length = sentence
+        .iter()
+        .map(|x| x * x)
+        .sum::<f32>()
+        .sqrt()
+        .max(f32::MIN_POSITIVE);
     for x in &mut sentence {
         *x /= length;
     }
-    Encoded { tokens: states[dim..states.len() - dim].to_vec(), sentence }
+    Encoded {
+        tokens: states[dim..states.len() - dim].to_vec(),
+        sentence,
+    }
 }
 
 /// Runs `work` on every item with `lanes` threads, this one included, and gives the results in order.
@@ -167,7 +185,10 @@ fn side_by_side<T: Sync, R: Send>(items: &[T], lanes: usize, work: impl Fn(&T) -
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(item) = items.get(index) else { break };
                 let result = work(item);
-                results.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
+                results
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push((index, result));
             }
         };
         for _ in 1..lanes.min(items.len()) {

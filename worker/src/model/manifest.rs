@@ -91,28 +91,40 @@ impl Manifest {
     /// [`ManifestError::Unlisted`], [`ManifestError::Unreadable`] and [`ManifestError::WrongSum`].
     pub(super) fn file(&self, name: &'static str) -> Result<Checked, ManifestError> {
         let Some(expected) = self.files.get(name) else {
-            return Err(ManifestError::Unlisted { path: self.folder.join(MANIFEST), file: name });
+            return Err(ManifestError::Unlisted {
+                path: self.folder.join(MANIFEST),
+                file: name,
+            });
         };
         let path = self.folder.join(name);
         let bytes = read(&path)?;
         let sha256 = hex(&Sha256::digest(&bytes));
         if sha256 != expected.to_ascii_lowercase() {
-            return Err(ManifestError::WrongSum { path, expected: expected.clone(), actual: sha256 });
+            return Err(ManifestError::WrongSum {
+                path,
+                expected: expected.clone(),
+                actual: sha256,
+            });
         }
         Ok(Checked { path, bytes, sha256 })
     }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ManifestError> {
-    std::fs::read(path).map_err(|source| ManifestError::Unreadable { path: path.to_owned(), source })
+    std::fs::read(path).map_err(|source| ManifestError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Lower-case hexadecimal.
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }

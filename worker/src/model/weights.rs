@@ -71,18 +71,33 @@ impl<'a> Weights<'a> {
             return Err(WeightsError::Missing { path, name });
         };
         if view.dtype() != Dtype::F32 {
-            return Err(WeightsError::WrongType { path, name, actual: view.dtype() });
+            return Err(WeightsError::WrongType {
+                path,
+                name,
+                actual: view.dtype(),
+            });
         }
         if view.shape() != shape {
             let (expected, actual) = (shape.to_vec(), view.shape().to_vec());
-            return Err(WeightsError::WrongShape { path, name, expected, actual });
+            return Err(WeightsError::WrongShape {
+                path,
+                name,
+                expected,
+                actual,
+            });
         }
-        Ok(view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+        Ok(view
+            .data()
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect())
     }
 
     /// Number of f32 values in the file.
     pub(super) fn parameters(&self) -> u64 {
         let floats = self.tensors.iter().filter(|(_, view)| view.dtype() == Dtype::F32);
-        floats.map(|(_, view)| view.shape().iter().product::<usize>() as u64).sum()
+        floats
+            .map(|(_, view)| view.shape().iter().product::<usize>() as u64)
+            .sum()
     }
 }

@@ -13,8 +13,6 @@ use std::sync::Arc;
 use tokenizers::Tokenizer;
 
 mod ascii;
-#[cfg(test)]
-mod tests;
 
 use ascii::AsciiPieces;
 
@@ -95,14 +93,27 @@ impl WordPiece {
     /// # Errors
     /// [`TokenizerError`] if it is not an uncased BERT tokenizer, the kind that the ASCII scan mirrors.
     pub fn from_bytes(bytes: &[u8], path: PathBuf) -> Result<Self, TokenizerError> {
-        let unreadable = |path: &PathBuf, reason: String| TokenizerError::Unreadable { path: path.clone(), reason };
+        let unreadable = |path: &PathBuf, reason: String| TokenizerError::Unreadable {
+            path: path.clone(),
+            reason,
+        };
         let mut reference = Tokenizer::from_bytes(bytes).map_err(|e| unreadable(&path, e.to_string()))?;
         reference.with_padding(None);
-        reference.with_truncation(None).map_err(|e| unreadable(&path, e.to_string()))?;
-        let ascii = AsciiPieces::mirror(&reference)
-            .map_err(|difference| TokenizerError::Unsupported { path, difference: difference.to_owned() })?;
+        reference
+            .with_truncation(None)
+            .map_err(|e| unreadable(&path, e.to_string()))?;
+        let ascii = AsciiPieces::mirror(&reference).map_err(|difference| TokenizerError::Unsupported {
+            path,
+            difference: difference.to_owned(),
+        })?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Self { shared: Arc::new(Shared { reference, ascii, threads }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                reference,
+                ascii,
+                threads,
+            }),
+        })
     }
 
     /// Number of vocabulary entries.
@@ -115,7 +126,9 @@ impl WordPiece {
     pub fn encode(&self, text: &str) -> Pieces {
         let parts = self.parts(text);
         let mut encoded = in_parallel(&parts, |part| self.encode_part(text, part));
-        let Some(mut pieces) = encoded.next() else { return Pieces::default() };
+        let Some(mut pieces) = encoded.next() else {
+            return Pieces::default();
+        };
         for part in encoded {
             pieces.append(part);
         }
@@ -134,7 +147,10 @@ impl WordPiece {
         let mut start = 0;
         for i in 1..=count {
             let wanted = text.len() * i / count;
-            let end = text.as_bytes()[wanted..].iter().position(|b| is_space(*b)).map_or(text.len(), |n| wanted + n);
+            let end = text.as_bytes()[wanted..]
+                .iter()
+                .position(|b| is_space(*b))
+                .map_or(text.len(), |n| wanted + n);
             if end > start {
                 parts.push((start, end));
             }
@@ -147,7 +163,10 @@ impl WordPiece {
         let mut pieces = Pieces::default();
         pieces.ids.reserve((end - start) / 4);
         pieces.ranges.reserve((end - start) / 4);
-        let mut others = OtherWords { reference: &self.shared.reference, known: HashMap::new() };
+        let mut others = OtherWords {
+            reference: &self.shared.reference,
+            known: HashMap::new(),
+        };
         for (start, end) in words(text, start, end) {
             let word = &text[start..end];
             if !self.shared.ascii.encode(word.as_bytes(), start, &mut pieces) {
@@ -160,7 +179,9 @@ impl WordPiece {
 
 impl std::fmt::Debug for WordPiece {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WordPiece").field("vocabulary", &self.vocabulary()).finish()
+        f.debug_struct("WordPiece")
+            .field("vocabulary", &self.vocabulary())
+            .finish()
     }
 }
 
@@ -245,7 +266,10 @@ fn reference_pieces(reference: &Tokenizer, text: &str) -> Pieces {
 
 /// Runs `work` on each part, the first on this thread and each other on one of its own, and gives the results
 /// in order.
-fn in_parallel<P: Copy + Send + Sync, R: Send>(parts: &[P], work: impl Fn(P) -> R + Sync) -> impl Iterator<Item = R> {
+fn in_parallel<P: Copy + Send + Sync, R: Send>(
+    parts: &[P],
+    work: impl Fn(P) -> R + Sync,
+) -> impl Iterator<Item = R> {
     let mut results: Vec<Option<R>> = parts.iter().map(|_| None).collect();
     std::thread::scope(|scope| {
         let mut slots = results.iter_mut().zip(parts);

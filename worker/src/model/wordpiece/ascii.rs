@@ -26,18 +26,28 @@ impl AsciiPieces {
     /// Takes over the vocabulary of an uncased BERT tokenizer. The error says what is different in another one.
     pub(super) fn mirror(tokenizer: &Tokenizer) -> Result<Self, &'static str> {
         match tokenizer.get_normalizer() {
-            Some(NormalizerWrapper::BertNormalizer(n)) if n.clean_text && n.lowercase && n.handle_chinese_chars => {}
+            Some(NormalizerWrapper::BertNormalizer(n))
+                if n.clean_text && n.lowercase && n.handle_chinese_chars => {}
             _ => return Err("its normalizer is not the uncased BertNormalizer"),
         }
-        if !matches!(tokenizer.get_pre_tokenizer(), Some(PreTokenizerWrapper::BertPreTokenizer(_))) {
+        if !matches!(
+            tokenizer.get_pre_tokenizer(),
+            Some(PreTokenizerWrapper::BertPreTokenizer(_))
+        ) {
             return Err("its pre-tokenizer is not BertPreTokenizer");
         }
         let ModelWrapper::WordPiece(model) = tokenizer.get_model() else {
             return Err("its model is not WordPiece");
         };
-        let unknown = model.token_to_id(&model.unk_token).ok_or("its unknown token is not in its vocabulary")?;
+        let unknown = model
+            .token_to_id(&model.unk_token)
+            .ok_or("its unknown token is not in its vocabulary")?;
         // The scan hands words with a bracket to `tokenizers`, because "[SEP]" and the like stand for themselves.
-        if tokenizer.get_added_tokens_decoder().values().any(|t| !t.content.starts_with('[')) {
+        if tokenizer
+            .get_added_tokens_decoder()
+            .values()
+            .any(|t| !t.content.starts_with('['))
+        {
             return Err("it adds tokens that do not begin with '['");
         }
         let mut pieces = Self {
@@ -75,7 +85,10 @@ impl AsciiPieces {
         let lower = &lower[..word.len()];
         let mut at = 0;
         while at < lower.len() {
-            let letters = lower[at..].iter().take_while(|b| !b.is_ascii_punctuation()).count();
+            let letters = lower[at..]
+                .iter()
+                .take_while(|b| !b.is_ascii_punctuation())
+                .count();
             let end = at + letters.max(1);
             self.encode_run(&lower[at..end], start + at, pieces);
             at = end;
@@ -88,7 +101,9 @@ impl AsciiPieces {
         let before = pieces.len();
         let mut at = 0;
         while at < run.len() && run.len() <= self.longest_word {
-            let Some((id, length)) = self.longest_match(run, at) else { break };
+            let Some((id, length)) = self.longest_match(run, at) else {
+                break;
+            };
             pieces.push(id, start + at, start + at + length);
             at += length;
         }
@@ -102,7 +117,9 @@ impl AsciiPieces {
     fn longest_match(&self, run: &[u8], at: usize) -> Option<(u32, usize)> {
         let vocabulary = if at == 0 { &self.first } else { &self.next };
         let rest = &run[at..run.len().min(at + self.longest)];
-        (1..=rest.len()).rev().find_map(|n| vocabulary.get(&rest[..n]).map(|id| (*id, n)))
+        (1..=rest.len())
+            .rev()
+            .find_map(|n| vocabulary.get(&rest[..n]).map(|id| (*id, n)))
     }
 }
 
