@@ -1,2 +1,121 @@
-//! The `liquid-sidecar` binary.
-fn main() {}
+//! The `liquid-sidecar` binary: parse, build, run, drain.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use liquid_sidecar::compress::Compressor;
+use liquid_sidecar::config::{self, Config};
+use liquid_sidecar::http::{App, Live, server};
+use liquid_sidecar::report::{Metrics, admin, logs};
+use liquid_sidecar::upstream::{Guard, Routes, Upstreams};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// The configuration cannot be used.
+const EXIT_CONFIG: u8 = 64;
+/// It can, and the sidecar could not start or run.
+const EXIT_RUN: u8 = 70;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Takes OpenAI and Anthropic calls, forwards the evidence.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// TOML file. Every key can be set by environment too: LIQUID_SIDECAR__SECTION__KEY.
+    #[arg(long, env = "LIQUID_SIDECAR_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Check the configuration and end: 0 if it can be used, 64 if not.
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match config::load(arguments.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    if arguments.check {
+        println!("the configuration can be used");
+        return ExitCode::SUCCESS;
+    }
+    match start(config, arguments.config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("liquid-sidecar: {error}");
+            ExitCode::from(EXIT_RUN)
+        }
+    }
+}
+
+fn start(config: Config, file: Option<PathBuf>) -> Result<(), Error> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if config.listen.threads > 0 {
+        builder.worker_threads(config.listen.threads);
+    }
+    let runtime = builder.enable_all().build()?;
+    let exporter = {
+        let _inside = runtime.enter();
+        logs::init(&config.log, &config.traces)?
+    };
+    let outcome = runtime.block_on(run(config, file));
+    exporter.shutdown();
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn run(config: Config, file: Option<PathBuf>) -> Result<(), Error> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let listener = bind("listen.address", config.listen.address).await?;
+    let admin = bind("listen.admin", config.listen.admin).await?;
+    let guard = Guard::new();
+    guard.listening(vec![listener.local_addr()?, admin.local_addr()?]);
+    let live = Live {
+        compressor: Compressor::start(config.compress())?,
+        routes: Routes::resolve(&config.upstream)?,
+    };
+    let upstreams = Upstreams::new(&config.upstream, guard)?;
+    let app = Arc::new(App::new(
+        live,
+        upstreams,
+        config.limits.clone(),
+        Arc::new(Metrics::new()),
+    ));
+    tracing::info!(address = %listener.local_addr()?, admin = %admin.local_addr()?, "ready");
+
+    let (stop, end) = (CancellationToken::new(), CancellationToken::new());
+    let admin = tokio::spawn(admin::serve(admin, Arc::clone(&app), stop.clone(), end.clone()));
+    let watch = file.map(|file| tokio::spawn(config::watch::follow(file, config, Arc::clone(&app))));
+    let serving = tokio::spawn(server::serve(listener, app, stop.clone()));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("draining");
+    stop.cancel();
+    if serving.await? {
+        tracing::info!("every call has ended");
+    } else {
+        tracing::warn!("some calls were cut off: they took longer than limits.drain_ms");
+    }
+    end.cancel();
+    if let Some(watch) = watch {
+        watch.abort();
+    }
+    admin.await??;
+    Ok(())
+}
+
+async fn bind(field: &str, address: std::net::SocketAddr) -> Result<TcpListener, Error> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|error| {
+        format!("{field} = {address}: {error}; choose a free address of this machine").into()
+    })
+}

@@ -1,0 +1,295 @@
+//! The configuration: one TOML file, every key by environment too, validated as a whole before anything starts.
+//!
+//! Later sources win: defaults, the file, `SYNTHESIS_MODEL` (for `upstream.model`), `LIQUID_SIDECAR__SECTION__KEY`.
+
+pub mod watch;
+
+use std::path::Path;
+
+use config::{Environment, File, FileFormat};
+use serde::Deserialize;
+
+use crate::settings::Invalid;
+use crate::upstream::Routes;
+use crate::{compress, extract, pack, policy, upstream};
+
+const PREFIX: &str = "LIQUID_SIDECAR";
+const SYNTHESIS_MODEL: &str = "SYNTHESIS_MODEL";
+/// Keys whose environment value is a list, its items separated by commas.
+const LISTS: [&str; 2] = ["upstream.fallbacks", "extract.workers"];
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: Listen,
+    /// Sizes and times.
+    pub limits: Limits,
+    /// Who answers.
+    pub upstream: upstream::Settings,
+    /// When to compress, and how far.
+    pub policy: policy::Settings,
+    /// Where the workers are.
+    pub extract: extract::Settings,
+    /// How long manifests are kept.
+    pub pack: pack::Settings,
+    /// What is logged.
+    pub log: Log,
+    /// Where traces go.
+    pub traces: Traces,
+}
+
+/// Section `[listen]`. Needs a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listen {
+    /// `address:port` for the applications. Default `127.0.0.1:8787`.
+    pub address: std::net::SocketAddr,
+    /// `address:port` for `/livez`, `/readyz` and `/metrics`. Default `127.0.0.1:9465`.
+    pub admin: std::net::SocketAddr,
+    /// Threads that serve. Default 0: as many as cores.
+    pub threads: usize,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            address: ([127, 0, 0, 1], 8787).into(),
+            admin: ([127, 0, 0, 1], 9465).into(),
+            threads: 0,
+        }
+    }
+}
+
+/// Section `[limits]`. Needs a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Largest body on a surface, in bytes; larger ones are answered with 413. Default 67108864 (64 MiB).
+    pub max_body_bytes: u64,
+    /// Largest request head, in bytes; larger ones are answered with 431. At least 8192. Default 65536.
+    pub max_header_bytes: usize,
+    /// Most headers in a request. Default 128.
+    pub max_headers: usize,
+    /// Most calls at a time, streams and tunnels included; more are answered with 429. Default 1024.
+    pub max_concurrent_requests: usize,
+    /// Time for a request's head to arrive, in milliseconds. Default 30000.
+    pub header_timeout_ms: u64,
+    /// Time for a body on a surface to arrive, in milliseconds; 408 after it. Default 120000.
+    pub body_timeout_ms: u64,
+    /// Time for running calls to end after SIGTERM, in milliseconds. Default 25000.
+    pub drain_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 64 << 20,
+            max_header_bytes: 64 << 10,
+            max_headers: 128,
+            max_concurrent_requests: 1024,
+            header_timeout_ms: 30_000,
+            body_timeout_ms: 120_000,
+            drain_ms: 25_000,
+        }
+    }
+}
+
+/// Section `[log]`. Needs a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `text` or `json`. Default `text`.
+    pub format: LogFormat,
+    /// A `tracing` filter, such as `info` or `warn,liquid_sidecar=debug`. Default `info`.
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Text,
+            level: "info".into(),
+        }
+    }
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Section `[traces]`. Needs a restart.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Traces {
+    /// OTLP over gRPC, such as `http://collector:4317`. Default: no traces.
+    pub otlp_endpoint: Option<String>,
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read: the file is missing, not TOML, has an unknown key or a value of the wrong type.
+    #[error("{0}")]
+    Read(#[from] config::ConfigError),
+    /// It can be read, and these values cannot be used.
+    #[error("{}", .0.join("\n"))]
+    Invalid(Vec<String>),
+}
+
+/// Reads the file, if one is given, and this process's environment.
+///
+/// # Errors
+/// [`ConfigError`] names every wrong field with its value and the remedy.
+pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    load_with(file, variables.collect())
+}
+
+/// As [`load`], with the given variables for the environment.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(file: Option<&Path>, variables: Vec<(String, String)>) -> Result<Config, ConfigError> {
+    let synthesis = variables
+        .iter()
+        .find(|(name, value)| name == SYNTHESIS_MODEL && !value.is_empty());
+    let synthesis = synthesis.map(|(_, value)| value.clone());
+    let mut environment = Environment::with_prefix(PREFIX)
+        .prefix_separator("__")
+        .separator("__")
+        .try_parsing(true)
+        .list_separator(",")
+        .source(Some(variables.into_iter().collect()));
+    for key in LISTS {
+        environment = environment.with_list_parse_key(key);
+    }
+    let mut builder = config::Config::builder();
+    if let Some(path) = file {
+        builder = builder.add_source(File::from(path).format(FileFormat::Toml));
+    }
+    let config: Config = builder
+        .add_source(Synthesis(synthesis))
+        .add_source(environment)
+        .build()?
+        .try_deserialize()?;
+    config.validate()?;
+    Ok(config)
+}
+
+/// `SYNTHESIS_MODEL` as a source of its own, between the file and the other variables.
+#[derive(Debug, Clone)]
+struct Synthesis(Option<String>);
+
+impl config::Source for Synthesis {
+    fn clone_into_box(&self) -> Box<dyn config::Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<config::Map<String, config::Value>, config::ConfigError> {
+        let mut upstream = config::Map::new();
+        if let Some(model) = &self.0 {
+            upstream.insert("model".to_owned(), config::Value::from(model.clone()));
+        }
+        Ok([("upstream".to_owned(), config::Value::from(upstream))]
+            .into_iter()
+            .collect())
+    }
+}
+
+impl Config {
+    /// The three sections that the compressor takes.
+    pub fn compress(&self) -> compress::Settings {
+        compress::Settings {
+            policy: self.policy.clone(),
+            extract: self.extract.clone(),
+            pack: self.pack.clone(),
+        }
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let limits = self
+            .limits
+            .validate()
+            .into_iter()
+            .map(|invalid| invalid.within("limits"));
+        let upstream = self
+            .upstream
+            .validate()
+            .into_iter()
+            .map(|invalid| invalid.within("upstream"));
+        let invalid = limits
+            .chain(upstream)
+            .chain(self.compress().validate())
+            .chain(self.log.validate());
+        let mut wrong: Vec<String> = invalid.map(|invalid| invalid.to_string()).collect();
+        if self.listen.address == self.listen.admin && self.listen.admin.port() != 0 {
+            wrong.push(format!(
+                "listen.admin = {}: is listen.address too; set another port",
+                self.listen.admin
+            ));
+        }
+        if let Err(error) = Routes::resolve(&self.upstream) {
+            wrong.push(error.to_string());
+        }
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError::Invalid(wrong))
+        }
+    }
+}
+
+impl Limits {
+    fn validate(&self) -> Vec<Invalid> {
+        let positive = [
+            ("max_body_bytes", self.max_body_bytes),
+            ("max_headers", self.max_headers as u64),
+            ("max_concurrent_requests", self.max_concurrent_requests as u64),
+            ("header_timeout_ms", self.header_timeout_ms),
+            ("body_timeout_ms", self.body_timeout_ms),
+        ];
+        let mut wrong: Vec<Invalid> = positive
+            .into_iter()
+            .filter(|(_, value)| *value == 0)
+            .map(|(field, value)| Invalid::new(field, value, "set at least 1"))
+            .collect();
+        if self.max_header_bytes < 8192 {
+            wrong.push(Invalid::new(
+                "max_header_bytes",
+                self.max_header_bytes,
+                "set at least 8192",
+            ));
+        }
+        if self.max_concurrent_requests > 1 << 20 {
+            let remedy = "set at most 1048576";
+            wrong.push(Invalid::new(
+                "max_concurrent_requests",
+                self.max_concurrent_requests,
+                remedy,
+            ));
+        }
+        wrong
+    }
+}
+
+impl Log {
+    fn validate(&self) -> Option<Invalid> {
+        let parsed = self.level.parse::<tracing_subscriber::filter::EnvFilter>();
+        parsed.err().map(|error| {
+            let remedy = format!("{error}; write for example info, or warn,liquid_sidecar=debug");
+            Invalid::new("log.level", &self.level, remedy)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

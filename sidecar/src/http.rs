@@ -1,0 +1,125 @@
+//! The HTTP side: takes a call, finds its surface, runs it through `compress` and `upstream`, relays the answer.
+
+mod body;
+pub mod error;
+mod headers;
+mod own;
+mod passthrough;
+mod relay;
+mod route;
+pub mod server;
+mod surface;
+mod tunnel;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::body::Body;
+use http::{HeaderMap, Request, Response, StatusCode};
+use tokio::sync::Semaphore;
+
+use crate::compress::Compressor;
+use crate::config::Limits;
+use crate::report::{Exchange, Metrics};
+use crate::sse::Wire;
+use crate::upstream::{Routes, Upstreams};
+use error::ApiError;
+
+/// What a change of the configuration replaces while calls run; a call keeps what it started with.
+#[derive(Debug)]
+pub struct Live {
+    /// Compresses.
+    pub compressor: Compressor,
+    /// Who answers.
+    pub routes: Routes,
+}
+
+/// Everything that a call needs; one for the process.
+#[derive(Debug)]
+pub struct App {
+    /// The part that can be replaced.
+    pub live: ArcSwap<Live>,
+    /// Connections.
+    pub upstreams: Upstreams,
+    /// Sizes and times.
+    pub limits: Limits,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    slots: Arc<Semaphore>,
+}
+
+impl App {
+    /// Puts the parts together.
+    pub fn new(live: Live, upstreams: Upstreams, limits: Limits, metrics: Arc<Metrics>) -> Self {
+        let slots = Arc::new(Semaphore::new(limits.max_concurrent_requests));
+        Self {
+            live: ArcSwap::from_pointee(live),
+            upstreams,
+            limits,
+            metrics,
+            slots,
+        }
+    }
+
+    /// Waits until no call and no tunnel runs, or `time` is over; tells whether all ended.
+    pub async fn drained(&self, time: Duration) -> bool {
+        let all = u32::try_from(self.limits.max_concurrent_requests).unwrap_or(u32::MAX);
+        tokio::time::timeout(time, self.slots.acquire_many(all))
+            .await
+            .is_ok()
+    }
+}
+
+/// Answers one call. Never fails: what goes wrong is told to the client.
+pub async fn handle(app: Arc<App>, request: Request<Body>) -> Response<Body> {
+    let path = request.uri().path();
+    if let Some(path) = path.strip_prefix("/liquid/") {
+        return own::answer(&app, request.method(), path);
+    }
+    let route = route::surface(request.method(), path);
+    let wire = route.map_or_else(|| guess_wire(request.headers()), |route| route.wire);
+    let surface = route.map_or("other", |route| route.surface.as_str());
+    let slot = Arc::clone(&app.slots).try_acquire_owned().ok();
+    let has_slot = slot.is_some();
+    let exchange = Exchange::new(Arc::clone(&app.metrics), surface, slot);
+    if app.upstreams.guard().has_passed(request.headers()) {
+        let message = "this request has passed through this sidecar before: set the upstream's base_url to the real upstream";
+        let error = ApiError::server(StatusCode::LOOP_DETECTED, "loop_detected", message);
+        return refuse(
+            &ApiError {
+                should_retry: Some(false),
+                ..error
+            },
+            wire,
+            exchange,
+        );
+    }
+    if !has_slot {
+        return refuse(
+            &ApiError::too_many(app.limits.max_concurrent_requests),
+            wire,
+            exchange,
+        );
+    }
+    match route {
+        Some(route) => surface::handle(&app, route, request, exchange).await,
+        None => passthrough::handle(&app, wire, request, exchange).await,
+    }
+}
+
+/// Answers with an error of our own, which is a complete answer.
+fn refuse(error: &ApiError, wire: Wire, mut exchange: Exchange) -> Response<Body> {
+    exchange.status(error.status);
+    exchange.complete();
+    error.response(wire)
+}
+
+/// Anthropic's clients name their API's version in every call.
+fn guess_wire(headers: &HeaderMap) -> Wire {
+    if headers.contains_key("anthropic-version") {
+        Wire::Messages
+    } else {
+        Wire::Chat
+    }
+}

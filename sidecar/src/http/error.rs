@@ -1,0 +1,215 @@
+//! Answers that the sidecar gives itself when it cannot pass a call on, in the words of the API that was called.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use serde_json::json;
+
+use crate::compress::{OverrideError, Rejection};
+use crate::sse::Wire;
+use crate::upstream::Failure;
+
+/// An error, independent of the API it will be told in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiError {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// OpenAI's `error.type`.
+    pub kind: &'static str,
+    /// `error.code`.
+    pub code: &'static str,
+    /// `error.param`.
+    pub param: Option<&'static str>,
+    /// `error.message`.
+    pub message: String,
+    /// `retry-after`, in seconds.
+    pub retry_after: Option<u64>,
+    /// `x-should-retry`, which the SDKs obey before anything else.
+    pub should_retry: Option<bool>,
+}
+
+impl ApiError {
+    /// An error of the caller: trying again will not help.
+    pub fn invalid(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            kind: "invalid_request_error",
+            code,
+            param: None,
+            message: message.into(),
+            retry_after: None,
+            should_retry: Some(false),
+        }
+    }
+
+    /// An error on this side or the upstream's.
+    pub fn server(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            kind: "server_error",
+            should_retry: None,
+            ..Self::invalid(status, code, message)
+        }
+    }
+
+    /// More requests at a time than allowed.
+    pub fn too_many(limit: usize) -> Self {
+        Self {
+            kind: "rate_limit_error",
+            retry_after: Some(1),
+            should_retry: Some(true),
+            ..Self::invalid(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_concurrent_requests",
+                format!("the sidecar already serves {limit} requests (limits.max_concurrent_requests)"),
+            )
+        }
+    }
+
+    /// The body is over the limit.
+    pub fn too_large(limit: u64) -> Self {
+        let message = format!("the request body is larger than {limit} bytes (limits.max_body_bytes)");
+        Self::invalid(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
+    }
+
+    /// The answer in the given API's shape.
+    pub fn response(&self, wire: Wire) -> Response<Body> {
+        let mut response = Response::new(Body::from(self.body(wire).to_string()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(should) = self.should_retry {
+            let value = if should { "true" } else { "false" };
+            headers.insert("x-should-retry", HeaderValue::from_static(value));
+        }
+        response
+    }
+
+    fn body(&self, wire: Wire) -> serde_json::Value {
+        match wire {
+            Wire::Messages => {
+                json!({"type": "error", "error": {"type": self.anthropic_kind(), "message": self.message}})
+            }
+            Wire::Chat | Wire::Responses => json!({"error": self.object()}),
+        }
+    }
+
+    fn object(&self) -> serde_json::Value {
+        json!({"message": self.message, "type": self.kind, "param": self.param, "code": self.code})
+    }
+
+    fn anthropic_kind(&self) -> &'static str {
+        match self.status.as_u16() {
+            401 => "authentication_error",
+            403 => "permission_error",
+            404 => "not_found_error",
+            413 => "request_too_large",
+            429 => "rate_limit_error",
+            503 => "overloaded_error",
+            504 => "timeout_error",
+            500.. => "api_error",
+            _ => "invalid_request_error",
+        }
+    }
+
+    /// The event that tells a streaming client. `sequence` numbers it where the API numbers its events.
+    pub fn event(&self, wire: Wire, sequence: u64) -> Bytes {
+        let text = match wire {
+            Wire::Chat => format!("data: {}\n\n", self.body(wire)),
+            Wire::Messages => format!("event: error\ndata: {}\n\n", self.body(wire)),
+            // The typed event's own fields, and the object that makes the SDKs raise.
+            Wire::Responses => format!(
+                "event: error\ndata: {}\n\n",
+                json!({
+                    "type": "error", "code": self.code, "message": self.message, "param": self.param,
+                    "sequence_number": sequence, "error": self.object(),
+                })
+            ),
+        };
+        text.into()
+    }
+}
+
+impl From<&Failure> for ApiError {
+    fn from(failure: &Failure) -> Self {
+        let status = failure.status();
+        let message = failure.to_string();
+        match failure {
+            Failure::Loop(_) => Self {
+                should_retry: Some(false),
+                ..Self::server(status, "loop_detected", message)
+            },
+            Failure::Connect(_) => Self::server(status, "upstream_unreachable", message),
+            Failure::Broken { .. } => Self::server(status, "upstream_broken", message),
+            // Another try would cost the same time again.
+            Failure::ConnectTimeout(_) | Failure::FirstByte { .. } | Failure::Total { .. } => Self {
+                kind: "timeout_error",
+                should_retry: Some(false),
+                ..Self::server(status, "upstream_timeout", message)
+            },
+            Failure::Untranslatable(error) => Self {
+                param: error.param(),
+                ..Self::invalid(status, error.code(), message)
+            },
+        }
+    }
+}
+
+impl From<&Rejection> for ApiError {
+    fn from(rejection: &Rejection) -> Self {
+        Self {
+            status: StatusCode::from_u16(rejection.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+            kind: rejection.kind,
+            code: rejection.code,
+            param: rejection.param,
+            message: rejection.message.clone(),
+            retry_after: rejection.retry_after,
+            should_retry: Some(rejection.retry_after.is_some()),
+        }
+    }
+}
+
+impl From<&OverrideError> for ApiError {
+    fn from(error: &OverrideError) -> Self {
+        Self {
+            param: Some(error.header),
+            ..Self::invalid(StatusCode::BAD_REQUEST, "invalid_header", error.to_string())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn each_api_has_its_own_shape() {
+        let error = ApiError::too_large(5);
+        let openai = r#"{"error":{"message":"the request body is larger than 5 bytes (limits.max_body_bytes)","type":"invalid_request_error","param":null,"code":"request_too_large"}}"#;
+        let anthropic = r#"{"type":"error","error":{"type":"request_too_large","message":"the request body is larger than 5 bytes (limits.max_body_bytes)"}}"#;
+        assert_eq!(error.body(Wire::Chat).to_string(), openai);
+        assert_eq!(error.body(Wire::Responses).to_string(), openai);
+        assert_eq!(error.body(Wire::Messages).to_string(), anthropic);
+    }
+
+    #[test]
+    fn events_end_with_a_blank_line() {
+        let error = ApiError::server(StatusCode::BAD_GATEWAY, "upstream_broken", "cut");
+        assert_eq!(
+            error.event(Wire::Chat, 0),
+            "data: {\"error\":{\"message\":\"cut\",\"type\":\"server_error\",\"param\":null,\"code\":\"upstream_broken\"}}\n\n"
+        );
+        assert_eq!(
+            error.event(Wire::Messages, 0),
+            "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"cut\"}}\n\n"
+        );
+        assert!(
+            error
+                .event(Wire::Responses, 7)
+                .starts_with(b"event: error\ndata: {\"type\":\"error\"")
+        );
+    }
+}

@@ -1,0 +1,157 @@
+//! What a proxy must take out of headers on the way through, and what of ours must not leave.
+//!
+//! Source: RFC 9110, section 7.6.1 (Connection) and 10.1.1 (Expect); RFC 9112, section 6.1.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const OWN_PREFIX: &str = "x-liquid-";
+
+/// Makes a client's headers fit to be sent on: hop-by-hop ones, the host, `expect` (answered here already) and
+/// our own `x-liquid-*` ones go; everything else stays as it is.
+pub(super) fn for_upstream(headers: &mut HeaderMap) {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        // Where both are given the length is not to be trusted.
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    let trailers = headers
+        .get(header::TE)
+        .is_some_and(|te| contains_token(te, "trailers"));
+    strip_hop_by_hop(headers);
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    headers.remove(header::HOST);
+    headers.remove(header::EXPECT);
+    let own: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with(OWN_PREFIX))
+        .cloned()
+        .collect();
+    for name in own {
+        headers.remove(name);
+    }
+}
+
+/// Takes out what belongs to one connection only.
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in [
+        header::CONNECTION,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        HTTP2_SETTINGS,
+        header::PROXY_AUTHENTICATE,
+        header::PROXY_AUTHORIZATION,
+        header::TE,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ] {
+        headers.remove(name);
+    }
+}
+
+/// The protocol that the client asks to switch to, if it does (RFC 9110, section 7.8).
+pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let asked = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .any(|value| contains_token(value, "upgrade"));
+    headers.get(header::UPGRADE).filter(|_| asked).cloned()
+}
+
+/// Whether the body is in a content coding, so that it cannot be read as it is.
+pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .any(|value| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
+}
+
+/// Whether the body is an event stream.
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
+    let essence = kind
+        .split(|byte| *byte == b';')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii();
+    essence.eq_ignore_ascii_case(b"text/event-stream")
+}
+
+fn contains_token(value: &HeaderValue, token: &str) -> bool {
+    value.to_str().is_ok_and(|value| {
+        value
+            .split(',')
+            .any(|part| part.trim().eq_ignore_ascii_case(token))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn takes_out_hop_by_hop_and_own_headers() {
+        let mut all = headers(&[
+            ("host", "sidecar"),
+            ("connection", "keep-alive, X-Private"),
+            ("x-private", "1"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers, deflate"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "3"),
+            ("expect", "100-continue"),
+            ("x-liquid-mode", "off"),
+            ("authorization", "Bearer x"),
+            ("x-stainless-lang", "python"),
+            ("accept-encoding", "gzip"),
+        ]);
+        for_upstream(&mut all);
+        let want = headers(&[
+            ("te", "trailers"),
+            ("authorization", "Bearer x"),
+            ("x-stainless-lang", "python"),
+            ("accept-encoding", "gzip"),
+        ]);
+        assert_eq!(all, want);
+    }
+
+    #[test]
+    fn knows_upgrades_codings_and_event_streams() {
+        assert!(upgrade(&headers(&[("connection", "Upgrade"), ("upgrade", "websocket")])).is_some());
+        assert!(upgrade(&headers(&[("upgrade", "websocket")])).is_none());
+        assert!(is_encoded(&headers(&[("content-encoding", "gzip")])));
+        assert!(!is_encoded(&headers(&[("content-encoding", "Identity")])));
+        assert!(is_event_stream(&headers(&[(
+            "content-type",
+            "Text/Event-Stream; charset=utf-8"
+        )])));
+        assert!(!is_event_stream(&headers(&[(
+            "content-type",
+            "application/json"
+        )])));
+    }
+}

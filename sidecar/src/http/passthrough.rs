@@ -1,0 +1,74 @@
+//! Everything that is no surface: any method, any path, streamed both ways, changed in nothing but the headers
+//! that belong to a connection and the key.
+
+use axum::body::Body;
+use http::{Request, Response, StatusCode};
+
+use super::error::ApiError;
+use super::relay::{Relay, Watch};
+use super::{App, headers, refuse, route, surface, tunnel};
+use crate::local;
+use crate::report::Exchange;
+use crate::sse::Wire;
+use crate::upstream::{Kind, Target};
+
+/// Passes a call through to the provider of its API.
+pub(super) async fn handle(
+    app: &App,
+    wire: Wire,
+    request: Request<Body>,
+    exchange: Exchange,
+) -> Response<Body> {
+    let live = app.live.load_full();
+    let target = live.routes.passthrough(wire == Wire::Messages);
+    let path = route::below_version(request.uri().path()).to_owned();
+    if target.provider.kind == Kind::Local {
+        return local::other(request.method(), &path, wire, exchange);
+    }
+    forward(app, target, &path, wire, request, exchange).await
+}
+
+/// Sends a request on and relays its answer. An upgrade that the upstream accepts becomes a tunnel.
+pub(super) async fn forward(
+    app: &App,
+    target: &Target,
+    path: &str,
+    wire: Wire,
+    mut request: Request<Body>,
+    mut exchange: Exchange,
+) -> Response<Body> {
+    let Some(url) = target.provider.url(path, request.uri().query()) else {
+        let message = format!("the path {path:?} cannot be joined to the upstream's base URL");
+        return refuse(
+            &ApiError::invalid(StatusCode::BAD_REQUEST, "invalid_path", message),
+            wire,
+            exchange,
+        );
+    };
+    let protocol = headers::upgrade(request.headers());
+    let client = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
+    let (mut parts, body) = request.into_parts();
+    headers::for_upstream(&mut parts.headers);
+    target.provider.authorize(&mut parts.headers, target.forward_key);
+    app.upstreams.guard().mark(&mut parts.headers);
+    if let Some(protocol) = &protocol {
+        tunnel::ask(&mut parts.headers, protocol.clone());
+    }
+    let mut onward = Request::new(body);
+    *onward.method_mut() = parts.method;
+    *onward.uri_mut() = url;
+    *onward.headers_mut() = parts.headers;
+    let answer = match app.upstreams.pass(onward, target, protocol.is_some()).await {
+        Ok(answer) => answer,
+        Err(failure) => return refuse(&ApiError::from(&failure), wire, exchange),
+    };
+    exchange.status(answer.status());
+    if let (StatusCode::SWITCHING_PROTOCOLS, Some(client)) = (answer.status(), client) {
+        return tunnel::open(client, answer, exchange);
+    }
+    let (mut parts, incoming) = answer.into_parts();
+    headers::strip_hop_by_hop(&mut parts.headers);
+    // A stream of an unknown API: its end cannot be told from a cut.
+    let relay = Relay::new(incoming, None, Watch::Nothing, wire, None, exchange);
+    surface::response(parts.status, parts.headers, relay.into_body())
+}

@@ -1,0 +1,245 @@
+//! An upstream's answer on its way to the client: the same bytes at the same borders, watched but not held.
+//!
+//! Guarantees: no frame waits for a later one. A stream that breaks, or ends without its API's final event, or
+//! takes too long, ends with one error event and an aborted body, never with a clean end. Dropping the relay
+//! (the client is gone) drops the upstream's connection with it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::StatusCode;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+use super::error::ApiError;
+use crate::report::Exchange;
+use crate::sse::{Ending, Tap, Usage, Wire, usage_of_body};
+use crate::translate::StreamTranslator;
+
+/// Time for the error event to leave before the body is aborted: an abort discards what is not yet sent.
+const FLUSH_TIME: Duration = Duration::from_millis(20);
+
+/// Answers up to this size are kept until they end, to read their usage.
+const MAX_WATCHED_BYTES: usize = 4 << 20;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What the relay reads along the way.
+#[derive(Debug)]
+pub(super) enum Watch {
+    /// An event stream of a known API.
+    Stream(Box<Tap>),
+    /// An event stream that is told in another API's words. The one case where bytes change.
+    Translated(Box<StreamTranslator>),
+    /// One JSON body.
+    Json(Vec<Bytes>, usize),
+    /// Nothing: encoded, or no surface.
+    Nothing,
+}
+
+/// The body that the client receives.
+pub(super) struct Relay {
+    upstream: Incoming,
+    first: Option<Frame<Bytes>>,
+    watch: Watch,
+    wire: Wire,
+    deadline: Option<Pin<Box<Sleep>>>,
+    exchange: Exchange,
+    state: State,
+}
+
+enum State {
+    Relaying,
+    /// The error event is out; the body will be aborted.
+    Flushing(Pin<Box<Sleep>>),
+    Done,
+}
+
+impl Relay {
+    /// Relays `first` and then `upstream`.
+    pub(super) fn new(
+        upstream: Incoming,
+        first: Option<Frame<Bytes>>,
+        watch: Watch,
+        wire: Wire,
+        deadline: Option<Instant>,
+        exchange: Exchange,
+    ) -> Self {
+        let deadline = deadline.map(|deadline| Box::pin(sleep_until(deadline)));
+        Self {
+            upstream,
+            first,
+            watch,
+            wire,
+            deadline,
+            exchange,
+            state: State::Relaying,
+        }
+    }
+
+    /// As a response body.
+    pub(super) fn into_body(self) -> Body {
+        Body::new(self)
+    }
+
+    fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ApiError>>> {
+        if let Some(frame) = self.first.take() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        match Pin::new(&mut self.upstream).poll_frame(context) {
+            Poll::Ready(frame) => Poll::Ready(frame.map(|frame| {
+                frame.map_err(|error| {
+                    let message = format!("the upstream's answer broke off: {error}");
+                    ApiError::server(StatusCode::BAD_GATEWAY, "upstream_broken", message)
+                })
+            })),
+            Poll::Pending => {
+                let Some(deadline) = &mut self.deadline else {
+                    return Poll::Pending;
+                };
+                ready!(deadline.as_mut().poll(context));
+                let message = "the answer took longer than upstream.total_timeout_ms";
+                Poll::Ready(Some(Err(ApiError::server(
+                    StatusCode::GATEWAY_TIMEOUT,
+                    "upstream_timeout",
+                    message,
+                ))))
+            }
+        }
+    }
+
+    /// What the client gets for a piece of the answer: the piece itself, but for a translated stream.
+    fn observe(&mut self, data: Bytes) -> Bytes {
+        match &mut self.watch {
+            Watch::Stream(tap) => tap.feed(&data),
+            Watch::Translated(translator) => return translator.feed(&data),
+            Watch::Json(parts, size) if *size + data.len() <= MAX_WATCHED_BYTES => {
+                *size += data.len();
+                parts.push(data.clone());
+            }
+            Watch::Json(..) => self.watch = Watch::Nothing,
+            Watch::Nothing => {}
+        }
+        data
+    }
+
+    /// How the stream stands, where the answer is one that can be read.
+    fn ending(&self) -> Option<Ending> {
+        match &self.watch {
+            Watch::Stream(tap) => Some(tap.ending()),
+            Watch::Translated(translator) => Some(translator.ending()),
+            Watch::Json(..) | Watch::Nothing => None,
+        }
+    }
+
+    fn usage(&self) -> Usage {
+        match &self.watch {
+            Watch::Stream(tap) => tap.usage(),
+            Watch::Translated(translator) => translator.usage(),
+            Watch::Json(parts, _) => match parts.as_slice() {
+                [whole] => usage_of_body(whole),
+                parts => usage_of_body(&parts.concat()),
+            },
+            Watch::Nothing => Usage::default(),
+        }
+    }
+
+    /// The event that tells the client of an error; `None` where the answer is no stream that we can read, or
+    /// has had its final event.
+    fn event(&self, error: &ApiError) -> Option<Bytes> {
+        match &self.watch {
+            _ if self.ending() != Some(Ending::Open) => None,
+            Watch::Stream(tap) if tap.inside_event() => Some(
+                [b"\n\n", &error.event(self.wire, tap.next_sequence())[..]]
+                    .concat()
+                    .into(),
+            ),
+            Watch::Stream(tap) => Some(error.event(self.wire, tap.next_sequence())),
+            _ => Some(error.event(self.wire, 0)),
+        }
+    }
+
+    /// The stream is broken: tells the client in its API's words where that can be, and aborts.
+    fn fail(&mut self, error: &ApiError) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let usage = self.usage();
+        self.exchange.usage(usage);
+        self.exchange.broken(error.code);
+        match self.event(error) {
+            Some(event) => {
+                self.state = State::Flushing(Box::pin(sleep(FLUSH_TIME)));
+                Poll::Ready(Some(Ok(Frame::data(event))))
+            }
+            None => {
+                self.state = State::Done;
+                Poll::Ready(Some(Err(error.message.clone().into())))
+            }
+        }
+    }
+}
+
+impl HttpBody for Relay {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut self.state {
+            State::Relaying => {}
+            State::Flushing(sleep) => {
+                ready!(sleep.as_mut().poll(context));
+                self.state = State::Done;
+                return Poll::Ready(Some(Err("the upstream's stream broke off".into())));
+            }
+            State::Done => return Poll::Ready(None),
+        }
+        loop {
+            match ready!(self.next(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        let data = self.observe(data);
+                        // A translated stream may need more to make an event of; an empty frame says nothing.
+                        if !data.is_empty() {
+                            return Poll::Ready(Some(Ok(Frame::data(data))));
+                        }
+                    }
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                Some(Err(error)) => return self.fail(&error),
+                None if self.ending() == Some(Ending::Open) => {
+                    let message = "the upstream's stream ended before its final event";
+                    return self.fail(&ApiError::server(
+                        StatusCode::BAD_GATEWAY,
+                        "upstream_broken",
+                        message,
+                    ));
+                }
+                None => {
+                    let usage = self.usage();
+                    self.exchange.usage(usage);
+                    self.exchange.complete();
+                    self.state = State::Done;
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let first = self
+            .first
+            .as_ref()
+            .and_then(Frame::data_ref)
+            .map_or(0, Bytes::len) as u64;
+        match (&self.watch, self.upstream.size_hint().exact()) {
+            (Watch::Json(..) | Watch::Nothing, Some(rest)) => SizeHint::with_exact(first + rest),
+            _ => SizeHint::new(),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The extractive answer itself, independent of the API it is told in.
+
+use serde_json::json;
+
+use crate::compress::{Action, Decision, Evidence, Excerpt, Reason};
+use crate::pack::SpanKind;
+
+/// Most passages in an answer.
+const MAX_PASSAGES: usize = 5;
+/// A passage this many deviations below the best one is left out.
+const MAX_GAP: f32 = 3.0;
+
+/// Characters in a token of English text, roughly: nothing is billed for this answer.
+const CHARS_A_TOKEN: usize = 4;
+
+/// The answer in pieces, which a stream sends one by one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// Never empty; joined they are the answer.
+    pub(super) pieces: Vec<String>,
+}
+
+impl Answer {
+    /// Quotes the best passages, or says why there are none.
+    pub(super) fn of(decision: &Decision, evidence: Option<&Evidence>, as_json: bool) -> Self {
+        let passages = evidence
+            .map(|evidence| best(&evidence.excerpts))
+            .unwrap_or_default();
+        if as_json {
+            return Self {
+                pieces: vec![json(decision, &passages)],
+            };
+        }
+        if passages.is_empty() {
+            return Self {
+                pieces: vec![nothing(decision)],
+            };
+        }
+        let head = "Extractive answer: no language model was used. These passages of the document match the question \
+                    best, quoted word for word, with their byte offsets in it.\n";
+        let mut pieces = vec![head.to_owned()];
+        for (number, passage) in passages.iter().enumerate() {
+            let Excerpt { start, end, text, .. } = passage;
+            pieces.push(format!("\n{}. [{start}-{end}] \"{}\"\n", number + 1, text.trim()));
+        }
+        Self { pieces }
+    }
+
+    /// The whole text.
+    pub(super) fn text(&self) -> String {
+        self.pieces.concat()
+    }
+
+    /// Its tokens, estimated.
+    pub(super) fn tokens(&self) -> u64 {
+        self.text().chars().count().div_ceil(CHARS_A_TOKEN) as u64
+    }
+}
+
+/// The best passages first. Headings and table headers give context to others and answer nothing alone.
+fn best(excerpts: &[Excerpt]) -> Vec<&Excerpt> {
+    let mut passages: Vec<&Excerpt> = excerpts
+        .iter()
+        .filter(|excerpt| !matches!(excerpt.kind, SpanKind::Heading | SpanKind::Header))
+        .filter(|excerpt| !excerpt.text.trim().is_empty())
+        .collect();
+    passages.sort_by(|one, two| two.score.total_cmp(&one.score).then(one.start.cmp(&two.start)));
+    let floor = passages.first().map_or(f32::MIN, |best| best.score - MAX_GAP);
+    passages.retain(|passage| passage.score >= floor);
+    passages.truncate(MAX_PASSAGES);
+    passages
+}
+
+fn json(decision: &Decision, passages: &[&Excerpt]) -> String {
+    let quotes: Vec<_> = passages
+        .iter()
+        .map(|passage| json!({"start": passage.start, "end": passage.end, "text": passage.text.trim()}))
+        .collect();
+    json!({"extractive": true, "reason": decision.reason, "passages": quotes}).to_string()
+}
+
+fn nothing(decision: &Decision) -> String {
+    let why = match decision.reason {
+        Reason::WorkerUnavailable | Reason::WorkerTimeout | Reason::WorkerRefused | Reason::WorkerInvalid => {
+            "the document could not be searched, because no worker gave an answer"
+        }
+        _ if decision.action == Action::Compressed => "nothing in the document matches the question",
+        _ => "this request holds no document that passages could be quoted from",
+    };
+    format!(
+        "Extractive answer: no language model was used, and {why} (reason: {}). For an answer in words, set \
+         upstream.model to a language model.",
+        decision.reason
+    )
+}

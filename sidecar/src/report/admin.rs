@@ -1,0 +1,60 @@
+//! The port for the platform: `/livez`, `/readyz`, `/metrics`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use http::{StatusCode, header};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::App;
+
+/// What Prometheus asks for with this text format.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Clone)]
+struct Admin {
+    app: Arc<App>,
+    draining: CancellationToken,
+}
+
+/// Serves until `end`. `/readyz` turns to 503 once `draining` is set.
+///
+/// # Errors
+/// A listener that fails for good.
+pub async fn serve(
+    listener: TcpListener,
+    app: Arc<App>,
+    draining: CancellationToken,
+    end: CancellationToken,
+) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(Admin { app, draining });
+    axum::serve(listener, router)
+        .with_graceful_shutdown(end.cancelled_owned())
+        .await
+}
+
+async fn ready(State(admin): State<Admin>) -> (StatusCode, &'static str) {
+    match admin.draining.is_cancelled() {
+        true => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+        false => (StatusCode::OK, "ok\n"),
+    }
+}
+
+async fn metrics(
+    State(admin): State<Admin>,
+) -> Result<([(header::HeaderName, &'static str); 1], String), StatusCode> {
+    let workers = admin.app.live.load().compressor.workers();
+    let text = admin
+        .app
+        .metrics
+        .scrape(&workers)
+        .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], text))
+}

@@ -1,0 +1,45 @@
+//! The `x-liquid-*` response headers.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::compress::Decision;
+
+const DECISION: HeaderName = HeaderName::from_static("x-liquid-decision");
+const REASON: HeaderName = HeaderName::from_static("x-liquid-reason");
+const TOKENS_BEFORE: HeaderName = HeaderName::from_static("x-liquid-tokens-before");
+const TOKENS_AFTER: HeaderName = HeaderName::from_static("x-liquid-tokens-after");
+const PACK_ID: HeaderName = HeaderName::from_static("x-liquid-pack-id");
+const OVERHEAD_MS: HeaderName = HeaderName::from_static("x-liquid-overhead-ms");
+const ERROR: HeaderName = HeaderName::from_static("x-liquid-error");
+const MAX_ERROR_BYTES: usize = 200;
+
+/// Tells in an answer's headers what was decided about its request.
+pub fn report(headers: &mut HeaderMap, decision: &Decision) {
+    headers.insert(DECISION, HeaderValue::from_static(decision.action.as_str()));
+    headers.insert(REASON, HeaderValue::from_static(decision.reason.as_str()));
+    headers.insert(TOKENS_BEFORE, HeaderValue::from(decision.tokens_before));
+    headers.insert(TOKENS_AFTER, HeaderValue::from(decision.tokens_after));
+    let overhead = format!("{:.3}", decision.overhead().as_secs_f64() * 1000.0);
+    insert(headers, OVERHEAD_MS, &overhead);
+    if let Some(pack) = &decision.pack {
+        insert(headers, PACK_ID, &pack.id);
+    }
+    if let Some(error) = &decision.worker_error {
+        let visible = error
+            .chars()
+            .map(|char| if char.is_ascii_graphic() { char } else { ' ' });
+        insert(headers, ERROR, &visible.take(MAX_ERROR_BYTES).collect::<String>());
+    }
+}
+
+/// Tells that a call on a surface went through unread.
+pub fn report_unread(headers: &mut HeaderMap, reason: &'static str) {
+    headers.insert(DECISION, HeaderValue::from_static("passed"));
+    headers.insert(REASON, HeaderValue::from_static(reason));
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value.trim()) {
+        headers.insert(name, value);
+    }
+}

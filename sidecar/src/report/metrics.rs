@@ -1,0 +1,373 @@
+//! The Prometheus metrics, and the totals behind `GET /liquid/stats`.
+//!
+//! Names follow OpenTelemetry's GenAI conventions where those have one (`gen_ai.client.token.usage`,
+//! `gen_ai.client.operation.duration`, `gen_ai.client.operation.time_to_first_chunk`), in Prometheus spelling.
+//! Labels have few values: no model, no path, no caller.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use serde::Serialize;
+
+use super::exchange::{End, Exchange};
+use crate::compress::{Action, Decision, WorkerStatus};
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    surface: &'static str,
+    decision: &'static str,
+    reason: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SurfaceLabels {
+    surface: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct EndLabels {
+    end: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StageLabels {
+    stage: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CacheLabels {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct WorkerLabels {
+    worker: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OperationLabels {
+    gen_ai_operation_name: &'static str,
+    gen_ai_provider_name: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct TokenLabels {
+    gen_ai_operation_name: &'static str,
+    gen_ai_provider_name: String,
+    gen_ai_token_type: &'static str,
+}
+
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// 0.1 ms to 26 s.
+fn stage_histogram() -> Histogram {
+    Histogram::new(exponential_buckets(0.0001, 4.0, 10))
+}
+
+/// The buckets that the GenAI conventions recommend for durations.
+fn operation_histogram() -> Histogram {
+    Histogram::new(exponential_buckets(0.01, 2.0, 14))
+}
+
+/// The buckets that the GenAI conventions recommend for tokens.
+fn token_histogram() -> Histogram {
+    Histogram::new(exponential_buckets(1.0, 4.0, 14))
+}
+
+/// Every metric of the sidecar.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    pub(super) in_flight: Gauge,
+    requests: Family<RequestLabels, Counter>,
+    ends: Family<EndLabels, Counter>,
+    tokens_before: Family<SurfaceLabels, Counter>,
+    tokens_after: Family<SurfaceLabels, Counter>,
+    tokens_saved: Family<SurfaceLabels, Counter>,
+    stages: Histograms<StageLabels>,
+    extractions: Family<CacheLabels, Counter>,
+    worker_up: Family<WorkerLabels, Gauge>,
+    worker_in_flight: Family<WorkerLabels, Gauge>,
+    worker_failures: Family<WorkerLabels, Gauge>,
+    operation: Histograms<OperationLabels>,
+    first_chunk: Histograms<OperationLabels>,
+    tokens: Histograms<TokenLabels>,
+    totals: Totals,
+}
+
+#[derive(Debug, Default)]
+struct Totals {
+    requests: AtomicU64,
+    compressed: AtomicU64,
+    passed: AtomicU64,
+    rejected: AtomicU64,
+    tokens_before: AtomicU64,
+    tokens_after: AtomicU64,
+    input_tokens: AtomicU64,
+    output_tokens: AtomicU64,
+}
+
+/// The totals since the start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Stats {
+    /// Calls that ended, those that passed through included.
+    pub requests: u64,
+    /// Calls that were compressed.
+    pub compressed: u64,
+    /// Calls on a surface that went on as they came.
+    pub passed: u64,
+    /// Calls that were refused because they could not be compressed.
+    pub rejected: u64,
+    /// Estimated prompt tokens of all calls on a surface as they came.
+    pub tokens_before: u64,
+    /// The same as they went on.
+    pub tokens_after: u64,
+    /// Input tokens as the upstreams billed them, where they said so.
+    pub input_tokens: u64,
+    /// Output tokens as the upstreams billed them, where they said so.
+    pub output_tokens: u64,
+    /// The workers as seen now.
+    pub workers: Vec<WorkerStatus>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Registers everything.
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::default(),
+            in_flight: Gauge::default(),
+            requests: Family::default(),
+            ends: Family::default(),
+            tokens_before: Family::default(),
+            tokens_after: Family::default(),
+            tokens_saved: Family::default(),
+            stages: Family::new_with_constructor(stage_histogram),
+            extractions: Family::default(),
+            worker_up: Family::default(),
+            worker_in_flight: Family::default(),
+            worker_failures: Family::default(),
+            operation: Family::new_with_constructor(operation_histogram),
+            first_chunk: Family::new_with_constructor(operation_histogram),
+            tokens: Family::new_with_constructor(token_histogram),
+            totals: Totals::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let liquid = self.registry.sub_registry_with_prefix("liquid_sidecar");
+        liquid.register("requests_in_flight", "Calls that run now", self.in_flight.clone());
+        liquid.register("requests", "Calls that ended, by decision", self.requests.clone());
+        liquid.register(
+            "answers",
+            "Calls that ended, by how they ended",
+            self.ends.clone(),
+        );
+        let before = "Estimated prompt tokens of the calls as they came";
+        liquid.register("prompt_tokens_before", before, self.tokens_before.clone());
+        let after = "Estimated prompt tokens of the calls as they went on";
+        liquid.register("prompt_tokens_after", after, self.tokens_after.clone());
+        liquid.register(
+            "prompt_tokens_saved",
+            "Estimated prompt tokens saved",
+            self.tokens_saved.clone(),
+        );
+        let stages = "Time spent before the upstream is asked";
+        liquid.register_with_unit("stage_duration", stages, Unit::Seconds, self.stages.clone());
+        liquid.register(
+            "extractions",
+            "Extractions, by cache result",
+            self.extractions.clone(),
+        );
+        liquid.register("worker_up", "1 if the worker is asked", self.worker_up.clone());
+        liquid.register(
+            "worker_in_flight",
+            "Calls that the worker works on",
+            self.worker_in_flight.clone(),
+        );
+        liquid.register(
+            "worker_failures",
+            "Failures of the worker since the start",
+            self.worker_failures.clone(),
+        );
+        let client = self.registry.sub_registry_with_prefix("gen_ai_client");
+        let operation = "Time from asking the provider to the last byte of its answer";
+        client.register_with_unit(
+            "operation_duration",
+            operation,
+            Unit::Seconds,
+            self.operation.clone(),
+        );
+        let first = "Time from asking the provider to the first byte of its answer";
+        client.register_with_unit(
+            "operation_time_to_first_chunk",
+            first,
+            Unit::Seconds,
+            self.first_chunk.clone(),
+        );
+        client.register(
+            "token_usage",
+            "Tokens that the provider billed",
+            self.tokens.clone(),
+        );
+    }
+
+    /// Counts a decision: its tokens, stages and cache result.
+    pub(super) fn decided(&self, surface: &'static str, decision: &Decision) {
+        let saved = decision.tokens_before.saturating_sub(decision.tokens_after);
+        let labels = SurfaceLabels { surface };
+        self.tokens_before
+            .get_or_create(&labels)
+            .inc_by(decision.tokens_before);
+        self.tokens_after
+            .get_or_create(&labels)
+            .inc_by(decision.tokens_after);
+        self.tokens_saved.get_or_create(&labels).inc_by(saved);
+        let stages = &decision.stages;
+        for (stage, microseconds) in [
+            ("read", stages.read_us),
+            ("plan", stages.plan_us),
+            ("extract", stages.extract_us),
+            ("pack", stages.pack_us),
+            ("overhead", stages.total_us),
+        ] {
+            if microseconds > 0 {
+                self.stages
+                    .get_or_create(&StageLabels { stage })
+                    .observe(microseconds as f64 / 1e6);
+            }
+        }
+        if stages.extract_us > 0 {
+            let result = if stages.extract_cached { "hit" } else { "miss" };
+            self.extractions.get_or_create(&CacheLabels { result }).inc();
+        }
+        let totals = &self.totals;
+        let counted = match decision.action {
+            Action::Compressed => &totals.compressed,
+            Action::Passed => &totals.passed,
+            Action::Rejected => &totals.rejected,
+        };
+        counted.fetch_add(1, Ordering::Relaxed);
+        totals
+            .tokens_before
+            .fetch_add(decision.tokens_before, Ordering::Relaxed);
+        totals
+            .tokens_after
+            .fetch_add(decision.tokens_after, Ordering::Relaxed);
+    }
+
+    /// Counts a call that has ended.
+    pub(super) fn finished(&self, call: &Exchange) {
+        self.totals.requests.fetch_add(1, Ordering::Relaxed);
+        let Exchange {
+            surface,
+            decision,
+            reason,
+            status,
+            ..
+        } = *call;
+        self.requests
+            .get_or_create(&RequestLabels {
+                surface,
+                decision,
+                reason,
+                status,
+            })
+            .inc();
+        self.ends
+            .get_or_create(&EndLabels {
+                end: call.end.as_str(),
+            })
+            .inc();
+        let Some(upstream) = &call.upstream else { return };
+        let operation = OperationLabels {
+            gen_ai_operation_name: "chat",
+            gen_ai_provider_name: upstream.provider.clone(),
+        };
+        self.first_chunk
+            .get_or_create(&operation)
+            .observe(upstream.first_byte.as_secs_f64());
+        if call.end == End::Complete {
+            self.operation
+                .get_or_create(&operation)
+                .observe(upstream.asked.elapsed().as_secs_f64());
+        }
+        let OperationLabels {
+            gen_ai_operation_name,
+            gen_ai_provider_name,
+        } = operation;
+        let counts = [
+            ("input", call.usage.input, &self.totals.input_tokens),
+            ("output", call.usage.output, &self.totals.output_tokens),
+        ];
+        for (gen_ai_token_type, count, total) in counts {
+            let Some(count) = count else { continue };
+            total.fetch_add(count, Ordering::Relaxed);
+            let gen_ai_provider_name = gen_ai_provider_name.clone();
+            let labels = TokenLabels {
+                gen_ai_operation_name,
+                gen_ai_provider_name,
+                gen_ai_token_type,
+            };
+            self.tokens.get_or_create(&labels).observe(count as f64);
+        }
+    }
+
+    /// The text that Prometheus scrapes, with the workers as they are now.
+    ///
+    /// # Errors
+    /// None in practice: writing to a string does not fail.
+    pub fn scrape(&self, workers: &[WorkerStatus]) -> Result<String, std::fmt::Error> {
+        for family in [&self.worker_up, &self.worker_in_flight, &self.worker_failures] {
+            family.clear();
+        }
+        for status in workers {
+            let labels = WorkerLabels {
+                worker: status.address.clone(),
+            };
+            self.worker_up
+                .get_or_create(&labels)
+                .set(i64::from(status.healthy));
+            self.worker_in_flight
+                .get_or_create(&labels)
+                .set(i64::from(status.in_flight));
+            self.worker_failures
+                .get_or_create(&labels)
+                .set(i64::try_from(status.failed).unwrap_or(i64::MAX));
+        }
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    /// The totals since the start.
+    pub fn stats(&self, workers: Vec<WorkerStatus>) -> Stats {
+        let read = |total: &AtomicU64| total.load(Ordering::Relaxed);
+        let totals = &self.totals;
+        Stats {
+            requests: read(&totals.requests),
+            compressed: read(&totals.compressed),
+            passed: read(&totals.passed),
+            rejected: read(&totals.rejected),
+            tokens_before: read(&totals.tokens_before),
+            tokens_after: read(&totals.tokens_after),
+            input_tokens: read(&totals.input_tokens),
+            output_tokens: read(&totals.output_tokens),
+            workers,
+        }
+    }
+}

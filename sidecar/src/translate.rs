@@ -1,0 +1,150 @@
+//! Lets a client that speaks OpenAI Chat Completions talk to an Anthropic upstream: requests one way, answers,
+//! streams and errors the other.
+//!
+//! What has no counterpart: `n` above 1, audio, custom tools, functions (deprecated) and logprobs are refused with
+//! the field's name; `seed`, penalties, `logit_bias`, `reasoning_effort` and other tuning is left out;
+//! `temperature` is capped at 1. `response_format` is best effort: a JSON schema becomes a tool that the model must
+//! call, whose input becomes the answer's text; together with tools of the client's own, and for `json_object`, it
+//! becomes an instruction.
+//!
+//! Sources: the public API references of OpenAI (Chat Completions) and Anthropic (Messages, 2023-06-01).
+
+mod message;
+mod request;
+mod response;
+mod stream;
+mod tool;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+pub use response::Translation;
+pub(crate) use response::{now, usage_object};
+pub use stream::StreamTranslator;
+
+use crate::sse::Wire;
+use crate::upstream::Kind;
+
+const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// Largest answer that is translated in one piece.
+const MAX_BODY_BYTES: usize = 64 << 20;
+
+/// A request in the provider's words, and what its answer needs.
+#[derive(Debug)]
+pub struct Translated {
+    /// The body.
+    pub body: Bytes,
+    /// Translates the answer.
+    pub translation: Translation,
+}
+
+/// Why a request cannot be told to the provider.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum RequestError {
+    /// The provider does not speak this API, and there is no translation to one that it speaks.
+    #[error(
+        "{wire} calls cannot be answered by the configured provider ({kind:?}): choose another in upstream.model, or call /v1/chat/completions"
+    )]
+    Api {
+        /// The API's name.
+        wire: &'static str,
+        /// What the provider speaks.
+        kind: Kind,
+    },
+    /// The body is not a JSON object of the expected shape.
+    #[error("the request body cannot be read: {0}")]
+    Body(String),
+    /// A field has no counterpart.
+    #[error("{field}: {reason}")]
+    Unsupported {
+        /// The field.
+        field: &'static str,
+        /// Why not, and the remedy.
+        reason: &'static str,
+    },
+}
+
+impl RequestError {
+    /// `error.code` for it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Api { .. } => "unsupported_api",
+            Self::Body(_) => "invalid_json",
+            Self::Unsupported { .. } => "unsupported_parameter",
+        }
+    }
+
+    /// `error.param` for it.
+    pub fn param(&self) -> Option<&'static str> {
+        match self {
+            Self::Unsupported { field, .. } => Some(field),
+            Self::Api { .. } | Self::Body(_) => None,
+        }
+    }
+}
+
+/// Puts a request into the provider's words, with `model` in place of the client's if given.
+///
+/// # Errors
+/// When there is no translation, the body cannot be read, or a field has no counterpart.
+pub fn request(wire: Wire, kind: Kind, body: &[u8], model: Option<&str>) -> Result<Translated, RequestError> {
+    match (wire, kind) {
+        (Wire::Chat, Kind::Anthropic) => request::translate(body, model),
+        (Wire::Chat, _) => Err(RequestError::Api {
+            wire: "Chat Completions",
+            kind,
+        }),
+        (Wire::Responses, _) => Err(RequestError::Api {
+            wire: "Responses",
+            kind,
+        }),
+        (Wire::Messages, _) => Err(RequestError::Api {
+            wire: "Anthropic Messages",
+            kind,
+        }),
+    }
+}
+
+/// Makes an OpenAI client's headers fit for Anthropic. The answer must come unencoded: it is read here.
+pub fn request_headers(headers: &mut HeaderMap) {
+    for name in ["openai-organization", "openai-project", "openai-beta"] {
+        headers.remove(name);
+    }
+    headers.remove(header::ACCEPT_ENCODING);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers
+        .entry(ANTHROPIC_VERSION)
+        .or_insert(HeaderValue::from_static("2023-06-01"));
+    let bearer = headers.remove(header::AUTHORIZATION);
+    let key = bearer
+        .as_ref()
+        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    if let Some(Ok(mut key)) = key.map(HeaderValue::from_bytes) {
+        key.set_sensitive(true);
+        headers.entry(X_API_KEY).or_insert(key);
+    }
+}
+
+/// Takes in an answer in whole.
+///
+/// # Errors
+/// The transport's words when it breaks off, or when it is too large.
+pub async fn collect(first: Bytes, mut rest: Incoming) -> Result<Bytes, String> {
+    let mut whole = BytesMut::from(first);
+    while let Some(frame) = rest.frame().await {
+        let frame = frame.map_err(|error| error.to_string())?;
+        if let Some(data) = frame.data_ref() {
+            if whole.len() + data.len() > MAX_BODY_BYTES {
+                return Err(format!("the answer is larger than {MAX_BODY_BYTES} bytes"));
+            }
+            whole.extend_from_slice(data);
+        }
+    }
+    Ok(whole.freeze())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,306 @@
+//! Opens connections to upstreams: own name lookup, loop guard, several addresses raced, TLS with ALPN.
+//!
+//! Names are looked up by DNS alone. The hosts file is never read: in TLS interception mode it is what points
+//! the provider's name at this sidecar. Proxy variables are not read either.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ResolveHosts, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use http::Uri;
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tower::Service;
+
+use super::guard::Guard;
+
+/// Pooled client to all upstreams.
+pub type HttpClient = Client<Bounded, Body>;
+
+/// Head start of one address over the next (RFC 8305, section 5).
+const ADDRESS_DELAY: Duration = Duration::from_millis(250);
+
+/// Why no connection could be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The URL has no host, or a port that is not a number.
+    #[error("the upstream's URL names no host")]
+    NoHost,
+    /// DNS has no address for the host.
+    #[error("no address found for {host}: {reason} (names come from DNS alone, the hosts file is not read)")]
+    Lookup {
+        /// The name that was looked up.
+        host: String,
+        /// The resolver's words.
+        reason: String,
+    },
+    /// The address is one that this process listens on.
+    #[error(
+        "the upstream {host} is {address}, which is this sidecar itself: set the provider's base_url to the real upstream"
+    )]
+    Loop {
+        /// The upstream's name.
+        host: String,
+        /// The address that was refused.
+        address: SocketAddr,
+    },
+    /// TCP or TLS took too long.
+    #[error("connecting to {host} took longer than upstream.connect_timeout_ms")]
+    Timeout {
+        /// The upstream's name.
+        host: String,
+    },
+    /// No address answered.
+    #[error("could not connect to {host}: {source}")]
+    Tcp {
+        /// The upstream's name.
+        host: String,
+        /// The last address's error.
+        source: io::Error,
+    },
+}
+
+/// Why the client could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The extra authorities could not be read.
+    #[error("upstream.ca_file {path}: {reason}; give a PEM file with at least one certificate")]
+    CaFile {
+        /// The configured path.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The TLS library refused its configuration.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The resolver could not start.
+    #[error("name resolution: {0}")]
+    Resolver(String),
+}
+
+/// How to build the clients.
+#[derive(Debug)]
+pub struct Options<'a> {
+    /// Refuses own addresses.
+    pub guard: Guard,
+    /// For TCP and TLS together.
+    pub timeout: Duration,
+    /// Extra authorities, PEM.
+    pub ca_file: Option<&'a Path>,
+}
+
+/// Builds the pooled client, which takes HTTP/2 where the upstream offers it, and the one for upgrades, which
+/// never does.
+///
+/// # Errors
+/// A CA file that cannot be read, or a TLS or resolver configuration that is refused.
+pub fn clients(options: Options<'_>) -> Result<(HttpClient, HttpClient), ClientError> {
+    let connector = Connector {
+        resolver: Arc::new(resolver()?),
+        guard: options.guard,
+    };
+    let tls = tls(options.ca_file)?;
+    let build = |http2: bool| {
+        let builder = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(tls.clone())
+            .https_or_http();
+        let https = if http2 {
+            builder.enable_all_versions().wrap_connector(connector.clone())
+        } else {
+            builder.enable_http1().wrap_connector(connector.clone())
+        };
+        Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(60))
+            .http2_keep_alive_interval(Duration::from_secs(20))
+            .http2_adaptive_window(true)
+            .build(Bounded {
+                https,
+                limit: options.timeout,
+            })
+    };
+    Ok((build(true), build(false)))
+}
+
+fn resolver() -> Result<TokioResolver, ClientError> {
+    let mut builder = TokioResolver::builder_tokio().unwrap_or_else(|_| {
+        // No /etc/resolv.conf: addresses and localhost still work, names fail with a clear error.
+        TokioResolver::builder_with_config(ResolverConfig::default(), TokioRuntimeProvider::default())
+    });
+    builder.options_mut().use_hosts_file = ResolveHosts::Never;
+    builder
+        .build()
+        .map_err(|error| ClientError::Resolver(error.to_string()))
+}
+
+fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, ClientError> {
+    let mut roots = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
+    if let Some(path) = ca_file {
+        let fail = |reason: String| ClientError::CaFile {
+            path: path.into(),
+            reason,
+        };
+        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| fail(error.to_string()))?;
+        let mut added = 0;
+        for certificate in certificates {
+            let certificate = certificate.map_err(|error| fail(error.to_string()))?;
+            roots.add(certificate).map_err(|error| fail(error.to_string()))?;
+            added += 1;
+        }
+        if added == 0 {
+            return Err(fail("holds no certificate".into()));
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The whole way to a connection, TLS included, within a time limit.
+#[derive(Clone)]
+pub struct Bounded {
+    https: HttpsConnector<Connector>,
+    limit: Duration,
+}
+
+impl Service<Uri> for Bounded {
+    type Response = <HttpsConnector<Connector> as Service<Uri>>::Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.https.poll_ready(context)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let host = uri.host().unwrap_or_default().to_owned();
+        let connected = tokio::time::timeout(self.limit, self.https.call(uri));
+        Box::pin(async move {
+            match connected.await {
+                Ok(connected) => connected,
+                Err(_) => Err(ConnectError::Timeout { host }.into()),
+            }
+        })
+    }
+}
+
+/// Opens TCP connections by the rules of this module.
+#[derive(Clone)]
+pub struct Connector {
+    resolver: Arc<TokioResolver>,
+    guard: Guard,
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<TcpStream>;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connector = self.clone();
+        Box::pin(async move { connector.connect(&uri).await.map(TokioIo::new) })
+    }
+}
+
+impl Connector {
+    async fn connect(&self, uri: &Uri) -> Result<TcpStream, ConnectError> {
+        let host = uri.host().ok_or(ConnectError::NoHost)?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") {
+            443
+        } else {
+            80
+        });
+        let addresses: Vec<SocketAddr> = self
+            .lookup(host)
+            .await?
+            .into_iter()
+            .map(|ip| SocketAddr::new(ip, port))
+            .collect();
+        if let Some(address) = addresses.iter().find(|address| self.guard.is_own(**address)) {
+            return Err(ConnectError::Loop {
+                host: host.into(),
+                address: *address,
+            });
+        }
+        race(addresses).await.map_err(|source| ConnectError::Tcp {
+            host: host.into(),
+            source,
+        })
+    }
+
+    async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, ConnectError> {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Ok(vec![address]);
+        }
+        // RFC 6761, section 6.3: never asked of a name server.
+        if host.eq_ignore_ascii_case("localhost") {
+            return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+        }
+        let found = self.resolver.lookup_ip(host).await;
+        let found = found.map_err(|error| ConnectError::Lookup {
+            host: host.into(),
+            reason: error.to_string(),
+        })?;
+        Ok(found.iter().collect())
+    }
+}
+
+/// Connects to the first address that answers; each later one starts after a delay or the failure of one before.
+async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut waiting = addresses.into_iter();
+    let mut running = JoinSet::new();
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    loop {
+        match waiting.next() {
+            Some(address) => {
+                running.spawn(TcpStream::connect(address));
+            }
+            None if running.is_empty() => return Err(last),
+            None => {}
+        }
+        let finished = if waiting.len() == 0 {
+            running.join_next().await
+        } else {
+            match tokio::time::timeout(ADDRESS_DELAY, running.join_next()).await {
+                Ok(finished) => finished,
+                Err(_) => continue,
+            }
+        };
+        match finished {
+            Some(Ok(Ok(stream))) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Some(Ok(Err(error))) => last = error,
+            Some(Err(error)) => last = io::Error::other(error),
+            None => {}
+        }
+    }
+}

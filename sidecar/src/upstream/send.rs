@@ -1,0 +1,446 @@
+//! One call to the upstreams: tries, waits and fallbacks, all before the first byte goes to the client.
+//!
+//! Expected flow: the first target answers and the answer is returned with its first body frame already read.
+//! On 408, 409, 429, 5xx, a failed connection or a slow first byte the target is tried again after the upstream's
+//! `retry-after` or a jittered backoff, then the next target is tried. What the last one said is what the caller
+//! gets, word for word. Once a first byte is here nothing is tried again.
+
+use std::error::Error;
+use std::time::{Duration, SystemTime};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use http_body::Frame;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::connect::ConnectError;
+use super::model::with_model;
+use super::{HttpClient, Kind, Settings, Target, Upstreams};
+use crate::sse::Wire;
+use crate::translate;
+
+/// First wait of the backoff; doubles each time, with up to half of it taken off at random.
+const BACKOFF: Duration = Duration::from_millis(200);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+
+/// How hard and how long to try.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    retries: u32,
+    max_retry_wait: Duration,
+    first_byte: Duration,
+    total: Duration,
+}
+
+impl Limits {
+    /// Takes them from the settings.
+    pub fn of(settings: &Settings) -> Self {
+        Self {
+            retries: settings.retries,
+            max_retry_wait: Duration::from_millis(settings.max_retry_wait_ms),
+            first_byte: Duration::from_millis(settings.first_byte_timeout_ms),
+            total: Duration::from_millis(settings.total_timeout_ms),
+        }
+    }
+}
+
+/// A call that is ready to go.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// The shape the client speaks.
+    pub wire: Wire,
+    /// Path below the API's version, such as `/chat/completions`.
+    pub path: &'a str,
+    /// The client's query.
+    pub query: Option<&'a str>,
+    /// The client's headers, hop-by-hop ones and our own already taken out.
+    pub headers: &'a HeaderMap,
+    /// The body, patched.
+    pub body: Bytes,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub enum Answer {
+    /// An upstream's answer; its first body frame is already here.
+    Upstream {
+        /// Status, headers, and what follows the first frame.
+        response: Response<Incoming>,
+        /// The first frame, if there is a body and the status is a success.
+        first: Option<Frame<Bytes>>,
+        /// Who answered.
+        target: Target,
+        /// Set when the answer must be translated back into the client's shape.
+        translation: Option<translate::Translation>,
+        /// When the answer must be over.
+        deadline: Instant,
+    },
+    /// The built-in extractive provider is to answer.
+    Local {
+        /// The model to name in the answer.
+        model: String,
+    },
+}
+
+/// Why no answer came.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The upstream is this sidecar.
+    #[error("{0}")]
+    Loop(String),
+    /// No connection.
+    #[error("{0}")]
+    Connect(String),
+    /// The connection took too long.
+    #[error("{0}")]
+    ConnectTimeout(String),
+    /// The connection broke before an answer was there.
+    #[error("{provider} closed the connection before it answered: {reason}")]
+    Broken {
+        /// The provider's name.
+        provider: String,
+        /// The transport's words.
+        reason: String,
+    },
+    /// Nothing came in time.
+    #[error("{provider} sent no first byte within {limit_ms} ms (upstream.first_byte_timeout_ms)")]
+    FirstByte {
+        /// The provider's name.
+        provider: String,
+        /// The limit.
+        limit_ms: u128,
+    },
+    /// The time for all tries together is over.
+    #[error("no answer within {limit_ms} ms (upstream.total_timeout_ms)")]
+    Total {
+        /// The limit.
+        limit_ms: u128,
+    },
+    /// The request cannot be put into the provider's words.
+    #[error("{0}")]
+    Untranslatable(#[from] translate::RequestError),
+}
+
+impl Upstreams {
+    /// How long a call may take, all tries and the stream included.
+    pub fn total(&self) -> Duration {
+        self.limits.total
+    }
+
+    /// Asks the targets in order.
+    ///
+    /// # Errors
+    /// The last target's failure, if it gave no answer at all.
+    pub async fn send(&self, call: &Call<'_>, targets: &[Target]) -> Result<Answer, Failure> {
+        let deadline = Instant::now() + self.limits.total;
+        let mut last = None;
+        for target in targets {
+            if target.provider.kind == Kind::Local {
+                let model = target.model.clone().unwrap_or_else(|| "extractive".into());
+                return Ok(Answer::Local {
+                    model: format!("{}/{model}", target.provider.name),
+                });
+            }
+            let outcome = self.try_target(call, target, deadline).await;
+            if !may_try_again(&outcome) {
+                return outcome;
+            }
+            if let Err(failure) = &outcome {
+                tracing::warn!(provider = %target.provider.name, error = %failure, "no answer from the provider");
+            }
+            let over = Instant::now() >= deadline;
+            last = Some(outcome);
+            if over {
+                break;
+            }
+        }
+        last.unwrap_or(Err(Failure::Total {
+            limit_ms: self.limits.total.as_millis(),
+        }))
+    }
+
+    async fn try_target(
+        &self,
+        call: &Call<'_>,
+        target: &Target,
+        deadline: Instant,
+    ) -> Result<Answer, Failure> {
+        let prepared = Prepared::new(call, target)?;
+        let mut tried = 0;
+        loop {
+            let outcome = self.attempt(&prepared, call, target, deadline).await;
+            if tried >= self.limits.retries || !may_try_again(&outcome) {
+                return outcome;
+            }
+            let asked = match &outcome {
+                Ok(Answer::Upstream { response, .. }) => retry_after(response.headers(), SystemTime::now()),
+                _ => None,
+            };
+            let wait = asked.unwrap_or_else(|| backoff(tried));
+            if wait > self.limits.max_retry_wait || Instant::now() + wait >= deadline {
+                return outcome;
+            }
+            drop(outcome);
+            sleep(wait).await;
+            tried += 1;
+        }
+    }
+
+    async fn attempt(
+        &self,
+        prepared: &Prepared,
+        call: &Call<'_>,
+        target: &Target,
+        deadline: Instant,
+    ) -> Result<Answer, Failure> {
+        let limit = self.limits.first_byte;
+        let name = &target.provider.name;
+        let first_byte = Instant::now() + limit;
+        let request = prepared.request(call, target, self);
+        let exchange = exchange(&self.client, request, name);
+        match timeout_at(first_byte.min(deadline), exchange).await {
+            Ok(Ok((response, first))) => Ok(Answer::Upstream {
+                response,
+                first,
+                target: target.clone(),
+                translation: prepared.translation.clone(),
+                deadline,
+            }),
+            Ok(Err(failure)) => Err(failure),
+            Err(_) if first_byte < deadline => Err(Failure::FirstByte {
+                provider: name.clone(),
+                limit_ms: limit.as_millis(),
+            }),
+            Err(_) => Err(Failure::Total {
+                limit_ms: self.limits.total.as_millis(),
+            }),
+        }
+    }
+
+    /// Sends a request that is streamed through, once: its body cannot be sent twice.
+    ///
+    /// # Errors
+    /// No connection, a broken one, or no answer in time.
+    pub async fn pass(
+        &self,
+        request: Request<Body>,
+        target: &Target,
+        upgrade: bool,
+    ) -> Result<Response<Incoming>, Failure> {
+        let client = if upgrade { &self.upgrades } else { &self.client };
+        let name = &target.provider.name;
+        let limit = self.limits.first_byte;
+        match tokio::time::timeout(limit, client.request(request)).await {
+            Ok(answer) => answer.map_err(|error| failure(&error, name)),
+            Err(_) => Err(Failure::FirstByte {
+                provider: name.clone(),
+                limit_ms: limit.as_millis(),
+            }),
+        }
+    }
+}
+
+/// What one target is sent, the same in each try.
+struct Prepared {
+    uri: Uri,
+    body: Bytes,
+    translation: Option<translate::Translation>,
+}
+
+impl Prepared {
+    fn new(call: &Call<'_>, target: &Target) -> Result<Self, Failure> {
+        let provider = &target.provider;
+        let (path, query, body, translation) = if provider.speaks(call.wire) {
+            let renamed = target
+                .model
+                .as_deref()
+                .and_then(|model| with_model(&call.body, model));
+            (
+                call.path,
+                call.query,
+                renamed.unwrap_or_else(|| call.body.clone()),
+                None,
+            )
+        } else {
+            let translated =
+                translate::request(call.wire, provider.kind, &call.body, target.model.as_deref())?;
+            ("/messages", None, translated.body, Some(translated.translation))
+        };
+        let url = provider
+            .url(path, query)
+            .ok_or_else(|| Failure::Connect(format!("{} has no URL", provider.name)))?;
+        Ok(Self {
+            uri: url,
+            body,
+            translation,
+        })
+    }
+
+    fn request(&self, call: &Call<'_>, target: &Target, upstreams: &Upstreams) -> Request<Body> {
+        let mut request = Request::new(Body::from(self.body.clone()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        let headers = request.headers_mut();
+        *headers = call.headers.clone();
+        headers.remove(header::CONTENT_LENGTH);
+        if self.translation.is_some() {
+            translate::request_headers(headers);
+        }
+        target.provider.authorize(headers, target.forward_key);
+        upstreams.guard.mark(headers);
+        request
+    }
+}
+
+/// Sends, and waits for the first body frame of a success.
+async fn exchange(
+    client: &HttpClient,
+    request: Request<Body>,
+    provider: &str,
+) -> Result<(Response<Incoming>, Option<Frame<Bytes>>), Failure> {
+    let mut response = client
+        .request(request)
+        .await
+        .map_err(|error| failure(&error, provider))?;
+    if !response.status().is_success() {
+        return Ok((response, None));
+    }
+    match response.body_mut().frame().await {
+        Some(Ok(frame)) => Ok((response, Some(frame))),
+        None => Ok((response, None)),
+        Some(Err(error)) => Err(Failure::Broken {
+            provider: provider.into(),
+            reason: reason(&error),
+        }),
+    }
+}
+
+fn may_try_again(outcome: &Result<Answer, Failure>) -> bool {
+    match outcome {
+        Ok(Answer::Upstream { response, .. }) => match response
+            .headers()
+            .get("x-should-retry")
+            .map(|value| value.as_bytes())
+        {
+            Some(b"true") if !response.status().is_success() => true,
+            Some(b"false") => false,
+            _ => matches!(response.status().as_u16(), 408 | 409 | 429 | 500..=599),
+        },
+        Ok(Answer::Local { .. }) => false,
+        Err(Failure::Loop(_) | Failure::Untranslatable(_) | Failure::Total { .. }) => false,
+        Err(_) => true,
+    }
+}
+
+/// What the upstream asks for: `retry-after-ms`, then `retry-after` in seconds or as a date (RFC 9110, 10.2.3).
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::trim)
+    };
+    if let Some(ms) = text("retry-after-ms").and_then(|value| value.parse::<f64>().ok()) {
+        return Duration::try_from_secs_f64(ms / 1000.0).ok();
+    }
+    let value = text("retry-after")?;
+    match value.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        Err(_) => {
+            let date = httpdate::parse_http_date(value).ok()?;
+            Some(date.duration_since(now).unwrap_or_default())
+        }
+    }
+}
+
+fn backoff(tried: u32) -> Duration {
+    let full = BACKOFF.saturating_mul(1 << tried.min(16)).min(MAX_BACKOFF);
+    full.mul_f64(1.0 - 0.5 * fastrand::f64())
+}
+
+/// Says what went wrong in terms of this module.
+fn failure(error: &hyper_util::client::legacy::Error, provider: &str) -> Failure {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        match cause.downcast_ref::<ConnectError>() {
+            Some(error @ ConnectError::Loop { .. }) => return Failure::Loop(error.to_string()),
+            Some(error @ ConnectError::Timeout { .. }) => return Failure::ConnectTimeout(error.to_string()),
+            Some(error) => return Failure::Connect(error.to_string()),
+            None => source = cause.source(),
+        }
+    }
+    match error.is_connect() {
+        true => Failure::Connect(format!("could not connect to {provider}: {}", reason(error))),
+        false => Failure::Broken {
+            provider: provider.into(),
+            reason: reason(error),
+        },
+    }
+}
+
+/// The innermost cause: the outer ones only say "client error".
+fn reason(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+impl Failure {
+    /// The answer's status for it.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Loop(_) => StatusCode::LOOP_DETECTED,
+            Self::Connect(_) | Self::Broken { .. } => StatusCode::BAD_GATEWAY,
+            Self::ConnectTimeout(_) | Self::FirstByte { .. } | Self::Total { .. } => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
+            Self::Untranslatable(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    use super::*;
+    use http::HeaderValue;
+
+    fn wait(name: &'static str, value: &'static str) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, HeaderValue::from_static(value));
+        retry_after(
+            &headers,
+            SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_770),
+        )
+    }
+
+    #[test]
+    fn reads_every_form_of_retry_after() {
+        assert_eq!(wait("retry-after-ms", "1500"), Some(Duration::from_millis(1500)));
+        assert_eq!(wait("retry-after", "2"), Some(Duration::from_secs(2)));
+        assert_eq!(
+            wait("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT"),
+            Some(Duration::from_secs(7))
+        );
+        assert_eq!(
+            wait("retry-after", "Sun, 06 Nov 1993 08:49:37 GMT"),
+            Some(Duration::ZERO)
+        );
+        for bad in ["soon", "-1", "nan", "inf"] {
+            assert_eq!(wait("retry-after", bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn backs_off_within_bounds() {
+        for tried in 0..40 {
+            let wait = backoff(tried);
+            assert!(wait >= BACKOFF / 2 && wait <= MAX_BACKOFF, "{tried}: {wait:?}");
+        }
+    }
+}
