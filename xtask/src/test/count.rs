@@ -1,0 +1,149 @@
+//! How many checks of a part passed, failed, were skipped; read from what the test runners print.
+
+/// The outcome of one part, or of all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    /// Why, one reason a skipped check.
+    pub(crate) skipped: Vec<String>,
+}
+
+impl Count {
+    /// One check that either holds or does not.
+    pub(crate) fn one(holds: bool) -> Self {
+        Self {
+            passed: u64::from(holds),
+            failed: u64::from(!holds),
+            skipped: Vec::new(),
+        }
+    }
+
+    pub(crate) fn skipped(reason: impl Into<String>) -> Self {
+        Self {
+            skipped: vec![reason.into()],
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped.extend(other.skipped.iter().cloned());
+    }
+
+    /// A runner that failed without naming a failed test (it did not build, it was killed) has one failure.
+    pub(crate) fn ended(mut self, success: bool) -> Self {
+        if !success && self.failed == 0 {
+            self.failed = 1;
+        }
+        self
+    }
+
+    /// `test result: ok. 14 passed; 0 failed; 1 ignored; ...` of `cargo test`.
+    pub(crate) fn cargo(&mut self, line: &str) {
+        if let Some(rest) = line
+            .strip_prefix("test ")
+            .and_then(|rest| rest.split_once(" ... ignored"))
+        {
+            let reason = rest.1.trim_start_matches([',', ' ']);
+            self.skipped
+                .push(format!("{} {reason}", rest.0).trim_end().to_owned());
+        }
+        if let Some(rest) = line.strip_prefix("test result: ") {
+            self.words(rest.split_once(". ").map_or(rest, |(_, counts)| counts));
+        }
+    }
+
+    /// `3 failed, 41 passed, 1 skipped in 3.21s` of pytest, and its `SKIPPED [1] file:line: reason`.
+    pub(crate) fn pytest(&mut self, line: &str) {
+        if let Some(reason) = line.strip_prefix("SKIPPED [") {
+            let (times, reason) = reason.split_once("] ").unwrap_or(("1", reason));
+            self.skipped
+                .extend((0..times.parse().unwrap_or(1)).map(|_| reason.to_owned()));
+        }
+        let line = line.trim_matches(['=', ' ']);
+        if line.ends_with('s') && line.contains(" in ") {
+            self.words(line);
+        }
+    }
+
+    /// `# pass 12`, `# fail 0` of node's test runner, and its `# SKIP reason`.
+    pub(crate) fn node(&mut self, line: &str) {
+        let number = |prefix: &str| {
+            line.strip_prefix(prefix)
+                .and_then(|rest| rest.trim().parse::<u64>().ok())
+        };
+        self.passed += number("# pass ").unwrap_or(0);
+        self.failed += number("# fail ").unwrap_or(0) + number("# cancelled ").unwrap_or(0);
+        if let Some((_, reason)) = line.split_once("# SKIP ") {
+            self.skipped.push(reason.to_owned());
+        }
+    }
+
+    fn words(&mut self, text: &str) {
+        let mut words = text
+            .split([' ', ',', ';'])
+            .filter(|word| !word.is_empty())
+            .peekable();
+        while let Some(word) = words.next() {
+            if let (Ok(number), Some(next)) = (word.parse::<u64>(), words.peek()) {
+                match *next {
+                    "passed" => self.passed += number,
+                    "failed" | "error" | "errors" => self.failed += number,
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(lines: &[&str], reader: fn(&mut Count, &str)) -> (u64, u64, usize) {
+        let mut count = Count::default();
+        for line in lines {
+            reader(&mut count, line);
+        }
+        (count.passed, count.failed, count.skipped.len())
+    }
+
+    #[test]
+    fn reads_cargo() {
+        let lines = [
+            "test upstream::tests::gzip ... ok",
+            "test encoder::parity ... ignored, no weights",
+            "test result: ok. 14 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.34s",
+            "test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s",
+        ];
+        assert_eq!(read(&lines, Count::cargo), (16, 3, 1));
+    }
+
+    #[test]
+    fn reads_pytest() {
+        let lines = [
+            "SKIPPED [2] test_litellm.py:9: not installed",
+            "=========== 1 failed, 41 passed, 2 skipped, 1 error in 3.21s ===========",
+        ];
+        assert_eq!(read(&lines, Count::pytest), (41, 2, 2));
+    }
+
+    #[test]
+    fn reads_node() {
+        let lines = [
+            "ok 3 - tools # SKIP later",
+            "# tests 13",
+            "# pass 12",
+            "# fail 1",
+            "# cancelled 0",
+        ];
+        assert_eq!(read(&lines, Count::node), (12, 1, 1));
+    }
+
+    #[test]
+    fn a_runner_that_breaks_off_has_failed() {
+        assert_eq!(Count::default().ended(false).failed, 1);
+    }
+}
