@@ -1,0 +1,86 @@
+//! Tells prose and data from what must not be cut: source code, diffs, encoded bytes.
+
+/// What a document is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Sentences, tables, lists, transcripts, JSON: units that can be kept or left out whole.
+    Text,
+    /// Source code or a diff: each line needs the others.
+    Code,
+    /// Encoded bytes and the like: nothing to read.
+    Opaque,
+}
+
+/// Bytes that are read at the front, in the middle and at the end.
+const SAMPLE: usize = 8 << 10;
+
+/// Looks at three samples of a document.
+pub(super) fn classify(document: &str) -> Content {
+    let samples = [0, document.len() / 2, document.len().saturating_sub(SAMPLE)].map(|start| {
+        let start = document.ceil_char_boundary(start);
+        &document[start..document.floor_char_boundary((start + SAMPLE).min(document.len()))]
+    });
+    if samples.iter().all(|sample| is_opaque(sample)) {
+        return Content::Opaque;
+    }
+    if document.trim_start().starts_with(['{', '[', '<']) {
+        return Content::Text;
+    }
+    let (code, all) = samples
+        .iter()
+        .map(|sample| count(sample))
+        .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    if is_diff(samples[0]) || (all >= 10 && code * 5 > all * 2) {
+        Content::Code
+    } else {
+        Content::Text
+    }
+}
+
+/// Long runs of ASCII without white space.
+fn is_opaque(sample: &str) -> bool {
+    let spaces = sample.bytes().filter(u8::is_ascii_whitespace).count();
+    sample.len() >= 256 && sample.is_ascii() && spaces * 50 < sample.len()
+}
+
+fn is_diff(sample: &str) -> bool {
+    sample.starts_with("diff --git ")
+        || sample.contains("\ndiff --git ")
+        || sample.lines().filter(|line| line.starts_with("@@ -")).count() >= 2
+}
+
+/// Lines of code, and lines that are not blank.
+fn count(sample: &str) -> (usize, usize) {
+    let lines = sample.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.fold((0, 0), |(code, all), line| {
+        (code + usize::from(is_code(line)), all + 1)
+    })
+}
+
+#[rustfmt::skip]
+const OPENERS: &[&str] = &[
+    "def ", "class ", "import ", "from ", "fn ", "pub ", "func ", "function ", "public ", "private ",
+    "protected ", "static ", "const ", "let ", "var ", "return", "#include", "#define", "@", "package ",
+    "using ", "namespace ", "impl ", "struct ", "enum ", "elif ", "else:", "try:", "except", "} ", "//", "/*",
+    "* ", "# ", "self.", "if (", "for (", "while (", "SELECT ", "INSERT ", "CREATE TABLE",
+];
+
+fn is_code(line: &str) -> bool {
+    if matches!(
+        line,
+        "{" | "}" | "};" | ");" | "})" | "});" | "}," | "]" | "]," | ")" | "else" | "end"
+    ) {
+        return true;
+    }
+    let words = line.split_whitespace().count();
+    // Clauses of contracts end in semicolons and colons too, but they are long or have no symbols.
+    let symbols = line
+        .bytes()
+        .filter(|byte| b"=(){}[]<>;_&|!\"'".contains(byte))
+        .count();
+    let ends = line.ends_with([';', '{', '}', '(', ',', ':', ')', '[', ']']);
+    let opens = OPENERS.iter().any(|opener| line.starts_with(opener));
+    (ends && symbols >= 2 && words <= 12)
+        || (opens && symbols >= 1 && words <= 14)
+        || (line.contains(" = ") && words <= 12)
+}

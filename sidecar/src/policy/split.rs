@@ -1,0 +1,325 @@
+//! Finds the document inside one text: instructions before it, instructions behind it, and which of them asks.
+//!
+//! Prompts are made from templates, and templates mark their parts. Tried in this order: tags
+//! (`<document>...</document>`), fences and rulers (three backticks, `"""`, `---`), labels (`Context:`,
+//! `Question:`), and at last a first or last paragraph that reads as a question.
+
+use std::ops::Range;
+
+use super::question::asks;
+
+/// The marks of a template stand near the ends: this many bytes are searched at each.
+const NEAR: usize = 16 << 10;
+/// The longest instruction that is taken for one without a mark around it.
+const PARAGRAPH: usize = 2_000;
+
+/// A text cut into instructions and document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    /// Bytes of the document, without white space at its ends.
+    pub document: Range<usize>,
+    /// Which marks were found.
+    pub marks: Marks,
+}
+
+/// What told the document from the instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Marks {
+    /// Tags around the document.
+    Tags,
+    /// Fences or rulers around it. True if the fence names a programming language.
+    Fence {
+        /// The fence names a programming language.
+        code: bool,
+    },
+    /// Labels before it or behind it.
+    Labels,
+    /// Nothing but how the first or last paragraph reads.
+    Paragraphs,
+    /// No marks: all of it is the document.
+    None,
+}
+
+impl Split {
+    /// The instructions before the document.
+    pub fn head<'a>(&self, text: &'a str) -> &'a str {
+        text[..self.document.start].trim()
+    }
+
+    /// The instructions behind the document.
+    pub fn tail<'a>(&self, text: &'a str) -> &'a str {
+        text[self.document.end..].trim()
+    }
+
+    fn new(text: &str, range: Range<usize>, marks: Marks) -> Option<Self> {
+        let inner = text.get(range.clone())?;
+        let start = range.start + (inner.len() - inner.trim_start().len());
+        let document = start..start + inner.trim().len();
+        (document.len() * 2 > text.len()).then_some(Self { document, marks })
+    }
+}
+
+/// Cuts a text by marks alone: for a text whose question stands elsewhere.
+pub fn by_marks(text: &str) -> Split {
+    let found = tags(text).or_else(|| fences(text)).or_else(|| labels(text));
+    found.unwrap_or_else(|| whole(text))
+}
+
+/// Cuts a text that holds document and question.
+pub fn by_reading(text: &str) -> Split {
+    let found = tags(text)
+        .or_else(|| fences(text))
+        .or_else(|| labels(text))
+        .or_else(|| paragraphs(text));
+    found.unwrap_or_else(|| whole(text))
+}
+
+fn whole(text: &str) -> Split {
+    let start = text.len() - text.trim_start().len();
+    Split {
+        document: start..start + text.trim().len(),
+        marks: Marks::None,
+    }
+}
+
+fn front(text: &str) -> &str {
+    &text[..text.floor_char_boundary(NEAR.min(text.len()))]
+}
+
+fn back(text: &str) -> Range<usize> {
+    text.ceil_char_boundary(text.len().saturating_sub(NEAR))..text.len()
+}
+
+#[rustfmt::skip]
+const TAGS: &[&str] = &[
+    "document", "documents", "doc", "docs", "context", "text", "source", "sources", "content", "article",
+    "transcript", "passage", "passages", "contract", "file", "files", "data", "input", "report", "paper",
+    "book", "email", "emails", "meeting", "reference", "references", "knowledge", "background", "information",
+    "page", "pages", "search_results", "retrieved_context", "dokument", "kontext", "contexte", "contexto",
+    "documento",
+];
+
+fn tags(text: &str) -> Option<Split> {
+    let head = front(text);
+    for (at, _) in head.match_indices('<') {
+        let rest = &head[at + 1..];
+        let name_end = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != '-')?;
+        let name = &rest[..name_end];
+        let Some(close) = rest.find('>').filter(|close| *close < 256) else {
+            continue;
+        };
+        if !TAGS.iter().any(|tag| tag.eq_ignore_ascii_case(name)) {
+            continue;
+        }
+        let open_end = at + 1 + close + 1;
+        let closing = format!("</{name}>");
+        let tail = back(text);
+        let found = text[tail.clone()].rfind(&closing).map(|end| tail.start + end);
+        if let Some(split) = found.and_then(|end| Split::new(text, open_end..end, Marks::Tags)) {
+            return Some(split);
+        }
+    }
+    None
+}
+
+/// A line that opens and closes a quoted document: the mark, and what follows it on the line.
+fn fence(line: &str) -> Option<(&'static str, &str)> {
+    let line = line.trim();
+    for mark in ["```", "~~~", "\"\"\"", "'''"] {
+        if let Some(rest) = line.strip_prefix(mark) {
+            return Some((mark, rest.trim_start_matches(&mark[..1])));
+        }
+    }
+    let ruler = ["---", "===", "***", "###", "___"]
+        .into_iter()
+        .find(|ruler| line.starts_with(ruler))?;
+    line.trim_start_matches(&ruler[..1])
+        .is_empty()
+        .then_some((ruler, ""))
+}
+
+/// Fences that name one of these hold prose or data, not code.
+const NOT_CODE: &[&str] = &[
+    "",
+    "text",
+    "txt",
+    "plaintext",
+    "markdown",
+    "md",
+    "json",
+    "csv",
+    "tsv",
+    "html",
+    "xml",
+];
+
+fn fences(text: &str) -> Option<Split> {
+    let (open, (mark, language)) =
+        lines(text, 0..front(text).len()).find_map(|line| Some((line.clone(), fence(&text[line])?)))?;
+    let tail = back(text);
+    let close = lines(text, tail)
+        .filter(|line| {
+            line.start > open.end && fence(&text[line.clone()]).is_some_and(|(end, _)| end == mark)
+        })
+        .last()?;
+    let code = !NOT_CODE.contains(&language.trim().to_ascii_lowercase().as_str());
+    let split = Split::new(text, open.end..close.start, Marks::Fence { code })?;
+    let quoted = mark.starts_with(['`', '~', '"', '\'']);
+    // Documents have rulers of their own: these count only with an instruction outside them.
+    (quoted || instructs(split.head(text)) || instructs(split.tail(text))).then_some(split)
+}
+
+fn instructs(text: &str) -> bool {
+    text.len() <= 2 * PARAGRAPH
+        && text
+            .split("\n\n")
+            .any(|paragraph| asks(paragraph) || question_label(paragraph).is_some())
+}
+
+#[rustfmt::skip]
+const DOCUMENT_LABELS: &[&str] = &[
+    "context", "document", "documents", "text", "article", "transcript", "passage", "passages", "source",
+    "sources", "contract", "content", "data", "background", "information", "report", "meeting transcript",
+    "context information", "retrieved context", "reference", "references", "kontext", "dokument", "vertrag",
+    "contexte", "texte", "contexto", "documento", "texto", "contrato", "contrat",
+];
+
+#[rustfmt::skip]
+const QUESTION_LABELS: &[&str] = &[
+    "question", "query", "q", "task", "instruction", "instructions", "user question", "user query", "user",
+    "request", "prompt", "my question", "frage", "aufgabe", "anweisung", "tâche", "consigne", "pregunta",
+    "consulta", "tarea", "instrucciones", "answer", "a",
+];
+
+/// What follows a label at the start of `line`: `Question: ...`, `**Question:** ...`, `## Question`.
+fn label<'a>(line: &'a str, labels: &[&str]) -> Option<&'a str> {
+    let bare = line.trim_start_matches(['#', '*', '_', ' ', '\t', '[']);
+    let heading = line.starts_with('#');
+    let end = bare.find([':', '\n', '：']).unwrap_or(bare.len());
+    let name = bare.get(..end)?.trim_end_matches(['*', '_', ' ', '\r', ']']);
+    let colon = bare[end..].starts_with([':', '：']);
+    if !(colon || heading) || name.len() > 32 || !labels.contains(&name.to_lowercase().as_str()) {
+        return None;
+    }
+    Some(bare[end..].trim_start_matches([':', '：', '*', '_', ' ', ']']))
+}
+
+/// What follows the label of a question.
+pub(super) fn question_label(text: &str) -> Option<&str> {
+    label(text, QUESTION_LABELS)
+}
+
+fn labels(text: &str) -> Option<Split> {
+    let tail = lines(text, back(text))
+        .filter(|line| {
+            question_label(&text[line.clone()]).is_some_and(|rest| !is_bare_answer(&text[line.clone()], rest))
+        })
+        .last();
+    let opens = lines(text, 0..front(text).len()).find_map(|line| {
+        label(&text[line.clone()], DOCUMENT_LABELS).map(|rest| (line.start, line.end - rest.len()))
+    });
+    let end = tail.map_or_else(|| answer_label(text), |line| line.start);
+    let start = match opens {
+        Some((_, start)) => start,
+        None if end < text.len() => head_paragraphs(text),
+        None => return None,
+    };
+    Split::new(text, start..end.max(start), Marks::Labels)
+}
+
+/// `Answer:` with nothing behind it closes a template; it does not ask.
+fn is_bare_answer(line: &str, rest: &str) -> bool {
+    rest.trim().is_empty() && label(line, &["answer", "a"]).is_some()
+}
+
+/// Where a closing `Answer:` starts, or the end of the text.
+fn answer_label(text: &str) -> usize {
+    let last = lines(text, back(text))
+        .filter(|line| !text[line.clone()].trim().is_empty())
+        .last();
+    let answer = last.filter(|line| {
+        label(
+            &text[line.clone()],
+            &["answer", "a", "antwort", "réponse", "respuesta"],
+        )
+        .is_some()
+    });
+    answer.map_or(text.len(), |line| line.start)
+}
+
+fn paragraphs(text: &str) -> Option<Split> {
+    let (start, end) = (head_paragraphs(text), tail_paragraphs(text));
+    if start == 0 && end == text.len() {
+        return None;
+    }
+    Split::new(text, start..end.max(start), Marks::Paragraphs)
+}
+
+/// Where the document starts behind first paragraphs that instruct (at most three), or a first line that does.
+fn head_paragraphs(text: &str) -> usize {
+    let head = front(text);
+    let mut start = 0;
+    for _ in 0..3 {
+        let Some(length) = head[start..].find("\n\n").filter(|length| *length <= PARAGRAPH) else {
+            break;
+        };
+        if !asks(&head[start..start + length]) {
+            break;
+        }
+        start += length + 2;
+    }
+    if start > 0 {
+        return start;
+    }
+    let line = head.find('\n').unwrap_or(0);
+    let first = &head[..line];
+    if line <= 500 && asks(first) && first.trim_end().ends_with(['?', ':', '.']) {
+        line
+    } else {
+        0
+    }
+}
+
+/// Where the document ends before last paragraphs that ask (at most three), a last line, or a last sentence.
+fn tail_paragraphs(text: &str) -> usize {
+    let text = text.trim_end();
+    let near = back(text).start;
+    let mut end = text.len();
+    for _ in 0..3 {
+        let Some(at) = text[near..end].rfind("\n\n").map(|at| near + at) else {
+            break;
+        };
+        let paragraph = &text[at..end];
+        if paragraph.len() > PARAGRAPH || !asks(paragraph) {
+            break;
+        }
+        end = at;
+    }
+    if end < text.len() {
+        return end;
+    }
+    let line = text[near..].rfind('\n').map(|at| near + at);
+    if let Some(at) = line.filter(|at| text.len() - at <= 500 && asks(&text[*at..])) {
+        return at;
+    }
+    let sentence = text[near..]
+        .rfind(['.', '!', '。'])
+        .map(|at| near + at + text[near + at..].chars().next().map_or(1, char::len_utf8));
+    sentence
+        .filter(|at| text.len() - at <= 300 && text.ends_with(['?', '？']))
+        .unwrap_or(text.len())
+}
+
+/// Ranges of the lines in `within`, without their line feeds; the first may start inside a line, and is then left
+/// out unless `within` starts the text.
+fn lines(text: &str, within: Range<usize>) -> impl Iterator<Item = Range<usize>> + '_ {
+    let mut at = within.start;
+    text[within.clone()]
+        .split('\n')
+        .enumerate()
+        .filter_map(move |(number, line)| {
+            let range = at..at + line.len();
+            at = range.end + 1;
+            (number > 0 || within.start == 0).then_some(range)
+        })
+}

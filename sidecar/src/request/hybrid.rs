@@ -1,0 +1,136 @@
+//! `/v1/hybrid_chat`, our own surface: `large_document`, `extraction_task`, `final_user_prompt`, and any field of a
+//! chat completion. It leaves as an ordinary chat completion whose one user message holds document (or pack) and
+//! prompt; every other field leaves as it came.
+
+use std::ops::Range;
+
+use super::RequestError;
+use super::json::{Kind, Reader};
+use super::literal::{Literal, escape_into};
+use super::read::string;
+use super::view::{Part, Request, Role};
+use crate::compress::Surface;
+
+/// The fields of a `/v1/hybrid_chat` body.
+#[derive(Debug, Clone)]
+pub struct Hybrid<'a> {
+    /// `large_document`.
+    pub document: Literal<'a>,
+    /// `extraction_task`: what to look for; the prompt when it is missing.
+    pub task: Option<Literal<'a>>,
+    /// `final_user_prompt`.
+    pub prompt: Literal<'a>,
+    /// Where runs of other fields stand in the body, from the first key's quote to the last value's end.
+    others: Vec<Range<usize>>,
+}
+
+const OURS: [&str; 4] = [
+    "large_document",
+    "extraction_task",
+    "final_user_prompt",
+    "dry_run",
+];
+
+/// Reads a `/v1/hybrid_chat` body.
+pub(super) fn read(text: &str) -> Result<Request<'_>, RequestError> {
+    let mut reader = Reader::new(text);
+    let mut request = Request::empty(Surface::HybridChat);
+    let (mut document, mut task, mut prompt) = (None, None, None);
+    let (mut others, mut seen): (Vec<(usize, Range<usize>)>, _) = (Vec::new(), Vec::new());
+    if reader.kind()? != Kind::Object {
+        return Err(RequestError::NotAnObject);
+    }
+    reader.object(|reader, key| {
+        if key.name == "messages" {
+            return Err(RequestError::Unexpected { field: "messages" });
+        }
+        if let Some(name) = OURS.iter().copied().find(|name| *name == key.name) {
+            if seen.contains(&name) {
+                return Err(RequestError::Twice { field: name });
+            }
+            seen.push(name);
+        }
+        match &*key.name {
+            "large_document" => document = Some(required(reader, "large_document")?),
+            "extraction_task" => task = string(reader)?,
+            "final_user_prompt" => prompt = Some(required(reader, "final_user_prompt")?),
+            "dry_run" => request.dry_run = reader.skip_text()? == "true",
+            name => {
+                let range = reader.skip()?;
+                match name {
+                    "model" => request.model = model(&text[range.clone()]),
+                    "stream" => request.stream = &text[range.clone()] == "true",
+                    _ => {}
+                }
+                keep(&mut others, seen.len(), key.start..range.end);
+            }
+        }
+        Ok(())
+    })?;
+    reader.finish()?;
+    let document = document.ok_or(RequestError::Missing {
+        field: "large_document",
+    })?;
+    let prompt = prompt.ok_or(RequestError::Missing {
+        field: "final_user_prompt",
+    })?;
+    for text in [document, prompt] {
+        request.push(Part {
+            message: 0,
+            role: Role::User,
+            text: Some(text),
+            cache_marked: false,
+        });
+    }
+    let others = others.into_iter().map(|(_, range)| range).collect();
+    request.hybrid = Some(Hybrid {
+        document,
+        task,
+        prompt,
+        others,
+    });
+    Ok(request)
+}
+
+/// Adds a field to the last run of fields, unless one of ours (counted in `ours`) stands between.
+fn keep(others: &mut Vec<(usize, Range<usize>)>, ours: usize, field: Range<usize>) {
+    match others.last_mut() {
+        Some((before, run)) if *before == ours => run.end = field.end,
+        _ => others.push((ours, field)),
+    }
+}
+
+fn required<'a>(reader: &mut Reader<'a>, field: &'static str) -> Result<Literal<'a>, RequestError> {
+    string(reader)?.ok_or(RequestError::NotAString { field })
+}
+
+fn model(value: &str) -> Option<std::borrow::Cow<'_, str>> {
+    let mut reader = Reader::new(value);
+    string(&mut reader)
+        .ok()
+        .flatten()
+        .map(|literal| literal.decode_lossy())
+}
+
+impl Hybrid<'_> {
+    /// The chat completion that goes upstream: `pack` in place of the document, or the document itself.
+    pub fn chat_completion(&self, body: &[u8], pack: Option<&str>) -> Vec<u8> {
+        let document = pack.map_or(self.document.raw().len(), str::len);
+        let others: usize = self.others.iter().map(|range| range.len() + 1).sum();
+        let mut out = Vec::with_capacity(others + document + self.prompt.raw().len() + 256);
+        out.push(b'{');
+        for range in &self.others {
+            out.extend_from_slice(body.get(range.clone()).unwrap_or_default());
+            out.push(b',');
+        }
+        out.extend_from_slice(br#""messages":[{"role":"user","content":""#);
+        match pack {
+            Some(pack) => escape_into(pack, &mut out),
+            None => out.extend_from_slice(self.document.raw().as_bytes()),
+        }
+        out.extend_from_slice(br"\n\n");
+        out.extend_from_slice(self.prompt.raw().as_bytes());
+        out.extend_from_slice(br#""}]}"#);
+        out
+    }
+}

@@ -1,0 +1,69 @@
+//! What the policy needs to know of a request: who says which text, where it stands, what protects it.
+
+use std::borrow::Cow;
+
+use super::hybrid::Hybrid;
+use super::literal::Literal;
+use crate::compress::Surface;
+
+/// A request, read. Borrows from the body.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// The surface it was read for.
+    pub surface: Surface,
+    /// `model`.
+    pub model: Option<Cow<'a, str>>,
+    /// `stream`.
+    pub stream: bool,
+    /// `dry_run` of a `/v1/hybrid_chat` body.
+    pub dry_run: bool,
+    /// Every part of every message, in the order in which the model reads them.
+    pub parts: Vec<Part<'a>>,
+    /// The field that makes what we see incomplete, if there is one.
+    pub stateful: Option<&'static str>,
+    /// The whole request is under a cache marker (`cache_control` at the top of an Anthropic body).
+    pub cache_marked: bool,
+    /// A key that was read occurs twice in its object.
+    pub duplicate_key: bool,
+    /// There are more parts than were read.
+    pub too_many_parts: bool,
+    /// The fields of a `/v1/hybrid_chat` body.
+    pub hybrid: Option<Hybrid<'a>>,
+}
+
+/// A part of a message: a text, an image, a call.
+#[derive(Debug, Clone)]
+pub struct Part<'a> {
+    /// Position of its message in the request.
+    pub message: usize,
+    /// Who says it.
+    pub role: Role,
+    /// Its text, when it is plain text.
+    pub text: Option<Literal<'a>>,
+    /// It, or its message, carries a cache marker.
+    pub cache_marked: bool,
+}
+
+/// Who says a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The user.
+    User,
+    /// The system or the developer.
+    System,
+    /// The model, its calls and its reasoning.
+    Assistant,
+    /// A tool, and everything that we do not know.
+    Tool,
+}
+
+impl Role {
+    pub(super) fn parse(name: &str) -> Self {
+        match name {
+            "user" => Self::User,
+            "system" | "developer" => Self::System,
+            "assistant" => Self::Assistant,
+            _ => Self::Tool,
+        }
+    }
+}
