@@ -1,0 +1,169 @@
+//! The question as the lexical signals see it: stems of the words that carry its meaning.
+
+use std::collections::HashMap;
+
+use crate::document::{is_white_space, stands_alone};
+
+/// Words that say nothing about the subject.
+const STOP: &[&str] = &[
+    "a", "about", "above", "after", "again", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be",
+    "because", "been", "before", "being", "below", "between", "both", "but", "by", "can", "could", "did", "do",
+    "does", "doing", "during", "each", "for", "from", "had", "has", "have", "having", "he", "her", "here",
+    "hers", "him", "his", "how", "i", "if", "in", "into", "is", "it", "its", "just", "may", "me", "might",
+    "more", "most", "must", "my", "no", "nor", "not", "of", "on", "one", "only", "or", "other", "our", "out",
+    "over", "own", "same", "shall", "she", "should", "so", "some", "such", "than", "that", "the", "their",
+    "them", "then", "there", "these", "they", "this", "those", "through", "to", "too", "under", "until", "up",
+    "upon", "us", "was", "we", "were", "what", "when", "where", "whether", "which", "while", "who", "whom",
+    "whose", "why", "will", "with", "would", "you", "your",
+];
+
+/// Words that tell what to do with the subject, or name the kind of document, rather than the subject.
+const INSTRUCTION: &[&str] = &[
+    "according", "agreement", "answer", "attitude", "category", "certain", "clause", "clauses",
+    "concerning", "consider", "contain", "contains", "contract", "contracts", "counterparty", "describe",
+    "details", "discuss", "discussed", "discussion", "document", "documents", "either", "etc", "example",
+    "explain", "find", "following", "give", "highlight", "incl", "include", "included", "includes",
+    "including", "indicate", "introduce", "list", "many", "meeting", "mention", "mentioned", "much", "name",
+    "opinion", "opinions", "parties", "parts", "party", "please", "provide", "provided", "regarding",
+    "related", "required", "requirement", "respect", "respond", "response", "reviewed", "said", "say",
+    "says", "section", "show", "subject", "summarise", "summarize", "summary", "tell", "text", "think",
+    "third", "thought", "thoughts", "toward", "towards", "within", "without",
+];
+
+/// Letters of a stem.
+const STEM: usize = 5;
+
+/// Most distinct terms of a question that count.
+const MAX_TERMS: usize = 256;
+
+/// What each further occurrence in the question adds to a term's weight.
+const REPEATED: f32 = 0.5;
+
+/// The terms of a question.
+#[derive(Clone, Debug, Default)]
+pub struct Question {
+    terms: HashMap<String, u32>,
+    /// How much each term counts.
+    weights: Vec<f32>,
+}
+
+impl Question {
+    /// Reads a question. Instruction words are dropped unless nothing else is left.
+    pub fn parse(text: &str) -> Self {
+        let mut words = Vec::new();
+        Terms::new(text).for_each(|_, word| words.push(word.to_owned()));
+        let kept = |lists: &[&[&str]]| -> Vec<&String> {
+            words.iter().filter(|w| !lists.iter().any(|list| list.contains(&w.as_str()))).collect()
+        };
+        let mut chosen = kept(&[STOP, INSTRUCTION]);
+        if chosen.is_empty() {
+            chosen = kept(&[STOP]);
+        }
+        if chosen.is_empty() {
+            chosen = words.iter().collect();
+        }
+        let mut terms = HashMap::new();
+        let mut weights: Vec<f32> = Vec::new();
+        for word in chosen.into_iter().take(MAX_TERMS) {
+            let next = terms.len() as u32;
+            let term = *terms.entry(stem(word).to_owned()).or_insert(next);
+            match weights.get_mut(term as usize) {
+                Some(weight) => *weight += REPEATED,
+                None => weights.push(1.0),
+            }
+        }
+        Self { terms, weights }
+    }
+
+    /// Number of distinct terms.
+    pub fn len(&self) -> usize {
+        self.terms.len()
+    }
+
+    /// True if the question has no term.
+    pub fn is_empty(&self) -> bool {
+        self.terms.is_empty()
+    }
+
+    /// How much a term counts: 1, more if the question repeats it.
+    pub fn weight(&self, term: usize) -> f32 {
+        self.weights.get(term).copied().unwrap_or_default()
+    }
+
+    /// The index of the term that a lower-case word stems to.
+    pub fn term(&self, word: &str) -> Option<u32> {
+        self.terms.get(stem(word)).copied()
+    }
+}
+
+/// First five letters; words with a digit stay whole.
+fn stem(word: &str) -> &str {
+    if word.bytes().any(|b| b.is_ascii_digit()) {
+        return word;
+    }
+    word.char_indices().nth(STEM).map_or(word, |(end, _)| &word[..end])
+}
+
+/// The words of a text in lower case: runs of letters and digits; in scripts without spaces, pairs of
+/// neighbouring characters.
+pub struct Terms<'a> {
+    text: &'a str,
+}
+
+impl<'a> Terms<'a> {
+    /// Reads a text.
+    pub fn new(text: &'a str) -> Self {
+        Self { text }
+    }
+
+    /// Calls `take` with each word's byte position and lower-case text.
+    pub fn for_each(self, mut take: impl FnMut(usize, &str)) {
+        let mut word = String::new();
+        let mut start = 0;
+        let mut alone: Option<char> = None;
+        for (at, c) in self.text.char_indices() {
+            if c.is_ascii_alphanumeric() {
+                if word.is_empty() {
+                    start = at;
+                }
+                word.push(c.to_ascii_lowercase());
+                alone = None;
+                continue;
+            }
+            if !c.is_ascii() && !stands_alone(c) && !is_white_space(c) && c.is_alphanumeric() {
+                if word.is_empty() {
+                    start = at;
+                }
+                word.extend(c.to_lowercase());
+                alone = None;
+                continue;
+            }
+            // "1,496" and "1.5" are one number.
+            let grouped = (c == ',' || c == '.')
+                && word.ends_with(|d: char| d.is_ascii_digit())
+                && self.text[at + 1..].starts_with(|d: char| d.is_ascii_digit());
+            if grouped {
+                if c == '.' {
+                    word.push('.');
+                }
+                continue;
+            }
+            if !word.is_empty() {
+                take(start, &word);
+                word.clear();
+            }
+            if stands_alone(c) {
+                let mut pair = String::with_capacity(8);
+                pair.extend(alone);
+                pair.push(c);
+                take(at, &pair);
+                alone = Some(c);
+            } else {
+                alone = None;
+            }
+        }
+        if !word.is_empty() {
+            take(start, &word);
+        }
+    }
+}
