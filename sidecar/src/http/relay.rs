@@ -71,7 +71,7 @@ impl Relay {
         exchange: Exchange,
     ) -> Self {
         let deadline = deadline.map(|deadline| Box::pin(sleep_until(deadline)));
-        Self {
+        let mut relay = Self {
             upstream,
             first,
             watch,
@@ -79,7 +79,26 @@ impl Relay {
             deadline,
             exchange,
             state: State::Relaying,
+        };
+        if relay.first.is_none() {
+            relay.note_end();
         }
+        relay
+    }
+
+    /// Where the length is known beforehand the transport does not ask for more than that: the last byte is the
+    /// end. A stream that may not end here is asked again, and told to be broken.
+    fn note_end(&mut self) {
+        if self.upstream.is_end_stream() && self.ending() != Some(Ending::Open) {
+            self.complete();
+        }
+    }
+
+    fn complete(&mut self) {
+        let usage = self.usage();
+        self.exchange.usage(usage);
+        self.exchange.complete();
+        self.state = State::Done;
     }
 
     /// As a response body.
@@ -205,6 +224,7 @@ impl HttpBody for Relay {
                     Ok(data) => {
                         let data = self.observe(data);
                         // A translated stream may need more to make an event of; an empty frame says nothing.
+                        self.note_end();
                         if !data.is_empty() {
                             return Poll::Ready(Some(Ok(Frame::data(data))));
                         }
@@ -221,14 +241,15 @@ impl HttpBody for Relay {
                     ));
                 }
                 None => {
-                    let usage = self.usage();
-                    self.exchange.usage(usage);
-                    self.exchange.complete();
-                    self.state = State::Done;
+                    self.complete();
                     return Poll::Ready(None);
                 }
             }
         }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.state, State::Done)
     }
 
     fn size_hint(&self) -> SizeHint {

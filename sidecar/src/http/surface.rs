@@ -184,6 +184,10 @@ impl Arrived {
         let (mut parts, incoming) = self.response.into_parts();
         headers::strip_hop_by_hop(&mut parts.headers);
         let watch = watch(&parts.headers, wire);
+        if matches!(watch, Watch::Stream(_)) {
+            // A promised length leaves no room for the event that tells of a cut.
+            parts.headers.remove(header::CONTENT_LENGTH);
+        }
         let relay = Relay::new(incoming, self.first, watch, wire, Some(self.deadline), exchange);
         response(parts.status, parts.headers, relay.into_body())
     }

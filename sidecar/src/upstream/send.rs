@@ -428,7 +428,7 @@ mod tests {
             Some(Duration::from_secs(7))
         );
         assert_eq!(
-            wait("retry-after", "Sun, 06 Nov 1993 08:49:37 GMT"),
+            wait("retry-after", "Sat, 06 Nov 1993 08:49:37 GMT"),
             Some(Duration::ZERO)
         );
         for bad in ["soon", "-1", "nan", "inf"] {

@@ -1,0 +1,11 @@
+//! The sidecar's HTTP side over real sockets: a client, the sidecar, the mock upstream.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod fidelity;
+mod limits;
+mod local;
+mod process;
+mod stream;
+mod support;
+mod translate;
+mod upstreams;

@@ -1,0 +1,173 @@
+//! The binary itself: exit codes, signals, its own port, and what its log never says.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use axum::body::Body;
+use http::Request;
+use liquid_testing::MockUpstream;
+
+use crate::support::{ask, chat, send};
+
+fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_liquid-sidecar"));
+    command.env_clear().stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn check(toml: &str) -> Output {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), toml).unwrap();
+    command()
+        .arg("--check")
+        .arg("--config")
+        .arg(file.path())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn check_ends_with_0_or_64() {
+    let good = check("[upstream]\nmodel = \"local/extractive\"");
+    assert_eq!(good.status.code(), Some(0), "{good:?}");
+    let bad = check("[limits]\nmax_body_bytes = 0\n[upstream]\nretries = 99");
+    assert_eq!(bad.status.code(), Some(64));
+    let text = String::from_utf8(bad.stderr).unwrap();
+    assert!(
+        text.contains("limits.max_body_bytes = 0") && text.contains("upstream.retries = 99"),
+        "{text}"
+    );
+    let missing = command()
+        .args(["--check", "--config", "/nowhere.toml"])
+        .output()
+        .unwrap();
+    assert_eq!(missing.status.code(), Some(64));
+}
+
+/// A process that is killed if the test fails.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+    }
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+async fn start(config: &Path, port: u16, admin: u16) -> Running {
+    let child = command()
+        .arg("--config")
+        .arg(config)
+        .env("LIQUID_SIDECAR__LISTEN__ADDRESS", format!("127.0.0.1:{port}"))
+        .env("LIQUID_SIDECAR__LISTEN__ADMIN", format!("127.0.0.1:{admin}"))
+        .env("LIQUID_SIDECAR__EXTRACT__WORKERS", "127.0.0.1:9")
+        .env("LIQUID_SIDECAR__LOG__LEVEL", "trace")
+        .env("SECRET_KEY_VARIABLE", "marked-configured-key")
+        .spawn()
+        .unwrap();
+    let running = Running(child);
+    for _ in 0..200 {
+        if tokio::net::TcpStream::connect(("127.0.0.1", admin)).await.is_ok() {
+            return running;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("the sidecar does not start");
+}
+
+async fn get(port: u16, path: &str) -> (u16, String) {
+    let url = format!("http://127.0.0.1:{port}{path}");
+    let answer = send(Request::get(url).body(Body::empty()).unwrap()).await;
+    (answer.status, answer.text())
+}
+
+#[tokio::test]
+async fn runs_reports_drains_and_keeps_secrets() {
+    let upstream = MockUpstream::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.toml");
+    let providers = format!(
+        "[upstream.providers.openai]\nbase_url = \"{0}\"\n\
+         [upstream.providers.anthropic]\nbase_url = \"{0}\"\napi_key_env = \"SECRET_KEY_VARIABLE\"\n[log]\nformat = \"json\"\n",
+        upstream.base_url()
+    );
+    std::fs::write(&config, &providers).unwrap();
+    let (port, admin) = (free_port(), free_port());
+    let mut running = start(&config, port, admin).await;
+
+    assert_eq!(get(admin, "/livez").await.0, 200);
+    assert_eq!(get(admin, "/readyz").await.0, 200);
+    let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
+    let document = format!("marked-document {}", "sentence of the document. ".repeat(2000));
+    for path in ["/v1/chat/completions", "/v1/messages", "/v1/embeddings"] {
+        for model in ["m", "mock-cut-1", "mock-500"] {
+            let body = chat(model, true).replace("How tall is it?", &format!("{document} marked-question?"));
+            ask(&url(path), body).await;
+        }
+    }
+    assert_eq!(
+        upstream.last().unwrap().header("authorization"),
+        Some("Bearer sk-test")
+    );
+    let metrics = get(admin, "/metrics").await.1;
+    for name in [
+        "liquid_sidecar_requests_total{surface=\"chat_completions\"",
+        "liquid_sidecar_prompt_tokens_before_total",
+        "gen_ai_client_operation_duration_seconds_bucket",
+        "gen_ai_client_operation_time_to_first_chunk_seconds_bucket",
+    ] {
+        assert!(metrics.contains(name), "{name}: {metrics}");
+    }
+
+    // A broken file changes nothing; a good one does.
+    std::fs::write(&config, "[policy]\nmin_saving = 7").unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    assert_eq!(
+        ask(&url("/v1/chat/completions"), chat("m", false)).await.status,
+        200
+    );
+    std::fs::write(
+        &config,
+        format!("{providers}[upstream]\nmodel = \"local/extractive\"\n[limits]\nmax_headers = 99\n"),
+    )
+    .unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    assert_eq!(
+        ask(&url("/v1/chat/completions"), chat("m", false)).await.json()["model"],
+        "local/extractive"
+    );
+
+    let terminated = Command::new("kill")
+        .args(["-TERM", &running.0.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(terminated.success());
+    let status = tokio::task::spawn_blocking(move || (running.0.wait().unwrap(), running))
+        .await
+        .unwrap();
+    let (status, mut running) = status;
+    assert_eq!(status.code(), Some(0));
+    let mut log = String::new();
+    running.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    running.0.stdout.take().unwrap().read_to_string(&mut log).unwrap();
+    for secret in ["marked-", "sk-test", "sentence of the document"] {
+        assert!(!log.contains(secret), "the log holds {secret:?}");
+    }
+    for line in [
+        "the old one stays",
+        "the configuration has changed",
+        "draining",
+        "every call has ended",
+    ] {
+        assert!(log.contains(line), "{line:?} is missing in the log");
+    }
+    assert!(log.contains("min_saving") && log.contains("needs_restart") && log.contains("limits"));
+}
