@@ -2,18 +2,32 @@
 //! (`request`), decides (`policy`), asks the workers (`extract`), writes the pack (`pack`) and patches the body.
 
 mod call;
+mod decide;
+mod finish;
 mod outcome;
+mod prepare;
+mod replay;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 pub use call::{Call, Mode, OverrideError, Overrides, Surface, Tier};
 pub use outcome::{Action, Decision, Evidence, Excerpt, Outcome, Reason, Rejection, Stages};
 
-use crate::pack::Manifest;
+pub use crate::extract::WorkerStatus;
+use crate::extract::{Client, ExtractError, Found, OnWorkerUnavailable};
+use crate::pack::{Manifest, Store};
+use crate::policy::{History, Turn};
 use crate::settings::Invalid;
 use crate::{extract, pack, policy};
+use finish::finish;
+use prepare::{Job, Next, prepare};
+use replay::{NoReplay, replay};
 
 /// Everything that the compressor needs to know: sections `[policy]`, `[extract]` and `[pack]`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -56,12 +70,27 @@ pub enum StartError {
     /// A setting cannot be used.
     #[error(transparent)]
     Invalid(#[from] Invalid),
+    /// A TLS file cannot be used.
+    #[error(transparent)]
+    Extract(#[from] ExtractError),
 }
+
+/// Larger bodies are read and written on the blocking pool, so that they do not hold up other calls.
+const LARGE: usize = 128 << 10;
 
 /// Compresses calls. Cheap to clone; all clones share caches, connections and counters.
 #[derive(Debug, Clone)]
 pub struct Compressor {
-    settings: Arc<Settings>,
+    state: Arc<State>,
+    client: Client,
+}
+
+/// What the stages share.
+#[derive(Debug)]
+struct State {
+    settings: Settings,
+    history: History,
+    store: Store,
 }
 
 impl Compressor {
@@ -69,68 +98,130 @@ impl Compressor {
     /// last clone. Must be called inside a tokio runtime. Does not wait for any worker.
     ///
     /// # Errors
-    /// [`StartError`] for the first setting that cannot be used.
+    /// [`StartError`] for the first setting or file that cannot be used.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         if let Some(invalid) = settings.validate().into_iter().next() {
             return Err(invalid.into());
         }
+        let client = Client::start(settings.extract.clone())?;
+        let history = History::new(&settings.policy.cached_prefix);
+        let store = Store::new(&settings.pack);
         Ok(Self {
-            settings: Arc::new(settings),
+            state: Arc::new(State {
+                settings,
+                history,
+                store,
+            }),
+            client,
         })
     }
 
     /// Decides about one call and carries the decision out. Never fails: what cannot be compressed is forwarded
     /// as it came, or refused where `on_worker_unavailable` says so.
     pub async fn compress(&self, call: Call) -> Outcome {
-        let decision = Decision {
-            action: Action::Passed,
-            reason: Reason::ModeOff,
-            surface: call.surface,
-            model: None,
-            stream: false,
-            dry_run: call.dry_run,
-            tokens_before: 0,
-            tokens_after: 0,
-            pack: None,
-            stages: Stages::default(),
-            worker_error: None,
+        let start = Instant::now();
+        let surface = call.surface;
+        let body = call.body.clone();
+        let state = Arc::clone(&self.state);
+        let prepared = offload(body.len(), move || prepare(&state, &call)).await;
+        let mut decision = Decision::new(surface, &prepared);
+        let outcome = match prepared.next {
+            Next::Pass { reason, body } => decision.pass(reason, body),
+            Next::Refuse(error) => decision.reject(Reason::Unreadable, Rejection::of_request(&error)),
+            Next::Extract(job) => self.extract(job, &mut decision).await,
         };
-        Outcome::Forward {
-            body: call.body,
-            decision: Box::new(decision),
-            evidence: None,
+        outcome.timed(micros(start))
+    }
+
+    /// Asks the workers and packs what they find.
+    async fn extract(&self, job: Box<Job>, decision: &mut Decision) -> Outcome {
+        let start = Instant::now();
+        let found = self.find(&job).await;
+        decision.stages.extract_us = micros(start);
+        let (extraction, reason) = match found {
+            Ok(found) => {
+                decision.stages.extract_cached = found.cached;
+                let replayed = job.turn != Turn::Current;
+                (
+                    found.extraction,
+                    if replayed { Reason::Replayed } else { job.reason },
+                )
+            }
+            Err(NoReplay::Pass(reason)) => return decision.pass(reason, job.unchanged()),
+            Err(NoReplay::Failed(error)) => return self.without_worker(&job, &error, decision),
+        };
+        let start = Instant::now();
+        let work = move || (finish(&job, &extraction, reason), job);
+        let size = decision.tokens_before as usize;
+        let (finished, job) = offload(size, work).await;
+        decision.stages.pack_us = micros(start);
+        match finished {
+            Ok(packed) => {
+                self.state.store.put(Arc::clone(&packed.manifest));
+                decision.compressed(packed, reason)
+            }
+            Err(reason) => decision.pass(reason, job.unchanged()),
+        }
+    }
+
+    async fn find(&self, job: &Job) -> Result<Found, NoReplay> {
+        match &job.turn {
+            Turn::Current => self
+                .client
+                .extract(job.ask.clone())
+                .await
+                .map_err(NoReplay::Failed),
+            Turn::Earlier { follow_up } => {
+                let extraction = replay(&self.client, &job.ask, follow_up).await?;
+                Ok(Found {
+                    extraction,
+                    cached: true,
+                })
+            }
+        }
+    }
+
+    fn without_worker(&self, job: &Job, error: &ExtractError, decision: &mut Decision) -> Outcome {
+        let reason = Reason::of_worker(error);
+        decision.worker_error = Some(error.to_string());
+        match self.state.settings.extract.on_worker_unavailable {
+            OnWorkerUnavailable::Forward => decision.pass(reason, job.unchanged()),
+            OnWorkerUnavailable::Reject => decision.reject(reason, Rejection::of_worker(error)),
         }
     }
 
     /// The manifest of a recent pack.
-    pub fn manifest(&self, _id: &str) -> Option<Arc<Manifest>> {
-        None
+    pub fn manifest(&self, id: &str) -> Option<Arc<Manifest>> {
+        self.state.store.get(id)
     }
 
     /// The workers as the sidecar sees them now.
     pub fn workers(&self) -> Vec<WorkerStatus> {
-        Vec::new()
+        self.client.workers()
     }
 
     /// The settings in force.
     pub fn settings(&self) -> &Settings {
-        &self.settings
+        &self.state.settings
     }
 }
 
-/// One worker as the sidecar sees it: for metrics and `GET /liquid/stats`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct WorkerStatus {
-    /// `address:port`.
-    pub address: String,
-    /// True if it is asked.
-    pub healthy: bool,
-    /// Calls of ours that it has not answered yet.
-    pub in_flight: u32,
-    /// Document tokens that wait or run there, as it last reported.
-    pub tokens_in_flight: u64,
-    /// Answers, and failures, since the start.
-    pub answered: u64,
-    /// Failures since the start.
-    pub failed: u64,
+/// Runs `work` here, or on the blocking pool when `bytes` are many.
+async fn offload<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
+    if bytes < LARGE {
+        return work();
+    }
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down, and this task with it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+/// Microseconds since `start`.
+fn micros(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
 }

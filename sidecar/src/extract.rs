@@ -1,6 +1,39 @@
 //! Asks the workers for the evidence: one answer for a document and a question, whatever happens to single
 //! workers. Between `policy` and `pack`.
 
+mod answer;
+mod ask;
+mod client;
+mod error;
+mod pool;
 mod settings;
+mod tls;
+mod worker;
 
+#[cfg(test)]
+mod tests;
+
+use serde::Serialize;
+
+pub use answer::Extraction;
+pub use ask::{Ask, Budget, Key};
+pub use client::{Client, Found};
+pub use error::ExtractError;
 pub use settings::{OnWorkerUnavailable, Settings, Tls};
+
+/// One worker as the sidecar sees it: for metrics and `GET /liquid/stats`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WorkerStatus {
+    /// `address:port`.
+    pub address: String,
+    /// True if it is asked.
+    pub healthy: bool,
+    /// Calls of ours that it has not answered yet.
+    pub in_flight: u32,
+    /// Document tokens that wait or run there, as it last reported.
+    pub tokens_in_flight: u64,
+    /// Answers since the start.
+    pub answered: u64,
+    /// Failures since the start.
+    pub failed: u64,
+}

@@ -1,5 +1,6 @@
 //! The sidecar: takes OpenAI and Anthropic calls, forwards the evidence. Modules in the order in which data flows.
 
+pub mod bounded;
 pub mod compress;
 pub mod config;
 pub mod extract;

@@ -8,16 +8,16 @@ mod hybrid;
 mod json;
 mod literal;
 mod read;
+mod site;
 mod view;
 
 #[cfg(test)]
 mod tests;
 
-use std::ops::Range;
-
 pub use hybrid::Hybrid;
 pub use json::{JsonError, Key, Kind, Reader};
 pub use literal::{Literal, LoneSurrogate, escape_into};
+pub use site::Site;
 pub use view::{Part, Request, Role};
 
 use crate::compress::Surface;
@@ -101,16 +101,4 @@ impl<'a> Request<'a> {
             _ => read::read(surface, text),
         }
     }
-}
-
-/// The body with the bytes of `range`, a range inside one JSON string, replaced by `text`. All other bytes are the
-/// same.
-pub fn patch(body: &[u8], range: Range<usize>, text: &str) -> Vec<u8> {
-    let head = body.get(..range.start).unwrap_or_default();
-    let tail = body.get(range.end..).unwrap_or_default();
-    let mut out = Vec::with_capacity(head.len() + tail.len() + text.len() + text.len() / 16 + 16);
-    out.extend_from_slice(head);
-    escape_into(text, &mut out);
-    out.extend_from_slice(tail);
-    out
 }

@@ -100,6 +100,54 @@ pub struct WorkerTiming {
     pub total_us: u64,
 }
 
+/// A text that is no manifest.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// Not the JSON of a manifest.
+    #[error("not a manifest: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Kept and dropped ranges overlap, leave a hole, or end elsewhere than the document.
+    #[error("kept and dropped ranges do not make up the document: {0}..{1} does not follow")]
+    Ranges(u64, u64),
+}
+
+impl Manifest {
+    /// Reads a manifest and checks that kept and dropped ranges make up the document.
+    ///
+    /// # Errors
+    /// [`ManifestError`] if it is none.
+    pub fn parse(json: &[u8]) -> Result<Self, ManifestError> {
+        let manifest: Self = serde_json::from_slice(json)?;
+        let kept = manifest.kept.iter().map(|span| (span.start, span.end));
+        let dropped = manifest.dropped.iter().map(|range| (range.start, range.end));
+        let mut ranges: Vec<_> = kept.chain(dropped).collect();
+        ranges.sort_unstable();
+        let end = ranges.iter().try_fold(0, |at, (start, end)| {
+            if *start == at && end > start {
+                Ok(*end)
+            } else {
+                Err(ManifestError::Ranges(*start, *end))
+            }
+        })?;
+        if end != manifest.source.bytes {
+            return Err(ManifestError::Ranges(end, manifest.source.bytes));
+        }
+        Ok(manifest)
+    }
+}
+
+/// What lies between the kept spans of a document of `bytes`.
+pub fn dropped(kept: &[KeptSpan], bytes: u64) -> Vec<Range> {
+    let starts = std::iter::once(0).chain(kept.iter().map(|span| span.end));
+    let ends = kept.iter().map(|span| span.start).chain([bytes]);
+    starts
+        .zip(ends)
+        .filter(|(start, end)| start < end)
+        .map(|(start, end)| Range { start, end })
+        .collect()
+}
+
 /// What a span is in the document.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

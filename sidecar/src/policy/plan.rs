@@ -150,7 +150,12 @@ fn guard(request: &Request<'_>, settings: &Settings) -> Result<(), Reason> {
 /// The part that holds the document: the longest text of the current turn if it is long enough, else the longest
 /// of the earlier ones.
 fn locate(request: &Request<'_>, settings: &Settings) -> Result<(usize, Turn), Reason> {
-    let parts = &request.parts;
+    // Of a hybrid call the first text is the document by its name; the second is the prompt.
+    let parts = &request.parts[..if request.hybrid.is_some() {
+        1
+    } else {
+        request.parts.len()
+    }];
     let spoken = |part: &Part<'_>| matches!(part.role, Role::Assistant | Role::Tool);
     let turn = parts.iter().rposition(spoken).map_or(0, |at| at + 1);
     let now = longest(parts, turn..parts.len());

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::RequestError;
 use super::json::{Kind, Reader};
-use super::literal::{Literal, escape_into};
+use super::literal::Literal;
 use super::read::string;
 use super::view::{Part, Request, Role};
 use crate::compress::Surface;
@@ -113,24 +113,15 @@ fn model(value: &str) -> Option<std::borrow::Cow<'_, str>> {
 }
 
 impl Hybrid<'_> {
-    /// The chat completion that goes upstream: `pack` in place of the document, or the document itself.
-    pub fn chat_completion(&self, body: &[u8], pack: Option<&str>) -> Vec<u8> {
-        let document = pack.map_or(self.document.raw().len(), str::len);
-        let others: usize = self.others.iter().map(|range| range.len() + 1).sum();
-        let mut out = Vec::with_capacity(others + document + self.prompt.raw().len() + 256);
-        out.push(b'{');
+    /// What stands before and behind the document in the chat completion that goes upstream.
+    pub(super) fn around(&self, body: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let mut before = vec![b'{'];
         for range in &self.others {
-            out.extend_from_slice(body.get(range.clone()).unwrap_or_default());
-            out.push(b',');
+            before.extend_from_slice(body.get(range.clone()).unwrap_or_default());
+            before.push(b',');
         }
-        out.extend_from_slice(br#""messages":[{"role":"user","content":""#);
-        match pack {
-            Some(pack) => escape_into(pack, &mut out),
-            None => out.extend_from_slice(self.document.raw().as_bytes()),
-        }
-        out.extend_from_slice(br"\n\n");
-        out.extend_from_slice(self.prompt.raw().as_bytes());
-        out.extend_from_slice(br#""}]}"#);
-        out
+        before.extend_from_slice(br#""messages":[{"role":"user","content":""#);
+        let behind = [br"\n\n", self.prompt.raw().as_bytes(), br#""}]}"#].concat();
+        (before, behind)
     }
 }

@@ -1,0 +1,113 @@
+//! The second half of the pipeline, with the evidence at hand: writes the pack, weighs it, and puts it into the body.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use super::outcome::{Evidence, Excerpt, Reason};
+use super::prepare::Job;
+use crate::extract::Extraction;
+use crate::pack::{self, Manifest, PackSize, Source};
+use crate::policy::{self, tokens};
+
+/// A body with a pack in it.
+pub(super) struct Packed {
+    pub(super) body: Bytes,
+    pub(super) manifest: Arc<Manifest>,
+    pub(super) evidence: Arc<Evidence>,
+}
+
+/// Packs the evidence.
+///
+/// # Errors
+/// [`Reason::NotSmaller`] if that would not save enough.
+pub(super) fn finish(job: &Job, extraction: &Extraction, reason: Reason) -> Result<Packed, Reason> {
+    let document = &*job.ask.document;
+    if extraction.spans.is_empty() {
+        return Err(Reason::NotSmaller);
+    }
+    let text = pack::write(document, &job.ask.document_sha256, &extraction.spans);
+    let pack_tokens = tokens::estimate(&text);
+    // Escaping only lengthens: what is too long already need not be escaped.
+    if !accept(job, pack_tokens, text.len()) {
+        return Err(Reason::NotSmaller);
+    }
+    let body = job.site.with(&text);
+    let escaped = body.len().saturating_sub(job.site.around_bytes());
+    if !accept(job, pack_tokens, escaped) {
+        return Err(Reason::NotSmaller);
+    }
+    let manifest = manifest(job, extraction, reason, &text, pack_tokens);
+    let evidence = evidence(job, extraction, text);
+    Ok(Packed {
+        body,
+        manifest: Arc::new(manifest),
+        evidence: Arc::new(evidence),
+    })
+}
+
+fn accept(job: &Job, pack_tokens: u64, pack_bytes: usize) -> bool {
+    let tokens = (job.document_tokens, pack_tokens);
+    policy::accept(tokens, (job.site.document_bytes(), pack_bytes), &job.settings)
+}
+
+fn manifest(job: &Job, extraction: &Extraction, reason: Reason, text: &str, tokens: u64) -> Manifest {
+    let pack_sha256 = Sha256::digest(text);
+    let id = Sha256::new()
+        .chain_update(job.ask.key())
+        .chain_update(pack_sha256)
+        .finalize();
+    let bytes = job.ask.document.len() as u64;
+    let question = &job.ask.question;
+    Manifest {
+        id: format!("pk_{}", hex(&id[..12])),
+        source: Source {
+            sha256: hex(&job.ask.document_sha256),
+            bytes,
+            tokens: job.document_tokens,
+        },
+        question_sha256: if question.is_empty() {
+            String::new()
+        } else {
+            hex(&Sha256::digest(question))
+        },
+        pack: PackSize {
+            sha256: hex(&pack_sha256),
+            bytes: text.len() as u64,
+            tokens,
+            kept_bytes: extraction.spans.iter().map(|span| span.end - span.start).sum(),
+        },
+        kept: extraction.spans.clone(),
+        dropped: pack::dropped(&extraction.spans, bytes),
+        reason: reason.as_str().to_owned(),
+        tier: extraction.tier.to_owned(),
+        tier_reason: extraction.tier_reason.clone(),
+        estimated_recall: extraction.estimated_recall,
+        worker: extraction.worker.clone(),
+        timing: extraction.timing,
+    }
+}
+
+fn evidence(job: &Job, extraction: &Extraction, pack: String) -> Evidence {
+    let document = &*job.ask.document;
+    let excerpts = extraction.spans.iter().filter_map(|span| {
+        let text = document.get(span.start as usize..span.end as usize)?.to_owned();
+        Some(Excerpt {
+            start: span.start,
+            end: span.end,
+            score: span.score,
+            kind: span.kind,
+            text,
+        })
+    });
+    Evidence {
+        question: job.ask.question.clone(),
+        pack,
+        excerpts: excerpts.collect(),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

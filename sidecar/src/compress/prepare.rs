@@ -1,0 +1,197 @@
+//! The first half of the pipeline, before a worker is asked: reads the body, plans, and takes from the body what the
+//! second half needs. Runs on the blocking pool for large bodies, so it owns what it gives back.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use sha2::{Digest, Sha256};
+
+use super::call::{Call, Surface};
+use super::outcome::Reason;
+use super::{State, micros};
+use crate::extract::{Ask, Budget};
+use crate::policy::{self, Plan, Turn, tokens};
+use crate::request::{Literal, Request, RequestError, Site};
+
+/// Longer texts are counted as they are escaped in the body.
+const DECODE_TO_COUNT: usize = 1 << 20;
+
+/// A body, read and planned.
+pub(super) struct Prepared {
+    pub(super) model: Option<String>,
+    pub(super) stream: bool,
+    pub(super) dry_run: bool,
+    /// Estimated tokens of all texts in the request.
+    pub(super) tokens: u64,
+    pub(super) read_us: u64,
+    pub(super) plan_us: u64,
+    pub(super) next: Next,
+}
+
+/// What is to be done.
+pub(super) enum Next {
+    /// Forward `body`.
+    Pass { reason: Reason, body: Bytes },
+    /// The body is not what its surface says, and no upstream could tell.
+    Refuse(RequestError),
+    /// Ask a worker.
+    Extract(Box<Job>),
+}
+
+/// A document on its way to a worker and back.
+pub(super) struct Job {
+    pub(super) ask: Ask,
+    pub(super) reason: Reason,
+    pub(super) turn: Turn,
+    pub(super) document_tokens: u64,
+    pub(super) site: Site,
+    pub(super) settings: policy::Settings,
+    /// The body as it came, for when there is nothing to replace; `None` for surfaces that never leave as they
+    /// came.
+    pub(super) original: Option<Bytes>,
+}
+
+impl Job {
+    /// What goes upstream when the document stays.
+    pub(super) fn unchanged(&self) -> Bytes {
+        self.original.clone().unwrap_or_else(|| self.site.unchanged())
+    }
+}
+
+/// Reads and plans.
+pub(super) fn prepare(state: &State, call: &Call) -> Prepared {
+    let start = Instant::now();
+    let read = Request::read(call.surface, &call.body);
+    let read_us = micros(start);
+    let request = match read {
+        Ok(request) => request,
+        Err(error) => return unreadable(call, error, read_us),
+    };
+    let start = Instant::now();
+    let settings = state.settings.policy.with(&call.overrides);
+    let planned = plan(state, call, &request, settings);
+    let (next, document) = match planned {
+        Ok((job, document)) => (Next::Extract(Box::new(job)), Some(document)),
+        Err(reason) => (
+            Next::Pass {
+                reason,
+                body: passed(call, &request),
+            },
+            None,
+        ),
+    };
+    Prepared {
+        tokens: count(&request, document),
+        model: request.model.map(Cow::into_owned),
+        stream: request.stream,
+        dry_run: call.dry_run || request.dry_run,
+        read_us,
+        plan_us: micros(start),
+        next,
+    }
+}
+
+/// A public surface has an upstream that knows better what is wrong; ours has not.
+fn unreadable(call: &Call, error: RequestError, read_us: u64) -> Prepared {
+    let next = match call.surface {
+        Surface::HybridChat => Next::Refuse(error),
+        _ => Next::Pass {
+            reason: Reason::Unreadable,
+            body: call.body.clone(),
+        },
+    };
+    let dry_run = call.dry_run;
+    Prepared {
+        model: None,
+        stream: false,
+        dry_run,
+        tokens: 0,
+        read_us,
+        plan_us: 0,
+        next,
+    }
+}
+
+/// The body that goes upstream when nothing is compressed.
+fn passed(call: &Call, request: &Request<'_>) -> Bytes {
+    match &request.hybrid {
+        None => call.body.clone(),
+        Some(hybrid) => Site::whole(request, &call.body, &hybrid.document).unchanged(),
+    }
+}
+
+/// The job, and the text that its document is part of with that text's tokens.
+fn plan<'a>(
+    state: &State,
+    call: &Call,
+    request: &Request<'a>,
+    settings: policy::Settings,
+) -> Result<(Job, (Literal<'a>, u64)), Reason> {
+    let mut plan = policy::plan(request, &settings)?;
+    let document_sha256 = Sha256::digest(plan.document()).into();
+    if plan.reason == Reason::Question && plan.turn == Turn::Current {
+        let question = Sha256::digest(&plan.question).into();
+        let questions = state.history.note(&document_sha256, &question, Instant::now());
+        policy::price(&mut plan, questions, &settings)?;
+    }
+    let literal = plan.literal;
+    let around = plan.text.len() - plan.document.len();
+    let counted = plan.document_tokens + if around > 0 { instructions(&plan) } else { 0 };
+    let site = Site::new(request, &call.body, &literal, plan.document.clone());
+    let (reason, turn, document_tokens) = (plan.reason, plan.turn.clone(), plan.document_tokens);
+    let question = std::mem::take(&mut plan.question);
+    let ask = Ask {
+        document: document(plan, &call.body),
+        document_sha256,
+        question,
+        budget: Budget::from(&settings.budget),
+        tier: settings.tier,
+        request_id: call.request_id.clone(),
+    };
+    let original = request.hybrid.is_none().then(|| call.body.clone());
+    let job = Job {
+        ask,
+        reason,
+        turn,
+        document_tokens,
+        site,
+        settings,
+        original,
+    };
+    Ok((job, (literal, counted)))
+}
+
+/// Tokens of the instructions around the document.
+fn instructions(plan: &Plan<'_>) -> u64 {
+    tokens::estimate(&plan.text[..plan.document.start]) + tokens::estimate(&plan.text[plan.document.end..])
+}
+
+/// The document with the body's own memory, or, where something was escaped, with the one copy that was unescaped.
+fn document(plan: Plan<'_>, body: &Bytes) -> ByteString {
+    let Plan { text, document, .. } = plan;
+    match text {
+        Cow::Borrowed(text) => {
+            let bytes = body.slice_ref(text[document].as_bytes());
+            // It was text before; checking it again is cheap beside hashing it.
+            ByteString::try_from(bytes).unwrap_or_default()
+        }
+        Cow::Owned(text) => {
+            let text = ByteString::from(text);
+            text.slice_ref(&text[document])
+        }
+    }
+}
+
+/// Estimated tokens of all texts. `counted` is a text whose tokens are known.
+fn count(request: &Request<'_>, counted: Option<(Literal<'_>, u64)>) -> u64 {
+    let texts = request.parts.iter().filter_map(|part| part.text);
+    texts
+        .map(|text| match counted {
+            Some((known, tokens)) if known.range() == text.range() => tokens,
+            _ if text.raw().len() > DECODE_TO_COUNT => tokens::estimate(text.raw()),
+            _ => tokens::estimate(&text.decode_lossy()),
+        })
+        .sum()
+}

@@ -1,0 +1,113 @@
+//! A worker's answer, checked: nothing that a worker says about a document is used before it fits the document.
+
+use liquid_proto::worker::v1 as wire;
+
+use super::ExtractError;
+use crate::pack::{KeptSpan, SpanKind, WorkerTiming};
+
+/// The evidence in a document.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Extraction {
+    /// Spans in source order; they do not overlap and stand on character boundaries.
+    pub spans: Vec<KeptSpan>,
+    /// The engine that ran, and why.
+    pub tier: &'static str,
+    /// Why this engine.
+    pub tier_reason: String,
+    /// Estimated share of the evidence in the spans; 0 when there is no estimate.
+    pub estimated_recall: f64,
+    /// Where the worker spent its time.
+    pub timing: WorkerTiming,
+    /// The worker, as `address:port`.
+    pub worker: String,
+}
+
+impl Extraction {
+    /// Checks an answer against the document that it is about.
+    ///
+    /// # Errors
+    /// [`ExtractError::Invalid`] if a span is empty, out of bounds, out of order, or cuts a character.
+    pub fn check(
+        response: wire::ExtractResponse,
+        document: &str,
+        worker: &str,
+    ) -> Result<Self, ExtractError> {
+        let mut spans = Vec::with_capacity(response.spans.len());
+        let mut end = 0;
+        for span in response.spans {
+            if span.start >= span.end || span.end > document.len() as u64 || span.start < end {
+                return Err(invalid(worker, &span, "is empty, out of order or out of bounds"));
+            }
+            let boundary = |at: u64| usize::try_from(at).is_ok_and(|at| document.is_char_boundary(at));
+            if !boundary(span.start) || !boundary(span.end) {
+                return Err(invalid(worker, &span, "cuts a character"));
+            }
+            end = span.end;
+            let score = if span.score.is_finite() { span.score } else { 0.0 };
+            spans.push(KeptSpan {
+                start: span.start,
+                end: span.end,
+                score,
+                kind: kind(span.kind()),
+            });
+        }
+        let tier = tier(wire::Tier::try_from(response.tier).unwrap_or_default());
+        Ok(Self {
+            spans,
+            tier,
+            tier_reason: response.tier_reason.chars().take(200).collect(),
+            estimated_recall: Some(response.estimated_recall)
+                .filter(|r| r.is_finite())
+                .unwrap_or(0.0),
+            timing: response.timing.map(timing).unwrap_or_default(),
+            worker: worker.to_owned(),
+        })
+    }
+
+    /// Bytes that it takes in the cache, about.
+    pub fn weight(&self) -> u64 {
+        let fixed = size_of::<Self>() + self.tier_reason.len() + self.worker.len() + 128;
+        (fixed + self.spans.len() * size_of::<KeptSpan>()) as u64
+    }
+}
+
+fn invalid(worker: &str, span: &wire::Span, what: &str) -> ExtractError {
+    ExtractError::Invalid {
+        worker: worker.to_owned(),
+        message: format!("span {}..{} {what}", span.start, span.end),
+    }
+}
+
+fn timing(timing: wire::Timing) -> WorkerTiming {
+    WorkerTiming {
+        queue_us: timing.queue_us,
+        prepare_us: timing.prepare_us,
+        score_us: timing.score_us,
+        select_us: timing.select_us,
+        total_us: timing.total_us,
+    }
+}
+
+fn tier(tier: wire::Tier) -> &'static str {
+    match tier {
+        wire::Tier::Unspecified => "unspecified",
+        wire::Tier::Lexical => "lexical",
+        wire::Tier::Static => "static",
+        wire::Tier::Encoder => "encoder",
+        wire::Tier::Decoder => "decoder",
+    }
+}
+
+fn kind(kind: wire::SpanKind) -> SpanKind {
+    match kind {
+        wire::SpanKind::Unspecified => SpanKind::Text,
+        wire::SpanKind::Sentence => SpanKind::Sentence,
+        wire::SpanKind::Row => SpanKind::Row,
+        wire::SpanKind::Header => SpanKind::Header,
+        wire::SpanKind::Heading => SpanKind::Heading,
+        wire::SpanKind::SpeakerTurn => SpanKind::SpeakerTurn,
+        wire::SpanKind::ListItem => SpanKind::ListItem,
+        wire::SpanKind::Code => SpanKind::Code,
+        wire::SpanKind::JsonElement => SpanKind::JsonElement,
+    }
+}

@@ -1,0 +1,132 @@
+//! What a worker is asked: a document, a question, how much to keep. And the key that says when two asks are one.
+
+use bytestring::ByteString;
+use liquid_proto::worker::v1 as wire;
+use sha2::{Digest, Sha256};
+
+use crate::compress::Tier;
+use crate::policy;
+
+/// How much of the document may be kept.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Budget {
+    /// One word in so many.
+    Ratio(f64),
+    /// So many tokens.
+    MaxTokens(u64),
+    /// The smallest pack that is estimated to hold a share of the evidence.
+    Auto {
+        /// The share.
+        floor: f64,
+        /// Never more than one word in so many.
+        min_ratio: f64,
+        /// Never less than one word in so many.
+        max_ratio: f64,
+    },
+}
+
+impl From<&policy::Budget> for Budget {
+    fn from(budget: &policy::Budget) -> Self {
+        match budget.max_tokens {
+            Some(tokens) => Self::MaxTokens(tokens),
+            None if budget.auto => Self::Auto {
+                floor: budget.floor,
+                min_ratio: budget.min_ratio,
+                max_ratio: budget.max_ratio,
+            },
+            None => Self::Ratio(budget.ratio),
+        }
+    }
+}
+
+/// One question about one document.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// The document; shares its memory with the body where nothing was escaped.
+    pub document: ByteString,
+    /// SHA-256 of the document.
+    pub document_sha256: [u8; 32],
+    /// The question; empty in coverage.
+    pub question: String,
+    /// How much to keep.
+    pub budget: Budget,
+    /// The engine, or the worker's choice.
+    pub tier: Option<Tier>,
+    /// Names the request in the worker's log.
+    pub request_id: String,
+}
+
+/// Two asks with the same key have the same answer.
+pub type Key = [u8; 32];
+
+impl Ask {
+    /// SHA-256 of document, question, budget and tier; not of the request's name.
+    pub fn key(&self) -> Key {
+        let mut hash = Sha256::new();
+        hash.update(self.document_sha256);
+        hash.update((self.question.len() as u64).to_le_bytes());
+        hash.update(&self.question);
+        match self.budget {
+            Budget::Ratio(ratio) => {
+                hash.update([1]);
+                hash.update(ratio.to_le_bytes());
+            }
+            Budget::MaxTokens(tokens) => {
+                hash.update([2]);
+                hash.update(tokens.to_le_bytes());
+            }
+            Budget::Auto {
+                floor,
+                min_ratio,
+                max_ratio,
+            } => {
+                hash.update([3]);
+                [floor, min_ratio, max_ratio]
+                    .iter()
+                    .for_each(|value| hash.update(value.to_le_bytes()));
+            }
+        }
+        hash.update([self.tier.map_or(0, |tier| tier as u8 + 1)]);
+        hash.finalize().into()
+    }
+
+    /// The first message of the stream. The worker gets `deadline_ms` from its arrival.
+    pub(super) fn header(&self, deadline_ms: u32) -> wire::ExtractHeader {
+        let limit = match self.budget {
+            Budget::Ratio(ratio) => wire::budget::Limit::Ratio(ratio),
+            Budget::MaxTokens(tokens) => wire::budget::Limit::MaxTokens(tokens),
+            Budget::Auto {
+                floor,
+                min_ratio,
+                max_ratio,
+            } => wire::budget::Limit::Auto(wire::AutoBudget {
+                floor,
+                min_ratio,
+                max_ratio,
+            }),
+        };
+        wire::ExtractHeader {
+            question: self.question.clone(),
+            budget: Some(wire::Budget { limit: Some(limit) }),
+            tier: tier(self.tier).into(),
+            deadline_ms,
+            document_sha256: self.document_sha256.to_vec(),
+            document_bytes: self.document.len() as u64,
+            request_id: self
+                .request_id
+                .chars()
+                .filter(char::is_ascii_graphic)
+                .take(128)
+                .collect(),
+        }
+    }
+}
+
+fn tier(tier: Option<Tier>) -> wire::Tier {
+    match tier {
+        None => wire::Tier::Unspecified,
+        Some(Tier::Lexical) => wire::Tier::Lexical,
+        Some(Tier::Static) => wire::Tier::Static,
+        Some(Tier::Encoder) => wire::Tier::Encoder,
+    }
+}

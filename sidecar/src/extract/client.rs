@@ -1,0 +1,218 @@
+//! One answer for one ask: from the cache, from a call that already runs, or from the workers with retries, a hedge
+//! and a deadline.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::future::{BoxFuture, Either, FutureExt, Shared, WeakShared, select};
+use tokio::sync::Semaphore;
+
+use super::ask::{Ask, Key};
+use super::error::{ExtractError, Failure};
+use super::pool::{Pool, Upkeep};
+use super::worker::Failed;
+use super::{Extraction, Settings, WorkerStatus};
+use crate::bounded::Bounded;
+
+type Answer = Result<Arc<Extraction>, ExtractError>;
+type Running = Shared<BoxFuture<'static, Answer>>;
+
+/// Asks workers. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    shared: Arc<State>,
+    _upkeep: Arc<Upkeep>,
+}
+
+#[derive(Debug)]
+struct State {
+    settings: Settings,
+    pool: Arc<Pool>,
+    slots: Semaphore,
+    cache: Mutex<Bounded<Key, Arc<Extraction>>>,
+    running: Mutex<HashMap<Key, WeakShared<BoxFuture<'static, Answer>>>>,
+}
+
+/// An answer and where it came from.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The evidence.
+    pub extraction: Arc<Extraction>,
+    /// True if it came from the cache.
+    pub cached: bool,
+}
+
+impl Client {
+    /// Starts the background tasks; they end with the last clone. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ExtractError::Tls`] if a TLS file cannot be read.
+    pub fn start(settings: Settings) -> Result<Self, ExtractError> {
+        let pool = Arc::new(Pool::new(settings.clone())?);
+        let upkeep = pool.keep();
+        let ttl = Duration::from_secs(settings.cache_ttl_s);
+        let state = State {
+            slots: Semaphore::new(settings.max_in_flight.min(Semaphore::MAX_PERMITS)),
+            cache: Mutex::new(Bounded::new(settings.cache_bytes, ttl)),
+            running: Mutex::default(),
+            settings,
+            pool,
+        };
+        Ok(Self {
+            shared: Arc::new(state),
+            _upkeep: Arc::new(upkeep),
+        })
+    }
+
+    /// Finds the evidence. Callers that ask the same at the same time share one call; when all of them have gone
+    /// away, the call is cancelled.
+    ///
+    /// # Errors
+    /// [`ExtractError`] when no worker gave a usable answer in time.
+    pub async fn extract(&self, ask: Ask) -> Result<Found, ExtractError> {
+        let key = ask.key();
+        if let Some(extraction) = self.cached(&key) {
+            return Ok(Found {
+                extraction,
+                cached: true,
+            });
+        }
+        let extraction = self.join(key, ask).await?;
+        Ok(Found {
+            extraction,
+            cached: false,
+        })
+    }
+
+    /// An earlier answer, if it is still known.
+    pub fn cached(&self, key: &Key) -> Option<Arc<Extraction>> {
+        lock(&self.shared.cache).get(key, Instant::now()).cloned()
+    }
+
+    /// The workers as seen from here.
+    pub fn workers(&self) -> Vec<WorkerStatus> {
+        self.shared.pool.status()
+    }
+
+    /// The call that already runs for `key`, or a new one.
+    fn join(&self, key: Key, ask: Ask) -> Running {
+        let mut running = lock(&self.shared.running);
+        if let Some(call) = running.get(&key).and_then(WeakShared::upgrade) {
+            return call;
+        }
+        // Calls whose callers went away leave dead entries.
+        if running.len() >= 1024 {
+            running.retain(|_, call| call.upgrade().is_some());
+        }
+        let state = Arc::clone(&self.shared);
+        let call = async move {
+            let answer = state.answer(&ask).await.map(Arc::new);
+            if let Ok(extraction) = &answer {
+                let weight = extraction.weight();
+                lock(&state.cache).insert(key, Arc::clone(extraction), weight, Instant::now());
+            }
+            lock(&state.running).remove(&key);
+            answer
+        };
+        let call = call.boxed().shared();
+        if let Some(weak) = call.downgrade() {
+            running.insert(key, weak);
+        }
+        call
+    }
+}
+
+impl State {
+    /// Asks workers within the deadline.
+    async fn answer(&self, ask: &Ask) -> Result<Extraction, ExtractError> {
+        let time = self.settings.deadline(ask.document.len());
+        let deadline = Instant::now() + time;
+        let work = async {
+            let _slot = self.slots.acquire().await;
+            self.hedged(ask, deadline, time.mul_f64(self.settings.hedge_after.min(1.0)))
+                .await
+        };
+        tokio::time::timeout(time, work)
+            .await
+            .unwrap_or(Err(ExtractError::Timeout))
+    }
+
+    /// Asks one worker after the other, and from `after` on a second line of them beside the first.
+    async fn hedged(
+        &self,
+        ask: &Ask,
+        deadline: Instant,
+        after: Duration,
+    ) -> Result<Extraction, ExtractError> {
+        let tried = Mutex::default();
+        let first = self.attempts(ask, deadline, &tried).boxed();
+        let wait = tokio::time::sleep(after).boxed();
+        let first = match select(first, wait).await {
+            Either::Left((answer, _)) => return answer,
+            Either::Right(((), first)) => first,
+        };
+        if self.pool.len() < 2 || self.settings.hedge_after >= 1.0 {
+            return first.await;
+        }
+        let second = self.attempts(ask, deadline, &tried).boxed();
+        match select(first, second).await.factor_first() {
+            (Ok(answer), _) => Ok(answer),
+            (Err(_), other) => other.await,
+        }
+    }
+
+    /// Tries workers until one answers, none is left or all attempts are spent.
+    async fn attempts(
+        &self,
+        ask: &Ask,
+        deadline: Instant,
+        tried: &Mutex<Vec<SocketAddr>>,
+    ) -> Result<Extraction, ExtractError> {
+        let mut last = ExtractError::Unavailable {
+            message: "all rest after failures".into(),
+            retry_after: None,
+        };
+        for _ in 0..self.settings.attempts {
+            let seen = lock(tried).clone();
+            let Some(worker) = self.pool.pick(&seen).await else {
+                if !wait_for_room(&last, deadline).await {
+                    break;
+                }
+                lock(tried).clear();
+                continue;
+            };
+            lock(tried).push(worker.address);
+            match worker.extract(ask, deadline).await {
+                Ok(extraction) => return Ok(extraction),
+                Err(Failed {
+                    error,
+                    failure: Failure::Refused,
+                }) => return Err(error),
+                Err(Failed { error, .. }) => last = error,
+            }
+        }
+        Err(last)
+    }
+}
+
+/// Waits as long as a full worker asked for. False if it did not ask, or if that is too long.
+async fn wait_for_room(last: &ExtractError, deadline: Instant) -> bool {
+    let ExtractError::Unavailable {
+        retry_after: Some(wait),
+        ..
+    } = last
+    else {
+        return false;
+    };
+    let fits = Instant::now() + *wait < deadline;
+    if fits {
+        tokio::time::sleep(*wait).await;
+    }
+    fits
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,104 @@
+//! Why there is no evidence, and what a worker's status means for the next attempt.
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// Why a document was not extracted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExtractError {
+    /// No worker is reachable, or all are full or draining.
+    #[error("no worker is available: {message}")]
+    Unavailable {
+        /// What the last one said.
+        message: String,
+        /// When to try again, if a worker said.
+        retry_after: Option<Duration>,
+    },
+    /// No worker answered in time.
+    #[error("no worker answered in time; raise extract.deadline_ms or add workers")]
+    Timeout,
+    /// A worker refused the document or the question.
+    #[error("worker {worker} refused the document: {message}")]
+    Refused {
+        /// `address:port`.
+        worker: String,
+        /// What it said.
+        message: String,
+    },
+    /// A worker's answer does not fit the document.
+    #[error("worker {worker} gave an answer that does not fit the document: {message}")]
+    Invalid {
+        /// `address:port`.
+        worker: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The TLS files cannot be used.
+    #[error("{path}: {message}; check [extract.tls]")]
+    Tls {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// What a failed attempt means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The worker cannot be reached or drains: it rests, another one is tried.
+    Down,
+    /// The worker is full for so long: another one is tried, the worker is as healthy as before.
+    Busy(Option<Duration>),
+    /// The worker failed on this document, or took too long: another one is tried; too many of these in a row
+    /// and it rests.
+    Fault,
+    /// Every worker would refuse this.
+    Refused,
+}
+
+impl Failure {
+    pub(super) fn of(status: &Status) -> Self {
+        let hint = || status.get_details_retry_info().and_then(|info| info.retry_delay);
+        match status.code() {
+            Code::ResourceExhausted => Self::Busy(hint()),
+            Code::Unavailable | Code::Cancelled => Self::Down,
+            Code::InvalidArgument
+            | Code::OutOfRange
+            | Code::FailedPrecondition
+            | Code::Unimplemented
+            | Code::Unauthenticated
+            | Code::PermissionDenied => Self::Refused,
+            _ => Self::Fault,
+        }
+    }
+}
+
+impl ExtractError {
+    pub(super) fn of(status: &Status, worker: &str) -> Self {
+        // A worker's text may be long; ours goes to logs and headers.
+        let message: String = status
+            .message()
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(300)
+            .collect();
+        if status.code() == Code::DeadlineExceeded {
+            return Self::Timeout;
+        }
+        match Failure::of(status) {
+            Failure::Refused => Self::Refused {
+                worker: worker.to_owned(),
+                message,
+            },
+            Failure::Busy(retry_after) => Self::Unavailable { message, retry_after },
+            Failure::Down | Failure::Fault => Self::Unavailable {
+                message: format!("{worker}: {message}"),
+                retry_after: None,
+            },
+        }
+    }
+}

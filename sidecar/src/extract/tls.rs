@@ -1,0 +1,41 @@
+//! Reads the certificates for mutual TLS towards the workers.
+
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use tonic::transport::{Certificate, ClientTlsConfig, Identity};
+
+use super::{ExtractError, Tls};
+
+/// TLS settings as they were when the files were read.
+#[derive(Debug)]
+pub(super) struct Credentials {
+    pub(super) config: ClientTlsConfig,
+    /// SHA-256 over the files: tells whether they have changed.
+    pub(super) fingerprint: [u8; 32],
+}
+
+/// Reads the files.
+pub(super) fn load(tls: &Tls) -> Result<Credentials, ExtractError> {
+    let mut hash = Sha256::new();
+    let mut read = |path: &Path| {
+        let bytes = std::fs::read(path).map_err(|error| ExtractError::Tls {
+            path: path.display().to_string(),
+            message: error.to_string(),
+        })?;
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(&bytes);
+        Ok::<_, ExtractError>(bytes)
+    };
+    let authority = Certificate::from_pem(read(&tls.ca_file)?);
+    let mut config = ClientTlsConfig::new()
+        .ca_certificate(authority)
+        .domain_name(tls.server_name.clone());
+    if let (Some(cert), Some(key)) = (&tls.cert_file, &tls.key_file) {
+        config = config.identity(Identity::from_pem(read(cert)?, read(key)?));
+    }
+    Ok(Credentials {
+        config,
+        fingerprint: hash.finalize().into(),
+    })
+}

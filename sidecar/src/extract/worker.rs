@@ -1,0 +1,235 @@
+//! One worker: its connection, what it is doing, and whether it is to be asked.
+
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use liquid_proto::worker::v1::{self as wire, extract_request::Part, worker_client::WorkerClient};
+use tonic::Status;
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+use super::ask::Ask;
+use super::error::{ExtractError, Failure};
+use super::{Extraction, Settings, WorkerStatus};
+
+/// Bytes of a message of the document's stream; what the contract recommends.
+const CHUNK: usize = 256 << 10;
+/// Faults in a row after which a worker rests.
+const FAULTS: u32 = 3;
+
+/// One worker. Shared between calls and the background tasks.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) address: SocketAddr,
+    name: String,
+    channel: Channel,
+    eject: Duration,
+    /// What its health service said last; true until it has been asked.
+    serving: AtomicBool,
+    rest: Mutex<Rest>,
+    in_flight: AtomicU32,
+    /// Bytes of the documents that it works on for us.
+    bytes_in_flight: AtomicU64,
+    /// As it last reported.
+    tokens_in_flight: AtomicU64,
+    answered: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// How often it failed in a row, and until when it rests for that.
+#[derive(Debug, Default)]
+struct Rest {
+    failures: u32,
+    faults: u32,
+    until: Option<Instant>,
+}
+
+/// A failed attempt: what to tell, and what it means.
+pub(super) struct Failed {
+    pub(super) error: ExtractError,
+    pub(super) failure: Failure,
+}
+
+impl Worker {
+    /// Does not connect yet.
+    pub(super) fn new(
+        address: SocketAddr,
+        settings: &Settings,
+        tls: Option<&ClientTlsConfig>,
+    ) -> Result<Self, tonic::transport::Error> {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))?
+            .connect_timeout(Duration::from_millis(settings.connect_timeout_ms))
+            .http2_keep_alive_interval(Duration::from_secs(10))
+            .keep_alive_timeout(Duration::from_secs(5))
+            .keep_alive_while_idle(true)
+            .tcp_nodelay(true);
+        if let Some(tls) = tls {
+            endpoint = endpoint.tls_config(tls.clone())?;
+        }
+        Ok(Self {
+            address,
+            name: address.to_string(),
+            channel: endpoint.connect_lazy(),
+            eject: Duration::from_millis(settings.eject_ms),
+            serving: AtomicBool::new(true),
+            rest: Mutex::default(),
+            in_flight: AtomicU32::new(0),
+            bytes_in_flight: AtomicU64::new(0),
+            tokens_in_flight: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        })
+    }
+
+    /// True if it is to be asked at `now`.
+    pub(super) fn is_available(&self, now: Instant) -> bool {
+        self.serving.load(Relaxed) && self.rest().until.is_none_or(|until| now >= until)
+    }
+
+    /// Document tokens that it has before it, about: what it reported, and what we have sent since.
+    pub(super) fn load(&self) -> u64 {
+        self.tokens_in_flight.load(Relaxed) + self.bytes_in_flight.load(Relaxed) / 4
+    }
+
+    pub(super) fn status(&self, now: Instant) -> WorkerStatus {
+        WorkerStatus {
+            address: self.name.clone(),
+            healthy: self.is_available(now),
+            in_flight: self.in_flight.load(Relaxed),
+            tokens_in_flight: self.tokens_in_flight.load(Relaxed),
+            answered: self.answered.load(Relaxed),
+            failed: self.failed.load(Relaxed),
+        }
+    }
+
+    /// Sends the document and waits for its evidence.
+    pub(super) async fn extract(&self, ask: &Ask, deadline: Instant) -> Result<Extraction, Failed> {
+        let _guard = InFlight::enter(self, ask.document.len() as u64);
+        // A little less than the caller waits, so that a slow worker is seen to be slow.
+        let left = deadline.saturating_duration_since(Instant::now()).mul_f64(0.97);
+        let mut request = tonic::Request::new(messages(ask, left));
+        request.set_timeout(left);
+        let mut client = WorkerClient::new(self.channel.clone()).max_decoding_message_size(64 << 20);
+        let late = |_| Err(Status::deadline_exceeded("no answer in time"));
+        match tokio::time::timeout(left, client.extract(request))
+            .await
+            .unwrap_or_else(late)
+        {
+            Ok(response) => self.answered(response.into_inner(), ask),
+            Err(status) => {
+                let failure = Failure::of(&status);
+                self.note(&failure);
+                Err(Failed {
+                    error: ExtractError::of(&status, &self.name),
+                    failure,
+                })
+            }
+        }
+    }
+
+    fn answered(&self, response: wire::ExtractResponse, ask: &Ask) -> Result<Extraction, Failed> {
+        if let Some(load) = response.load {
+            self.tokens_in_flight.store(load.tokens_in_flight, Relaxed);
+        }
+        let checked = Extraction::check(response, &ask.document, &self.name);
+        match &checked {
+            Ok(_) => {
+                self.answered.fetch_add(1, Relaxed);
+                *self.rest() = Rest::default();
+            }
+            Err(_) => self.note(&Failure::Fault),
+        }
+        checked.map_err(|error| Failed {
+            error,
+            failure: Failure::Fault,
+        })
+    }
+
+    /// Lets a worker rest after failures, twice as long each time.
+    pub(super) fn note(&self, failure: &Failure) {
+        let mut rest = self.rest();
+        match failure {
+            Failure::Refused | Failure::Busy(_) => return,
+            Failure::Fault => {
+                rest.faults += 1;
+                self.failed.fetch_add(1, Relaxed);
+                if rest.faults < FAULTS {
+                    return;
+                }
+            }
+            Failure::Down => drop(self.failed.fetch_add(1, Relaxed)),
+        }
+        rest.until = Some(Instant::now() + self.eject * (1 << rest.failures.min(5)));
+        rest.failures += 1;
+        rest.faults = 0;
+    }
+
+    /// Asks its health service.
+    pub(super) async fn check_health(&self, time: Duration) {
+        let request = HealthCheckRequest {
+            service: wire::SERVICE_NAME.to_owned(),
+        };
+        let mut client = HealthClient::new(self.channel.clone());
+        let serving = match tokio::time::timeout(time, client.check(request)).await {
+            Ok(Ok(response)) => response.into_inner().status() == ServingStatus::Serving,
+            Ok(Err(status)) => status.code() == tonic::Code::Unimplemented,
+            Err(_) => false,
+        };
+        let before = self.serving.swap(serving, Relaxed);
+        if serving && !before {
+            *self.rest() = Rest::default();
+        }
+        if serving != before {
+            tracing::info!(worker = %self.address, serving, "worker changed its health");
+        }
+    }
+
+    fn rest(&self) -> std::sync::MutexGuard<'_, Rest> {
+        self.rest
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The stream of a request. Chunks are copied one at a time, as the connection takes them.
+fn messages(ask: &Ask, left: Duration) -> impl futures::Stream<Item = wire::ExtractRequest> + use<> {
+    // A tenth is left for the way there and back.
+    let deadline_ms = u32::try_from(left.as_millis() * 9 / 10)
+        .unwrap_or(u32::MAX)
+        .max(1);
+    let header = Part::Header(ask.header(deadline_ms));
+    let document = ask.document.as_bytes().clone();
+    let starts = (0..document.len()).step_by(CHUNK);
+    let chunks = starts.map(move |start| {
+        let end = (start + CHUNK).min(document.len());
+        Part::DocumentChunk(document.slice(start..end).to_vec())
+    });
+    futures::stream::iter(std::iter::once(header).chain(chunks))
+        .map(|part| wire::ExtractRequest { part: Some(part) })
+}
+
+/// Counts a call while it runs, however it ends.
+struct InFlight<'a> {
+    worker: &'a Worker,
+    bytes: u64,
+}
+
+impl<'a> InFlight<'a> {
+    fn enter(worker: &'a Worker, bytes: u64) -> Self {
+        worker.in_flight.fetch_add(1, Relaxed);
+        worker.bytes_in_flight.fetch_add(bytes, Relaxed);
+        Self { worker, bytes }
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.worker.in_flight.fetch_sub(1, Relaxed);
+        self.worker.bytes_in_flight.fetch_sub(self.bytes, Relaxed);
+    }
+}

@@ -1,0 +1,40 @@
+//! Keeps recent manifests for `GET /liquid/packs/{id}`: bounded in bytes and age, and never any document text.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{KeptSpan, Manifest, Range, Settings};
+use crate::bounded::Bounded;
+
+/// Recent manifests by id.
+#[derive(Debug)]
+pub struct Store {
+    manifests: Mutex<Bounded<String, Arc<Manifest>>>,
+}
+
+impl Store {
+    /// An empty store.
+    pub fn new(settings: &Settings) -> Self {
+        let ttl = Duration::from_secs(settings.store_ttl_s);
+        Self {
+            manifests: Mutex::new(Bounded::new(settings.store_bytes, ttl)),
+        }
+    }
+
+    /// Keeps a manifest, and forgets the ones that were used least recently.
+    pub fn put(&self, manifest: Arc<Manifest>) {
+        let lists = manifest.kept.len() * size_of::<KeptSpan>() + manifest.dropped.len() * size_of::<Range>();
+        let weight = (lists + size_of::<Manifest>() + 512) as u64;
+        let id = manifest.id.clone();
+        self.lock().insert(id, manifest, weight, Instant::now());
+    }
+
+    /// The manifest of that id.
+    pub fn get(&self, id: &str) -> Option<Arc<Manifest>> {
+        self.lock().get(&id.to_owned(), Instant::now()).cloned()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Bounded<String, Arc<Manifest>>> {
+        self.manifests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
