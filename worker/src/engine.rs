@@ -15,6 +15,35 @@
 
 use std::time::{Duration, Instant};
 
+mod encode;
+mod extractor;
+mod memory;
+mod reading;
+#[cfg(test)]
+mod tests;
+mod tiers;
+
+pub use extractor::Extractor;
+pub use memory::Memory;
+
+/// How an [`Extractor`] works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Most tokens that the encoder reads for one request; more keep a little more evidence and take longer.
+    pub encode_tokens: usize,
+    /// Most bytes of hidden states that are remembered between requests.
+    pub memory_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            encode_tokens: 3500,
+            memory_bytes: 64 << 20,
+        }
+    }
+}
+
 /// What is asked.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
@@ -170,6 +199,35 @@ pub struct Extraction {
     pub timing: Timing,
     /// Tokens that the forward pass read for this answer.
     pub encoded_tokens: u64,
+}
+
+/// What ends a request before its work is done.
+struct Limits<'a> {
+    deadline: Option<Instant>,
+    cancelled: &'a dyn Fn() -> bool,
+}
+
+impl Limits<'_> {
+    fn check_cancelled(&self) -> Result<(), ExtractError> {
+        if (self.cancelled)() {
+            Err(ExtractError::Cancelled)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    fn check(&self) -> Result<(), ExtractError> {
+        self.check_cancelled()?;
+        if self.late() {
+            Err(ExtractError::DeadlineExceeded)
+        } else {
+            Ok(())
+        }
+    }
 }
 
 /// Why there is no answer.

@@ -1,15 +1,22 @@
 //! Gives every unit of a document one number: how well it answers the question.
 //!
 //! Second step of an extraction, between `document` and `select`. Signals are computed over windows of whole
-//! units, handed down to the units, standardised over the document, added up, and smoothed along the document.
-//! Each signal is linear in the document's length.
+//! units, handed down to the units, standardised over the document, added up, and smoothed along the document;
+//! `recipe` says which signals and how much of each. Every signal is linear in the document's length.
 
+mod coverage;
 mod lexical;
+mod maxsim;
 mod question;
+pub mod recipe;
 mod smooth;
+#[cfg(test)]
+mod tests;
 mod windows;
 
+pub use coverage::coverage;
 pub use lexical::Lexical;
+pub use maxsim::{Matches, dot, norm, rarity, unit};
 pub use question::Question;
 pub use smooth::{add_scaled, smooth, standardise};
 pub use windows::{Window, spread, windows};

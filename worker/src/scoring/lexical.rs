@@ -35,7 +35,13 @@ impl Lexical {
             offsets.push(hits.len() as u32);
         }
         let weights = (0..question.len()).map(|term| question.weight(term)).collect();
-        Self { terms: question.len(), weights, hits, offsets, lengths }
+        Self {
+            terms: question.len(),
+            weights,
+            hits,
+            offsets,
+            lengths,
+        }
     }
 
     fn unit_hits(&self, unit: usize) -> &[u32] {
@@ -65,7 +71,12 @@ impl Lexical {
         let mean = (lengths.iter().sum::<f32>() / windows.len().max(1) as f32).max(1e-6);
         let mut scores = vec![0.0_f32; windows.len()];
         for term in 0..self.terms {
-            let holds = frequency.iter().skip(term).step_by(self.terms).filter(|&&f| f > 0.0).count() as f32;
+            let holds = frequency
+                .iter()
+                .skip(term)
+                .step_by(self.terms)
+                .filter(|&&f| f > 0.0)
+                .count() as f32;
             let n = windows.len() as f32;
             let weight = self.weights[term] * (1.0 + (n - holds + 0.5) / (holds + 0.5)).ln();
             for (w, score) in scores.iter_mut().enumerate() {

@@ -6,28 +6,98 @@ use crate::document::{is_white_space, stands_alone};
 
 /// Words that say nothing about the subject.
 const STOP: &[&str] = &[
-    "a", "about", "above", "after", "again", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be",
-    "because", "been", "before", "being", "below", "between", "both", "but", "by", "can", "could", "did", "do",
-    "does", "doing", "during", "each", "for", "from", "had", "has", "have", "having", "he", "her", "here",
-    "hers", "him", "his", "how", "i", "if", "in", "into", "is", "it", "its", "just", "may", "me", "might",
-    "more", "most", "must", "my", "no", "nor", "not", "of", "on", "one", "only", "or", "other", "our", "out",
-    "over", "own", "same", "shall", "she", "should", "so", "some", "such", "than", "that", "the", "their",
-    "them", "then", "there", "these", "they", "this", "those", "through", "to", "too", "under", "until", "up",
-    "upon", "us", "was", "we", "were", "what", "when", "where", "whether", "which", "while", "who", "whom",
-    "whose", "why", "will", "with", "would", "you", "your",
+    "a", "about", "above", "after", "again", "all", "also", "am", "an", "and", "any", "are", "as", "at",
+    "be", "because", "been", "before", "being", "below", "between", "both", "but", "by", "can", "could",
+    "did", "do", "does", "doing", "during", "each", "for", "from", "had", "has", "have", "having", "he",
+    "her", "here", "hers", "him", "his", "how", "i", "if", "in", "into", "is", "it", "its", "just", "may",
+    "me", "might", "more", "most", "must", "my", "no", "nor", "not", "of", "on", "one", "only", "or",
+    "other", "our", "out", "over", "own", "same", "shall", "she", "should", "so", "some", "such", "than",
+    "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "through", "to",
+    "too", "under", "until", "up", "upon", "us", "was", "we", "were", "what", "when", "where", "whether",
+    "which", "while", "who", "whom", "whose", "why", "will", "with", "would", "you", "your",
 ];
 
 /// Words that tell what to do with the subject, or name the kind of document, rather than the subject.
 const INSTRUCTION: &[&str] = &[
-    "according", "agreement", "answer", "attitude", "category", "certain", "clause", "clauses",
-    "concerning", "consider", "contain", "contains", "contract", "contracts", "counterparty", "describe",
-    "details", "discuss", "discussed", "discussion", "document", "documents", "either", "etc", "example",
-    "explain", "find", "following", "give", "highlight", "incl", "include", "included", "includes",
-    "including", "indicate", "introduce", "list", "many", "meeting", "mention", "mentioned", "much", "name",
-    "opinion", "opinions", "parties", "parts", "party", "please", "provide", "provided", "regarding",
-    "related", "required", "requirement", "respect", "respond", "response", "reviewed", "said", "say",
-    "says", "section", "show", "subject", "summarise", "summarize", "summary", "tell", "text", "think",
-    "third", "thought", "thoughts", "toward", "towards", "within", "without",
+    "according",
+    "agreement",
+    "answer",
+    "attitude",
+    "category",
+    "certain",
+    "clause",
+    "clauses",
+    "concerning",
+    "consider",
+    "contain",
+    "contains",
+    "contract",
+    "contracts",
+    "counterparty",
+    "describe",
+    "details",
+    "discuss",
+    "discussed",
+    "discussion",
+    "document",
+    "documents",
+    "either",
+    "etc",
+    "example",
+    "explain",
+    "find",
+    "following",
+    "give",
+    "highlight",
+    "incl",
+    "include",
+    "included",
+    "includes",
+    "including",
+    "indicate",
+    "introduce",
+    "list",
+    "many",
+    "meeting",
+    "mention",
+    "mentioned",
+    "much",
+    "name",
+    "opinion",
+    "opinions",
+    "parties",
+    "parts",
+    "party",
+    "please",
+    "provide",
+    "provided",
+    "regarding",
+    "related",
+    "required",
+    "requirement",
+    "respect",
+    "respond",
+    "response",
+    "reviewed",
+    "said",
+    "say",
+    "says",
+    "section",
+    "show",
+    "subject",
+    "summarise",
+    "summarize",
+    "summary",
+    "tell",
+    "text",
+    "think",
+    "third",
+    "thought",
+    "thoughts",
+    "toward",
+    "towards",
+    "within",
+    "without",
 ];
 
 /// Letters of a stem.
@@ -53,7 +123,10 @@ impl Question {
         let mut words = Vec::new();
         Terms::new(text).for_each(|_, word| words.push(word.to_owned()));
         let kept = |lists: &[&[&str]]| -> Vec<&String> {
-            words.iter().filter(|w| !lists.iter().any(|list| list.contains(&w.as_str()))).collect()
+            words
+                .iter()
+                .filter(|w| !lists.iter().any(|list| list.contains(&w.as_str())))
+                .collect()
         };
         let mut chosen = kept(&[STOP, INSTRUCTION]);
         if chosen.is_empty() {
@@ -96,28 +169,35 @@ impl Question {
     }
 }
 
+/// True for a lower-case word that says nothing about any subject.
+pub(super) fn is_stop_word(word: &str) -> bool {
+    STOP.binary_search(&word).is_ok()
+}
+
 /// First five letters; words with a digit stay whole.
 fn stem(word: &str) -> &str {
     if word.bytes().any(|b| b.is_ascii_digit()) {
         return word;
     }
-    word.char_indices().nth(STEM).map_or(word, |(end, _)| &word[..end])
+    word.char_indices()
+        .nth(STEM)
+        .map_or(word, |(end, _)| &word[..end])
 }
 
 /// The words of a text in lower case: runs of letters and digits; in scripts without spaces, pairs of
 /// neighbouring characters.
-pub struct Terms<'a> {
+pub(super) struct Terms<'a> {
     text: &'a str,
 }
 
 impl<'a> Terms<'a> {
     /// Reads a text.
-    pub fn new(text: &'a str) -> Self {
+    pub(super) fn new(text: &'a str) -> Self {
         Self { text }
     }
 
     /// Calls `take` with each word's byte position and lower-case text.
-    pub fn for_each(self, mut take: impl FnMut(usize, &str)) {
+    pub(super) fn for_each(self, mut take: impl FnMut(usize, &str)) {
         let mut word = String::new();
         let mut start = 0;
         let mut alone: Option<char> = None;

@@ -7,7 +7,11 @@ pub fn standardise(scores: &mut [f32]) {
     let n = scores.len().max(1) as f64;
     let mean = scores.iter().map(|&s| f64::from(s)).sum::<f64>() / n;
     let variance = scores.iter().map(|&s| (f64::from(s) - mean).powi(2)).sum::<f64>() / n;
-    let scale = if variance > 1e-12 { 1.0 / variance.sqrt() } else { 0.0 };
+    let scale = if variance > 1e-12 {
+        1.0 / variance.sqrt()
+    } else {
+        0.0
+    };
     for score in scores {
         *score = ((f64::from(*score) - mean) * scale) as f32;
     }
@@ -24,7 +28,10 @@ pub fn add_scaled(total: &mut [f32], signal: &[f32], weight: f32) {
 /// kernel that falls by `e` every `reach` words and weighs units by their words. Two passes, linear.
 pub fn smooth(units: &[Unit], scores: &[f32], temperature: f32, reach: f32) -> Vec<f32> {
     let max = scores.iter().copied().fold(f32::MIN, f32::max);
-    let heat: Vec<f64> = scores.iter().map(|&s| f64::from((s - max) / temperature).exp()).collect();
+    let heat: Vec<f64> = scores
+        .iter()
+        .map(|&s| f64::from((s - max) / temperature).exp())
+        .collect();
     let mut out = vec![0.0_f64; units.len()];
     let mut mass = vec![0.0_f64; units.len()];
     let reach = f64::from(reach);
@@ -43,5 +50,8 @@ pub fn smooth(units: &[Unit], scores: &[f32], temperature: f32, reach: f32) -> V
     };
     pass(&mut (0..units.len()), 1.0);
     pass(&mut (0..units.len()).rev(), 0.0);
-    out.iter().zip(&mass).map(|(sum, weight)| ((sum / weight + 1e-6).ln()) as f32).collect()
+    out.iter()
+        .zip(&mass)
+        .map(|(sum, weight)| ((sum / weight + 1e-6).ln()) as f32)
+        .collect()
 }

@@ -12,8 +12,16 @@ pub struct Window {
 }
 
 /// Windows of about `words` words that together cover all units; a window begins every `stride` words, so a
-/// stride below `words` makes them overlap.
+/// stride below `words` makes them overlap. 0 words: a window for each unit.
 pub fn windows(units: &[Unit], words: usize, stride: usize) -> Vec<Window> {
+    if words == 0 {
+        return (0..units.len())
+            .map(|start| Window {
+                start,
+                end: start + 1,
+            })
+            .collect();
+    }
     let mut windows = Vec::new();
     let mut start = 0;
     while start < units.len() {
@@ -48,5 +56,8 @@ pub fn spread(units: usize, windows: &[Window], scores: &[f32]) -> Vec<f32> {
             counts[unit] += 1.0;
         }
     }
-    sums.iter().zip(&counts).map(|(sum, count)| if *count > 0.0 { sum / count } else { 0.0 }).collect()
+    sums.iter()
+        .zip(&counts)
+        .map(|(sum, count)| if *count > 0.0 { sum / count } else { 0.0 })
+        .collect()
 }

@@ -1,0 +1,220 @@
+//! Reads the most promising windows with the encoder: chooses them, encodes what is not remembered, matches
+//! them with the question.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::memory::Memory;
+use super::reading::PieceReading;
+use super::{ExtractError, Limits};
+use crate::model::{EncodeError, Encoded, Encoder};
+use crate::scoring::{Matches, dot, norm, unit};
+use crate::select;
+
+/// Tokens encoded between two looks at the clock and the caller.
+const STEP_TOKENS: usize = 4096;
+
+/// `[CLS]` and `[SEP]`, which the encoder adds to each window.
+const ADDED_TOKENS: usize = 2;
+
+/// Share of the time left that the encoder may plan with.
+const PLANNED_SHARE: f64 = 0.8;
+
+/// What was read of a document for a question.
+pub(super) struct Readings {
+    /// Which match windows were read.
+    pub(super) read: Vec<bool>,
+    pub(super) matches: Matches,
+    /// Cosines with the question's embedding; 0 where nothing was read.
+    pub(super) window_cosines: Vec<f32>,
+    pub(super) unit_cosines: Vec<f32>,
+    /// Tokens that went through the encoder, remembered ones not counted.
+    pub(super) encoded_tokens: u64,
+}
+
+/// The windows worth reading, best first, within a budget of tokens: a window is as good as its best unit.
+pub(super) fn choose(
+    pieces: &PieceReading,
+    ids: &[&[u32]],
+    static_scores: &[f32],
+    most: usize,
+    budget: usize,
+) -> Vec<usize> {
+    let best = |window: &crate::scoring::Window| {
+        static_scores[window.start..window.end]
+            .iter()
+            .copied()
+            .fold(f32::MIN, f32::max)
+    };
+    let scores: Vec<f32> = pieces.windows.iter().map(best).collect();
+    let mut left = budget;
+    let mut chosen = Vec::new();
+    for window in select::order(&scores) {
+        let window = window as usize;
+        let cost = ids[window].len().min(most) + ADDED_TOKENS;
+        if cost > left {
+            break;
+        }
+        left -= cost;
+        if !ids[window].is_empty() {
+            chosen.push(window);
+        }
+    }
+    chosen
+}
+
+/// Tokens that may be encoded: the request's limit, or what the time left allows at the speed measured.
+pub(super) fn budget(limit: usize, deadline: Option<Instant>, memory: &Memory) -> usize {
+    let Some(deadline) = deadline else { return limit };
+    let seconds = deadline.saturating_duration_since(Instant::now()).as_secs_f64();
+    limit.min((seconds * PLANNED_SHARE * memory.speed()) as usize)
+}
+
+/// Reads the chosen windows. Stops early, with what it has, when the deadline comes near.
+pub(super) fn read(
+    encoder: &mut dyn Encoder,
+    memory: &Memory,
+    limits: &Limits<'_>,
+    pieces: &PieceReading,
+    rarity: Vec<f32>,
+    chosen: &[usize],
+) -> Result<Readings, ReadError> {
+    let ids = pieces.window_ids();
+    let most = encoder.max_tokens();
+    let dim = encoder.dim();
+    let question = &pieces.question[..pieces.question.len().min(most)];
+    let mut encoded_tokens = 0;
+    let said = encode(encoder, memory, &[question], &mut encoded_tokens)?;
+    let Some(said) = said.first() else {
+        return Err(EncodeError::Device("no answer".to_owned()).into());
+    };
+    let question_states: Vec<Vec<f32>> = said.tokens.chunks_exact(dim).map(unit).collect();
+    let mut readings = Readings {
+        read: vec![false; ids.len()],
+        matches: Matches::new(rarity, ids.len()),
+        window_cosines: vec![0.0; ids.len()],
+        unit_cosines: vec![0.0; pieces.units.len()],
+        encoded_tokens: 0,
+    };
+    for step in steps(chosen, &ids, most) {
+        limits.check_cancelled()?;
+        if limits.late() {
+            break;
+        }
+        let texts: Vec<&[u32]> = step.iter().map(|&w| &ids[w][..ids[w].len().min(most)]).collect();
+        let encoded = encode(encoder, memory, &texts, &mut encoded_tokens)?;
+        for (&window, encoded) in step.iter().zip(&encoded) {
+            readings.read[window] = true;
+            readings
+                .matches
+                .set(window, &question_states, &encoded.tokens, dim);
+            readings.window_cosines[window] = dot(&encoded.sentence, &said.sentence);
+            readings.set_units(pieces, window, encoded, &said.sentence);
+        }
+    }
+    readings.encoded_tokens = encoded_tokens as u64;
+    Ok(readings)
+}
+
+/// Why the encoder could not read.
+pub(super) enum ReadError {
+    /// The encoder failed; the cheaper tiers still work.
+    Encoder(EncodeError),
+    /// The request ends here.
+    Request(ExtractError),
+}
+
+impl From<EncodeError> for ReadError {
+    fn from(error: EncodeError) -> Self {
+        Self::Encoder(error)
+    }
+}
+
+impl From<ExtractError> for ReadError {
+    fn from(error: ExtractError) -> Self {
+        Self::Request(error)
+    }
+}
+
+impl Readings {
+    /// Sets the cosines of a window's units: the mean of their hidden states with the question's embedding.
+    fn set_units(&mut self, pieces: &PieceReading, window: usize, encoded: &Encoded, question: &[f32]) {
+        let dim = question.len();
+        let units = pieces.windows[window].start..pieces.windows[window].end;
+        let first_piece = pieces.units[units.start].start;
+        for unit in units {
+            let range = &pieces.units[unit];
+            let (start, end) = (range.start - first_piece, range.end - first_piece);
+            let end = (end * dim).min(encoded.tokens.len());
+            let mut mean = vec![0.0_f32; dim];
+            for state in encoded
+                .tokens
+                .get(start * dim..end)
+                .unwrap_or_default()
+                .chunks_exact(dim)
+            {
+                mean.iter_mut().zip(state).for_each(|(mean, x)| *mean += x);
+            }
+            self.unit_cosines[unit] = dot(&mean, question) / norm(&mean);
+        }
+    }
+}
+
+/// Runs of windows of about [`STEP_TOKENS`] tokens.
+fn steps<'a>(chosen: &'a [usize], ids: &'a [&[u32]], most: usize) -> impl Iterator<Item = &'a [usize]> {
+    let mut rest = chosen;
+    std::iter::from_fn(move || {
+        let mut tokens = 0;
+        let fits = |&&window: &&usize| {
+            let before = tokens;
+            tokens += ids[window].len().min(most);
+            before < STEP_TOKENS
+        };
+        let end = rest.iter().take_while(fits).count();
+        let (step, after) = rest.split_at(end);
+        rest = after;
+        (!step.is_empty()).then_some(step)
+    })
+}
+
+/// Encodes windows, remembered ones for free.
+fn encode(
+    encoder: &mut dyn Encoder,
+    memory: &Memory,
+    windows: &[&[u32]],
+    encoded_tokens: &mut usize,
+) -> Result<Vec<Arc<Encoded>>, EncodeError> {
+    let remembered: Vec<Option<Arc<Encoded>>> = windows.iter().map(|window| memory.recall(window)).collect();
+    let missing: Vec<&[u32]> = windows
+        .iter()
+        .zip(&remembered)
+        .filter(|(_, known)| known.is_none())
+        .map(|(window, _)| *window)
+        .collect();
+    let mut fresh = Vec::new();
+    if !missing.is_empty() {
+        let start = Instant::now();
+        fresh = encoder.encode(&missing)?;
+        let tokens = missing.iter().map(|window| window.len() + ADDED_TOKENS).sum();
+        memory.measured(tokens, start.elapsed().as_secs_f64());
+        *encoded_tokens += tokens;
+    }
+    let mut fresh = missing.iter().zip(fresh).map(|(window, encoded)| {
+        let encoded = Arc::new(encoded);
+        memory.remember(window, Arc::clone(&encoded));
+        encoded
+    });
+    let answers: Vec<Arc<Encoded>> = remembered
+        .into_iter()
+        .filter_map(|known| known.or_else(|| fresh.next()))
+        .collect();
+    if answers.len() == windows.len() {
+        Ok(answers)
+    } else {
+        Err(EncodeError::Device(format!(
+            "{} answers for {} windows",
+            answers.len(),
+            windows.len()
+        )))
+    }
+}

@@ -1,0 +1,235 @@
+//! Runs a request: checks it, reads the document, picks the tier, scores, chooses, verifies.
+
+use std::time::Instant;
+
+use super::memory::Memory;
+use super::reading::Reading;
+use super::tiers::{EncoderEngine, Engine, LexicalEngine, Scores, StaticEngine};
+use super::{Auto, Budget, Counts, ExtractError, Extraction, Limits, Request, Settings, Span, Tier, Timing};
+use crate::document::Unit;
+use crate::model::Models;
+use crate::scoring::coverage;
+use crate::select::{self, Confidence, Selection};
+
+/// Finds evidence. Holds the models; one request at a time.
+pub struct Extractor {
+    models: Option<Models>,
+    settings: Settings,
+    memory: Memory,
+}
+
+impl Extractor {
+    /// An extractor with a memory of its own. Without models only the lexical tier runs.
+    pub fn new(models: Option<Models>, settings: Settings) -> Self {
+        Self {
+            models,
+            memory: Memory::new(settings.memory_bytes),
+            settings,
+        }
+    }
+
+    /// The same, with a memory that other extractors share.
+    #[must_use]
+    pub fn with_memory(self, memory: Memory) -> Self {
+        Self { memory, ..self }
+    }
+
+    /// The tiers that can run, cheapest first.
+    pub fn tiers(&self) -> &'static [Tier] {
+        if self.models.is_some() {
+            &Tier::ALL
+        } else {
+            &Tier::ALL[..1]
+        }
+    }
+
+    /// Finds what to keep of a document.
+    ///
+    /// # Errors
+    /// [`ExtractError::Invalid`] names the field of the budget that cannot be used; the others say that the
+    /// caller or the clock ended the request.
+    pub fn extract(&mut self, request: &Request<'_>) -> Result<Extraction, ExtractError> {
+        check(&request.budget)?;
+        let limits = Limits {
+            deadline: request.deadline,
+            cancelled: request.cancelled,
+        };
+        limits.check()?;
+        let start = Instant::now();
+        let reading = Reading::new(request.document, request.question, self.models.as_ref());
+        limits.check()?;
+        let prepared = Instant::now();
+        let (scores, reason) = self.score(request, &reading, &limits)?;
+        limits.check()?;
+        let scored = Instant::now();
+        let answers_question = !request.question.trim().is_empty();
+        let confidence = Confidence::new(&reading.document, &scores.values, scores.tier);
+        let selection = choose(&reading, &scores.values, &confidence, request.budget);
+        let spans = spans(
+            request.document,
+            &reading.document.units,
+            &selection.taken,
+            &scores.values,
+        )?;
+        let timing = Timing {
+            prepare: prepared - start,
+            score: scored - prepared,
+            select: scored.elapsed(),
+        };
+        Ok(Extraction {
+            spans,
+            counts: counts(&reading, &selection),
+            tier: scores.tier,
+            tier_reason: scores.instead.unwrap_or(reason),
+            estimated_recall: answers_question.then(|| confidence.recall(&selection.taken)),
+            timing,
+            encoded_tokens: scores.encoded_tokens,
+        })
+    }
+
+    /// Scores with the tier that was asked for, or the best one below it that can run.
+    fn score(
+        &mut self,
+        request: &Request<'_>,
+        reading: &Reading<'_>,
+        limits: &Limits<'_>,
+    ) -> Result<(Scores, &'static str), ExtractError> {
+        if request.question.trim().is_empty() {
+            let values = coverage(&reading.document);
+            let scores = Scores {
+                values,
+                encoded_tokens: 0,
+                tier: Tier::Lexical,
+                instead: None,
+            };
+            return Ok((scores, "no question: what represents the document best"));
+        }
+        let asked = if request.tier.is_some() {
+            "as asked"
+        } else {
+            "the best one loaded"
+        };
+        let Some(models) = &mut self.models else {
+            let reason = match request.tier {
+                Some(Tier::Static | Tier::Encoder) => "no model is loaded",
+                _ => asked,
+            };
+            return Ok((LexicalEngine.score(reading, limits)?, reason));
+        };
+        let cheaper = StaticEngine {
+            embeddings: &models.embeddings,
+        };
+        let mut engine: Box<dyn Engine + '_> = match request.tier.unwrap_or(Tier::Encoder) {
+            Tier::Lexical => Box::new(LexicalEngine),
+            Tier::Static => Box::new(cheaper),
+            Tier::Encoder => Box::new(EncoderEngine {
+                cheaper,
+                encoder: models.encoder.as_mut(),
+                memory: &self.memory,
+                tokens: self.settings.encode_tokens,
+            }),
+        };
+        Ok((engine.score(reading, limits)?, asked))
+    }
+}
+
+/// Checks that a budget can be used.
+fn check(budget: &Budget) -> Result<(), ExtractError> {
+    let invalid = |field, value: String, remedy| Err(ExtractError::Invalid { field, value, remedy });
+    // Written so that NaN fails too.
+    let at_least = |value: f64, least: f64| value >= least;
+    match *budget {
+        Budget::Ratio(ratio) if !at_least(ratio, 1.0) => {
+            invalid("budget.ratio", ratio.to_string(), "send a number of at least 1")
+        }
+        Budget::MaxTokens(0) => invalid("budget.max_tokens", "0".to_owned(), "send at least 1"),
+        Budget::MaxWords(0) => invalid("budget.max_words", "0".to_owned(), "send at least 1"),
+        Budget::Auto(Auto { floor, .. }) if !(at_least(floor, f64::MIN_POSITIVE) && floor <= 1.0) => invalid(
+            "budget.auto.floor",
+            floor.to_string(),
+            "send a share above 0 and at most 1",
+        ),
+        Budget::Auto(Auto { min_ratio, .. }) if !at_least(min_ratio, 1.0) => invalid(
+            "budget.auto.min_ratio",
+            min_ratio.to_string(),
+            "send a number of at least 1",
+        ),
+        Budget::Auto(Auto {
+            min_ratio, max_ratio, ..
+        }) if !at_least(max_ratio, min_ratio) => invalid(
+            "budget.auto.max_ratio",
+            max_ratio.to_string(),
+            "send at least min_ratio",
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn choose(reading: &Reading<'_>, scores: &[f32], confidence: &Confidence, budget: Budget) -> Selection {
+    let units = &reading.document.units;
+    let order = select::order(scores);
+    let words: Vec<u32> = units.iter().map(|unit| unit.words).collect();
+    let of_ratio = |ratio: f64| (reading.document.words as f64 / ratio).floor() as usize;
+    let most = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+    match budget {
+        Budget::Ratio(ratio) => select::take(units, &words, &order, of_ratio(ratio)),
+        Budget::MaxWords(limit) => select::take(units, &words, &order, most(limit)),
+        Budget::MaxTokens(limit) => select::take(units, &reading.unit_tokens, &order, most(limit)),
+        Budget::Auto(auto) => {
+            let range = of_ratio(auto.max_ratio)..=of_ratio(auto.min_ratio);
+            select::smallest(units, &words, &order, range, auto.floor, confidence)
+        }
+    }
+}
+
+fn counts(reading: &Reading<'_>, selection: &Selection) -> Counts {
+    let units = &reading.document.units;
+    let taken = || {
+        selection
+            .taken
+            .iter()
+            .enumerate()
+            .filter(|(_, taken)| **taken)
+            .map(|(unit, _)| unit)
+    };
+    Counts {
+        document_units: units.len() as u64,
+        kept_units: taken().count() as u64,
+        document_words: reading.document.words as u64,
+        kept_words: taken().map(|unit| u64::from(units[unit].words)).sum(),
+        document_tokens: reading.tokens,
+        kept_tokens: taken().map(|unit| u64::from(reading.unit_tokens[unit])).sum(),
+    }
+}
+
+/// Joins taken neighbours of the same block and kind, and verifies each span against the document.
+fn spans(document: &str, units: &[Unit], taken: &[bool], scores: &[f32]) -> Result<Vec<Span>, ExtractError> {
+    let mut spans: Vec<Span> = Vec::new();
+    let mut last: Option<(usize, u32)> = None;
+    for (index, unit) in units.iter().enumerate().filter(|(index, _)| taken[*index]) {
+        let joins = last == index.checked_sub(1).map(|before| (before, unit.block));
+        match spans.last_mut() {
+            Some(span) if joins && span.kind == unit.kind => {
+                span.end = unit.end;
+                span.score = span.score.max(scores[index]);
+            }
+            _ => spans.push(Span {
+                start: unit.start,
+                end: unit.end,
+                score: scores[index],
+                kind: unit.kind,
+            }),
+        }
+        last = Some((index, unit.block));
+    }
+    for span in &spans {
+        if document.get(span.start..span.end).is_none_or(str::is_empty) {
+            return Err(ExtractError::BadSpan {
+                start: span.start,
+                end: span.end,
+                length: document.len(),
+            });
+        }
+    }
+    Ok(spans)
+}

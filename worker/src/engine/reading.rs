@@ -1,0 +1,104 @@
+//! A document and a question made ready for scoring: units, terms, word pieces, match windows.
+
+use std::ops::Range;
+
+use crate::document::Document;
+use crate::model::{Models, Pieces};
+use crate::scoring::{Lexical, Question, Window, recipe, windows};
+
+/// Bytes for a token where no tokenizer is loaded; about right for English prose.
+const BYTES_PER_TOKEN: usize = 4;
+
+/// What every tier reads.
+pub(super) struct Reading<'a> {
+    pub(super) document: Document<'a>,
+    pub(super) lexical: Lexical,
+    /// What the tiers with a model read; `None` without one.
+    pub(super) pieces: Option<PieceReading>,
+    /// Tokens of each unit, estimated where there is no tokenizer.
+    pub(super) unit_tokens: Vec<u32>,
+    pub(super) tokens: u64,
+}
+
+/// A document and a question as word pieces.
+pub(super) struct PieceReading {
+    pub(super) question: Vec<u32>,
+    pub(super) ids: Vec<u32>,
+    /// The pieces of each unit.
+    pub(super) units: Vec<Range<usize>>,
+    pub(super) windows: Vec<Window>,
+}
+
+impl<'a> Reading<'a> {
+    pub(super) fn new(text: &'a str, question: &str, models: Option<&Models>) -> Self {
+        let document = Document::parse(text);
+        let lexical = Lexical::count(&document, &Question::parse(question));
+        let Some(models) = models else {
+            let estimate = |bytes: usize| bytes.div_ceil(BYTES_PER_TOKEN);
+            let unit_tokens = document
+                .units
+                .iter()
+                .map(|unit| estimate(unit.end - unit.start) as u32)
+                .collect();
+            let tokens = estimate(text.trim().len()) as u64;
+            return Self {
+                document,
+                lexical,
+                pieces: None,
+                unit_tokens,
+                tokens,
+            };
+        };
+        let pieces = models.tokenizer.encode(text);
+        let units = pieces_of_units(&document, &pieces);
+        let unit_tokens = units.iter().map(|range| range.len() as u32).collect();
+        let reading = PieceReading {
+            question: models.tokenizer.encode(question).ids,
+            windows: windows(&document.units, recipe::MATCH_WORDS, recipe::MATCH_WORDS),
+            units,
+            ids: pieces.ids,
+        };
+        let tokens = reading.ids.len() as u64;
+        Self {
+            document,
+            lexical,
+            pieces: Some(reading),
+            unit_tokens,
+            tokens,
+        }
+    }
+}
+
+impl PieceReading {
+    /// The pieces of each match window.
+    pub(super) fn window_ids(&self) -> Vec<&[u32]> {
+        let range = |window: &Window| match (self.units.get(window.start), self.units.get(window.end - 1)) {
+            (Some(first), Some(last)) => self.ids.get(first.start..last.end).unwrap_or_default(),
+            _ => &[],
+        };
+        self.windows.iter().map(range).collect()
+    }
+}
+
+/// The pieces that lie in each unit. Both are in order, so one walk finds them; a piece belongs to the unit in
+/// which it begins.
+fn pieces_of_units(document: &Document<'_>, pieces: &Pieces) -> Vec<Range<usize>> {
+    let begins_before =
+        |piece: usize, byte: usize| pieces.ranges.get(piece).is_some_and(|r| (r.0 as usize) < byte);
+    let mut at = 0;
+    let mut take_until = |byte: usize| {
+        let start = at;
+        while begins_before(at, byte) {
+            at += 1;
+        }
+        start..at
+    };
+    document
+        .units
+        .iter()
+        .map(|unit| {
+            take_until(unit.start);
+            take_until(unit.end)
+        })
+        .collect()
+}

@@ -1,0 +1,144 @@
+//! The tiers: each turns a reading into one score a unit.
+
+use super::encode::{self, ReadError};
+use super::memory::Memory;
+use super::reading::{PieceReading, Reading};
+use super::{ExtractError, Limits, Tier};
+use crate::model::{EmbeddingTable, EncodeError, Encoder};
+use crate::scoring::{Matches, rarity, recipe};
+
+/// Scores, and what they cost.
+pub(super) struct Scores {
+    /// One a unit; standardised.
+    pub(super) values: Vec<f32>,
+    pub(super) encoded_tokens: u64,
+    /// The tier that made them; cheaper than asked if something failed, and then why.
+    pub(super) tier: Tier,
+    pub(super) instead: Option<&'static str>,
+}
+
+/// A way to score the units of a document.
+pub(super) trait Engine {
+    /// Scores every unit. `reading` has pieces if the engine needs a model.
+    fn score(&mut self, reading: &Reading<'_>, limits: &Limits<'_>) -> Result<Scores, ExtractError>;
+}
+
+/// Words only.
+pub(super) struct LexicalEngine;
+
+impl Engine for LexicalEngine {
+    fn score(&mut self, reading: &Reading<'_>, _: &Limits<'_>) -> Result<Scores, ExtractError> {
+        let total = recipe::lexical(&reading.document, &reading.lexical);
+        let values = recipe::finish(&reading.document, total);
+        Ok(Scores {
+            values,
+            encoded_tokens: 0,
+            tier: Tier::Lexical,
+            instead: None,
+        })
+    }
+}
+
+/// Words and input embeddings.
+pub(super) struct StaticEngine<'m> {
+    pub(super) embeddings: &'m EmbeddingTable,
+}
+
+impl StaticEngine<'_> {
+    fn values(
+        &self,
+        reading: &Reading<'_>,
+        pieces: &PieceReading,
+        lexical: Vec<f32>,
+        rarity: &[f32],
+    ) -> Vec<f32> {
+        let ids = pieces.window_ids();
+        let matches = Matches::of_embeddings(self.embeddings, &pieces.question, rarity.to_vec(), &ids);
+        recipe::finish(
+            &reading.document,
+            recipe::with_static(lexical, &pieces.windows, &matches),
+        )
+    }
+}
+
+impl Engine for StaticEngine<'_> {
+    fn score(&mut self, reading: &Reading<'_>, limits: &Limits<'_>) -> Result<Scores, ExtractError> {
+        let Some(pieces) = &reading.pieces else {
+            return LexicalEngine.score(reading, limits);
+        };
+        let lexical = recipe::lexical(&reading.document, &reading.lexical);
+        let rarity = rarity(&pieces.question, &pieces.window_ids());
+        let values = self.values(reading, pieces, lexical, &rarity);
+        Ok(Scores {
+            values,
+            encoded_tokens: 0,
+            tier: Tier::Static,
+            instead: None,
+        })
+    }
+}
+
+/// Words, input embeddings, and hidden states of the windows that those two rank high.
+pub(super) struct EncoderEngine<'m> {
+    pub(super) cheaper: StaticEngine<'m>,
+    pub(super) encoder: &'m mut dyn Encoder,
+    pub(super) memory: &'m Memory,
+    /// Most tokens to encode for one request.
+    pub(super) tokens: usize,
+}
+
+impl Engine for EncoderEngine<'_> {
+    fn score(&mut self, reading: &Reading<'_>, limits: &Limits<'_>) -> Result<Scores, ExtractError> {
+        let Some(pieces) = &reading.pieces else {
+            return LexicalEngine.score(reading, limits);
+        };
+        let lexical = recipe::lexical(&reading.document, &reading.lexical);
+        let ids = pieces.window_ids();
+        let rarity = rarity(&pieces.question, &ids);
+        let values = self.cheaper.values(reading, pieces, lexical.clone(), &rarity);
+        let budget = encode::budget(self.tokens, limits.deadline, self.memory);
+        let chosen = encode::choose(pieces, &ids, &values, self.encoder.max_tokens(), budget);
+        let instead = |values, reason| Scores {
+            values,
+            encoded_tokens: 0,
+            tier: Tier::Static,
+            instead: Some(reason),
+        };
+        if chosen.is_empty() {
+            return Ok(instead(values, "the deadline leaves no time for the encoder"));
+        }
+        match encode::read(self.encoder, self.memory, limits, pieces, rarity, &chosen) {
+            Ok(readings) => {
+                let scores = recipe::with_encoder(lexical, &values, &readings.for_recipe(pieces));
+                let values = recipe::finish(&reading.document, scores);
+                Ok(Scores {
+                    values,
+                    encoded_tokens: readings.encoded_tokens,
+                    tier: Tier::Encoder,
+                    instead: None,
+                })
+            }
+            Err(ReadError::Request(error)) => Err(error),
+            Err(ReadError::Encoder(error)) => {
+                limits.check_cancelled()?;
+                let reason = match error {
+                    EncodeError::Cancelled => "the encoder was not free in time",
+                    _ => "the encoder failed",
+                };
+                Ok(instead(values, reason))
+            }
+        }
+    }
+}
+
+impl encode::Readings {
+    fn for_recipe<'a>(&'a self, pieces: &'a PieceReading) -> recipe::Readings<'a> {
+        recipe::Readings {
+            windows: &pieces.windows,
+            read: &self.read,
+            matches: &self.matches,
+            window_cosines: &self.window_cosines,
+            unit_cosines: &self.unit_cosines,
+        }
+    }
+}

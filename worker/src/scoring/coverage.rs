@@ -1,0 +1,63 @@
+//! Coverage: scores without a question, for a pack that stands for the whole document.
+//!
+//! A unit scores high if its words are those the document uses often, and a little higher if it opens its block
+//! or is a heading. Scores are standardised stretch by stretch rather than over the document, so that every
+//! part of it gets its share.
+
+use std::collections::HashMap;
+
+use super::question::{Terms, is_stop_word};
+use super::smooth::standardise;
+use crate::document::Document;
+use crate::engine::SpanKind;
+
+/// Stretches that get their share.
+const STRETCHES: usize = 20;
+
+/// What opening a block adds, in standard deviations, and what being a heading does.
+const OPENS_BLOCK: f32 = 0.5;
+const HEADING: f32 = 1.0;
+
+/// Units of fewer words than this say too little to be representative.
+const FEW_WORDS: f32 = 6.0;
+
+/// A number a unit.
+pub fn coverage(document: &Document<'_>) -> Vec<f32> {
+    let mut frequency: HashMap<String, u32> = HashMap::new();
+    for unit in &document.units {
+        Terms::new(unit.text(document.text)).for_each(|_, word| {
+            if !is_stop_word(word) {
+                match frequency.get_mut(word) {
+                    Some(count) => *count += 1,
+                    None => {
+                        frequency.insert(word.to_owned(), 1);
+                    }
+                }
+            }
+        });
+    }
+    let mut scores: Vec<f32> = document
+        .units
+        .iter()
+        .map(|unit| {
+            let (mut sum, mut count) = (0.0_f32, 0.0_f32);
+            Terms::new(unit.text(document.text)).for_each(|_, word| {
+                count += 1.0;
+                sum += frequency.get(word).map_or(0.0, |&n| (n as f32).ln());
+            });
+            sum / count.max(FEW_WORDS)
+        })
+        .collect();
+    let stretch = scores.len().div_ceil(STRETCHES).max(1);
+    scores.chunks_mut(stretch).for_each(standardise);
+    let mut block = None;
+    for (score, unit) in scores.iter_mut().zip(&document.units) {
+        if block.replace(unit.block) != Some(unit.block) {
+            *score += OPENS_BLOCK;
+        }
+        if unit.kind == SpanKind::Heading {
+            *score += HEADING;
+        }
+    }
+    scores
+}

@@ -1,0 +1,186 @@
+//! How signals become scores: the only place that holds the recipe's constants.
+//!
+//! Chosen on one half of the documents of the DEV sets and confirmed on the other
+//! (`liquid-bench evidence --tier TIER`). Signals are standardised over the document before they are added, so
+//! weights compare like with like.
+
+use super::lexical::Lexical;
+use super::maxsim::Matches;
+use super::smooth::{add_scaled, smooth, standardise};
+use super::windows::{Window, spread, windows};
+use crate::document::Document;
+
+/// Words of the windows that embeddings are matched in, and that the encoder reads.
+pub const MATCH_WORDS: usize = 50;
+
+/// BM25 windows: words, stride, weight of a hit in the lead. The first one is single units.
+const BM25: [(usize, usize, f32); 3] = [(0, 0, 2.0), (100, 50, 1.0), (200, 100, 0.0)];
+
+/// Weight of each encoder signal against each BM25 signal, whose weight is 1 (as is that of static signals).
+const ENCODER_WEIGHT: f32 = 1.5;
+
+/// Neighbouring match windows that make a wide one, and the step between wide ones.
+const WIDE: usize = 4;
+const WIDE_STEP: usize = 2;
+
+/// Smoothing: temperature, reach in words, weight. In a conversation the evidence is spread over neighbouring
+/// turns, so surroundings count more.
+const SMOOTH_TEXT: (f32, f32, f32) = (0.5, 100.0, 1.0);
+const SMOOTH_TRANSCRIPT: (f32, f32, f32) = (0.4, 150.0, 2.0);
+
+/// The sum of the lexical signals, a number a unit.
+pub fn lexical(document: &Document<'_>, lexical: &Lexical) -> Vec<f32> {
+    let mut total = vec![0.0; document.units.len()];
+    for (words, stride, lead_weight) in BM25 {
+        let windows = windows(&document.units, words, stride);
+        let scores = lexical.bm25(document, &windows, lead_weight);
+        add_standardised(&mut total, spread(document.units.len(), &windows, &scores), 1.0);
+    }
+    total
+}
+
+/// The lexical signals plus the matches of the input embeddings, near and wide.
+pub fn with_static(mut total: Vec<f32>, windows: &[Window], matches: &Matches) -> Vec<f32> {
+    for signal in near_and_wide(total.len(), windows, matches) {
+        add_standardised(&mut total, signal, 1.0);
+    }
+    total
+}
+
+/// What the encoder says about the windows it has read.
+pub struct Readings<'a> {
+    /// The match windows of the document.
+    pub windows: &'a [Window],
+    /// Which of them were read.
+    pub read: &'a [bool],
+    /// Matches of the hidden states.
+    pub matches: &'a Matches,
+    /// Cosine of each window's embedding and the question's.
+    pub window_cosines: &'a [f32],
+    /// Cosine of each unit's mean hidden state and the question's embedding.
+    pub unit_cosines: &'a [f32],
+}
+
+/// The lexical signals plus the encoder's. Units that were not read get what a line fitted through the read
+/// ones predicts from their static score, so that both kinds compare.
+pub fn with_encoder(mut total: Vec<f32>, static_scores: &[f32], readings: &Readings<'_>) -> Vec<f32> {
+    let units = total.len();
+    let mut read = vec![false; units];
+    for (window, _) in readings
+        .windows
+        .iter()
+        .zip(readings.read)
+        .filter(|(_, read)| **read)
+    {
+        read[window.start..window.end].fill(true);
+    }
+    let near = near(units, readings.windows, readings.matches);
+    let cosines = spread(units, readings.windows, readings.window_cosines);
+    for mut signal in [near, cosines, readings.unit_cosines.to_vec()] {
+        predict(&mut signal, &read, static_scores);
+        add_standardised(&mut total, signal, ENCODER_WEIGHT);
+    }
+    let wide_windows: Vec<(usize, usize)> = wide_ranges(readings.windows.len())
+        .filter(|&(start, end)| readings.read[start..end].contains(&true))
+        .collect();
+    let (mut wide, wide_read) = wide(units, readings.windows, &wide_windows, readings.matches);
+    predict(&mut wide, &wide_read, static_scores);
+    add_standardised(&mut total, wide, ENCODER_WEIGHT);
+    total
+}
+
+/// Scores from a sum of signals: standardised, and lifted by their surroundings.
+pub fn finish(document: &Document<'_>, mut total: Vec<f32>) -> Vec<f32> {
+    standardise(&mut total);
+    let (temperature, reach, weight) = if document.transcript {
+        SMOOTH_TRANSCRIPT
+    } else {
+        SMOOTH_TEXT
+    };
+    let mut surroundings = smooth(&document.units, &total, temperature, reach);
+    standardise(&mut surroundings);
+    add_scaled(&mut total, &surroundings, weight);
+    standardise(&mut total);
+    total
+}
+
+fn add_standardised(total: &mut [f32], mut signal: Vec<f32>, weight: f32) {
+    standardise(&mut signal);
+    add_scaled(total, &signal, weight);
+}
+
+fn near_and_wide(units: usize, windows: &[Window], matches: &Matches) -> [Vec<f32>; 2] {
+    let ranges: Vec<(usize, usize)> = wide_ranges(windows.len()).collect();
+    [
+        near(units, windows, matches),
+        wide(units, windows, &ranges, matches).0,
+    ]
+}
+
+fn near(units: usize, windows: &[Window], matches: &Matches) -> Vec<f32> {
+    let scores: Vec<f32> = (0..windows.len()).map(|w| matches.score(w, w + 1)).collect();
+    spread(units, windows, &scores)
+}
+
+fn wide(
+    units: usize,
+    windows: &[Window],
+    ranges: &[(usize, usize)],
+    matches: &Matches,
+) -> (Vec<f32>, Vec<bool>) {
+    let scores: Vec<f32> = ranges
+        .iter()
+        .map(|&(start, end)| matches.score(start, end))
+        .collect();
+    let over: Vec<Window> = ranges
+        .iter()
+        .map(|&(start, end)| Window {
+            start: windows[start].start,
+            end: windows[end - 1].end,
+        })
+        .collect();
+    let mut covered = vec![false; units];
+    for window in &over {
+        covered[window.start..window.end].fill(true);
+    }
+    (spread(units, &over, &scores), covered)
+}
+
+/// Overlapping runs of match windows that together cover all of them.
+fn wide_ranges(windows: usize) -> impl Iterator<Item = (usize, usize)> {
+    let last = windows.saturating_sub(WIDE - WIDE_STEP).max(1).min(windows);
+    (0..last)
+        .step_by(WIDE_STEP)
+        .map(move |start| (start, (start + WIDE).min(windows)))
+}
+
+/// Fills the units that have no signal by linear regression on the static scores of those that have.
+fn predict(signal: &mut [f32], known: &[bool], static_scores: &[f32]) {
+    let pairs = || {
+        signal
+            .iter()
+            .zip(static_scores)
+            .zip(known)
+            .filter(|(_, known)| **known)
+            .map(|(pair, _)| pair)
+    };
+    let n = pairs().count() as f32;
+    if n == 0.0 {
+        signal.fill(0.0);
+        return;
+    }
+    let mean_y = pairs().map(|(y, _)| y).sum::<f32>() / n;
+    let mean_x = pairs().map(|(_, x)| x).sum::<f32>() / n;
+    let covariance: f32 = pairs().map(|(y, x)| (y - mean_y) * (x - mean_x)).sum();
+    let variance: f32 = pairs().map(|(_, x)| (x - mean_x).powi(2)).sum();
+    let slope = if variance > 0.0 {
+        covariance / variance
+    } else {
+        0.0
+    };
+    for ((y, x), known) in signal.iter_mut().zip(static_scores).zip(known) {
+        if !known {
+            *y = mean_y + slope * (x - mean_x);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Automatic budgets: how much of the evidence a selection is estimated to hold, and the smallest selection that
+//! holds enough.
+//!
+//! A unit's score, through a softmax, gives the share of the evidence that it is expected to hold; a selection
+//! holds the sum. The temperatures make the estimate agree with what is kept on the DEV sets, on average over
+//! documents and ratios: `liquid-bench evidence --auto --tier TIER` prints both.
+
+use std::ops::RangeInclusive;
+
+use super::{Selection, take};
+use crate::document::{Document, Unit};
+use crate::engine::Tier;
+
+/// Temperature of the softmax for each tier, in standard deviations of the score.
+fn temperature(tier: Tier) -> f32 {
+    match tier {
+        Tier::Lexical => 0.45,
+        Tier::Static => 0.42,
+        Tier::Encoder => 0.38,
+    }
+}
+
+/// The share of the evidence that each unit is expected to hold.
+pub struct Confidence {
+    shares: Vec<f64>,
+}
+
+impl Confidence {
+    /// From the scores of a tier.
+    pub fn new(document: &Document<'_>, scores: &[f32], tier: Tier) -> Self {
+        let temperature = temperature(tier);
+        let max = scores.iter().copied().fold(f32::MIN, f32::max);
+        let mut shares: Vec<f64> = scores
+            .iter()
+            .zip(&document.units)
+            .map(|(score, unit)| f64::from((score - max) / temperature).exp() * f64::from(unit.words))
+            .collect();
+        let total: f64 = shares.iter().sum();
+        if total > 0.0 {
+            shares.iter_mut().for_each(|share| *share /= total);
+        }
+        Self { shares }
+    }
+
+    /// The share of the evidence that the taken units are expected to hold, 0 to 1.
+    pub fn recall(&self, taken: &[bool]) -> f64 {
+        let held: f64 = self
+            .shares
+            .iter()
+            .zip(taken)
+            .filter(|(_, taken)| **taken)
+            .map(|(share, _)| share)
+            .sum();
+        held.clamp(0.0, 1.0)
+    }
+}
+
+/// The smallest selection, by budget, that is expected to hold the share `floor` of the evidence. Searched by
+/// halving: what a larger budget takes holds as much or more.
+pub fn smallest(
+    units: &[Unit],
+    costs: &[u32],
+    order: &[u32],
+    budgets: RangeInclusive<usize>,
+    floor: f64,
+    confidence: &Confidence,
+) -> Selection {
+    let (mut low, mut high) = (*budgets.start(), *budgets.end());
+    let mut best = take(units, costs, order, high);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let selection = take(units, costs, order, middle);
+        if confidence.recall(&selection.taken) >= floor {
+            (best, high) = (selection, middle);
+        } else {
+            low = middle + 1;
+        }
+    }
+    best
+}
