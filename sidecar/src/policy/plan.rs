@@ -281,7 +281,8 @@ fn read_question(request: &Request<'_>, text: &str) -> Asked {
     if split.marks == Marks::Paragraphs {
         needs = needs.max(system_need(request));
     }
-    let (question, is_prefix) = match (best(tail), best(head)) {
+    let (head, tail) = (without_tags(head), without_tags(tail));
+    let (question, is_prefix) = match (best(&tail), best(&head)) {
         (Some(question), _) => (question, true),
         (None, Some(question)) => (question, false),
         (None, None) => ("", true),
@@ -307,6 +308,28 @@ fn system_need(request: &Request<'_>) -> Need {
         .map(|text| need(&text.decode_lossy()))
         .max()
         .unwrap_or(Need::Evidence)
+}
+
+/// Instructions without tags such as `<question>`: what was in one is a paragraph of its own.
+fn without_tags(instructions: &str) -> String {
+    let mut text = String::with_capacity(instructions.len());
+    let mut rest = instructions;
+    while let Some((before, from)) = rest.split_once('<') {
+        text.push_str(before);
+        let opens = from.starts_with(|c: char| c == '/' || c.is_alphabetic());
+        let tag = from.find('>').filter(|end| opens && *end < 256);
+        match tag {
+            Some(end) => {
+                text.push_str("\n\n");
+                rest = &from[end + 1..];
+            }
+            None => {
+                text.push('<');
+                rest = from;
+            }
+        }
+    }
+    text + rest
 }
 
 /// The part of some instructions that asks: behind a label, else the last paragraph that reads as a question.

@@ -170,10 +170,8 @@ fn fences(text: &str) -> Option<Split> {
 }
 
 fn instructs(text: &str) -> bool {
-    text.len() <= 2 * PARAGRAPH
-        && text
-            .split("\n\n")
-            .any(|paragraph| asks(paragraph) || question_label(paragraph).is_some())
+    let short = text.len() <= 2 * PARAGRAPH;
+    short && (text.split("\n\n").any(asks) || text.lines().any(|line| question_label(line).is_some()))
 }
 
 #[rustfmt::skip]
@@ -248,7 +246,7 @@ fn answer_label(text: &str) -> usize {
 }
 
 fn paragraphs(text: &str) -> Option<Split> {
-    let (start, end) = (head_paragraphs(text), tail_paragraphs(text));
+    let (start, end) = (head_paragraphs(text), before_ruler(text, tail_paragraphs(text)));
     if start == 0 && end == text.len() {
         return None;
     }
@@ -280,6 +278,27 @@ fn head_paragraphs(text: &str) -> usize {
     }
 }
 
+/// `end`, or where a ruler starts that stands alone before it.
+fn before_ruler(text: &str, end: usize) -> usize {
+    let before = text[..end].trim_end();
+    let line = before.rfind('\n').map_or(0, |at| at + 1);
+    if end < text.len() && fence(&before[line..]).is_some() {
+        line
+    } else {
+        end
+    }
+}
+
+/// True if a paragraph asks, and does so from its first line on: a last line may ask behind a document's own text.
+fn asks_throughout(paragraph: &str) -> bool {
+    let paragraph = paragraph.trim();
+    asks(paragraph)
+        && paragraph
+            .lines()
+            .next()
+            .is_some_and(|line| line.len() == paragraph.len() || asks(line))
+}
+
 /// Where the document ends before last paragraphs that ask (at most three), a last line, or a last sentence.
 fn tail_paragraphs(text: &str) -> usize {
     let text = text.trim_end();
@@ -290,7 +309,7 @@ fn tail_paragraphs(text: &str) -> usize {
             break;
         };
         let paragraph = &text[at..end];
-        if paragraph.len() > PARAGRAPH || !asks(paragraph) {
+        if paragraph.len() > PARAGRAPH || !asks_throughout(paragraph) {
             break;
         }
         end = at;

@@ -3,7 +3,8 @@
 //! One pass over the characters. The weights were fitted by least squares to OpenAI's `o200k_base` on 24 kinds of
 //! text: contracts, meetings, tables, articles, Python, JSON, and message catalogues in 17 languages. Measured
 //! over whole texts the estimate is within 15 % for each of them (Polish -14 %, Turkish and Ukrainian -10 %,
-//! Russian +6 %, English prose and contracts within 5 %); over pieces of 1,500 characters within 26 %.
+//! Russian +6 %, English prose and contracts within 5 %); over pieces of 1,500 characters within 26 %. Chinese
+//! is the widest: 12 % over on catalogues, 22 % under on prose.
 
 /// Longer texts are sampled: this many bytes are read whole.
 const READ_WHOLE: usize = 256 << 10;
@@ -129,6 +130,8 @@ fn classify(character: char) -> Class {
         '\u{600}'..='\u{8ff}' => Class::Script(307),
         '\u{900}'..='\u{dff}' => Class::Script(189),
         '\u{e00}'..='\u{10ff}' => Class::Script(236),
+        '\u{3400}'..='\u{9fff}' => Class::Script(660),
+        '\u{3040}'..='\u{30ff}' | '\u{ac00}'..='\u{d7af}' => Class::Script(640),
         _ => Class::Script(580),
     }
 }
