@@ -35,11 +35,11 @@ pub struct Live {
     pub routes: Routes,
 }
 
-/// Everything that a call needs; one for the process.
-#[derive(Debug)]
+/// Everything that a call needs. Clones share all of it.
+#[derive(Debug, Clone)]
 pub struct App {
     /// The part that can be replaced.
-    pub live: ArcSwap<Live>,
+    pub live: Arc<ArcSwap<Live>>,
     /// Connections.
     pub upstreams: Upstreams,
     /// Sizes and times.
@@ -54,11 +54,19 @@ impl App {
     pub fn new(live: Live, upstreams: Upstreams, limits: Limits, metrics: Arc<Metrics>) -> Self {
         let slots = Arc::new(Semaphore::new(limits.max_concurrent_requests));
         Self {
-            live: ArcSwap::from_pointee(live),
+            live: Arc::new(ArcSwap::from_pointee(live)),
             upstreams,
             limits,
             metrics,
             slots,
+        }
+    }
+
+    /// The same with other connections, for a thread of its own.
+    pub fn with_upstreams(&self, upstreams: Upstreams) -> Self {
+        Self {
+            upstreams,
+            ..self.clone()
         }
     }
 
@@ -103,7 +111,8 @@ pub async fn handle(app: Arc<App>, request: Request<Body>) -> Response<Body> {
         );
     }
     match route {
-        Some(route) => surface::handle(&app, route, request, exchange).await,
+        // In a box: what waits for an upstream is large, and the transport moves what it polls.
+        Some(route) => Box::pin(surface::handle(&app, route, request, exchange)).await,
         None => passthrough::handle(&app, wire, request, exchange).await,
     }
 }

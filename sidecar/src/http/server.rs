@@ -1,4 +1,8 @@
 //! Accepts connections and serves `handle` on them, until told to stop.
+//!
+//! A connection stays on one thread, with the upstream connections that its calls use: a call then never waits for
+//! another thread to wake up, which at this size of work costs more than the work. What is heavy in a call runs on
+//! the blocking pool (`compress`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +11,9 @@ use axum::body::Body;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::{App, handle};
@@ -17,22 +22,45 @@ use crate::config::Limits;
 /// Wait after an accept that failed for lack of file descriptors or memory.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
+/// One thread that serves connections.
+#[derive(Debug, Clone)]
+pub struct Shard {
+    /// The thread's runtime.
+    pub runtime: Handle,
+    /// Everything its calls need; its connections are used on no other thread.
+    pub app: Arc<App>,
+}
+
 /// Serves until `stop`, then takes no more connections and gives the running calls `limits.drain_ms` to end.
-/// Tells whether all of them ended.
-pub async fn serve(listener: TcpListener, app: Arc<App>, stop: CancellationToken) -> bool {
+/// Tells whether all of them ended. Connections go to the shards in turn; without a shard nothing is served.
+pub async fn serve(listener: TcpListener, shards: Vec<Shard>, stop: CancellationToken) -> bool {
+    let Some(Shard { app, .. }) = shards.first().cloned() else {
+        return true;
+    };
     let builder = builder(&app.limits);
     let connections = GracefulShutdown::new();
+    let mut turns = shards.iter().cycle();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => break,
         };
-        match accepted {
-            Ok((stream, _)) => serve_connection(&builder, stream, &app, &connections),
-            Err(error) => {
+        let moved = accepted.and_then(|(stream, _)| stream.into_std());
+        match (moved, turns.next()) {
+            (Ok(stream), Some(shard)) => {
+                let app = Arc::clone(&shard.app);
+                shard.runtime.spawn(serve_connection(
+                    builder.clone(),
+                    stream,
+                    app,
+                    connections.watcher(),
+                ));
+            }
+            (Err(error), _) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_BACKOFF).await;
             }
+            (Ok(_), None) => {}
         }
     }
     drop(listener);
@@ -62,28 +90,26 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-fn serve_connection(
-    builder: &auto::Builder<TokioExecutor>,
-    stream: TcpStream,
-    app: &Arc<App>,
-    connections: &GracefulShutdown,
+async fn serve_connection(
+    builder: auto::Builder<TokioExecutor>,
+    stream: std::net::TcpStream,
+    app: Arc<App>,
+    watcher: Watcher,
 ) {
+    let stream = match TcpStream::from_std(stream) {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!(%error, "a connection could not be served"),
+    };
     // Without it small events of a stream wait for the client's acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
     }
-    let app = Arc::clone(app);
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let app = Arc::clone(&app);
         async move { Ok::<_, std::convert::Infallible>(handle(app, request.map(Body::new)).await) }
     });
-    let connection = builder
-        .serve_connection_with_upgrades(TokioIo::new(stream), service)
-        .into_owned();
-    let connection = connections.watch(connection);
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(error, "a connection ended with an error");
-        }
-    });
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(error, "a connection ended with an error");
+    }
 }

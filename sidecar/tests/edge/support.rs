@@ -65,7 +65,11 @@ pub(crate) async fn sidecar(toml: &str, base_url: &str) -> Sidecar {
     let upstreams = Upstreams::new(&config.upstream, guard).unwrap();
     let app = Arc::new(App::new(live, upstreams, config.limits, Arc::new(Metrics::new())));
     let stop = CancellationToken::new();
-    let served = tokio::spawn(server::serve(listener, Arc::clone(&app), stop.clone()));
+    let shard = server::Shard {
+        runtime: tokio::runtime::Handle::current(),
+        app: Arc::clone(&app),
+    };
+    let served = tokio::spawn(server::serve(listener, vec![shard], stop.clone()));
     Sidecar {
         address,
         app,
