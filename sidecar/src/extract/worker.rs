@@ -110,13 +110,14 @@ impl Worker {
     /// Sends the document and waits for its evidence.
     pub(super) async fn extract(&self, ask: &Ask, deadline: Instant) -> Result<Extraction, Failed> {
         let _guard = InFlight::enter(self, ask.document.len() as u64);
+        let left = deadline.saturating_duration_since(Instant::now());
         // A little less than the caller waits, so that a slow worker is seen to be slow.
-        let left = deadline.saturating_duration_since(Instant::now()).mul_f64(0.97);
-        let mut request = tonic::Request::new(messages(ask, left));
+        let mine = left.mul_f64(0.95);
+        let mut request = tonic::Request::new(messages(ask, mine));
         request.set_timeout(left);
         let mut client = WorkerClient::new(self.channel.clone()).max_decoding_message_size(64 << 20);
         let late = |_| Err(Status::deadline_exceeded("no answer in time"));
-        match tokio::time::timeout(left, client.extract(request))
+        match tokio::time::timeout(mine, client.extract(request))
             .await
             .unwrap_or_else(late)
         {

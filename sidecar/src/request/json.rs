@@ -78,7 +78,7 @@ impl<'a> Reader<'a> {
     ) -> Result<(), E> {
         self.open(b'{')?;
         if self.next_is(b'}') {
-            return Ok(self.close());
+            return self.close();
         }
         loop {
             let key = self.string()?;
@@ -95,7 +95,7 @@ impl<'a> Reader<'a> {
             }
         }
         self.expect(b'}', "expected a comma or a closing brace")?;
-        Ok(self.close())
+        self.close()
     }
 
     /// Reads an array. `each` must read one element.
@@ -105,7 +105,7 @@ impl<'a> Reader<'a> {
     ) -> Result<(), E> {
         self.open(b'[')?;
         if self.next_is(b']') {
-            return Ok(self.close());
+            return self.close();
         }
         loop {
             each(self)?;
@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
             }
         }
         self.expect(b']', "expected a comma or a closing bracket")?;
-        Ok(self.close())
+        self.close()
     }
 
     /// Reads a string.
@@ -238,8 +238,9 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn close(&mut self) {
+    fn close<E>(&mut self) -> Result<(), E> {
         self.depth -= 1;
+        Ok(())
     }
 
     fn peek(&mut self) -> Option<u8> {

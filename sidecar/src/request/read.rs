@@ -104,7 +104,9 @@ impl<'a> Request<'a> {
                 let set = is_set(reader)?;
                 self.stateful = self.stateful.or(set.then_some(field));
             }
-            None => drop(reader.skip()?),
+            None => {
+                reader.skip()?;
+            }
         }
         Ok(())
     }
@@ -148,7 +150,9 @@ impl<'a> Request<'a> {
                 Some("type") => draft.kind = string(reader)?.map(|kind| kind.decode_lossy().into_owned()),
                 Some("content") => self.content(reader, &mut draft)?,
                 Some(_) => draft.cache_marked |= is_set(reader)?,
-                None => drop(reader.skip()?),
+                None => {
+                    reader.skip()?;
+                }
             }
             Ok::<_, RequestError>(())
         })?;
@@ -168,7 +172,9 @@ impl<'a> Request<'a> {
                 }
                 Ok::<_, RequestError>(())
             })?,
-            Kind::Object | Kind::Scalar => drop(reader.skip()?),
+            Kind::Object | Kind::Scalar => {
+                reader.skip()?;
+            }
         }
         Ok(())
     }
@@ -190,7 +196,9 @@ impl<'a> Request<'a> {
                 }
                 Some("text") => text = string(reader)?,
                 Some(_) => marked |= is_set(reader)?,
-                None => drop(reader.skip()?),
+                None => {
+                    reader.skip()?;
+                }
             }
             Ok::<_, RequestError>(())
         })?;
