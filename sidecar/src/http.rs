@@ -90,7 +90,7 @@ pub async fn handle(app: Arc<App>, request: Request<Body>) -> Response<Body> {
     let surface = route.map_or("other", |route| route.surface.as_str());
     let slot = Arc::clone(&app.slots).try_acquire_owned().ok();
     let has_slot = slot.is_some();
-    let exchange = Exchange::new(Arc::clone(&app.metrics), surface, slot);
+    let exchange = Exchange::new(Arc::clone(&app.metrics), surface, request.headers(), slot);
     if app.upstreams.guard().has_passed(request.headers()) {
         let message = "this request has passed through this sidecar before: set the upstream's base_url to the real upstream";
         let error = ApiError::server(StatusCode::LOOP_DETECTED, "loop_detected", message);

@@ -49,6 +49,7 @@ pub(super) async fn forward(
     let client = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
     let (mut parts, body) = request.into_parts();
     headers::for_upstream(&mut parts.headers);
+    exchange.trace(&mut parts.headers);
     target.provider.authorize(&mut parts.headers, target.forward_key);
     app.upstreams.guard().mark(&mut parts.headers);
     if let Some(protocol) = &protocol {

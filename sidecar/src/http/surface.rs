@@ -50,6 +50,7 @@ pub(super) async fn handle(
             evidence,
         } => {
             headers::for_upstream(&mut parts.headers);
+            exchange.trace(&mut parts.headers);
             let call = upstream::Call {
                 wire: route.wire,
                 path: route.path,

@@ -4,14 +4,12 @@ use serde_json::json;
 
 use crate::compress::{Action, Decision, Evidence, Excerpt, Reason};
 use crate::pack::SpanKind;
+use crate::policy::tokens::estimate;
 
 /// Most passages in an answer.
 const MAX_PASSAGES: usize = 5;
 /// A passage this many deviations below the best one is left out.
 const MAX_GAP: f32 = 3.0;
-
-/// Characters in a token of English text, roughly: nothing is billed for this answer.
-const CHARS_A_TOKEN: usize = 4;
 
 /// The answer in pieces, which a stream sends one by one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +51,7 @@ impl Answer {
 
     /// Its tokens, estimated.
     pub(super) fn tokens(&self) -> u64 {
-        self.text().chars().count().div_ceil(CHARS_A_TOKEN) as u64
+        estimate(&self.text())
     }
 }
 

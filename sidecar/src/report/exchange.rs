@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::HeaderMap;
 use tokio::sync::OwnedSemaphorePermit;
+use tracing::Span;
 
 use super::metrics::Metrics;
+use super::trace;
 use crate::compress::Decision;
 use crate::sse::Usage;
 
@@ -35,6 +38,7 @@ impl End {
 #[derive(Debug)]
 pub struct Exchange {
     metrics: Arc<Metrics>,
+    span: Span,
     /// Held for as long as the call runs.
     _slot: Option<OwnedSemaphorePermit>,
     pub(super) started: Instant,
@@ -57,10 +61,16 @@ pub(super) struct Upstream {
 
 impl Exchange {
     /// A call that has just arrived.
-    pub fn new(metrics: Arc<Metrics>, surface: &'static str, slot: Option<OwnedSemaphorePermit>) -> Self {
+    pub fn new(
+        metrics: Arc<Metrics>,
+        surface: &'static str,
+        headers: &HeaderMap,
+        slot: Option<OwnedSemaphorePermit>,
+    ) -> Self {
         metrics.in_flight.inc();
         Self {
             metrics,
+            span: trace::call(headers, surface),
             _slot: slot,
             started: Instant::now(),
             surface,
@@ -78,6 +88,12 @@ impl Exchange {
         self.decision = decision.action.as_str();
         self.reason = decision.reason.as_str();
         self.metrics.decided(self.surface, decision);
+        trace::decided(&self.span, decision);
+    }
+
+    /// Makes what the upstream does a part of this call's trace.
+    pub fn trace(&self, headers: &mut HeaderMap) {
+        trace::inject(&self.span, headers);
     }
 
     /// Why the call was not looked at.
@@ -119,6 +135,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         self.metrics.in_flight.dec();
         self.metrics.finished(self);
+        trace::finished(&self.span, self);
         tracing::debug!(
             surface = self.surface,
             decision = self.decision,

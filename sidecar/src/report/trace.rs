@@ -8,13 +8,14 @@ use opentelemetry::propagation::{Extractor, Injector};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
+use super::exchange::Exchange;
 use crate::compress::Decision;
 
 /// The target of every span that is exported.
 pub const TARGET: &str = "liquid_sidecar::trace";
 
 /// A span for a call, below the client's own.
-pub fn call(headers: &HeaderMap, surface: &'static str) -> Span {
+pub(super) fn call(headers: &HeaderMap, surface: &'static str) -> Span {
     let span = tracing::info_span!(
         target: TARGET,
         "chat",
@@ -28,6 +29,11 @@ pub fn call(headers: &HeaderMap, surface: &'static str) -> Span {
         liquid.tokens_after = tracing::field::Empty,
         liquid.extract_us = tracing::field::Empty,
         liquid.overhead_us = tracing::field::Empty,
+        liquid.end = tracing::field::Empty,
+        http.response.status_code = tracing::field::Empty,
+        gen_ai.provider.name = tracing::field::Empty,
+        gen_ai.usage.input_tokens = tracing::field::Empty,
+        gen_ai.usage.output_tokens = tracing::field::Empty,
     );
     if !span.is_disabled() {
         let parent = global::get_text_map_propagator(|propagator| propagator.extract(&Incoming(headers)));
@@ -38,7 +44,7 @@ pub fn call(headers: &HeaderMap, surface: &'static str) -> Span {
 }
 
 /// Adds what was decided.
-pub fn decided(span: &Span, decision: &Decision) {
+pub(super) fn decided(span: &Span, decision: &Decision) {
     if span.is_disabled() {
         return;
     }
@@ -53,8 +59,28 @@ pub fn decided(span: &Span, decision: &Decision) {
     span.record("liquid.overhead_us", decision.stages.total_us);
 }
 
+/// Adds how the call ended; the span ends with the call.
+pub(super) fn finished(span: &Span, call: &Exchange) {
+    if span.is_disabled() {
+        return;
+    }
+    span.record("http.response.status_code", call.status);
+    span.record("liquid.end", call.end.as_str());
+    if let Some(upstream) = &call.upstream {
+        span.record("gen_ai.provider.name", &upstream.provider);
+    }
+    for (field, tokens) in [
+        ("gen_ai.usage.input_tokens", call.usage.input),
+        ("gen_ai.usage.output_tokens", call.usage.output),
+    ] {
+        if let Some(tokens) = tokens {
+            span.record(field, tokens);
+        }
+    }
+}
+
 /// Makes the upstream's span a child of this one.
-pub fn inject(span: &Span, headers: &mut HeaderMap) {
+pub(super) fn inject(span: &Span, headers: &mut HeaderMap) {
     if !span.is_disabled() {
         global::get_text_map_propagator(|propagator| {
             propagator.inject_context(&span.context(), &mut Outgoing(headers));

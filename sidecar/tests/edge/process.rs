@@ -8,7 +8,7 @@ use axum::body::Body;
 use http::Request;
 use liquid_testing::MockUpstream;
 
-use crate::support::{ask, chat, send};
+use crate::support::{ask, chat, post, send};
 
 fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_liquid-sidecar"));
@@ -170,4 +170,36 @@ async fn runs_reports_drains_and_keeps_secrets() {
         assert!(log.contains(line), "{line:?} is missing in the log");
     }
     assert!(log.contains("min_saving") && log.contains("needs_restart") && log.contains("limits"));
+}
+
+#[tokio::test]
+async fn the_upstream_continues_the_clients_trace() {
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    let parent = format!("00-{TRACE}-b7ad6b7169203331-01");
+    let upstream = MockUpstream::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.toml");
+    let providers = format!(
+        "[upstream.providers.openai]\nbase_url = \"{}\"\n",
+        upstream.base_url()
+    );
+    // Nobody listens there: spans that cannot be exported must not disturb a call.
+    for (traces, continued) in [
+        ("", false),
+        ("[traces]\notlp_endpoint = \"http://127.0.0.1:9\"", true),
+    ] {
+        std::fs::write(&config, format!("{providers}{traces}")).unwrap();
+        let (port, admin) = (free_port(), free_port());
+        let _running = start(&config, port, admin).await;
+        for path in ["/v1/chat/completions", "/v1/embeddings"] {
+            let mut request = post(&format!("http://127.0.0.1:{port}{path}"), chat("m", false));
+            request
+                .headers_mut()
+                .insert("traceparent", parent.parse().unwrap());
+            assert_eq!(send(request).await.status, 200);
+            let received = upstream.last().unwrap().header("traceparent").unwrap().to_owned();
+            assert!(received.contains(TRACE), "{path}: {received}");
+            assert_eq!(received != parent, continued, "{path}: {received}");
+        }
+    }
 }
