@@ -30,7 +30,7 @@ pub(super) fn classify(document: &str) -> Content {
         .iter()
         .map(|sample| count(sample))
         .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
-    if is_diff(samples[0]) || (all >= 10 && code * 5 > all * 2) {
+    if is_diff(samples[0]) || (all >= 200 && code * 5 > all * 2) {
         Content::Code
     } else {
         Content::Text
@@ -49,11 +49,14 @@ fn is_diff(sample: &str) -> bool {
         || sample.lines().filter(|line| line.starts_with("@@ -")).count() >= 2
 }
 
-/// Lines of code, and lines that are not blank.
+/// Bytes in lines of code, and in all lines.
 fn count(sample: &str) -> (usize, usize) {
-    let lines = sample.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines = sample.lines().map(str::trim);
     lines.fold((0, 0), |(code, all), line| {
-        (code + usize::from(is_code(line)), all + 1)
+        (
+            code + if is_code(line) { line.len() } else { 0 },
+            all + line.len(),
+        )
     })
 }
 
@@ -78,9 +81,16 @@ fn is_code(line: &str) -> bool {
         .bytes()
         .filter(|byte| b"=(){}[]<>;_&|!\"'".contains(byte))
         .count();
-    let ends = line.ends_with([';', '{', '}', '(', ',', ':', ')', '[', ']']);
+    let ends = line.ends_with([';', '{', '}', '(', ',', ':', '[', ']']);
     let opens = OPENERS.iter().any(|opener| line.starts_with(opener));
-    (ends && symbols >= 2 && words <= 12)
-        || (opens && symbols >= 1 && words <= 14)
-        || (line.contains(" = ") && words <= 12)
+    (words <= 12 && (line.contains(" = ") || (ends && symbols >= 2) || is_call(line)))
+        || (words <= 14 && opens && symbols >= 1)
+}
+
+/// A name with its arguments: `frame.write(text)`, where prose has a space before its brackets.
+fn is_call(line: &str) -> bool {
+    let name = line.split('(').next().unwrap_or_default();
+    line.ends_with(')')
+        && name.len() < line.len()
+        && name.ends_with(|c: char| c.is_alphanumeric() || c == '_')
 }

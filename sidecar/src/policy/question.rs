@@ -151,18 +151,41 @@ const INSTRUCTION_WORDS: &[&str] = &[
     "responde",
 ];
 
+/// True if an instruction only points at a question that stands elsewhere: "Answer the question below."
+pub(super) fn only_points(text: &str) -> bool {
+    let lower = text.to_lowercase();
+    !text.contains(['?', '？', '؟']) && INSTRUCTION_WORDS.iter().any(|word| has_phrase(&lower, word))
+}
+
+/// Words behind which an opener asks: "when did", "who is".
+const AUXILIARIES: &[&str] = &[
+    "is", "are", "was", "were", "do", "does", "did", "can", "could", "should", "would", "will", "has",
+    "have", "had", "must", "to", "many", "much", "long", "often", "kind", "type", "ist", "sind", "war",
+    "wurde", "hat", "est", "sont",
+];
+
 /// True if `text`, a short paragraph at an end of a longer text, reads as a question or an instruction.
 pub(super) fn asks(text: &str) -> bool {
     let text = text.trim();
-    if text.ends_with(['?', '？', '؟']) {
+    if text.ends_with(['?', '？', '؟']) || (text.len() <= 600 && text.contains("? ") && !text.contains('\n'))
+    {
         return true;
     }
     let lower = text.to_lowercase();
-    let first = lower.split_whitespace().next().unwrap_or_default();
-    let first = first.trim_matches(|c: char| !c.is_alphanumeric());
-    let instructs = || INSTRUCTION_WORDS.iter().any(|word| has_phrase(&lower, word));
-    if WEAK_OPENERS.contains(&first) {
-        return instructs() && (lower.ends_with(':') || lower.contains('?') || has_phrase(&lower, "answer"));
+    let bare = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()).to_owned();
+    let mut words = lower.split_whitespace().map(bare);
+    let (first, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    if !WEAK_OPENERS.contains(&&*first) {
+        return OPENERS.contains(&&*first);
     }
-    OPENERS.contains(&first)
+    if QUESTION_WORDS.contains(&&*first) && text.len() <= 200 && AUXILIARIES.contains(&&*second) {
+        return true;
+    }
+    let instructs = INSTRUCTION_WORDS.iter().any(|word| has_phrase(&lower, word));
+    instructs && (lower.ends_with(':') || lower.contains('?') || has_phrase(&lower, "answer"))
 }
+
+const QUESTION_WORDS: &[&str] = &[
+    "what", "which", "who", "whose", "when", "where", "why", "how", "wie", "wo", "wer", "qui", "comment",
+    "quand",
+];

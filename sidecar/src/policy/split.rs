@@ -27,10 +27,12 @@ pub struct Split {
 pub enum Marks {
     /// Tags around the document.
     Tags,
-    /// Fences or rulers around it. True if the fence names a programming language.
+    /// Fences or rulers around it.
     Fence {
         /// The fence names a programming language.
         code: bool,
+        /// It is a ruler such as `---`, which documents have too.
+        ruler: bool,
     },
     /// Labels before it or behind it.
     Labels,
@@ -59,9 +61,12 @@ impl Split {
     }
 }
 
-/// Cuts a text by marks alone: for a text whose question stands elsewhere.
+/// Cuts a text by marks that no document has by chance: for a text whose question stands elsewhere.
 pub fn by_marks(text: &str) -> Split {
-    let found = tags(text).or_else(|| fences(text)).or_else(|| labels(text));
+    let quoted = || fences(text).filter(|split| matches!(split.marks, Marks::Fence { ruler: false, .. }));
+    let found = tags(text)
+        .or_else(quoted)
+        .or_else(|| labels(text).filter(|split| split.tail(text).is_empty()));
     found.unwrap_or_else(|| whole(text))
 }
 
@@ -163,10 +168,10 @@ fn fences(text: &str) -> Option<Split> {
         })
         .last()?;
     let code = !NOT_CODE.contains(&language.trim().to_ascii_lowercase().as_str());
-    let split = Split::new(text, open.end..close.start, Marks::Fence { code })?;
-    let quoted = mark.starts_with(['`', '~', '"', '\'']);
+    let ruler = !mark.starts_with(['`', '~', '"', '\'']);
+    let split = Split::new(text, open.end..close.start, Marks::Fence { code, ruler })?;
     // Documents have rulers of their own: these count only with an instruction outside them.
-    (quoted || instructs(split.head(text)) || instructs(split.tail(text))).then_some(split)
+    (!ruler || instructs(split.head(text)) || instructs(split.tail(text))).then_some(split)
 }
 
 fn instructs(text: &str) -> bool {
@@ -184,9 +189,9 @@ const DOCUMENT_LABELS: &[&str] = &[
 
 #[rustfmt::skip]
 const QUESTION_LABELS: &[&str] = &[
-    "question", "query", "q", "task", "instruction", "instructions", "user question", "user query", "user",
+    "question", "query", "q", "task", "instruction", "instructions", "user question", "user query",
     "request", "prompt", "my question", "frage", "aufgabe", "anweisung", "tâche", "consigne", "pregunta",
-    "consulta", "tarea", "instrucciones", "answer", "a",
+    "consulta", "tarea", "instrucciones",
 ];
 
 /// What follows a label at the start of `line`: `Question: ...`, `**Question:** ...`, `## Question`.
@@ -202,32 +207,53 @@ fn label<'a>(line: &'a str, labels: &[&str]) -> Option<&'a str> {
     Some(bare[end..].trim_start_matches([':', '：', '*', '_', ' ', ']']))
 }
 
+/// True for a line that only asks for the answer to be put behind it: `Answer:`, `Helpful answer:`.
+pub(super) fn is_answer_label(line: &str) -> bool {
+    let labels = [
+        "answer",
+        "a",
+        "helpful answer",
+        "your answer",
+        "antwort",
+        "réponse",
+        "respuesta",
+    ];
+    label(line, &labels).is_some_and(|rest| rest.trim().is_empty())
+}
+
 /// What follows the label of a question.
 pub(super) fn question_label(text: &str) -> Option<&str> {
     label(text, QUESTION_LABELS)
 }
 
 fn labels(text: &str) -> Option<Split> {
-    let tail = lines(text, back(text))
-        .filter(|line| {
-            question_label(&text[line.clone()]).is_some_and(|rest| !is_bare_answer(&text[line.clone()], rest))
-        })
+    let asks = |line: &Range<usize>| question_label(&text[line.clone()]).is_some();
+    let near_end = |line: &Range<usize>| text.len() - line.start <= 2 * PARAGRAPH;
+    let question = lines(text, back(text))
+        .filter(|line| asks(line) && near_end(line))
         .last();
     let opens = lines(text, 0..front(text).len()).find_map(|line| {
-        label(&text[line.clone()], DOCUMENT_LABELS).map(|rest| (line.start, line.end - rest.len()))
+        let rest = label(&text[line.clone()], DOCUMENT_LABELS)?;
+        is_preface(&text[..line.start]).then_some(line.end - rest.len())
     });
-    let end = tail.map_or_else(|| answer_label(text), |line| line.start);
+    let end = question.map_or_else(|| answer_label(text), |line| line.start);
     let start = match opens {
-        Some((_, start)) => start,
+        Some(start) => start,
         None if end < text.len() => head_paragraphs(text),
         None => return None,
     };
     Split::new(text, start..end.max(start), Marks::Labels)
 }
 
-/// `Answer:` with nothing behind it closes a template; it does not ask.
-fn is_bare_answer(line: &str, rest: &str) -> bool {
-    rest.trim().is_empty() && label(line, &["answer", "a"]).is_some()
+/// True if what stands before a document's label is nothing, a title, or instructions: a document has labelled
+/// sections of its own.
+fn is_preface(text: &str) -> bool {
+    let text = text.trim();
+    text.len() <= 200
+        || (text.len() <= 2 * PARAGRAPH
+            && text
+                .split("\n\n")
+                .all(|part| asks(part) || question_label(part.trim()).is_some()))
 }
 
 /// Where a closing `Answer:` starts, or the end of the text.
@@ -235,14 +261,8 @@ fn answer_label(text: &str) -> usize {
     let last = lines(text, back(text))
         .filter(|line| !text[line.clone()].trim().is_empty())
         .last();
-    let answer = last.filter(|line| {
-        label(
-            &text[line.clone()],
-            &["answer", "a", "antwort", "réponse", "respuesta"],
-        )
-        .is_some()
-    });
-    answer.map_or(text.len(), |line| line.start)
+    last.filter(|line| is_answer_label(&text[line.clone()]))
+        .map_or(text.len(), |line| line.start)
 }
 
 fn paragraphs(text: &str) -> Option<Split> {

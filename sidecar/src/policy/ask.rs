@@ -1,0 +1,195 @@
+//! What is asked of a document: in another text of the same turn, or in the instructions around it.
+
+use super::plan::user_texts;
+use super::question::{Need, asks, need, only_points};
+use super::split::{Marks, Split, by_marks, by_reading, is_answer_label, question_label};
+use crate::compress::Reason;
+use crate::request::{Literal, Part, Request, Role};
+
+/// Longer texts of a user are documents, never questions. Bytes of the JSON string.
+pub(super) const LONGEST_QUESTION: usize = 8 << 10;
+/// What a worker is asked at most. Bytes.
+const ASKED: usize = 4 << 10;
+
+/// What is asked of a document.
+pub(super) struct Asked {
+    /// The document within its text.
+    pub(super) split: Split,
+    /// Empty if there is none.
+    pub(super) question: String,
+    pub(super) need: Need,
+    /// True if the question stands behind the document.
+    pub(super) is_prefix: bool,
+}
+
+/// Finds the question: in another text of the same turn, or in the instructions around the document.
+pub(super) fn ask(request: &Request<'_>, found: usize, text: &str) -> Result<Asked, Reason> {
+    if let Some(hybrid) = &request.hybrid {
+        let prompt = hybrid.prompt.decode().map_err(|_| Reason::LoneSurrogate)?;
+        let task = hybrid
+            .task
+            .map(|task| task.decode())
+            .transpose()
+            .map_err(|_| Reason::LoneSurrogate)?;
+        let question = task.filter(|task| !task.trim().is_empty());
+        let needs = need(&prompt).max(question.as_deref().map_or(Need::Evidence, need));
+        let question = clip(question.as_deref().unwrap_or(&prompt));
+        let split = Split {
+            document: 0..text.len(),
+            marks: Marks::Tags,
+        };
+        return Ok(Asked {
+            split,
+            question,
+            need: needs,
+            is_prefix: true,
+        });
+    }
+    match other_question(&request.parts, found) {
+        Some((question, behind)) => {
+            let split = by_marks(text);
+            let outside = need(split.head(text)).max(need(split.tail(text)));
+            let need = need(&question).max(outside);
+            Ok(Asked {
+                split,
+                question: clip(&question),
+                need,
+                is_prefix: behind,
+            })
+        }
+        None => Ok(read_question(request, text)),
+    }
+}
+
+/// The question in another text of the document's turn: the last one behind the document, else the last before.
+fn other_question(parts: &[Part<'_>], found: usize) -> Option<(String, bool)> {
+    let spoken = |part: &Part<'_>| matches!(part.role, Role::Assistant | Role::Tool);
+    let start = parts[..found].iter().rposition(spoken).map_or(0, |at| at + 1);
+    let end = parts[found..]
+        .iter()
+        .position(spoken)
+        .map_or(parts.len(), |at| found + at);
+    let asks = |(at, text): (usize, Literal<'_>)| {
+        let short = at != found && text.raw().len() <= LONGEST_QUESTION;
+        let text = short.then(|| text.decode_lossy())?;
+        text.chars()
+            .any(char::is_alphanumeric)
+            .then(|| (text.into_owned(), at > found))
+    };
+    user_texts(parts, found..end)
+        .rev()
+        .find_map(asks)
+        .or_else(|| user_texts(parts, start..found).rev().find_map(asks))
+}
+
+/// The question in the instructions around the document, in the same text.
+fn read_question(request: &Request<'_>, text: &str) -> Asked {
+    let split = by_reading(text);
+    let (head, tail) = (split.head(text), split.tail(text));
+    let mut needs = need(head).max(need(tail));
+    if split.marks == Marks::Paragraphs {
+        needs = needs.max(system_need(request));
+    }
+    let (head, tail) = (without_tags(head), without_tags(tail));
+    let (question, is_prefix) = match (best(&tail), best(&head)) {
+        // Without marks, what ends the text may be the document's own question: both are asked.
+        (Some(last), Some(first)) if split.marks == Marks::Paragraphs && !only_points(first) => {
+            (format!("{first}\n{last}"), false)
+        }
+        (Some(question), _) => (question.to_owned(), true),
+        (None, Some(question)) => (question.to_owned(), false),
+        // Whatever a template puts behind its document is what it wants to know.
+        (None, None) => (rest(&tail).to_owned(), true),
+    };
+    let question = clip(&question);
+    Asked {
+        question,
+        need: needs,
+        is_prefix,
+        split,
+    }
+}
+
+/// What the system text asks of everything that a user sends: "You translate what you are given."
+fn system_need(request: &Request<'_>) -> Need {
+    let system = request
+        .parts
+        .iter()
+        .filter(|part| part.role == Role::System)
+        .filter_map(|part| part.text);
+    let short = system.filter(|text| text.raw().len() <= LONGEST_QUESTION);
+    short
+        .map(|text| need(&text.decode_lossy()))
+        .max()
+        .unwrap_or(Need::Evidence)
+}
+
+/// Instructions without tags such as `<question>`: what was in one is a paragraph of its own.
+fn without_tags(instructions: &str) -> String {
+    let mut text = String::with_capacity(instructions.len());
+    let mut rest = instructions;
+    while let Some((before, from)) = rest.split_once('<') {
+        text.push_str(before);
+        let opens = from.starts_with(|c: char| c == '/' || c.is_alphabetic());
+        let tag = from.find('>').filter(|end| opens && *end < 256);
+        match tag {
+            Some(end) => {
+                text.push_str("\n\n");
+                rest = &from[end + 1..];
+            }
+            None => {
+                text.push('<');
+                rest = from;
+            }
+        }
+    }
+    text + rest
+}
+
+/// The part of some instructions that asks: behind a label, else the last paragraph that reads as a question.
+fn best(instructions: &str) -> Option<&str> {
+    let labelled = instructions
+        .match_indices('\n')
+        .map(|(at, _)| at + 1)
+        .chain([0])
+        .filter_map(|at| {
+            let rest = question_label(&instructions[at..])?.trim();
+            (!rest.is_empty()).then_some((at, rest))
+        });
+    if let Some((_, question)) = labelled.max_by_key(|(at, _)| *at) {
+        return Some(before_answer(question)).filter(|question| !question.is_empty());
+    }
+    let asking = || {
+        instructions
+            .rsplit("\n\n")
+            .map(str::trim)
+            .filter(|paragraph| asks(paragraph))
+    };
+    asking()
+        .find(|paragraph| paragraph.contains(['?', '？', '؟']))
+        .or_else(|| asking().next())
+}
+
+/// The paragraph that a question starts, without the label that its answer is to follow.
+fn before_answer(question: &str) -> &str {
+    let mut end = 0;
+    for line in question.split_inclusive('\n') {
+        if line.trim().is_empty() || is_answer_label(line) {
+            break;
+        }
+        end += line.len();
+    }
+    question[..end].trim()
+}
+
+/// The last paragraph with a word in it.
+fn rest(instructions: &str) -> &str {
+    let paragraphs = instructions.rsplit("\n\n").map(str::trim);
+    let mut words = paragraphs.filter(|text| text.contains(char::is_alphanumeric) && !is_answer_label(text));
+    words.next().unwrap_or_default()
+}
+
+pub(super) fn clip(question: &str) -> String {
+    let question = question.trim();
+    question[..question.floor_char_boundary(ASKED)].to_owned()
+}
