@@ -82,6 +82,12 @@ fn nothing(decision: &Decision) -> String {
         Reason::WorkerUnavailable | Reason::WorkerTimeout | Reason::WorkerRefused | Reason::WorkerInvalid => {
             "the document could not be searched, because no worker gave an answer"
         }
+        Reason::NotSmaller | Reason::TooShort => "the text is too short to select passages from",
+        Reason::NoQuestion => "no question was found that passages could answer",
+        Reason::NeedsEverything | Reason::NeedsOverview => {
+            "the request needs the whole document, which quoted passages cannot stand for"
+        }
+        Reason::ModeOff => "extraction is switched off for this request",
         _ if decision.action == Action::Compressed => "nothing in the document matches the question",
         _ => "this request holds no document that passages could be quoted from",
     };

@@ -1,6 +1,7 @@
 //! The sidecar's HTTP side over real sockets: a client, the sidecar, the mock upstream.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod compress;
 mod fidelity;
 mod limits;
 mod local;
@@ -9,3 +10,6 @@ mod stream;
 mod support;
 mod translate;
 mod upstreams;
+#[path = "../../src/extract/tests/worker.rs"]
+#[allow(dead_code, reason = "the extraction client's own tests use the rest")]
+mod worker;

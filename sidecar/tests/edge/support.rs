@@ -82,13 +82,23 @@ fn config(toml: &str, base_url: &str) -> Config {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.toml");
     std::fs::write(&path, toml).unwrap();
-    let defaults = [
-        ("UPSTREAM__PROVIDERS__OPENAI__BASE_URL", base_url),
-        ("UPSTREAM__PROVIDERS__ANTHROPIC__BASE_URL", base_url),
-        ("EXTRACT__WORKERS", "127.0.0.1:9"),
+    let mut variables = vec![
+        (
+            "LIQUID_SIDECAR__UPSTREAM__PROVIDERS__OPENAI__BASE_URL".to_owned(),
+            base_url.to_owned(),
+        ),
+        (
+            "LIQUID_SIDECAR__UPSTREAM__PROVIDERS__ANTHROPIC__BASE_URL".to_owned(),
+            base_url.to_owned(),
+        ),
     ];
-    let variables = defaults.map(|(name, value)| (format!("LIQUID_SIDECAR__{name}"), value.to_owned()));
-    load_with(Some(&path), variables.to_vec()).unwrap()
+    if !toml.contains("workers =") {
+        variables.push((
+            "LIQUID_SIDECAR__EXTRACT__WORKERS".to_owned(),
+            "127.0.0.1:9".to_owned(),
+        ));
+    }
+    load_with(Some(&path), variables).unwrap()
 }
 
 impl Stack {

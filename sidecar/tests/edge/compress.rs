@@ -1,0 +1,199 @@
+//! A document on its way: packed, reported, explained, refused.
+
+use std::time::Duration;
+
+use liquid_testing::MockUpstream;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Stack, ask, chat, eventually, open, post, send, sidecar, stack};
+use crate::worker::{Behaviour, TestWorker};
+
+const CHAT: &str = "/v1/chat/completions";
+const QUESTION: &str = "How many days of notice does a termination need?";
+const EVIDENCE: &str = "A termination needs ninety days of written notice.";
+
+fn document() -> String {
+    let mut lines: Vec<String> = (0..600)
+        .map(|number| format!("Clause {number} says that the parties meet and shake hands."))
+        .collect();
+    lines[300] = EVIDENCE.into();
+    lines.join("\n")
+}
+
+fn body(stream: bool) -> String {
+    json!({"model": "m", "stream": stream, "messages": [
+        {"role": "user", "content": document()}, {"role": "user", "content": QUESTION}]})
+    .to_string()
+}
+
+/// A sidecar with a worker that is known to be healthy.
+async fn with_worker(toml: &str, behaviour: Behaviour) -> (Stack, TestWorker) {
+    let worker = TestWorker::start([behaviour]).await;
+    let upstream = MockUpstream::start().await.unwrap();
+    let toml = format!(
+        "{toml}\n[extract]\nworkers = [\"{}\"]\nhealth_interval_ms = 50\n",
+        worker.address
+    );
+    let sidecar = sidecar(&toml, &upstream.base_url()).await;
+    let stack = Stack { upstream, sidecar };
+    let compressor = stack.sidecar.app.live.load().compressor.clone();
+    eventually("the worker is healthy", || {
+        compressor.workers().iter().any(|worker| worker.healthy)
+    })
+    .await;
+    (stack, worker)
+}
+
+fn number(answer: &Answer, header: &str) -> u64 {
+    answer
+        .header(header)
+        .parse()
+        .unwrap_or_else(|_| panic!("{header}: {:?}", answer.headers))
+}
+
+#[tokio::test]
+async fn a_document_is_replaced_and_the_answer_says_so() {
+    let (stack, _worker) = with_worker("", Behaviour::Evidence).await;
+    for stream in [false, true] {
+        let answer = ask(&stack.url(CHAT), body(stream)).await;
+        assert_eq!(
+            (answer.status, answer.header("x-liquid-decision")),
+            (200, "compressed"),
+            "{:?}",
+            answer.headers
+        );
+        assert_eq!(answer.header("x-liquid-reason"), "question");
+        assert!(number(&answer, "x-liquid-tokens-after") * 5 < number(&answer, "x-liquid-tokens-before"));
+        let received = stack.upstream.last().unwrap();
+        assert_eq!(
+            received.header("content-length"),
+            Some(received.body.len().to_string().as_str())
+        );
+        let pack = received.json()["messages"][0]["content"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        assert!(pack.contains(EVIDENCE) && !pack.contains("Clause 17 "), "{pack}");
+        assert_eq!(received.json()["messages"][1]["content"], QUESTION);
+
+        let id = answer.header("x-liquid-pack-id");
+        let request = http::Request::get(stack.url(&format!("/liquid/packs/{id}")));
+        let manifest = send(request.body(axum::body::Body::empty()).unwrap())
+            .await
+            .json();
+        assert_eq!(manifest["id"], id);
+        assert_eq!(
+            manifest["source"]["bytes"].as_u64(),
+            Some(document().len() as u64)
+        );
+        let kept = manifest["kept"].as_array().unwrap();
+        let quotes = |span: &Value| {
+            let range = span["start"].as_u64().unwrap() as usize..span["end"].as_u64().unwrap() as usize;
+            document()[range].contains(EVIDENCE)
+        };
+        assert!(kept.iter().any(quotes), "{manifest}");
+    }
+    assert!(
+        stack
+            .sidecar
+            .metric("liquid_sidecar_prompt_tokens_saved_total{surface=\"chat_completions\"}")
+            > 1000.0
+    );
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_the_pack_and_sends_nothing() {
+    let (stack, _worker) = with_worker("", Behaviour::Evidence).await;
+    let answer = ask(&stack.url("/v1/chat/completions?dry_run=1"), body(true)).await;
+    let json = answer.json();
+    assert_eq!(json["decision"]["action"], "compressed");
+    assert!(json["evidence"]["pack"].as_str().unwrap().contains(EVIDENCE));
+    assert_eq!(json["manifest"]["id"], answer.header("x-liquid-pack-id"));
+    assert!(json["ratio"].as_f64().unwrap() > 5.0);
+    assert!(stack.upstream.requests().is_empty());
+}
+
+#[tokio::test]
+async fn hybrid_chat_leaves_as_a_chat_completion() {
+    let (stack, _worker) = with_worker("", Behaviour::Evidence).await;
+    let hybrid = |dry_run: bool| {
+        json!({"model": "m", "large_document": document(), "extraction_task": QUESTION,
+               "final_user_prompt": "Answer in one line.", "dry_run": dry_run})
+        .to_string()
+    };
+    let dry = ask(&stack.url("/v1/hybrid_chat"), hybrid(true)).await;
+    assert_eq!(dry.json()["object"], "liquid.dry_run");
+    assert!(stack.upstream.requests().is_empty());
+    let answer = ask(&stack.url("/v1/hybrid_chat"), hybrid(false)).await;
+    assert_eq!(
+        (answer.status, answer.json()["object"].as_str()),
+        (200, Some("chat.completion"))
+    );
+    let received = stack.upstream.last().unwrap();
+    assert_eq!(received.path, "/v1/chat/completions");
+    assert!(String::from_utf8_lossy(&received.body).contains(EVIDENCE));
+}
+
+#[tokio::test]
+async fn the_extractive_provider_quotes_with_offsets() {
+    let (stack, _worker) = with_worker("[upstream]\nmodel = \"local/extractive\"", Behaviour::Evidence).await;
+    let said = ask(&stack.url(CHAT), body(false)).await.json()["choices"][0]["message"]["content"].clone();
+    let start = document().find(EVIDENCE).unwrap();
+    let quote = format!("[{start}-{}] \"{EVIDENCE}\"", start + EVIDENCE.len());
+    assert!(said.as_str().unwrap().contains(&quote), "{said}");
+    // A document that is too short to be worth packing for a model is searched all the same.
+    let lines = document()
+        .lines()
+        .skip(280)
+        .take(40)
+        .collect::<Vec<_>>()
+        .join("\n");
+    let short = json!({"model": "m", "messages": [
+        {"role": "user", "content": lines}, {"role": "user", "content": QUESTION}]});
+    let answer = ask(&stack.url(CHAT), short.to_string()).await;
+    assert!(answer.text().contains(EVIDENCE), "{}", answer.text());
+    assert!(stack.upstream.requests().is_empty());
+}
+
+#[tokio::test]
+async fn without_a_worker_the_original_goes_or_stays() {
+    let forward = stack("").await;
+    let answer = ask(&forward.url(CHAT), body(false)).await;
+    assert_eq!(
+        (answer.status, answer.header("x-liquid-reason")),
+        (200, "worker_unavailable")
+    );
+    assert!(!answer.header("x-liquid-error").is_empty());
+    assert_eq!(forward.upstream.last().unwrap().body, body(false));
+
+    let reject = stack("[extract]\non_worker_unavailable = \"reject\"").await;
+    let answer = ask(&reject.url(CHAT), body(false)).await;
+    assert_eq!(
+        (answer.status, answer.header("x-liquid-decision")),
+        (503, "rejected")
+    );
+    assert!(answer.json()["error"]["code"].is_string());
+    let anthropic = ask(&reject.url("/v1/messages"), body(false)).await;
+    assert_eq!(
+        (anthropic.status, anthropic.json()["error"]["type"].as_str()),
+        (503, Some("overloaded_error"))
+    );
+    assert!(reject.upstream.requests().is_empty());
+    // What needs no worker is answered all the same.
+    assert_eq!(ask(&reject.url(CHAT), chat("m", false)).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_ends_the_extraction() {
+    let (stack, worker) = with_worker("", Behaviour::Slow(Duration::from_millis(1500))).await;
+    let waiting = tokio::spawn(open(post(&stack.url(CHAT), body(false))));
+    eventually("the worker works", || worker.arrived() == 1).await;
+    waiting.abort();
+    eventually("the call has ended", || {
+        stack.sidecar.metric("liquid_sidecar_requests_in_flight") < 0.5
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(1800)).await;
+    assert_eq!(worker.answered(), 0, "the worker was not told");
+    assert!(stack.upstream.requests().is_empty());
+}
