@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use super::call::Mode;
 use super::outcome::{Evidence, Excerpt, Reason};
 use super::prepare::Job;
 use crate::extract::Extraction;
@@ -24,7 +25,7 @@ pub(super) struct Packed {
 /// [`Reason::NotSmaller`] if that would not save enough.
 pub(super) fn finish(job: &Job, extraction: &Extraction, reason: Reason) -> Result<Packed, Reason> {
     let document = &*job.ask.document;
-    if extraction.spans.is_empty() {
+    if extraction.spans.is_empty() || keeps_too_much(job, extraction) {
         return Err(Reason::NotSmaller);
     }
     let text = pack::write(document, &job.ask.document_sha256, &extraction.spans);
@@ -45,6 +46,18 @@ pub(super) fn finish(job: &Job, extraction: &Extraction, reason: Reason) -> Resu
         manifest: Arc::new(manifest),
         evidence: Arc::new(evidence),
     })
+}
+
+/// True if so much is kept that a pack need not be written to see that it saves too little: half of what it must
+/// save leaves room for passages that are cheaper or dearer than the rest.
+fn keeps_too_much(job: &Job, extraction: &Extraction) -> bool {
+    let all = job.ask.document.len() as f64;
+    let share = kept_bytes(extraction) as f64 / all.max(1.0);
+    share >= 1.0 || (job.settings.mode != Mode::Force && share > 1.0 - job.settings.min_saving / 2.0)
+}
+
+fn kept_bytes(extraction: &Extraction) -> u64 {
+    extraction.spans.iter().map(|span| span.end - span.start).sum()
 }
 
 fn accept(job: &Job, pack_tokens: u64, pack_bytes: usize) -> bool {
@@ -76,7 +89,7 @@ fn manifest(job: &Job, extraction: &Extraction, reason: Reason, text: &str, toke
             sha256: hex(&pack_sha256),
             bytes: text.len() as u64,
             tokens,
-            kept_bytes: extraction.spans.iter().map(|span| span.end - span.start).sum(),
+            kept_bytes: kept_bytes(extraction),
         },
         kept: extraction.spans.clone(),
         dropped: pack::dropped(&extraction.spans, bytes),

@@ -12,8 +12,8 @@ use liquid_proto::worker::v1::{
     Span, Tier,
 };
 use tokio_util::task::AbortOnDropHandle;
-use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -53,6 +53,13 @@ struct Service(Arc<Shared>);
 
 impl TestWorker {
     pub(crate) async fn start(behaviours: impl IntoIterator<Item = Behaviour>) -> Self {
+        Self::start_with(behaviours, None).await
+    }
+
+    pub(crate) async fn start_with(
+        behaviours: impl IntoIterator<Item = Behaviour>,
+        tls: Option<ServerTlsConfig>,
+    ) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
@@ -61,7 +68,11 @@ impl TestWorker {
         health
             .set_service_status(SERVICE_NAME, tonic_health::ServingStatus::Serving)
             .await;
-        let server = Server::builder()
+        let mut builder = Server::builder();
+        if let Some(tls) = tls {
+            builder = builder.tls_config(tls).unwrap();
+        }
+        let server = builder
             .add_service(service)
             .add_service(WorkerServer::new(Service(Arc::clone(&shared))))
             .serve_with_incoming(TcpIncoming::from(listener));
