@@ -1,4 +1,5 @@
-//! Tells from a question how much of the document its answer needs. English, German, French, Spanish.
+//! Tells from a question how much of the document its answer needs. English, German, French, Spanish; of other
+//! languages only the commonest words.
 //!
 //! Wrong in one direction only costs money (a document goes out whole); wrong in the other costs the answer. So
 //! whatever smells of "all of it" counts as that.
@@ -20,13 +21,13 @@ const EVERYTHING: &[&str] = &[
     // English
     "translat", "rewrit", "rephras", "paraphras", "proofread", "proof-read", "copyedit", "copy-edit",
     "reword", "transcrib", "anonymi", "redact ", "reformat", "format this", "format the", "convert this",
-    "convert the text", "convert the document", "convert it", "convert to", "convert into",
+    "convert the text", "convert the document", "convert it",
     "correct the grammar", "correct the spelling", "correct the text", "correct this", "correct all",
     "fix the grammar", "fix the spelling", "fix all", "fix typos", "spell check", "spellcheck",
     "word for word", "word-for-word", "verbatim", "line by line", "paragraph by paragraph",
     "section by section", "clause by clause", "reproduce the", "repeat the", "repeat everything", "count all",
     "count the", "count every", "count each", "count how", "how many times", "how often is", "how often does",
-    "list all", "list every", "list each", "list any", "list out all", "list down all", "enumerate",
+    "list all", "list every", "list each", "list any", "list out all", "list down all", "enumerate ",
     "extract all", "extract every", "extract each", "find all", "find every", "find each", "identify all",
     "identify every", "identify each", "give me all", "show me all", "show all", "name all", "name every",
     "tag all", "label all", "label each", "classify each", "classify every", "every mention",
@@ -50,25 +51,29 @@ const EVERYTHING: &[&str] = &[
     "cuenta tod", "cuántas veces", "cuantas veces", "lista tod", "enumera", "menciona tod", "nombra tod",
     "extrae tod", "encuentra tod", "palabra por palabra", "línea por línea", "lista completa",
     "todas las menciones",
+    // Chinese, Japanese, Korean
+    "翻译", "翻譯", "翻訳", "번역",
 ];
 
 #[rustfmt::skip]
 const OVERVIEW: &[&str] = &[
     // English
     "summar", "tl;dr", "tldr", "overview", "main point", "main idea", "main topic", "main theme", "key point",
-    "key takeaway", "key finding", "key theme", "takeaways", "outline", "write an abstract", "gist",
+    "key takeaway", "key finding", "key theme", "takeaways", "outline the", "outline of", "an outline", "write an abstract", "gist",
     "what is this about", "what's this about", "what is it about", "what is the document about",
     "what is this document about", "what is the text about", "describe this document",
-    "describe the document", "review this", "critique", "table of contents", "synopsis", "recap",
+    "describe the document", "review this", "critique", "table of contents", "synopsis", "recap of", "recap the", "a recap",
     // German
     "zusammenfass", "fass zusammen", "fasse zusammen", "fass das", "fasse das", "fasse den", "fasse die",
     "fass den", "fass die", "überblick", "hauptpunkte", "kernaussage", "worum geht", "stichpunkt",
     // French
-    "résum", "resum", "synthèse", "synthétis", "points clés", "points principaux", "idées principales",
+    "résum", "resume le", "resume ce", "synthèse", "synthétis", "points clés", "points principaux", "idées principales",
     "de quoi parle", "vue d'ensemble", "aperçu",
     // Spanish
-    "resúm", "sinopsis", "síntesis", "puntos clave", "puntos principales", "ideas principales",
+    "resúm", "resume el", "resume la", "resume est", "resumen", "resumir", "sinopsis", "síntesis", "puntos clave", "puntos principales", "ideas principales",
     "de qué trata", "visión general",
+    // Chinese, Japanese, Korean
+    "总结", "總結", "概括", "要約", "요약",
 ];
 
 /// What narrows a summary to a subject.
@@ -86,10 +91,27 @@ const WHOLE: &[&str] = &[
     "transcript", "story", "page", "dokument", "vertrag", "texte", "texto", "documento", "artículo",
 ];
 
+/// First words of an order that concerns the whole text, whatever follows.
+const ORDERS: &[&str] = &[
+    "convert", "format", "reformat", "repeat", "copy", "sort", "count", "correct", "fix", "edit",
+];
+
+/// What may stand before an order.
+const COURTESY: &[&str] = &[
+    "please", "can", "could", "would", "will", "you", "kindly", "now", "then", "bitte",
+];
+
 /// How much of the document the answer to `question` needs.
 pub fn need(question: &str) -> Need {
-    let question = question.to_lowercase();
-    if EVERYTHING.iter().any(|phrase| has_phrase(&question, phrase)) {
+    // Accountants' word, nobody's order.
+    let question = question
+        .to_lowercase()
+        .replace("currency translation", "currency");
+    let mut words = question
+        .split_whitespace()
+        .map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()));
+    let first = words.find(|word| !COURTESY.contains(word)).unwrap_or_default();
+    if ORDERS.contains(&first) || EVERYTHING.iter().any(|phrase| has_phrase(&question, phrase)) {
         return Need::Everything;
     }
     if OVERVIEW.iter().any(|phrase| has_phrase(&question, phrase)) && !has_focus(&question) {
@@ -98,10 +120,11 @@ pub fn need(question: &str) -> Need {
     Need::Evidence
 }
 
-/// True if `text` has `phrase` at the start of a word. Both lower case.
+/// True if `text` has `phrase` at the start of a word. Both lower case. Scripts without spaces have no such start.
 fn has_phrase(text: &str, phrase: &str) -> bool {
-    text.match_indices(phrase)
-        .any(|(at, _)| !text[..at].chars().next_back().is_some_and(char::is_alphanumeric))
+    let spaced = phrase.starts_with(|c: char| c < '\u{2e80}');
+    let inside = |at: usize| text[..at].chars().next_back().is_some_and(char::is_alphanumeric);
+    text.match_indices(phrase).any(|(at, _)| !spaced || !inside(at))
 }
 
 /// True if a summary is asked of a subject, not of the document.

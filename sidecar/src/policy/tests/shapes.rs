@@ -136,6 +136,8 @@ fn tells_how_much_of_a_document_an_answer_needs() {
         "Liste toutes les obligations.",
         "Traduce el documento al inglés.",
         "¿Cuántas veces aparece el proveedor?",
+        "Could you please convert to Markdown?",
+        "请把这份文件翻译成英文。",
     ] {
         assert_eq!(need(question), Need::Everything, "{question}");
     }
@@ -159,6 +161,10 @@ fn tells_how_much_of_a_document_an_answer_needs() {
         "Wann wurde der Vertrag geschlossen?",
         "Quelle est la date de signature ?",
         "¿Quién firmó el contrato?",
+        "Into how many shares does a note convert?",
+        "When does work resume after the recapitalization?",
+        "What were the foreign currency translation adjustments in 2019?",
+        "Which fees are outlined in section 3?",
     ] {
         assert_eq!(need(question), Need::Evidence, "{question}");
     }
