@@ -120,10 +120,9 @@ impl Compressor {
     /// as it came, or refused where `on_worker_unavailable` says so.
     pub async fn compress(&self, call: Call) -> Outcome {
         let start = Instant::now();
-        let surface = call.surface;
-        let body = call.body.clone();
+        let (surface, size) = (call.surface, call.body.len());
         let state = Arc::clone(&self.state);
-        let prepared = offload(body.len(), move || prepare(&state, &call)).await;
+        let prepared = offload(size, move || prepare(&state, &call)).await;
         let mut decision = Decision::new(surface, &prepared);
         let outcome = match prepared.next {
             Next::Pass { reason, body } => decision.pass(reason, body),
@@ -151,8 +150,8 @@ impl Compressor {
             Err(NoReplay::Failed(error)) => return self.without_worker(&job, &error, decision),
         };
         let start = Instant::now();
+        let size = job.ask.document.len();
         let work = move || (finish(&job, &extraction, reason), job);
-        let size = decision.tokens_before as usize;
         let (finished, job) = offload(size, work).await;
         decision.stages.pack_us = micros(start);
         match finished {

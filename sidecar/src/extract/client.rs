@@ -171,7 +171,7 @@ impl State {
         tried: &Mutex<Vec<SocketAddr>>,
     ) -> Result<Extraction, ExtractError> {
         let mut last = ExtractError::Unavailable {
-            message: "all rest after failures".into(),
+            message: "none is known, or all rest after failures".into(),
             retry_after: None,
         };
         for _ in 0..self.settings.attempts {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use futures::future::join_all;
+use tokio::sync::OnceCell;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::ExtractError;
@@ -20,6 +21,8 @@ pub(super) struct Pool {
     settings: Settings,
     workers: ArcSwap<Vec<Arc<Worker>>>,
     credentials: Mutex<Option<Credentials>>,
+    /// Set once all names have been looked up for the first time.
+    looked_up: OnceCell<()>,
 }
 
 /// The tasks that keep a pool up to date; they end when this is dropped.
@@ -36,6 +39,7 @@ impl Pool {
             settings,
             workers: ArcSwap::default(),
             credentials: Mutex::new(credentials),
+            looked_up: OnceCell::new(),
         };
         // Plain addresses need no lookup: the first call finds them.
         let literal = pool
@@ -60,6 +64,8 @@ impl Pool {
         let mut check_at = every(self.settings.health_interval_ms);
         let time = Duration::from_millis(self.settings.connect_timeout_ms);
         let names = tokio::spawn(async move {
+            names.look_up_once().await;
+            resolve_at.reset();
             loop {
                 resolve_at.tick().await;
                 names.resolve().await;
@@ -80,7 +86,7 @@ impl Pool {
     /// The less busy of two workers that are available and not in `tried`.
     pub(super) async fn pick(&self, tried: &[SocketAddr]) -> Option<Arc<Worker>> {
         if self.workers.load().is_empty() {
-            self.resolve().await;
+            self.look_up_once().await;
         }
         let now = Instant::now();
         let workers = self.workers.load();
@@ -105,6 +111,11 @@ impl Pool {
             .iter()
             .map(|worker| worker.status(now))
             .collect()
+    }
+
+    /// Waits for the first lookup and for no other: a name server that is out of order must not hold calls up.
+    async fn look_up_once(&self) {
+        self.looked_up.get_or_init(|| self.resolve()).await;
     }
 
     /// Looks all names up and reads changed TLS files. What cannot be looked up keeps what it had.

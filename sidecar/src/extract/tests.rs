@@ -297,6 +297,23 @@ async fn names_are_looked_up() {
 }
 
 #[tokio::test]
+async fn an_unknown_name_holds_no_call_up_twice() {
+    let workers = vec!["worker.invalid:50051".to_owned()];
+    let client = Client::start(Settings {
+        workers,
+        ..settings(&[])
+    })
+    .unwrap();
+    assert!(client.extract(ask("supplier")).await.is_err());
+    let start = Instant::now();
+    assert!(matches!(
+        client.extract(ask("supplier")).await,
+        Err(ExtractError::Unavailable { .. })
+    ));
+    assert!(start.elapsed() < Duration::from_millis(100));
+}
+
+#[tokio::test]
 async fn a_long_document_arrives_whole() {
     let worker = TestWorker::start([Behaviour::Evidence]).await;
     let document = format!("{}The supplier is far down.\n", "Line.\n".repeat(200_000));
