@@ -1,5 +1,6 @@
 //! The HTTP side: takes a call, finds its surface, runs it through `compress` and `upstream`, relays the answer.
 
+mod answer;
 mod body;
 pub mod error;
 mod headers;

@@ -15,7 +15,7 @@ use std::time::Duration;
 pub use connect::{ClientError, HttpClient};
 pub use guard::Guard;
 pub use provider::{Provider, ProviderError, Target};
-pub use send::{Answer, Call, Failure};
+pub use send::{Answer, Arrived, Call, Failure};
 pub use settings::{Kind, ProviderSettings, Settings};
 
 use crate::settings::Invalid;

@@ -110,3 +110,27 @@ fn wrong_values_name_the_field_and_the_remedy() {
     }
     assert!(load_with(Some(Path::new("/nowhere/liquid.toml")), Vec::new()).is_err());
 }
+
+#[test]
+fn the_example_holds_every_default() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml");
+    assert_eq!(load_with(Some(&path), Vec::new()).unwrap(), Config::default());
+    let text = std::fs::read_to_string(path).unwrap();
+    for section in [
+        include_str!("../config.rs"),
+        include_str!("../upstream/settings.rs"),
+        include_str!("../policy/settings.rs"),
+        include_str!("../extract/settings.rs"),
+        include_str!("../pack/settings.rs"),
+    ] {
+        for line in section.lines() {
+            let field = line
+                .trim()
+                .strip_prefix("pub ")
+                .and_then(|line| line.split_once(": "));
+            if let Some((field, _)) = field.filter(|(field, _)| !field.contains(['(', ' '])) {
+                assert!(text.contains(field), "the example does not name {field:?}");
+            }
+        }
+    }
+}

@@ -6,7 +6,7 @@ use http::{Request, Response, StatusCode};
 
 use super::error::ApiError;
 use super::relay::{Relay, Watch};
-use super::{App, headers, refuse, route, surface, tunnel};
+use super::{App, answer, headers, refuse, route, tunnel};
 use crate::local;
 use crate::report::Exchange;
 use crate::sse::Wire;
@@ -71,5 +71,5 @@ pub(super) async fn forward(
     headers::strip_hop_by_hop(&mut parts.headers);
     // A stream of an unknown API: its end cannot be told from a cut.
     let relay = Relay::new(incoming, None, Watch::Nothing, wire, None, exchange);
-    surface::response(parts.status, parts.headers, relay.into_body())
+    answer::response(parts.status, parts.headers, relay.into_body())
 }

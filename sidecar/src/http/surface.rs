@@ -4,18 +4,14 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
-use http_body::Frame;
-use hyper::body::Incoming;
+use http::{Request, Response, StatusCode};
 
 use super::error::ApiError;
-use super::relay::{Relay, Watch};
 use super::route::{Route, asks_dry_run};
-use super::{App, Live, body, headers, own, passthrough, refuse};
+use super::{App, Live, answer, body, headers, own, passthrough, refuse};
 use crate::compress::{Call, Decision, Evidence, Mode, Outcome, Overrides};
+use crate::extract::OnWorkerUnavailable;
 use crate::report::Exchange;
-use crate::sse::{Tap, Wire};
-use crate::translate::{self, Translation};
 use crate::upstream::{self, Answer, Kind, Target};
 use crate::{local, report};
 
@@ -101,7 +97,7 @@ fn new_request_id() -> String {
     format!("lq_{:016x}", fastrand::u64(..))
 }
 
-/// A body in a content coding goes on as it is, where nothing in it has to be changed.
+/// A body in a content coding goes on as it is, where nothing in it has to be changed and nothing must stay here.
 async fn unread(
     app: &App,
     live: &Live,
@@ -111,11 +107,18 @@ async fn unread(
 ) -> Response<Body> {
     const REASON: &str = "encoded_body";
     exchange.unread(REASON);
-    let target = live.routes.targets(route.wire).first();
-    let Some(target) = target.filter(|target| target.model.is_none() && target.provider.speaks(route.wire))
-    else {
-        let message = "a body with content-encoding cannot be read here: send it without, or leave upstream.model unset";
-        let error = ApiError::invalid(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded_body", message);
+    let may_leave = live.compressor.settings().extract.on_worker_unavailable == OnWorkerUnavailable::Forward;
+    let as_it_is = |target: &&Target| target.model.is_none() && target.provider.speaks(route.wire);
+    let target = live
+        .routes
+        .targets(route.wire)
+        .first()
+        .filter(as_it_is)
+        .filter(|_| may_leave);
+    let Some(target) = target else {
+        let message = "a body with content-encoding cannot be read here, and the configuration does not let it pass \
+                       unread (upstream.model, extract.on_worker_unavailable): send it without";
+        let error = ApiError::invalid(StatusCode::UNSUPPORTED_MEDIA_TYPE, REASON, message);
         return refuse(&error, route.wire, exchange);
     };
     let mut response = passthrough::forward(app, target, route.path, route.wire, request, exchange).await;
@@ -144,119 +147,11 @@ async fn send(
             };
             local::answer(&question, exchange)
         }
-        Ok(Answer::Upstream {
-            response,
-            first,
-            target,
-            translation,
-            deadline,
-        }) => {
-            exchange.answered(&target.provider.name, asked);
-            exchange.status(response.status());
-            let answer = Arrived {
-                response,
-                first,
-                target,
-                deadline,
-            };
-            match translation {
-                Some(translation) => {
-                    answer
-                        .translate(translation, call.wire, app.upstreams.total(), exchange)
-                        .await
-                }
-                None => answer.relay(call.wire, exchange),
-            }
+        Ok(Answer::Upstream(arrived)) => {
+            exchange.answered(&arrived.target.provider.name, asked);
+            exchange.status(arrived.response.status());
+            answer::forward(*arrived, call.wire, app.upstreams.total(), exchange).await
         }
         Err(failure) => refuse(&ApiError::from(&failure), call.wire, exchange),
     }
-}
-
-struct Arrived {
-    response: Response<Incoming>,
-    first: Option<Frame<bytes::Bytes>>,
-    target: Target,
-    deadline: tokio::time::Instant,
-}
-
-impl Arrived {
-    /// The upstream's bytes as they are.
-    fn relay(self, wire: Wire, exchange: Exchange) -> Response<Body> {
-        let (mut parts, incoming) = self.response.into_parts();
-        headers::strip_hop_by_hop(&mut parts.headers);
-        let watch = watch(&parts.headers, wire);
-        if matches!(watch, Watch::Stream(_)) {
-            // A promised length leaves no room for the event that tells of a cut.
-            parts.headers.remove(header::CONTENT_LENGTH);
-        }
-        let relay = Relay::new(incoming, self.first, watch, wire, Some(self.deadline), exchange);
-        response(parts.status, parts.headers, relay.into_body())
-    }
-
-    /// The upstream's answer in the client's words.
-    async fn translate(
-        self,
-        translation: Translation,
-        wire: Wire,
-        total: Duration,
-        mut exchange: Exchange,
-    ) -> Response<Body> {
-        let (mut parts, incoming) = self.response.into_parts();
-        headers::strip_hop_by_hop(&mut parts.headers);
-        parts.headers.remove(header::CONTENT_LENGTH);
-        if parts.status.is_success() && headers::is_event_stream(&parts.headers) {
-            let watch = Watch::Translated(Box::new(translation.stream()));
-            let relay = Relay::new(incoming, self.first, watch, wire, Some(self.deadline), exchange);
-            return response(parts.status, parts.headers, relay.into_body());
-        }
-        let first = self
-            .first
-            .and_then(|frame| frame.into_data().ok())
-            .unwrap_or_default();
-        let whole = translate::collect(first, incoming);
-        let body = match tokio::time::timeout_at(self.deadline, whole).await {
-            Ok(Ok(body)) => body,
-            Ok(Err(reason)) => {
-                let provider = self.target.provider.name.clone();
-                return refuse(
-                    &ApiError::from(&upstream::Failure::Broken { provider, reason }),
-                    wire,
-                    exchange,
-                );
-            }
-            Err(_) => {
-                let failure = upstream::Failure::Total {
-                    limit_ms: total.as_millis(),
-                };
-                return refuse(&ApiError::from(&failure), wire, exchange);
-            }
-        };
-        let (status, body, usage) = translation.body(parts.status, &body);
-        exchange.usage(usage);
-        exchange.status(status);
-        exchange.complete();
-        parts
-            .headers
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        response(status, parts.headers, Body::from(body))
-    }
-}
-
-/// What can be read of an answer with these headers.
-pub(super) fn watch(headers: &HeaderMap, wire: Wire) -> Watch {
-    if headers::is_encoded(headers) {
-        Watch::Nothing
-    } else if headers::is_event_stream(headers) {
-        Watch::Stream(Box::new(Tap::new(wire)))
-    } else {
-        Watch::Json(Vec::new(), 0)
-    }
-}
-
-/// A response with the upstream's status and headers; its version and extensions belong to its own connection.
-pub(super) fn response(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
 }

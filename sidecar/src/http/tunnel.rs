@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::{headers, surface};
+use super::{answer, headers};
 use crate::report::Exchange;
 
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -43,7 +43,7 @@ pub(super) fn open(
     if let Some(protocol) = protocol {
         ask(&mut parts.headers, protocol);
     }
-    surface::response(parts.status, parts.headers, Body::empty())
+    answer::response(parts.status, parts.headers, Body::empty())
 }
 
 /// Copies both ways. When one side has said all, the other has `LAST_WORDS` left: a peer that never closes must not

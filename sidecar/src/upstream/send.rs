@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -66,23 +66,27 @@ pub struct Call<'a> {
 #[derive(Debug)]
 pub enum Answer {
     /// An upstream's answer; its first body frame is already here.
-    Upstream {
-        /// Status, headers, and what follows the first frame.
-        response: Response<Incoming>,
-        /// The first frame, if there is a body and the status is a success.
-        first: Option<Frame<Bytes>>,
-        /// Who answered.
-        target: Target,
-        /// Set when the answer must be translated back into the client's shape.
-        translation: Option<translate::Translation>,
-        /// When the answer must be over.
-        deadline: Instant,
-    },
+    Upstream(Box<Arrived>),
     /// The built-in extractive provider is to answer.
     Local {
         /// The model to name in the answer.
         model: String,
     },
+}
+
+/// An upstream's answer that has begun.
+#[derive(Debug)]
+pub struct Arrived {
+    /// Status, headers, and what follows the first frame.
+    pub response: Response<Incoming>,
+    /// The first frame, if there is a body and the status is a success.
+    pub first: Option<Frame<Bytes>>,
+    /// Who answered.
+    pub target: Target,
+    /// Set when the answer must be translated back into the client's shape.
+    pub translation: Option<translate::Translation>,
+    /// When the answer must be over.
+    pub deadline: Instant,
 }
 
 /// Why no answer came.
@@ -176,7 +180,7 @@ impl Upstreams {
                 return outcome;
             }
             let asked = match &outcome {
-                Ok(Answer::Upstream { response, .. }) => retry_after(response.headers(), SystemTime::now()),
+                Ok(Answer::Upstream(arrived)) => retry_after(arrived.response.headers(), SystemTime::now()),
                 _ => None,
             };
             let wait = asked.unwrap_or_else(|| backoff(tried));
@@ -202,13 +206,13 @@ impl Upstreams {
         let request = prepared.request(call, target, self);
         let exchange = exchange(&self.client, request, name);
         match timeout_at(first_byte.min(deadline), exchange).await {
-            Ok(Ok((response, first))) => Ok(Answer::Upstream {
+            Ok(Ok((response, first))) => Ok(Answer::Upstream(Box::new(Arrived {
                 response,
                 first,
                 target: target.clone(),
                 translation: prepared.translation.clone(),
                 deadline,
-            }),
+            }))),
             Ok(Err(failure)) => Err(failure),
             Err(_) if first_byte < deadline => Err(Failure::FirstByte {
                 provider: name.clone(),
@@ -320,15 +324,19 @@ async fn exchange(
 
 fn may_try_again(outcome: &Result<Answer, Failure>) -> bool {
     match outcome {
-        Ok(Answer::Upstream { response, .. }) => match response
-            .headers()
-            .get("x-should-retry")
-            .map(|value| value.as_bytes())
-        {
-            Some(b"true") if !response.status().is_success() => true,
-            Some(b"false") => false,
-            _ => matches!(response.status().as_u16(), 408 | 409 | 429 | 500..=599),
-        },
+        Ok(Answer::Upstream(arrived)) => {
+            let status = arrived.response.status();
+            match arrived
+                .response
+                .headers()
+                .get("x-should-retry")
+                .map(HeaderValue::as_bytes)
+            {
+                Some(b"true") if !status.is_success() => true,
+                Some(b"false") => false,
+                _ => matches!(status.as_u16(), 408 | 409 | 429 | 500..=599),
+            }
+        }
         Ok(Answer::Local { .. }) => false,
         Err(Failure::Loop(_) | Failure::Untranslatable(_) | Failure::Total { .. }) => false,
         Err(_) => true,
@@ -408,7 +416,6 @@ impl Failure {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
     use super::*;
-    use http::HeaderValue;
 
     fn wait(name: &'static str, value: &'static str) -> Option<Duration> {
         let mut headers = HeaderMap::new();

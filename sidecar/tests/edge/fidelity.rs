@@ -196,6 +196,22 @@ async fn a_compressed_request_passes_with_a_reason() {
 }
 
 #[tokio::test]
+async fn a_compressed_request_does_not_slip_past_what_must_read_it() {
+    for toml in [
+        "[upstream]\nmodel = \"openai/m\"",
+        "[extract]\non_worker_unavailable = \"reject\"",
+    ] {
+        let stack = stack(toml).await;
+        let mut request = post(&stack.url("/v1/chat/completions"), "gzip");
+        request
+            .headers_mut()
+            .insert("content-encoding", "gzip".parse().unwrap());
+        assert_eq!(send(request).await.status, 415);
+        assert!(stack.upstream.requests().is_empty());
+    }
+}
+
+#[tokio::test]
 async fn bodies_that_are_no_json_are_the_upstreams_to_judge() {
     let stack = stack("").await;
     for body in [

@@ -1,0 +1,111 @@
+//! An upstream's answer to a call on a surface: relayed as it is, or told in the client's words.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+
+use super::error::ApiError;
+use super::relay::{Relay, Watch};
+use super::{headers, refuse};
+use crate::report::Exchange;
+use crate::sse::{Tap, Wire};
+use crate::translate::{self, Translation};
+use crate::upstream::{Arrived, Failure};
+
+/// Sends an answer on to the client. `total` only names the limit, should it pass.
+pub(super) async fn forward(
+    mut arrived: Arrived,
+    wire: Wire,
+    total: Duration,
+    exchange: Exchange,
+) -> Response<Body> {
+    headers::strip_hop_by_hop(arrived.response.headers_mut());
+    match arrived.translation.take() {
+        None => relay(arrived, wire, exchange),
+        Some(translation) if is_stream(&arrived) => {
+            let watch = Watch::Translated(Box::new(translation.stream()));
+            streamed(arrived, watch, wire, exchange)
+        }
+        Some(translation) => whole(arrived, &translation, wire, total, exchange).await,
+    }
+}
+
+fn relay(arrived: Arrived, wire: Wire, exchange: Exchange) -> Response<Body> {
+    match arrived.response.headers() {
+        headers if headers::is_encoded(headers) => streamed(arrived, Watch::Nothing, wire, exchange),
+        headers if headers::is_event_stream(headers) => {
+            streamed(arrived, Watch::Stream(Box::new(Tap::new(wire))), wire, exchange)
+        }
+        _ => streamed(arrived, Watch::Json(Vec::new(), 0), wire, exchange),
+    }
+}
+
+fn is_stream(arrived: &Arrived) -> bool {
+    arrived.response.status().is_success() && headers::is_event_stream(arrived.response.headers())
+}
+
+fn streamed(arrived: Arrived, watch: Watch, wire: Wire, exchange: Exchange) -> Response<Body> {
+    let Arrived {
+        response: upstream,
+        first,
+        deadline,
+        ..
+    } = arrived;
+    let (mut parts, incoming) = upstream.into_parts();
+    if matches!(watch, Watch::Stream(_) | Watch::Translated(_)) {
+        // A promised length leaves no room for the event that tells of a cut.
+        parts.headers.remove(header::CONTENT_LENGTH);
+    }
+    let relay = Relay::new(incoming, first, watch, wire, Some(deadline), exchange);
+    response(parts.status, parts.headers, relay.into_body())
+}
+
+/// An answer that can be translated only once all of it is here.
+async fn whole(
+    arrived: Arrived,
+    translation: &Translation,
+    wire: Wire,
+    total: Duration,
+    mut exchange: Exchange,
+) -> Response<Body> {
+    let Arrived {
+        response: upstream,
+        first,
+        deadline,
+        target,
+        ..
+    } = arrived;
+    let (mut parts, incoming) = upstream.into_parts();
+    let first = first.and_then(|frame| frame.into_data().ok()).unwrap_or_default();
+    let collected = tokio::time::timeout_at(deadline, translate::collect(first, incoming)).await;
+    let failure = match collected {
+        Ok(Ok(body)) => {
+            let (status, body, usage) = translation.body(parts.status, &body);
+            exchange.usage(usage);
+            exchange.status(status);
+            exchange.complete();
+            parts.headers.remove(header::CONTENT_LENGTH);
+            parts
+                .headers
+                .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            return response(status, parts.headers, Body::from(body));
+        }
+        Ok(Err(reason)) => Failure::Broken {
+            provider: target.provider.name.clone(),
+            reason,
+        },
+        Err(_) => Failure::Total {
+            limit_ms: total.as_millis(),
+        },
+    };
+    refuse(&ApiError::from(&failure), wire, exchange)
+}
+
+/// A response with the upstream's status and headers; its version and extensions belong to its own connection.
+pub(super) fn response(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
