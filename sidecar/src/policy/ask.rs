@@ -1,10 +1,12 @@
 //! What is asked of a document: in another text of the same turn, or in the instructions around it.
 
+use std::borrow::Cow;
+
 use super::plan::user_texts;
 use super::question::{Need, asks, need, only_points};
 use super::split::{Marks, Split, by_marks, by_reading, is_answer_label, question_label};
 use crate::compress::Reason;
-use crate::request::{Literal, Part, Request, Role};
+use crate::request::{Hybrid, Literal, Part, Request, Role};
 
 /// Longer texts of a user are documents, never questions. Bytes of the JSON string.
 pub(super) const LONGEST_QUESTION: usize = 8 << 10;
@@ -25,25 +27,7 @@ pub(super) struct Asked {
 /// Finds the question: in another text of the same turn, or in the instructions around the document.
 pub(super) fn ask(request: &Request<'_>, found: usize, text: &str) -> Result<Asked, Reason> {
     if let Some(hybrid) = &request.hybrid {
-        let prompt = hybrid.prompt.decode().map_err(|_| Reason::LoneSurrogate)?;
-        let task = hybrid
-            .task
-            .map(|task| task.decode())
-            .transpose()
-            .map_err(|_| Reason::LoneSurrogate)?;
-        let question = task.filter(|task| !task.trim().is_empty());
-        let needs = need(&prompt).max(question.as_deref().map_or(Need::Evidence, need));
-        let question = clip(question.as_deref().unwrap_or(&prompt));
-        let split = Split {
-            document: 0..text.len(),
-            marks: Marks::Tags,
-        };
-        return Ok(Asked {
-            split,
-            question,
-            need: needs,
-            is_prefix: true,
-        });
+        return ask_hybrid(hybrid, text);
     }
     match other_question(&request.parts, found) {
         Some((question, behind)) => {
@@ -59,6 +43,40 @@ pub(super) fn ask(request: &Request<'_>, found: usize, text: &str) -> Result<Ask
         }
         None => Ok(read_question(request, text)),
     }
+}
+
+/// Of a `/v1/hybrid_chat` call: `extraction_task`, by which the caller chose to have evidence extracted, whatever
+/// its words; without one the prompt, read like any other question.
+fn ask_hybrid(hybrid: &Hybrid<'_>, text: &str) -> Result<Asked, Reason> {
+    let decode = |literal: Literal<'_>| {
+        literal
+            .decode()
+            .map(Cow::into_owned)
+            .map_err(|_| Reason::LoneSurrogate)
+    };
+    let task = hybrid
+        .task
+        .map(decode)
+        .transpose()?
+        .filter(|task| !task.trim().is_empty());
+    let (question, need) = match task {
+        Some(task) => (task, Need::Evidence),
+        None => {
+            let prompt = decode(hybrid.prompt)?;
+            let need = need(&prompt);
+            (prompt, need)
+        }
+    };
+    let split = Split {
+        document: 0..text.len(),
+        marks: Marks::Tags,
+    };
+    Ok(Asked {
+        split,
+        question: clip(&question),
+        need,
+        is_prefix: true,
+    })
 }
 
 /// The question in another text of the document's turn: the last one behind the document, else the last before.

@@ -222,6 +222,21 @@ fn many_questions_make_the_cached_prefix_cheaper() {
     );
 }
 
+#[test]
+fn a_hybrid_call_asks_its_task_or_else_its_prompt() {
+    let planned = |task: Option<&str>, prompt: &str| {
+        let mut body = json!({"large_document": report(300), "final_user_prompt": prompt});
+        body["extraction_task"] = json!(task);
+        let body = body.to_string();
+        let request = Request::read(Surface::HybridChat, body.as_bytes()).unwrap();
+        plan(&request, &Settings::default()).map(|plan| plan.question)
+    };
+    let task = "Extract all facts on the 17th delivery";
+    assert_eq!(planned(Some(task), "Summarize them."), Ok(task.to_owned()));
+    assert_eq!(planned(Some(" "), QUESTION), Ok(QUESTION.to_owned()));
+    assert_eq!(planned(None, "Translate it."), Err(Reason::NeedsEverything));
+}
+
 /// Messages of every role, with and without markers, short and long texts, images and calls.
 fn messages() -> impl Strategy<Value = Vec<Value>> {
     let text = prop_oneof![
