@@ -1,5 +1,7 @@
 //! The shapes of prompts: where document and question stand in one text, and what the question needs.
 
+use proptest::prelude::*;
+
 use super::report;
 use crate::compress::{Reason, Surface};
 use crate::policy::{Marks, Need, Settings, Split, by_marks, by_reading, need, plan};
@@ -116,6 +118,27 @@ fn cuts_texts_of_any_shape_on_character_boundaries() {
     ] {
         for split in [by_marks(text), by_reading(text)] {
             assert!(text.get(split.document.clone()).is_some(), "{text:?}: {split:?}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn cuts_any_mix_of_marks(pieces in prop::collection::vec(prop::sample::select(vec![
+        "```", "```rust", "---", "\"\"\"", "Context:", "Question:", "## Text", "**Q:**", "A:", "<document>", "</document>",
+        "<doc é", ">", "\n", "\n\n", "\r\n", " ", "é", "?", "。", "。？", "What is it", "word word word. ", "：", "\u{2028}",
+    ]), 0..30)) {
+        let text = pieces.concat();
+        let body = serde_json::json!({"messages": [{"role": "user", "content": text}]}).to_string();
+        let request = Request::read(Surface::ChatCompletions, body.as_bytes()).unwrap();
+        let force = Settings { mode: crate::compress::Mode::Force, ..Settings::default() };
+        if let Ok(plan) = plan(&request, &force) {
+            prop_assert!(!plan.document().is_empty() && text.contains(plan.document()));
+        }
+        for split in [by_marks(&text), by_reading(&text)] {
+            let document = &text[split.document.clone()];
+            prop_assert_eq!(document, document.trim());
+            let _ = (split.tail(&text), need(&text));
         }
     }
 }
