@@ -74,7 +74,8 @@ pub struct Limits {
     pub max_headers: usize,
     /// Most calls at a time, streams and tunnels included; more are answered with 429. Default 1024.
     pub max_concurrent_requests: usize,
-    /// Time for a request's head to arrive, in milliseconds. Default 30000.
+    /// Time for a request's head to arrive, also the next one on a kept connection, in milliseconds. Longer than
+    /// clients keep idle connections, or they meet a closed one. Default 75000.
     pub header_timeout_ms: u64,
     /// Time for a body on a surface to arrive, in milliseconds; 408 after it. Default 120000.
     pub body_timeout_ms: u64,
@@ -89,7 +90,7 @@ impl Default for Limits {
             max_header_bytes: 64 << 10,
             max_headers: 128,
             max_concurrent_requests: 1024,
-            header_timeout_ms: 30_000,
+            header_timeout_ms: 75_000,
             body_timeout_ms: 120_000,
             drain_ms: 25_000,
         }

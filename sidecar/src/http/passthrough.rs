@@ -17,8 +17,9 @@ pub(super) async fn handle(
     app: &App,
     wire: Wire,
     request: Request<Body>,
-    exchange: Exchange,
+    mut exchange: Exchange,
 ) -> Response<Body> {
+    exchange.unread("no_surface");
     let live = app.live.load_full();
     let target = live.routes.passthrough(wire == Wire::Messages);
     let path = route::below_version(request.uri().path()).to_owned();

@@ -54,6 +54,7 @@ pub async fn serve(listener: TcpListener, shards: Vec<Shard>, stop: Cancellation
                     stream,
                     app,
                     connections.watcher(),
+                    stop.clone(),
                 ));
             }
             (Err(error), _) => {
@@ -95,6 +96,7 @@ async fn serve_connection(
     stream: std::net::TcpStream,
     app: Arc<App>,
     watcher: Watcher,
+    stop: CancellationToken,
 ) {
     let stream = match TcpStream::from_std(stream) {
         Ok(stream) => stream,
@@ -103,6 +105,15 @@ async fn serve_connection(
     // Without it small events of a stream wait for the client's acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
+    }
+    // The protocol is told by the first bytes, and nothing else bounds the wait for them.
+    let time = Duration::from_millis(app.limits.header_timeout_ms);
+    tokio::select! {
+        readable = tokio::time::timeout(time, stream.readable()) => match readable {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return,
+        },
+        () = stop.cancelled() => return,
     }
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let app = Arc::clone(&app);

@@ -74,8 +74,8 @@ impl Exchange {
             _slot: slot,
             started: Instant::now(),
             surface,
-            decision: "passed",
-            reason: "",
+            decision: "none",
+            reason: "none",
             status: 0,
             upstream: None,
             usage: Usage::default(),
@@ -96,8 +96,9 @@ impl Exchange {
         trace::inject(&self.span, headers);
     }
 
-    /// Why the call was not looked at.
+    /// The call goes through without being read, and why.
     pub fn unread(&mut self, reason: &'static str) {
+        self.decision = "passed";
         self.reason = reason;
     }
 

@@ -93,6 +93,18 @@ async fn a_body_that_does_not_come_is_a_408() {
 }
 
 #[tokio::test]
+async fn a_connection_that_says_nothing_is_closed() {
+    let stack = stack("[limits]\nheader_timeout_ms = 200").await;
+    for said in [
+        &b""[..],
+        b"GET /v1/mod",
+        b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n",
+    ] {
+        raw(stack.sidecar.address, said).await;
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_header_of_ours_is_a_400_that_names_it() {
     let stack = stack("").await;
     let mut request = post(&stack.url("/v1/chat/completions"), chat("m", false));

@@ -8,6 +8,7 @@ mod local;
 mod process;
 mod stream;
 mod support;
+mod tls;
 mod translate;
 mod upstreams;
 #[path = "../../src/extract/tests/worker.rs"]
