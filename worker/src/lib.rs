@@ -1,6 +1,11 @@
 //! Finds the evidence for a question in a document. Modules in the order in which data flows.
 
+pub mod cli;
 pub mod config;
+pub mod server;
+
+pub mod runtime;
+
 pub mod document;
 pub mod engine;
 pub mod model;

@@ -241,7 +241,7 @@ impl Bert {
         let norm = loader.norm("embeddings.LayerNorm", hidden)?;
         let layers = (0..config.num_hidden_layers).map(|i| loader.layer(i, config));
         let layers = layers.collect::<Result<_, _>>()?;
-        let positions = positions + types.slice([0..1]);
+        let positions = positions + types.narrow(0, 0, 1);
         Ok(Self {
             config: config.clone(),
             device,
@@ -268,7 +268,7 @@ impl Bert {
             .clone()
             .select(0, ids)
             .reshape([windows, length, hidden]);
-        let positions = self.positions.clone().slice([0..length]).unsqueeze::<3>();
+        let positions = self.positions.clone().narrow(0, 0, length).unsqueeze::<3>();
         let states = (words + positions).reshape([windows * length, hidden]);
         let mut states = self.norm(states, &self.norm);
         for layer in &self.layers {

@@ -1,0 +1,179 @@
+//! The command line: `serve` for machines, `extract` and `describe` for people and scripts.
+//!
+//! Exit codes: 0 done, 1 a fault, 2 wrong arguments, 64 a configuration that cannot be used, 65 a document or
+//! question that cannot be read, 66 a model that cannot be loaded.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{self, Config, ConfigError};
+use crate::engine::{ExtractError, Tier};
+use crate::model::LoadError;
+use crate::server::ServeError;
+
+mod describe;
+mod extract;
+mod serve;
+
+#[derive(Parser)]
+#[command(
+    name = "liquid-worker",
+    version,
+    about = "Finds the evidence for a question in a document."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve liquid.worker.v1 over gRPC until SIGTERM.
+    Serve(ServeArgs),
+    /// Find the evidence in one document and print it.
+    Extract(ExtractArgs),
+    /// Print what a worker with this configuration would serve.
+    Describe(DescribeArgs),
+}
+
+#[derive(Args)]
+struct ServeArgs {
+    /// Configuration file (TOML). Every key can be set by environment too: LIQUID_WORKER__GRPC__LISTEN and so on.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Check the configuration and the model, then end.
+    #[arg(long)]
+    check: bool,
+}
+
+#[derive(Args)]
+struct ExtractArgs {
+    /// The document, UTF-8; "-" reads standard input.
+    #[arg(long, value_name = "FILE")]
+    document: PathBuf,
+    /// The question. An empty one keeps what represents the document best.
+    #[arg(long, value_name = "TEXT")]
+    question: String,
+    #[command(flatten)]
+    budget: BudgetArgs,
+    /// The engine to use [default: the best one there is].
+    #[arg(long)]
+    tier: Option<TierArg>,
+    /// Folder of the model [default: model.folder of the configuration; without one: lexical only].
+    #[arg(long, value_name = "FOLDER")]
+    model: Option<PathBuf>,
+    /// Configuration file, for model.folder and tiers.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+#[group(multiple = false)]
+struct BudgetArgs {
+    /// Keep at most this part of the words: 10 keeps a tenth [default: 10].
+    #[arg(long, value_name = "R")]
+    ratio: Option<f64>,
+    /// Keep at most this many tokens.
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<u64>,
+    /// Keep the smallest pack that is estimated to hold the evidence.
+    #[arg(long)]
+    auto: bool,
+}
+
+#[derive(Args)]
+struct DescribeArgs {
+    /// Configuration file (TOML).
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum TierArg {
+    Lexical,
+    Static,
+    Encoder,
+}
+
+impl From<TierArg> for Tier {
+    fn from(tier: TierArg) -> Self {
+        match tier {
+            TierArg::Lexical => Self::Lexical,
+            TierArg::Static => Self::Static,
+            TierArg::Encoder => Self::Encoder,
+        }
+    }
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Serve(ServeError),
+    #[error("{name}: {source}")]
+    Read { name: String, source: std::io::Error },
+    #[error("{name}: is not UTF-8 at byte {position}; convert it first, for example with iconv")]
+    Encoding { name: String, position: usize },
+    #[error(transparent)]
+    Extract(#[from] ExtractError),
+    #[error("standard output: {0}")]
+    Write(std::io::Error),
+    #[error("the operating system: {0}")]
+    System(std::io::Error),
+}
+
+impl From<ServeError> for CliError {
+    fn from(error: ServeError) -> Self {
+        match error {
+            ServeError::Load(error) => Self::Load(error),
+            other => Self::Serve(other),
+        }
+    }
+}
+
+impl CliError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Serve(ServeError::TlsFile { .. }) => 64,
+            Self::Read { .. } | Self::Encoding { .. } | Self::Extract(ExtractError::Invalid { .. }) => 65,
+            Self::Load(_) => 66,
+            Self::Serve(_) | Self::Extract(_) | Self::Write(_) | Self::System(_) => 1,
+        }
+    }
+
+    /// A reader that has seen enough, such as `head`, is no fault.
+    fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Write(error) if error.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// Runs the command of this process's arguments.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Extract(args) => extract::run(args),
+        Command::Describe(args) => describe::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("liquid-worker: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn configuration(file: &Option<PathBuf>) -> Result<Config, CliError> {
+    Ok(config::load(file.as_deref())?)
+}

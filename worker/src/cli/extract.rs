@@ -1,0 +1,170 @@
+//! `liquid-worker extract`: one document, one question, the evidence on standard output.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::{BudgetArgs, CliError, ExtractArgs, configuration};
+use crate::config::Config;
+use crate::engine::{Auto, Budget, Extraction, Extractor, Request, Settings, SpanKind, Tier};
+use crate::model::Models;
+
+/// What `--ratio` is when no budget is given.
+const DEFAULT_RATIO: f64 = 10.0;
+
+pub(super) fn run(args: ExtractArgs) -> Result<(), CliError> {
+    let mut config = configuration(&args.config)?;
+    if let Some(folder) = args.model {
+        config.model.folder = Some(folder);
+    }
+    let document = read(&args.document)?;
+    let tier = args.tier.map(Tier::from);
+    let mut extractor = Extractor::new(models(&config, tier)?, Settings::default());
+    let started = Instant::now();
+    let extraction = extractor.extract(&Request {
+        document: &document,
+        question: &args.question,
+        budget: budget(&args.budget),
+        tier: Some(tier_to_run(&config, tier)),
+        deadline: None,
+        cancelled: &|| false,
+    })?;
+    let took = started.elapsed().as_secs_f64() * 1000.0;
+    let text = if args.json {
+        as_json(&document, &extraction, took)
+    } else {
+        for_people(&document, &extraction, took)
+    };
+    std::io::stdout()
+        .lock()
+        .write_all(text.as_bytes())
+        .map_err(CliError::Write)
+}
+
+fn read(path: &Path) -> Result<String, CliError> {
+    let standard_input = path == Path::new("-");
+    let name = if standard_input {
+        "standard input".to_owned()
+    } else {
+        path.display().to_string()
+    };
+    let mut bytes = Vec::new();
+    let read = if standard_input {
+        std::io::stdin().lock().read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
+    };
+    if let Err(source) = read {
+        return Err(CliError::Read { name, source });
+    }
+    String::from_utf8(bytes).map_err(|error| CliError::Encoding {
+        name,
+        position: error.utf8_error().valid_up_to(),
+    })
+}
+
+/// The model, unless the tier does without; loading it takes longer than a lexical answer.
+fn models(config: &Config, tier: Option<Tier>) -> Result<Option<Models>, CliError> {
+    let Some(folder) = config.model.folder.as_deref() else {
+        return Ok(None);
+    };
+    if tier_to_run(config, tier) == Tier::Lexical {
+        return Ok(None);
+    }
+    Ok(Some(Models::load(folder, config.model.device)?))
+}
+
+fn tier_to_run(config: &Config, asked: Option<Tier>) -> Tier {
+    let tiers = config.served_tiers();
+    let served = tiers
+        .iter()
+        .rev()
+        .find(|tier| asked.is_none_or(|asked| **tier <= asked));
+    served.or(tiers.first()).copied().unwrap_or(Tier::Lexical)
+}
+
+fn budget(args: &BudgetArgs) -> Budget {
+    match args {
+        BudgetArgs { auto: true, .. } => Budget::Auto(Auto::default()),
+        BudgetArgs {
+            max_tokens: Some(tokens),
+            ..
+        } => Budget::MaxTokens(*tokens),
+        BudgetArgs { ratio, .. } => Budget::Ratio(ratio.unwrap_or(DEFAULT_RATIO)),
+    }
+}
+
+fn kind(kind: SpanKind) -> &'static str {
+    match kind {
+        SpanKind::Sentence => "sentence",
+        SpanKind::Row => "row",
+        SpanKind::Header => "header",
+        SpanKind::Heading => "heading",
+        SpanKind::SpeakerTurn => "speaker_turn",
+        SpanKind::ListItem => "list_item",
+        SpanKind::Code => "code",
+        SpanKind::JsonElement => "json_element",
+    }
+}
+
+fn for_people(document: &str, extraction: &Extraction, took: f64) -> String {
+    let mut text = String::new();
+    for span in &extraction.spans {
+        let head = format!(
+            "[{}..{}] {} {:+.2}\n",
+            span.start,
+            span.end,
+            kind(span.kind),
+            span.score
+        );
+        text.push_str(&head);
+        text.push_str(document.get(span.start..span.end).unwrap_or_default().trim_end());
+        text.push_str("\n\n");
+    }
+    let counts = &extraction.counts;
+    let share = 100.0 * counts.kept_tokens as f64 / (counts.document_tokens.max(1)) as f64;
+    text.push_str(&format!(
+        "{} of {} tokens ({share:.1} %), {} of {} units in {} spans; tier {} ({}); {took:.0} ms",
+        counts.kept_tokens,
+        counts.document_tokens,
+        counts.kept_units,
+        counts.document_units,
+        extraction.spans.len(),
+        extraction.tier.name(),
+        extraction.tier_reason,
+    ));
+    if let Some(recall) = extraction.estimated_recall {
+        text.push_str(&format!(
+            "; holds an estimated {:.0} % of the evidence",
+            100.0 * recall
+        ));
+    }
+    text.push('\n');
+    text
+}
+
+fn as_json(document: &str, extraction: &Extraction, took: f64) -> String {
+    let span = |span: &crate::engine::Span| {
+        json!({
+            "start": span.start,
+            "end": span.end,
+            "score": span.score,
+            "kind": kind(span.kind),
+            "text": document.get(span.start..span.end),
+        })
+    };
+    let counts = &extraction.counts;
+    let answer = json!({
+        "spans": extraction.spans.iter().map(span).collect::<Vec<_>>(),
+        "tier": extraction.tier.name(),
+        "tier_reason": extraction.tier_reason,
+        "estimated_recall": extraction.estimated_recall,
+        "document": {"units": counts.document_units, "words": counts.document_words, "tokens": counts.document_tokens},
+        "kept": {"units": counts.kept_units, "words": counts.kept_words, "tokens": counts.kept_tokens},
+        "encoded_tokens": extraction.encoded_tokens,
+        "milliseconds": took,
+    });
+    format!("{answer}\n")
+}

@@ -1,0 +1,396 @@
+//! The worker's configuration: one TOML file, every key by environment too, validated as a whole before anything
+//! starts.
+//!
+//! Later sources win: defaults, the file, `LIQUID_WORKER__SECTION__KEY`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use config::{Environment, File, FileFormat};
+use serde::{Deserialize, Serialize};
+
+use crate::engine::Tier;
+use crate::model::Device;
+
+#[cfg(test)]
+mod tests;
+
+const PREFIX: &str = "LIQUID_WORKER";
+
+/// Everything that can be set. Each change needs a restart.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Tiers to serve: any of `lexical`, `static`, `encoder`. Default: all that the model folder allows, so
+    /// `["lexical"]` without one.
+    pub tiers: Vec<TierName>,
+    /// Where sidecars connect.
+    pub grpc: Grpc,
+    /// Where probes and Prometheus connect.
+    pub admin: Admin,
+    /// Encryption of `grpc.listen`.
+    pub tls: Tls,
+    /// The model.
+    pub model: Model,
+    /// Sizes and numbers.
+    pub limits: Limits,
+    /// What is remembered.
+    pub cache: Cache,
+    /// How the worker ends.
+    pub drain: Drain,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// A tier as it is written in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TierName {
+    /// Words only.
+    Lexical,
+    /// And the encoder's input embeddings.
+    Static,
+    /// And its forward pass.
+    Encoder,
+}
+
+impl From<TierName> for Tier {
+    fn from(name: TierName) -> Self {
+        match name {
+            TierName::Lexical => Self::Lexical,
+            TierName::Static => Self::Static,
+            TierName::Encoder => Self::Encoder,
+        }
+    }
+}
+
+/// Section `[grpc]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Grpc {
+    /// `address:port` of the service. Default `127.0.0.1:50051`.
+    pub listen: SocketAddr,
+}
+
+impl Default for Grpc {
+    fn default() -> Self {
+        Self {
+            listen: ([127, 0, 0, 1], 50051).into(),
+        }
+    }
+}
+
+/// Section `[admin]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// `address:port` for `/livez`, `/readyz` and `/metrics`. Default `127.0.0.1:9464`.
+    pub listen: SocketAddr,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            listen: ([127, 0, 0, 1], 9464).into(),
+        }
+    }
+}
+
+/// Section `[tls]`. Without files the service speaks plain HTTP/2. The files are read once, at the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// Certificate chain, PEM.
+    pub cert_file: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub key_file: Option<PathBuf>,
+    /// Authorities whose client certificates are required, PEM. Without it any client may connect.
+    pub client_ca_file: Option<PathBuf>,
+}
+
+/// Section `[model]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Model {
+    /// Folder with `manifest.json` and the files that it lists. Default none: only the lexical tier is served.
+    pub folder: Option<PathBuf>,
+    /// Where the encoder runs: `cpu`.
+    pub device: Device,
+}
+
+/// Section `[limits]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Longest document, in bytes. Default 67108864 (64 MiB), at most 4294967295.
+    pub max_document_bytes: u64,
+    /// Longest question, in bytes. Default 16384.
+    pub max_question_bytes: u64,
+    /// Largest chunk of a document, in bytes. Default 1048576.
+    pub max_chunk_bytes: u64,
+    /// Bytes of all documents that arrive, wait or are being read. Default 536870912 (512 MiB).
+    pub max_buffered_bytes: u64,
+    /// Most tokens that the encoder reads for one request; more keep a little more evidence and take longer.
+    /// Default 3500.
+    pub encode_tokens: usize,
+    /// Requests that may wait for a free slot. Default 64.
+    pub queue: usize,
+    /// Requests of the lexical and static tiers that run at a time. Default 0: as many as cores.
+    pub cheap_slots: usize,
+    /// Requests of the encoder tier that run at a time; they share one device. Default 0: twice the cores.
+    pub encoder_slots: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_document_bytes: 64 << 20,
+            max_question_bytes: 16 << 10,
+            max_chunk_bytes: 1 << 20,
+            max_buffered_bytes: 512 << 20,
+            encode_tokens: 3500,
+            queue: 64,
+            cheap_slots: 0,
+            encoder_slots: 0,
+        }
+    }
+}
+
+/// Section `[cache]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cache {
+    /// Bytes of answers to keep. Default 67108864 (64 MiB); 0 keeps none.
+    pub results_bytes: usize,
+    /// Bytes of hidden states to keep, for further questions about a document. Default 67108864 (64 MiB);
+    /// 0 keeps none.
+    pub states_bytes: usize,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            results_bytes: 64 << 20,
+            states_bytes: 64 << 20,
+        }
+    }
+}
+
+/// Section `[drain]`: what happens after SIGTERM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Drain {
+    /// Time for balancers to see that the worker is not ready, in milliseconds; requests are still served.
+    /// Default 2000.
+    pub notice_ms: u64,
+    /// Time for requests to end after that, in milliseconds. Default 25000.
+    pub timeout_ms: u64,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self {
+            notice_ms: 2_000,
+            timeout_ms: 25_000,
+        }
+    }
+}
+
+/// Section `[log]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `text` or `json`. Default `text`.
+    pub format: LogFormat,
+    /// A `tracing` filter, such as `info` or `warn,liquid_worker=debug`. Default `info`.
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Text,
+            level: "info".into(),
+        }
+    }
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read: the file is missing, not TOML, has an unknown key or a value of the wrong type.
+    #[error("{0}")]
+    Read(#[from] config::ConfigError),
+    /// It can be read, and these values cannot be used.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Invalid(Vec<Invalid>),
+}
+
+/// A value that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} = {value}: {remedy}")]
+pub struct Invalid {
+    /// Path of the key, such as `limits.queue`.
+    pub field: &'static str,
+    /// The value as it was read.
+    pub value: String,
+    /// What to write instead.
+    pub remedy: &'static str,
+}
+
+/// Reads the file, if one is given, and this process's environment.
+///
+/// # Errors
+/// [`ConfigError`] names every wrong field with its value and the remedy.
+pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
+    let variables = std::env::vars_os();
+    let text =
+        variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    load_with(file, text.collect())
+}
+
+/// As [`load`], with the given variables for the environment.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(file: Option<&Path>, variables: Vec<(String, String)>) -> Result<Config, ConfigError> {
+    let environment = Environment::with_prefix(PREFIX)
+        .prefix_separator("__")
+        .separator("__")
+        .try_parsing(true)
+        .list_separator(",")
+        .with_list_parse_key("tiers")
+        .source(Some(variables.into_iter().collect()));
+    let mut builder = config::Config::builder();
+    if let Some(path) = file {
+        builder = builder.add_source(File::from(path).format(FileFormat::Toml));
+    }
+    let config: Config = builder.add_source(environment).build()?.try_deserialize()?;
+    config.validate()?;
+    Ok(config)
+}
+
+impl Config {
+    /// The tiers to serve, cheapest first; never empty.
+    pub fn served_tiers(&self) -> Vec<Tier> {
+        let named: Vec<Tier> = self.tiers.iter().map(|name| (*name).into()).collect();
+        let all = |tier: &Tier| match self.model.folder {
+            Some(_) => named.is_empty() || named.contains(tier),
+            None => *tier == Tier::Lexical,
+        };
+        Tier::ALL.into_iter().filter(all).collect()
+    }
+
+    /// True if a tier is served that needs the model.
+    pub fn needs_model(&self) -> bool {
+        self.served_tiers().iter().any(|tier| *tier > Tier::Lexical)
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let mut wrong = self.limits.validate();
+        let mut refuse = |field, value: String, remedy| wrong.push(Invalid { field, value, remedy });
+        if self.model.folder.is_none() && self.tiers.iter().any(|tier| *tier != TierName::Lexical) {
+            let remedy = "static and encoder need model.folder; set it, or serve lexical only";
+            refuse("tiers", format!("{:?}", self.tiers), remedy);
+        }
+        if self.grpc.listen == self.admin.listen && self.admin.listen.port() != 0 {
+            refuse(
+                "admin.listen",
+                self.admin.listen.to_string(),
+                "is grpc.listen too; set another port",
+            );
+        }
+        if self.tls.cert_file.is_some() != self.tls.key_file.is_some() {
+            refuse(
+                "tls.key_file",
+                format!("{:?}", self.tls.key_file),
+                "set cert_file and key_file, or neither",
+            );
+        }
+        if self.tls.client_ca_file.is_some() && self.tls.cert_file.is_none() {
+            let value = format!("{:?}", self.tls.client_ca_file);
+            refuse("tls.client_ca_file", value, "needs cert_file and key_file too");
+        }
+        if self.log.level.parse::<tracing_subscriber::EnvFilter>().is_err() {
+            let remedy = "not a filter; write for example info, or warn,liquid_worker=debug";
+            refuse("log.level", self.log.level.clone(), remedy);
+        }
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError::Invalid(wrong))
+        }
+    }
+}
+
+impl Limits {
+    fn validate(&self) -> Vec<Invalid> {
+        let positive = [
+            ("limits.max_document_bytes", self.max_document_bytes),
+            ("limits.max_question_bytes", self.max_question_bytes),
+            ("limits.max_chunk_bytes", self.max_chunk_bytes),
+        ];
+        let zero = positive.into_iter().filter(|(_, value)| *value == 0);
+        let mut wrong: Vec<Invalid> = zero
+            .map(|(field, value)| Invalid {
+                field,
+                value: value.to_string(),
+                remedy: "set at least 1",
+            })
+            .collect();
+        let mut refuse = |field, value: u64, remedy| {
+            wrong.push(Invalid {
+                field,
+                value: value.to_string(),
+                remedy,
+            })
+        };
+        if self.max_document_bytes > u64::from(u32::MAX) {
+            refuse(
+                "limits.max_document_bytes",
+                self.max_document_bytes,
+                "set at most 4294967295",
+            );
+        }
+        if self.max_chunk_bytes > 64 << 20 {
+            refuse(
+                "limits.max_chunk_bytes",
+                self.max_chunk_bytes,
+                "set at most 67108864",
+            );
+        }
+        if self.max_buffered_bytes < self.max_document_bytes {
+            let remedy = "set at least max_document_bytes, or no document of that length could ever be sent";
+            refuse("limits.max_buffered_bytes", self.max_buffered_bytes, remedy);
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        for (field, slots) in [
+            ("cheap_slots", self.cheap_slots),
+            ("encoder_slots", self.encoder_slots),
+        ] {
+            if slots > 64 * cores {
+                let field = if field == "cheap_slots" {
+                    "limits.cheap_slots"
+                } else {
+                    "limits.encoder_slots"
+                };
+                refuse(
+                    field,
+                    slots as u64,
+                    "set at most 64 for each core, or 0 for the default",
+                );
+            }
+        }
+        wrong
+    }
+}

@@ -1,0 +1,83 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use super::*;
+
+fn environment(variables: &[(&str, &str)]) -> Vec<(String, String)> {
+    variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn from_file(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    load_with(Some(file.path()), environment(variables))
+}
+
+#[test]
+fn without_a_file_it_serves_the_lexical_tier_on_loopback() {
+    let config = load_with(None, Vec::new()).unwrap();
+    assert_eq!(config, Config::default());
+    assert_eq!(config.served_tiers(), [Tier::Lexical]);
+    assert!(config.grpc.listen.ip().is_loopback() && config.admin.listen.ip().is_loopback());
+}
+
+#[test]
+fn a_model_folder_opens_all_tiers() {
+    let config = from_file("[model]\nfolder = \"models/minilm\"", &[]).unwrap();
+    assert_eq!(config.served_tiers(), Tier::ALL);
+    let config = from_file("tiers = [\"static\", \"lexical\"]\n[model]\nfolder = \"x\"", &[]).unwrap();
+    assert_eq!(config.served_tiers(), [Tier::Lexical, Tier::Static]);
+    assert!(config.needs_model());
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let file = "[grpc]\nlisten = \"127.0.0.1:1\"\n[limits]\nqueue = 3";
+    let variables = [
+        ("LIQUID_WORKER__GRPC__LISTEN", "0.0.0.0:2"),
+        ("LIQUID_WORKER__TIERS", "lexical,static"),
+        ("LIQUID_WORKER__MODEL__FOLDER", "x"),
+        ("LIQUID_WORKER__LOG__FORMAT", "json"),
+    ];
+    let config = from_file(file, &variables).unwrap();
+    assert_eq!(config.grpc.listen, "0.0.0.0:2".parse().unwrap());
+    assert_eq!(config.limits.queue, 3);
+    assert_eq!(config.tiers, [TierName::Lexical, TierName::Static]);
+    assert_eq!(config.log.format, LogFormat::Json);
+}
+
+#[test]
+fn wrong_values_are_named_all_at_once_with_a_remedy() {
+    let file = "tiers = [\"encoder\"]\n[limits]\nmax_chunk_bytes = 0\nmax_buffered_bytes = 1\n\
+                [tls]\nclient_ca_file = \"ca.pem\"\n[log]\nlevel = \"a=b=c\"";
+    let ConfigError::Invalid(wrong) = from_file(file, &[]).unwrap_err() else {
+        panic!("read")
+    };
+    let fields: Vec<_> = wrong.iter().map(|invalid| invalid.field).collect();
+    let expected = [
+        "limits.max_chunk_bytes",
+        "limits.max_buffered_bytes",
+        "tiers",
+        "tls.client_ca_file",
+        "log.level",
+    ];
+    assert_eq!(fields, expected);
+    assert_eq!(wrong[0].to_string(), "limits.max_chunk_bytes = 0: set at least 1");
+}
+
+#[test]
+fn unknown_keys_and_devices_are_refused() {
+    for text in [
+        "[grpc]\nlisten_on = \"x\"",
+        "[model]\ndevice = \"cuda\"",
+        "tiers = [\"decoder\"]",
+        "[grpc",
+    ] {
+        let error = from_file(text, &[]).unwrap_err();
+        assert!(matches!(error, ConfigError::Read(_)), "{text}: {error}");
+    }
+    let error = load_with(Some(Path::new("absent.toml")), Vec::new()).unwrap_err();
+    assert!(error.to_string().contains("absent.toml"), "{error}");
+}

@@ -1,0 +1,220 @@
+//! The one thread that owns the model's device, and the encoder that everyone else holds in its place.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{EncodeError, Encoded, Encoder};
+
+/// How often one who waits for the device looks whether its request is still wanted.
+const CANCEL_CHECK: Duration = Duration::from_millis(10);
+
+type Ids = Box<[u32]>;
+type Reply = Result<Vec<Encoded>, EncodeError>;
+
+/// The device's thread and its queue.
+pub(super) struct Device {
+    queue: SyncSender<Work>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    dim: usize,
+    max_tokens: usize,
+    encoded_tokens: AtomicU64,
+}
+
+struct Work {
+    windows: Vec<Ids>,
+    cancel: CancellationToken,
+    reply: SyncSender<Reply>,
+}
+
+impl Device {
+    /// Starts the thread. At most `queue` callers may wait; each has one batch of windows in the queue at most.
+    pub(super) fn start(encoder: Box<dyn Encoder>, queue: usize) -> Self {
+        let (dim, max_tokens) = (encoder.dim(), encoder.max_tokens());
+        let shared = Arc::new(Shared {
+            dim,
+            max_tokens,
+            encoded_tokens: AtomicU64::new(0),
+        });
+        let (queue, work) = sync_channel(queue);
+        // Detached: it ends when the last sender is gone.
+        std::thread::spawn(move || serve(encoder, &work));
+        Self { queue, shared }
+    }
+
+    pub(super) fn encoded_tokens(&self) -> u64 {
+        self.shared.encoded_tokens.load(Ordering::Relaxed)
+    }
+
+    /// An encoder for one request.
+    pub(super) fn encoder(&self, cancel: CancellationToken) -> RemoteEncoder {
+        RemoteEncoder {
+            queue: self.queue.clone(),
+            shared: Arc::clone(&self.shared),
+            cancel,
+        }
+    }
+}
+
+fn serve(mut encoder: Box<dyn Encoder>, queue: &Receiver<Work>) {
+    while let Ok(work) = queue.recv() {
+        if work.cancel.is_cancelled() {
+            continue;
+        }
+        let windows: Vec<&[u32]> = work.windows.iter().map(|ids| &**ids).collect();
+        let reply = catch_unwind(AssertUnwindSafe(|| encoder.encode(&windows)))
+            .unwrap_or_else(|panic| Err(EncodeError::Device(text_of(panic.as_ref()))));
+        // The caller may have gone.
+        let _ = work.reply.send(reply);
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "it panicked".to_owned())
+}
+
+/// Sends windows to the device's thread and waits for the answer, or until nobody wants it any more.
+pub(super) struct RemoteEncoder {
+    queue: SyncSender<Work>,
+    shared: Arc<Shared>,
+    cancel: CancellationToken,
+}
+
+impl Encoder for RemoteEncoder {
+    fn dim(&self) -> usize {
+        self.shared.dim
+    }
+
+    fn max_tokens(&self) -> usize {
+        self.shared.max_tokens
+    }
+
+    fn encode(&mut self, windows: &[&[u32]]) -> Reply {
+        let gone = || EncodeError::Device("its thread has ended".to_owned());
+        let (reply, answer) = sync_channel(1);
+        let tokens: usize = windows.iter().map(|ids| ids.len() + 2).sum();
+        let windows = windows.iter().map(|ids| Ids::from(*ids)).collect();
+        self.queue
+            .send(Work {
+                windows,
+                cancel: self.cancel.clone(),
+                reply,
+            })
+            .map_err(|_| gone())?;
+        loop {
+            match answer.recv_timeout(CANCEL_CHECK) {
+                Ok(reply) => {
+                    self.shared
+                        .encoded_tokens
+                        .fetch_add(tokens as u64, Ordering::Relaxed);
+                    return reply;
+                }
+                Err(_) if self.cancel.is_cancelled() => return Err(EncodeError::Cancelled),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(gone()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::*;
+
+    /// Answers with the window's first id, and panics at id 13. Tells when a call begins, then waits for a word.
+    struct Slow {
+        begun: Sender<()>,
+        may_run: Mutex<Receiver<()>>,
+    }
+
+    impl Encoder for Slow {
+        fn dim(&self) -> usize {
+            1
+        }
+
+        fn max_tokens(&self) -> usize {
+            8
+        }
+
+        fn encode(&mut self, windows: &[&[u32]]) -> Result<Vec<Encoded>, EncodeError> {
+            self.begun.send(()).unwrap();
+            self.may_run.lock().unwrap().recv().unwrap();
+            assert!(windows.iter().all(|ids| ids[0] != 13), "thirteen");
+            let answer = |ids: &&[u32]| Encoded {
+                tokens: vec![0.0; ids.len()],
+                sentence: vec![ids[0] as f32],
+            };
+            Ok(windows.iter().map(answer).collect())
+        }
+    }
+
+    fn device() -> (Device, Receiver<()>, Sender<()>) {
+        let (begun, begins) = channel();
+        let (go, may_run) = channel();
+        let slow = Slow {
+            begun,
+            may_run: Mutex::new(may_run),
+        };
+        (Device::start(Box::new(slow), 4), begins, go)
+    }
+
+    fn encoder(device: &Device) -> (RemoteEncoder, CancellationToken) {
+        let cancel = CancellationToken::new();
+        (device.encoder(cancel.clone()), cancel)
+    }
+
+    #[test]
+    fn windows_come_back_in_order_and_are_counted() {
+        let (device, _begins, go) = device();
+        let (mut encoder, _) = encoder(&device);
+        go.send(()).unwrap();
+        let encoded = encoder.encode(&[&[5, 1], &[7]]).unwrap();
+        assert_eq!((encoded[0].sentence[0], encoded[1].sentence[0]), (5.0, 7.0));
+        assert_eq!(device.encoded_tokens(), 7);
+    }
+
+    #[test]
+    fn a_cancelled_request_does_not_reach_the_device() {
+        let (device, begins, go) = device();
+        let (mut busy, _) = encoder(&device);
+        let (mut waiting, cancel) = encoder(&device);
+        let first = std::thread::spawn(move || busy.encode(&[&[1]]).map(|e| e.len()));
+        begins.recv().unwrap();
+        let second = std::thread::spawn(move || waiting.encode(&[&[2]]).map(|e| e.len()));
+        cancel.cancel();
+        assert!(matches!(second.join().unwrap(), Err(EncodeError::Cancelled)));
+        go.send(()).unwrap();
+        assert_eq!(first.join().unwrap().unwrap(), 1);
+        assert_eq!(device.encoded_tokens(), 3);
+        // The second request took no turn: one word is still enough for the next.
+        let (mut third, _) = encoder(&device);
+        go.send(()).unwrap();
+        assert_eq!(third.encode(&[&[3]]).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_panic_is_an_error_of_one_request() {
+        let (device, _begins, go) = device();
+        let (mut encoder, _) = encoder(&device);
+        go.send(()).unwrap();
+        let error = encoder.encode(&[&[13]]).unwrap_err();
+        assert!(error.to_string().contains("thirteen"), "{error}");
+        go.send(()).unwrap();
+        assert_eq!(encoder.encode(&[&[1]]).unwrap().len(), 1);
+    }
+}

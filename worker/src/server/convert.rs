@@ -1,0 +1,159 @@
+//! Between the contract's messages and the engine's types.
+
+use std::time::Duration;
+
+use liquid_proto::worker::v1 as proto;
+use tonic::Status;
+
+use super::status::invalid;
+use crate::engine::{Auto, Budget, SpanKind, Tier};
+use crate::runtime::{Answer, Load};
+
+/// Durations that only the server knows.
+pub(super) struct Times {
+    /// From the header to the document's last byte.
+    pub(super) receive: Duration,
+    /// From the document's last byte to the answer.
+    pub(super) total: Duration,
+}
+
+/// The budget of a header, with the defaults filled in.
+pub(super) fn budget(budget: Option<proto::Budget>) -> Result<Budget, Status> {
+    use proto::budget::Limit;
+    match budget.and_then(|budget| budget.limit) {
+        None => Err(invalid(
+            "budget",
+            "is not set; set ratio, max_tokens, max_words or auto",
+        )),
+        Some(Limit::Ratio(ratio)) if ratio.is_finite() && ratio >= 1.0 => Ok(Budget::Ratio(ratio)),
+        Some(Limit::Ratio(ratio)) => Err(invalid(
+            "budget.ratio",
+            format!("is {ratio}; send a number of at least 1"),
+        )),
+        Some(Limit::MaxTokens(0)) => Err(invalid("budget.max_tokens", "is 0; send at least 1")),
+        Some(Limit::MaxTokens(tokens)) => Ok(Budget::MaxTokens(tokens)),
+        Some(Limit::MaxWords(0)) => Err(invalid("budget.max_words", "is 0; send at least 1")),
+        Some(Limit::MaxWords(words)) => Ok(Budget::MaxWords(words)),
+        Some(Limit::Auto(auto)) => automatic(auto),
+    }
+}
+
+fn automatic(asked: proto::AutoBudget) -> Result<Budget, Status> {
+    let default = Auto::default();
+    let or = |value: f64, default: f64| if value == 0.0 { default } else { value };
+    let floor = or(asked.floor, default.floor);
+    let min_ratio = or(asked.min_ratio, default.min_ratio);
+    let max_ratio = or(asked.max_ratio, default.max_ratio.max(min_ratio));
+    if !(floor > 0.0 && floor <= 1.0) {
+        return Err(invalid(
+            "budget.auto.floor",
+            format!("is {floor}; send a share above 0 and at most 1, or 0"),
+        ));
+    }
+    if !(min_ratio.is_finite() && min_ratio >= 1.0) {
+        return Err(invalid(
+            "budget.auto.min_ratio",
+            format!("is {min_ratio}; send at least 1, or 0"),
+        ));
+    }
+    if !(max_ratio.is_finite() && max_ratio >= min_ratio) {
+        let remedy = format!("is {max_ratio}; send at least min_ratio ({min_ratio}), or 0");
+        return Err(invalid("budget.auto.max_ratio", remedy));
+    }
+    Ok(Budget::Auto(Auto {
+        floor,
+        min_ratio,
+        max_ratio,
+    }))
+}
+
+/// The tier of a header. The decoder, which no worker serves yet, is replaced by the best tier there is.
+pub(super) fn tier(tier: i32) -> Result<Option<Tier>, Status> {
+    match proto::Tier::try_from(tier) {
+        Ok(proto::Tier::Unspecified | proto::Tier::Decoder) => Ok(None),
+        Ok(proto::Tier::Lexical) => Ok(Some(Tier::Lexical)),
+        Ok(proto::Tier::Static) => Ok(Some(Tier::Static)),
+        Ok(proto::Tier::Encoder) => Ok(Some(Tier::Encoder)),
+        Err(_) => Err(invalid(
+            "tier",
+            format!("is {tier}; send one that the contract names, or 0"),
+        )),
+    }
+}
+
+/// A tier as the contract names it.
+pub(super) fn tier_message(tier: Tier) -> proto::Tier {
+    match tier {
+        Tier::Lexical => proto::Tier::Lexical,
+        Tier::Static => proto::Tier::Static,
+        Tier::Encoder => proto::Tier::Encoder,
+    }
+}
+
+fn kind(kind: SpanKind) -> proto::SpanKind {
+    match kind {
+        SpanKind::Sentence => proto::SpanKind::Sentence,
+        SpanKind::Row => proto::SpanKind::Row,
+        SpanKind::Header => proto::SpanKind::Header,
+        SpanKind::Heading => proto::SpanKind::Heading,
+        SpanKind::SpeakerTurn => proto::SpanKind::SpeakerTurn,
+        SpanKind::ListItem => proto::SpanKind::ListItem,
+        SpanKind::Code => proto::SpanKind::Code,
+        SpanKind::JsonElement => proto::SpanKind::JsonElement,
+    }
+}
+
+/// The load as the contract reports it.
+pub(super) fn load_message(load: Load) -> proto::Load {
+    proto::Load {
+        queue_depth: load.queue_depth,
+        queue_limit: load.queue_limit,
+        tokens_in_flight: load.tokens_in_flight,
+        requests_in_flight: load.requests_in_flight,
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    time.as_micros() as u64
+}
+
+/// The answer to `Extract`.
+pub(super) fn response(answer: &Answer, times: &Times, load: Load) -> proto::ExtractResponse {
+    let extraction = &answer.extraction;
+    let span = |span: &crate::engine::Span| proto::Span {
+        start: span.start as u64,
+        end: span.end as u64,
+        score: span.score,
+        kind: kind(span.kind).into(),
+    };
+    // What a remembered answer once took is not this request's time.
+    let once = |time: Duration| if answer.cached { 0 } else { micros(time) };
+    let timing = proto::Timing {
+        receive_us: micros(times.receive),
+        queue_us: micros(answer.queue),
+        prepare_us: once(extraction.timing.prepare),
+        score_us: once(extraction.timing.score),
+        select_us: once(extraction.timing.select),
+        total_us: micros(times.total),
+    };
+    proto::ExtractResponse {
+        spans: extraction.spans.iter().map(span).collect(),
+        document_units: extraction.counts.document_units,
+        kept_units: extraction.counts.kept_units,
+        document_words: extraction.counts.document_words,
+        kept_words: extraction.counts.kept_words,
+        document_tokens: extraction.counts.document_tokens,
+        kept_tokens: extraction.counts.kept_tokens,
+        tier: tier_message(extraction.tier).into(),
+        tier_reason: extraction.tier_reason.to_owned(),
+        estimated_recall: extraction.estimated_recall.unwrap_or(0.0),
+        timing: Some(timing),
+        load: Some(load_message(load)),
+        cached: answer.cached,
+        encoded_tokens: if answer.cached {
+            0
+        } else {
+            extraction.encoded_tokens
+        },
+    }
+}

@@ -1,0 +1,194 @@
+//! What the worker counts, in the OpenMetrics text format. Labels are fixed names: nothing that a client sends
+//! becomes one.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use super::convert::Times;
+use crate::runtime::{Answer, Runtime};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ran {
+    tier: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Code {
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Stage {
+    stage: &'static str,
+}
+
+/// The worker's metrics.
+pub(super) struct Metrics {
+    registry: Registry,
+    runtime: OnceLock<Runtime>,
+    documents: Family<Ran, Counter>,
+    document_tokens: Family<Ran, Counter>,
+    kept_tokens: Family<Ran, Counter>,
+    cache_hits: Counter,
+    errors: Family<Code, Counter>,
+    stages: Family<Stage, Histogram, fn() -> Histogram>,
+    encoded_tokens: Counter,
+    queue_depth: Gauge,
+    requests_in_flight: Gauge,
+    tokens_in_flight: Gauge,
+    buffered: Gauge,
+}
+
+/// 0.1 ms to 26 s.
+fn stage_histogram() -> Histogram {
+    Histogram::new(exponential_buckets(0.0001, 4.0, 10))
+}
+
+impl Metrics {
+    pub(super) fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("liquid_worker"),
+            runtime: OnceLock::new(),
+            documents: Family::default(),
+            document_tokens: Family::default(),
+            kept_tokens: Family::default(),
+            cache_hits: Counter::default(),
+            errors: Family::default(),
+            stages: Family::new_with_constructor(stage_histogram),
+            encoded_tokens: Counter::default(),
+            queue_depth: Gauge::default(),
+            requests_in_flight: Gauge::default(),
+            tokens_in_flight: Gauge::default(),
+            buffered: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "documents",
+            "Documents answered, by the tier that ran and why",
+            self.documents.clone(),
+        );
+        r.register(
+            "document_tokens",
+            "Tokens of the documents answered",
+            self.document_tokens.clone(),
+        );
+        r.register(
+            "kept_tokens",
+            "Tokens of the spans given back",
+            self.kept_tokens.clone(),
+        );
+        r.register(
+            "cache_hits",
+            "Answers from the result cache",
+            self.cache_hits.clone(),
+        );
+        r.register(
+            "errors",
+            "Requests without an answer, by gRPC status",
+            self.errors.clone(),
+        );
+        let help = "Time of an answer by stage: receive, queue, prepare, score, select, total";
+        r.register_with_unit("stage", help, Unit::Seconds, self.stages.clone());
+        r.register(
+            "encoded_tokens",
+            "Tokens that the forward pass has read",
+            self.encoded_tokens.clone(),
+        );
+        r.register(
+            "queue_depth",
+            "Requests that wait for a slot",
+            self.queue_depth.clone(),
+        );
+        r.register(
+            "requests_in_flight",
+            "Requests that wait or run",
+            self.requests_in_flight.clone(),
+        );
+        r.register(
+            "tokens_in_flight",
+            "Document tokens (estimated) of those",
+            self.tokens_in_flight.clone(),
+        );
+        let help = "Documents that arrive, wait or are being read";
+        r.register_with_unit("buffered", help, Unit::Bytes, self.buffered.clone());
+    }
+
+    /// Takes the gauges from this runtime from now on.
+    pub(super) fn observe(&self, runtime: &Runtime) {
+        // Set once, at the start; a second runtime does not come.
+        let _ = self.runtime.set(runtime.clone());
+    }
+
+    pub(super) fn count_answer(&self, answer: &Answer, times: &Times) {
+        let extraction = &answer.extraction;
+        let ran = Ran {
+            tier: extraction.tier.name(),
+            reason: extraction.tier_reason,
+        };
+        self.documents.get_or_create(&ran).inc();
+        self.document_tokens
+            .get_or_create(&ran)
+            .inc_by(extraction.counts.document_tokens);
+        self.kept_tokens
+            .get_or_create(&ran)
+            .inc_by(extraction.counts.kept_tokens);
+        self.observe_stage("receive", times.receive);
+        self.observe_stage("total", times.total);
+        if answer.cached {
+            self.cache_hits.inc();
+            return;
+        }
+        self.observe_stage("queue", answer.queue);
+        self.observe_stage("prepare", extraction.timing.prepare);
+        self.observe_stage("score", extraction.timing.score);
+        self.observe_stage("select", extraction.timing.select);
+    }
+
+    fn observe_stage(&self, stage: &'static str, time: Duration) {
+        self.stages
+            .get_or_create(&Stage { stage })
+            .observe(time.as_secs_f64());
+    }
+
+    pub(super) fn count_error(&self, code: tonic::Code) {
+        let code = match code {
+            tonic::Code::InvalidArgument => "invalid_argument",
+            tonic::Code::ResourceExhausted => "resource_exhausted",
+            tonic::Code::DeadlineExceeded => "deadline_exceeded",
+            tonic::Code::Unavailable => "unavailable",
+            tonic::Code::Cancelled => "cancelled",
+            _ => "internal",
+        };
+        self.errors.get_or_create(&Code { code }).inc();
+    }
+
+    pub(super) fn render(&self) -> String {
+        if let Some(runtime) = self.runtime.get() {
+            let load = runtime.load();
+            self.queue_depth.set(load.queue_depth.into());
+            self.requests_in_flight.set(load.requests_in_flight.into());
+            self.tokens_in_flight.set(load.tokens_in_flight as i64);
+            self.buffered.set(load.buffered_bytes as i64);
+            self.encoded_tokens
+                .inc_by(runtime.encoded_tokens().saturating_sub(self.encoded_tokens.get()));
+        }
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}

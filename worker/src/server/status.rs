@@ -1,0 +1,57 @@
+//! Errors as gRPC statuses with `google.rpc` details, as the contract promises them.
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use super::Phase;
+use crate::runtime::JobError;
+
+/// When another try is worth it while the worker cannot answer at all.
+const RETRY_LATER: Duration = Duration::from_secs(1);
+
+/// INVALID_ARGUMENT with the field and what to send instead.
+pub(super) fn invalid(field: &str, remedy: impl Into<String>) -> Status {
+    let remedy = remedy.into();
+    let details = ErrorDetails::with_bad_request_violation(field, remedy.as_str());
+    Status::with_error_details(Code::InvalidArgument, format!("{field}: {remedy}"), details)
+}
+
+/// UNAVAILABLE in a phase in which requests are refused.
+pub(super) fn unavailable(phase: Phase) -> Option<Status> {
+    match phase {
+        Phase::Ready | Phase::Notice => None,
+        Phase::Starting => Some(try_another("the worker is warming up; try another one")),
+        Phase::Draining => Some(try_another("the worker is draining; try another one")),
+    }
+}
+
+/// UNAVAILABLE for a request that the drain's end has cut off.
+pub(super) fn cut_off() -> Status {
+    try_another("the worker's drain time is over; try another one")
+}
+
+fn try_another(text: &str) -> Status {
+    let details = ErrorDetails::with_retry_info(Some(RETRY_LATER));
+    Status::with_error_details(Code::Unavailable, text, details)
+}
+
+/// The status of a job without an answer; `request_id` names it in the log.
+pub(super) fn of_job(error: &JobError, request_id: &str) -> Status {
+    match error {
+        JobError::Busy { retry_after, .. } => {
+            let details = ErrorDetails::with_retry_info(Some(*retry_after));
+            Status::with_error_details(Code::ResourceExhausted, error.to_string(), details)
+        }
+        JobError::Invalid { field, value, remedy } => invalid(field, format!("is {value}; {remedy}")),
+        JobError::DeadlineExceeded => Status::deadline_exceeded(error.to_string()),
+        JobError::Cancelled => Status::cancelled(error.to_string()),
+        JobError::Internal(_) => {
+            tracing::error!(request_id, %error, "request failed");
+            Status::internal(format!(
+                "internal error; the worker's log has it under request {request_id}"
+            ))
+        }
+    }
+}
