@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::thesaurus;
 use crate::document::{is_white_space, stands_alone};
 
 /// Words that say nothing about the subject.
@@ -109,6 +110,16 @@ const MAX_TERMS: usize = 256;
 /// What each further occurrence in the question adds to a term's weight.
 const REPEATED: f32 = 0.5;
 
+/// Weight of a term of the title.
+const TITLE: f32 = 3.0;
+
+/// Weight of a term that the thesaurus adds.
+const EXPANDED: f32 = 1.0;
+
+/// Longest title, and shortest text that may follow one.
+const MAX_TITLE_BYTES: usize = 60;
+const MIN_BODY_BYTES: usize = 20;
+
 /// The terms of a question.
 #[derive(Clone, Debug, Default)]
 pub struct Question {
@@ -118,34 +129,37 @@ pub struct Question {
 }
 
 impl Question {
-    /// Reads a question. Instruction words are dropped unless nothing else is left.
-    pub fn parse(text: &str) -> Self {
-        let mut words = Vec::new();
-        Terms::new(text).for_each(|_, word| words.push(word.to_owned()));
-        let kept = |lists: &[&[&str]]| -> Vec<&String> {
-            words
-                .iter()
-                .filter(|w| !lists.iter().any(|list| list.contains(&w.as_str())))
-                .collect()
-        };
-        let mut chosen = kept(&[STOP, INSTRUCTION]);
-        if chosen.is_empty() {
-            chosen = kept(&[STOP]);
+    /// Reads a question. Instruction words are dropped unless nothing else is left; the words of a title
+    /// ("Governing law: which state's law ...") count more. Asked of a contract, the words that its clauses use
+    /// for the subject count too.
+    pub fn parse(text: &str, of_contract: bool) -> Self {
+        let mut question = Self::default();
+        let (title, body) = titled(text);
+        let title = words(title);
+        for word in meaningful(&words(body)) {
+            question.add(word, |before| before.map_or(1.0, |weight| weight + REPEATED));
         }
-        if chosen.is_empty() {
-            chosen = words.iter().collect();
+        for word in title.iter().filter(|word| !is_listed(word)) {
+            question.add(word, |_| TITLE);
         }
-        let mut terms = HashMap::new();
-        let mut weights: Vec<f32> = Vec::new();
-        for word in chosen.into_iter().take(MAX_TERMS) {
-            let next = terms.len() as u32;
-            let term = *terms.entry(stem(word).to_owned()).or_insert(next);
-            match weights.get_mut(term as usize) {
-                Some(weight) => *weight += REPEATED,
-                None => weights.push(1.0),
-            }
+        if of_contract {
+            let asked: Vec<String> = if title.is_empty() { words(body) } else { title };
+            thesaurus::expand(&asked, |word| {
+                question.add(word, |before| before.unwrap_or(0.0).max(EXPANDED))
+            });
         }
-        Self { terms, weights }
+        question
+    }
+
+    fn add(&mut self, word: &str, weight: impl FnOnce(Option<f32>) -> f32) {
+        if let Some(&term) = self.terms.get(stem(word)) {
+            let slot = &mut self.weights[term as usize];
+            *slot = weight(Some(*slot));
+        } else if self.weights.len() < MAX_TERMS {
+            self.terms
+                .insert(stem(word).to_owned(), self.weights.len() as u32);
+            self.weights.push(weight(None));
+        }
     }
 
     /// Number of distinct terms.
@@ -169,13 +183,47 @@ impl Question {
     }
 }
 
+/// A question's title and the rest: "Title: a longer description". The title is empty if there is none.
+fn titled(text: &str) -> (&str, &str) {
+    let is_title = |title: &str| title.len() <= MAX_TITLE_BYTES && !title.contains(['?', '.', '\n']);
+    match text.split_once(": ") {
+        Some((title, body)) if is_title(title) && body.len() >= MIN_BODY_BYTES => (title, body),
+        _ => ("", text),
+    }
+}
+
+fn words(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    Terms::new(text).for_each(|_, word| words.push(word.to_owned()));
+    words
+}
+
+/// The words that carry the meaning; all of them if none does.
+fn meaningful(words: &[String]) -> Vec<&String> {
+    let keep = |keep: fn(&str) -> bool| words.iter().filter(|word| keep(word)).collect::<Vec<_>>();
+    let kept = keep(|word| !is_listed(word));
+    if !kept.is_empty() {
+        return kept;
+    }
+    let kept = keep(|word| !is_stop_word(word));
+    if kept.is_empty() {
+        words.iter().collect()
+    } else {
+        kept
+    }
+}
+
+fn is_listed(word: &str) -> bool {
+    is_stop_word(word) || INSTRUCTION.binary_search(&word).is_ok()
+}
+
 /// True for a lower-case word that says nothing about any subject.
 pub(super) fn is_stop_word(word: &str) -> bool {
     STOP.binary_search(&word).is_ok()
 }
 
 /// First five letters; words with a digit stay whole.
-fn stem(word: &str) -> &str {
+pub(super) fn stem(word: &str) -> &str {
     if word.bytes().any(|b| b.is_ascii_digit()) {
         return word;
     }
