@@ -12,6 +12,7 @@ pub mod recipe;
 mod smooth;
 #[cfg(test)]
 mod tests;
+mod thesaurus;
 mod windows;
 
 pub use coverage::coverage;
@@ -19,4 +20,5 @@ pub use lexical::Lexical;
 pub use maxsim::{Matches, dot, norm, rarity, unit};
 pub use question::Question;
 pub use smooth::{add_scaled, smooth, standardise};
+pub use thesaurus::is_contract;
 pub use windows::{Window, spread, windows};

@@ -4,7 +4,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -285,8 +285,8 @@ async fn tls(config: &Tls) -> Result<Option<ServerTlsConfig>, ServeError> {
     Ok(Some(tls))
 }
 
-async fn read(field: &'static str, path: &PathBuf) -> Result<Vec<u8>, ServeError> {
-    let path = path.clone();
+async fn read(field: &'static str, path: &Path) -> Result<Vec<u8>, ServeError> {
+    let path = path.to_owned();
     tokio::fs::read(&path)
         .await
         .map_err(|source| ServeError::TlsFile { field, path, source })

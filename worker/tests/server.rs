@@ -235,7 +235,7 @@ async fn wrong_streams_are_refused() {
     config.limits.max_document_bytes = 150;
     let server = TestServer::start(config).await;
     let mut client = server.client().await;
-    let chunk = |bytes: &[u8]| message(Part::DocumentChunk(bytes.to_vec().into()));
+    let chunk = |bytes: &[u8]| message(Part::DocumentChunk(bytes.to_vec()));
     let head = || message(Part::Header(header(QUESTION)));
     for (field, stream) in [
         ("header", vec![]),
@@ -262,7 +262,7 @@ async fn a_too_long_document_is_refused_before_it_has_arrived() {
     let endless = futures::stream::unfold(0, |sent: u64| async move {
         let part = match sent {
             0 => Part::Header(header(QUESTION)),
-            _ => Part::DocumentChunk(vec![b' '; 64 << 10].into()),
+            _ => Part::DocumentChunk(vec![b' '; 64 << 10]),
         };
         Some((message(part), sent + 1))
     });

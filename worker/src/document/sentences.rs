@@ -166,5 +166,5 @@ fn breaks_line(text: &str, line_start: usize, at: usize, gap: &Gap) -> bool {
         .chars()
         .next_back()
         .is_some_and(|c| ends_anywhere(c) || ends_before_space(c) || ":;".contains(c));
-    !(continues && !closed) && (line.len() < WRAPPED_LINE_BYTES || closed)
+    closed || (!continues && line.len() < WRAPPED_LINE_BYTES)
 }

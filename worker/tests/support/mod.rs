@@ -280,7 +280,7 @@ pub fn message(part: Part) -> ExtractRequest {
 pub fn messages(header: ExtractHeader, document: &[u8], size: usize) -> Vec<ExtractRequest> {
     let chunks = document
         .chunks(size)
-        .map(|chunk| message(Part::DocumentChunk(chunk.to_vec().into())));
+        .map(|chunk| message(Part::DocumentChunk(chunk.to_vec())));
     std::iter::once(message(Part::Header(header)))
         .chain(chunks)
         .collect()
