@@ -56,18 +56,21 @@ pub fn init(log: &Log, traces: &Traces) -> Result<Exporter, SetupError> {
         LogFormat::Text => lines.with_ansi(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    let provider = traces.otlp_endpoint.as_deref().map(provider).transpose()?;
-    let spans = provider.as_ref().map(|provider| {
-        let targets = Targets::new().with_target(trace::TARGET, LevelFilter::INFO);
-        tracing_opentelemetry::layer()
-            .with_tracer(provider.tracer("liquid-sidecar"))
-            .with_filter(targets)
-    });
+    let lines = lines.with_filter(filter);
+    let Some(endpoint) = traces.otlp_endpoint.as_deref() else {
+        // Not an absent layer: one would switch on every span and event of every crate, to throw them away later.
+        tracing_subscriber::registry().with(lines).try_init()?;
+        return Ok(Exporter(None));
+    };
+    let provider = provider(endpoint)?;
+    let spans = tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer("liquid-sidecar"))
+        .with_filter(Targets::new().with_target(trace::TARGET, LevelFilter::INFO));
     tracing_subscriber::registry()
+        .with(lines)
         .with(spans)
-        .with(lines.with_filter(filter))
         .try_init()?;
-    Ok(Exporter(provider))
+    Ok(Exporter(Some(provider)))
 }
 
 fn provider(endpoint: &str) -> Result<SdkTracerProvider, opentelemetry_otlp::ExporterBuildError> {
