@@ -1,0 +1,173 @@
+//! `liquid-bench extract`: how long an extraction takes, and how much memory, by tier and document length.
+//!
+//! Each case runs in a process of its own, so that its peak memory is its own: load the tier's model, build the
+//! document, note the memory, extract several times, give the median. The documents are the DEV sets' contracts
+//! and meetings one after the other, cut at the wanted length; the question is a lawyer's.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
+use liquid_worker::engine::Tier;
+use serde::{Deserialize, Serialize};
+
+mod case;
+mod document;
+mod drawing;
+mod memory;
+
+/// Measures extraction by tier and document length.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Document lengths in tokens (words * 1.33).
+    #[arg(long, value_delimiter = ',', default_values_t = [2_000, 8_000, 32_000, 128_000, 1_000_000])]
+    tokens: Vec<usize>,
+    /// Tiers to measure.
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = [TierArgument::Lexical, TierArgument::Static, TierArgument::Encoder])]
+    tier: Vec<TierArgument>,
+    /// Where the encoder runs.
+    #[arg(long, value_enum, default_value_t = DeviceArgument::Cpu)]
+    device: DeviceArgument,
+    /// Folder of the model.
+    #[arg(long, default_value = ".cache/models/all-minilm-l6-v2")]
+    model: PathBuf,
+    /// Folder of the DEV sets.
+    #[arg(long, default_value = "eval")]
+    sets: PathBuf,
+    /// Where the JSON goes.
+    #[arg(long, default_value = "target/bench/extract.json")]
+    json: PathBuf,
+    /// Where the drawing goes.
+    #[arg(long, default_value = "target/bench/extract.svg")]
+    svg: PathBuf,
+    /// Runs one case and prints its JSON: how this command calls itself.
+    #[arg(long, hide = true)]
+    case: bool,
+}
+
+/// A tier on the command line.
+#[derive(Clone, Copy, ValueEnum)]
+enum TierArgument {
+    Lexical,
+    Static,
+    Encoder,
+}
+
+impl From<TierArgument> for Tier {
+    fn from(tier: TierArgument) -> Self {
+        match tier {
+            TierArgument::Lexical => Self::Lexical,
+            TierArgument::Static => Self::Static,
+            TierArgument::Encoder => Self::Encoder,
+        }
+    }
+}
+
+/// A device on the command line.
+#[derive(Clone, Copy, ValueEnum)]
+enum DeviceArgument {
+    Cpu,
+}
+
+/// What one case measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Row {
+    /// The tier asked for.
+    pub(crate) tier: String,
+    /// Tokens of the document, as the tier counts them.
+    pub(crate) tokens: u64,
+    /// Bytes of the document.
+    pub(crate) bytes: usize,
+    /// Median milliseconds of an extraction that remembers nothing.
+    pub(crate) cold_ms: f64,
+    /// Median milliseconds of the same request again, hidden states remembered.
+    pub(crate) warm_ms: f64,
+    /// Tokens that the forward pass read in a cold extraction.
+    pub(crate) encoded_tokens: u64,
+    /// Most memory while extracting, in MiB: the whole process.
+    pub(crate) peak_mib: f64,
+    /// That beyond what model and document took before.
+    pub(crate) extra_mib: f64,
+}
+
+impl Row {
+    fn tokens_per_second(&self) -> f64 {
+        self.tokens as f64 / self.cold_ms * 1000.0
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.case {
+        let row = case::run(arguments)?;
+        println!("{}", serde_json::to_string(&row)?);
+        return Ok(());
+    }
+    println!("{}", HEAD);
+    let mut rows = Vec::new();
+    for tier in &arguments.tier {
+        for tokens in &arguments.tokens {
+            let row = in_own_process(arguments, *tier, *tokens)?;
+            println!("{}", line(&row));
+            rows.push(row);
+        }
+    }
+    write(&arguments.json, serde_json::to_string_pretty(&rows)?.as_bytes())?;
+    write(&arguments.svg, drawing::draw(&rows)?.as_bytes())?;
+    println!(
+        "\nwritten: {}, {}",
+        arguments.json.display(),
+        arguments.svg.display()
+    );
+    Ok(())
+}
+
+const HEAD: &str = "tier         tokens   cold ms   warm ms   tokens/s  encoded  peak MiB  extra MiB";
+
+fn line(row: &Row) -> String {
+    format!(
+        "{:8} {:>10} {:>9.1} {:>9.1} {:>10.0} {:>8} {:>9.0} {:>10.1}",
+        row.tier,
+        row.tokens,
+        row.cold_ms,
+        row.warm_ms,
+        row.tokens_per_second(),
+        row.encoded_tokens,
+        row.peak_mib,
+        row.extra_mib,
+    )
+}
+
+fn in_own_process(arguments: &Arguments, tier: TierArgument, tokens: usize) -> Result<Row> {
+    let program = std::env::current_exe().context("the path of this program")?;
+    let output = Command::new(program)
+        .args([
+            "extract",
+            "--case",
+            "--tier",
+            Tier::from(tier).name(),
+            "--tokens",
+            &tokens.to_string(),
+        ])
+        .arg("--model")
+        .arg(&arguments.model)
+        .arg("--sets")
+        .arg(&arguments.sets)
+        .output()
+        .context("running a case in a process of its own")?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "{} with {tokens} tokens: {errors}",
+        Tier::from(tier).name()
+    );
+    serde_json::from_slice(&output.stdout).context("reading a case's answer")
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    std::fs::write(path, bytes).with_context(|| path.display().to_string())
+}

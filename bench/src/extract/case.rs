@@ -1,0 +1,110 @@
+//! One case: a tier and a document length, in this process.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use liquid_worker::engine::{Budget, Extraction, Extractor, Memory, Request, Settings, Tier};
+use liquid_worker::model::{Device, Models};
+
+use super::document::{self, Document};
+use super::{Arguments, DeviceArgument, Row, memory};
+
+/// Extractions that a median is taken of, fewer where they take long.
+const RUNS: usize = 9;
+const LEAST_RUNS: usize = 3;
+const TIME_FOR_RUNS: Duration = Duration::from_secs(10);
+
+pub(super) fn run(arguments: &Arguments) -> Result<Row> {
+    let (Some(tier), Some(tokens)) = (arguments.tier.first(), arguments.tokens.first()) else {
+        anyhow::bail!("a case needs one tier and one length");
+    };
+    let tier = Tier::from(*tier);
+    let device = match arguments.device {
+        DeviceArgument::Cpu => Device::Cpu,
+    };
+    let models = match tier {
+        Tier::Lexical => None,
+        Tier::Static | Tier::Encoder => Some(Models::load(&arguments.model, device)?),
+    };
+    let document = document::build(&arguments.sets, *tokens)?;
+    let settings = Settings::default();
+    let mut extractor = Extractor::new(models, settings);
+    // First touches of pages and tables are the start's cost, not a request's.
+    extract(&mut extractor, &document::build(&arguments.sets, 1000)?, tier)?;
+    let before = memory::current()?;
+    memory::reset_peak()?;
+    let mut cold = Samples::default();
+    let encoded_tokens = loop {
+        extractor = extractor.with_memory(Memory::new(settings.memory_bytes));
+        let extraction = cold.time(|| extract(&mut extractor, &document, tier))?;
+        if cold.enough() {
+            break extraction.encoded_tokens;
+        }
+    };
+    let mut warm = Samples::default();
+    let counted = loop {
+        let extraction = warm.time(|| extract(&mut extractor, &document, tier))?;
+        if warm.enough() {
+            break extraction.counts;
+        }
+    };
+    let peak = memory::peak()?;
+    Ok(Row {
+        tier: tier.name().to_owned(),
+        tokens: counted.document_tokens,
+        bytes: document.text.len(),
+        cold_ms: cold.median_ms(),
+        warm_ms: warm.median_ms(),
+        encoded_tokens,
+        peak_mib: mib(peak),
+        extra_mib: mib(peak.saturating_sub(before)),
+    })
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+fn extract(extractor: &mut Extractor, document: &Document, tier: Tier) -> Result<Extraction> {
+    let extraction = extractor.extract(&Request {
+        document: &document.text,
+        question: &document.question,
+        budget: Budget::Ratio(10.0),
+        tier: Some(tier),
+        deadline: None,
+        cancelled: &|| false,
+    })?;
+    ensure!(
+        extraction.tier == tier,
+        "{} ran instead: {}",
+        extraction.tier.name(),
+        extraction.tier_reason
+    );
+    Ok(extraction)
+}
+
+/// Times of one extraction after the other.
+#[derive(Default)]
+struct Samples(Vec<Duration>);
+
+impl Samples {
+    fn time<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let started = Instant::now();
+        let result = work()?;
+        self.0.push(started.elapsed());
+        Ok(result)
+    }
+
+    fn enough(&self) -> bool {
+        let total: Duration = self.0.iter().sum();
+        self.0.len() >= RUNS || (self.0.len() >= LEAST_RUNS && total >= TIME_FOR_RUNS)
+    }
+
+    fn median_ms(&self) -> f64 {
+        let mut times = self.0.clone();
+        times.sort_unstable();
+        times
+            .get(times.len() / 2)
+            .map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0)
+    }
+}
