@@ -15,6 +15,9 @@ use super::Device;
 use super::cpu;
 use super::weights::{Weights, WeightsError};
 
+#[cfg(test)]
+mod tests;
+
 /// The tensor of the input embeddings, `[vocabulary, hidden]`.
 pub(super) const WORD_EMBEDDINGS: &str = "embeddings.word_embeddings.weight";
 
@@ -114,7 +117,7 @@ enum Sweeps {
     /// [`cpu`], in the tensors' memory.
     Cpu,
     /// burn, wherever the tensors are.
-    #[allow(dead_code, reason = "for devices other than the CPU")]
+    #[cfg_attr(not(test), expect(dead_code, reason = "for devices other than the CPU"))]
     Burn,
 }
 
