@@ -189,7 +189,7 @@ pub(crate) fn sidecar(folder: &Path, ports: Ports) -> Command {
         )
         .env(
             "LIQUID_SIDECAR__EXTRACT__WORKERS",
-            format!("http://127.0.0.1:{}", ports.worker),
+            format!("127.0.0.1:{}", ports.worker),
         );
     command
 }

@@ -34,7 +34,8 @@ export function contract() {
   const file = new URL('../../../eval/cuad.jsonl.gz', import.meta.url);
   const [line] = gunzipSync(readFileSync(file)).toString().split('\n', 1);
   const { document, question } = JSON.parse(line);
-  return { text: `Exhibit ${randomUUID()}\n\n${document}`, question };
+  // White space around a document stays where it is; the manifest's offsets begin behind it.
+  return { text: `Exhibit ${randomUUID()}\n\n${document}`.trim(), question };
 }
 
 /** The headers, the manifest and the text that the provider received tell the same story. */

@@ -105,6 +105,8 @@ fn sidecar(programs: &Path, ports: Ports, mock: &str) -> Command {
         )
         // The clients retry on their own: what they see must be what the provider said.
         .env("LIQUID_SIDECAR__UPSTREAM__RETRIES", "0")
+        // An unoptimised worker encodes at a tenth of its speed.
+        .env("LIQUID_SIDECAR__EXTRACT__DEADLINE_MS", "60000")
         .env("LIQUID_SIDECAR__LIMITS__MAX_BODY_BYTES", "4194304");
     command
 }
