@@ -6,6 +6,9 @@ use std::collections::{HashMap, HashSet};
 
 use unicode_normalization::UnicodeNormalization;
 
+#[cfg(test)]
+mod tests;
+
 /// A run of this many words must stand in the pack for its words to count as kept.
 const RUN: usize = 6;
 
@@ -24,18 +27,21 @@ pub(crate) struct Score {
 /// ("$1,496.5" is "1496.5").
 pub(crate) fn tokens(text: &str) -> Vec<String> {
     let lower: Vec<char> = text.nfkc().collect::<String>().to_lowercase().chars().collect();
-    let digit = |at: Option<usize>| at.and_then(|at| lower.get(at)).is_some_and(|c| is_decimal(*c));
+    let digit = |at: Option<usize>| at.and_then(|at| lower.get(at)).is_some_and(char::is_ascii_digit);
     let ungrouped: Vec<char> = (0..lower.len())
         .filter(|&i| !(lower[i] == ',' && digit(i.checked_sub(1)) && digit(Some(i + 1))))
         .map(|i| lower[i])
         .collect();
-    let digit = |at: Option<usize>| at.and_then(|at| ungrouped.get(at)).is_some_and(|c| is_decimal(*c));
+    let digit = |at: Option<usize>| {
+        at.and_then(|at| ungrouped.get(at))
+            .is_some_and(char::is_ascii_digit)
+    };
     let plain: String = ungrouped
         .iter()
         .enumerate()
         .map(|(i, &c)| match c {
             '.' if digit(i.checked_sub(1)) && digit(Some(i + 1)) => '.',
-            c if is_word(c) => c,
+            c if c.is_alphanumeric() => c,
             _ => ' ',
         })
         .collect();
@@ -46,24 +52,15 @@ pub(crate) fn tokens(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// What Python's `\d` matches, as far as the sets go.
-fn is_decimal(c: char) -> bool {
-    c.is_numeric() && c.to_digit(10).is_some()
-}
-
-/// What Python's `\w` matches, without the underscore.
-fn is_word(c: char) -> bool {
-    c.is_alphanumeric()
-}
-
 /// Scores a pack against answers and evidence texts.
-pub(crate) fn score(answers: &[String], evidence: &[&str], pack: &str) -> Score {
+pub(crate) fn score(answers: &[String], evidence: &[String], pack: &str) -> Score {
     let pack_tokens = tokens(pack);
     let answer = (!answers.is_empty()).then(|| {
         let joined = format!(" {} ", pack_tokens.join(" "));
-        let found = answers.iter().map(|answer| tokens(answer)).any(|answer| {
-            !answer.is_empty() && joined.contains(&format!(" {} ", answer.join(" ")))
-        });
+        let found = answers
+            .iter()
+            .map(|answer| tokens(answer))
+            .any(|answer| !answer.is_empty() && joined.contains(&format!(" {} ", answer.join(" "))));
         f64::from(u8::from(found))
     });
     let mut runs: HashMap<usize, HashSet<&[String]>> = HashMap::new();
@@ -74,7 +71,9 @@ pub(crate) fn score(answers: &[String], evidence: &[&str], pack: &str) -> Score 
         if length == 0 {
             continue;
         }
-        let runs = runs.entry(length).or_insert_with(|| pack_tokens.windows(length).collect());
+        let runs = runs
+            .entry(length)
+            .or_insert_with(|| pack_tokens.windows(length).collect());
         let mut hit = vec![false; words.len()];
         for (at, run) in words.windows(length).enumerate() {
             if runs.contains(run) {
@@ -82,9 +81,18 @@ pub(crate) fn score(answers: &[String], evidence: &[&str], pack: &str) -> Score 
             }
         }
         let letters = |word: &String| word.chars().count();
-        kept += words.iter().zip(&hit).filter(|(_, hit)| **hit).map(|(word, _)| letters(word)).sum::<usize>();
+        kept += words
+            .iter()
+            .zip(&hit)
+            .filter(|(_, hit)| **hit)
+            .map(|(word, _)| letters(word))
+            .sum::<usize>();
         total += words.iter().map(letters).sum::<usize>();
     }
     let evidence = (total > 0).then(|| kept as f64 / total as f64);
-    Score { answer, evidence, words: pack.split_whitespace().count() }
+    Score {
+        answer,
+        evidence,
+        words: pack.split_whitespace().count(),
+    }
 }

@@ -1,0 +1,232 @@
+//! Means over items and sets, as a table, as JSON, and as lines to draw.
+
+use std::fmt::{self, Write};
+use std::path::Path;
+
+use anyhow::Context;
+use serde::Serialize;
+
+use super::metric::Score;
+use crate::chart::Series;
+
+/// Share of the evidence from which it counts as kept.
+const KEPT: f64 = 0.9;
+
+/// One pack.
+pub(super) struct Cell {
+    pub(super) score: Score,
+    pub(super) document_words: usize,
+    /// What the engine thought it kept.
+    pub(super) estimated: Option<f64>,
+}
+
+/// Means over the items of a set at one budget. Shares are 0 to 1.
+#[derive(Serialize)]
+pub(super) struct Row {
+    pub(super) set: String,
+    pub(super) ratio: Option<f64>,
+    pub(super) items: usize,
+    pub(super) answer_recall: Option<f64>,
+    pub(super) evidence_recall: Option<f64>,
+    /// Share of items that keep at least 90 % of their evidence.
+    pub(super) evidence_kept: Option<f64>,
+    pub(super) estimated_recall: Option<f64>,
+    pub(super) achieved_ratio: f64,
+    /// Words kept by words of the document.
+    pub(super) kept_share: f64,
+}
+
+impl Row {
+    pub(super) fn new<'a>(
+        set: &str,
+        ratio: Option<f64>,
+        cells: impl Iterator<Item = &'a Cell> + Clone,
+    ) -> Self {
+        let words = |cell: &Cell| cell.document_words as f64;
+        let evidence = || cells.clone().map(|cell| cell.score.evidence);
+        Self {
+            set: set.to_owned(),
+            ratio,
+            items: cells.clone().count(),
+            answer_recall: mean(cells.clone().map(|cell| cell.score.answer)),
+            evidence_recall: mean(evidence()),
+            evidence_kept: mean(evidence().map(|e| e.map(|share| f64::from(u8::from(share >= KEPT))))),
+            estimated_recall: mean(cells.clone().map(|cell| cell.estimated)),
+            achieved_ratio: mean(
+                cells
+                    .clone()
+                    .map(|c| Some(words(c) / c.score.words.max(1) as f64)),
+            )
+            .unwrap_or(0.0),
+            kept_share: mean(
+                cells
+                    .clone()
+                    .map(|c| Some(c.score.words as f64 / words(c).max(1.0))),
+            )
+            .unwrap_or(0.0),
+        }
+    }
+}
+
+fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let (sum, count) = values
+        .flatten()
+        .fold((0.0, 0), |(sum, count), value| (sum + value, count + 1));
+    (count > 0).then(|| sum / f64::from(count))
+}
+
+/// All that was measured.
+#[derive(Serialize)]
+pub(super) struct Report {
+    tier: &'static str,
+    pub(super) rows: Vec<Row>,
+    pub(super) auto: Option<Auto>,
+}
+
+impl Report {
+    pub(super) fn new(tier: &'static str) -> Self {
+        Self {
+            tier,
+            rows: Vec::new(),
+            auto: None,
+        }
+    }
+
+    fn sets(&self) -> Vec<&str> {
+        let mut sets: Vec<&str> = self.rows.iter().map(|row| row.set.as_str()).collect();
+        sets.dedup();
+        sets
+    }
+
+    fn at(&self, ratio: f64) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(move |row| row.ratio == Some(ratio))
+    }
+
+    /// Evidence recall at a ratio, every set weighing alike.
+    fn macro_mean(&self, ratio: f64) -> Option<f64> {
+        mean(self.at(ratio).map(|row| row.evidence_recall))
+    }
+
+    pub(super) fn table(&self, ratios: &[f64]) -> String {
+        let mut out = format!(
+            "tier {}: answer recall / evidence recall / evidence kept >= 90 %, in %; achieved ratio\n\n{:10}",
+            self.tier, ""
+        );
+        for ratio in ratios {
+            let _ = write!(out, "{:>32}", format!("1/{ratio}"));
+        }
+        for set in self.sets() {
+            let _ = write!(out, "\n{set:10}");
+            for row in ratios
+                .iter()
+                .flat_map(|&ratio| self.at(ratio))
+                .filter(|row| row.set == set)
+            {
+                let cells = [row.answer_recall, row.evidence_recall, row.evidence_kept].map(percent);
+                let text = format!(
+                    "{} /{} /{}  {:5.1}",
+                    cells[0], cells[1], cells[2], row.achieved_ratio
+                );
+                let _ = write!(out, "{text:>32}");
+            }
+        }
+        let means: Vec<Option<f64>> = ratios.iter().map(|&ratio| self.macro_mean(ratio)).collect();
+        let _ = write!(out, "\n\nmacro mean of evidence recall:");
+        for (ratio, mean) in ratios.iter().zip(&means) {
+            let _ = write!(out, "  1/{ratio}:{}", percent(*mean));
+        }
+        let _ = writeln!(out, "  all:{}", percent(mean(means.into_iter())));
+        out
+    }
+
+    /// Evidence recall by ratio: a line a set, and their mean.
+    pub(super) fn series(&self) -> Vec<Series> {
+        let point = |row: &Row| Some((row.ratio?, 100.0 * row.evidence_recall?));
+        let line = |set: &str| Series {
+            name: set.to_owned(),
+            points: self
+                .rows
+                .iter()
+                .filter(|row| row.set == set)
+                .filter_map(point)
+                .collect(),
+        };
+        let mut series: Vec<Series> = self.sets().into_iter().map(line).collect();
+        let mut ratios: Vec<f64> = self.rows.iter().filter_map(|row| row.ratio).collect();
+        ratios.sort_by(f64::total_cmp);
+        ratios.dedup();
+        let mean = ratios
+            .iter()
+            .filter_map(|&ratio| Some((ratio, 100.0 * self.macro_mean(ratio)?)));
+        series.push(Series {
+            name: "mean".to_owned(),
+            points: mean.collect(),
+        });
+        series
+    }
+
+    pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let at = || format!("cannot write {}", path.display());
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).with_context(at)?;
+        }
+        std::fs::write(path, serde_json::to_vec_pretty(self)?).with_context(at)
+    }
+}
+
+/// Automatic budgets beside the fixed ratio that keeps as many words.
+#[derive(Serialize)]
+pub(super) struct Auto {
+    pub(super) floor: f64,
+    pub(super) fixed_ratio: f64,
+    pub(super) auto: Vec<Row>,
+    pub(super) fixed: Vec<Row>,
+}
+
+impl fmt::Display for Auto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fixed_name = format!("fixed 1/{:.2}", self.fixed_ratio);
+        writeln!(
+            f,
+            "\nautomatic budget, floor {}: evidence recall in % (words kept in %)\n",
+            self.floor
+        )?;
+        writeln!(f, "{:10}{:>18}{:>12}{fixed_name:>18}", "", "auto", "estimated")?;
+        for (auto, fixed) in self.auto.iter().zip(&self.fixed) {
+            let cell = |row: &Row| {
+                format!(
+                    "{} ({:4.1})",
+                    percent(row.evidence_recall),
+                    100.0 * row.kept_share
+                )
+            };
+            let estimated = percent(auto.estimated_recall);
+            writeln!(
+                f,
+                "{:10}{:>18}{estimated:>12}{:>18}",
+                auto.set,
+                cell(auto),
+                cell(fixed)
+            )?;
+        }
+        let all = |rows: &[Row]| mean(rows.iter().map(|row| row.evidence_recall));
+        let share = |rows: &[Row]| 100.0 * mean(rows.iter().map(|row| Some(row.kept_share))).unwrap_or(0.0);
+        let (auto, fixed) = (all(&self.auto), all(&self.fixed));
+        let cell = |recall, share| format!("{} ({share:4.1})", percent(recall));
+        let (left, right) = (cell(auto, share(&self.auto)), cell(fixed, share(&self.fixed)));
+        writeln!(f, "{:10}{left:>18}{:>12}{right:>18}", "mean", "")?;
+        let verdict = if auto > fixed {
+            "keeps more"
+        } else {
+            "does not keep more"
+        };
+        writeln!(
+            f,
+            "at the same number of words the automatic budget {verdict} evidence than the fixed ratio"
+        )
+    }
+}
+
+fn percent(share: Option<f64>) -> String {
+    share.map_or_else(|| "    -".to_owned(), |share| format!("{:5.1}", 100.0 * share))
+}

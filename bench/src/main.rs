@@ -1,0 +1,30 @@
+//! `liquid-bench`: measures what the documentation claims. One module a subcommand; each prints a table and
+//! writes JSON and an SVG.
+
+mod chart;
+mod evidence;
+mod extract;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Measures what the documentation claims")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// How much labelled evidence is kept at a budget
+    Evidence(evidence::Arguments),
+    /// Time and memory of an extraction by tier and document length
+    Extract(extract::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Evidence(arguments) => evidence::run(&arguments),
+        Command::Extract(arguments) => extract::run(&arguments),
+    }
+}
