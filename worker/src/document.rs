@@ -61,6 +61,9 @@ pub struct Document<'a> {
     pub units: Vec<Unit>,
     /// Words of the source.
     pub words: usize,
+    /// Words that a ratio divides: those between white space where the text is mostly written with spaces, so
+    /// that a few ideographs in it do not buy room for other words; else `words`.
+    pub budget_words: usize,
     /// True if most of it is a transcript of speakers' turns.
     pub transcript: bool,
 }
@@ -70,10 +73,13 @@ impl<'a> Document<'a> {
     pub fn parse(text: &'a str) -> Self {
         let mut cutter = Cutter::new(text);
         let transcript = blocks::cut(&mut cutter);
+        let words = word_count(text);
+        let spaced = text.split(is_white_space).filter(|word| !word.is_empty()).count();
         Self {
             text,
             units: cutter.units,
-            words: word_count(text),
+            words,
+            budget_words: if 2 * spaced >= words { spaced } else { words },
             transcript,
         }
     }

@@ -251,7 +251,8 @@ fn heading_end(text: &str, lines: &[Line], at: usize, trimmed: &str, alone: bool
     let blank = |line: Option<&Line>| line.is_none_or(|line| line.text(text).trim().is_empty());
     let opens_block = at == 0 || blank(lines.get(at - 1));
     let closed = trimmed.ends_with(['.', '!', '?', ',', ';', ':', '。', '！', '？', '…', '"', '”']);
-    let followed = !next.is_empty() || !blank(lines.get(at + 2));
+    let wrapped = next.starts_with(char::is_lowercase);
+    let followed = !wrapped && (!next.is_empty() || !blank(lines.get(at + 2)));
     (opens_block && !closed && followed && opens_title(trimmed)).then_some(at + 1)
 }
 

@@ -23,6 +23,11 @@ pub fn stands_alone(c: char) -> bool {
         | 0xFF66..=0xFF9D | 0x20000..=0x3FFFF)
 }
 
+/// True for the signs that Thai, Lao, Khmer and Myanmar letters carry: alphabetic, but no word of their own.
+fn is_vowel_sign(c: char) -> bool {
+    matches!(c as u32, 0x0E00..=0x0EFF | 0x1000..=0x109F | 0x1780..=0x17FF) && c.is_alphabetic()
+}
+
 /// Where the scan stands; see [`Scan::step`].
 #[derive(Clone, Copy, PartialEq)]
 enum State {
@@ -51,7 +56,7 @@ impl Scan {
                 State::Outside if c.is_alphanumeric() => (State::Word, true),
                 State::Outside => (State::Punctuation, true),
                 State::Punctuation if c.is_alphanumeric() => (State::Word, false),
-                State::Alone if c.is_alphanumeric() => (State::Word, true),
+                State::Alone if c.is_alphanumeric() && !is_vowel_sign(c) => (State::Word, true),
                 same => (same, false),
             }
         };

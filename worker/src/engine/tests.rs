@@ -1,1 +1,191 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::document::word_count;
+use crate::model::Encoded;
+
+fn request<'a>(document: &'a str, question: &'a str, budget: Budget) -> Request<'a> {
+    Request {
+        document,
+        question,
+        budget,
+        tier: None,
+        deadline: None,
+        cancelled: &|| false,
+    }
+}
+
+fn extractor() -> Extractor {
+    Extractor::new(None, Settings::default())
+}
+
+fn document() -> String {
+    let filler = (0..200).map(|i| format!("Paragraph {i} speaks of ordinary things and says little. "));
+    let mut text: String = filler.collect();
+    text.push_str("The warranty lasts for twenty-four months from delivery. ");
+    text.push_str(&text.clone());
+    text
+}
+
+#[test]
+fn finds_the_sentence_within_the_budget() {
+    let text = document();
+    let extraction = extractor()
+        .extract(&request(&text, "How long is the warranty?", Budget::Ratio(20.0)))
+        .unwrap();
+    let kept: String = extraction
+        .spans
+        .iter()
+        .map(|span| &text[span.start..span.end])
+        .collect::<Vec<_>>()
+        .join("\n");
+    assert!(kept.contains("twenty-four months"));
+    assert!(word_count(&kept) <= word_count(&text) / 20);
+    assert_eq!(extraction.counts.kept_words as usize, word_count(&kept));
+    assert_eq!((extraction.tier, extraction.encoded_tokens), (Tier::Lexical, 0));
+    assert!(
+        extraction
+            .estimated_recall
+            .is_some_and(|share| (0.0..=1.0).contains(&share))
+    );
+}
+
+#[test]
+fn the_same_request_has_the_same_answer() {
+    let text = document();
+    let mut spans = (0..2).map(|_| {
+        extractor()
+            .extract(&request(&text, "warranty", Budget::MaxWords(90)))
+            .unwrap()
+            .spans
+    });
+    assert_eq!(spans.next(), spans.next());
+}
+
+#[test]
+fn without_a_question_the_document_is_represented() {
+    let text = document();
+    let extraction = extractor()
+        .extract(&request(&text, " ", Budget::Ratio(10.0)))
+        .unwrap();
+    assert!(!extraction.spans.is_empty());
+    assert_eq!(extraction.estimated_recall, None);
+}
+
+#[test]
+fn token_budgets_hold_in_the_estimate() {
+    let text = document();
+    let extraction = extractor()
+        .extract(&request(&text, "warranty", Budget::MaxTokens(100)))
+        .unwrap();
+    assert!((1..=100).contains(&extraction.counts.kept_tokens));
+}
+
+#[test]
+fn automatic_budgets_stay_within_their_ratios() {
+    let text = document();
+    let auto = Auto {
+        min_ratio: 4.0,
+        max_ratio: 8.0,
+        ..Auto::default()
+    };
+    let counts = extractor()
+        .extract(&request(&text, "warranty", Budget::Auto(auto)))
+        .unwrap()
+        .counts;
+    assert!(counts.kept_words <= counts.document_words / 4);
+}
+
+#[test]
+fn a_missing_model_is_named_as_the_reason() {
+    let asked = Request {
+        tier: Some(Tier::Encoder),
+        ..request("Some text.", "text", Budget::Ratio(1.0))
+    };
+    let extraction = extractor().extract(&asked).unwrap();
+    assert_eq!(
+        (extraction.tier, extraction.tier_reason),
+        (Tier::Lexical, "no model is loaded")
+    );
+}
+
+#[test]
+fn budgets_that_cannot_be_used_are_refused_by_name() {
+    let auto = |floor, min_ratio, max_ratio| {
+        Budget::Auto(Auto {
+            floor,
+            min_ratio,
+            max_ratio,
+        })
+    };
+    let cases = [
+        (Budget::Ratio(0.5), "budget.ratio"),
+        (Budget::Ratio(f64::NAN), "budget.ratio"),
+        (Budget::MaxTokens(0), "budget.max_tokens"),
+        (Budget::MaxWords(0), "budget.max_words"),
+        (auto(0.0, 2.0, 20.0), "budget.auto.floor"),
+        (auto(1.1, 2.0, 20.0), "budget.auto.floor"),
+        (auto(0.9, 0.0, 20.0), "budget.auto.min_ratio"),
+        (auto(0.9, 5.0, 2.0), "budget.auto.max_ratio"),
+    ];
+    for (budget, expected) in cases {
+        let error = extractor().extract(&request("Text.", "q", budget)).unwrap_err();
+        assert!(
+            matches!(error, ExtractError::Invalid { field, .. } if field == expected),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_caller_who_left_and_a_deadline_that_passed_end_the_request() {
+    let gone = Request {
+        cancelled: &|| true,
+        ..request("Text.", "q", Budget::Ratio(2.0))
+    };
+    assert!(matches!(extractor().extract(&gone), Err(ExtractError::Cancelled)));
+    let late = Request {
+        deadline: Some(Instant::now()),
+        ..request("Text.", "q", Budget::Ratio(2.0))
+    };
+    assert!(matches!(
+        extractor().extract(&late),
+        Err(ExtractError::DeadlineExceeded)
+    ));
+}
+
+#[test]
+fn the_memory_is_bounded_and_forgets_the_longest_unused() {
+    let memory = Memory::new(10_000);
+    let encoded = || {
+        Arc::new(Encoded {
+            tokens: vec![0.0; 100],
+            sentence: vec![0.0; 10],
+        })
+    };
+    for id in 0..100 {
+        memory.remember(&[id], encoded());
+        assert!(memory.recall(&[0]).is_some(), "used again each time");
+    }
+    let remembered = (0..100).filter(|&id| memory.recall(&[id]).is_some()).count();
+    assert!((2..=17).contains(&remembered), "{remembered}");
+    assert!(memory.recall(&[99]).is_some() && memory.recall(&[1]).is_none());
+}
+
+proptest! {
+    #[test]
+    fn spans_are_ordered_parts_of_any_document(text in "(\\PC|[ \n|:.,{}\\[\\]\"#a-z]){0,300}", question in "\\PC{0,30}", ratio in 1.0_f64..12.0) {
+        let extraction = extractor().extract(&request(&text, &question, Budget::Ratio(ratio))).unwrap();
+        let mut end = 0;
+        for span in &extraction.spans {
+            prop_assert!(span.start >= end && span.end > span.start);
+            prop_assert!(text.get(span.start..span.end).is_some());
+            end = span.end;
+        }
+        prop_assert!(extraction.counts.kept_words as f64 <= (word_count(&text) as f64 / ratio).floor());
+    }
+}

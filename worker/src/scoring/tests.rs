@@ -1,1 +1,140 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+use proptest::prelude::*;
+
+use super::*;
+use crate::document::Document;
+use crate::model::EmbeddingTable;
+
+const TEXT: &str = "The cat sat on the mat. It was a sunny day in May. Dogs bark at night. \
+    The governing law is the law of Delaware. Nothing else happened that year.";
+
+fn scores_of(text: &str, question: &str) -> (Document<'static>, Vec<f32>) {
+    let document = Document::parse(Box::leak(text.to_owned().into_boxed_str()));
+    let lexical = Lexical::count(&document, &Question::parse(question, false));
+    let scores = recipe::finish(&document, recipe::lexical(&document, &lexical));
+    (document, scores)
+}
+
+fn best(scores: &[f32]) -> usize {
+    (0..scores.len())
+        .max_by(|&a, &b| scores[a].total_cmp(&scores[b]))
+        .unwrap()
+}
+
+#[test]
+fn the_sentence_with_the_questions_words_is_best() {
+    let (document, scores) = scores_of(TEXT, "Which law governs?");
+    assert!(
+        document.units[best(&scores)]
+            .text(document.text)
+            .contains("Delaware")
+    );
+}
+
+#[test]
+fn scores_are_finite_whatever_the_question() {
+    for question in ["", "the of and", "?!", "中文", "zebra", "law"] {
+        for text in ["", "One sentence.", TEXT] {
+            let (document, scores) = scores_of(text, question);
+            assert_eq!(scores.len(), document.units.len());
+            assert!(scores.iter().all(|score| score.is_finite()), "{question:?}");
+        }
+    }
+}
+
+#[test]
+fn questions_lose_their_instructions_unless_nothing_else_is_left() {
+    let question = Question::parse("Please summarize the discussion about batteries", false);
+    assert!(question.term("battery").is_some() && question.term("discussion").is_none());
+    assert!(!Question::parse("summarize", false).is_empty());
+}
+
+#[test]
+fn windows_cover_all_units() {
+    let document = Document::parse(TEXT);
+    for (words, stride) in [(0, 0), (1, 1), (10, 5), (10, 10), (1000, 500)] {
+        let windows = windows(&document.units, words, stride);
+        let mut covered = vec![false; document.units.len()];
+        for window in &windows {
+            covered[window.start..window.end].fill(true);
+        }
+        assert!(
+            covered.iter().all(|&covered| covered),
+            "{words} words every {stride}"
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn standardised_scores_have_mean_0_and_deviation_1(mut scores in prop::collection::vec(-9.0_f32..9.0, 2..60)) {
+        prop_assume!(scores.iter().any(|&score| (score - scores[0]).abs() > 0.1));
+        standardise(&mut scores);
+        let n = scores.len() as f32;
+        let mean = scores.iter().sum::<f32>() / n;
+        let variance = scores.iter().map(|score| (score - mean).powi(2)).sum::<f32>() / n;
+        prop_assert!(mean.abs() < 1e-4 && (variance - 1.0).abs() < 1e-3);
+    }
+
+    #[test]
+    fn smoothing_in_two_passes_is_the_convolution(scores in prop::collection::vec(-3.0_f32..3.0, 5)) {
+        let document = Document::parse(TEXT);
+        let (temperature, reach) = (0.7, 8.0);
+        let fast = smooth(&document.units, &scores, temperature, reach);
+        let words: Vec<f64> = document.units.iter().map(|unit| f64::from(unit.words)).collect();
+        let middle: Vec<f64> = (0..5).map(|i| words[..i].iter().sum::<f64>() + words[i] / 2.0).collect();
+        let max = scores.iter().copied().fold(f32::MIN, f32::max);
+        for i in 0..5 {
+            let (mut sum, mut mass) = (0.0, 0.0);
+            for j in 0..5 {
+                let weight = words[j] * (-(middle[i] - middle[j]).abs() / f64::from(reach)).exp();
+                sum += weight * f64::from((scores[j] - max) / temperature).exp();
+                mass += weight;
+            }
+            prop_assert!(((sum / mass + 1e-6).ln() - f64::from(fast[i])).abs() < 1e-4);
+        }
+    }
+
+    #[test]
+    fn dot_products_agree_with_the_plain_sum(pairs in prop::collection::vec((-1.0_f32..1.0, -1.0_f32..1.0), 0..40)) {
+        let (a, b): (Vec<f32>, Vec<f32>) = pairs.iter().copied().unzip();
+        let plain: f32 = pairs.iter().map(|(x, y)| x * y).sum();
+        prop_assert!((dot(&a, &b) - plain).abs() < 1e-4);
+    }
+}
+
+#[test]
+fn matches_are_weighted_by_rarity() {
+    // Three orthogonal embeddings: a piece matches itself only.
+    let table = EmbeddingTable::new(3, vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
+    let windows: [&[u32]; 4] = [&[0, 1], &[0], &[0], &[2]];
+    let question = [0, 1];
+    let weights = rarity(&question, &windows);
+    assert!(weights[1] > weights[0]);
+    let matches = Matches::of_embeddings(&table, &question, weights, &windows);
+    assert!((matches.score(0, 1) - 1.0).abs() < 1e-6);
+    assert!(matches.score(1, 2) < matches.score(0, 1) && matches.score(3, 4) < matches.score(1, 2));
+    assert!((matches.score(0, 4) - 1.0).abs() < 1e-6);
+}
+
+#[test]
+fn coverage_spreads_over_the_document() {
+    let part = |topic: &str| {
+        (0..30)
+            .map(|i| format!("The {topic} has {topic} of kind {i}. "))
+            .collect::<String>()
+    };
+    let text = ["budget", "garden", "music", "river"].map(part).join("\n\n");
+    let document = Document::parse(&text);
+    let scores = coverage(&document);
+    assert_eq!(scores, coverage(&document));
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    let quarters: std::collections::HashSet<usize> = order
+        .iter()
+        .take(scores.len() / 5)
+        .map(|&unit| 4 * document.units[unit].start / text.len())
+        .collect();
+    assert_eq!(quarters.len(), 4);
+}

@@ -14,9 +14,8 @@ use crate::engine::Tier;
 /// Temperature of the softmax for each tier, in standard deviations of the score.
 fn temperature(tier: Tier) -> f32 {
     match tier {
-        Tier::Lexical => 0.45,
-        Tier::Static => 0.42,
-        Tier::Encoder => 0.38,
+        Tier::Lexical | Tier::Static => 0.7,
+        Tier::Encoder => 0.6,
     }
 }
 
