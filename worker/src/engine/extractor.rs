@@ -6,7 +6,7 @@ use super::memory::Memory;
 use super::reading::Reading;
 use super::tiers::{EncoderEngine, Engine, LexicalEngine, Scores, StaticEngine};
 use super::{Auto, Budget, Counts, ExtractError, Extraction, Limits, Request, Settings, Span, Tier, Timing};
-use crate::document::{Document, Unit};
+use crate::document::Unit;
 use crate::model::Models;
 use crate::scoring::coverage;
 use crate::select::{self, Confidence, Selection};
@@ -169,8 +169,7 @@ fn choose(reading: &Reading<'_>, scores: &[f32], confidence: &Confidence, budget
     let units = &reading.document.units;
     let order = select::order(scores);
     let words: Vec<u32> = units.iter().map(|unit| unit.words).collect();
-    let document_words = budget_words(&reading.document);
-    let of_ratio = |ratio: f64| (document_words as f64 / ratio).floor() as usize;
+    let of_ratio = |ratio: f64| (reading.document.budget_words as f64 / ratio).floor() as usize;
     let most = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
     match budget {
         Budget::Ratio(ratio) => select::take(units, &words, &order, of_ratio(ratio)),
@@ -180,17 +179,6 @@ fn choose(reading: &Reading<'_>, scores: &[f32], confidence: &Confidence, budget
             let range = of_ratio(auto.max_ratio)..=of_ratio(auto.min_ratio);
             select::smallest(units, &words, &order, range, auto.floor, confidence)
         }
-    }
-}
-
-/// The words that a ratio counts: those between white space where nearly all are, so that a few ideographs in an
-/// English text never make a pack longer than such a count allows.
-fn budget_words(document: &Document<'_>) -> usize {
-    let spaced = document.text.split_whitespace().count();
-    if spaced * 10 >= document.words * 9 {
-        spaced.min(document.words)
-    } else {
-        document.words
     }
 }
 
