@@ -6,7 +6,7 @@
 mod case;
 mod report;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -101,6 +101,8 @@ fn start(ports: Ports, weights: Option<&Path>) -> Result<[Service; 2]> {
     if std::env::var_os("SYNTHESIS_MODEL").is_none() {
         command.env("SYNTHESIS_MODEL", case::SYNTHESIS);
     }
+    // A demonstration rather waits on a busy machine than sends the whole document.
+    command.env("LIQUID_SIDECAR__EXTRACT__DEADLINE_MS", "30000");
     let mut sidecar = Service::start("sidecar", &mut command)?;
     let took = sidecar.ready(&ports.sidecar_ready(), progress("sidecar: starting"))?;
     say(format!(
@@ -112,7 +114,11 @@ fn start(ports: Ports, weights: Option<&Path>) -> Result<[Service; 2]> {
 }
 
 fn progress(what: &'static str) -> impl FnMut(Duration) {
+    let watched = std::io::stdout().is_terminal();
     move |time| {
+        if !watched {
+            return;
+        }
         print!("\r  {what}, {} s", time.as_secs());
         let _ = std::io::stdout().flush();
     }
