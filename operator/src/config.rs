@@ -1,0 +1,126 @@
+//! The operator's own settings: flags, each by environment too.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+#[cfg(test)]
+mod tests;
+
+/// What `liquid-operator serve` and `uninstall` are told.
+#[derive(Args, Clone, Debug)]
+pub struct Settings {
+    /// The operator's own namespace: Lease, certificate authority, webhook service.
+    #[arg(long, env = "LIQUID_OPERATOR_NAMESPACE", default_value = "liquid-memory")]
+    pub namespace: String,
+    /// Image of the injected sidecar.
+    #[arg(long, env = "LIQUID_OPERATOR_SIDECAR_IMAGE")]
+    pub sidecar_image: String,
+    /// Image of the workers, unless the resource names one.
+    #[arg(long, env = "LIQUID_OPERATOR_WORKER_IMAGE")]
+    pub worker_image: String,
+    /// When kubelets pull those images.
+    #[arg(long, env = "LIQUID_OPERATOR_IMAGE_PULL_POLICY", value_enum, default_value_t = PullPolicy::IfNotPresent)]
+    pub image_pull_policy: PullPolicy,
+    /// Secrets to pull them with, in the namespaces where the pods run; several with commas.
+    #[arg(long, env = "LIQUID_OPERATOR_IMAGE_PULL_SECRETS", value_delimiter = ',')]
+    pub image_pull_secrets: Vec<String>,
+    /// The Service in front of the webhook.
+    #[arg(
+        long,
+        env = "LIQUID_OPERATOR_WEBHOOK_SERVICE",
+        default_value = "liquid-operator"
+    )]
+    pub webhook_service: String,
+    /// The MutatingWebhookConfiguration whose bundle of authorities is kept right.
+    #[arg(long, env = "LIQUID_OPERATOR_WEBHOOK_NAME", default_value = "liquid-operator")]
+    pub webhook_name: String,
+    /// Where the API server calls.
+    #[arg(long, env = "LIQUID_OPERATOR_WEBHOOK_LISTEN", default_value = "0.0.0.0:9443")]
+    pub webhook_listen: SocketAddr,
+    /// Where probes and Prometheus connect: /livez, /readyz, /metrics.
+    #[arg(long, env = "LIQUID_OPERATOR_ADMIN_LISTEN", default_value = "0.0.0.0:8080")]
+    pub admin_listen: SocketAddr,
+    /// The cluster's DNS domain.
+    #[arg(long, env = "LIQUID_OPERATOR_CLUSTER_DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+    /// The Lease on which the replica that writes is elected.
+    #[arg(long, env = "LIQUID_OPERATOR_LEASE_NAME", default_value = "liquid-operator")]
+    pub lease_name: String,
+    /// How a log line looks.
+    #[arg(long, env = "LIQUID_OPERATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
+    pub log_format: LogFormat,
+    /// What is logged: a filter, such as info or warn,liquid_operator=debug.
+    #[arg(long, env = "LIQUID_OPERATOR_LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+    /// How long a certificate authority is valid.
+    #[arg(long, env = "LIQUID_OPERATOR_CA_LIFETIME", default_value = "365d")]
+    pub ca_lifetime: Lifetime,
+    /// How long the certificates of workers, sidecars and the webhook are valid.
+    #[arg(long, env = "LIQUID_OPERATOR_LEAF_LIFETIME", default_value = "24h")]
+    pub leaf_lifetime: Lifetime,
+}
+
+/// When a kubelet pulls an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub enum PullPolicy {
+    /// Before each start.
+    Always,
+    /// When the node lacks it.
+    IfNotPresent,
+    /// Never: the node must have it.
+    Never,
+}
+
+impl PullPolicy {
+    /// As Kubernetes writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "Always",
+            Self::IfNotPresent => "IfNotPresent",
+            Self::Never => "Never",
+        }
+    }
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A time written as `90s`, `15m`, `24h` or `30d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetime(pub Duration);
+
+/// Why a text is no [`Lifetime`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no time: write a whole number and s, m, h or d, such as 24h")]
+pub struct NoLifetime(String);
+
+impl FromStr for Lifetime {
+    type Err = NoLifetime;
+
+    fn from_str(text: &str) -> Result<Self, NoLifetime> {
+        let refuse = || NoLifetime(text.into());
+        let unit = text.chars().last().ok_or_else(refuse)?;
+        let seconds = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 3_600,
+            'd' => 86_400,
+            _ => return Err(refuse()),
+        };
+        let number: u64 = text[..text.len() - 1].parse().map_err(|_| refuse())?;
+        let total = number.checked_mul(seconds).filter(|total| *total > 0);
+        total
+            .map(|total| Self(Duration::from_secs(total)))
+            .ok_or_else(refuse)
+    }
+}

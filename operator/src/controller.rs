@@ -1,0 +1,1 @@
+//! Brings the cluster to what the resources ask for.

@@ -1,0 +1,1 @@
+//! Elects the replica that writes, on a Lease.

@@ -1,0 +1,15 @@
+//! The Kubernetes plane: one resource, `LiquidMemoryProxy`, in; workers, sidecars and certificates out.
+//!
+//! What is decided is apart from what is done: [`objects`] and [`inject`] are pure, [`controller`], [`pki`],
+//! [`leader`] and [`webhook`] talk to the API server.
+
+pub mod api;
+pub mod config;
+pub mod controller;
+pub mod inject;
+pub mod leader;
+pub mod names;
+pub mod objects;
+pub mod pki;
+pub mod telemetry;
+pub mod webhook;

@@ -1,0 +1,1 @@
+//! The certificate authority, the certificates of workers, sidecars and the webhook, and their rotation.

@@ -1,0 +1,1 @@
+//! The TLS server that the API server calls.
