@@ -1,0 +1,151 @@
+//! The operation under every layer of this crate, and the switch between its implementations.
+//!
+//! # The gated delta rule
+//!
+//! For every sequence of the batch and every head, with row vectors `q_t, k_t` of `dk` numbers, `v_t` of `dv`,
+//! a log-gate `g_t <= 0`, a writing strength `b_t` in `[0, 1]` and a state `S` of `dk x dv`:
+//!
+//! ```text
+//! S_t = exp(g_t) S_(t-1) + b_t k_t^T (v_t - k_t exp(g_t) S_(t-1))        erase on:  gated delta rule
+//! S_t = exp(g_t) S_(t-1) + b_t k_t^T  v_t                                erase off: gated linear attention
+//! o_t = scale * q_t S_t
+//! ```
+//!
+//! A token with `g = 0` and `b = 0` leaves the state as it is, bit for bit.
+//!
+//! # Shapes
+//!
+//! | tensor | shape | type |
+//! |---|---|---|
+//! | `q`, `k` | `[B, N, H, dk]` | f32, f16 or bf16, the same for the three |
+//! | `v` | `[B, N, H, dv]` | as `q` |
+//! | `g`, `beta` | `[B, N, H]` | f32 |
+//! | `state` | `[B, H, dk, dv]` | f32 |
+//! | `output` | `[B, N, H, dv]` | as `v` |
+//!
+//! `N >= 1`; `N = 1` is a decoding step. With [`DeltaRule::normalise`] the implementation divides every row of
+//! `q` and `k` by its Euclidean norm first, `x / sqrt(sum x^2 + 1e-6)`, in f32; gradients are with respect to the
+//! rows given. State, gates, their sums and the triangular factor are f32 in every implementation.
+//!
+//! # The switch
+//!
+//! [`LiquidBackend`] is implemented for each of burn's backends, so the device of the tensors chooses. What a
+//! backend does not override runs in [`crate::portable`]. Gradients come from the `Autodiff` implementation in
+//! `training`, which calls the backend's own [`LiquidBackend::gated_delta_backward`].
+//!
+//! Sources: Gated DeltaNet (arXiv 2412.06464), DeltaNet (2406.06484), GLA (2312.06635), Mamba-2 (2405.21060).
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, ExtensionType, backend_extension};
+
+use crate::portable;
+
+#[cfg(feature = "cuda")]
+mod metadata;
+#[cfg(feature = "training")]
+mod training;
+
+/// Tokens in a chunk: within one the work is dense products, from one to the next only the state passes.
+pub const CHUNK: usize = 64;
+
+/// How the rule is applied. Everything that is not a tensor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DeltaRule {
+    /// Read what a key already holds and write only the difference (the delta rule). Off: plain gated addition.
+    pub erase: bool,
+    /// Divide the rows of `q` and `k` by their norm.
+    pub normalise: bool,
+    /// Factor on the output; usually `1 / sqrt(dk)`.
+    pub scale: f32,
+    /// Keep the operands that meet the state in f32 too, where a kernel would round them to bf16.
+    pub precise: bool,
+}
+
+/// The tensors of the rule; shapes and types stand in the module's documentation.
+#[derive(ExtensionType)]
+#[extension_type(fusion: cfg(feature = "cuda"))]
+pub struct DeltaInputs<B: Backend> {
+    /// Queries.
+    pub q: FloatTensor<B>,
+    /// Keys.
+    pub k: FloatTensor<B>,
+    /// Values.
+    pub v: FloatTensor<B>,
+    /// Log-gates, not above 0.
+    pub g: FloatTensor<B>,
+    /// Writing strengths.
+    pub beta: FloatTensor<B>,
+    /// The state before the first token.
+    pub state: FloatTensor<B>,
+}
+
+/// What [`LiquidBackend::gated_delta`] returns.
+#[derive(ExtensionType)]
+#[extension_type(fusion: cfg(feature = "cuda"))]
+pub struct DeltaOutput<B: Backend> {
+    /// `[B, N, H, dv]`, in the type of `v`.
+    pub output: FloatTensor<B>,
+    /// `[B, H, dk, dv]`, f32: the state after the last token.
+    pub state: FloatTensor<B>,
+}
+
+/// What [`LiquidBackend::gated_delta_training`] returns.
+#[derive(ExtensionType)]
+#[extension_type(fusion: cfg(feature = "cuda"))]
+pub struct DeltaTraining<B: Backend> {
+    /// `[B, N, H, dv]`, in the type of `v`.
+    pub output: FloatTensor<B>,
+    /// `[B, H, dk, dv]`, f32: the state after the last token.
+    pub state: FloatTensor<B>,
+    /// What the backward pass of the same backend wants to find again; opaque to everybody else. The portable
+    /// one keeps the state before every segment, `[segments, B, H, dk, dv]`.
+    pub saved: FloatTensor<B>,
+}
+
+/// Gradients by the inputs of the same names, in their shapes and types.
+pub type DeltaGradients<B> = DeltaInputs<B>;
+
+/// The operations that a backend may do in its own way. The default bodies are the portable ones.
+#[backend_extension(
+    Flex,
+    Cube: cfg(feature = "cuda"),
+    Fusion: cfg(feature = "cuda"),
+    Autodiff: cfg(feature = "training")
+)]
+pub trait LiquidBackend: Backend {
+    /// Runs the rule over `N` tokens, from `inputs.state`.
+    #[fusion(meta = metadata::forward)]
+    fn gated_delta(#[extension_type] inputs: DeltaInputs<Self>, rule: DeltaRule) -> DeltaOutput<Self> {
+        portable::forward::<Self>(inputs, rule)
+    }
+
+    /// The same, keeping what [`Self::gated_delta_backward`] needs.
+    #[fusion(meta = metadata::training)]
+    fn gated_delta_training(
+        #[extension_type] inputs: DeltaInputs<Self>,
+        rule: DeltaRule,
+    ) -> DeltaTraining<Self> {
+        portable::forward_saving::<Self>(inputs, rule)
+    }
+
+    /// Gradients by every input, given `saved` of the forward pass and the gradients by its output (`d_output`,
+    /// shaped and typed as it) and by the state after the last token (`d_state`, f32).
+    #[fusion(meta = metadata::backward)]
+    fn gated_delta_backward(
+        #[extension_type] inputs: DeltaInputs<Self>,
+        saved: FloatTensor<Self>,
+        d_output: FloatTensor<Self>,
+        d_state: FloatTensor<Self>,
+        rule: DeltaRule,
+    ) -> DeltaGradients<Self> {
+        portable::backward::<Self>(inputs, saved, d_output, d_state, rule)
+    }
+
+    /// `x [R, K]` times `weight [K, M]`: the projections, which are most of a layer's work.
+    #[fusion(meta = metadata::product)]
+    fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::float_matmul(x, weight)
+    }
+}
+
+impl LiquidBackend for burn::backend::Flex {}
