@@ -43,7 +43,7 @@ struct ServeArgs {
     /// Configuration file (TOML). Every key can be set by environment too: LIQUID_WORKER__GRPC__LISTEN and so on.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Check the configuration and the model, then end.
+    /// Check the configuration, the model and the TLS files, then end.
     #[arg(long)]
     check: bool,
 }
@@ -143,7 +143,7 @@ impl From<ServeError> for CliError {
 impl CliError {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Serve(ServeError::TlsFile { .. }) => 64,
+            Self::Config(_) | Self::Serve(ServeError::Tls(_)) => 64,
             Self::Read { .. } | Self::Encoding { .. } | Self::Extract(ExtractError::Invalid { .. }) => 65,
             Self::Load(_) => 66,
             Self::Serve(_) | Self::Extract(_) | Self::Write(_) | Self::System(_) => 1,

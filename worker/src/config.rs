@@ -17,7 +17,7 @@ mod tests;
 
 const PREFIX: &str = "LIQUID_WORKER";
 
-/// Everything that can be set. Each change needs a restart.
+/// Everything that can be set. A change needs a restart, but for the contents of the files that `[tls]` names.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -96,16 +96,38 @@ impl Default for Admin {
     }
 }
 
-/// Section `[tls]`. Without files the service speaks plain HTTP/2. The files are read once, at the start.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Section `[tls]`. Without files the service speaks plain HTTP/2. Files that change are read again while the
+/// worker serves, as those of a Kubernetes Secret do when a certificate is renewed; open connections live on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tls {
     /// Certificate chain, PEM.
     pub cert_file: Option<PathBuf>,
     /// Its private key, PEM.
     pub key_file: Option<PathBuf>,
-    /// Authorities whose client certificates are required, PEM. Without it any client may connect.
+    /// Authorities whose client certificates are required, PEM, one or more. Without it any client may connect.
     pub client_ca_file: Option<PathBuf>,
+    /// Clients that may connect: their certificate must carry one of these URIs as a subject alternative name,
+    /// such as `spiffe://example.org/ns/shop/sidecar`. Default none: every client that an authority vouches for.
+    pub client_identities: Vec<String>,
+    /// How often the files are looked at, in milliseconds. Default 5000.
+    pub reload_ms: u64,
+    /// How long the start waits for files that are missing or do not fit each other, in milliseconds; the worker
+    /// is alive and not ready meanwhile, then it ends with an error. Default 30000.
+    pub start_wait_ms: u64,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            cert_file: None,
+            key_file: None,
+            client_ca_file: None,
+            client_identities: Vec::new(),
+            reload_ms: 5_000,
+            start_wait_ms: 30_000,
+        }
+    }
 }
 
 /// Section `[model]`.
@@ -270,6 +292,7 @@ pub fn load_with(file: Option<&Path>, variables: Vec<(String, String)>) -> Resul
         .try_parsing(true)
         .list_separator(",")
         .with_list_parse_key("tiers")
+        .with_list_parse_key("tls.client_identities")
         .source(Some(variables.into_iter().collect()));
     let mut builder = config::Config::builder();
     if let Some(path) = file {
@@ -310,17 +333,7 @@ impl Config {
                 "is grpc.listen too; set another port",
             );
         }
-        if self.tls.cert_file.is_some() != self.tls.key_file.is_some() {
-            refuse(
-                "tls.key_file",
-                format!("{:?}", self.tls.key_file),
-                "set cert_file and key_file, or neither",
-            );
-        }
-        if self.tls.client_ca_file.is_some() && self.tls.cert_file.is_none() {
-            let value = format!("{:?}", self.tls.client_ca_file);
-            refuse("tls.client_ca_file", value, "needs cert_file and key_file too");
-        }
+        self.tls.validate(&mut refuse);
         if self.log.level.parse::<tracing_subscriber::EnvFilter>().is_err() {
             let remedy = "not a filter; write for example info, or warn,liquid_worker=debug";
             refuse("log.level", self.log.level.clone(), remedy);
@@ -329,6 +342,30 @@ impl Config {
             Ok(())
         } else {
             Err(ConfigError::Invalid(wrong))
+        }
+    }
+}
+
+impl Tls {
+    fn validate(&self, refuse: &mut impl FnMut(&'static str, String, &'static str)) {
+        if self.cert_file.is_some() != self.key_file.is_some() {
+            let remedy = "set cert_file and key_file, or neither";
+            refuse("tls.key_file", format!("{:?}", self.key_file), remedy);
+        }
+        if self.client_ca_file.is_some() && self.cert_file.is_none() {
+            let value = format!("{:?}", self.client_ca_file);
+            refuse("tls.client_ca_file", value, "needs cert_file and key_file too");
+        }
+        let identities = format!("{:?}", self.client_identities);
+        if !self.client_identities.is_empty() && self.client_ca_file.is_none() {
+            let remedy = "needs client_ca_file: without it no client shows a certificate";
+            refuse("tls.client_identities", identities, remedy);
+        } else if !self.client_identities.iter().all(|uri| uri.contains("://")) {
+            let remedy = "write whole URIs, such as spiffe://example.org/ns/shop/sidecar";
+            refuse("tls.client_identities", identities, remedy);
+        }
+        if self.reload_ms == 0 {
+            refuse("tls.reload_ms", "0".to_owned(), "set at least 1");
         }
     }
 }

@@ -4,22 +4,23 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use liquid_proto::worker::v1::SERVICE_NAME;
 use liquid_proto::worker::v1::worker_server::WorkerServer;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::server::Router;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic::transport::Server;
+use tonic::transport::server::{Connected, Router, TcpIncoming};
 use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::config::{Config, Drain, Tls};
 use crate::model::LoadError;
@@ -27,16 +28,26 @@ use crate::runtime::{JobError, Runtime};
 
 mod admin;
 mod convert;
+mod handshake;
 mod metrics;
 mod receive;
 mod service;
 mod status;
+mod tls;
+
+pub use tls::TlsError;
 
 use metrics::Metrics;
 use service::Service;
+use tls::Keeper;
 
 /// Largest gRPC message besides a chunk of the document: the header, with its question.
 const HEADER_ROOM: usize = 64 * 1024;
+
+/// How often an idle client is asked whether it is still there, and how long it may take to say so: a pod that
+/// vanished says nothing.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time for idle connections to close once the last request has ended.
 const LAST_CONNECTIONS: Duration = Duration::from_millis(500);
@@ -54,16 +65,9 @@ pub enum ServeError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// A file for TLS cannot be read.
-    #[error("{field} = {path}: {source}", path = .path.display())]
-    TlsFile {
-        /// The setting.
-        field: &'static str,
-        /// Its value.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
+    /// The files for TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The model cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -82,6 +86,14 @@ pub enum ServeError {
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Says whether the files of `[tls]` can be used now.
+///
+/// # Errors
+/// [`TlsError`].
+pub async fn check_tls(tls: &Tls) -> Result<(), TlsError> {
+    Keeper::open(tls).await.map(drop)
 }
 
 /// Where the worker is in its life.
@@ -142,42 +154,18 @@ impl Bound {
         load: impl Future<Output = Result<Runtime, ServeError>>,
         stop: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
-        let tls = tls(&self.config.tls).await?;
         let phase = Arc::new(watch::channel(Phase::Starting).0);
         let metrics = Arc::new(Metrics::new());
         let admin = tokio::spawn(admin::serve(self.admin, Arc::clone(&metrics), phase.subscribe()));
-        let runtime = load.await?;
-        metrics.observe(&runtime);
-        let (health, health_service) = tonic_health::server::health_reporter();
-        let requests = Requests::default();
-        let life = Life {
-            drain: self.config.drain.clone(),
-            runtime,
-            phase,
-            health,
-            requests,
+        let served = async {
+            let files = async { Ok(Keeper::wait(&self.config.tls).await?) };
+            let (runtime, tls) = tokio::try_join!(load, files)?;
+            metrics.observe(&runtime);
+            Life::new(&self.config, runtime, phase, metrics)
+                .run(self.grpc, tls, stop)
+                .await
         };
-        life.announce(Phase::Starting).await;
-        let service = Service::new(
-            &self.config,
-            life.runtime.clone(),
-            metrics,
-            life.phase.subscribe(),
-            life.requests.clone(),
-        );
-        let largest = self.config.limits.max_chunk_bytes + self.config.limits.max_question_bytes;
-        let worker = WorkerServer::new(service).max_decoding_message_size(largest as usize + HEADER_ROOM);
-        let mut server = Server::builder();
-        if let Some(tls) = tls {
-            server = server.tls_config(tls)?;
-        }
-        let served = life
-            .run(
-                self.grpc,
-                server.add_service(health_service).add_service(worker),
-                stop,
-            )
-            .await;
+        let served = served.await;
         admin.abort();
         served
     }
@@ -194,10 +182,11 @@ async fn listen(field: &'static str, address: SocketAddr) -> Result<TcpListener,
 }
 
 /// What decides which phase the worker is in.
-struct Life {
-    drain: Drain,
+struct Life<'a> {
+    config: &'a Config,
     runtime: Runtime,
     phase: Arc<watch::Sender<Phase>>,
+    metrics: Arc<Metrics>,
     health: HealthReporter,
     requests: Requests,
 }
@@ -211,7 +200,42 @@ struct Requests {
 
 type Transport = JoinHandle<Result<(), tonic::transport::Error>>;
 
-impl Life {
+impl<'a> Life<'a> {
+    fn new(
+        config: &'a Config,
+        runtime: Runtime,
+        phase: Arc<watch::Sender<Phase>>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            config,
+            runtime,
+            phase,
+            metrics,
+            health: HealthReporter::new(),
+            requests: Requests::default(),
+        }
+    }
+
+    fn router(&self) -> Router {
+        let limits = &self.config.limits;
+        let service = Service::new(
+            self.config,
+            self.runtime.clone(),
+            Arc::clone(&self.metrics),
+            self.phase.subscribe(),
+            self.requests.clone(),
+        );
+        let largest = limits.max_chunk_bytes + limits.max_question_bytes;
+        let worker = WorkerServer::new(service).max_decoding_message_size(largest as usize + HEADER_ROOM);
+        let health = HealthServer::new(HealthService::from_health_reporter(self.health.clone()));
+        Server::builder()
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .add_service(health)
+            .add_service(worker)
+    }
+
     /// Tells the phase to everyone who asks: requests, probes, health checks.
     async fn announce(&self, phase: Phase) {
         self.phase.send_replace(phase);
@@ -228,13 +252,34 @@ impl Life {
     async fn run(
         &self,
         listener: TcpListener,
-        router: Router,
+        tls: Option<Keeper>,
         stop: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
+        self.announce(Phase::Starting).await;
+        let Some(keeper) = tls.map(Arc::new) else {
+            return self
+                .serve(TcpIncoming::from(listener).with_nodelay(Some(true)), stop)
+                .await;
+        };
+        let watcher = tokio::spawn(Arc::clone(&keeper).keep_current(Arc::clone(&self.metrics)));
+        let connections = handshake::encrypted(listener, keeper, Arc::clone(&self.metrics));
+        let served = self.serve(connections, stop).await;
+        watcher.abort();
+        served
+    }
+
+    async fn serve<C>(
+        &self,
+        connections: impl Stream<Item = std::io::Result<C>> + Send + 'static,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), ServeError>
+    where
+        C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
         let close = CancellationToken::new();
         let closed = close.clone().cancelled_owned();
-        let incoming = TcpListenerStream::new(listener);
-        let mut transport: Transport = tokio::spawn(router.serve_with_incoming_shutdown(incoming, closed));
+        let router = self.router();
+        let mut transport: Transport = tokio::spawn(router.serve_with_incoming_shutdown(connections, closed));
         self.runtime.warm_up().await.map_err(ServeError::WarmUp)?;
         self.announce(Phase::Ready).await;
         tracing::info!(tiers = ?self.runtime.tiers(), "ready");
@@ -257,7 +302,7 @@ impl Life {
         let Drain {
             notice_ms,
             timeout_ms,
-        } = self.drain;
+        } = self.config.drain;
         self.announce(Phase::Notice).await;
         tracing::info!(notice_ms, timeout_ms, "draining");
         tokio::time::sleep(Duration::from_millis(notice_ms)).await;
@@ -270,24 +315,4 @@ impl Life {
             self.requests.cut_off.cancel();
         }
     }
-}
-
-async fn tls(config: &Tls) -> Result<Option<ServerTlsConfig>, ServeError> {
-    let (Some(cert_file), Some(key_file)) = (&config.cert_file, &config.key_file) else {
-        return Ok(None);
-    };
-    let cert = read("tls.cert_file", cert_file).await?;
-    let key = read("tls.key_file", key_file).await?;
-    let mut tls = ServerTlsConfig::new().identity(Identity::from_pem(cert, key));
-    if let Some(path) = &config.client_ca_file {
-        tls = tls.client_ca_root(Certificate::from_pem(read("tls.client_ca_file", path).await?));
-    }
-    Ok(Some(tls))
-}
-
-async fn read(field: &'static str, path: &Path) -> Result<Vec<u8>, ServeError> {
-    let path = path.to_owned();
-    tokio::fs::read(&path)
-        .await
-        .map_err(|source| ServeError::TlsFile { field, path, source })
 }

@@ -6,21 +6,24 @@ use tracing_subscriber::EnvFilter;
 use super::{CliError, ServeArgs, configuration};
 use crate::config::{Config, Log, LogFormat};
 use crate::runtime::Runtime;
-use crate::server::Bound;
+use crate::server::{Bound, ServeError, check_tls};
 
 pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
     let config = configuration(&args.config)?;
+    let threads = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::System)?;
     if args.check {
+        threads
+            .block_on(check_tls(&config.tls))
+            .map_err(ServeError::Tls)?;
         let runtime = Runtime::start(&config)?;
         let tiers: Vec<_> = runtime.tiers().iter().map(|tier| tier.name()).collect();
         println!("the configuration is good; tiers: {}", tiers.join(", "));
         return Ok(());
     }
     log(&config.log);
-    let threads = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(CliError::System)?;
     let served = threads.block_on(serve(config));
     // Requests that were cut off may still compute; nobody waits for them.
     threads.shutdown_background();

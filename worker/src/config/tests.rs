@@ -68,6 +68,23 @@ fn wrong_values_are_named_all_at_once_with_a_remedy() {
 }
 
 #[test]
+fn client_identities_are_whole_uris_of_clients_that_show_a_certificate() {
+    let files = "[tls]\ncert_file = \"a\"\nkey_file = \"b\"\nclient_ca_file = \"c\"\n";
+    let uris = (
+        "LIQUID_WORKER__TLS__CLIENT_IDENTITIES",
+        "spiffe://a/b,spiffe://a/c",
+    );
+    let config = from_file(files, &[uris]).unwrap();
+    assert_eq!(config.tls.client_identities, ["spiffe://a/b", "spiffe://a/c"]);
+    let refused = |text: &str| {
+        let error = from_file(text, &[]).unwrap_err().to_string();
+        assert!(error.starts_with("tls.client_identities = "), "{error}");
+    };
+    refused("[tls]\nclient_identities = [\"spiffe://a/b\"]");
+    refused(&format!("{files}client_identities = [\"sidecar\"]"));
+}
+
+#[test]
 fn unknown_keys_and_devices_are_refused() {
     for text in [
         "[grpc]\nlisten_on = \"x\"",

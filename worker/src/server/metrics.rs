@@ -27,6 +27,16 @@ struct Code {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reload {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Stage {
     stage: &'static str,
 }
@@ -40,6 +50,8 @@ pub(super) struct Metrics {
     kept_tokens: Family<Ran, Counter>,
     cache_hits: Counter,
     errors: Family<Code, Counter>,
+    refused_connections: Family<Reason, Counter>,
+    tls_reloads: Family<Reload, Counter>,
     stages: Family<Stage, Histogram, fn() -> Histogram>,
     encoded_tokens: Counter,
     queue_depth: Gauge,
@@ -63,6 +75,8 @@ impl Metrics {
             kept_tokens: Family::default(),
             cache_hits: Counter::default(),
             errors: Family::default(),
+            refused_connections: Family::default(),
+            tls_reloads: Family::default(),
             stages: Family::new_with_constructor(stage_histogram),
             encoded_tokens: Counter::default(),
             queue_depth: Gauge::default(),
@@ -71,6 +85,7 @@ impl Metrics {
             buffered: Gauge::default(),
         };
         metrics.register();
+        metrics.register_tls();
         metrics
     }
 
@@ -127,6 +142,20 @@ impl Metrics {
         r.register_with_unit("buffered", help, Unit::Bytes, self.buffered.clone());
     }
 
+    fn register_tls(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "refused_connections",
+            "Connections that ended in the TLS handshake, by reason: identity, certificate, handshake, timeout",
+            self.refused_connections.clone(),
+        );
+        r.register(
+            "tls_reloads",
+            "Changes of the TLS files that were taken over (ok) or could not be used (failed)",
+            self.tls_reloads.clone(),
+        );
+    }
+
     /// Takes the gauges from this runtime from now on.
     pub(super) fn observe(&self, runtime: &Runtime) {
         // Set once, at the start; a second runtime does not come.
@@ -174,6 +203,15 @@ impl Metrics {
             _ => "internal",
         };
         self.errors.get_or_create(&Code { code }).inc();
+    }
+
+    pub(super) fn count_refused(&self, reason: &'static str) {
+        self.refused_connections.get_or_create(&Reason { reason }).inc();
+    }
+
+    pub(super) fn count_reload(&self, worked: bool) {
+        let result = if worked { "ok" } else { "failed" };
+        self.tls_reloads.get_or_create(&Reload { result }).inc();
     }
 
     pub(super) fn render(&self) -> String {

@@ -1,0 +1,112 @@
+//! From TCP connections to encrypted ones: handshakes side by side, each with a time limit, so that a client that
+//! says nothing holds up no other. What a client that is not let in wanted to send is never read.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::{CertificateError, Error, OtherError};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_rustls::server::TlsStream;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::metrics::Metrics;
+use super::tls::{ForeignIdentity, Keeper};
+
+/// Handshakes under way at a time; further clients wait in the listener's backlog.
+const HANDSHAKES: usize = 512;
+
+/// Longest handshake.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+
+/// Pause after an accept that failed, as it does where the process has no file descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+type Connection = TlsStream<TcpStream>;
+type Sender = mpsc::Sender<io::Result<Connection>>;
+
+/// The connections whose handshake went well. The listener closes when the stream is dropped.
+pub(super) fn encrypted(
+    listener: TcpListener,
+    keeper: Arc<Keeper>,
+    metrics: Arc<Metrics>,
+) -> ReceiverStream<io::Result<Connection>> {
+    let (sender, connections) = mpsc::channel(1);
+    tokio::spawn(accept(listener, keeper, metrics, sender));
+    ReceiverStream::new(connections)
+}
+
+async fn accept(listener: TcpListener, keeper: Arc<Keeper>, metrics: Arc<Metrics>, sender: Sender) {
+    let places = Arc::new(Semaphore::new(HANDSHAKES));
+    let next = async || -> io::Result<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
+        let place = Arc::clone(&places)
+            .acquire_owned()
+            .await
+            .map_err(io::Error::other)?;
+        let (stream, peer) = listener.accept().await?;
+        Ok((place, stream, peer))
+    };
+    loop {
+        let accepted = tokio::select! {
+            accepted = next() => accepted,
+            () = sender.closed() => return,
+        };
+        match accepted {
+            Ok((place, stream, peer)) => {
+                let (keeper, metrics, sender) = (Arc::clone(&keeper), Arc::clone(&metrics), sender.clone());
+                tokio::spawn(async move {
+                    let connection = shake_hands(&keeper, &metrics, stream, peer).await;
+                    drop(place);
+                    if let Some(connection) = connection {
+                        // A server that is ending takes no connection any more.
+                        let _ = sender.send(Ok(connection)).await;
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn shake_hands(
+    keeper: &Keeper,
+    metrics: &Metrics,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> Option<Connection> {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, %peer, "cannot set TCP_NODELAY");
+    }
+    let shaken = tokio::time::timeout(HANDSHAKE_TIME, keeper.acceptor().accept(stream)).await;
+    let (reason, error) = match shaken {
+        Ok(Ok(connection)) => return Some(connection),
+        Ok(Err(error)) => (reason(&error), error),
+        Err(_) => ("timeout", io::ErrorKind::TimedOut.into()),
+    };
+    metrics.count_refused(reason);
+    if matches!(reason, "identity" | "certificate") {
+        tracing::warn!(%peer, reason, %error, "refused a connection");
+    } else {
+        // Scanners and TCP probes come and go.
+        tracing::debug!(%peer, reason, %error, "a TLS handshake failed");
+    }
+    None
+}
+
+/// Why a handshake failed, as it is counted.
+fn reason(error: &io::Error) -> &'static str {
+    match error.get_ref().and_then(|error| error.downcast_ref::<Error>()) {
+        Some(Error::InvalidCertificate(CertificateError::Other(OtherError(cause))))
+            if cause.is::<ForeignIdentity>() =>
+        {
+            "identity"
+        }
+        Some(Error::InvalidCertificate(_) | Error::NoCertificatesPresented) => "certificate",
+        _ => "handshake",
+    }
+}

@@ -1,0 +1,298 @@
+//! TLS of the service: certificate, key and authorities from files that change while the worker runs.
+//!
+//! Kubernetes renews a mounted Secret by swapping a symbolic link, so the files are polled and their contents
+//! compared: that sees every way of changing a file. What has changed becomes a whole new rustls configuration,
+//! which takes the place of the old one for the connections that follow; those that are open keep theirs. Files
+//! that cannot be used change nothing, but are counted and logged.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+
+use super::metrics::Metrics;
+use crate::config::Tls;
+
+mod identity;
+
+pub(super) use identity::ForeignIdentity;
+
+/// Time between two looks at files that the start waits for.
+const START_POLL: Duration = Duration::from_millis(200);
+
+/// Why the files that `[tls]` names cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("{field} = {path}: {source}", path = .path.display())]
+    Read {
+        /// The setting.
+        field: &'static str,
+        /// Its value.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{field} = {path}: {source}; write {expected} as PEM", path = .path.display())]
+    Pem {
+        /// The setting.
+        field: &'static str,
+        /// Its value.
+        path: PathBuf,
+        /// What it should hold.
+        expected: &'static str,
+        /// What is wrong with it.
+        source: pem::Error,
+    },
+    /// Certificate and key cannot be used together.
+    #[error("tls.key_file = {path}: {source}; write the key of the certificate in tls.cert_file", path = .path.display())]
+    Pair {
+        /// The key's file.
+        path: PathBuf,
+        /// What rustls says.
+        source: rustls::Error,
+    },
+    /// An authority cannot be used.
+    #[error("tls.client_ca_file = {path}: {what}; write certificates of authorities", path = .path.display())]
+    Authority {
+        /// The authorities' file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// Keeps the service's TLS configuration as its files have it.
+pub(super) struct Keeper {
+    files: Files,
+    settings: Tls,
+    current: ArcSwap<Current>,
+}
+
+/// Where the files are.
+#[derive(Clone)]
+struct Files {
+    cert: PathBuf,
+    key: PathBuf,
+    authorities: Option<PathBuf>,
+}
+
+/// What the files held.
+#[derive(PartialEq, Eq)]
+struct Contents {
+    cert: Vec<u8>,
+    key: Vec<u8>,
+    authorities: Option<Vec<u8>>,
+}
+
+struct Current {
+    contents: Contents,
+    server: Arc<ServerConfig>,
+}
+
+impl Keeper {
+    /// Reads the files; `None` if there are none to read.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file and what is wrong with it.
+    pub(super) async fn open(settings: &Tls) -> Result<Option<Self>, TlsError> {
+        let (Some(cert), Some(key)) = (&settings.cert_file, &settings.key_file) else {
+            return Ok(None);
+        };
+        let files = Files {
+            cert: cert.clone(),
+            key: key.clone(),
+            authorities: settings.client_ca_file.clone(),
+        };
+        let contents = files.read().await?;
+        let current = Current::new(contents, &files, &settings.client_identities)?;
+        Ok(Some(Self {
+            files,
+            settings: settings.clone(),
+            current: ArcSwap::from_pointee(current),
+        }))
+    }
+
+    /// As [`Keeper::open`], but waits up to `start_wait_ms` for files that can be used: where a Secret is made
+    /// together with the pod, a short wait is quicker than a restart with its growing pauses.
+    ///
+    /// # Errors
+    /// The [`TlsError`] that is left when the time is over.
+    pub(super) async fn wait(settings: &Tls) -> Result<Option<Self>, TlsError> {
+        let until = Instant::now() + Duration::from_millis(settings.start_wait_ms);
+        let mut said = String::new();
+        loop {
+            let error = match Self::open(settings).await {
+                Ok(keeper) => return Ok(keeper),
+                Err(error) => error,
+            };
+            if Instant::now() >= until {
+                return Err(error);
+            }
+            let text = error.to_string();
+            if text != said {
+                tracing::warn!(%error, start_wait_ms = settings.start_wait_ms, "waiting for the TLS files");
+                said = text;
+            }
+            tokio::time::sleep(START_POLL).await;
+        }
+    }
+
+    /// Accepts connections with the configuration of this moment.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.current.load().server))
+    }
+
+    /// Looks at the files again and again; has no end.
+    pub(super) async fn keep_current(self: Arc<Self>, metrics: Arc<Metrics>) {
+        let pause = Duration::from_millis(self.settings.reload_ms);
+        let mut said = String::new();
+        loop {
+            tokio::time::sleep(pause).await;
+            match self.refresh().await {
+                Ok(false) => said.clear(),
+                Ok(true) => {
+                    said.clear();
+                    metrics.count_reload(true);
+                    tracing::info!("the TLS files have changed; new connections use them");
+                }
+                Err(error) => {
+                    metrics.count_reload(false);
+                    let text = error.to_string();
+                    if text != said {
+                        tracing::warn!(%error, "the TLS files cannot be used; connections go on with the last ones");
+                        said = text;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the files over if they have changed, and says whether they have.
+    async fn refresh(&self) -> Result<bool, TlsError> {
+        let contents = self.files.read().await?;
+        if contents == self.current.load().contents {
+            return Ok(false);
+        }
+        let current = Current::new(contents, &self.files, &self.settings.client_identities)?;
+        self.current.store(Arc::new(current));
+        Ok(true)
+    }
+}
+
+impl Files {
+    /// A swap between two reads gives files that do not belong together: either they do not fit, or the next
+    /// look finds the rest.
+    async fn read(&self) -> Result<Contents, TlsError> {
+        let authorities = match &self.authorities {
+            Some(path) => Some(read("tls.client_ca_file", path).await?),
+            None => None,
+        };
+        Ok(Contents {
+            cert: read("tls.cert_file", &self.cert).await?,
+            key: read("tls.key_file", &self.key).await?,
+            authorities,
+        })
+    }
+}
+
+async fn read(field: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
+    tokio::fs::read(path).await.map_err(|source| TlsError::Read {
+        field,
+        path: path.to_owned(),
+        source,
+    })
+}
+
+impl Current {
+    fn new(contents: Contents, files: &Files, identities: &[String]) -> Result<Self, TlsError> {
+        let provider = Arc::new(ring::default_provider());
+        let chain = certificates("tls.cert_file", &files.cert, &contents.cert)?;
+        let key = PrivateKeyDer::from_pem_slice(&contents.key).map_err(|source| TlsError::Pem {
+            field: "tls.key_file",
+            path: files.key.clone(),
+            expected: "a private key",
+            source,
+        })?;
+        let pair = |source| TlsError::Pair {
+            path: files.key.clone(),
+            source,
+        };
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(pair)?;
+        let builder = match (&files.authorities, &contents.authorities) {
+            (Some(path), Some(text)) => {
+                builder.with_client_cert_verifier(verifier(path, text, identities, provider)?)
+            }
+            _ => builder.with_no_client_auth(),
+        };
+        let mut server = builder.with_single_cert(chain, key).map_err(pair)?;
+        server.alpn_protocols = vec![b"h2".to_vec()];
+        // A resumed session would not show its certificate again, and may outlive it.
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.send_tls13_tickets = 0;
+        Ok(Self {
+            contents,
+            server: Arc::new(server),
+        })
+    }
+}
+
+/// The certificates of a PEM file; at least one.
+fn certificates(
+    field: &'static str,
+    path: &Path,
+    text: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    let some = all.and_then(|all| {
+        if all.is_empty() {
+            Err(pem::Error::NoItemsFound)
+        } else {
+            Ok(all)
+        }
+    });
+    some.map_err(|source| TlsError::Pem {
+        field,
+        path: path.to_owned(),
+        expected: "one or more certificates",
+        source,
+    })
+}
+
+fn verifier(
+    path: &Path,
+    text: &[u8],
+    identities: &[String],
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let unusable = |what: String| TlsError::Authority {
+        path: path.to_owned(),
+        what,
+    };
+    let mut authorities = RootCertStore::empty();
+    for certificate in certificates("tls.client_ca_file", path, text)? {
+        authorities
+            .add(certificate)
+            .map_err(|error| unusable(error.to_string()))?;
+    }
+    let any = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider)
+        .build()
+        .map_err(|error: VerifierBuilderError| unusable(error.to_string()))?;
+    Ok(if identities.is_empty() {
+        any
+    } else {
+        Arc::new(identity::NamedClients::new(any, identities.to_vec()))
+    })
+}
