@@ -1,11 +1,13 @@
 //! `cargo xtask`: every command that a contributor needs. `--help` is the manual.
 
 mod bench;
+mod cluster;
 mod command;
 mod console;
 mod demo;
 mod fuzz;
 mod http;
+mod images;
 mod model;
 mod stack;
 mod test;
@@ -39,6 +41,10 @@ enum Subject {
     Model,
     /// Measure: evidence kept, extraction speed.
     Bench(bench::Arguments),
+    /// A real Kubernetes on this machine, for the tests and to try things; needs root.
+    Cluster(cluster::Arguments),
+    /// Make the OCI images of operator, sidecar and worker, without a container engine.
+    Images(images::Arguments),
     /// Run the fuzz targets for longer than the tests do.
     Fuzz(fuzz::Arguments),
 }
@@ -69,6 +75,8 @@ fn run(subject: Subject) -> Result<ExitCode> {
             }
         },
         Subject::Bench(arguments) => bench::start(&arguments)?,
+        Subject::Cluster(arguments) => return cluster::run(&arguments),
+        Subject::Images(arguments) => images::run(&arguments)?,
         Subject::Fuzz(arguments) => fuzz::run(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)

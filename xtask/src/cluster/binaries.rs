@@ -1,0 +1,168 @@
+//! Kubernetes, containerd, etcd, CoreDNS and Helm, built from their Go modules. Which versions: the go.mod files in
+//! `deploy/cluster`. They are kept by the content of those files, for all checkouts of a user.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use crate::command::{output, root, run};
+use crate::console::say;
+
+const KUBERNETES_VERSION: &str = "v1.36.3";
+const CONTAINERD_VERSION: &str = "v2.4.2";
+
+/// The folder of the programs.
+pub(crate) struct Binaries(pub(crate) PathBuf);
+
+/// One `go build`: the module's folder below `deploy/cluster`, and what it makes.
+struct Build {
+    module: &'static str,
+    flags: &'static str,
+    packages: &'static [&'static str],
+    /// The name of the program where the package's last part is not it.
+    output: &'static str,
+    tags: &'static str,
+}
+
+/// Kubernetes asks for replacements that the others cannot live with, hence two modules.
+const BUILDS: [Build; 3] = [
+    Build {
+        module: "kubernetes",
+        flags: "-X k8s.io/component-base/version.gitVersion=VERSION -X k8s.io/component-base/version.gitMajor=1 \
+                -X k8s.io/component-base/version.gitMinor=36 -X k8s.io/component-base/version.gitTreeState=clean \
+                -X k8s.io/client-go/pkg/version.gitVersion=VERSION -X k8s.io/client-go/pkg/version.gitMajor=1 \
+                -X k8s.io/client-go/pkg/version.gitMinor=36 -X k8s.io/client-go/pkg/version.gitTreeState=clean",
+        packages: &[
+            "k8s.io/kubernetes/cmd/kube-apiserver",
+            "k8s.io/kubernetes/cmd/kube-controller-manager",
+            "k8s.io/kubernetes/cmd/kube-scheduler",
+            "k8s.io/kubernetes/cmd/kubelet",
+            "k8s.io/kubernetes/cmd/kube-proxy",
+            "k8s.io/kubernetes/cmd/kubectl",
+        ],
+        output: "",
+        tags: "",
+    },
+    Build {
+        module: "node",
+        flags: "-X github.com/containerd/containerd/v2/version.Version=CONTAINERD",
+        packages: &[
+            "github.com/containerd/containerd/v2/cmd/containerd",
+            "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+            "github.com/containerd/containerd/v2/cmd/ctr",
+            "github.com/coredns/coredns",
+            "helm.sh/helm/v4/cmd/helm",
+        ],
+        output: "",
+        tags: "no_btrfs no_zfs no_devmapper no_aufs",
+    },
+    Build {
+        module: "node",
+        flags: "",
+        packages: &["go.etcd.io/etcd/server/v3"],
+        output: "etcd",
+        tags: "",
+    },
+];
+
+/// Builds what is not there yet; two that ask at once build once.
+pub(super) fn ensure() -> Result<Binaries> {
+    if let Ok(binaries) = present() {
+        return Ok(binaries);
+    }
+    let folder = folder()?;
+    let parent = folder.parent().context("no cache folder")?;
+    fs::create_dir_all(parent)?;
+    let lock = File::create(parent.join("lock"))?;
+    lock.lock()?;
+    if let Ok(binaries) = present() {
+        return Ok(binaries);
+    }
+    say(format!(
+        "building Kubernetes {KUBERNETES_VERSION}, containerd {CONTAINERD_VERSION}, etcd, CoreDNS and Helm \
+         (once, 11 minutes on two cores)"
+    ));
+    let partial = folder.with_extension("partial");
+    let _ = fs::remove_dir_all(&partial);
+    fs::create_dir_all(&partial)?;
+    for build in BUILDS {
+        build.run(&partial)?;
+    }
+    fs::rename(&partial, &folder)?;
+    Ok(Binaries(folder))
+}
+
+/// The programs, if they are built.
+pub(super) fn present() -> Result<Binaries> {
+    let folder = folder()?;
+    if !folder.is_dir() {
+        bail!("{} is not there", folder.display());
+    }
+    Ok(Binaries(folder))
+}
+
+impl Build {
+    fn run(&self, folder: &Path) -> Result<()> {
+        let flags = self.flags.replace("VERSION", KUBERNETES_VERSION);
+        let flags = flags.replace("CONTAINERD", CONTAINERD_VERSION);
+        // A path that ends with a slash is a folder to Go: every program under its own name.
+        let target = folder.join(self.output);
+        let mut go = go(self.module, "build");
+        go.args(["-trimpath", "-tags", self.tags])
+            .arg(format!("-ldflags=-s -w {flags}"))
+            .arg("-o")
+            .arg(target)
+            .args(self.packages);
+        run(&mut go).with_context(|| format!("cannot build the programs of deploy/cluster/{}", self.module))
+    }
+}
+
+fn go(module: &str, command: &str) -> Command {
+    let mut go = Command::new("go");
+    go.arg(command)
+        .current_dir(root().join("deploy/cluster").join(module))
+        // Static: nothing of the machine is needed to run them in an image.
+        .env("CGO_ENABLED", "0")
+        .env("GOFLAGS", "-buildvcs=false -mod=readonly");
+    go
+}
+
+/// A source file of a module that the builds use.
+pub(crate) fn module_file(module: &str, package: &str, file: &str) -> Result<PathBuf> {
+    let folder = output(go(module, "list").args(["-m", "-f", "{{.Dir}}", package]))?;
+    Ok(PathBuf::from(folder).join(file))
+}
+
+fn folder() -> Result<PathBuf> {
+    let mut hasher = Sha256::new();
+    for module in ["kubernetes", "node"] {
+        for file in ["go.mod", "go.sum"] {
+            let path = root().join("deploy/cluster").join(module).join(file);
+            hasher.update(fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
+        }
+    }
+    for build in BUILDS {
+        hasher.update([build.flags, build.tags, build.output, &build.packages.concat()].concat());
+    }
+    let digest = hasher.finalize();
+    let short = digest
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<String>();
+    Ok(cache()?.join("cluster").join(short))
+}
+
+/// Not the checkout's own cache: half a gigabyte that every checkout shares.
+fn cache() -> Result<PathBuf> {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(home);
+    Ok(cache
+        .context("neither HOME nor XDG_CACHE_HOME is set")?
+        .join("liquid-memory"))
+}

@@ -1,0 +1,143 @@
+//! `cargo xtask images`: OCI images without a container engine.
+//!
+//! The same files give the same digest: entries are sorted, times and owners are zero, the compressor is ours.
+//! Each archive in `.cache/images` is one image; `ctr images import` reads it, skopeo and crane push it.
+//!
+//! [`product`] and [`fixtures`] say what is in an image, [`layer`] and [`archive`] write it.
+
+mod archive;
+mod base;
+mod blob;
+mod build;
+mod fixtures;
+mod layer;
+mod libraries;
+mod product;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use crate::command::cache;
+use crate::console::{human, say, step, thousands};
+use archive::Written;
+pub(crate) use base::base;
+use build::Profile;
+
+/// What a node fetches for each pod that gets a sidecar.
+const SIDECAR_LIMIT: u64 = 25_000_000;
+
+/// Where images come from unless the chart is told otherwise.
+pub(crate) const REGISTRY: &str = "ghcr.io/liquid-memory";
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Make only these.
+    #[arg(value_enum)]
+    images: Vec<Name>,
+    /// With which profile the programs are built. `dev` takes what the tests have built already: right for tests,
+    /// five times as large and slow.
+    #[arg(long, value_enum, default_value = "release")]
+    profile: Profile,
+    /// First part of the images' names.
+    #[arg(long, default_value = REGISTRY)]
+    registry: String,
+    /// Where the archives go.
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Print names and contents of the images that an installation needs, for a mirror; make none.
+    #[arg(long)]
+    list: bool,
+}
+
+/// An image that this repository makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Name {
+    /// The operator.
+    Operator,
+    /// What is injected into pods.
+    Sidecar,
+    /// The worker on a CPU, with the encoder's weights.
+    Worker,
+    /// The encoder's weights alone, to mount as an OCI image volume.
+    Model,
+    /// A mock LLM provider, for tests.
+    MockUpstream,
+    /// An application that uses the OpenAI SDK for Python, for tests.
+    TestApplication,
+}
+
+impl Name {
+    /// What an installation needs.
+    pub(crate) const PRODUCT: [Self; 4] = [Self::Operator, Self::Sidecar, Self::Worker, Self::Model];
+    fn file(self) -> &'static str {
+        match self {
+            Self::Operator => "liquid-operator",
+            Self::Sidecar => "liquid-sidecar",
+            Self::Worker => "liquid-worker",
+            Self::Model => "liquid-model-minilm",
+            Self::MockUpstream => "mock-upstream",
+            Self::TestApplication => "test-application",
+        }
+    }
+
+    /// `REGISTRY/NAME:VERSION`.
+    pub(crate) fn reference(self, registry: &str) -> String {
+        format!("{registry}/{}:{}", self.file(), env!("CARGO_PKG_VERSION"))
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let names = match arguments.images.as_slice() {
+        [] => &Name::PRODUCT,
+        some => some,
+    };
+    if arguments.list {
+        for name in names {
+            println!("{}", name.reference(&arguments.registry));
+        }
+        return Ok(());
+    }
+    step("images");
+    let folder = arguments.out.clone().unwrap_or_else(folder);
+    for written in make(names, arguments.profile, &arguments.registry, &folder)? {
+        say(format!(
+            "{}  {} bytes  {}",
+            written.reference,
+            thousands(written.size),
+            written.digest
+        ));
+        say(format!("  {}", written.archive.display()));
+    }
+    Ok(())
+}
+
+/// Where archives go by default.
+pub(crate) fn folder() -> PathBuf {
+    cache().join("images")
+}
+
+/// Builds the programs, then makes the images.
+pub(crate) fn make(names: &[Name], profile: Profile, registry: &str, folder: &Path) -> Result<Vec<Written>> {
+    let start = std::time::Instant::now();
+    let programs = build::programs(names, profile)?;
+    let mut all = Vec::new();
+    for name in names {
+        let reference = name.reference(registry);
+        let image = match name {
+            Name::MockUpstream | Name::TestApplication => fixtures::image(*name, reference, &programs)?,
+            _ => product::image(*name, reference, &programs)?,
+        };
+        let written = image.write(folder)?;
+        if *name == Name::Sidecar && profile == Profile::Release && written.size > SIDECAR_LIMIT {
+            bail!(
+                "the sidecar's image has {} bytes, its limit is {}",
+                thousands(written.size),
+                thousands(SIDECAR_LIMIT)
+            );
+        }
+        all.push(written);
+    }
+    say(format!("{} images after {}", all.len(), human(start.elapsed())));
+    Ok(all)
+}

@@ -1,0 +1,98 @@
+//! What is in the images that are shipped: one program, its libraries, nothing else. No shell, no package manager.
+//!
+//! No bundle of certificate authorities either: the sidecar has the public ones compiled in, the operator trusts
+//! the cluster's own, and a company's own are mounted (`upstream.ca_file`).
+
+use anyhow::{Result, bail};
+
+use super::Name;
+use super::archive::{Image, User};
+use super::build::Programs;
+use super::layer::{Layer, Packing};
+use super::libraries;
+use crate::model::{self, Weights};
+
+/// Where the worker's image has the weights.
+const WEIGHTS: &str = "models/all-minilm-l6-v2";
+
+pub(super) fn image(name: Name, reference: String, programs: &Programs) -> Result<Image> {
+    let program = match name {
+        Name::Operator => "liquid-operator",
+        Name::Sidecar => "liquid-sidecar",
+        Name::Worker => "liquid-worker",
+        Name::Model => {
+            return Ok(Image {
+                reference,
+                entrypoint: Vec::new(),
+                environment: Vec::new(),
+                user: User::Nobody,
+                layers: vec![(weights("")?, Packing::Plain)],
+                title: "Encoder weights for liquid-worker (all-MiniLM-L6-v2, Apache-2.0)",
+            });
+        }
+        Name::MockUpstream | Name::TestApplication => bail!("{name:?} is not shipped"),
+    };
+    let mut image = program_image(reference, program, programs)?;
+    if name == Name::Worker {
+        image.layers.push((weights(WEIGHTS)?, Packing::Plain));
+    }
+    Ok(image)
+}
+
+/// An image of one program that runs as nobody.
+pub(super) fn program_image(reference: String, program: &str, programs: &Programs) -> Result<Image> {
+    let path = programs.get(program)?;
+    // Libraries change with the build machine, programs with every commit: two layers.
+    let mut system = system_files();
+    libraries::add(&mut system, &[path.to_owned()])?;
+    let mut own = Layer::default();
+    own.file(&format!("usr/bin/{program}"), path)?;
+    own.bytes("LICENSE", std::fs::read(crate::command::root().join("LICENSE"))?);
+    Ok(Image {
+        reference,
+        entrypoint: vec![format!("/usr/bin/{program}")],
+        environment: Vec::new(),
+        user: User::Nobody,
+        layers: vec![(system, Packing::Gzip), (own, Packing::Gzip)],
+        title: "Liquid Memory",
+    })
+}
+
+/// What glibc wants to find: users and how names are looked up.
+pub(super) fn system_files() -> Layer {
+    let mut layer = Layer::default();
+    layer.bytes(
+        "etc/passwd",
+        "root:x:0:0:root:/:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/:/sbin/nologin\n",
+    );
+    layer.bytes("etc/group", "root:x:0:\nnonroot:x:65532:\n");
+    layer.bytes(
+        "etc/nsswitch.conf",
+        "passwd: files\ngroup: files\nhosts: files dns\n",
+    );
+    layer.folder("tmp", 0o1777);
+    layer
+}
+
+fn weights(place: &str) -> Result<Layer> {
+    let folder = match model::ensure()? {
+        Weights::Ready(folder) => folder,
+        Weights::Missing(why) => bail!("no weights for the image: {why}"),
+    };
+    let mut layer = Layer::default();
+    let prefix = if place.is_empty() {
+        String::new()
+    } else {
+        format!("{place}/")
+    };
+    for entry in std::fs::read_dir(&folder)? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        layer.file(&format!("{prefix}{name}"), &path)?;
+    }
+    Ok(layer)
+}
