@@ -23,7 +23,7 @@
 //! | `state` | `[B, H, dk, dv]` | f32 |
 //! | `output` | `[B, N, H, dv]` | as `v` |
 //!
-//! `N >= 1`; `N = 1` is a decoding step. With [`DeltaRule::normalise`] the implementation divides every row of
+//! Log-gates are finite. `N >= 1`; `N = 1` is a decoding step. With [`DeltaRule::normalise`] the implementation divides every row of
 //! `q` and `k` by its Euclidean norm first, `x / sqrt(sum x^2 + 1e-6)`, in f32; gradients are with respect to the
 //! rows given. State, gates, their sums and the triangular factor are f32 in every implementation.
 //!
@@ -42,8 +42,11 @@ use crate::portable;
 
 #[cfg(feature = "cuda")]
 mod metadata;
+mod tensors;
 #[cfg(feature = "training")]
 mod training;
+
+pub use tensors::{DeltaTensors, gated_delta, head_norm, project};
 
 /// Tokens in a chunk: within one the work is dense products, from one to the next only the state passes.
 pub const CHUNK: usize = 64;
@@ -145,6 +148,23 @@ pub trait LiquidBackend: Backend {
     #[fusion(meta = metadata::product)]
     fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         Self::float_matmul(x, weight)
+    }
+
+    /// Root mean square norm of every head's output `[B, N, H, dv]`, times `gamma [dv]`; computed in f32.
+    #[fusion(meta = metadata::head_norm)]
+    fn head_norm(output: FloatTensor<Self>, gamma: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self> {
+        portable::head_norm::<Self>(output, gamma, None, epsilon)
+    }
+
+    /// The same, times `silu(gate)`; `gate` is shaped as `output`.
+    #[fusion(meta = metadata::gated_head_norm)]
+    fn gated_head_norm(
+        output: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        gate: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        portable::head_norm::<Self>(output, gamma, Some(gate), epsilon)
     }
 }
 

@@ -17,10 +17,15 @@ use tensor::T;
 
 mod backward;
 mod chunk;
+mod norm;
 mod scan;
 mod solve;
 mod step;
 mod tensor;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use norm::head_norm;
 
 /// Tokens in a segment: a compromise between memory (some 60 KiB a token and head of 128) and the number of
 /// operations.

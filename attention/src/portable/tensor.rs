@@ -91,6 +91,10 @@ impl<B: Backend> T<B> {
         Self(B::float_expand(self.0, Shape::from(shape)))
     }
 
+    pub(super) fn sigmoid(self) -> Self {
+        Self(B::sigmoid(self.0))
+    }
+
     pub(super) fn sqrt(self) -> Self {
         Self(B::float_sqrt(self.0))
     }

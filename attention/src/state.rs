@@ -1,0 +1,132 @@
+//! What a layer remembers of a sequence: all of it, whatever the sequence's length.
+
+use burn::tensor::{DType, Device, Int, Tensor};
+
+use crate::attention::LiquidAttention;
+use crate::error::{AttentionError, shaped};
+
+mod bytes;
+
+/// The memory of one layer for a batch of sequences. Cloning it is a snapshot: a prefix is read once and continued
+/// many times.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// `[B, H, dk, dv]`, f32.
+    pub memory: Tensor<4>,
+    /// The last `K - 1` tokens before the short convolution, `[B, K - 1, channels]`; `None` without one.
+    pub conv: Option<Tensor<3>>,
+    /// Tokens that each sequence was given, padding included.
+    pub(crate) tokens: Vec<u64>,
+}
+
+impl State {
+    /// Of `batch` sequences that have not begun.
+    pub fn new(layer: &LiquidAttention, batch: usize) -> Self {
+        let settings = &layer.settings;
+        let device = layer.device();
+        let memory = Tensor::zeros(
+            [batch, settings.n_heads, settings.d_key, settings.d_value],
+            (&device, DType::F32),
+        );
+        let conv = layer.conv.as_ref().map(|conv| {
+            let [channels, kernel] = conv.weight.shape().dims();
+            Tensor::zeros([batch, kernel - 1, channels], (&device, layer.dtype()))
+        });
+        Self {
+            memory,
+            conv,
+            tokens: vec![0; batch],
+        }
+    }
+
+    /// Sequences in the batch.
+    pub fn batch(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Tokens that each sequence was given, padding included: what [`crate::Precision::Auto`] looks at.
+    pub fn tokens(&self) -> &[u64] {
+        &self.tokens
+    }
+
+    /// Bytes on the device.
+    pub fn size(&self) -> usize {
+        let conv = self
+            .conv
+            .as_ref()
+            .map_or(0, |conv| conv.shape().num_elements() * conv.dtype().size());
+        self.memory.shape().num_elements() * 4 + conv
+    }
+
+    /// Begins the named sequences anew and leaves the others as they are.
+    ///
+    /// # Errors
+    /// [`AttentionError::Shape`] for a sequence that the batch does not have; then none is reset.
+    pub fn reset(&mut self, sequences: &[usize]) -> Result<(), AttentionError> {
+        if let Some(sequence) = sequences.iter().find(|sequence| **sequence >= self.batch()) {
+            let wanted = format!("a sequence below {}", self.batch());
+            return Err(AttentionError::Shape {
+                field: "sequences",
+                given: vec![*sequence],
+                wanted,
+            });
+        }
+        let keep: Vec<i32> = (0..self.batch())
+            .map(|row| i32::from(!sequences.contains(&row)))
+            .collect();
+        let batch = self.batch();
+        let drop = Tensor::<1, Int>::from_ints(keep.as_slice(), &self.memory.device()).equal_elem(0);
+        // Filled, not multiplied: a state that has become infinite must go too.
+        let shape = self.memory.dims();
+        let mask = drop.clone().reshape([batch, 1, 1, 1]).expand(shape);
+        self.memory = self.memory.clone().mask_fill(mask, 0);
+        self.conv = self.conv.take().map(|conv| {
+            let shape = conv.dims();
+            conv.mask_fill(drop.reshape([batch, 1, 1]).expand(shape), 0)
+        });
+        for sequence in sequences {
+            self.tokens[*sequence] = 0;
+        }
+        Ok(())
+    }
+
+    /// The same on another device.
+    pub fn to_device(self, device: &Device) -> Self {
+        Self {
+            memory: self.memory.to_device(device),
+            conv: self.conv.map(|conv| conv.to_device(device)),
+            tokens: self.tokens,
+        }
+    }
+
+    /// Cuts the graph of gradients: what follows does not train what came before (truncated backpropagation).
+    pub fn detach(self) -> Self {
+        Self {
+            memory: self.memory.detach(),
+            conv: self.conv.map(Tensor::detach),
+            tokens: self.tokens,
+        }
+    }
+
+    /// Whether the state is one of this layer's, for this many sequences.
+    pub(crate) fn check(&self, layer: &LiquidAttention, batch: usize) -> Result<(), AttentionError> {
+        let settings = &layer.settings;
+        let memory = [batch, settings.n_heads, settings.d_key, settings.d_value].map(Some);
+        shaped("state.memory", &self.memory.dims(), &memory)?;
+        match (&layer.conv, &self.conv) {
+            (Some(conv), Some(tail)) => {
+                let [channels, kernel] = conv.weight.shape().dims();
+                shaped(
+                    "state.conv",
+                    &tail.dims(),
+                    &[batch, kernel - 1, channels].map(Some),
+                )
+            }
+            (None, None) => Ok(()),
+            _ => Err(AttentionError::State(
+                "only one of layer and state has a short convolution; make the state with State::new"
+                    .to_owned(),
+            )),
+        }
+    }
+}
