@@ -1,1 +1,112 @@
 //! The resource `LiquidMemoryProxy` (`liquidmemory.dev/v1alpha1`): its fields, rules and status.
+//!
+//! The definition in `crds/` and the reference beside it are generated from these types; `liquid-operator crds`
+//! prints the definition. Rules that the API server can check are CEL, each with a message that names the remedy.
+
+// KubeSchema copies each struct, with its visibility, into a function.
+#![allow(unreachable_pub)]
+
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+pub mod decimal;
+pub mod definition;
+pub mod extraction;
+pub mod injection;
+pub mod model;
+pub mod network;
+pub mod policy;
+pub mod reasons;
+pub mod reference;
+pub mod status;
+pub mod synthesis;
+pub mod workers;
+
+#[cfg(test)]
+mod tests;
+
+pub use decimal::Decimal;
+pub use extraction::Extraction;
+pub use injection::Injection;
+pub use model::Model;
+pub use network::Network;
+pub use policy::Policy;
+pub use status::Status;
+pub use synthesis::Synthesis;
+pub use workers::{Resources, Workers};
+
+/// A group of workers that find evidence, and what the sidecars of this namespace do with it.
+///
+/// Every field has a default: `spec: {}` is a proxy with one worker on the CPU and the model that is in its image.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "liquidmemory.dev",
+    version = "v1alpha1",
+    kind = "LiquidMemoryProxy",
+    plural = "liquidmemoryproxies",
+    singular = "liquidmemoryproxy",
+    shortname = "lmp",
+    category = "liquid-memory",
+    namespaced,
+    doc = "Replaces long documents in LLM calls by their evidence: workers that find it, and the sidecars of this namespace that use them.",
+    status = "Status",
+    derive = "PartialEq",
+    derive = "Default",
+    scale(
+        spec_replicas_path = ".spec.workers.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(name = "Workers", type_ = "string", json_path = ".status.workers"),
+    printcolumn(name = "Tier", type_ = "string", json_path = ".spec.extraction.tier"),
+    printcolumn(
+        name = "Saved",
+        type_ = "string",
+        description = "Share of the documents' tokens that the workers left out",
+        json_path = ".status.usage.saved"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Documents",
+        type_ = "integer",
+        priority = 1,
+        json_path = ".status.usage.documents"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        priority = 1,
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    validation = Rule::new("size(self.metadata.name) <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+        .message("metadata.name names Services and Secrets too: use at most 40 lower-case letters, digits and '-', a letter first")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct LiquidMemoryProxySpec {
+    /// The workers: how many, where, with what.
+    #[serde(default)]
+    pub workers: Workers,
+    /// What is asked of the workers.
+    #[serde(default)]
+    pub extraction: Extraction,
+    /// Where the workers' model comes from.
+    #[serde(default)]
+    pub model: Model,
+    /// When a document is replaced by its evidence.
+    #[serde(default)]
+    pub policy: Policy,
+    /// Which LLM answers. Default: the one that the application calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synthesis: Option<Synthesis>,
+    /// The sidecar in application pods.
+    #[serde(default)]
+    pub injection: Injection,
+    /// Who may reach the workers.
+    #[serde(default)]
+    pub network: Network,
+}

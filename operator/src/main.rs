@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use liquid_operator::api::{definition, reference};
 use liquid_operator::config::Settings;
 
 /// Runs Liquid Memory on Kubernetes.
@@ -18,16 +19,35 @@ enum Command {
     /// Reconcile, inject, rotate certificates, until told to stop.
     Serve(Box<Settings>),
     /// Print the CustomResourceDefinition as YAML.
-    Crds,
+    Crds {
+        /// Print the reference of the API as Markdown instead.
+        #[arg(long)]
+        reference: bool,
+    },
     /// Take back what would block the cluster once the operator is gone: the webhook first.
     Uninstall(Box<Settings>),
 }
 
+/// The cluster or the settings are not as they must be.
+const EXIT_RUN: u8 = 70;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
 fn main() -> ExitCode {
-    match Arguments::parse().command {
-        Command::Serve(_) | Command::Crds | Command::Uninstall(_) => {
-            eprintln!("liquid-operator: not built yet");
-            ExitCode::FAILURE
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("liquid-operator: {error}");
+            ExitCode::from(EXIT_RUN)
         }
     }
+}
+
+fn run(command: Command) -> Result<(), Error> {
+    match command {
+        Command::Crds { reference: true } => print!("{}", reference::markdown()),
+        Command::Crds { reference: false } => print!("{}", definition::yaml()?),
+        Command::Serve(_) | Command::Uninstall(_) => return Err("not built yet".into()),
+    }
+    Ok(())
 }

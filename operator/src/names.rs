@@ -30,6 +30,19 @@ pub const TLS_FOLDER: &str = "/etc/liquid/tls";
 /// Where a worker's model lies when it does not come with the image.
 pub const MODEL_FOLDER: &str = "/etc/liquid/model";
 
+/// Where a sidecar's provider keys lie; see [`key_file`].
+pub const KEYS_FOLDER: &str = "/etc/liquid/keys";
+
+/// On a proxy: any change of its value replaces the workers, with the operator's present image for them.
+pub const ROLLOUT_ANNOTATION: &str = "liquidmemory.dev/rollout";
+/// On workers' objects: the sum of what they were made from.
+pub const INPUTS_ANNOTATION: &str = "liquidmemory.dev/inputs";
+
+/// Where the sidecar reads a provider's key: the volume of Secret `secret` is mounted at its folder.
+pub fn key_file(secret: &str, key: &str) -> String {
+    format!("{KEYS_FOLDER}/{secret}/{key}")
+}
+
 /// The workers' Deployment, Service, PodDisruptionBudget, ServiceAccount, NetworkPolicy and ConfigMap.
 pub fn workers(proxy: &str) -> String {
     format!("{proxy}-workers")
@@ -58,4 +71,9 @@ pub fn worker_identity(namespace: &str, proxy: &str) -> String {
 /// The identity in the sidecars' certificate.
 pub fn sidecar_identity(namespace: &str, proxy: &str) -> String {
     format!("spiffe://liquid-memory/ns/{namespace}/proxy/{proxy}/sidecar")
+}
+
+/// The host name under which workers are reached; their certificate carries it.
+pub fn worker_host(namespace: &str, proxy: &str, cluster_domain: &str) -> String {
+    format!("{}.{namespace}.svc.{cluster_domain}", workers(proxy))
 }

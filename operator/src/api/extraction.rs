@@ -1,0 +1,140 @@
+//! `spec.extraction`.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Decimal;
+
+/// What is asked of the workers.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.minDocumentTokens >= 0")
+        .message("spec.extraction.minDocumentTokens is not negative: 0 looks at every document"),
+    validation = Rule::new("self.deadlineMilliseconds >= 50 && self.deadlineMilliseconds <= 60000")
+        .message("spec.extraction.deadlineMilliseconds is 50 to 60000: what an application's call may wait for evidence"),
+    validation = Rule::new("self.deadlinePerMebibyteMilliseconds >= 0 && self.deadlinePerMebibyteMilliseconds <= 60000")
+        .message("spec.extraction.deadlinePerMebibyteMilliseconds is 0 to 60000: what each MiB of a document adds")
+)]
+pub struct Extraction {
+    /// How evidence is looked for.
+    #[serde(default)]
+    pub tier: Tier,
+    /// How much is kept.
+    #[serde(default)]
+    pub budget: Budget,
+    /// Shorter documents pass as they are. Tokens, estimated.
+    #[serde(default = "min_document_tokens")]
+    pub min_document_tokens: i64,
+    /// What a call may wait for evidence, in milliseconds: 50 to 60000. After it, `policy.onWorkerUnavailable` holds.
+    #[serde(default = "deadline")]
+    pub deadline_milliseconds: i64,
+    /// What each MiB of the document adds to it, in milliseconds: 0 to 60000.
+    #[serde(default = "deadline_per_mebibyte")]
+    pub deadline_per_mebibyte_milliseconds: i64,
+}
+
+/// How evidence is looked for.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tier {
+    /// The worker chooses.
+    #[default]
+    Auto,
+    /// By words only; needs no model.
+    Lexical,
+    /// And by the model's word vectors.
+    Static,
+    /// And by the model itself.
+    Encoder,
+}
+
+/// How much of a document is kept: exactly one of the three.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("[has(self.ratio), has(self.maxTokens), has(self.auto)].filter(set, set).size() == 1")
+        .message("spec.extraction.budget takes exactly one of ratio, maxTokens and auto: remove the others"),
+    validation = Rule::new("!has(self.ratio) || (self.ratio >= 1.0 && self.ratio <= 1000.0)")
+        .message("spec.extraction.budget.ratio is 1 to 1000: 5.5 keeps at most one word in five and a half"),
+    validation = Rule::new("!has(self.maxTokens) || (self.maxTokens >= 50 && self.maxTokens <= 1000000)")
+        .message("spec.extraction.budget.maxTokens is 50 to 1000000: the most tokens that stay of a document")
+)]
+pub struct Budget {
+    /// Keep at most one word in so many: 1 to 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ratio: Option<Decimal>,
+    /// Keep at most so many tokens: 50 to 1000000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<i64>,
+    /// Keep the least that is estimated to hold the evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto: Option<AutoBudget>,
+}
+
+/// Keep the least that is estimated to hold the share `floor` of the evidence.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.floor > 0.0 && self.floor <= 1.0")
+        .message("spec.extraction.budget.auto.floor is a share: above 0, at most 1"),
+    validation = Rule::new("self.minRatio >= 1.0 && self.minRatio <= self.maxRatio && self.maxRatio <= 1000.0")
+        .message("spec.extraction.budget.auto needs 1 <= minRatio <= maxRatio <= 1000: swap or correct them")
+)]
+pub struct AutoBudget {
+    /// The share of the evidence that must be kept: above 0, at most 1.
+    #[serde(default = "floor")]
+    pub floor: Decimal,
+    /// Never keep more than one word in so many.
+    #[serde(default = "min_ratio")]
+    pub min_ratio: Decimal,
+    /// Never keep less than one word in so many.
+    #[serde(default = "max_ratio")]
+    pub max_ratio: Decimal,
+}
+
+impl Default for Extraction {
+    fn default() -> Self {
+        Self {
+            tier: Tier::default(),
+            budget: Budget::default(),
+            min_document_tokens: min_document_tokens(),
+            deadline_milliseconds: deadline(),
+            deadline_per_mebibyte_milliseconds: deadline_per_mebibyte(),
+        }
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            ratio: Some(5.5.into()),
+            max_tokens: None,
+            auto: None,
+        }
+    }
+}
+
+fn min_document_tokens() -> i64 {
+    2_000
+}
+
+fn deadline() -> i64 {
+    3_000
+}
+
+fn deadline_per_mebibyte() -> i64 {
+    1_000
+}
+
+fn floor() -> Decimal {
+    0.95.into()
+}
+
+fn min_ratio() -> Decimal {
+    2.0.into()
+}
+
+fn max_ratio() -> Decimal {
+    20.0.into()
+}

@@ -1,0 +1,127 @@
+//! `spec.model`.
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where the workers' model comes from.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.sha256) || self.sha256.matches('^[0-9a-f]{64}$')")
+        .message("spec.model.sha256 is what `sha256sum manifest.json` prints for the model's folder: 64 lower-case hexadecimal digits")
+)]
+pub struct Model {
+    /// The folder with `manifest.json` and the files that it lists.
+    #[serde(default)]
+    pub source: Source,
+    /// SHA-256 of the folder's `manifest.json`, which holds the sums of all other files. A worker that finds another
+    /// model does not start, and `ModelLoaded` says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub sha256: Option<String>,
+}
+
+/// Where the model's folder is: exactly one of the three.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("[has(self.image), has(self.persistentVolumeClaim), has(self.ociImage)].filter(set, set).size() == 1")
+        .message("spec.model.source takes exactly one of image, persistentVolumeClaim and ociImage: remove the others")
+)]
+pub struct Source {
+    /// In the workers' image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<InImage>,
+    /// On a volume of this namespace, mounted read-only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistent_volume_claim: Option<OnClaim>,
+    /// In an image of its own, mounted as a volume. Needs Kubernetes 1.35, or 1.33 with the gate ImageVolume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oci_image: Option<InOciImage>,
+}
+
+/// A model in the workers' image.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.path.startsWith('/') && !self.path.contains('..')")
+        .message("spec.model.source.image.path is an absolute folder in the image, such as /models/all-minilm-l6-v2")
+)]
+pub struct InImage {
+    /// The folder, absolute.
+    #[serde(default = "image_path")]
+    #[schemars(length(max = 500))]
+    pub path: String,
+}
+
+/// A model on a volume.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("size(self.claimName) > 0")
+        .message("spec.model.source.persistentVolumeClaim.claimName is empty: name a claim of this namespace"),
+    validation = Rule::new("!self.path.startsWith('/') && !self.path.contains('..')")
+        .message("spec.model.source.persistentVolumeClaim.path is a folder below the volume's root: leave the first '/' out")
+)]
+pub struct OnClaim {
+    /// The PersistentVolumeClaim.
+    #[schemars(length(max = 253))]
+    pub claim_name: String,
+    /// The folder below the volume's root. Default: the root.
+    #[serde(default)]
+    #[schemars(length(max = 500))]
+    pub path: String,
+}
+
+/// A model in an image of its own.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("size(self.reference) > 0")
+        .message("spec.model.source.ociImage.reference is empty: name an image, best by its digest"),
+    validation = Rule::new("!self.path.startsWith('/') && !self.path.contains('..')")
+        .message("spec.model.source.ociImage.path is a folder below the image's root: leave the first '/' out")
+)]
+pub struct InOciImage {
+    /// The image, best by its digest.
+    #[schemars(length(max = 500))]
+    pub reference: String,
+    /// `Always`, `IfNotPresent` or `Never`. Default: the operator's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_policy: Option<PullPolicy>,
+    /// The folder below the image's root. Default: the root.
+    #[serde(default)]
+    #[schemars(length(max = 500))]
+    pub path: String,
+}
+
+/// When a kubelet pulls an image.
+#[derive(schemars::JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PullPolicy {
+    /// Before each start.
+    Always,
+    /// When the node lacks it.
+    IfNotPresent,
+    /// Never: the node must have it.
+    Never,
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self {
+            image: Some(InImage::default()),
+            persistent_volume_claim: None,
+            oci_image: None,
+        }
+    }
+}
+
+impl Default for InImage {
+    fn default() -> Self {
+        Self { path: image_path() }
+    }
+}
+
+fn image_path() -> String {
+    "/models/all-minilm-l6-v2".into()
+}

@@ -1,0 +1,164 @@
+//! `spec.policy`.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Decimal;
+
+/// When a document is replaced by its evidence.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.minSaving >= 0.0 && self.minSaving < 1.0")
+        .message("spec.policy.minSaving is a share of the document's tokens: 0 or more, below 1"),
+    validation = Rule::new("self.minSavedTokens >= 0")
+        .message("spec.policy.minSavedTokens is not negative: 0 takes every saving")
+)]
+pub struct Policy {
+    /// Whether documents are replaced at all.
+    #[serde(default)]
+    pub mode: Mode,
+    /// What happens to a call when no worker answers in time. `Forward`: the whole document goes to the LLM.
+    /// `Reject`: it does not leave, and the application gets an error.
+    #[serde(default)]
+    pub on_worker_unavailable: OnWorkerUnavailable,
+    /// The least share of a document's tokens that must be saved: 0 to 1.
+    #[serde(default = "min_saving")]
+    pub min_saving: Decimal,
+    /// The fewest tokens that must be saved.
+    #[serde(default = "min_saved_tokens")]
+    pub min_saved_tokens: i64,
+    /// What happens when no question can be found.
+    #[serde(default)]
+    pub no_question: WholeDocument,
+    /// What happens when the question asks for an overview, such as a summary.
+    #[serde(default)]
+    pub overview: WholeDocument,
+    /// What happens to a document in an earlier turn of the conversation.
+    #[serde(default)]
+    pub earlier_turns: EarlierTurns,
+    /// What the LLM's provider charges for text that it has seen before.
+    #[serde(default)]
+    pub cached_prefix: CachedPrefix,
+}
+
+/// Whether documents are replaced.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// Where it pays.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+    /// Wherever it is allowed, also where it does not pay.
+    Force,
+}
+
+/// What happens to a call without evidence.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnWorkerUnavailable {
+    /// The whole document goes to the LLM.
+    #[default]
+    Forward,
+    /// It does not leave; the application gets an error.
+    Reject,
+}
+
+/// What happens where the whole document matters.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WholeDocument {
+    /// It stays as it is.
+    #[default]
+    Pass,
+    /// What represents it best is kept, whatever the question.
+    Coverage,
+}
+
+/// What happens to a document in an earlier turn.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EarlierTurns {
+    /// The same evidence again, if it still serves.
+    #[default]
+    Replay,
+    /// It stays as it is.
+    Untouched,
+}
+
+/// What the LLM's provider charges for text that it has seen before, against its plain input price.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.write > 0.0 && self.write <= 100.0 && self.read >= 0.0 && self.read <= self.write")
+        .message("spec.policy.cachedPrefix.write and read are prices against plain input, 0 <= read <= write <= 100: take them from the provider's price list"),
+    validation = Rule::new("self.ttlSeconds >= 1 && self.ttlSeconds <= 86400")
+        .message("spec.policy.cachedPrefix.ttlSeconds is 1 to 86400: how long the provider keeps a prefix")
+)]
+pub struct CachedPrefix {
+    /// Weigh it. `false` for providers that do not sell cached prefixes.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// Price of writing a prefix to the cache.
+    #[serde(default = "write")]
+    pub write: Decimal,
+    /// Price of reading it.
+    #[serde(default = "read")]
+    pub read: Decimal,
+    /// What is sent where the cached prefix is cheaper.
+    #[serde(default)]
+    pub instead: WholeDocument,
+    /// How long a prefix is kept after its last use, in seconds: 1 to 86400.
+    #[serde(default = "ttl_seconds")]
+    pub ttl_seconds: i64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            mode: Mode::default(),
+            on_worker_unavailable: OnWorkerUnavailable::default(),
+            min_saving: min_saving(),
+            min_saved_tokens: min_saved_tokens(),
+            no_question: WholeDocument::default(),
+            overview: WholeDocument::default(),
+            earlier_turns: EarlierTurns::default(),
+            cached_prefix: CachedPrefix::default(),
+        }
+    }
+}
+
+impl Default for CachedPrefix {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            write: write(),
+            read: read(),
+            instead: WholeDocument::default(),
+            ttl_seconds: ttl_seconds(),
+        }
+    }
+}
+
+fn min_saving() -> Decimal {
+    0.2.into()
+}
+
+fn min_saved_tokens() -> i64 {
+    500
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn write() -> Decimal {
+    1.25.into()
+}
+
+fn read() -> Decimal {
+    0.1.into()
+}
+
+fn ttl_seconds() -> i64 {
+    1_800
+}

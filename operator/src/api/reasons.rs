@@ -1,0 +1,100 @@
+//! Every reason of a condition and of an Event, in one place, with what it means and what to do.
+//!
+//! `crds/README.md` and the troubleshooting of `deploy/README.md` list them from here.
+
+use serde::Serialize;
+
+/// An enum of reasons: name, meaning, remedy.
+macro_rules! reasons {
+    ($(#[$doc:meta])* $enum:ident { $($name:ident: $meaning:literal, $remedy:literal;)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+        pub enum $enum {
+            $(#[doc = $meaning] $name,)*
+        }
+
+        impl $enum {
+            /// All of them, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// As it stands in the object.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name)),* }
+            }
+
+            /// What it means.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning),* }
+            }
+
+            /// What to do.
+            pub fn remedy(self) -> &'static str {
+                match self { $(Self::$name => $remedy),* }
+            }
+        }
+
+        impl std::fmt::Display for $enum {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The conditions in a proxy's status.
+    ConditionType {
+        Ready: "Calls are served: the resource is accepted, and at least one worker with its model is ready.", "Look at the condition that its reason and message repeat.";
+        Accepted: "The operator has read the resource and the API server has taken what follows from it.", "Correct the field that the message names.";
+        WorkersReady: "As many workers as asked for are ready.", "See the reason.";
+        ModelLoaded: "The workers have read their model and checked its sums.", "See the reason.";
+        Degraded: "Something is not as it should be, although calls may still be served.", "See the reason.";
+    }
+}
+
+reasons! {
+    /// Why a condition has its status.
+    ConditionReason {
+        AsExpected: "All is well.", "Nothing.";
+        Malformed: "The stored resource does not fit the types of this operator, which leaves its objects alone.", "Correct the field that the message names, or install the CRDs and the operator of one version.";
+        Refused: "The API server has refused an object: quota, policy, or a value that it does not take.", "Correct what the message names; the operator tries again by itself.";
+        NotOurs: "An object of the name exists and belongs to somebody else.", "Rename the proxy, or remove the object that the message names.";
+        ApiUnavailable: "The API server did not answer or failed.", "Nothing, if it passes; the operator tries again by itself.";
+        SecretNotFound: "A Secret that spec.synthesis names is missing, or has no such key; new pods wait for it.", "Make the Secret, or correct secretRef.";
+        ScaledToZero: "spec.workers.replicas is 0: no worker is wanted.", "Set it to 1 or more.";
+        Starting: "Workers are starting.", "Wait up to spec.workers.startSeconds.";
+        RollingOut: "Workers are being replaced by ones with the new configuration or image.", "Wait.";
+        NotEnough: "Fewer workers are ready than asked for.", "Look at the pods: kubectl describe pod -l app.kubernetes.io/instance=NAME.";
+        CertificateMissing: "The workers' certificate has not been made yet.", "Look at the operator's log; the replica that holds the Lease makes it.";
+        NoGpu: "No node has a free GPU of the resource that spec.workers.gpu names.", "Add a node or the device plugin, free a GPU, or remove spec.workers.gpu.";
+        Unschedulable: "No node takes the pods; the message is the scheduler's.", "Change resources, nodeSelector, tolerations or affinity, or add a node.";
+        NotCreated: "Pods cannot be made: a quota, a limit range, Pod Security or another webhook refuses them.", "Change what the message names; Pod Security restricted is no reason.";
+        ImageNotPulled: "A node cannot pull an image.", "Check the name, the registry and the pull secrets.";
+        VolumeNotMounted: "A pod waits for a volume: the model's claim or image, a ConfigMap or a certificate.", "Check spec.model.source; the message is the kubelet's.";
+        Crashing: "Workers end soon after their start; the message has their last words.", "Correct what they say.";
+        Loaded: "A worker is ready, so its model has been read and checked.", "Nothing.";
+        NotNeeded: "The tier Lexical needs no model.", "Nothing.";
+        Loading: "No worker has read its model yet.", "Wait up to spec.workers.startSeconds.";
+        LoadFailed: "A worker cannot read its model; the message has its last words.", "Check spec.model.";
+        NoWorkers: "There is no worker that could load it.", "See WorkersReady.";
+    }
+}
+
+reasons! {
+    /// Why an Event was sent.
+    EventReason {
+        WorkersCreated: "The workers' objects have been made.", "Nothing.";
+        RolloutStarted: "Workers are being replaced; the note says what has changed.", "Nothing.";
+        ConfigurationChanged: "Sidecars read the changed file by themselves within two minutes; nothing restarts.", "Nothing.";
+        DriftRepaired: "Somebody had changed an object of the operator; it has been put right.", "Change the LiquidMemoryProxy instead.";
+        WorkersReady: "As many workers as asked for are ready.", "Nothing.";
+        WorkersNotReady: "Workers that were ready, or should be by now, are not; the note says why.", "As the condition WorkersReady says.";
+        ReconcileFailed: "The objects could not be brought to what is asked for; the note says why.", "As the condition that the note names.";
+        Malformed: "The stored resource does not fit the types of this operator.", "Correct the field that the note names.";
+        Injected: "A pod got the sidecar.", "Nothing.";
+        InjectionSkipped: "A pod did not get the sidecar, or a container keeps its own settings; the note says why.", "Change what the note names, if the sidecar is wanted.";
+        ProxyAmbiguous: "Several proxies are in reach of a pod; the oldest was taken.", "Name one by the annotation liquidmemory.dev/proxy.";
+        CertificatesRotated: "A certificate authority or certificate has been renewed.", "Nothing.";
+        BundleRepaired: "The webhook's bundle of authorities had been changed; it has been put right.", "Leave it to the operator.";
+    }
+}

@@ -1,0 +1,124 @@
+//! `status`: what the operator has seen and done.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the operator has seen and done.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The `metadata.generation` that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready, Accepted, WorkersReady, ModelLoaded, Degraded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// Ready workers of those asked for, such as `2/3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<String>,
+    /// How many workers there are; for the scale subresource.
+    #[serde(default)]
+    pub replicas: i32,
+    /// How many of them are ready.
+    #[serde(default)]
+    pub ready_replicas: i32,
+    /// The labels of worker pods; for the scale subresource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// How far the configuration has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<Configuration>,
+    /// What the workers have done, by their own count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+}
+
+/// How far the configuration has come.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Configuration {
+    /// Of the sidecars that run.
+    pub sidecars: Part,
+    /// Of the workers.
+    pub workers: Part,
+    /// Of what is injected: image, resources, ports.
+    pub injection: Part,
+}
+
+/// One part of the configuration.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Part {
+    /// A sum of its content, short.
+    pub revision: String,
+    /// How a change arrives.
+    pub delivery: Delivery,
+    /// How far the last change has come, in words.
+    pub progress: String,
+}
+
+/// How a change of the configuration arrives.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Delivery {
+    /// The file is watched: nothing restarts.
+    WatchedFile,
+    /// Pods are replaced, one after the other.
+    Rollout,
+    /// Pods that are made after the change have it.
+    NewPods,
+}
+
+/// What the workers have done, by their own count since the proxy was made.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// Documents answered.
+    pub documents: i64,
+    /// Tokens of those documents.
+    pub tokens_in: i64,
+    /// Tokens of the evidence given back.
+    pub tokens_out: i64,
+    /// Tokens left out.
+    pub tokens_saved: i64,
+    /// The share of tokens left out, such as `82%`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<String>,
+    /// When the figures last changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_at: Option<Time>,
+    /// Figures of workers that are gone.
+    #[serde(default)]
+    pub gone: Figures,
+    /// Figures of each worker at the last reading; at most 100.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workers: Vec<WorkerUsage>,
+}
+
+/// Counters of one worker since its start, or of several.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Figures {
+    /// Documents answered.
+    #[serde(default)]
+    pub documents: i64,
+    /// Tokens of those documents.
+    #[serde(default)]
+    pub tokens_in: i64,
+    /// Tokens of the evidence given back.
+    #[serde(default)]
+    pub tokens_out: i64,
+}
+
+/// The figures of one worker.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerUsage {
+    /// The pod.
+    pub pod: String,
+    /// Its counters since its start.
+    #[serde(flatten)]
+    pub figures: Figures,
+}

@@ -1,0 +1,159 @@
+//! `spec.synthesis`.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which LLM answers.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("size(self.fallbacks) == 0 || has(self.model)")
+        .message("spec.synthesis.fallbacks need spec.synthesis.model: name the model that they stand in for"),
+    validation = Rule::new("self.provider in ['openai', 'anthropic', 'gemini', 'deepseek', 'local'] || has(self.baseURL)")
+        .message("spec.synthesis.baseURL is needed for a provider without a public address: give the URL with the API's version, such as https://llm.example/v1"),
+    validation = Rule::new("self.provider != 'local' || !(has(self.baseURL) || has(self.secretRef))")
+        .message("spec.synthesis.provider local has no server: remove baseURL and secretRef"),
+    validation = Rule::new("!has(self.baseURL) || self.baseURL.matches('^https?://[^/]+')")
+        .message("spec.synthesis.baseURL starts with https:// or http:// and a host, such as https://llm.example/v1")
+)]
+pub struct Synthesis {
+    /// Who answers.
+    #[serde(default)]
+    pub provider: Provider,
+    /// The model that answers every call, whatever model the application names. Default: the one that it names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub model: Option<String>,
+    /// Where the provider's API is, with its version. Default: the provider's public one.
+    #[serde(default, rename = "baseURL", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2000))]
+    pub base_url: Option<String>,
+    /// The provider's key, in a Secret of this namespace. Default: the key that the application sends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretKey>,
+    /// Who answers when `model` fails, in order.
+    #[serde(default)]
+    #[schemars(length(max = 8))]
+    pub fallbacks: Vec<Fallback>,
+}
+
+/// Who answers when the first choice fails.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.provider in ['openai', 'anthropic', 'gemini', 'deepseek', 'local'] || has(self.baseURL)")
+        .message("spec.synthesis.fallbacks[].baseURL is needed for a provider without a public address: give the URL with the API's version"),
+    validation = Rule::new("!has(self.baseURL) || self.baseURL.matches('^https?://[^/]+')")
+        .message("spec.synthesis.fallbacks[].baseURL starts with https:// or http:// and a host")
+)]
+pub struct Fallback {
+    /// Who answers.
+    pub provider: Provider,
+    /// The model.
+    #[schemars(length(min = 1, max = 253))]
+    pub model: String,
+    /// Where the provider's API is, with its version. Default: the provider's public one.
+    #[serde(default, rename = "baseURL", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2000))]
+    pub base_url: Option<String>,
+    /// The provider's key, in a Secret of this namespace. Default: the key that the application sends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretKey>,
+}
+
+/// One key of a Secret.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("size(self.name) > 0 && size(self.key) > 0")
+        .message("secretRef names a Secret of this namespace and one of its keys: fill in name and key")
+)]
+pub struct SecretKey {
+    /// The Secret.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// Its key.
+    #[serde(default = "secret_key")]
+    #[schemars(length(max = 253))]
+    pub key: String,
+}
+
+/// A provider, by the name that the sidecar knows it by.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Provider {
+    /// OpenAI.
+    #[default]
+    Openai,
+    /// Azure OpenAI.
+    Azure,
+    /// Anthropic.
+    Anthropic,
+    /// Gemini's OpenAI surface.
+    Gemini,
+    /// DeepSeek.
+    Deepseek,
+    /// A vLLM server.
+    Vllm,
+    /// A Text Generation Inference server.
+    Tgi,
+    /// An Ollama server.
+    Ollama,
+    /// Anything else that speaks OpenAI's API.
+    OpenaiCompatible,
+    /// The built-in extractive answer.
+    Local,
+}
+
+impl Provider {
+    /// As the sidecar's configuration writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Openai => "openai",
+            Self::Azure => "azure",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Deepseek => "deepseek",
+            Self::Vllm => "vllm",
+            Self::Tgi => "tgi",
+            Self::Ollama => "ollama",
+            Self::OpenaiCompatible => "openai_compatible",
+            Self::Local => "local",
+        }
+    }
+
+    /// Its public API, as `sidecar/src/upstream/settings.rs` has it.
+    pub fn public_url(self) -> Option<&'static str> {
+        match self {
+            Self::Openai => Some("https://api.openai.com/v1"),
+            Self::Anthropic => Some("https://api.anthropic.com/v1"),
+            Self::Gemini => Some("https://generativelanguage.googleapis.com/v1beta/openai"),
+            Self::Deepseek => Some("https://api.deepseek.com/v1"),
+            Self::Azure | Self::Vllm | Self::Tgi | Self::Ollama | Self::OpenaiCompatible | Self::Local => {
+                None
+            }
+        }
+    }
+}
+
+impl Synthesis {
+    /// Every Secret key that sidecars need, each once.
+    pub fn secrets(&self) -> Vec<&SecretKey> {
+        let all = self
+            .fallbacks
+            .iter()
+            .filter_map(|fallback| fallback.secret_ref.as_ref());
+        let mut keys: Vec<&SecretKey> = Vec::new();
+        for key in self.secret_ref.iter().chain(all) {
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        keys
+    }
+}
+
+fn secret_key() -> String {
+    "api-key".into()
+}

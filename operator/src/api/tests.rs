@@ -1,0 +1,226 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use kube::core::DeserializeGuard;
+use kube::core::cel::{validate_cel, validate_cel_update};
+use serde_json::{Value, json};
+
+use super::definition::yaml;
+use super::{LiquidMemoryProxy, reference};
+
+fn folder() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds")
+}
+
+fn proxy(spec: Value) -> LiquidMemoryProxy {
+    let object = json!({
+        "apiVersion": "liquidmemory.dev/v1alpha1",
+        "kind": "LiquidMemoryProxy",
+        "metadata": { "name": "docs", "namespace": "legal" },
+        "spec": spec,
+    });
+    serde_json::from_value(object).unwrap()
+}
+
+#[test]
+fn the_definition_is_not_stale() {
+    let stored = std::fs::read_to_string(folder().join("liquidmemoryproxies.yaml")).unwrap_or_default();
+    assert!(
+        stored == yaml().unwrap(),
+        "run `cargo xtask crds` and commit crds/"
+    );
+}
+
+#[test]
+fn the_reference_is_not_stale() {
+    let stored = std::fs::read_to_string(folder().join("README.md")).unwrap_or_default();
+    assert!(
+        stored == reference::markdown(),
+        "run `cargo xtask crds` and commit crds/"
+    );
+}
+
+#[test]
+fn an_empty_spec_has_every_default() {
+    let proxy = proxy(json!({}));
+    assert_eq!(proxy.spec, super::LiquidMemoryProxySpec::default());
+    // What the schema gives by default is the same.
+    let written = serde_json::to_value(&proxy.spec).unwrap();
+    assert_eq!(written["extraction"]["budget"], json!({ "ratio": 5.5 }));
+    let definition = serde_json::to_value(super::definition::definition()).unwrap();
+    let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    for (group, default) in written.as_object().unwrap() {
+        assert_eq!(&schema["properties"][group]["default"], default, "{group}");
+    }
+}
+
+#[test]
+fn numbers_survive_the_guard_of_watches() {
+    let text = r#"{"apiVersion": "liquidmemory.dev/v1alpha1", "kind": "LiquidMemoryProxy",
+        "metadata": {"name": "docs"}, "spec": {"extraction": {"budget": {"ratio": 7.25}}}}"#;
+    let guard: DeserializeGuard<LiquidMemoryProxy> = serde_json::from_str(text).unwrap();
+    let ratio = guard.0.unwrap().spec.extraction.budget.ratio.unwrap();
+    assert!((ratio.value() - 7.25).abs() < 1e-9);
+}
+
+#[test]
+fn a_resource_that_does_not_fit_keeps_its_name() {
+    let text = r#"{"apiVersion": "liquidmemory.dev/v1alpha1", "kind": "LiquidMemoryProxy",
+        "metadata": {"name": "docs"}, "spec": {"workers": {"replicas": "three"}}}"#;
+    let guard: DeserializeGuard<LiquidMemoryProxy> = serde_json::from_str(text).unwrap();
+    let invalid = guard.0.unwrap_err();
+    assert_eq!(invalid.metadata.name.as_deref(), Some("docs"));
+}
+
+fn rules(new: &LiquidMemoryProxy, old: Option<&LiquidMemoryProxy>) -> Result<(), String> {
+    let checked = match old {
+        Some(old) => validate_cel_update(new, old),
+        None => validate_cel(new),
+    };
+    checked.map_err(|errors| errors.to_string())
+}
+
+/// The messages with which the rules refuse this spec, as the API server would.
+fn refused(spec: Value) -> String {
+    rules(&proxy(spec), None).err().unwrap_or_default()
+}
+
+#[test]
+fn every_rule_refuses_and_names_the_remedy() {
+    let cases = [
+        (json!({"workers": {"replicas": 101}}), "make a second proxy"),
+        (json!({"workers": {"replicas": -1}}), "make a second proxy"),
+        (
+            json!({"workers": {"gpu": {}, "resourceClaims": [{"name": "gpu"}]}}),
+            "keep the one",
+        ),
+        (json!({"workers": {"startSeconds": 1}}), "reading its model"),
+        (json!({"workers": {"drainSeconds": 0}}), "running extractions"),
+        (json!({"workers": {"gpu": {"count": 0}}}), "leave gpu out"),
+        (
+            json!({"workers": {"gpu": {"resourceName": "gpu"}}}),
+            "kubectl describe node",
+        ),
+        (json!({"extraction": {"minDocumentTokens": -1}}), "every document"),
+        (json!({"extraction": {"deadlineMilliseconds": 1}}), "50 to 60000"),
+        (
+            json!({"extraction": {"deadlinePerMebibyteMilliseconds": -1}}),
+            "0 to 60000",
+        ),
+        (json!({"extraction": {"budget": {}}}), "remove the others"),
+        (
+            json!({"extraction": {"budget": {"ratio": 2, "maxTokens": 100}}}),
+            "remove the others",
+        ),
+        (json!({"extraction": {"budget": {"ratio": 0.5}}}), "1 to 1000"),
+        (
+            json!({"extraction": {"budget": {"maxTokens": 1}}}),
+            "50 to 1000000",
+        ),
+        (
+            json!({"extraction": {"budget": {"auto": {"floor": 1.5}}}}),
+            "above 0, at most 1",
+        ),
+        (
+            json!({"extraction": {"budget": {"auto": {"minRatio": 9, "maxRatio": 3}}}}),
+            "swap or correct",
+        ),
+        (json!({"model": {"sha256": "abc"}}), "sha256sum manifest.json"),
+        (json!({"model": {"source": {}}}), "remove the others"),
+        (
+            json!({"model": {"source": {"image": {}, "ociImage": {"reference": "a"}}}}),
+            "remove the others",
+        ),
+        (
+            json!({"model": {"source": {"image": {"path": "models"}}}}),
+            "absolute folder",
+        ),
+        (
+            json!({"model": {"source": {"persistentVolumeClaim": {"claimName": ""}}}}),
+            "name a claim",
+        ),
+        (
+            json!({"model": {"source": {"persistentVolumeClaim": {"claimName": "a", "path": "../b"}}}}),
+            "below the volume's root",
+        ),
+        (
+            json!({"model": {"source": {"ociImage": {"reference": ""}}}}),
+            "name an image",
+        ),
+        (
+            json!({"model": {"source": {"ociImage": {"reference": "a", "path": "/b"}}}}),
+            "below the image's root",
+        ),
+        (json!({"policy": {"minSaving": 1}}), "below 1"),
+        (json!({"policy": {"minSavedTokens": -1}}), "takes every saving"),
+        (json!({"policy": {"cachedPrefix": {"read": 2}}}), "price list"),
+        (
+            json!({"policy": {"cachedPrefix": {"ttlSeconds": 0}}}),
+            "keeps a prefix",
+        ),
+        (
+            json!({"synthesis": {"fallbacks": [{"provider": "vllm", "model": "a"}]}}),
+            "need spec.synthesis.model",
+        ),
+        (json!({"synthesis": {"provider": "azure"}}), "API's version"),
+        (
+            json!({"synthesis": {"provider": "local", "secretRef": {"name": "a"}}}),
+            "remove baseURL",
+        ),
+        (
+            json!({"synthesis": {"baseURL": "llm.example"}}),
+            "https:// or http://",
+        ),
+        (
+            json!({"synthesis": {"secretRef": {"name": ""}}}),
+            "fill in name and key",
+        ),
+        (
+            json!({"synthesis": {"model": "a", "fallbacks": [{"provider": "azure", "model": "a"}]}}),
+            "fallbacks[].baseURL is needed",
+        ),
+        (
+            json!({"synthesis": {"model": "a", "fallbacks": [{"provider": "vllm", "model": "a", "baseURL": "x"}]}}),
+            "fallbacks[].baseURL starts",
+        ),
+        (json!({"injection": {"port": 80}}), "without privileges"),
+        (json!({"injection": {"port": 9465}}), "two free ports"),
+        (json!({"injection": {"drainSeconds": 0}}), "when a pod stops"),
+        (json!({"network": {"allowFrom": [{}]}}), "lets nobody in"),
+    ];
+    for (spec, remedy) in cases {
+        let refusal = refused(spec.clone());
+        assert!(refusal.contains(remedy), "{spec}: {refusal}");
+    }
+}
+
+#[test]
+fn rules_take_what_is_right() {
+    for spec in [
+        json!({}),
+        json!({"workers": {"replicas": 0, "gpu": {}}}),
+        json!({"workers": {"resourceClaims": [{"name": "gpu", "resourceClaimName": "one"}]}}),
+        json!({"extraction": {"budget": {"auto": {}}}}),
+        json!({"extraction": {"budget": {"maxTokens": 1500}}}),
+        json!({"model": {"source": {"persistentVolumeClaim": {"claimName": "models", "path": "minilm"}}}}),
+        json!({"model": {"source": {"persistentVolumeClaim": {"claimName": "models"}}}}),
+        json!({"model": {"source": {"ociImage": {"reference": "registry.example/model:1"}}}}),
+        json!({"synthesis": {"provider": "vllm", "baseURL": "http://llm:8000/v1"}}),
+        json!({"network": {"allowFrom": [{"namespaceSelector": {}}]}}),
+    ] {
+        assert_eq!(refused(spec.clone()), "", "{spec}");
+    }
+}
+
+#[test]
+fn ports_cannot_change_and_names_are_short() {
+    let (old, new) = (proxy(json!({})), proxy(json!({"injection": {"port": 9000}})));
+    let refusal = rules(&new, Some(&old)).unwrap_err();
+    assert!(refusal.contains("make a new proxy"), "{refusal}");
+    assert_eq!(rules(&old, Some(&old)), Ok(()));
+    for name in ["Docs", "1st", "a.b", &"a".repeat(41)] {
+        let mut long = proxy(json!({}));
+        long.metadata.name = Some(name.into());
+        let refusal = rules(&long, None).unwrap_err();
+        assert!(refusal.contains("at most 40 lower-case letters"), "{refusal}");
+    }
+}
