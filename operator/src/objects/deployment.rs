@@ -1,0 +1,61 @@
+//! The workers' Deployment: how many, and how they are replaced.
+
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::keep::TEMPLATE_ANNOTATION;
+use super::meta::{Of, label_selector};
+use super::{BuildError, Inputs, Platform, pod};
+use crate::api::LiquidMemoryProxy;
+use crate::names;
+
+/// Beyond the start budget, in seconds: scheduling and pulling the image.
+const PROGRESS_MARGIN: i32 = 300;
+
+pub(super) fn deployment(
+    proxy: &LiquidMemoryProxy,
+    of: &Of<'_>,
+    platform: &Platform,
+    inputs: &Inputs,
+) -> Result<Deployment, BuildError> {
+    let workers = &proxy.spec.workers;
+    let template = pod::template(proxy, of, platform, inputs);
+    let mut metadata = of.meta(names::workers(of.name));
+    metadata.annotations = Some(
+        [
+            (names::INPUTS_ANNOTATION.to_owned(), inputs.sum.clone()),
+            (TEMPLATE_ANNOTATION.to_owned(), serde_json::to_string(&template)?),
+        ]
+        .into(),
+    );
+    Ok(Deployment {
+        metadata,
+        spec: Some(DeploymentSpec {
+            replicas: Some(workers.replicas),
+            selector: label_selector(of.name),
+            strategy: Some(strategy(workers.replicas)),
+            template,
+            revision_history_limit: Some(3),
+            progress_deadline_seconds: Some(workers.start_seconds + PROGRESS_MARGIN),
+            ..DeploymentSpec::default()
+        }),
+        ..Deployment::default()
+    })
+}
+
+/// A worker more than asked for may find no GPU, and the rollout would wait for ever; so one stops first.
+fn strategy(replicas: i32) -> DeploymentStrategy {
+    if replicas <= 1 {
+        return DeploymentStrategy {
+            type_: Some("Recreate".into()),
+            rolling_update: None,
+        };
+    }
+    DeploymentStrategy {
+        type_: Some("RollingUpdate".into()),
+        rolling_update: Some(RollingUpdateDeployment {
+            max_surge: Some(IntOrString::Int(0)),
+            max_unavailable: Some(IntOrString::Int(1)),
+        }),
+    }
+}

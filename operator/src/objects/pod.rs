@@ -1,0 +1,295 @@
+//! The workers' pod: passes Pod Security "restricted".
+
+use k8s_openapi::api::core::v1::{
+    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, HTTPGetAction, ImageVolumeSource,
+    LocalObjectReference, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec,
+    Probe, ResourceClaim, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
+    Toleration, TopologySpreadConstraint, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::meta::{Of, label_selector, labels};
+use super::worker_config::{NOTICE_SECONDS, uses_model};
+use super::{Inputs, Platform};
+use crate::api::{LiquidMemoryProxy, Workers};
+use crate::names;
+
+/// The user and group of all our images.
+const USER: i64 = 65_532;
+/// Between the end of the drain and the kill, in seconds: what ending the process takes.
+const GRACE_MARGIN: i32 = 5;
+/// How often a starting worker is asked, in seconds.
+const STARTUP_PERIOD: i32 = 2;
+
+pub(super) fn template(
+    proxy: &LiquidMemoryProxy,
+    of: &Of<'_>,
+    platform: &Platform,
+    inputs: &Inputs,
+) -> PodTemplateSpec {
+    let workers = &proxy.spec.workers;
+    let pull_secrets: Vec<_> = platform
+        .pull_secrets
+        .iter()
+        .map(|name| secret_name(name))
+        .collect();
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(labels(of.name)),
+            annotations: Some([(names::INPUTS_ANNOTATION.into(), inputs.sum.clone())].into()),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(PodSpec {
+            service_account_name: Some(names::workers(of.name)),
+            automount_service_account_token: Some(false),
+            enable_service_links: Some(false),
+            image_pull_secrets: (!pull_secrets.is_empty()).then_some(pull_secrets),
+            termination_grace_period_seconds: Some(i64::from(grace_seconds(workers))),
+            security_context: Some(PodSecurityContext {
+                run_as_non_root: Some(true),
+                run_as_user: Some(USER),
+                run_as_group: Some(USER),
+                fs_group: Some(USER),
+                seccomp_profile: Some(seccomp()),
+                ..PodSecurityContext::default()
+            }),
+            containers: vec![container(proxy, platform)],
+            volumes: Some(volumes(proxy, of, platform)),
+            node_selector: some(&workers.node_selector, |all| all.is_empty()),
+            tolerations: Some(tolerations(workers)).filter(|all| !all.is_empty()),
+            affinity: workers.affinity.clone(),
+            topology_spread_constraints: Some(spread(workers, of)),
+            runtime_class_name: workers.runtime_class_name.clone(),
+            priority_class_name: workers.priority_class_name.clone(),
+            resource_claims: some(&workers.resource_claims, Vec::is_empty),
+            ..PodSpec::default()
+        }),
+    }
+}
+
+/// From SIGTERM to SIGKILL: notice, drain and the end of the process.
+fn grace_seconds(workers: &Workers) -> i32 {
+    NOTICE_SECONDS + workers.drain_seconds + GRACE_MARGIN
+}
+
+fn container(proxy: &LiquidMemoryProxy, platform: &Platform) -> Container {
+    let workers = &proxy.spec.workers;
+    Container {
+        name: "worker".into(),
+        image: Some(
+            workers
+                .image
+                .clone()
+                .unwrap_or_else(|| platform.worker_image.clone()),
+        ),
+        image_pull_policy: Some(platform.pull_policy.as_str().into()),
+        args: Some(vec![
+            "serve".into(),
+            "--config".into(),
+            format!("{}/worker.toml", names::CONFIG_FOLDER),
+        ]),
+        ports: Some(vec![
+            port("grpc", names::WORKER_PORT),
+            port("admin", names::WORKER_ADMIN_PORT),
+        ]),
+        resources: Some(resources(workers)),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            capabilities: Some(Capabilities {
+                drop: Some(vec!["ALL".into()]),
+                add: None,
+            }),
+            read_only_root_filesystem: Some(true),
+            run_as_non_root: Some(true),
+            seccomp_profile: Some(seccomp()),
+            ..SecurityContext::default()
+        }),
+        startup_probe: Some(Probe {
+            period_seconds: Some(STARTUP_PERIOD),
+            failure_threshold: Some((workers.start_seconds / STARTUP_PERIOD).max(1)),
+            ..probe("/readyz")
+        }),
+        readiness_probe: Some(Probe {
+            period_seconds: Some(2),
+            failure_threshold: Some(2),
+            ..probe("/readyz")
+        }),
+        liveness_probe: Some(Probe {
+            period_seconds: Some(10),
+            failure_threshold: Some(6),
+            ..probe("/livez")
+        }),
+        // A worker that ends too soon says why on its last lines; they become the status's message.
+        termination_message_policy: Some("FallbackToLogsOnError".into()),
+        volume_mounts: Some(mounts(proxy)),
+        ..Container::default()
+    }
+}
+
+fn port(name: &str, number: u16) -> ContainerPort {
+    ContainerPort {
+        name: Some(name.into()),
+        container_port: number.into(),
+        protocol: Some("TCP".into()),
+        ..ContainerPort::default()
+    }
+}
+
+fn probe(path: &str) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.into()),
+            port: IntOrString::String("admin".into()),
+            ..HTTPGetAction::default()
+        }),
+        timeout_seconds: Some(5),
+        ..Probe::default()
+    }
+}
+
+fn seccomp() -> SeccompProfile {
+    SeccompProfile {
+        type_: "RuntimeDefault".into(),
+        ..SeccompProfile::default()
+    }
+}
+
+fn resources(workers: &Workers) -> ResourceRequirements {
+    let mut limits = workers.resources.limits.clone();
+    if let Some(gpu) = &workers.gpu {
+        limits.insert(gpu.resource_name.clone(), Quantity(gpu.count.to_string()));
+    }
+    let claims: Vec<_> = workers
+        .resource_claims
+        .iter()
+        .map(|claim| ResourceClaim {
+            name: claim.name.clone(),
+            request: None,
+        })
+        .collect();
+    ResourceRequirements {
+        requests: some(&workers.resources.requests, |all| all.is_empty()),
+        limits: some(&limits, |all| all.is_empty()),
+        claims: some(&claims, Vec::is_empty),
+    }
+}
+
+/// Nodes with GPUs are often kept free of pods that need none.
+fn tolerations(workers: &Workers) -> Vec<Toleration> {
+    let mut all = workers.tolerations.clone();
+    if let Some(gpu) = &workers.gpu {
+        let ours = Toleration {
+            key: Some(gpu.resource_name.clone()),
+            operator: Some("Exists".into()),
+            effect: Some("NoSchedule".into()),
+            ..Toleration::default()
+        };
+        if !all.contains(&ours) {
+            all.push(ours);
+        }
+    }
+    all
+}
+
+fn spread(workers: &Workers, of: &Of<'_>) -> Vec<TopologySpreadConstraint> {
+    if !workers.topology_spread_constraints.is_empty() {
+        return workers.topology_spread_constraints.clone();
+    }
+    vec![TopologySpreadConstraint {
+        max_skew: 1,
+        topology_key: "kubernetes.io/hostname".into(),
+        when_unsatisfiable: "ScheduleAnyway".into(),
+        label_selector: Some(label_selector(of.name)),
+        ..TopologySpreadConstraint::default()
+    }]
+}
+
+fn mounts(proxy: &LiquidMemoryProxy) -> Vec<VolumeMount> {
+    let mount = |name: &str, path: &str| VolumeMount {
+        name: name.into(),
+        mount_path: path.into(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    };
+    let mut mounts = vec![
+        mount("config", names::CONFIG_FOLDER),
+        mount("tls", names::TLS_FOLDER),
+    ];
+    if model_volume(proxy).is_some() {
+        mounts.push(mount("model", names::MODEL_FOLDER));
+    }
+    mounts
+}
+
+fn volumes(proxy: &LiquidMemoryProxy, of: &Of<'_>, platform: &Platform) -> Vec<Volume> {
+    let mut volumes = vec![
+        Volume {
+            name: "config".into(),
+            config_map: Some(ConfigMapVolumeSource {
+                name: names::workers(of.name),
+                ..ConfigMapVolumeSource::default()
+            }),
+            ..Volume::default()
+        },
+        Volume {
+            name: "tls".into(),
+            secret: Some(SecretVolumeSource {
+                secret_name: Some(names::worker_tls(of.name)),
+                // The group of the pod; nobody else.
+                default_mode: Some(0o440),
+                ..SecretVolumeSource::default()
+            }),
+            ..Volume::default()
+        },
+    ];
+    volumes.extend(model_volume(proxy).map(|mut volume| {
+        if let Some(image) = volume.image.as_mut() {
+            image
+                .pull_policy
+                .get_or_insert_with(|| platform.pull_policy.as_str().into());
+        }
+        volume
+    }));
+    volumes
+}
+
+/// The volume with the model, if it is not in the image and the tier needs one.
+fn model_volume(proxy: &LiquidMemoryProxy) -> Option<Volume> {
+    let source = &proxy.spec.model.source;
+    if !uses_model(proxy) {
+        return None;
+    }
+    let volume = Volume {
+        name: "model".into(),
+        ..Volume::default()
+    };
+    if let Some(claim) = &source.persistent_volume_claim {
+        return Some(Volume {
+            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                claim_name: claim.claim_name.clone(),
+                read_only: Some(true),
+            }),
+            ..volume
+        });
+    }
+    source.oci_image.as_ref().map(|image| Volume {
+        image: Some(ImageVolumeSource {
+            reference: Some(image.reference.clone()),
+            pull_policy: image.pull_policy.map(|policy| format!("{policy:?}")),
+        }),
+        ..volume
+    })
+}
+
+fn secret_name(name: &str) -> LocalObjectReference {
+    LocalObjectReference {
+        name: name.to_owned(),
+    }
+}
+
+/// A list or map, unless it is empty.
+fn some<T: Clone>(value: &T, empty: impl Fn(&T) -> bool) -> Option<T> {
+    (!empty(value)).then(|| value.clone())
+}

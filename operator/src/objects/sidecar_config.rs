@@ -1,0 +1,265 @@
+//! `sidecar.toml`: the sidecars' configuration, watched by them.
+//!
+//! Sidecars of earlier versions read it too, and refuse keys that they do not know. So a key that a later version
+//! adds is written only where the resource uses it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::meta::Of;
+use super::{BuildError, Platform};
+use crate::api::extraction::{Budget, Tier};
+use crate::api::policy::{EarlierTurns, Mode, OnWorkerUnavailable, WholeDocument};
+use crate::api::synthesis::{Provider, SecretKey, Synthesis};
+use crate::api::{Decimal, LiquidMemoryProxy};
+use crate::names;
+
+#[derive(Serialize)]
+struct Config {
+    listen: Listen,
+    limits: Limits,
+    upstream: Upstream,
+    policy: Policy,
+    extract: Extract,
+    log: Log,
+}
+
+#[derive(Serialize)]
+struct Listen {
+    address: String,
+    admin: String,
+}
+
+#[derive(Serialize)]
+struct Limits {
+    drain_ms: i32,
+}
+
+#[derive(Default, Serialize)]
+struct Upstream {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    fallbacks: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    openai: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    anthropic: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    providers: BTreeMap<String, ProviderEntry>,
+}
+
+#[derive(Serialize)]
+struct ProviderEntry {
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_key_file: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Policy {
+    mode: &'static str,
+    min_document_tokens: i64,
+    min_saving: f64,
+    min_saved_tokens: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tier: Option<&'static str>,
+    no_question: &'static str,
+    overview: &'static str,
+    earlier_turns: &'static str,
+    budget: BudgetEntry,
+    cached_prefix: CachedPrefix,
+}
+
+#[derive(Default, Serialize)]
+struct BudgetEntry {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auto: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    floor: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min_ratio: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_ratio: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct CachedPrefix {
+    enabled: bool,
+    write: f64,
+    read: f64,
+    instead: &'static str,
+    ttl_s: i64,
+}
+
+#[derive(Serialize)]
+struct Extract {
+    workers: [String; 1],
+    on_worker_unavailable: &'static str,
+    deadline_ms: i64,
+    deadline_per_mib_ms: i64,
+    tls: Tls,
+}
+
+#[derive(Serialize)]
+struct Tls {
+    ca_file: String,
+    cert_file: String,
+    key_file: String,
+    server_name: String,
+}
+
+#[derive(Serialize)]
+struct Log {
+    format: &'static str,
+}
+
+/// The text of `sidecar.toml`.
+///
+/// # Errors
+/// Those of the TOML writer.
+pub fn sidecar_toml(
+    proxy: &LiquidMemoryProxy,
+    of: &Of<'_>,
+    platform: &Platform,
+) -> Result<String, BuildError> {
+    let injection = &proxy.spec.injection;
+    let config = Config {
+        listen: Listen {
+            address: format!("127.0.0.1:{}", injection.port),
+            admin: format!("0.0.0.0:{}", injection.admin_port),
+        },
+        limits: Limits {
+            drain_ms: injection.drain_seconds * 1_000,
+        },
+        upstream: proxy.spec.synthesis.as_ref().map(upstream).unwrap_or_default(),
+        policy: policy(proxy),
+        extract: extract(proxy, of, platform),
+        log: Log { format: "json" },
+    };
+    toml::to_string(&config).map_err(|error| BuildError::Toml("sidecars", error))
+}
+
+fn policy(proxy: &LiquidMemoryProxy) -> Policy {
+    let (policy, extraction) = (&proxy.spec.policy, &proxy.spec.extraction);
+    Policy {
+        mode: match policy.mode {
+            Mode::Auto => "auto",
+            Mode::Off => "off",
+            Mode::Force => "force",
+        },
+        min_document_tokens: extraction.min_document_tokens,
+        min_saving: policy.min_saving.value(),
+        min_saved_tokens: policy.min_saved_tokens,
+        tier: match extraction.tier {
+            Tier::Auto => None,
+            Tier::Lexical => Some("lexical"),
+            Tier::Static => Some("static"),
+            Tier::Encoder => Some("encoder"),
+        },
+        no_question: whole(policy.no_question),
+        overview: whole(policy.overview),
+        earlier_turns: match policy.earlier_turns {
+            EarlierTurns::Replay => "replay",
+            EarlierTurns::Untouched => "untouched",
+        },
+        budget: budget(&extraction.budget),
+        cached_prefix: CachedPrefix {
+            enabled: policy.cached_prefix.enabled,
+            write: policy.cached_prefix.write.value(),
+            read: policy.cached_prefix.read.value(),
+            instead: whole(policy.cached_prefix.instead),
+            ttl_s: policy.cached_prefix.ttl_seconds,
+        },
+    }
+}
+
+fn whole(what: WholeDocument) -> &'static str {
+    match what {
+        WholeDocument::Pass => "pass",
+        WholeDocument::Coverage => "coverage",
+    }
+}
+
+fn budget(budget: &Budget) -> BudgetEntry {
+    BudgetEntry {
+        ratio: budget.ratio.as_ref().map(Decimal::value),
+        max_tokens: budget.max_tokens,
+        auto: budget.auto.as_ref().map(|_| true),
+        floor: budget.auto.as_ref().map(|auto| auto.floor.value()),
+        min_ratio: budget.auto.as_ref().map(|auto| auto.min_ratio.value()),
+        max_ratio: budget.auto.as_ref().map(|auto| auto.max_ratio.value()),
+    }
+}
+
+fn extract(proxy: &LiquidMemoryProxy, of: &Of<'_>, platform: &Platform) -> Extract {
+    let host = names::worker_host(of.namespace, of.name, &platform.cluster_domain);
+    let tls = |file: &str| format!("{}/{file}", names::TLS_FOLDER);
+    Extract {
+        workers: [format!("{host}:{}", names::WORKER_PORT)],
+        on_worker_unavailable: match proxy.spec.policy.on_worker_unavailable {
+            OnWorkerUnavailable::Forward => "forward",
+            OnWorkerUnavailable::Reject => "reject",
+        },
+        deadline_ms: proxy.spec.extraction.deadline_milliseconds,
+        deadline_per_mib_ms: proxy.spec.extraction.deadline_per_mebibyte_milliseconds,
+        tls: Tls {
+            ca_file: tls("ca.crt"),
+            cert_file: tls("tls.crt"),
+            key_file: tls("tls.key"),
+            server_name: host,
+        },
+    }
+}
+
+/// A provider with a URL or key of its own gets an entry of its own, so that two of one kind can differ.
+fn upstream(synthesis: &Synthesis) -> Upstream {
+    let mut providers = BTreeMap::new();
+    let mut named = |entry: String, provider: Provider, url: &Option<String>, secret: &Option<SecretKey>| {
+        if url.is_none() && secret.is_none() {
+            return provider.name().to_owned();
+        }
+        let settings = ProviderEntry {
+            kind: provider.name(),
+            base_url: url.clone().or_else(|| provider.public_url().map(Into::into)),
+            api_key_file: secret.as_ref().map(|key| names::key_file(&key.name, &key.key)),
+        };
+        providers.insert(entry.clone(), settings);
+        entry
+    };
+    let first = named(
+        "synthesis".into(),
+        synthesis.provider,
+        &synthesis.base_url,
+        &synthesis.secret_ref,
+    );
+    let fallbacks = synthesis.fallbacks.iter().enumerate().map(|(number, fallback)| {
+        let entry = format!("fallback-{}", number + 1);
+        let name = named(entry, fallback.provider, &fallback.base_url, &fallback.secret_ref);
+        format!("{name}/{}", fallback.model)
+    });
+    let fallbacks = fallbacks.collect();
+    let mut upstream = Upstream {
+        model: synthesis.model.as_ref().map(|model| format!("{first}/{model}")),
+        fallbacks,
+        ..Upstream::default()
+    };
+    if synthesis.model.is_none() {
+        let both = synthesis.provider == Provider::Local;
+        if both || synthesis.provider != Provider::Anthropic {
+            upstream.openai = Some(first.clone());
+        }
+        if both || synthesis.provider == Provider::Anthropic {
+            upstream.anthropic = Some(first);
+        }
+    }
+    upstream.providers = providers;
+    upstream
+}

@@ -1,0 +1,306 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Inputs, Objects, Platform};
+use crate::api::LiquidMemoryProxy;
+use crate::config::PullPolicy;
+use crate::names::ROLLOUT_ANNOTATION;
+
+fn platform() -> Platform {
+    Platform {
+        namespace: "liquid-memory".into(),
+        worker_image: "registry.example/liquid-worker:0.1.0".into(),
+        pull_policy: PullPolicy::IfNotPresent,
+        pull_secrets: vec!["registry".into()],
+        cluster_domain: "cluster.local".into(),
+    }
+}
+
+fn proxy(spec: Value) -> LiquidMemoryProxy {
+    let object = json!({
+        "apiVersion": "liquidmemory.dev/v1alpha1",
+        "kind": "LiquidMemoryProxy",
+        "metadata": { "name": "docs", "namespace": "legal", "uid": "0b8c", "generation": 1 },
+        "spec": spec,
+    });
+    serde_json::from_value(object).unwrap()
+}
+
+fn build(spec: Value) -> Objects {
+    Objects::build(&proxy(spec), &platform()).unwrap()
+}
+
+fn yaml(object: &impl Serialize) -> String {
+    serde_saphyr::to_string(object).unwrap()
+}
+
+fn file(config: &k8s_openapi::api::core::v1::ConfigMap) -> String {
+    config.data.clone().unwrap().into_values().collect()
+}
+
+/// A proxy that uses what there is.
+fn everything() -> Value {
+    json!({
+        "workers": {
+            "replicas": 3,
+            "image": "registry.example/own-worker@sha256:00",
+            "resources": { "requests": { "cpu": "4" }, "limits": { "memory": "16Gi" } },
+            "gpu": { "count": 2 },
+            "nodeSelector": { "pool": "gpu" },
+            "tolerations": [{ "key": "spot", "operator": "Exists" }],
+            "topologySpreadConstraints": [
+                { "maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule" },
+            ],
+            "runtimeClassName": "nvidia",
+            "priorityClassName": "high",
+            "startSeconds": 900,
+            "drainSeconds": 60,
+        },
+        "extraction": {
+            "tier": "Encoder",
+            "budget": { "auto": { "floor": 0.9 } },
+            "minDocumentTokens": 500,
+            "deadlineMilliseconds": 5000,
+            "deadlinePerMebibyteMilliseconds": 2000,
+        },
+        "model": {
+            "source": { "ociImage": { "reference": "registry.example/liquid-model-minilm:0.1.0", "path": "m" } },
+            "sha256": "ab".repeat(32),
+        },
+        "policy": {
+            "mode": "Force",
+            "onWorkerUnavailable": "Reject",
+            "noQuestion": "Coverage",
+            "earlierTurns": "Untouched",
+            "cachedPrefix": { "enabled": false, "ttlSeconds": 60 },
+        },
+        "synthesis": {
+            "provider": "vllm",
+            "model": "qwen/qwen3",
+            "baseURL": "http://llm.models.svc:8000/v1",
+            "fallbacks": [
+                { "provider": "openai", "model": "gpt-5", "secretRef": { "name": "openai" } },
+                { "provider": "anthropic", "model": "claude-sonnet-4-5" },
+            ],
+        },
+        "injection": { "port": 9000, "adminPort": 9001, "drainSeconds": 40 },
+        "network": {
+            "allowFrom": [{ "namespaceSelector": { "matchLabels": { "team": "search" } } }],
+            "allowMetricsFrom": [{ "namespaceSelector": {}, "podSelector": { "matchLabels": { "app": "prometheus" } } }],
+        },
+    })
+}
+
+#[test]
+fn an_empty_spec() {
+    let objects = build(json!({}));
+    insta::assert_snapshot!("empty_deployment", yaml(&objects.deployment));
+    insta::assert_snapshot!("empty_worker_toml", file(&objects.worker_config));
+    insta::assert_snapshot!("empty_sidecar_toml", file(&objects.sidecar_config));
+    insta::assert_snapshot!("empty_service", yaml(&objects.service));
+    insta::assert_snapshot!("empty_budget", yaml(&objects.budget));
+    insta::assert_snapshot!("empty_network", yaml(&objects.network));
+    insta::assert_snapshot!("empty_account", yaml(&objects.service_account));
+    insta::assert_snapshot!("empty_worker_config", yaml(&objects.worker_config));
+}
+
+#[test]
+fn a_spec_with_everything() {
+    let objects = build(everything());
+    insta::assert_snapshot!("full_deployment", yaml(&objects.deployment));
+    insta::assert_snapshot!("full_worker_toml", file(&objects.worker_config));
+    insta::assert_snapshot!("full_sidecar_toml", file(&objects.sidecar_config));
+    insta::assert_snapshot!("full_network", yaml(&objects.network));
+}
+
+#[test]
+fn the_model_on_a_claim_is_mounted_read_only() {
+    let source = json!({ "persistentVolumeClaim": { "claimName": "models", "path": "minilm" } });
+    let objects = build(json!({ "model": { "source": source } }));
+    assert!(file(&objects.worker_config).contains("folder = \"/etc/liquid/model/minilm\""));
+    let pod = objects.deployment.spec.unwrap().template.spec.unwrap();
+    let volume = pod
+        .volumes
+        .unwrap()
+        .into_iter()
+        .find(|volume| volume.name == "model")
+        .unwrap();
+    let claim = volume.persistent_volume_claim.unwrap();
+    assert_eq!(
+        (claim.claim_name.as_str(), claim.read_only),
+        ("models", Some(true))
+    );
+}
+
+#[test]
+fn the_lexical_tier_needs_no_model() {
+    let source = json!({ "persistentVolumeClaim": { "claimName": "models" } });
+    let objects = build(json!({ "extraction": { "tier": "Lexical" }, "model": { "source": source } }));
+    let text = file(&objects.worker_config);
+    assert!(
+        text.contains("tiers = [\"lexical\"]") && !text.contains("[model]"),
+        "{text}"
+    );
+    assert!(!yaml(&objects.deployment).contains("persistentVolumeClaim"));
+}
+
+#[test]
+fn dynamic_resources_are_claimed() {
+    let objects =
+        build(json!({ "workers": { "resourceClaims": [{ "name": "gpu", "resourceClaimName": "one" }] } }));
+    let pod = objects.deployment.spec.unwrap().template.spec.unwrap();
+    assert_eq!(
+        pod.resource_claims.unwrap()[0].resource_claim_name.as_deref(),
+        Some("one")
+    );
+    let claims = pod.containers[0].resources.clone().unwrap().claims.unwrap();
+    assert_eq!(claims[0].name, "gpu");
+}
+
+#[test]
+fn one_worker_stops_before_the_next_starts_and_more_give_way_one_by_one() {
+    for (replicas, strategy) in [
+        (0, "Recreate"),
+        (1, "Recreate"),
+        (2, "RollingUpdate"),
+        (9, "RollingUpdate"),
+    ] {
+        let spec = build(json!({ "workers": { "replicas": replicas } }))
+            .deployment
+            .spec
+            .unwrap();
+        let found = spec.strategy.unwrap();
+        assert_eq!(found.type_.as_deref(), Some(strategy), "{replicas}");
+        if let Some(rolling) = found.rolling_update {
+            let rolling = serde_json::to_value(rolling).unwrap();
+            assert_eq!(rolling, json!({ "maxSurge": 0, "maxUnavailable": 1 }));
+        }
+    }
+}
+
+#[test]
+fn the_grace_period_holds_notice_and_drain() {
+    for drain in [1, 25, 3600] {
+        let objects = build(json!({ "workers": { "drainSeconds": drain } }));
+        let text = file(&objects.worker_config);
+        assert!(text.contains(&format!("timeout_ms = {}", drain * 1000)), "{text}");
+        let pod = objects.deployment.spec.unwrap().template.spec.unwrap();
+        assert_eq!(pod.termination_grace_period_seconds, Some(5 + drain + 5));
+    }
+}
+
+#[test]
+fn no_policy_where_none_is_wanted() {
+    assert!(build(json!({ "network": { "policy": false } })).network.is_none());
+}
+
+#[test]
+fn a_resource_from_nowhere_has_no_objects() {
+    let error = Objects::build(&LiquidMemoryProxy::default(), &platform()).unwrap_err();
+    assert!(error.to_string().contains("metadata.name"), "{error}");
+}
+
+#[test]
+fn inputs_change_with_what_needs_new_workers_only() {
+    let sum = |spec: Value| Inputs::of(&proxy(spec)).unwrap().sum;
+    let empty = sum(json!({}));
+    for same in [
+        json!({ "workers": { "replicas": 5 } }),
+        json!({ "workers": { "startSeconds": 300 } }),
+        json!({ "extraction": { "tier": "Static", "budget": { "ratio": 9 } } }),
+        json!({ "policy": { "mode": "Off" } }),
+        json!({ "injection": { "drainSeconds": 3 } }),
+        json!({ "network": { "policy": false } }),
+    ] {
+        assert_eq!(sum(same.clone()), empty, "{same}");
+    }
+    for other in [
+        json!({ "workers": { "startSeconds": 301 } }),
+        json!({ "workers": { "gpu": {} } }),
+        json!({ "workers": { "image": "a" } }),
+        json!({ "extraction": { "tier": "Lexical" } }),
+        json!({ "model": { "sha256": "ab".repeat(32) } }),
+    ] {
+        assert_ne!(sum(other.clone()), empty, "{other}");
+    }
+    let mut asked = proxy(json!({}));
+    asked.metadata.annotations = Some([(ROLLOUT_ANNOTATION.to_owned(), "1".to_owned())].into());
+    assert_ne!(Inputs::of(&asked).unwrap().sum, empty);
+}
+
+/// What the cluster has from an earlier operator, and what a later one wants.
+fn earlier_and_later(spec: Value) -> (Objects, Objects) {
+    let earlier = build(json!({}));
+    let later = Platform {
+        worker_image: "registry.example/liquid-worker:0.2.0".into(),
+        ..platform()
+    };
+    (earlier, Objects::build(&proxy(spec), &later).unwrap())
+}
+
+#[test]
+fn a_new_operator_alone_changes_no_worker() {
+    let (mut earlier, later) = earlier_and_later(json!({ "workers": { "replicas": 2 } }));
+    // An earlier operator wrote another configuration too.
+    earlier.worker_config = super::keep::worker_config(
+        &super::meta::Of::new(&proxy(json!({}))).unwrap(),
+        "# earlier\n".into(),
+        &Inputs::of(&proxy(json!({}))).unwrap(),
+    );
+    assert_ne!(
+        later.deployment.spec.as_ref().unwrap().template,
+        earlier.deployment.spec.as_ref().unwrap().template
+    );
+    let kept = later.keeping(Some(&earlier.deployment), Some(&earlier.worker_config));
+    let spec = kept.deployment.spec.as_ref().unwrap();
+    assert_eq!(spec.template, earlier.deployment.spec.unwrap().template);
+    assert_eq!(spec.replicas, Some(2));
+    assert_eq!(kept.worker_config, earlier.worker_config);
+    // Once more: what was kept stays.
+    let (_, later) = earlier_and_later(json!({ "workers": { "replicas": 2 } }));
+    assert_eq!(
+        later.keeping(Some(&kept.deployment), Some(&kept.worker_config)),
+        kept
+    );
+}
+
+#[test]
+fn a_changed_resource_takes_the_new_operators_worker() {
+    let (earlier, later) = earlier_and_later(json!({ "workers": { "startSeconds": 400 } }));
+    let wanted = later.clone();
+    assert_eq!(
+        later.keeping(Some(&earlier.deployment), Some(&earlier.worker_config)),
+        wanted
+    );
+}
+
+#[test]
+fn an_edited_object_is_not_kept() {
+    let (mut earlier, later) = earlier_and_later(json!({}));
+    let template = earlier.deployment.spec.clone().unwrap().template;
+    // Somebody edits the pod template: the one that was applied comes back.
+    let edited = &mut earlier
+        .deployment
+        .spec
+        .as_mut()
+        .unwrap()
+        .template
+        .spec
+        .as_mut()
+        .unwrap()
+        .containers[0];
+    edited.image = Some("evil".into());
+    let kept = later
+        .clone()
+        .keeping(Some(&earlier.deployment), Some(&earlier.worker_config));
+    assert_eq!(kept.deployment.spec.unwrap().template, template);
+    // Somebody edits the configuration: it is written anew, with the image that belongs to it.
+    earlier.worker_config.data = Some([("worker.toml".to_owned(), "tls = {}".to_owned())].into());
+    let wanted = later.clone();
+    assert_eq!(
+        later.keeping(Some(&earlier.deployment), Some(&earlier.worker_config)),
+        wanted
+    );
+}

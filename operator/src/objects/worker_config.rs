@@ -1,0 +1,109 @@
+//! `worker.toml`: the workers' configuration. They read it at their start, so a change of it is a rollout.
+
+use serde::Serialize;
+
+use super::BuildError;
+use super::meta::Of;
+use crate::api::LiquidMemoryProxy;
+use crate::api::extraction::Tier;
+use crate::names;
+
+/// How long a stopping worker still takes requests, in seconds: until DNS and sidecars have seen that it goes.
+pub(super) const NOTICE_SECONDS: i32 = 5;
+
+#[derive(Serialize)]
+struct Config<'a> {
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    tiers: &'a [&'a str],
+    grpc: Listen,
+    admin: Listen,
+    tls: Tls,
+    model: Option<Model<'a>>,
+    drain: Drain,
+    log: Log,
+}
+
+#[derive(Serialize)]
+struct Listen {
+    listen: String,
+}
+
+#[derive(Serialize)]
+struct Tls {
+    cert_file: String,
+    key_file: String,
+    client_ca_file: String,
+    client_identities: [String; 1],
+}
+
+#[derive(Serialize)]
+struct Model<'a> {
+    folder: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Drain {
+    notice_ms: i32,
+    timeout_ms: i32,
+}
+
+#[derive(Serialize)]
+struct Log {
+    format: &'static str,
+}
+
+/// True if the workers read a model.
+pub(super) fn uses_model(proxy: &LiquidMemoryProxy) -> bool {
+    proxy.spec.extraction.tier != Tier::Lexical
+}
+
+/// The text of `worker.toml`.
+///
+/// # Errors
+/// Those of the TOML writer.
+pub fn worker_toml(proxy: &LiquidMemoryProxy, of: &Of<'_>) -> Result<String, BuildError> {
+    let tls = |file: &str| format!("{}/{file}", names::TLS_FOLDER);
+    let listen = |port: u16| Listen {
+        listen: format!("0.0.0.0:{port}"),
+    };
+    let model = uses_model(proxy).then(|| Model {
+        folder: folder(proxy),
+        sha256: proxy.spec.model.sha256.as_deref(),
+    });
+    let config = Config {
+        tiers: if model.is_some() { &[] } else { &["lexical"] },
+        grpc: listen(names::WORKER_PORT),
+        admin: listen(names::WORKER_ADMIN_PORT),
+        tls: Tls {
+            cert_file: tls("tls.crt"),
+            key_file: tls("tls.key"),
+            client_ca_file: tls("ca.crt"),
+            client_identities: [names::sidecar_identity(of.namespace, of.name)],
+        },
+        model,
+        drain: Drain {
+            notice_ms: NOTICE_SECONDS * 1_000,
+            timeout_ms: proxy.spec.workers.drain_seconds * 1_000,
+        },
+        log: Log { format: "json" },
+    };
+    toml::to_string(&config).map_err(|error| BuildError::Toml("workers", error))
+}
+
+/// Where the model is in the pod.
+fn folder(proxy: &LiquidMemoryProxy) -> String {
+    let source = &proxy.spec.model.source;
+    let below = |path: &str| match path {
+        "" => names::MODEL_FOLDER.to_owned(),
+        path => format!("{}/{path}", names::MODEL_FOLDER),
+    };
+    match (&source.image, &source.persistent_volume_claim, &source.oci_image) {
+        (_, Some(claim), _) => below(&claim.path),
+        (_, _, Some(image)) => below(&image.path),
+        (Some(image), _, _) => image.path.clone(),
+        // The definition's rules refuse it.
+        (None, None, None) => names::MODEL_FOLDER.to_owned(),
+    }
+}
