@@ -1,0 +1,168 @@
+//! Events on a proxy: what has changed since the last status, in words a person understands.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Resource;
+use kube::runtime::events::{Event, EventType, Recorder};
+
+use super::apply::Effect;
+use crate::api::reasons::{ConditionReason, ConditionType, EventReason};
+use crate::api::{LiquidMemoryProxy, Status};
+
+/// Longest note of an Event, in bytes; the API server takes 1024.
+const NOTE: usize = 1_000;
+
+/// What to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) warning: bool,
+    pub(super) reason: EventReason,
+    pub(super) note: String,
+}
+
+impl Told {
+    pub(super) fn normal(reason: EventReason, note: impl Into<String>) -> Self {
+        Self {
+            warning: false,
+            reason,
+            note: note.into(),
+        }
+    }
+
+    pub(super) fn warning(reason: EventReason, note: impl Into<String>) -> Self {
+        Self {
+            warning: true,
+            reason,
+            note: note.into(),
+        }
+    }
+}
+
+/// Events for what the applies of one round have done: kind and name of each object, and the effect.
+pub(super) fn of_effects(effects: &[(&str, String, Effect)]) -> Vec<Told> {
+    let names = |wanted: Effect| {
+        let chosen = effects.iter().filter(|(.., effect)| *effect == wanted);
+        let names: Vec<String> = chosen.map(|(kind, name, _)| format!("{kind} {name}")).collect();
+        names.join(", ")
+    };
+    let mut told = Vec::new();
+    let created = names(Effect::Created);
+    if !created.is_empty() {
+        told.push(Told::normal(
+            EventReason::WorkersCreated,
+            format!("made {created}"),
+        ));
+    }
+    let repaired = names(Effect::Repaired);
+    if !repaired.is_empty() {
+        let note =
+            format!("{repaired} had been changed by somebody else and is as the resource asks for again");
+        told.push(Told::warning(EventReason::DriftRepaired, note));
+    }
+    told
+}
+
+/// Events for what differs between two statuses.
+pub(super) fn of_status(old: Option<&Status>, new: &Status) -> Vec<Told> {
+    let mut told = Vec::new();
+    let revisions = |status: &Status| {
+        status
+            .configuration
+            .as_ref()
+            .map(|all| (all.sidecars.revision.clone(), all.workers.revision.clone()))
+    };
+    if let (Some((sidecars, workers)), Some((now_sidecars, now_workers))) =
+        (old.and_then(revisions), revisions(new))
+    {
+        if sidecars != now_sidecars {
+            let note = "sidecars read their changed configuration within two minutes; nothing restarts";
+            told.push(Told::normal(EventReason::ConfigurationChanged, note));
+        }
+        if workers != now_workers {
+            let note = "workers are replaced one after the other, because they read what has changed at their start only";
+            told.push(Told::normal(EventReason::RolloutStarted, note));
+        }
+    }
+    told.extend(of_workers(old, new));
+    told
+}
+
+fn of_workers(old: Option<&Status>, new: &Status) -> Option<Told> {
+    let name = ConditionType::WorkersReady.as_str();
+    let find = |status: &'_ Status| {
+        let found = status
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == name)?;
+        Some((found.status.clone(), found.reason.clone(), found.message.clone()))
+    };
+    let before = old.and_then(find);
+    let (status, reason, message) = find(new)?;
+    if before.is_some_and(|(old_status, old_reason, _)| old_status == status && old_reason == reason) {
+        return None;
+    }
+    if status == "True" {
+        return Some(Told::normal(EventReason::WorkersReady, message));
+    }
+    let passing = [
+        ConditionReason::Starting,
+        ConditionReason::RollingOut,
+        ConditionReason::ScaledToZero,
+        // It is there a moment later; the condition says so meanwhile.
+        ConditionReason::CertificateMissing,
+    ];
+    if passing.iter().any(|passing| passing.as_str() == reason) {
+        return None;
+    }
+    Some(Told::warning(
+        EventReason::WorkersNotReady,
+        format!("{reason}: {message}"),
+    ))
+}
+
+/// Sends Events. One that cannot be sent is logged; it changes nothing.
+pub(super) async fn publish(recorder: &Recorder, about: &ObjectReference, told: Vec<Told>) {
+    for Told {
+        warning,
+        reason,
+        note,
+    } in told
+    {
+        let event = Event {
+            type_: if warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
+            reason: reason.as_str().into(),
+            note: Some(shortened(note)),
+            action: "Reconcile".into(),
+            secondary: None,
+        };
+        if let Err(error) = recorder.publish(&event, about).await {
+            tracing::warn!(%error, %reason, "an Event cannot be sent");
+        }
+    }
+}
+
+/// The proxy as Events refer to it.
+pub(super) fn reference(
+    meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(LiquidMemoryProxy::api_version(&()).into()),
+        kind: Some(LiquidMemoryProxy::kind(&()).into()),
+        name: meta.name.clone(),
+        namespace: meta.namespace.clone(),
+        uid: meta.uid.clone(),
+        ..ObjectReference::default()
+    }
+}
+
+fn shortened(mut note: String) -> String {
+    let mut end = note.len().min(NOTE);
+    while !note.is_char_boundary(end) {
+        end -= 1;
+    }
+    note.truncate(end);
+    note
+}

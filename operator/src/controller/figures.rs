@@ -1,0 +1,119 @@
+//! Reads workers' figures over HTTP, at a bounded cost: few pods a round, each with a limit of time and size.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::StreamExt;
+use http::Uri;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use k8s_openapi::api::core::v1::Pod;
+
+use super::{diagnose, usage};
+use crate::api::status::Figures;
+use crate::names::WORKER_ADMIN_PORT;
+
+/// How often a proxy's workers are read.
+pub(super) const EVERY: Duration = Duration::from_secs(30);
+/// Pods that are read in one round; the others have their turn in the next rounds.
+const PODS: usize = 16;
+/// Time for one pod.
+const TIME: Duration = Duration::from_secs(2);
+/// Largest answer.
+const BYTES: usize = 1 << 20;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Reads figures.
+pub(super) struct Reader(Client<HttpConnector, Empty<Bytes>>);
+
+impl Reader {
+    pub(super) fn new() -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(TIME));
+        Self(
+            Client::builder(TokioExecutor::new())
+                .pool_max_idle_per_host(0)
+                .build(connector),
+        )
+    }
+
+    /// The figures of those ready pods whose turn it is in this round, as far as they answer.
+    pub(super) async fn read(&self, pods: &[Pod], round: usize) -> BTreeMap<String, Figures> {
+        let targets = turn(targets(pods), round);
+        let reads = targets.into_iter().map(|(name, address)| async move {
+            let answer = tokio::time::timeout(TIME, self.fetch(&address)).await;
+            match answer.map_err(Failure::from).and_then(|answer| answer) {
+                Ok(text) => Some((name, usage::figures(&text))),
+                Err(error) => {
+                    tracing::debug!(pod = name, error, "the worker's figures cannot be read");
+                    None
+                }
+            }
+        });
+        let read = futures::stream::iter(reads).buffer_unordered(PODS);
+        read.filter_map(std::future::ready).collect().await
+    }
+
+    async fn fetch(&self, address: &str) -> Result<String, Failure> {
+        let uri: Uri = format!("http://{address}/metrics").parse()?;
+        let answer = self.0.get(uri).await?;
+        if !answer.status().is_success() {
+            return Err(format!("the worker answers {}", answer.status()).into());
+        }
+        let body = Limited::new(answer.into_body(), BYTES).collect().await?;
+        Ok(String::from_utf8(body.to_bytes().to_vec())?)
+    }
+}
+
+/// Name and `address:port` of every pod that can be asked.
+fn targets(pods: &[Pod]) -> Vec<(String, String)> {
+    let asked = pods.iter().filter(|pod| diagnose::ready(pod)).filter_map(|pod| {
+        let address = pod.status.as_ref()?.pod_ip.as_deref()?;
+        let address = if address.contains(':') {
+            format!("[{address}]:{WORKER_ADMIN_PORT}")
+        } else {
+            format!("{address}:{WORKER_ADMIN_PORT}")
+        };
+        Some((pod.metadata.name.clone()?, address))
+    });
+    let mut targets: Vec<_> = asked.collect();
+    targets.sort();
+    targets
+}
+
+/// The part of a list whose turn it is.
+fn turn<T>(all: Vec<T>, round: usize) -> Vec<T> {
+    if all.len() <= PODS {
+        return all;
+    }
+    let (length, start) = (all.len(), round * PODS % all.len());
+    let mut part: Vec<(usize, T)> = all
+        .into_iter()
+        .enumerate()
+        .filter(|(place, _)| (place + length - start) % length < PODS)
+        .collect();
+    part.sort_by_key(|(place, _)| (place + length - start) % length);
+    part.into_iter().map(|(_, one)| one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PODS, turn};
+
+    #[test]
+    fn every_pod_has_its_turn() {
+        assert_eq!(turn(vec![1, 2, 3], 7), [1, 2, 3]);
+        let all: Vec<usize> = (0..100).collect();
+        let mut seen = vec![0; 100];
+        for round in 0..25 {
+            let part = turn(all.clone(), round);
+            assert_eq!(part.len(), PODS);
+            part.into_iter().for_each(|one| seen[one] += 1);
+        }
+        assert!(seen.iter().all(|times| *times == 4), "{seen:?}");
+    }
+}

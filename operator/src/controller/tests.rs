@@ -1,0 +1,458 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::conditions::{Seen, conditions};
+use super::diagnose::{Around, Finding, diagnose};
+use super::events::{Told, of_effects, of_status};
+use super::memory::backoff;
+use super::status::{More, status};
+use super::usage::{add, figures};
+use crate::api::reasons::{ConditionReason, EventReason};
+use crate::api::status::Figures;
+use crate::api::{LiquidMemoryProxy, Status};
+use crate::config::PullPolicy;
+use crate::controller::apply::Effect;
+use crate::objects::{Objects, Platform};
+
+fn at(second: i64) -> Time {
+    Time(Timestamp::from_second(second).unwrap())
+}
+
+fn proxy(spec: Value) -> LiquidMemoryProxy {
+    let object = json!({
+        "apiVersion": "liquidmemory.dev/v1alpha1",
+        "kind": "LiquidMemoryProxy",
+        "metadata": { "name": "docs", "namespace": "legal", "uid": "0b8c", "generation": 4 },
+        "spec": spec,
+    });
+    serde_json::from_value(object).unwrap()
+}
+
+fn deployment(status: Value) -> Deployment {
+    serde_json::from_value(json!({ "metadata": { "generation": 2 }, "status": status })).unwrap()
+}
+
+fn pod(status: Value) -> Pod {
+    serde_json::from_value(json!({ "metadata": { "name": "docs-workers-1" }, "status": status })).unwrap()
+}
+
+fn quiet() -> Deployment {
+    deployment(json!({ "observedGeneration": 2 }))
+}
+
+const AROUND: Around<'_> = Around {
+    certificate: true,
+    gpu: Some("nvidia.com/gpu"),
+};
+
+fn find(status: Value) -> Option<Finding> {
+    diagnose(&quiet(), &[pod(status)], AROUND)
+}
+
+fn reason(status: Value) -> &'static str {
+    find(status).map_or("none", |finding| finding.reason.as_str())
+}
+
+fn unscheduled(message: &str) -> Value {
+    json!({ "conditions": [
+        { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message },
+    ] })
+}
+
+fn waiting(reason: &str) -> Value {
+    json!({ "containerStatuses": [{
+        "name": "worker", "image": "a", "imageID": "", "ready": false, "restartCount": 0,
+        "state": { "waiting": { "reason": reason, "message": "the kubelet's words" } },
+    }] })
+}
+
+fn ended(code: i32, reason: &str, words: &str) -> Value {
+    json!({ "containerStatuses": [{
+        "name": "worker", "image": "a", "imageID": "", "ready": false, "restartCount": 3,
+        "state": { "waiting": { "reason": "CrashLoopBackOff", "message": "back-off" } },
+        "lastState": { "terminated": { "exitCode": code, "reason": reason, "message": words } },
+    }] })
+}
+
+#[test]
+fn pods_say_what_stands_in_the_way() {
+    assert_eq!(
+        reason(unscheduled(
+            "0/2 nodes are available: 2 Insufficient nvidia.com/gpu."
+        )),
+        "NoGpu"
+    );
+    assert_eq!(
+        reason(unscheduled("0/2 nodes are available: 2 Insufficient cpu.")),
+        "Unschedulable"
+    );
+    for cause in [
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+    ] {
+        assert_eq!(reason(waiting(cause)), "ImageNotPulled", "{cause}");
+    }
+    assert_eq!(reason(waiting("CreateContainerConfigError")), "Crashing");
+    assert_eq!(reason(waiting("ContainerCreating")), "none");
+    assert_eq!(reason(ended(1, "Error", "a\n\nlast words\n")), "Crashing");
+    assert_eq!(reason(ended(0, "Completed", "")), "none");
+    assert_eq!(reason(json!({})), "none");
+    let volumes = json!({ "conditions": [{ "type": "PodReadyToStartContainers", "status": "False" }] });
+    assert_eq!(reason(volumes.clone()), "VolumeNotMounted");
+    let around = Around {
+        certificate: false,
+        ..AROUND
+    };
+    let finding = diagnose(&quiet(), &[pod(volumes)], around).unwrap();
+    assert_eq!(finding.reason, ConditionReason::CertificateMissing);
+}
+
+#[test]
+fn a_crash_quotes_the_last_line_and_knows_the_model() {
+    let finding = find(ended(
+        66,
+        "Error",
+        "starting\nmanifest.json: sha256 is a, not b\n",
+    ))
+    .unwrap();
+    assert!(finding.model);
+    assert_eq!(
+        finding.message,
+        "the worker ended with 66 (Error): manifest.json: sha256 is a, not b"
+    );
+    let killed = find(ended(137, "OOMKilled", "")).unwrap();
+    assert!(
+        !killed.model && killed.message.contains("resources.limits"),
+        "{killed:?}"
+    );
+    let long = find(ended(1, "Error", &"é".repeat(1000))).unwrap();
+    assert!(long.message.len() < 400);
+}
+
+#[test]
+fn the_most_telling_pod_speaks() {
+    let pods = [
+        pod(unscheduled("x")),
+        pod(ended(1, "Error", "boom")),
+        pod(waiting("ErrImagePull")),
+    ];
+    assert_eq!(
+        diagnose(&quiet(), &pods, AROUND).unwrap().reason,
+        ConditionReason::Crashing
+    );
+    let ready = pod(json!({ "conditions": [{ "type": "Ready", "status": "True" }] }));
+    assert_eq!(diagnose(&quiet(), &[ready], AROUND), None);
+    let refused = deployment(json!({ "conditions": [
+        { "type": "ReplicaFailure", "status": "True", "message": "exceeded quota" },
+    ] }));
+    let finding = diagnose(&refused, &pods, AROUND).unwrap();
+    assert_eq!(
+        (finding.reason, finding.message.as_str()),
+        (ConditionReason::NotCreated, "exceeded quota")
+    );
+}
+
+fn seen<'a>(proxy: &'a LiquidMemoryProxy, deployment: Option<&'a Deployment>) -> Seen<'a> {
+    Seen {
+        proxy,
+        deployment,
+        finding: None,
+        missing_secrets: &[],
+        failure: None,
+    }
+}
+
+/// `Ready Accepted WorkersReady ModelLoaded Degraded` as `status/reason`.
+fn summary(seen: &Seen<'_>) -> String {
+    let all = conditions(seen, &[], at(10));
+    let parts: Vec<_> = all
+        .iter()
+        .map(|one| format!("{}/{}", one.status, one.reason))
+        .collect();
+    parts.join(" ")
+}
+
+fn counts(replicas: i32, ready: i32, updated: i32) -> Deployment {
+    deployment(json!({
+        "observedGeneration": 2, "replicas": replicas, "readyReplicas": ready, "updatedReplicas": updated,
+    }))
+}
+
+#[test]
+fn conditions_of_a_life() {
+    let one = proxy(json!({}));
+    let table = [
+        (
+            counts(0, 0, 0),
+            "False/Starting True/AsExpected False/Starting False/NoWorkers False/AsExpected",
+        ),
+        (
+            counts(1, 0, 1),
+            "False/Starting True/AsExpected False/Starting False/Loading False/AsExpected",
+        ),
+        (
+            counts(1, 1, 1),
+            "True/AsExpected True/AsExpected True/AsExpected True/Loaded False/AsExpected",
+        ),
+    ];
+    for (deployment, expected) in table {
+        assert_eq!(summary(&seen(&one, Some(&deployment))), expected);
+    }
+    let mut rolling = proxy(json!({ "workers": { "replicas": 3 } }));
+    rolling.status = Some(Status {
+        ready_replicas: 3,
+        ..Status::default()
+    });
+    assert_eq!(
+        summary(&seen(&rolling, Some(&counts(3, 2, 1)))),
+        "True/AsExpected True/AsExpected False/RollingOut True/Loaded False/AsExpected"
+    );
+    let none = proxy(json!({ "workers": { "replicas": 0 } }));
+    assert_eq!(
+        summary(&seen(&none, Some(&counts(0, 0, 0)))),
+        "False/ScaledToZero True/AsExpected False/ScaledToZero False/NoWorkers False/AsExpected"
+    );
+    let lexical = proxy(json!({ "extraction": { "tier": "Lexical" } }));
+    assert!(summary(&seen(&lexical, Some(&counts(1, 0, 1)))).contains("True/NotNeeded"));
+}
+
+#[test]
+fn conditions_of_trouble() {
+    let proxy = proxy(json!({}));
+    let deployment = counts(1, 0, 1);
+    let finding = Finding {
+        reason: ConditionReason::NoGpu,
+        message: "2 Insufficient nvidia.com/gpu".into(),
+        model: false,
+    };
+    let mut trouble = seen(&proxy, Some(&deployment));
+    trouble.finding = Some(&finding);
+    assert_eq!(
+        summary(&trouble),
+        "False/NoGpu True/AsExpected False/NoGpu False/Loading True/NoGpu"
+    );
+    let model = Finding {
+        reason: ConditionReason::Crashing,
+        model: true,
+        ..finding.clone()
+    };
+    trouble.finding = Some(&model);
+    assert!(summary(&trouble).contains("False/LoadFailed"));
+
+    let mut refused = seen(&proxy, None);
+    refused.failure = Some((ConditionReason::Refused, "quota".into()));
+    assert_eq!(
+        summary(&refused),
+        "False/Refused False/Refused False/Starting False/NoWorkers True/Refused"
+    );
+    let missing = ["openai".to_owned()];
+    let well = counts(1, 1, 1);
+    let mut secret = seen(&proxy, Some(&well));
+    secret.missing_secrets = &missing;
+    assert!(summary(&secret).ends_with("True/SecretNotFound"));
+    let stuck = deployment_stuck();
+    assert!(summary(&seen(&proxy, Some(&stuck))).contains("False/NotEnough"));
+}
+
+fn deployment_stuck() -> Deployment {
+    deployment(json!({
+        "observedGeneration": 2, "replicas": 1, "updatedReplicas": 1,
+        "conditions": [{ "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded" }],
+    }))
+}
+
+#[test]
+fn a_condition_keeps_its_time_while_its_status_stays() {
+    let proxy = proxy(json!({}));
+    let (starting, well) = (counts(1, 0, 1), counts(1, 1, 1));
+    let first = conditions(&seen(&proxy, Some(&starting)), &[], at(10));
+    let second = conditions(&seen(&proxy, Some(&well)), &first, at(20));
+    let time = |all: &[Condition], name: &str| {
+        let found = all.iter().find(|one| one.type_ == name).unwrap();
+        found.last_transition_time.0.as_second()
+    };
+    assert_eq!(time(&second, "Accepted"), 10);
+    assert_eq!(time(&second, "WorkersReady"), 20);
+    assert!(second.iter().all(|one| one.observed_generation == Some(4)));
+}
+
+#[test]
+fn waits_grow_and_end() {
+    let waits: Vec<u64> = (1..=12).map(|failures| backoff(failures).as_secs()).collect();
+    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+    assert_eq!(backoff(u32::MAX), Duration::from_secs(300));
+}
+
+#[test]
+fn figures_are_read_from_metrics() {
+    let text = "# HELP liquid_worker_documents Documents answered.\n\
+        # TYPE liquid_worker_documents counter\n\
+        liquid_worker_documents_total{tier=\"encoder\",reason=\"best there is\"} 7\n\
+        liquid_worker_documents_total{tier=\"lexical\",reason=\"asked for\"} 3\n\
+        liquid_worker_document_tokens_total{tier=\"encoder\",reason=\"a\"} 1000\n\
+        liquid_worker_kept_tokens_total{tier=\"encoder\",reason=\"a\"} 180\n\
+        liquid_worker_stage_seconds_bucket{le=\"0.1\",stage=\"total\"} 4\n\
+        liquid_worker_cache_hits_total 2\n# EOF\n";
+    let expected = Figures {
+        documents: 10,
+        tokens_in: 1000,
+        tokens_out: 180,
+    };
+    assert_eq!(figures(text), expected);
+    assert_eq!(
+        figures("liquid_worker_documents_total{\nliquid_worker_documents_total x\n"),
+        Figures::default()
+    );
+}
+
+fn one(documents: i64) -> Figures {
+    Figures {
+        documents,
+        tokens_in: documents * 100,
+        tokens_out: documents * 18,
+    }
+}
+
+fn read(all: &[(&str, i64)]) -> BTreeMap<String, Figures> {
+    all.iter()
+        .map(|(pod, documents)| ((*pod).to_owned(), one(*documents)))
+        .collect()
+}
+
+#[test]
+fn usage_adds_up_over_restarts_and_silence() {
+    let first = add(None, &["a", "b"], &read(&[("a", 5), ("b", 1)]), at(1));
+    assert_eq!(
+        (first.documents, first.tokens_saved, first.saved.as_deref()),
+        (6, 492, Some("82%"))
+    );
+    // b does not answer: what is known of it stays.
+    let second = add(Some(&first), &["a", "b"], &read(&[("a", 7)]), at(2));
+    assert_eq!((second.documents, second.changed_at.clone()), (8, Some(at(2))));
+    // b's container was restarted, a is gone, c is new.
+    let third = add(Some(&second), &["b", "c"], &read(&[("b", 0), ("c", 2)]), at(3));
+    assert_eq!(
+        (third.documents, third.gone, third.workers.len()),
+        (10, one(8), 2)
+    );
+    // Nothing new: nothing changes, so no status is written.
+    assert_eq!(
+        add(Some(&third), &["b", "c"], &read(&[("b", 0), ("c", 2)]), at(4)),
+        third
+    );
+    assert_eq!(add(None, &[], &read(&[]), at(1)).saved, None);
+}
+
+fn platform() -> Platform {
+    Platform {
+        namespace: "liquid-memory".into(),
+        worker_image: "worker:2".into(),
+        pull_policy: PullPolicy::IfNotPresent,
+        pull_secrets: Vec::new(),
+        cluster_domain: "cluster.local".into(),
+    }
+}
+
+fn status_of(proxy: &LiquidMemoryProxy, deployment: &Deployment) -> Status {
+    let objects = Objects::build(proxy, &platform()).unwrap();
+    let more = More {
+        objects: Some(&objects),
+        worker_image: "worker:3",
+        usage: None,
+    };
+    status(&seen(proxy, Some(deployment)), more, at(10))
+}
+
+#[test]
+fn the_status_says_how_a_change_arrives() {
+    let proxy = proxy(json!({}));
+    let status = status_of(&proxy, &counts(1, 1, 1));
+    assert_eq!(
+        (status.workers.as_deref(), status.replicas, status.ready_replicas),
+        (Some("1/1"), 1, 1)
+    );
+    assert!(
+        status
+            .selector
+            .unwrap()
+            .contains("app.kubernetes.io/instance=docs")
+    );
+    let configuration = status.configuration.unwrap();
+    insta::assert_snapshot!("configuration", serde_saphyr::to_string(&configuration).unwrap());
+}
+
+#[test]
+fn events_tell_changes_once() {
+    let (before, after) = (
+        proxy(json!({})),
+        proxy(json!({ "policy": { "mode": "Off" }, "workers": { "startSeconds": 90 } })),
+    );
+    let old = status_of(&before, &counts(1, 0, 1));
+    let new = status_of(&after, &counts(1, 1, 1));
+    let reasons: Vec<_> = of_status(Some(&old), &new)
+        .iter()
+        .map(|told| told.reason)
+        .collect();
+    assert_eq!(
+        reasons,
+        [
+            EventReason::ConfigurationChanged,
+            EventReason::RolloutStarted,
+            EventReason::WorkersReady,
+        ]
+    );
+    assert_eq!(of_status(Some(&new), &new), []);
+    assert_eq!(of_status(None, &old), []);
+    assert_eq!(of_status(None, &new)[0].reason, EventReason::WorkersReady);
+}
+
+#[test]
+fn trouble_is_told_with_its_cause() {
+    let proxy = proxy(json!({}));
+    let deployment = counts(1, 0, 1);
+    let finding = Finding {
+        reason: ConditionReason::NoGpu,
+        message: "2 Insufficient nvidia.com/gpu".into(),
+        model: false,
+    };
+    let mut trouble = seen(&proxy, Some(&deployment));
+    trouble.finding = Some(&finding);
+    let new = Status {
+        conditions: conditions(&trouble, &[], at(10)),
+        ..Status::default()
+    };
+    let note = "NoGpu: 0 of 1 workers are ready: 2 Insufficient nvidia.com/gpu";
+    assert_eq!(
+        of_status(None, &new),
+        [Told::warning(EventReason::WorkersNotReady, note)]
+    );
+    assert_eq!(of_status(Some(&new), &new), []);
+}
+
+#[test]
+fn what_was_applied_is_told_where_it_matters() {
+    let effect = |effect| vec![("Deployment", "docs-workers".to_owned(), effect)];
+    assert_eq!(of_effects(&effect(Effect::Nothing)), []);
+    assert_eq!(of_effects(&effect(Effect::Changed)), []);
+    assert_eq!(
+        of_effects(&effect(Effect::Created))[0].reason,
+        EventReason::WorkersCreated
+    );
+    let repaired = of_effects(&effect(Effect::Repaired));
+    assert!(
+        repaired[0].warning
+            && repaired[0]
+                .note
+                .starts_with("Deployment docs-workers had been changed")
+    );
+}

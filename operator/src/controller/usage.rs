@@ -1,0 +1,104 @@
+//! What workers have done: their metrics read, and added up over restarts. Pure.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::api::status::{Figures, Usage, WorkerUsage};
+
+/// The counters that are read, without `_total`; see `worker/src/server/metrics.rs`.
+const DOCUMENTS: &str = "liquid_worker_documents_total";
+const TOKENS_IN: &str = "liquid_worker_document_tokens_total";
+const TOKENS_OUT: &str = "liquid_worker_kept_tokens_total";
+
+/// The figures in a worker's metrics, every label summed up. Lines of other metrics do not matter.
+pub(super) fn figures(metrics: &str) -> Figures {
+    let mut figures = Figures::default();
+    for line in metrics.lines() {
+        let Some((name, value)) = sample(line) else {
+            continue;
+        };
+        let counter = match name {
+            DOCUMENTS => &mut figures.documents,
+            TOKENS_IN => &mut figures.tokens_in,
+            TOKENS_OUT => &mut figures.tokens_out,
+            _ => continue,
+        };
+        *counter = counter.saturating_add(value);
+    }
+    figures
+}
+
+/// Name and whole value of a sample of the OpenMetrics text format.
+fn sample(line: &str) -> Option<(&str, i64)> {
+    let (head, rest) = match line.find('{') {
+        Some(open) => (&line[..open], line[open..].split_once("} ")?.1),
+        None => line.split_once(' ')?,
+    };
+    let value = rest.split(' ').next()?;
+    Some((head, value.parse().ok()?))
+}
+
+/// Adds a reading to what was known.
+///
+/// `present` are the pods that exist, `read` the figures of those that answered. A pod that is gone, or whose
+/// counters went back because its container was restarted, keeps its part in `gone`.
+pub(super) fn add(
+    old: Option<&Usage>,
+    present: &[&str],
+    read: &BTreeMap<String, Figures>,
+    now: Time,
+) -> Usage {
+    let mut usage = old.cloned().unwrap_or_default();
+    let known = std::mem::take(&mut usage.workers);
+    let mut workers = BTreeMap::new();
+    for worker in known {
+        let now = read.get(&worker.pod);
+        let restarted = now.is_some_and(|now| went_back(worker.figures, *now));
+        if restarted || !present.contains(&worker.pod.as_str()) {
+            usage.gone = sum(usage.gone, worker.figures);
+        } else {
+            workers.insert(worker.pod, worker.figures);
+        }
+    }
+    workers.extend(read.iter().map(|(pod, figures)| (pod.clone(), *figures)));
+    let total = workers
+        .values()
+        .fold(usage.gone, |total, figures| sum(total, *figures));
+    let changed = total
+        != Figures {
+            documents: usage.documents,
+            tokens_in: usage.tokens_in,
+            tokens_out: usage.tokens_out,
+        };
+    usage.documents = total.documents;
+    usage.tokens_in = total.tokens_in;
+    usage.tokens_out = total.tokens_out;
+    usage.tokens_saved = total.tokens_in.saturating_sub(total.tokens_out);
+    usage.saved = share(usage.tokens_saved, usage.tokens_in);
+    if changed || usage.changed_at.is_none() {
+        usage.changed_at = Some(now);
+    }
+    usage.workers = workers
+        .into_iter()
+        .map(|(pod, figures)| WorkerUsage { pod, figures })
+        .collect();
+    usage
+}
+
+fn went_back(before: Figures, now: Figures) -> bool {
+    now.documents < before.documents || now.tokens_in < before.tokens_in || now.tokens_out < before.tokens_out
+}
+
+fn sum(a: Figures, b: Figures) -> Figures {
+    Figures {
+        documents: a.documents.saturating_add(b.documents),
+        tokens_in: a.tokens_in.saturating_add(b.tokens_in),
+        tokens_out: a.tokens_out.saturating_add(b.tokens_out),
+    }
+}
+
+/// Whole percent, rounded down: nothing is promised that was not saved.
+fn share(saved: i64, of: i64) -> Option<String> {
+    (of > 0).then(|| format!("{}%", (i128::from(saved) * 100 / i128::from(of)).max(0)))
+}
