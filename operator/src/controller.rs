@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::DeserializeGuard;
-use kube::runtime::controller::{Action, Config, Controller};
+use kube::runtime::controller::{Action, Config, Controller, Error as RunError};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
@@ -65,6 +65,10 @@ pub struct Context {
     metrics: Arc<Metrics>,
     applied: Remembered<apply::Key, apply::Applied>,
     failures: Remembered<Name, u32>,
+    /// The uid of each proxy.
+    uids: Remembered<Name, String>,
+    /// How often in a row somebody else's change of a proxy's objects was undone, and when last.
+    repairs: Remembered<Name, (u32, Instant)>,
     /// Generations of resources that cannot be read, and were said to be so.
     malformed: Remembered<Name, i64>,
     /// When a proxy's workers were last read, and in which round.
@@ -86,9 +90,24 @@ impl Context {
             metrics,
             applied: Remembered::new(),
             failures: Remembered::new(),
+            uids: Remembered::new(),
+            repairs: Remembered::new(),
             malformed: Remembered::new(),
             rounds: Remembered::new(),
         }
+    }
+}
+
+impl Context {
+    /// Of a proxy that is gone.
+    fn forget(&self, namespace: &str, name: &str) {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.failures.remove(&key);
+        self.repairs.remove(&key);
+        self.malformed.remove(&key);
+        self.rounds.remove(&key);
+        let owner = self.uids.take(&key);
+        self.applied.forget(|key| Some(&key.owner) == owner.as_ref());
     }
 }
 
@@ -106,15 +125,19 @@ pub async fn run(context: Context, stop: CancellationToken) {
         .owns(Api::<PodDisruptionBudget>::all(client.clone()), ours.clone())
         .watches(Api::<Pod>::all(client), ours, proxy_of_pod)
         .graceful_shutdown_on(async move { stop.cancelled().await });
+    let context = Arc::new(context);
     controller
-        .run(reconcile, error_policy, Arc::new(context))
-        .for_each(|outcome| async move {
-            // A reconciliation's own error has been logged where it was counted.
-            if let Err(error) = outcome
-                && !matches!(error, kube::runtime::controller::Error::ReconcilerFailed(..))
-            {
-                tracing::warn!(%error, "a watch was interrupted and goes on");
+        .run(reconcile, error_policy, Arc::clone(&context))
+        .for_each(|outcome| {
+            match outcome {
+                // A reconciliation's own error has been logged where it was counted.
+                Ok(_) | Err(RunError::ReconcilerFailed(..)) => {}
+                Err(RunError::ObjectNotFound(gone)) => {
+                    context.forget(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
+                }
+                Err(error) => tracing::warn!(%error, "a watch was interrupted and goes on"),
             }
+            std::future::ready(())
         })
         .await;
 }

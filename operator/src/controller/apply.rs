@@ -14,16 +14,26 @@ use super::memory::Remembered;
 use crate::names::FIELD_MANAGER;
 use crate::objects::short_sum;
 
-/// An object: kind, namespace, name.
-pub(super) type Key = (&'static str, String, String);
+/// The API server's code for an object that breaks its own rules.
+const INVALID: u16 = 422;
+
+/// An object of a proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    kind: &'static str,
+    pub(super) namespace: String,
+    /// The uid of the proxy.
+    pub(super) owner: String,
+    name: String,
+}
 
 /// What was applied last to an object.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Applied {
     /// Sum of what was asked for.
-    wanted: String,
+    pub(super) wanted: String,
     /// When the API server last changed something for us; it leaves the time alone when nothing was to change.
-    changed: Option<Time>,
+    pub(super) changed: Option<Time>,
 }
 
 /// What an apply has done.
@@ -59,11 +69,6 @@ owned! {
     k8s_openapi::api::policy::v1::PodDisruptionBudget: "PodDisruptionBudget",
 }
 
-/// The kind of an object.
-pub(super) fn kind_of<K: Owned>(_: &K) -> &'static str {
-    K::KIND
-}
-
 /// Applies the objects of one proxy.
 pub(super) struct Applier<'a> {
     pub(super) client: &'a Client,
@@ -79,7 +84,12 @@ impl Applier<'_> {
     }
 
     fn key<K: Owned>(&self, name: &str) -> Key {
-        (K::KIND, self.namespace.to_owned(), name.to_owned())
+        Key {
+            kind: K::KIND,
+            namespace: self.namespace.to_owned(),
+            owner: self.owner.to_owned(),
+            name: name.to_owned(),
+        }
     }
 
     /// The object as it is.
@@ -93,27 +103,44 @@ impl Applier<'_> {
         let name = wanted.name_any();
         let key = self.key::<K>(&name);
         let before = self.memory.get(&key);
-        if before.is_none() {
-            self.check_owner::<K>(&name).await?;
-        }
-        let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        let patched = self
-            .api::<K>()
-            .patch(&name, &parameters, &Patch::Apply(wanted))
-            .await;
-        let now = patched.map_err(|error| Error::api("apply", K::KIND, &name, error))?;
+        let existed = before.is_some() || self.is_there::<K>(&name).await?;
+        let now = match self.patch(&name, Patch::Apply(wanted)).await {
+            Err(Error::Refused { status, .. }) if status.code == INVALID && existed => {
+                self.overwrite(&name, wanted).await?
+            }
+            other => other?,
+        };
         let sum = serde_json::to_vec(wanted).map(|bytes| short_sum(&bytes));
         let applied = Applied {
             wanted: sum.map_err(crate::objects::BuildError::from)?,
             changed: changed(now.meta()),
         };
-        let effect = effect(before.as_ref(), &applied, now.meta());
+        let effect = effect(existed, before.as_ref(), &applied);
         self.memory.set(key, applied);
         Ok((now, effect))
     }
 
-    /// Never takes over what somebody else has made.
-    async fn check_owner<K: Owned>(&self, name: &str) -> Result<(), Error> {
+    async fn patch<K: Owned>(&self, name: &str, patch: Patch<&K>) -> Result<K, Error> {
+        let parameters = match patch {
+            Patch::Apply(_) => PatchParams::apply(FIELD_MANAGER).force(),
+            _ => PatchParams {
+                field_manager: Some(FIELD_MANAGER.into()),
+                ..PatchParams::default()
+            },
+        };
+        let patched = self.api::<K>().patch(name, &parameters, &patch).await;
+        patched.map_err(|error| Error::api("apply", K::KIND, name, error))
+    }
+
+    /// Server-side apply cannot undo a change of the key of a list's entry: the changed entry stays beside ours, and
+    /// the two may not go together (a Service with two ports of one name). A merge patch replaces lists as a whole.
+    async fn overwrite<K: Owned>(&self, name: &str, wanted: &K) -> Result<K, Error> {
+        self.patch(name, Patch::Merge(wanted)).await?;
+        self.patch(name, Patch::Apply(wanted)).await
+    }
+
+    /// Whether the object exists. Never takes over what somebody else has made.
+    async fn is_there<K: Owned>(&self, name: &str) -> Result<bool, Error> {
         let found = self.api::<K>().get_metadata_opt(name).await;
         let found = found.map_err(|error| Error::api("read", K::KIND, name, error))?;
         match found {
@@ -121,7 +148,7 @@ impl Applier<'_> {
                 kind: K::KIND,
                 name: name.to_owned(),
             }),
-            _ => Ok(()),
+            found => Ok(found.is_some()),
         }
     }
 
@@ -166,10 +193,10 @@ fn changed(meta: &ObjectMeta) -> Option<Time> {
     ours.filter_map(|entry| entry.time.clone()).next()
 }
 
-fn effect(before: Option<&Applied>, now: &Applied, meta: &ObjectMeta) -> Effect {
+pub(super) fn effect(existed: bool, before: Option<&Applied>, now: &Applied) -> Effect {
     match before {
-        None if now.changed.is_some() && now.changed == meta.creation_timestamp => Effect::Created,
-        None => Effect::Nothing,
+        None if existed => Effect::Nothing,
+        None => Effect::Created,
         Some(before) if before.wanted != now.wanted => Effect::Changed,
         Some(before) if before.changed != now.changed => Effect::Repaired,
         Some(_) => Effect::Nothing,

@@ -33,7 +33,11 @@ impl<K: Eq + Hash, V: Clone> Remembered<K, V> {
     }
 
     pub(super) fn remove(&self, key: &K) {
-        self.lock().remove(key);
+        self.take(key);
+    }
+
+    pub(super) fn take(&self, key: &K) -> Option<V> {
+        self.lock().remove(key)
     }
 
     pub(super) fn forget(&self, gone: impl Fn(&K) -> bool) {

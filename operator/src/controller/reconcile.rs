@@ -13,10 +13,11 @@ use kube::runtime::controller::Action;
 use kube::{Api, Resource};
 use serde_json::json;
 
-use super::apply::{Applier, Effect};
+use super::apply::{Applier, Effect, Owned};
 use super::conditions::Seen;
 use super::diagnose::{Around, diagnose};
 use super::events::{self, Told};
+use super::memory::backoff;
 use super::status::{More, status};
 use super::{Context, Error, figures, usage};
 use crate::api::reasons::{ConditionReason, ConditionType, EventReason};
@@ -28,6 +29,9 @@ use crate::objects::{Objects, selector};
 /// A malformed resource is looked at again when it changes; this is only in case that was missed.
 const MALFORMED: Duration = Duration::from_secs(600);
 
+/// After so long without a repair, the next one is the first again.
+const CALM: Duration = Duration::from_secs(600);
+
 /// A proxy as the API server gave it to us.
 struct At<'a> {
     proxy: &'a LiquidMemoryProxy,
@@ -36,11 +40,29 @@ struct At<'a> {
     context: &'a Context,
 }
 
-/// What the applies have led to.
+/// What the applies have led to. One that fails does not keep the others from being tried.
 struct Outcome {
     objects: Objects,
-    deployment: Deployment,
+    deployment: Option<Deployment>,
     effects: Vec<(&'static str, String, Effect)>,
+    failure: Option<Error>,
+}
+
+impl Outcome {
+    fn took<K: Owned>(&mut self, applied: Result<(K, Effect), Error>) -> Option<K> {
+        match applied {
+            Ok((now, effect)) => {
+                self.effects
+                    .push((K::KIND, now.meta().name.clone().unwrap_or_default(), effect));
+                Some(now)
+            }
+            Err(error) => {
+                // The first says most: later ones may follow from it.
+                self.failure.get_or_insert(error);
+                None
+            }
+        }
+    }
 }
 
 pub(super) async fn proxy(proxy: &LiquidMemoryProxy, context: &Context) -> Result<Action, Error> {
@@ -55,23 +77,27 @@ pub(super) async fn proxy(proxy: &LiquidMemoryProxy, context: &Context) -> Resul
     };
     if proxy.metadata.deletion_timestamp.is_some() {
         // Nothing outside the cluster has to be undone, so there is no finalizer: owner references take all away.
-        let gone = (namespace.clone(), name.clone());
-        context.rounds.remove(&gone);
-        context
-            .applied
-            .forget(|(_, of, object)| of == namespace && object.starts_with(&format!("{name}-")));
+        context.forget(namespace, name);
         return Ok(Action::await_change());
     }
-    let applied = at.apply().await;
-    let status = at.look(&applied).await?;
-    let mut told = match &applied {
-        Ok(outcome) => events::of_effects(&outcome.effects),
-        Err(error) => at.failed(error),
-    };
+    context
+        .uids
+        .set(at.key(), proxy.metadata.uid.clone().unwrap_or_default());
+    if let Some(wait) = at.truce() {
+        return Ok(Action::requeue(wait));
+    }
+    let outcome = at.apply().await?;
+    at.count_repair(&outcome);
+    let status = at.look(&outcome).await?;
+    let mut told = events::of_effects(&outcome.effects);
+    told.extend(outcome.failure.as_ref().and_then(|error| at.failed(error)));
     told.extend(events::of_status(proxy.status.as_ref(), &status));
     at.write(&status).await?;
     events::publish(&context.recorder, &events::reference(&proxy.metadata), told).await;
-    applied.map(|_| Action::requeue(figures::EVERY))
+    match outcome.failure {
+        Some(error) => Err(error),
+        None => Ok(Action::requeue(figures::EVERY)),
+    }
 }
 
 impl At<'_> {
@@ -82,43 +108,76 @@ impl At<'_> {
             owner: self.proxy.metadata.uid.as_deref().unwrap_or_default(),
             memory: &self.context.applied,
         };
-        let deployment = applier.get::<Deployment>(&workers(self.name)).await?;
+        let live = applier.get::<Deployment>(&workers(self.name)).await?;
         let config = applier.get::<ConfigMap>(&workers(self.name)).await?;
         let objects =
-            Objects::build(self.proxy, &self.context.platform)?.keeping(deployment.as_ref(), config.as_ref());
-        let mut effects = Vec::new();
-        macro_rules! apply {
-            ($object:expr) => {{
-                let (now, effect) = applier.apply($object).await?;
-                effects.push((
-                    super::apply::kind_of($object),
-                    now.metadata.name.clone().unwrap_or_default(),
-                    effect,
-                ));
-                now
-            }};
-        }
-        apply!(&objects.service_account);
-        apply!(&objects.worker_config);
-        apply!(&objects.sidecar_config);
-        apply!(&objects.service);
-        apply!(&objects.budget);
+            Objects::build(self.proxy, &self.context.platform)?.keeping(live.as_ref(), config.as_ref());
+        let mut outcome = Outcome {
+            objects: objects.clone(),
+            deployment: live,
+            effects: Vec::new(),
+            failure: None,
+        };
+        outcome.took(applier.apply(&objects.service_account).await);
+        outcome.took(applier.apply(&objects.worker_config).await);
+        outcome.took(applier.apply(&objects.sidecar_config).await);
+        outcome.took(applier.apply(&objects.service).await);
+        outcome.took(applier.apply(&objects.budget).await);
         match &objects.network {
             Some(network) => {
-                apply!(network);
+                outcome.took(applier.apply(network).await);
             }
-            None => applier.remove::<NetworkPolicy>(&workers(self.name)).await?,
+            None => {
+                if let Err(error) = applier.remove::<NetworkPolicy>(&workers(self.name)).await {
+                    outcome.failure.get_or_insert(error);
+                }
+            }
         }
-        let deployment = apply!(&objects.deployment);
-        Ok(Outcome {
-            objects,
-            deployment,
-            effects,
-        })
+        if let Some(deployment) = outcome.took(applier.apply(&objects.deployment).await) {
+            outcome.deployment = Some(deployment);
+        }
+        Ok(outcome)
+    }
+
+    /// How long to let others have their way: somebody who changes an object after every repair, such as another
+    /// controller, must not keep us busy. A change of the resource itself is never held up.
+    fn truce(&self) -> Option<Duration> {
+        let (repairs, last) = self.context.repairs.get(&self.key())?;
+        let observed = self
+            .proxy
+            .status
+            .as_ref()
+            .and_then(|status| status.observed_generation);
+        if observed != self.proxy.metadata.generation {
+            return None;
+        }
+        backoff(repairs)
+            .checked_sub(last.elapsed())
+            .filter(|wait| !wait.is_zero())
+    }
+
+    fn count_repair(&self, outcome: &Outcome) {
+        if outcome
+            .effects
+            .iter()
+            .any(|(.., effect)| *effect == Effect::Repaired)
+        {
+            let before = self
+                .context
+                .repairs
+                .get(&self.key())
+                .filter(|(_, last)| last.elapsed() < CALM);
+            let repairs = before.map_or(1, |(repairs, _)| repairs.saturating_add(1));
+            self.context.repairs.set(self.key(), (repairs, Instant::now()));
+        }
+    }
+
+    fn key(&self) -> (String, String) {
+        (self.namespace.to_owned(), self.name.to_owned())
     }
 
     /// The status, from the objects, pods, Secrets and figures.
-    async fn look(&self, applied: &Result<Outcome, Error>) -> Result<Status, Error> {
+    async fn look(&self, outcome: &Outcome) -> Result<Status, Error> {
         let pods = self.pods().await?;
         let certificate = self.secret_is_there(&worker_tls(self.name)).await?;
         let missing_secrets = self.missing_secrets().await?;
@@ -129,8 +188,7 @@ impl At<'_> {
             .gpu
             .as_ref()
             .map(|gpu| gpu.resource_name.as_str());
-        let outcome = applied.as_ref().ok();
-        let deployment = outcome.map(|outcome| &outcome.deployment);
+        let deployment = outcome.deployment.as_ref();
         let finding =
             deployment.and_then(|deployment| diagnose(deployment, &pods, Around { certificate, gpu }));
         let seen = Seen {
@@ -138,13 +196,13 @@ impl At<'_> {
             deployment,
             finding: finding.as_ref(),
             missing_secrets: &missing_secrets,
-            failure: applied
+            failure: outcome
+                .failure
                 .as_ref()
-                .err()
                 .map(|error| (error.reason(), error.to_string())),
         };
         let more = More {
-            objects: outcome.map(|outcome| &outcome.objects),
+            objects: &outcome.objects,
             worker_image: &self.context.platform.worker_image,
             usage: self.usage(&pods).await,
         };
@@ -189,7 +247,7 @@ impl At<'_> {
 
     /// The workers' figures, if it is time to read them.
     async fn usage(&self, pods: &[Pod]) -> Option<Usage> {
-        let key = (self.namespace.to_owned(), self.name.to_owned());
+        let key = self.key();
         let last = self.context.rounds.get(&key);
         if last.is_some_and(|(when, _)| when.elapsed() < figures::EVERY) {
             return None;
@@ -210,17 +268,17 @@ impl At<'_> {
     }
 
     /// Told once for each kind of failure; the condition says it all the time.
-    fn failed(&self, error: &Error) -> Vec<Told> {
+    fn failed(&self, error: &Error) -> Option<Told> {
         let reason = error.reason();
         let conditions = self.proxy.status.iter().flat_map(|status| &status.conditions);
         let mut degraded = conditions.filter(|condition| condition.type_ == ConditionType::Degraded.as_str());
         if degraded.any(|condition| condition.reason == reason.as_str()) {
-            return Vec::new();
+            return None;
         }
-        vec![Told::warning(
+        Some(Told::warning(
             EventReason::ReconcileFailed,
             format!("{reason}: {error}"),
-        )]
+        ))
     }
 
     async fn write(&self, status: &Status) -> Result<(), Error> {

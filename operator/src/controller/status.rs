@@ -12,7 +12,7 @@ use crate::objects::{Objects, selector, short_sum};
 /// What the status says besides the conditions.
 pub(super) struct More<'a> {
     /// The objects that were asked for.
-    pub(super) objects: Option<&'a Objects>,
+    pub(super) objects: &'a Objects,
     /// The operator's image of workers.
     pub(super) worker_image: &'a str,
     pub(super) usage: Option<Usage>,
@@ -34,10 +34,7 @@ pub(super) fn status(seen: &Seen<'_>, more: More<'_>, now: Time) -> Status {
         replicas: counts.present,
         ready_replicas: counts.ready,
         selector: Some(labels.collect::<Vec<_>>().join(",")),
-        configuration: match more.objects {
-            Some(objects) => Some(configuration(proxy, objects, counts, more.worker_image)),
-            None => old.and_then(|old| old.configuration.clone()),
-        },
+        configuration: Some(configuration(proxy, more.objects, counts, more.worker_image)),
         usage: more.usage.or_else(|| old.and_then(|old| old.usage.clone())),
     }
 }

@@ -19,7 +19,7 @@ use crate::api::reasons::{ConditionReason, EventReason};
 use crate::api::status::Figures;
 use crate::api::{LiquidMemoryProxy, Status};
 use crate::config::PullPolicy;
-use crate::controller::apply::Effect;
+use crate::controller::apply::{Applied, Effect, effect};
 use crate::objects::{Objects, Platform};
 
 fn at(second: i64) -> Time {
@@ -366,7 +366,7 @@ fn platform() -> Platform {
 fn status_of(proxy: &LiquidMemoryProxy, deployment: &Deployment) -> Status {
     let objects = Objects::build(proxy, &platform()).unwrap();
     let more = More {
-        objects: Some(&objects),
+        objects: &objects,
         worker_image: "worker:3",
         usage: None,
     };
@@ -454,5 +454,28 @@ fn what_was_applied_is_told_where_it_matters() {
             && repaired[0]
                 .note
                 .starts_with("Deployment docs-workers had been changed")
+    );
+}
+
+#[test]
+fn an_apply_knows_what_it_has_done() {
+    let applied = |wanted: &str, second| Applied {
+        wanted: wanted.into(),
+        changed: Some(at(second)),
+    };
+    assert_eq!(effect(false, None, &applied("a", 1)), Effect::Created);
+    // After a restart of the operator nothing is known of what it did before.
+    assert_eq!(effect(true, None, &applied("a", 1)), Effect::Nothing);
+    assert_eq!(
+        effect(true, Some(&applied("a", 1)), &applied("a", 1)),
+        Effect::Nothing
+    );
+    assert_eq!(
+        effect(true, Some(&applied("a", 1)), &applied("b", 2)),
+        Effect::Changed
+    );
+    assert_eq!(
+        effect(true, Some(&applied("a", 1)), &applied("a", 2)),
+        Effect::Repaired
     );
 }

@@ -35,7 +35,8 @@ pub(super) fn policy(proxy: &LiquidMemoryProxy, of: &Of<'_>, platform: &Platform
                 rule(own, &network.allow_from, names::WORKER_PORT),
                 rule(operator, &network.allow_metrics_from, names::WORKER_ADMIN_PORT),
             ]),
-            egress: Some(Vec::new()),
+            // Nobody. An empty list would be rewritten by every apply: the API server does not store it.
+            egress: None,
         }),
     }
 }
