@@ -20,16 +20,17 @@ mod up;
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 use crate::console::{say, step};
 pub(crate) use binaries::{Binaries, module_file};
-use down::down;
-pub(crate) use layout::Layout;
+pub(crate) use down::down;
+pub(crate) use layout::{Layout, name_for};
+pub(crate) use machine::missing;
 pub(crate) use node::PAUSE_IMAGE;
-use up::{Owner, up};
+pub(crate) use up::{Owner, up};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -56,6 +57,14 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// The default folder, another name.
+    pub(crate) fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            state: PathBuf::from("/var/tmp/liquid-cluster"),
+        }
+    }
+
     pub(crate) fn layout(&self) -> Result<Layout> {
         Layout::new(&self.name, &self.state)
     }
@@ -148,6 +157,11 @@ fn exec(layout: &Layout, program: &str, arguments: &[String]) -> anyhow::Error {
     }
 }
 
+/// Where the cluster's programs are; `up` has built them.
+pub(crate) fn programs() -> Result<Binaries> {
+    binaries::present()
+}
+
 /// A program of the cluster's own, in its network and as its administrator.
 pub(crate) fn client(layout: &Layout, program: &str) -> Result<Command> {
     if !layout.up() {
@@ -175,7 +189,7 @@ pub(crate) fn inside(layout: &Layout, program: &std::path::Path) -> Command {
 }
 
 /// Imports archives into every node, the nodes at the same time.
-pub(crate) fn load(layout: &Layout, archives: &[PathBuf]) -> Result<()> {
+fn load(layout: &Layout, archives: &[PathBuf]) -> Result<()> {
     let nodes = layout.nodes()?;
     for archive in archives {
         let mut imports = Vec::new();
@@ -185,12 +199,15 @@ pub(crate) fn load(layout: &Layout, archives: &[PathBuf]) -> Result<()> {
                 .arg(layout.containerd_socket(node))
                 .args(["--namespace", "k8s.io", "images", "import", "--local"])
                 .arg(archive)
-                .stdout(std::process::Stdio::null());
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped());
             imports.push(ctr.spawn().context("cannot start ctr")?);
         }
-        for mut import in imports {
-            if !import.wait()?.success() {
-                bail!("ctr cannot import {}", archive.display());
+        for import in imports {
+            let output = import.wait_with_output()?;
+            if !output.status.success() {
+                let said = String::from_utf8_lossy(&output.stderr);
+                bail!("ctr cannot import {}: {}", archive.display(), said.trim());
             }
         }
     }

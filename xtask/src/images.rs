@@ -23,6 +23,7 @@ use crate::console::{human, say, step, thousands};
 use archive::Written;
 pub(crate) use base::base;
 use build::Profile;
+pub(crate) use build::executables;
 
 /// What a node fetches for each pod that gets a sidecar.
 const SIDECAR_LIMIT: u64 = 25_000_000;
@@ -70,6 +71,7 @@ pub(crate) enum Name {
 impl Name {
     /// What an installation needs.
     pub(crate) const PRODUCT: [Self; 4] = [Self::Operator, Self::Sidecar, Self::Worker, Self::Model];
+
     fn file(self) -> &'static str {
         match self {
             Self::Operator => "liquid-operator",

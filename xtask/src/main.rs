@@ -1,6 +1,7 @@
 //! `cargo xtask`: every command that a contributor needs. `--help` is the manual.
 
 mod bench;
+mod charts;
 mod cluster;
 mod command;
 mod console;
@@ -46,6 +47,8 @@ enum Subject {
     Bench(bench::Arguments),
     /// A real Kubernetes on this machine, for the tests and to try things; needs root.
     Cluster(cluster::Arguments),
+    /// Write the generated parts of the Helm charts again.
+    Charts,
     /// Make the OCI images of operator, sidecar and worker, without a container engine.
     Images(images::Arguments),
     /// Run the fuzz targets for longer than the tests do.
@@ -80,6 +83,7 @@ fn run(subject: Subject) -> Result<ExitCode> {
         Subject::Crds => crds::write()?,
         Subject::Bench(arguments) => bench::start(&arguments)?,
         Subject::Cluster(arguments) => return cluster::run(&arguments),
+        Subject::Charts => charts::write()?,
         Subject::Images(arguments) => images::run(&arguments)?,
         Subject::Fuzz(arguments) => fuzz::run(&arguments)?,
     }

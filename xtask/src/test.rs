@@ -4,6 +4,7 @@
 
 mod checks;
 mod clients;
+mod cluster;
 mod count;
 
 use std::process::ExitCode;
@@ -39,12 +40,14 @@ enum Part {
     Node,
     /// Every fuzz target on its corpus, then a bounded number of executions.
     Fuzz,
+    /// Charts, images and the whole path on a real Kubernetes of its own; needs root.
+    Cluster,
 }
 
 type Check = fn() -> Result<Count>;
 
 /// In the order in which they run: what is cheap and likely to fail comes first.
-const PARTS: [(Part, &str, Check); 8] = [
+const PARTS: [(Part, &str, Check); 9] = [
     (Part::Fmt, "formatting", checks::fmt),
     (Part::Clippy, "clippy", checks::clippy),
     (Part::Rust, "cargo test", checks::rust),
@@ -53,6 +56,7 @@ const PARTS: [(Part, &str, Check); 8] = [
     (Part::Python, "Python clients", clients::python),
     (Part::Node, "Node clients", clients::node),
     (Part::Fuzz, "fuzz targets", crate::fuzz::check),
+    (Part::Cluster, "Kubernetes", cluster::cluster),
 ];
 
 struct Line {

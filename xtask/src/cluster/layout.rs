@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 /// A Unix socket's path has at most 107 bytes; `node1/containerd.sock.ttrpc` is the longest below the folder.
 const LONGEST_FOLDER: usize = 107 - "/node1/containerd.sock.ttrpc".len();
@@ -143,6 +143,16 @@ pub(super) const API_SERVICE: &str = "10.96.0.1";
 /// The API server's own URL.
 pub(super) fn api_url() -> String {
     format!("https://{}:6443", node_address(1))
+}
+
+/// A safe cluster name for a checkout, so that two checkouts can test at the same time.
+pub(crate) fn name_for(checkout: &Path) -> Result<String> {
+    use sha2::{Digest, Sha256};
+    let digest = Sha256::digest(checkout.as_os_str().as_encoded_bytes());
+    match digest.as_slice() {
+        [a, b, c, ..] => Ok(format!("test-{a:02x}{b:02x}{c:02x}")),
+        _ => bail!("no digest"),
+    }
 }
 
 #[cfg(test)]

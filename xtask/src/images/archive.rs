@@ -130,8 +130,10 @@ impl Image {
             .media_type(MediaType::ImageIndex)
             .manifests(vec![descriptor])
             .build()?;
-        // Through a value: the annotations' map has no order of its own.
-        Ok(serde_json::to_value(&index)?.to_string())
+        // The annotations' map has no order of its own.
+        let mut index = serde_json::to_value(&index)?;
+        index.sort_all_objects();
+        Ok(index.to_string())
     }
 }
 

@@ -1,6 +1,5 @@
 //! Images that only the tests use: a mock provider, and an application that uses the OpenAI SDK for Python.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,7 +10,7 @@ use super::archive::{Image, User};
 use super::build::Programs;
 use super::layer::{Layer, Packing};
 use super::{libraries, product};
-use crate::command::{output, root, run};
+use crate::command::{output, root};
 use crate::tools;
 
 const PACKAGES: &str = "opt/packages";
@@ -31,11 +30,13 @@ fn application(reference: String) -> Result<Image> {
     let mut system = product::system_files();
     let standard = python.standard.display().to_string();
     system.tree(&standard, &python.standard, &wanted)?;
+    python.bytecode(&mut system, &python.standard, &standard)?;
     system.file(&python.program.display().to_string(), &python.program)?;
     let programs = objects(&system);
     libraries::add(&mut system, &programs)?;
     let mut packages = Layer::default();
     packages.tree(PACKAGES, &python.packages, &wanted)?;
+    python.bytecode(&mut packages, &python.packages, PACKAGES)?;
     let extensions = objects(&packages);
     libraries::add(&mut packages, &extensions)?;
     let mut own = Layer::default();
@@ -59,6 +60,7 @@ fn application(reference: String) -> Result<Image> {
 }
 
 struct Python {
+    environment: PathBuf,
     program: PathBuf,
     standard: PathBuf,
     packages: PathBuf,
@@ -72,42 +74,42 @@ impl Python {
             let answer = output(Command::new(&environment).args(["-c", &script]))?;
             Ok(PathBuf::from(answer))
         };
-        let packages = ask("sysconfig.get_path('purelib')")?;
-        compile(&environment, &packages)?;
         Ok(Self {
             program: ask("os.path.realpath(sys.executable)")?,
             standard: ask("sysconfig.get_path('stdlib')")?,
-            packages,
+            packages: ask("sysconfig.get_path('purelib')")?,
+            environment,
         })
+    }
+
+    /// Adds the bytecode of what the application imports. It holds for its source whatever the time of that: an
+    /// image's files have none, and without bytecode each start would compile a thousand files.
+    fn bytecode(&self, layer: &mut Layer, folder: &Path, place: &str) -> Result<()> {
+        // In the environment: it is made anew when the packages change.
+        let environment = self.environment.parent().and_then(Path::parent);
+        let prefix = environment.context("no environment")?.join("bytecode");
+        if !prefix.exists() {
+            output(Command::new(&self.environment).args(["-c", COMPILE]).arg(&prefix))?;
+        }
+        layer.bytecode(place, &prefix.join(folder.strip_prefix("/").unwrap_or(folder)))
     }
 }
 
-/// Bytecode that holds for its source whatever the time of that: an image's files have none.
-fn compile(python: &Path, folder: &Path) -> Result<()> {
-    let stamp = folder.join("compiled");
-    if stamp.exists() {
-        return Ok(());
-    }
-    let mut compile = Command::new(python);
-    compile
-        .args([
-            "-m",
-            "compileall",
-            "-q",
-            "-f",
-            "--invalidation-mode",
-            "unchecked-hash",
-        ])
-        .arg(folder);
-    run(&mut compile).context("cannot compile the packages")?;
-    fs::write(stamp, "")?;
-    Ok(())
-}
+const COMPILE: &str = "
+import sys, os, json, signal, time, openai, openai.types.chat
+from py_compile import compile, PycInvalidationMode
+for module in list(sys.modules.values()):
+    source, cached = getattr(module, '__file__', None), getattr(module, '__cached__', None)
+    if source and cached and source.endswith('.py'):
+        target = os.path.join(sys.argv[1], os.path.dirname(source)[1:], os.path.basename(cached))
+        compile(source, cfile=target, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+";
 
 /// Everything but what no program needs.
 fn wanted(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let unused = [
+        "__pycache__",
         "test",
         "tests",
         "idlelib",

@@ -95,6 +95,25 @@ impl Layer {
         Ok(())
     }
 
+    /// A tree that Python has compiled beside its sources, to where it looks for it.
+    pub(super) fn bytecode(&mut self, path: &str, from: &Path) -> Result<()> {
+        let path = path.trim_start_matches('/');
+        for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
+            let source = entry?.path();
+            let name = source
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            if source.is_dir() {
+                self.bytecode(&format!("{path}/{name}"), &source)?;
+            } else {
+                self.file(&format!("{path}/__pycache__/{name}"), &source)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The files of the machine that are in it.
     pub(super) fn sources(&self) -> Vec<PathBuf> {
         let files = self.entries.values().filter_map(|entry| match entry {

@@ -1,0 +1,134 @@
+//! The charts: linted, rendered over a matrix of values, checked by the API server, installed.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+
+use super::Case;
+use crate::kubectl::{dry_run, kubectl};
+use crate::world::{Namespace, SYSTEM, World};
+
+pub(super) const CASES: &[(&str, Case)] = &[
+    ("charts::lint", lint),
+    ("charts::refuse_values_that_mean_nothing", refuse),
+    ("charts::one_value_moves_every_image", registry),
+    ("charts::resource_types_are_established", resource_types),
+    ("charts::every_set_of_values_makes_valid_objects", matrix),
+];
+
+const CHARTS: [&str; 2] = ["liquid-memory-crds", "liquid-memory"];
+
+/// Sets of values that together touch every branch of the templates.
+const MATRIX: [&[&str]; 7] = [
+    &[],
+    &["operator.replicas=1"],
+    &["operator.antiAffinity=hard", "operator.disruptionBudget=false"],
+    &[
+        "image.registry=registry.internal:5000/mirror",
+        "image.pullSecrets={one,two}",
+        "image.pullPolicy=Always",
+    ],
+    &[
+        "webhook.failurePolicy=Ignore",
+        "webhook.excludedNamespaces={kube-system,cert-manager}",
+    ],
+    &[
+        "networkPolicy.enabled=false",
+        "uninstall.hook=false",
+        "operator.priorityClassName=system-cluster-critical",
+    ],
+    &[
+        "operator.nodeSelector.disk=ssd",
+        "operator.tolerations[0].operator=Exists",
+        "operator.podLabels.team=platform",
+        "operator.podAnnotations.note=yes",
+        "image.sidecar.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    ],
+];
+
+/// What the schema has to refuse, and the field that it has to name.
+const REFUSED: [(&str, &str); 6] = [
+    ("operator.replicas=0", "replicas"),
+    ("operator.replica=2", "replica"),
+    ("webhook.failurePolicy=Open", "failurePolicy"),
+    ("image.registry=https://example.com", "registry"),
+    ("certificates.leafLifetime=1y", "leafLifetime"),
+    ("operator.antiAffinity=none", "antiAffinity"),
+];
+
+fn lint(world: &World) -> Result<()> {
+    for chart in CHARTS {
+        let chart = world.chart(chart);
+        world.helm(&[
+            "lint",
+            "--strict",
+            "--kube-version",
+            "1.36.0",
+            &chart.to_string_lossy(),
+        ])?;
+    }
+    Ok(())
+}
+
+fn template(world: &World, values: &[&str]) -> Result<String> {
+    let chart = world.chart("liquid-memory").display().to_string();
+    let mut arguments = vec![
+        "template",
+        "rendered",
+        &chart,
+        "--namespace",
+        SYSTEM,
+        "--kube-version",
+        "1.36.0",
+    ];
+    for value in values {
+        arguments.extend(["--set", value]);
+    }
+    world.helm(&arguments)
+}
+
+fn refuse(world: &World) -> Result<()> {
+    for (value, field) in REFUSED {
+        let refusal = template(world, &[value]).err().map(|error| error.to_string());
+        let refusal = refusal.with_context(|| format!("{value} is accepted"))?;
+        ensure!(
+            refusal.contains(field),
+            "{value}: the refusal does not name {field}: {refusal}"
+        );
+    }
+    Ok(())
+}
+
+fn resource_types(world: &World) -> Result<()> {
+    std::mem::forget(Namespace::new(
+        SYSTEM,
+        &json!({"pod-security.kubernetes.io/enforce": "restricted"}),
+    )?);
+    let chart = world.chart("liquid-memory-crds").display().to_string();
+    world.helm(&["install", "liquid-memory-crds", &chart, "--namespace", SYSTEM])?;
+    let crd = "crd/liquidmemoryproxies.liquidmemory.dev";
+    kubectl(&["wait", "--for=condition=Established", "--timeout=30s", crd]).map(|_| ())
+}
+
+/// Server-side, with unknown fields refused: what the API server of this version really takes.
+fn matrix(world: &World) -> Result<()> {
+    for values in MATRIX {
+        let manifests = template(world, values)?;
+        dry_run(&manifests).with_context(|| format!("values {values:?}"))?;
+    }
+    Ok(())
+}
+
+fn registry(world: &World) -> Result<()> {
+    let manifests = template(world, &["image.registry=registry.internal:5000/mirror"])?;
+    let images = manifests
+        .lines()
+        .filter(|line| line.contains("liquid-") && line.contains(":0."));
+    let strays = images.filter(|line| !line.contains("registry.internal:5000/mirror/"));
+    let strays = strays.collect::<Vec<_>>();
+    ensure!(strays.is_empty(), "images from elsewhere: {strays:?}");
+    ensure!(
+        !manifests.contains("ghcr.io"),
+        "the default registry is still there"
+    );
+    Ok(())
+}

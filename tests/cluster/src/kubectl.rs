@@ -1,0 +1,88 @@
+//! kubectl with JSON in and out. It stands on the search path and has its kubeconfig from the environment.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::world::World;
+
+/// Runs a program; its standard output, or an error with what it said.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        let command = command.get_args().map(|word| word.to_string_lossy());
+        bail!("{}: {said}", command.collect::<Vec<_>>().join(" "));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn command() -> Result<Command> {
+    Ok(Command::new(World::get()?.programs.join("kubectl")))
+}
+
+/// Any kubectl command.
+pub(crate) fn kubectl(arguments: &[&str]) -> Result<String> {
+    output(command()?.args(arguments))
+}
+
+/// Applies an object as a user would; the error is the API server's refusal.
+pub(crate) fn apply(object: &Value) -> Result<String> {
+    send(&["apply", "-f", "-"], &object.to_string())
+}
+
+/// What the API server would make of a new object; nothing is kept.
+pub(crate) fn trial(object: &Value) -> Result<Value> {
+    let arguments = ["create", "--dry-run=server", "-o", "json", "-f", "-"];
+    let text = send(&arguments, &object.to_string())?;
+    serde_json::from_str(&text).context("kubectl create did not answer JSON")
+}
+
+/// What the API server would say to it; nothing is kept.
+pub(crate) fn dry_run(manifests: &str) -> Result<String> {
+    let arguments = ["apply", "--dry-run=server", "--validate=strict", "-f", "-"];
+    send(&arguments, manifests)
+}
+
+fn send(arguments: &[&str], text: &str) -> Result<String> {
+    let mut child = command()?
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot start kubectl")?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(text.as_bytes())?;
+    }
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// An object, or a list of them.
+pub(crate) fn get(namespace: &str, what: &[&str]) -> Result<Value> {
+    let text = kubectl(&[&["get", "--namespace", namespace, "-o", "json"], what].concat())?;
+    serde_json::from_str(&text).context("kubectl get did not answer JSON")
+}
+
+/// A path of the API server.
+pub(crate) fn raw(path: &str) -> Result<String> {
+    kubectl(&["get", "--raw", path])
+}
+
+pub(crate) fn delete_namespace(name: &str) -> Result<()> {
+    kubectl(&["delete", "namespace", name, "--wait=false", "--ignore-not-found"]).map(|_| ())
+}
+
+/// A string at a JSON pointer; empty if there is none.
+pub(crate) fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}

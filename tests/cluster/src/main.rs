@@ -1,0 +1,28 @@
+//! The tests that need a real Kubernetes with a kubelet. `cargo xtask test --only cluster` starts the cluster, loads
+//! the images and runs this program in the cluster's network; `--list` names the tests without any of it.
+//!
+//! The cases run one after the other in the order of [`cases::all`].
+
+mod cases;
+mod kubectl;
+mod world;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::world::World;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // They share one cluster, and two cores.
+    arguments.test_threads = Some(1);
+    let trials = cases::all().into_iter().map(|(name, case)| {
+        Trial::test(name, move || {
+            World::get()
+                .and_then(case)
+                .map_err(|error| Failed::from(format!("{error:#}")))
+        })
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
