@@ -1,0 +1,196 @@
+//! A pod's label and annotations: what its owner asks for. A value that cannot be used denies the pod, because a
+//! pod that starts without what was asked for sends its documents where nobody expects it.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::outcome::{Denial, Note, Reason};
+use super::pod::Pod;
+use super::quantity;
+use super::settings::Resources;
+use crate::names::{INJECT_LABEL, INJECTED_ANNOTATION, PROXY_ANNOTATION};
+
+/// What all our annotations begin with.
+const GROUP: &str = "liquidmemory.dev/";
+
+/// Whether the pod's own label says no. That it was opted in is the API server's finding: it calls only for pods
+/// that the selectors of the webhook configuration match, and knows a label on a namespace before we can.
+///
+/// # Errors
+/// A label that says neither yes nor no.
+pub fn opted_out(pod: &Pod<'_>) -> Result<bool, Denial> {
+    match pod.meta("labels", INJECT_LABEL) {
+        None | Some("enabled") => Ok(false),
+        Some("disabled") => Ok(true),
+        Some(value) => Err(Denial::Label { value: value.into() }),
+    }
+}
+
+/// What the annotations change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `proxy`: the proxy to use.
+    pub proxy: Option<String>,
+    /// `cpu-request`, `cpu-limit`, `memory-request`, `memory-limit`.
+    pub resources: Resources,
+    /// `port`: where the sidecar serves the application.
+    pub port: Option<u16>,
+    /// `admin-port`: where it serves probes and metrics.
+    pub admin_port: Option<u16>,
+    /// `mode`: `auto`, `off` or `force`.
+    pub mode: Option<&'static str>,
+    /// `skip-containers`: containers that get no base URL.
+    pub skip: BTreeSet<String>,
+    /// `adopt-upstream`: take the base URL that a container sets itself as the sidecar's upstream.
+    pub adopt: bool,
+    /// `override-env-from`: set base URLs although an `envFrom` that cannot be read may hold them.
+    pub override_env_from: bool,
+    /// Annotations of our group that nobody reads.
+    pub unknown: Vec<String>,
+}
+
+impl Overrides {
+    /// Reads and checks them.
+    ///
+    /// # Errors
+    /// The first value that cannot be used.
+    pub fn read(pod: &Pod<'_>) -> Result<Self, Denial> {
+        let mut overrides = Self::default();
+        for (name, value) in pod.annotations() {
+            let Some(short) = name.strip_prefix(GROUP) else {
+                continue;
+            };
+            let Value::String(value) = value else {
+                return Err(refuse(name, &value.to_string(), "not a string"));
+            };
+            overrides.set(name, short, value)?;
+        }
+        if let (Some(port), true) = (overrides.port, overrides.port == overrides.admin_port) {
+            let remedy = "the sidecar needs two ports; choose another one than liquidmemory.dev/admin-port";
+            return Err(refuse(&format!("{GROUP}port"), &port.to_string(), remedy));
+        }
+        Ok(overrides)
+    }
+
+    fn set(&mut self, name: &str, short: &str, value: &str) -> Result<(), Denial> {
+        match short {
+            _ if name == INJECTED_ANNOTATION => {}
+            _ if name == PROXY_ANNOTATION => self.proxy = Some(value.into()),
+            "cpu-request" => self.resources.cpu_request = Some(amount(name, value, "50m")?),
+            "cpu-limit" => self.resources.cpu_limit = Some(amount(name, value, "1")?),
+            "memory-request" => self.resources.memory_request = Some(amount(name, value, "64Mi")?),
+            "memory-limit" => self.resources.memory_limit = Some(amount(name, value, "512Mi")?),
+            "port" => self.port = Some(port(name, value, "8787")?),
+            "admin-port" => self.admin_port = Some(port(name, value, "9465")?),
+            "mode" => self.mode = Some(mode(name, value)?),
+            "skip-containers" => self.skip = containers(name, value)?,
+            "adopt-upstream" => self.adopt = flag(name, value)?,
+            "override-env-from" => self.override_env_from = flag(name, value)?,
+            _ => self.unknown.push(name.into()),
+        }
+        Ok(())
+    }
+
+    /// The sidecar's requests and limits: the proxy's, changed by the annotations.
+    ///
+    /// # Errors
+    /// A request above its limit.
+    pub fn resources(&self, defaults: &Resources) -> Result<Resources, Denial> {
+        let pick = |own: &Option<String>, default: &Option<String>| own.clone().or_else(|| default.clone());
+        let own = &self.resources;
+        let resources = Resources {
+            cpu_request: pick(&own.cpu_request, &defaults.cpu_request),
+            cpu_limit: pick(&own.cpu_limit, &defaults.cpu_limit),
+            memory_request: pick(&own.memory_request, &defaults.memory_request),
+            memory_limit: pick(&own.memory_limit, &defaults.memory_limit),
+        };
+        for (kind, request, limit) in [
+            ("cpu", &resources.cpu_request, &resources.cpu_limit),
+            ("memory", &resources.memory_request, &resources.memory_limit),
+        ] {
+            let (Some(request), Some(limit)) = (request, limit) else {
+                continue;
+            };
+            if quantity::parse(request) > quantity::parse(limit) {
+                let remedy = format!(
+                    "above the limit of {limit}; lower it, or raise the limit with {GROUP}{kind}-limit"
+                );
+                return Err(refuse(&format!("{GROUP}{kind}-request"), request, &remedy));
+            }
+        }
+        Ok(resources)
+    }
+
+    /// Notes about annotations that do nothing.
+    pub(super) fn notes(&self, pod: &Pod<'_>) -> Vec<Note> {
+        let mut notes = Vec::new();
+        if !self.unknown.is_empty() {
+            notes.push(format!("{}: nobody reads it", self.unknown.join(", ")));
+        }
+        let present: BTreeSet<&str> = pod.all_containers().map(|container| container.name).collect();
+        let absent: Vec<&str> = self.skip.iter().map(String::as_str).collect();
+        let absent: Vec<&str> = absent
+            .into_iter()
+            .filter(|name| !present.contains(name))
+            .collect();
+        if !absent.is_empty() {
+            let names = absent.join(", ");
+            notes.push(format!(
+                "{GROUP}skip-containers: the pod has no container {names}"
+            ));
+        }
+        let note = |text| Note::new(Reason::AnnotationUnknown, format!("{text}; check the spelling"));
+        notes.into_iter().map(note).collect()
+    }
+}
+
+fn refuse(name: &str, value: &str, remedy: &str) -> Denial {
+    Denial::Annotation {
+        name: name.into(),
+        value: value.into(),
+        remedy: remedy.into(),
+    }
+}
+
+fn amount(name: &str, value: &str, example: &str) -> Result<String, Denial> {
+    match quantity::parse(value) {
+        Some(_) => Ok(value.into()),
+        None => Err(refuse(
+            name,
+            value,
+            &format!("not a quantity above zero; write for example \"{example}\""),
+        )),
+    }
+}
+
+fn port(name: &str, value: &str, example: &str) -> Result<u16, Denial> {
+    let port = value.parse().ok().filter(|port| *port >= 1024);
+    port.ok_or_else(|| {
+        let remedy = format!("not a port from 1024 to 65535; write for example \"{example}\"");
+        refuse(name, value, &remedy)
+    })
+}
+
+fn mode(name: &str, value: &str) -> Result<&'static str, Denial> {
+    let known = ["auto", "off", "force"].into_iter().find(|mode| *mode == value);
+    known.ok_or_else(|| refuse(name, value, "write \"auto\", \"off\" or \"force\""))
+}
+
+fn flag(name: &str, value: &str) -> Result<bool, Denial> {
+    value
+        .parse()
+        .map_err(|_| refuse(name, value, "write \"true\" or \"false\""))
+}
+
+fn containers(name: &str, value: &str) -> Result<BTreeSet<String>, Denial> {
+    let names: BTreeSet<String> = value.split(',').map(|name| name.trim().to_owned()).collect();
+    match names.contains("") {
+        true => Err(refuse(
+            name,
+            value,
+            "write names of containers, separated by commas",
+        )),
+        false => Ok(names),
+    }
+}

@@ -1,0 +1,212 @@
+//! Builds the patch: for a pod without the sidecar, and for one that has it.
+
+use json_patch::jsonptr::Token;
+use serde_json::{Value, json};
+
+use super::annotations::Overrides;
+use super::choose::choose;
+use super::env::{self, Context, Upstreams};
+use super::outcome::{Decision, Denial, Note, Outcome, Reason};
+use super::patch::{self, Builder};
+use super::pod::{Container, List, Pod, items, text};
+use super::sidecar::{self, Present, Spec};
+use super::{Input, settings::Proxy, volumes};
+use crate::names::INJECTED_ANNOTATION;
+
+/// The pod has no sidecar yet: everything is added.
+pub(super) fn first(input: &Input<'_>, pod: &Pod<'_>, overrides: &Overrides) -> Result<Outcome, Denial> {
+    let choice = choose(input.namespace, overrides.proxy.as_deref(), input.proxies)?;
+    let proxy = choice.proxy;
+    let (port, admin_port) = ports(pod, overrides, proxy)?;
+    let resources = overrides.resources(&proxy.resources)?;
+    let missing = volumes::missing(pod, proxy)?;
+
+    let mut patch = Builder::default();
+    let mut upstreams = Upstreams::default();
+    let context = Context {
+        port,
+        overrides,
+        config_maps: input.config_maps,
+    };
+    let mut notes: Vec<Note> = choice.ambiguous.into_iter().chain(overrides.notes(pod)).collect();
+    let served = containers(&mut patch, pod, 0, &context, &mut upstreams, &mut notes);
+    let spec = Spec {
+        platform: input.platform,
+        image: proxy.image.as_deref().unwrap_or(&input.platform.image),
+        port,
+        admin_port,
+        mode: overrides.mode,
+        resources,
+        upstreams: &upstreams,
+        mounts: volumes::mounts(proxy),
+    };
+    insert_first(&mut patch, pod, sidecar::container(&spec));
+    let in_spec = [Token::new("spec")];
+    patch.append(pod.spec, &in_spec, "volumes", missing);
+    pull_secrets(&mut patch, pod, &input.platform.pull_secrets);
+    annotate(&mut patch, input.pod, &proxy.name);
+    notes.insert(0, injected(&proxy.name, &served));
+    Ok(Outcome {
+        decision: Decision::Patch(patch.finish()),
+        notes,
+        proxy: Some(proxy.name.clone()),
+    })
+}
+
+/// The pod has the sidecar: only what later webhooks added gets its variables. The sidecar itself says what its
+/// port is, so this needs no proxy.
+pub(super) fn again(
+    input: &Input<'_>,
+    pod: &Pod<'_>,
+    overrides: &Overrides,
+    present: &Present<'_>,
+) -> Outcome {
+    let mut patch = Builder::default();
+    let mut upstreams = present.upstreams.clone();
+    let context = Context {
+        port: present.port,
+        overrides,
+        config_maps: input.config_maps,
+    };
+    let mut notes = Vec::new();
+    let after = present.container.index + 1;
+    containers(&mut patch, pod, after, &context, &mut upstreams, &mut notes);
+    let known: Vec<&str> = present.upstreams.variables().map(|(name, _)| name).collect();
+    let added: Vec<Value> = upstreams
+        .variables()
+        .filter(|(name, _)| !known.contains(name))
+        .map(|(name, value)| sidecar::variable(name, value))
+        .collect();
+    let path = patch::container(List::Init, present.container.index);
+    patch.append(present.container.value, &path, "env", added);
+    Outcome {
+        decision: Decision::Patch(patch.finish()),
+        notes,
+        proxy: pod.meta("annotations", INJECTED_ANNOTATION).map(str::to_owned),
+    }
+}
+
+/// The sidecar's ports, none of which a container may claim.
+fn ports(pod: &Pod<'_>, overrides: &Overrides, proxy: &Proxy) -> Result<(u16, u16), Denial> {
+    let port = overrides.port.unwrap_or(proxy.port);
+    let admin_port = overrides.admin_port.unwrap_or(proxy.admin_port);
+    let pair = [(port, "port"), (admin_port, "admin-port")];
+    for container in pod.all_containers() {
+        let declared = items(container.value, "ports").filter_map(|port| port.get("containerPort")?.as_u64());
+        for declared in declared {
+            let clash = pair.iter().find(|(port, _)| u64::from(*port) == declared);
+            if let Some((port, annotation)) = clash {
+                return Err(Denial::PortTaken {
+                    container: container.name.into(),
+                    port: *port,
+                    annotation,
+                });
+            }
+        }
+    }
+    if port == admin_port {
+        return Err(Denial::Annotation {
+            name: "liquidmemory.dev/port".into(),
+            value: port.to_string(),
+            remedy: "the sidecar needs two ports; choose another one than its admin port".into(),
+        });
+    }
+    Ok((port, admin_port))
+}
+
+/// Gives the containers their variables. Ordinary init containers before `first_init` run before the sidecar does
+/// and get none. Returns the names of those whose calls pass the sidecar.
+fn containers<'a>(
+    patch: &mut Builder,
+    pod: &Pod<'a>,
+    first_init: usize,
+    context: &Context<'_>,
+    upstreams: &mut Upstreams,
+    notes: &mut Vec<Note>,
+) -> Vec<&'a str> {
+    let mut served = Vec::new();
+    for container in pod.all_containers() {
+        let early = container.list == List::Init && container.index < first_init;
+        let skipped = context.overrides.skip.contains(container.name);
+        if early || skipped || container.is_native_sidecar() {
+            continue;
+        }
+        let plan = env::plan(&container, context, upstreams);
+        if plan.served {
+            served.push(container.name);
+        }
+        apply(patch, &container, plan.add, plan.replace);
+        notes.extend(plan.notes);
+    }
+    served
+}
+
+fn apply(
+    patch: &mut Builder,
+    container: &Container<'_>,
+    add: Vec<(&'static str, String)>,
+    replace: Vec<(usize, String)>,
+) {
+    let path = patch::container(container.list, container.index);
+    for (index, value) in replace {
+        let entry = env::entries(container.value).nth(index);
+        let mut path = path.clone();
+        path.extend([Token::new("env"), index.into(), Token::new("value")]);
+        match entry.and_then(|entry| entry.get("value")) {
+            Some(_) => patch.replace(&path, value.into()),
+            None => patch.add(&path, value.into()),
+        }
+    }
+    let add = add
+        .into_iter()
+        .map(|(name, value)| sidecar::variable(name, &value))
+        .collect();
+    patch.append(container.value, &path, "env", add);
+}
+
+/// Puts the sidecar before all other init containers, after their own paths were used.
+fn insert_first(patch: &mut Builder, pod: &Pod<'_>, sidecar: Value) {
+    let mut path = vec![Token::new("spec"), Token::new("initContainers")];
+    if pod.spec.get("initContainers").is_some_and(Value::is_array) {
+        path.push(0.into());
+        patch.add(&path, sidecar);
+    } else {
+        patch.add(&path, json!([sidecar]));
+    }
+}
+
+fn pull_secrets(patch: &mut Builder, pod: &Pod<'_>, wanted: &[String]) {
+    let present: Vec<&str> = items(pod.spec, "imagePullSecrets")
+        .filter_map(|secret| text(secret, "name"))
+        .collect();
+    let missing = wanted
+        .iter()
+        .filter(|name| !present.contains(&name.as_str()))
+        .map(|name| json!({ "name": name }))
+        .collect();
+    patch.append(pod.spec, &[Token::new("spec")], "imagePullSecrets", missing);
+}
+
+fn annotate(patch: &mut Builder, pod: &Value, proxy: &str) {
+    match pod.get("metadata").filter(|metadata| metadata.is_object()) {
+        Some(metadata) => {
+            let path = [Token::new("metadata")];
+            patch.set(metadata, &path, "annotations", INJECTED_ANNOTATION, proxy);
+        }
+        None => patch.add(
+            &[Token::new("metadata")],
+            json!({ "annotations": { INJECTED_ANNOTATION: proxy } }),
+        ),
+    }
+}
+
+fn injected(proxy: &str, served: &[&str]) -> Note {
+    let who = match served.is_empty() {
+        true => "no container calls through it".to_owned(),
+        false => format!("calls of {} pass it", served.join(", ")),
+    };
+    Note::new(
+        Reason::Injected,
+        format!("sidecar of LiquidMemoryProxy {proxy} added; {who}"),
+    )
+}
