@@ -1,1 +1,132 @@
 //! The certificate authority, the certificates of workers, sidecars and the webhook, and their rotation.
+//!
+//! One authority, in the Secret `liquid-memory-ca` of the operator's namespace. The leader writes it and the
+//! certificates of workers and sidecars; every replica reads it through a watch and signs the certificate of its own
+//! webhook in memory. No key of an authority ever leaves that Secret.
+//!
+//! # Rotation
+//! [`rotation`] is the state machine, without a clock and without a cluster. An authority is renewed after two
+//! thirds of its life in steps that overlap, so that whoever checks a certificate has its authority already:
+//!
+//! 1. announce: a new authority is made; every bundle gets it; nothing is signed by it;
+//! 2. once every bundle was written, and time has passed for it to arrive in every pod: the new one signs, every
+//!    certificate is issued again, the old one stays in the bundles;
+//! 3. once every certificate was written, and time has passed again: the old one leaves the bundles.
+//!
+//! Certificates are renewed after two thirds of their own life. All checks compare with the wall clock, every minute
+//! or oftener, so a machine that slept renews when it wakes.
+
+pub mod authorities;
+pub mod authority;
+pub mod bundle;
+pub mod keeper;
+pub mod leaf;
+pub mod rotation;
+pub mod watch;
+mod x509;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+pub use authorities::Authorities;
+pub use authority::Authority;
+pub use leaf::{Leaf, Profile};
+pub use x509::Facts;
+
+/// How long certificates live and how long it takes until they have arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// Life of an authority.
+    pub ca: Duration,
+    /// Life of a certificate.
+    pub leaf: Duration,
+    /// Time that a changed Secret takes to reach every pod that mounts it: the kubelet's period of sync and its
+    /// cache, and the time in which workers and sidecars look at their files.
+    pub propagation: Duration,
+}
+
+/// Why the times do not fit each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TimesError {
+    /// Certificates would outlive what is left of their authority when it is renewed.
+    #[error(
+        "leaf lifetime {leaf:?} is more than a third of the CA lifetime {ca:?}: shorten it, or lengthen the CA's"
+    )]
+    Leaf {
+        /// What was given.
+        leaf: Duration,
+        /// What was given.
+        ca: Duration,
+    },
+    /// Certificates would expire before their successors arrive.
+    #[error(
+        "certificate propagation {propagation:?} is more than a third of the leaf lifetime {leaf:?}: lengthen the leaf \
+         lifetime, or shorten the propagation if your kubelets sync faster"
+    )]
+    Propagation {
+        /// What was given.
+        propagation: Duration,
+        /// What was given.
+        leaf: Duration,
+    },
+}
+
+impl Times {
+    /// Checks that every phase fits into what is left of a life when it is renewed.
+    ///
+    /// # Errors
+    /// Times that do not fit each other.
+    pub fn checked(self) -> Result<Self, TimesError> {
+        let Self {
+            ca,
+            leaf,
+            propagation,
+        } = self;
+        if leaf > ca / 3 {
+            return Err(TimesError::Leaf { leaf, ca });
+        }
+        if propagation > leaf / 3 {
+            return Err(TimesError::Propagation { propagation, leaf });
+        }
+        Ok(self)
+    }
+
+    /// How often everything is looked at.
+    pub fn look_every(&self) -> Duration {
+        (self.leaf / 20).clamp(Duration::from_millis(500), Duration::from_secs(60))
+    }
+}
+
+/// Why a certificate could not be made or read.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// The generator refused.
+    #[error("a certificate could not be made: {0}")]
+    Make(#[from] rcgen::Error),
+    /// A time outside of what certificates can say.
+    #[error("the time {0} cannot stand in a certificate: check the clock of this machine")]
+    Time(String),
+    /// Not a certificate.
+    #[error("{what} cannot be read: {why}")]
+    Read {
+        /// Which one.
+        what: &'static str,
+        /// Why.
+        why: String,
+    },
+    /// A key of the Secret with the authorities.
+    #[error(
+        "Secret {secret} key {key}: {why}; restore it from a backup, or delete the Secret and the leader makes a new \
+         authority"
+    )]
+    Secret {
+        /// Its name.
+        secret: &'static str,
+        /// The key in it.
+        key: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+}

@@ -1,0 +1,284 @@
+//! What the leader does about certificates: keeps the Secret with the authorities, the Secrets of every proxy and
+//! the webhook's bundle as they should be, and takes the steps of a rotation.
+//!
+//! # Expected flow
+//! A round reads the authorities, brings everything that depends on them into line, and takes at most one step of
+//! the rotation. Rounds run when something changes, and by the wall clock.
+//!
+//! # Guarantees
+//! The Secret with the authorities is only written over the version that was read. A leader that has lost its Lease
+//! without noticing can at worst issue a certificate once more; it cannot take a step twice.
+
+mod secrets;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, watcher};
+use kube::{Api, Client, ResourceExt};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::authorities::SECRET;
+use super::rotation::{self, Step};
+use super::watch::Current;
+use super::{Authorities, PkiError, Times, bundle};
+use crate::names::FIELD_MANAGER;
+
+/// How long a round that failed waits for the next one.
+const AFTER_ERROR: Duration = Duration::from_secs(5);
+/// Proxies that are looked at at a time.
+const AT_A_TIME: usize = 8;
+
+/// A proxy whose workers and sidecars need certificates.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Deletes the Secrets with it.
+    pub owner: OwnerReference,
+}
+
+/// What the leader has to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The operator's namespace.
+    pub namespace: String,
+    /// The MutatingWebhookConfiguration.
+    pub webhook: String,
+    /// The cluster's DNS domain.
+    pub cluster_domain: String,
+    /// How long things live.
+    pub times: Times,
+}
+
+/// Why a round did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    /// The API server.
+    #[error("{what}: {source}")]
+    Api {
+        /// What was done.
+        what: &'static str,
+        /// What it said.
+        source: Box<kube::Error>,
+    },
+    /// A certificate.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// A Secret of the name exists already.
+    #[error(
+        "Secret {namespace}/{name} exists and belongs to somebody else: rename it, or rename the LiquidMemoryProxy"
+    )]
+    NotOurs {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+fn api(what: &'static str) -> impl FnOnce(kube::Error) -> KeepError {
+    move |source| KeepError::Api {
+        what,
+        source: Box::new(source),
+    }
+}
+
+/// Lists the proxies that are there now.
+pub type Holders = Arc<dyn Fn() -> Vec<Holder> + Send + Sync>;
+
+/// Keeps the certificates while this replica leads.
+pub struct Keeper {
+    client: Client,
+    settings: Settings,
+    holders: Holders,
+    /// Told when a proxy comes, changes or goes.
+    wake: Arc<Notify>,
+    authorities: Current,
+    /// What was read or written last; restores the Secret if somebody deletes it.
+    last: Mutex<Option<Authorities>>,
+}
+
+impl Keeper {
+    /// Puts it together.
+    pub fn new(
+        client: Client,
+        settings: Settings,
+        holders: Holders,
+        wake: Arc<Notify>,
+        authorities: Current,
+    ) -> Self {
+        Self {
+            client,
+            settings,
+            holders,
+            wake,
+            authorities,
+            last: Mutex::new(None),
+        }
+    }
+
+    /// Runs rounds until `stop`.
+    pub async fn run(&self, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.rounds() => {}
+            () = self.watch_webhook() => {}
+        }
+    }
+
+    async fn rounds(&self) {
+        let mut authorities = self.authorities.clone();
+        loop {
+            let pause = match self.round(Timestamp::now()).await {
+                Ok(Step::Keep) => self.settings.times.look_every(),
+                // The next phase begins at once.
+                Ok(_) => continue,
+                Err(error) => {
+                    tracing::warn!(%error, "certificates could not be brought into line; trying again");
+                    AFTER_ERROR.min(self.settings.times.look_every())
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.wake.notified() => {}
+                changed = authorities.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// One round. Returns the step that was taken.
+    ///
+    /// # Errors
+    /// The Secret with the authorities cannot be read or written. Failures of single proxies are logged; they only
+    /// keep a rotation from going on.
+    pub async fn round(&self, now: Timestamp) -> Result<Step, KeepError> {
+        let (authorities, version) = self.load(now).await?;
+        let complete = self.distribute(&authorities, now).await;
+        let times = &self.settings.times;
+        let step = rotation::step(&authorities.state()?, times, complete, now);
+        if step == Step::Keep {
+            return Ok(step);
+        }
+        let after = authorities.after(step, times, now)?;
+        let secret = after.secret(&self.settings.namespace, version);
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER.into()),
+            ..PostParams::default()
+        };
+        self.authority_secrets()
+            .replace(SECRET, &params, &secret)
+            .await
+            .map_err(api("writing the certificate authorities"))?;
+        tracing::info!(?step, "the certificate authorities have changed");
+        self.remember(after);
+        Ok(step)
+    }
+
+    fn authority_secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.settings.namespace)
+    }
+
+    fn remember(&self, authorities: Authorities) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(authorities);
+    }
+
+    /// Reads the authorities; makes them where there are none.
+    async fn load(&self, now: Timestamp) -> Result<(Authorities, Option<String>), KeepError> {
+        let secrets = self.authority_secrets();
+        let found = secrets.get_opt(SECRET).await;
+        let found = found.map_err(api("reading the certificate authorities"))?;
+        if let Some(secret) = found {
+            let authorities = Authorities::read(&secret)?;
+            self.remember(authorities.clone());
+            return Ok((authorities, secret.resource_version()));
+        }
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let authorities = match last {
+            Some(last) => last,
+            None => Authorities::generate(now, &self.settings.times)?,
+        };
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER.into()),
+            ..PostParams::default()
+        };
+        let secret = secrets
+            .create(&params, &authorities.secret(&self.settings.namespace, None))
+            .await
+            .map_err(api("creating the certificate authorities"))?;
+        tracing::info!(secret = SECRET, "created");
+        self.remember(authorities.clone());
+        Ok((authorities, secret.resource_version()))
+    }
+
+    /// Brings every certificate and bundle into line. Whether all are.
+    async fn distribute(&self, authorities: &Authorities, now: Timestamp) -> bool {
+        let results = (self.holders)().into_iter().map(|holder| async move {
+            let done = self.keep_proxy(&holder, authorities, now).await;
+            if let Err(error) = &done {
+                tracing::warn!(%error, namespace = holder.namespace, proxy = holder.name, "certificates");
+            }
+            done.is_ok()
+        });
+        let results: Vec<bool> = futures::stream::iter(results)
+            .buffer_unordered(AT_A_TIME)
+            .collect()
+            .await;
+        let webhook = self.keep_webhook(authorities).await;
+        if let Err(error) = &webhook {
+            tracing::warn!(%error, "webhook configuration");
+        }
+        webhook.is_ok() && results.into_iter().all(|done| done)
+    }
+
+    /// Puts the webhook's bundle right. There is nothing to do where injection is not installed.
+    async fn keep_webhook(&self, authorities: &Authorities) -> Result<(), KeepError> {
+        let name = &self.settings.webhook;
+        let webhooks: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
+        let found = webhooks.get_opt(name).await;
+        let found = found.map_err(api("reading the webhook configuration"))?;
+        let patch = found.and_then(|found| bundle::repair(&found, &authorities.bundle()));
+        let Some(patch) = patch else {
+            return Ok(());
+        };
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.into()),
+            ..PatchParams::default()
+        };
+        webhooks
+            .patch(name, &params, &Patch::Strategic(patch))
+            .await
+            .map_err(api("writing the webhook configuration"))?;
+        tracing::info!(
+            webhook = name,
+            "the bundle of certificate authorities was put right"
+        );
+        Ok(())
+    }
+
+    /// Wakes the rounds when the webhook configuration changes. Never ends by itself.
+    async fn watch_webhook(&self) {
+        let webhooks: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
+        let only = watcher::Config::default().fields(&format!("metadata.name={}", self.settings.webhook));
+        let events = watcher(webhooks, only).default_backoff();
+        let mut events = std::pin::pin!(events);
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(_) => self.wake.notify_one(),
+                Err(error) => {
+                    tracing::warn!(%error, "the watch of the webhook configuration broke and starts again")
+                }
+            }
+        }
+    }
+}
