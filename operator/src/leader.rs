@@ -1,1 +1,256 @@
-//! Elects the replica that writes, on a Lease.
+//! Elects the replica that writes, on a Lease, with the rules and times of client-go's `leaderelection`.
+//!
+//! [`elector`] decides from what it has observed, without a clock and without a cluster; this file talks to the API
+//! server and runs the leader's work.
+//!
+//! # Guarantees
+//! - A Lease expires when it has not been *seen to change* for its duration. Times that other machines wrote are
+//!   never compared with ours: clocks differ.
+//! - Every write is bound to the version that was read, so of two candidates one wins.
+//! - A leader that could not renew for [`Timings::renew`] stops its work; others take over after the lease's own
+//!   duration at the earliest. The difference is the time that its work has to end.
+//! - On shutdown the work ends first, then the Lease is released, and another replica takes over at once.
+//!
+//! # Caveat
+//! Like every lease, this one cannot stop a write that is on its way already. What the leader writes is either bound
+//! to a version or the same whoever writes it.
+
+pub mod elector;
+
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::names::FIELD_MANAGER;
+use elector::{Elector, Move};
+
+/// How long things take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timings {
+    /// How long a Lease holds without being renewed.
+    pub lease: Duration,
+    /// How long the leader tries to renew it before it gives up.
+    pub renew: Duration,
+    /// Between two tries.
+    pub retry: Duration,
+}
+
+impl Default for Timings {
+    /// client-go's.
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(15),
+            renew: Duration::from_secs(10),
+            retry: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Who stands for which Lease.
+#[derive(Clone)]
+pub struct Election {
+    /// How to reach the API server.
+    pub client: Client,
+    /// The Lease's namespace.
+    pub namespace: String,
+    /// Its name.
+    pub lease: String,
+    /// This replica: unique, also among restarts of one pod. See [`identity`].
+    pub identity: String,
+    /// How long things take.
+    pub timings: Timings,
+}
+
+/// A name for this replica that no other one and no earlier one has.
+pub fn identity(pod: &str) -> String {
+    format!("{pod}_{:016x}", fastrand::u64(..))
+}
+
+/// Stands for election until `stop`, and runs `lead` for every term. The token that it is given ends with the term;
+/// `lead` has the rest of the lease to end after it, then it is dropped. `leading` shows whether this replica leads.
+pub async fn run<F, W>(election: Election, stop: CancellationToken, leading: watch::Sender<bool>, lead: F)
+where
+    F: Fn(CancellationToken) -> W,
+    W: Future<Output = ()>,
+{
+    let mut candidate = Candidate::new(election);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = candidate.acquire() => {}
+        }
+        tracing::info!(identity = candidate.election.identity, "leading");
+        leading.send_replace(true);
+        let term = CancellationToken::new();
+        let mut work = std::pin::pin!(lead(term.clone()));
+        let ended = tokio::select! {
+            () = stop.cancelled() => End::Stopped,
+            () = candidate.hold() => End::Lost,
+            () = &mut work => End::Finished,
+        };
+        leading.send_replace(false);
+        term.cancel();
+        if ended != End::Finished {
+            let left = candidate
+                .election
+                .timings
+                .lease
+                .saturating_sub(candidate.election.timings.renew);
+            if timeout(left, work).await.is_err() {
+                tracing::warn!("the leader's work did not end in time and was cut off");
+            }
+        }
+        match ended {
+            End::Lost => tracing::warn!("the Lease was lost"),
+            End::Stopped | End::Finished => return candidate.release().await,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Stopped,
+    Lost,
+    Finished,
+}
+
+/// A replica that stands for election.
+struct Candidate {
+    election: Election,
+    leases: Api<Lease>,
+    elector: Elector,
+}
+
+impl Candidate {
+    fn new(election: Election) -> Self {
+        Self {
+            leases: Api::namespaced(election.client.clone(), &election.namespace),
+            elector: Elector::new(election.identity.clone(), election.timings.lease),
+            election,
+        }
+    }
+
+    /// Tries until the Lease is ours.
+    async fn acquire(&mut self) {
+        loop {
+            if self.attempt(self.election.timings.renew).await {
+                return;
+            }
+            // Candidates that started together do not ask together for ever.
+            let jitter = 1.0 + 0.2 * fastrand::f64();
+            tokio::time::sleep(self.election.timings.retry.mul_f64(jitter)).await;
+        }
+    }
+
+    /// Renews until that has failed for too long.
+    async fn hold(&mut self) {
+        let Timings { renew, retry, .. } = self.election.timings;
+        let mut deadline = Instant::now() + renew;
+        loop {
+            tokio::time::sleep_until(deadline.min(Instant::now() + retry)).await;
+            let begun = Instant::now();
+            // A call that hangs must not use up the time of all further tries.
+            let limit = deadline.saturating_duration_since(begun).min(2 * retry);
+            if self.attempt(limit).await {
+                deadline = begun + renew;
+            } else if self.elector.is_taken() || Instant::now() >= deadline {
+                return;
+            }
+        }
+    }
+
+    /// One try to get or to keep the Lease. Whether it is ours now.
+    async fn attempt(&mut self, limit: Duration) -> bool {
+        match timeout(limit, self.exchange()).await {
+            Ok(Ok(ours)) => ours,
+            Ok(Err(error)) => {
+                // Read anew: the version at hand may be old.
+                self.elector.forget_version();
+                tracing::warn!(%error, lease = self.election.lease, "the Lease could not be read or written");
+                false
+            }
+            Err(_) => {
+                self.elector.forget_version();
+                tracing::warn!(
+                    lease = self.election.lease,
+                    "the API server did not answer in time"
+                );
+                false
+            }
+        }
+    }
+
+    async fn exchange(&mut self) -> Result<bool, kube::Error> {
+        if !self.elector.knows_version() {
+            let lease = self.leases.get_opt(&self.election.lease).await?;
+            self.elector.observe(lease.as_ref(), Instant::now());
+        }
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER.into()),
+            ..PostParams::default()
+        };
+        let written = match self.elector.next(Instant::now(), Timestamp::now()) {
+            Move::Wait => {
+                self.elector.forget_version();
+                return Ok(false);
+            }
+            Move::Create(lease) => {
+                let lease = self.named(lease);
+                self.leases.create(&params, &lease).await
+            }
+            Move::Write(lease) => {
+                let lease = self.named(lease);
+                self.leases.replace(&self.election.lease, &params, &lease).await
+            }
+        };
+        match written {
+            Ok(lease) => {
+                self.elector.observe(Some(&lease), Instant::now());
+                Ok(true)
+            }
+            // Somebody was faster.
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                self.elector.forget_version();
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn named(&self, mut lease: Lease) -> Lease {
+        lease.metadata.name = Some(self.election.lease.clone());
+        lease.metadata.namespace = Some(self.election.namespace.clone());
+        lease
+    }
+
+    /// Gives the Lease back, so that nobody has to wait for it to expire.
+    async fn release(&mut self) {
+        match timeout(self.election.timings.retry, self.try_release()).await {
+            Ok(Ok(())) => tracing::info!("the Lease was released"),
+            Ok(Err(error)) => tracing::warn!(%error, "the Lease could not be released; it expires"),
+            Err(_) => tracing::warn!("the API server did not answer; the Lease expires"),
+        }
+    }
+
+    async fn try_release(&mut self) -> Result<(), kube::Error> {
+        // A renewal may have been on its way when the work ended, so the version at hand may be old.
+        let lease = self.leases.get_opt(&self.election.lease).await?;
+        self.elector.observe(lease.as_ref(), Instant::now());
+        if let Some(lease) = self.elector.released(Timestamp::now()) {
+            let lease = self.named(lease);
+            let params = PostParams::default();
+            self.leases.replace(&self.election.lease, &params, &lease).await?;
+        }
+        Ok(())
+    }
+}

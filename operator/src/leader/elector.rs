@@ -1,0 +1,166 @@
+//! What a candidate does next, from what it has observed. Pure: times are arguments.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use tokio::time::Instant;
+
+/// What to do with the Lease.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Move {
+    /// It is somebody else's and may still hold.
+    Wait,
+    /// There is none.
+    Create(Lease),
+    /// It is ours, free or expired.
+    Write(Lease),
+}
+
+/// A Lease, and since when it is known not to have changed.
+#[derive(Clone, Debug)]
+struct Observed {
+    spec: LeaseSpec,
+    /// Version of the whole object; none once it may be old.
+    version: Option<String>,
+    since: Instant,
+}
+
+/// A candidate's memory.
+#[derive(Clone, Debug)]
+pub struct Elector {
+    identity: String,
+    duration: Duration,
+    observed: Option<Observed>,
+    /// The object was looked for and not found.
+    absent: bool,
+}
+
+impl Elector {
+    /// One that has seen nothing yet.
+    pub fn new(identity: String, duration: Duration) -> Self {
+        Self {
+            identity,
+            duration,
+            observed: None,
+            absent: false,
+        }
+    }
+
+    /// Takes in the Lease as it was read or written.
+    pub fn observe(&mut self, lease: Option<&Lease>, now: Instant) {
+        self.absent = lease.is_none();
+        let Some(lease) = lease else {
+            self.observed = None;
+            return;
+        };
+        let spec = lease.spec.clone().unwrap_or_default();
+        let version = lease.metadata.resource_version.clone();
+        match &mut self.observed {
+            // Labels may change and the holder sleep: only what the holder writes proves that it lives.
+            Some(observed) if observed.spec == spec => observed.version = version,
+            _ => {
+                self.observed = Some(Observed {
+                    spec,
+                    version,
+                    since: now,
+                });
+            }
+        }
+    }
+
+    /// The version that was read last may be old: the next try reads anew.
+    pub fn forget_version(&mut self) {
+        self.absent = false;
+        if let Some(observed) = &mut self.observed {
+            observed.version = None;
+        }
+    }
+
+    /// Whether a write can be tried without reading.
+    pub fn knows_version(&self) -> bool {
+        self.observed
+            .as_ref()
+            .is_some_and(|observed| observed.version.is_some())
+    }
+
+    /// Whether somebody else was seen to hold the Lease.
+    pub fn is_taken(&self) -> bool {
+        let holder = self.observed.as_ref().and_then(|observed| holder(&observed.spec));
+        holder.is_some_and(|holder| *holder != self.identity)
+    }
+
+    /// What to do now. `wall` is only written for people to read.
+    pub fn next(&self, now: Instant, wall: Timestamp) -> Move {
+        let Some(observed) = &self.observed else {
+            return match self.absent {
+                true => Move::Create(self.lease(self.claim(None, wall), None)),
+                false => Move::Wait,
+            };
+        };
+        let Some(version) = observed.version.clone() else {
+            return Move::Wait;
+        };
+        if self.is_taken() && now < observed.since + duration(&observed.spec) {
+            return Move::Wait;
+        }
+        Move::Write(self.lease(self.claim(Some(&observed.spec), wall), Some(version)))
+    }
+
+    /// The Lease as it is given back, if it is ours.
+    pub fn released(&self, wall: Timestamp) -> Option<Lease> {
+        let observed = self.observed.as_ref()?;
+        let version = observed.version.clone()?;
+        if holder(&observed.spec) != Some(&self.identity) {
+            return None;
+        }
+        let spec = LeaseSpec {
+            holder_identity: Some(String::new()),
+            // The shortest that is valid, as client-go does.
+            lease_duration_seconds: Some(1),
+            renew_time: Some(MicroTime(wall)),
+            acquire_time: Some(MicroTime(wall)),
+            ..observed.spec.clone()
+        };
+        Some(self.lease(spec, Some(version)))
+    }
+
+    fn claim(&self, before: Option<&LeaseSpec>, wall: Timestamp) -> LeaseSpec {
+        let ours = before.is_some_and(|spec| holder(spec) == Some(&self.identity));
+        let transitions = before.and_then(|spec| spec.lease_transitions);
+        LeaseSpec {
+            holder_identity: Some(self.identity.clone()),
+            lease_duration_seconds: Some(i32::try_from(self.duration.as_secs()).unwrap_or(i32::MAX)),
+            acquire_time: match (ours, before) {
+                (true, Some(spec)) => spec.acquire_time.clone(),
+                _ => Some(MicroTime(wall)),
+            },
+            renew_time: Some(MicroTime(wall)),
+            lease_transitions: match (ours, before) {
+                (true, _) => transitions,
+                (false, Some(_)) => Some(transitions.unwrap_or(0).saturating_add(1)),
+                (false, None) => Some(0),
+            },
+            ..LeaseSpec::default()
+        }
+    }
+
+    fn lease(&self, spec: LeaseSpec, version: Option<String>) -> Lease {
+        let mut lease = Lease {
+            spec: Some(spec),
+            ..Lease::default()
+        };
+        lease.metadata.resource_version = version;
+        lease
+    }
+}
+
+fn holder(spec: &LeaseSpec) -> Option<&String> {
+    spec.holder_identity.as_ref().filter(|holder| !holder.is_empty())
+}
+
+fn duration(spec: &LeaseSpec) -> Duration {
+    let seconds = spec.lease_duration_seconds.unwrap_or(0);
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}
