@@ -1,0 +1,129 @@
+//! Events about injection, written beside the answer: a review never waits for them.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType, Recorder};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::metrics::Metrics;
+use crate::inject::{Note, Reason};
+
+/// Events that may wait. More are dropped and counted: the pods matter more.
+const QUEUE: usize = 256;
+/// The API server's limit of a note.
+const NOTE_BYTES: usize = 1024;
+
+/// An Event to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notice {
+    /// What it is about.
+    pub regarding: ObjectReference,
+    /// Why.
+    pub reason: Reason,
+    /// The sentence.
+    pub text: String,
+}
+
+/// Takes Events without waiting.
+#[derive(Clone)]
+pub struct Outbox {
+    sender: mpsc::Sender<Notice>,
+    metrics: Arc<Metrics>,
+}
+
+impl Outbox {
+    /// The outbox, and where its Events come out.
+    pub fn new(metrics: Arc<Metrics>) -> (Self, mpsc::Receiver<Notice>) {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        (Self { sender, metrics }, receiver)
+    }
+
+    /// Puts one Event for each reason.
+    pub fn put(&self, regarding: &ObjectReference, notes: &[Note]) {
+        for notice in notices(regarding, notes) {
+            if self.sender.try_send(notice).is_err() {
+                self.metrics.events_dropped();
+            }
+        }
+    }
+}
+
+/// One Event for each reason: Events of one object and reason are counted, not listed.
+fn notices(regarding: &ObjectReference, notes: &[Note]) -> Vec<Notice> {
+    let mut notices: Vec<Notice> = Vec::new();
+    for note in notes {
+        match notices.iter_mut().find(|notice| notice.reason == note.reason) {
+            Some(notice) => {
+                notice.text.push_str("; ");
+                notice.text.push_str(&note.text);
+            }
+            None => notices.push(Notice {
+                regarding: regarding.clone(),
+                reason: note.reason,
+                text: note.text.clone(),
+            }),
+        }
+    }
+    for notice in &mut notices {
+        shorten(&mut notice.text, NOTE_BYTES);
+    }
+    notices
+}
+
+/// Cuts a text to so many bytes, at a character's border, and shows that it was cut.
+pub(super) fn shorten(text: &mut String, bytes: usize) {
+    const MARK: &str = "...";
+    if text.len() > bytes {
+        text.truncate(text.floor_char_boundary(bytes - MARK.len()));
+        text.push_str(MARK);
+    }
+}
+
+/// Writes Events until every outbox is gone.
+pub async fn publish(recorder: Recorder, mut notices: mpsc::Receiver<Notice>) {
+    while let Some(notice) = notices.recv().await {
+        let event = Event {
+            type_: match notice.reason.is_warning() {
+                true => EventType::Warning,
+                false => EventType::Normal,
+            },
+            reason: notice.reason.name().into(),
+            note: Some(notice.text),
+            action: "Inject".into(),
+            secondary: None,
+        };
+        if let Err(error) = recorder.publish(&event, &notice.regarding).await {
+            tracing::warn!(%error, reason = event.reason, "an Event could not be written");
+        }
+    }
+}
+
+/// What Events about a pod are shown with: its owner, which lives longer and has a name; else the pod by its name;
+/// else nothing of its own.
+pub fn regarding(pod: &Value, namespace: &str, name: Option<&str>) -> Option<ObjectReference> {
+    let owners = pod.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    let is_controller = |owner: &&Value| owner.get("controller") == Some(&Value::Bool(true));
+    let owner = owners.and_then(|owners| owners.iter().find(is_controller).or(owners.first()));
+    if let Some(owner) = owner {
+        let field = |key: &str| owner.get(key).and_then(Value::as_str).map(str::to_owned);
+        return Some(ObjectReference {
+            api_version: field("apiVersion"),
+            kind: field("kind"),
+            name: field("name"),
+            uid: field("uid"),
+            namespace: Some(namespace.into()),
+            ..ObjectReference::default()
+        });
+    }
+    let own = pod.pointer("/metadata/name").and_then(Value::as_str);
+    let name = own.or(name).filter(|name| !name.is_empty())?;
+    Some(ObjectReference {
+        api_version: Some("v1".into()),
+        kind: Some("Pod".into()),
+        name: Some(name.into()),
+        namespace: Some(namespace.into()),
+        ..ObjectReference::default()
+    })
+}

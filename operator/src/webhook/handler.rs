@@ -1,0 +1,159 @@
+//! One review: what is known of the cluster in, the decision out.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use tokio::time::timeout;
+
+use super::events::{self, Outbox, shorten};
+use super::metrics::Metrics;
+use super::review::{Request, Review};
+use super::source::Source;
+use crate::inject::pod::Pod;
+use crate::inject::{ConfigMaps, Decision, Denial, Input, Keys, Note, Outcome, Platform, Proxy, env, inject};
+
+/// For everything that is asked of the API server during one review; the webhook's own deadline is 5 s.
+const ASK: Duration = Duration::from_secs(2);
+/// The API server's advice for the length of a warning.
+const WARNING_BYTES: usize = 250;
+/// Namespaces whose pods are never touched, whatever the selectors of the configuration say.
+const NEVER: [&str; 2] = ["kube-system", "kube-node-lease"];
+
+/// Answers reviews.
+pub struct Handler<S> {
+    source: S,
+    platform: Platform,
+    /// The operator's namespace.
+    own: String,
+    outbox: Outbox,
+    metrics: Arc<Metrics>,
+}
+
+impl<S: Source> Handler<S> {
+    /// Puts it together.
+    pub fn new(source: S, platform: Platform, own: String, outbox: Outbox, metrics: Arc<Metrics>) -> Self {
+        Self {
+            source,
+            platform,
+            own,
+            outbox,
+            metrics,
+        }
+    }
+
+    /// Answers one review.
+    pub async fn review(&self, request: &Request) -> Review {
+        let begun = Instant::now();
+        let namespace = request.namespace.as_deref().unwrap_or_default();
+        let ours = request.operation == "CREATE" && request.sub_resource.as_deref().unwrap_or("").is_empty();
+        if !ours || namespace == self.own || NEVER.contains(&namespace) {
+            return Review::allow(&request.uid);
+        }
+        let outcome = self.decide(request, namespace).await;
+        let (mut review, result) = answer(&request.uid, &outcome);
+        review.response.warnings = warnings(&outcome.notes);
+        self.metrics.reviewed(result, &outcome.notes, begun.elapsed());
+        self.tell(request, namespace, &outcome, result);
+        review
+    }
+
+    async fn decide(&self, request: &Request, namespace: &str) -> Outcome {
+        let config_maps = self.config_maps(request, namespace).await;
+        let decide = |proxies: &[Proxy]| {
+            guarded(|| {
+                inject(&Input {
+                    pod: &request.object,
+                    namespace,
+                    platform: &self.platform,
+                    proxies,
+                    config_maps: &config_maps,
+                })
+            })
+        };
+        let outcome = decide(&self.source.proxies(namespace));
+        let no_proxy = matches!(
+            outcome.decision,
+            Decision::Deny(Denial::NoProxy { .. } | Denial::UnknownProxy { .. })
+        );
+        if no_proxy {
+            // The proxy may be younger than what the watch has told.
+            if let Ok(Some(now)) = timeout(ASK, self.source.proxies_now(namespace)).await {
+                return decide(&now);
+            }
+        }
+        outcome
+    }
+
+    /// Reads the ConfigMaps that the pod's `envFrom` names, all at once.
+    async fn config_maps(&self, request: &Request, namespace: &str) -> ConfigMaps {
+        let Ok(pod) = Pod::read(&request.object) else {
+            return ConfigMaps::new();
+        };
+        let read = env::config_maps(pod.all_containers())
+            .into_iter()
+            .map(|name| async move {
+                let keys = timeout(ASK, self.source.config_map(namespace, name)).await;
+                (name.to_owned(), keys.unwrap_or(Keys::Unknown))
+            });
+        join_all(read).await.into_iter().collect()
+    }
+
+    /// Says what happened, unless nothing did.
+    fn tell(&self, request: &Request, namespace: &str, outcome: &Outcome, result: &'static str) {
+        let name = request.name.as_deref();
+        let regarding = events::regarding(&request.object, namespace, name);
+        tracing::info!(
+            namespace,
+            pod = name,
+            owner = regarding.as_ref().and_then(|regarding| regarding.name.as_deref()),
+            proxy = outcome.proxy,
+            result,
+            dry_run = request.dry_run,
+            "reviewed a pod"
+        );
+        if request.dry_run == Some(true) {
+            return;
+        }
+        // A pod without an owner and without a name yet is told of at its proxy.
+        let proxy = outcome.proxy.as_deref();
+        let regarding = regarding.or_else(|| Some(self.source.reference(namespace, proxy?)));
+        if let Some(regarding) = regarding {
+            self.outbox.put(&regarding, &outcome.notes);
+        }
+    }
+}
+
+/// A fault in our code denies the pod; it never takes the server or the answer down.
+pub(super) fn guarded(decide: impl FnOnce() -> Outcome) -> Outcome {
+    let outcome = catch_unwind(AssertUnwindSafe(decide));
+    outcome.unwrap_or_else(|_| Outcome {
+        decision: Decision::Deny(Denial::Fault),
+        notes: Vec::new(),
+        proxy: None,
+    })
+}
+
+fn answer(uid: &str, outcome: &Outcome) -> (Review, &'static str) {
+    match &outcome.decision {
+        Decision::Patch(patch) => match Review::patch(uid, patch) {
+            Ok(review) if patch.0.is_empty() => (review, "unchanged"),
+            Ok(review) => (review, "injected"),
+            Err(error) => (Review::deny(uid, error), "denied"),
+        },
+        Decision::Pass => (Review::allow(uid), "passed"),
+        Decision::Deny(denial) => (Review::deny(uid, denial), "denied"),
+    }
+}
+
+fn warnings(notes: &[Note]) -> Vec<String> {
+    let warnings = notes.iter().filter(|note| note.reason.is_warning());
+    warnings
+        .map(|note| {
+            let mut text = format!("liquid-memory: {}", note.text);
+            shorten(&mut text, WARNING_BYTES);
+            text
+        })
+        .collect()
+}

@@ -1,0 +1,98 @@
+//! What the webhook counts.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::inject::Note;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Result {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+/// The webhook's metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    reviews: Family<Result, Counter>,
+    notes: Family<Reason, Counter>,
+    duration: Histogram,
+    dropped: Counter,
+    handshakes_failed: Counter,
+    certificate_expires: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            reviews: Family::default(),
+            notes: Family::default(),
+            // 0.1 ms to 3.3 s.
+            duration: Histogram::new(exponential_buckets(0.0001, 2.0, 16)),
+            dropped: Counter::default(),
+            handshakes_failed: Counter::default(),
+            certificate_expires: Gauge::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Makes them visible.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("webhook");
+        registry.register("reviews", "Reviews by result", self.reviews.clone());
+        registry.register("notes", "Things said about pods, by reason", self.notes.clone());
+        registry.register_with_unit(
+            "review_duration",
+            "From the review's arrival to its answer",
+            Unit::Seconds,
+            self.duration.clone(),
+        );
+        registry.register(
+            "events_dropped",
+            "Events that were not written because too many waited",
+            self.dropped.clone(),
+        );
+        registry.register(
+            "handshakes_failed",
+            "TLS handshakes that failed or took too long",
+            self.handshakes_failed.clone(),
+        );
+        registry.register(
+            "certificate_expiry_timestamp_seconds",
+            "When the webhook's certificate expires, as a Unix time",
+            self.certificate_expires.clone(),
+        );
+    }
+
+    pub(super) fn reviewed(&self, result: &'static str, notes: &[Note], took: Duration) {
+        self.reviews.get_or_create(&Result { result }).inc();
+        for note in notes {
+            let reason = note.reason.name();
+            self.notes.get_or_create(&Reason { reason }).inc();
+        }
+        self.duration.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn events_dropped(&self) {
+        self.dropped.inc();
+    }
+
+    pub(super) fn handshake_failed(&self) {
+        self.handshakes_failed.inc();
+    }
+
+    pub(super) fn certificate_expires(&self, unix_seconds: i64) {
+        self.certificate_expires.set(unix_seconds);
+    }
+}
