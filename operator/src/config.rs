@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::pki::{Times, TimesError};
+
 #[cfg(test)]
 mod tests;
 
@@ -61,6 +63,24 @@ pub struct Settings {
     /// How long the certificates of workers, sidecars and the webhook are valid.
     #[arg(long, env = "LIQUID_OPERATOR_LEAF_LIFETIME", default_value = "24h")]
     pub leaf_lifetime: Lifetime,
+    /// How long a changed Secret may take to reach every pod that mounts it: the kubelets' period of sync and more.
+    #[arg(long, env = "LIQUID_OPERATOR_CERT_PROPAGATION", default_value = "150s")]
+    pub cert_propagation: Lifetime,
+}
+
+impl Settings {
+    /// The lives of certificates.
+    ///
+    /// # Errors
+    /// Times that do not fit each other.
+    pub fn times(&self) -> Result<Times, TimesError> {
+        let times = Times {
+            ca: self.ca_lifetime.0,
+            leaf: self.leaf_lifetime.0,
+            propagation: self.cert_propagation.0,
+        };
+        times.checked()
+    }
 }
 
 /// When a kubelet pulls an image.

@@ -11,10 +11,12 @@
 //!   more before a pod is denied for want of one; both under a deadline far below that of the webhook.
 //! - A dry run leaves no trace.
 
+pub mod cluster;
 pub mod events;
 pub mod handler;
 pub mod metrics;
 pub mod review;
+pub mod run;
 pub mod server;
 pub mod serving;
 pub mod source;

@@ -92,7 +92,11 @@ reasons! {
         ReconcileFailed: "The objects could not be brought to what is asked for; the note says why.", "As the condition that the note names.";
         Malformed: "The stored resource does not fit the types of this operator.", "Correct the field that the note names.";
         Injected: "A pod got the sidecar.", "Nothing.";
-        InjectionSkipped: "A pod did not get the sidecar, or a container keeps its own settings; the note says why.", "Change what the note names, if the sidecar is wanted.";
+        InjectionSkipped: "A pod that was opted in cannot have the sidecar; the note says why.", "Change what the note names, or label the pod liquidmemory.dev/inject: disabled.";
+        BaseUrlKept: "A container has a base URL of its own, or may have one; its calls do not pass the sidecar.", "Remove it, or set the annotation that the note names.";
+        BaseUrlAdopted: "The base URL that a container sets itself became the sidecar's upstream, as its annotation asks.", "Nothing.";
+        NoProxyKept: "A container uses a proxy of the network, and its list of exceptions cannot be extended.", "Put 127.0.0.1 and localhost into the list that the note names.";
+        AnnotationUnknown: "An annotation of the group liquidmemory.dev, or a container that it names, does not exist.", "Check the spelling.";
         ProxyAmbiguous: "Several proxies are in reach of a pod; the oldest was taken.", "Name one by the annotation liquidmemory.dev/proxy.";
         CertificatesRotated: "A certificate authority or certificate has been renewed.", "Nothing.";
         BundleRepaired: "The webhook's bundle of authorities had been changed; it has been put right.", "Leave it to the operator.";

@@ -2,6 +2,8 @@
 
 use json_patch::Patch;
 
+pub use crate::api::reasons::EventReason as Reason;
+
 /// What was decided about a pod.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
@@ -35,56 +37,6 @@ pub enum Decision {
     Deny(Denial),
 }
 
-/// Why an Event is written. The names stand in `deploy/README.md`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reason {
-    /// The pod got the sidecar.
-    Injected,
-    /// The pod was opted in and cannot have it.
-    InjectionSkipped,
-    /// A container keeps a base URL of its own: its calls do not pass the sidecar.
-    BaseUrlKept,
-    /// A container's own base URL became the sidecar's upstream.
-    BaseUrlAdopted,
-    /// A proxy is set and our hosts cannot be excluded from it.
-    NoProxyKept,
-    /// Several proxies are in reach and the pod names none.
-    ProxyAmbiguous,
-    /// An annotation of our group that nobody reads.
-    AnnotationUnknown,
-}
-
-impl Reason {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Injected,
-        Self::InjectionSkipped,
-        Self::BaseUrlKept,
-        Self::BaseUrlAdopted,
-        Self::NoProxyKept,
-        Self::ProxyAmbiguous,
-        Self::AnnotationUnknown,
-    ];
-
-    /// As it stands in the Event.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Injected => "Injected",
-            Self::InjectionSkipped => "InjectionSkipped",
-            Self::BaseUrlKept => "BaseUrlKept",
-            Self::BaseUrlAdopted => "BaseUrlAdopted",
-            Self::NoProxyKept => "NoProxyKept",
-            Self::ProxyAmbiguous => "ProxyAmbiguous",
-            Self::AnnotationUnknown => "AnnotationUnknown",
-        }
-    }
-
-    /// Whether somebody should look at it.
-    pub fn is_warning(self) -> bool {
-        !matches!(self, Self::Injected | Self::BaseUrlAdopted)
-    }
-}
-
 /// Something people should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
@@ -95,6 +47,11 @@ pub struct Note {
 }
 
 impl Note {
+    /// Whether somebody should look at it.
+    pub fn is_warning(&self) -> bool {
+        !matches!(self.reason, Reason::Injected | Reason::BaseUrlAdopted)
+    }
+
     /// A note.
     pub(super) fn new(reason: Reason, text: impl Into<String>) -> Self {
         Self {

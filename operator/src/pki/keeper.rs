@@ -10,8 +10,9 @@
 //! without noticing can at worst issue a certificate once more; it cannot take a step twice.
 
 mod secrets;
+mod tell;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -21,6 +22,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::events::Recorder;
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::Notify;
@@ -87,6 +89,10 @@ pub enum KeepError {
     },
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn api(what: &'static str) -> impl FnOnce(kube::Error) -> KeepError {
     move |source| KeepError::Api {
         what,
@@ -105,8 +111,11 @@ pub struct Keeper {
     /// Told when a proxy comes, changes or goes.
     wake: Arc<Notify>,
     authorities: Current,
+    recorder: Recorder,
     /// What was read or written last; restores the Secret if somebody deletes it.
     last: Mutex<Option<Authorities>>,
+    /// The bundle that was written last; if it is wrong again, somebody has changed it.
+    bundled: Mutex<Option<String>>,
 }
 
 impl Keeper {
@@ -117,6 +126,7 @@ impl Keeper {
         holders: Holders,
         wake: Arc<Notify>,
         authorities: Current,
+        recorder: Recorder,
     ) -> Self {
         Self {
             client,
@@ -124,7 +134,9 @@ impl Keeper {
             holders,
             wake,
             authorities,
+            recorder,
             last: Mutex::new(None),
+            bundled: Mutex::new(None),
         }
     }
 
@@ -181,6 +193,7 @@ impl Keeper {
             .await
             .map_err(api("writing the certificate authorities"))?;
         tracing::info!(?step, "the certificate authorities have changed");
+        self.tell_step(step).await;
         self.remember(after);
         Ok(step)
     }
@@ -190,7 +203,7 @@ impl Keeper {
     }
 
     fn remember(&self, authorities: Authorities) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(authorities);
+        *lock(&self.last) = Some(authorities);
     }
 
     /// Reads the authorities; makes them where there are none.
@@ -203,7 +216,7 @@ impl Keeper {
             self.remember(authorities.clone());
             return Ok((authorities, secret.resource_version()));
         }
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let last = lock(&self.last).clone();
         let authorities = match last {
             Some(last) => last,
             None => Authorities::generate(now, &self.settings.times)?,
@@ -247,7 +260,8 @@ impl Keeper {
         let webhooks: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
         let found = webhooks.get_opt(name).await;
         let found = found.map_err(api("reading the webhook configuration"))?;
-        let patch = found.and_then(|found| bundle::repair(&found, &authorities.bundle()));
+        let wanted = authorities.bundle();
+        let patch = found.and_then(|found| bundle::repair(&found, &wanted));
         let Some(patch) = patch else {
             return Ok(());
         };
@@ -263,6 +277,10 @@ impl Keeper {
             webhook = name,
             "the bundle of certificate authorities was put right"
         );
+        let before = lock(&self.bundled).replace(wanted.clone());
+        if before == Some(wanted) {
+            self.tell_repair().await;
+        }
         Ok(())
     }
 

@@ -22,7 +22,7 @@ pub fn follow(
     client: Client,
     namespace: &str,
     stop: CancellationToken,
-) -> (Current, impl Future<Output = ()>) {
+) -> (Current, impl Future<Output = ()> + use<>) {
     let (sender, receiver) = channel(None);
     let secrets: Api<Secret> = Api::namespaced(client, namespace);
     let run = async move {

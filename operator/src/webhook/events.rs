@@ -22,6 +22,8 @@ pub struct Notice {
     pub regarding: ObjectReference,
     /// Why.
     pub reason: Reason,
+    /// Whether somebody should look at it.
+    pub warning: bool,
     /// The sentence.
     pub text: String,
 }
@@ -62,6 +64,7 @@ fn notices(regarding: &ObjectReference, notes: &[Note]) -> Vec<Notice> {
             None => notices.push(Notice {
                 regarding: regarding.clone(),
                 reason: note.reason,
+                warning: note.is_warning(),
                 text: note.text.clone(),
             }),
         }
@@ -85,11 +88,11 @@ pub(super) fn shorten(text: &mut String, bytes: usize) {
 pub async fn publish(recorder: Recorder, mut notices: mpsc::Receiver<Notice>) {
     while let Some(notice) = notices.recv().await {
         let event = Event {
-            type_: match notice.reason.is_warning() {
+            type_: match notice.warning {
                 true => EventType::Warning,
                 false => EventType::Normal,
             },
-            reason: notice.reason.name().into(),
+            reason: notice.reason.as_str().into(),
             note: Some(notice.text),
             action: "Inject".into(),
             secondary: None,

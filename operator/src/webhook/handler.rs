@@ -148,7 +148,7 @@ fn answer(uid: &str, outcome: &Outcome) -> (Review, &'static str) {
 }
 
 fn warnings(notes: &[Note]) -> Vec<String> {
-    let warnings = notes.iter().filter(|note| note.reason.is_warning());
+    let warnings = notes.iter().filter(|note| note.is_warning());
     warnings
         .map(|note| {
             let mut text = format!("liquid-memory: {}", note.text);

@@ -78,7 +78,7 @@ impl Metrics {
     pub(super) fn reviewed(&self, result: &'static str, notes: &[Note], took: Duration) {
         self.reviews.get_or_create(&Result { result }).inc();
         for note in notes {
-            let reason = note.reason.name();
+            let reason = note.reason.as_str();
             self.notes.get_or_create(&Reason { reason }).inc();
         }
         self.duration.observe(took.as_secs_f64());

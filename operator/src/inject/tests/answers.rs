@@ -399,9 +399,3 @@ fn a_misspelt_container_is_noticed() {
         "liquidmemory.dev/skip-containers: the pod has no container ap; check the spelling"
     );
 }
-
-#[test]
-fn reasons_have_names_of_their_own() {
-    let names: std::collections::BTreeSet<_> = Reason::ALL.map(Reason::name).into_iter().collect();
-    assert_eq!(names.len(), Reason::ALL.len());
-}

@@ -10,12 +10,8 @@ fn page(scene: &Scene) -> String {
     let pretty = |value: &Value| serde_json::to_string_pretty(value).unwrap();
     let mut page = format!("# pod\n{}\n\n# notes\n", pretty(&scene.pod));
     for note in &outcome.notes {
-        let kind = if note.reason.is_warning() {
-            "Warning"
-        } else {
-            "Normal"
-        };
-        writeln!(page, "{kind} {}: {}", note.reason.name(), note.text).unwrap();
+        let kind = if note.is_warning() { "Warning" } else { "Normal" };
+        writeln!(page, "{kind} {}: {}", note.reason, note.text).unwrap();
     }
     match &outcome.decision {
         Decision::Patch(patch) => {

@@ -1,0 +1,67 @@
+//! Events about certificates: on the Secret with the authorities, and on the webhook configuration.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType};
+
+use super::Keeper;
+use crate::api::reasons::EventReason;
+use crate::pki::authorities::SECRET;
+use crate::pki::rotation::Step;
+
+impl Keeper {
+    /// Tells of a step that an operator of the cluster may want to know.
+    pub(super) async fn tell_step(&self, step: Step) {
+        let note = match step {
+            Step::Keep | Step::Complete => return,
+            Step::Announce => {
+                "a new certificate authority was made and goes into every bundle; it signs nothing yet"
+            }
+            Step::Promote => "the new certificate authority signs now; every certificate is issued again",
+            Step::Drop => "the old certificate authority was taken out of the bundles",
+            Step::Replace => {
+                "the certificate authority had expired and was replaced at once; calls may fail until its successor \
+                 has arrived in every pod"
+            }
+        };
+        let kind = match step {
+            Step::Replace => EventType::Warning,
+            _ => EventType::Normal,
+        };
+        let about = ObjectReference {
+            api_version: Some("v1".into()),
+            kind: Some("Secret".into()),
+            name: Some(SECRET.into()),
+            namespace: Some(self.settings.namespace.clone()),
+            ..ObjectReference::default()
+        };
+        self.tell(kind, EventReason::CertificatesRotated, note, about)
+            .await;
+    }
+
+    /// Tells that somebody had changed the webhook's bundle.
+    pub(super) async fn tell_repair(&self) {
+        let about = ObjectReference {
+            api_version: Some("admissionregistration.k8s.io/v1".into()),
+            kind: Some("MutatingWebhookConfiguration".into()),
+            name: Some(self.settings.webhook.clone()),
+            ..ObjectReference::default()
+        };
+        let note =
+            "the bundle of certificate authorities had been changed by somebody else and is right again";
+        self.tell(EventType::Warning, EventReason::BundleRepaired, note, about)
+            .await;
+    }
+
+    async fn tell(&self, kind: EventType, reason: EventReason, note: &str, about: ObjectReference) {
+        let event = Event {
+            type_: kind,
+            reason: reason.as_str().into(),
+            note: Some(note.into()),
+            action: "KeepCertificates".into(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &about).await {
+            tracing::warn!(%error, %reason, "an Event could not be written");
+        }
+    }
+}

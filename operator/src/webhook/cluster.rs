@@ -1,0 +1,183 @@
+//! The cluster behind [`Source`]: a watched cache of all proxies, and the few calls that a review may make.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference};
+use kube::api::ListParams;
+use kube::core::DeserializeGuard;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::watcher::{self, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::source::Source;
+use crate::api::{self, LiquidMemoryProxy};
+use crate::inject::{Key, Keys, Proxy, Resources};
+use crate::pki::keeper::{Holder, Holders};
+
+/// One malformed proxy must not end the watch of all.
+type Guarded = DeserializeGuard<LiquidMemoryProxy>;
+
+/// The cluster.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    proxies: Store<Guarded>,
+    changed: Arc<Notify>,
+}
+
+impl Cluster {
+    /// Starts to watch; the future has to be run, and ends with `stop`.
+    pub fn follow(client: Client, stop: CancellationToken) -> (Self, impl Future<Output = ()>) {
+        let (proxies, writer) = reflector::store();
+        let changed = Arc::new(Notify::new());
+        let cluster = Self {
+            client: client.clone(),
+            proxies,
+            changed: Arc::clone(&changed),
+        };
+        let events = watcher(Api::<Guarded>::all(client), watcher::Config::default());
+        let run = async move {
+            let events = reflector::reflector(writer, events.default_backoff());
+            let mut events = std::pin::pin!(events);
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    event = events.next() => match event {
+                        Some(Ok(_)) => changed.notify_one(),
+                        Some(Err(error)) => tracing::warn!(%error, "the watch of the proxies broke and starts again"),
+                        None => return,
+                    },
+                }
+            }
+        };
+        (cluster, run)
+    }
+
+    /// Whether all proxies are known.
+    pub async fn ready(&self) {
+        // An error means that the watch has ended, and with it this process.
+        let _ = self.proxies.wait_until_ready().await;
+    }
+
+    /// Told when a proxy comes, changes or goes.
+    pub fn changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.changed)
+    }
+
+    /// The proxies whose workers and sidecars need certificates. Also those that cannot be read: their workers run.
+    pub fn holders(&self) -> Holders {
+        let proxies = self.proxies.clone();
+        Arc::new(move || proxies.state().iter().filter_map(|proxy| holder(proxy)).collect())
+    }
+}
+
+fn holder(proxy: &Guarded) -> Option<Holder> {
+    if proxy.meta().deletion_timestamp.is_some() {
+        return None;
+    }
+    Some(Holder {
+        namespace: proxy.namespace()?,
+        name: proxy.name_any(),
+        owner: proxy.controller_owner_ref(&())?,
+    })
+}
+
+impl Source for Cluster {
+    fn proxies(&self, namespace: &str) -> Vec<Proxy> {
+        let all = self.proxies.state();
+        let here = all
+            .iter()
+            .filter(|proxy| proxy.meta().namespace.as_deref() == Some(namespace));
+        here.filter_map(|proxy| proxy.0.as_ref().ok().and_then(injectable))
+            .collect()
+    }
+
+    async fn proxies_now(&self, namespace: &str) -> Option<Vec<Proxy>> {
+        let proxies: Api<Guarded> = Api::namespaced(self.client.clone(), namespace);
+        match proxies.list(&ListParams::default()).await {
+            Ok(list) => Some(
+                list.iter()
+                    .filter_map(|proxy| injectable(proxy.0.as_ref().ok()?))
+                    .collect(),
+            ),
+            Err(error) => {
+                tracing::warn!(%error, namespace, "the proxies could not be listed");
+                None
+            }
+        }
+    }
+
+    async fn config_map(&self, namespace: &str, name: &str) -> Keys {
+        let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        match config_maps.get_opt(name).await {
+            Ok(Some(found)) => Keys::Known(found.data.unwrap_or_default()),
+            Ok(None) => Keys::Unknown,
+            Err(error) => {
+                tracing::warn!(%error, namespace, name, "a ConfigMap could not be read");
+                Keys::Unknown
+            }
+        }
+    }
+
+    fn reference(&self, namespace: &str, proxy: &str) -> ObjectReference {
+        let all = self.proxies.state();
+        let found = all.iter().find(|found| {
+            found.meta().namespace.as_deref() == Some(namespace)
+                && found.meta().name.as_deref() == Some(proxy)
+        });
+        ObjectReference {
+            api_version: Some(LiquidMemoryProxy::api_version(&()).into()),
+            kind: Some(LiquidMemoryProxy::kind(&()).into()),
+            namespace: Some(namespace.into()),
+            name: Some(proxy.into()),
+            uid: found.and_then(|found| found.uid()),
+            ..ObjectReference::default()
+        }
+    }
+}
+
+/// A proxy as injection needs it. Nothing if it is being deleted, or its ports are none, which its rules exclude.
+pub fn injectable(proxy: &LiquidMemoryProxy) -> Option<Proxy> {
+    let meta = &proxy.metadata;
+    if meta.deletion_timestamp.is_some() {
+        return None;
+    }
+    let injection = &proxy.spec.injection;
+    let keys = proxy
+        .spec
+        .synthesis
+        .iter()
+        .flat_map(|synthesis| synthesis.secrets());
+    Some(Proxy {
+        name: meta.name.clone()?,
+        image: injection.image.clone(),
+        created: meta.creation_timestamp.as_ref().map(|time| time.0),
+        port: injection.port.try_into().ok()?,
+        admin_port: injection.admin_port.try_into().ok()?,
+        resources: resources(&injection.resources),
+        keys: keys
+            .map(|key| Key {
+                path: format!("{}/{}", key.name, key.key),
+                secret: key.name.clone(),
+                key: key.key.clone(),
+            })
+            .collect(),
+    })
+}
+
+fn resources(resources: &api::Resources) -> Resources {
+    let get = |side: &std::collections::BTreeMap<String, _>, key: &str| {
+        let quantity: Option<&k8s_openapi::apimachinery::pkg::api::resource::Quantity> = side.get(key);
+        quantity.map(|quantity| quantity.0.clone())
+    };
+    Resources {
+        cpu_request: get(&resources.requests, "cpu"),
+        cpu_limit: get(&resources.limits, "cpu"),
+        memory_request: get(&resources.requests, "memory"),
+        memory_limit: get(&resources.limits, "memory"),
+    }
+}
