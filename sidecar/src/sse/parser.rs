@@ -1,8 +1,8 @@
 //! Incremental framing of an event stream: bytes in, events out, whatever the chunk borders.
 //!
 //! Works on bytes, so a border inside a UTF-8 character, between CR and LF, or inside a field name changes
-//! nothing. Lines end with LF, CRLF or CR. Memory is bounded: an event larger than the limit is skipped and
-//! counted, the ones after it are read as usual.
+//! nothing. Lines end with LF, CRLF or CR. Memory is bounded: an event whose data, or one of whose lines, is longer
+//! than the limit is skipped and counted, the ones after it are read as usual.
 
 use memchr::{memchr, memchr2};
 
@@ -27,12 +27,14 @@ pub struct Parser {
     skip_lf: bool,
     at_start: bool,
     oversized: bool,
+    /// The line that is being stored is over the limit.
+    too_long: bool,
     max_event_bytes: usize,
     skipped: u64,
 }
 
 impl Parser {
-    /// A parser that skips events whose fields exceed `max_event_bytes`.
+    /// A parser that skips events with more than `max_event_bytes` of data, or with a longer line.
     pub fn new(max_event_bytes: usize) -> Self {
         Self {
             line: Vec::new(),
@@ -42,6 +44,7 @@ impl Parser {
             skip_lf: false,
             at_start: true,
             oversized: false,
+            too_long: false,
             max_event_bytes,
             skipped: 0,
         }
@@ -69,7 +72,7 @@ impl Parser {
                 return;
             };
             self.skip_lf = bytes[end] == b'\r';
-            if self.line.is_empty() {
+            if self.line.is_empty() && end <= self.max_event_bytes {
                 self.line(&bytes[..end], &mut on_event);
             } else {
                 self.keep(&bytes[..end]);
@@ -82,12 +85,13 @@ impl Parser {
         }
     }
 
-    /// Stores the start of a line whose end has not come yet.
+    /// Stores a part of a line. Of a line that is too long only its first byte stays, made a comment: the line is
+    /// still open then, whatever else comes of it.
     fn keep(&mut self, part: &[u8]) {
-        if self.line.len() + part.len() > self.max_event_bytes {
+        if self.too_long || self.line.len() + part.len() > self.max_event_bytes {
+            self.too_long = true;
             self.oversized = true;
-            // A non-empty remainder still marks the line as open; a comment is the harmless kind.
-            self.line.truncate(0);
+            self.line.clear();
             self.line.push(b':');
         } else {
             self.line.extend_from_slice(part);
@@ -95,6 +99,7 @@ impl Parser {
     }
 
     fn line(&mut self, line: &[u8], on_event: &mut impl FnMut(Event<'_>)) {
+        self.too_long = false;
         let first = std::mem::take(&mut self.at_start);
         let line = if first {
             line.strip_prefix(BOM).unwrap_or(line)
@@ -114,7 +119,7 @@ impl Parser {
         };
         match field {
             b"data" => self.append(value),
-            b"event" if value.len() <= self.max_event_bytes => {
+            b"event" => {
                 self.name.clear();
                 self.name.extend_from_slice(value);
             }

@@ -234,8 +234,9 @@ impl Chunk<'_> {
 impl RawUsage {
     /// OpenAI counts cached tokens inside the input; Anthropic counts them beside it.
     fn read(&self) -> Usage {
-        let beside =
-            self.cache_read_input_tokens.unwrap_or(0) + self.cache_creation_input_tokens.unwrap_or(0);
+        let read = self.cache_read_input_tokens.unwrap_or(0);
+        // An upstream may write any number.
+        let beside = read.saturating_add(self.cache_creation_input_tokens.unwrap_or(0));
         let details = self
             .prompt_tokens_details
             .as_ref()

@@ -104,7 +104,7 @@ impl Translation {
 pub(crate) fn usage_object(usage: Usage) -> Value {
     let (input, output) = (usage.input.unwrap_or(0), usage.output.unwrap_or(0));
     json!({
-        "prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output,
+        "prompt_tokens": input, "completion_tokens": output, "total_tokens": input.saturating_add(output),
         "prompt_tokens_details": {"cached_tokens": usage.cached.unwrap_or(0)},
     })
 }

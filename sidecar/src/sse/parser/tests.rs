@@ -7,14 +7,19 @@ use proptest::prelude::*;
 type Owned = (Vec<u8>, Vec<u8>);
 
 fn read(chunks: &[&[u8]]) -> Vec<Owned> {
-    let mut parser = Parser::new(1 << 16);
+    read_with(1 << 16, chunks).0
+}
+
+/// The events, how many were skipped, and whether the end is an event's border.
+fn read_with(max_event_bytes: usize, chunks: &[&[u8]]) -> (Vec<Owned>, u64, bool) {
+    let mut parser = Parser::new(max_event_bytes);
     let mut events = Vec::new();
     for chunk in chunks {
         parser.feed(chunk, |event| {
             events.push((event.name.to_vec(), event.data.to_vec()))
         });
     }
-    events
+    (events, parser.skipped(), parser.at_border())
 }
 
 fn event(name: &str, data: &str) -> Owned {
@@ -80,6 +85,33 @@ fn an_oversized_event_is_skipped_and_the_next_one_is_read() {
     }
 }
 
+/// A line around the limit is one thing, whether it comes whole, in two parts cut anywhere, or byte by byte.
+#[test]
+fn an_over_long_line_does_not_depend_on_borders() {
+    const LIMIT: usize = 12;
+    for field in ["data:", "data: ", "event: ", "event", ": ", "id: ", ""] {
+        for length in 0..2 * LIMIT {
+            let text = format!("{field}{}\r\ndata: 1\n\ndata: 2\n\ndata", "x".repeat(length));
+            let text = text.as_bytes();
+            let whole = read_with(LIMIT, &[text]);
+            if field.len() + length > LIMIT {
+                assert_eq!(whole.1, 1, "{field:?} {length}");
+            }
+            assert_eq!(whole.0.last(), Some(&event("", "2")), "{field:?} {length}");
+            for cut in 0..=text.len() {
+                let (front, back) = text.split_at(cut);
+                assert_eq!(
+                    read_with(LIMIT, &[front, back]),
+                    whole,
+                    "{field:?} {length} cut at {cut}"
+                );
+            }
+            let single: Vec<&[u8]> = text.chunks(1).collect();
+            assert_eq!(read_with(LIMIT, &single), whole, "{field:?} {length}");
+        }
+    }
+}
+
 /// Text made of what matters to the framing, so that borders hit CRLF, blank lines and characters of 4 bytes.
 fn stream() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop::sample::select(vec![
@@ -112,6 +144,11 @@ proptest! {
         prop_assert_eq!(&read(&parts), &whole);
         let single: Vec<&[u8]> = bytes.chunks(1).collect();
         prop_assert_eq!(&read(&single), &whole);
+        for limit in [1, 8, 20] {
+            let whole = read_with(limit, &[&bytes]);
+            prop_assert_eq!(&read_with(limit, &parts), &whole);
+            prop_assert_eq!(&read_with(limit, &single), &whole);
+        }
     }
 
     #[test]

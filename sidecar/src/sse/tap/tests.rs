@@ -34,6 +34,17 @@ fn chat_stream_with_usage() {
 }
 
 #[test]
+fn numbers_of_any_size_are_no_fault() {
+    let most = u64::MAX;
+    let body = format!(
+        r#"{{"usage":{{"input_tokens":{most},"cache_read_input_tokens":{most},"cache_creation_input_tokens":{most}}}}}"#
+    );
+    assert_eq!(usage_of_body(body.as_bytes()).input, Some(most));
+    let total = crate::translate::usage_object(usage(most, most, None));
+    assert_eq!(total["total_tokens"].as_u64(), Some(most));
+}
+
+#[test]
 fn chat_stream_without_a_finish_is_open() {
     let tap = tap(
         Wire::Chat,
