@@ -16,7 +16,7 @@ mod tests;
 
 pub use hybrid::Hybrid;
 pub use json::{JsonError, Key, Kind, Reader};
-pub use literal::{Literal, LoneSurrogate, escape_into};
+pub use literal::{Literal, LoneSurrogate, escape_into, is_escaped_as};
 pub use site::Site;
 pub use view::{Part, Request, Role};
 

@@ -46,6 +46,9 @@ pub struct Call {
     pub overrides: Overrides,
     /// Names the request in logs, and towards the worker: at most 128 visible ASCII characters.
     pub request_id: String,
+    /// Whether the excerpts are wanted beside the pack: an extractive answer is made of them. A dry run gets them
+    /// in any case.
+    pub evidence: bool,
     /// Asked for by `?dry_run=1` or `x-liquid-dry-run`. Nothing here depends on it but the decision's own
     /// `dry_run`, which is also true when a `/v1/hybrid_chat` body asks for it.
     pub dry_run: bool,

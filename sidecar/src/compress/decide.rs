@@ -74,7 +74,7 @@ impl Decision {
         Outcome::Forward {
             body,
             decision: Box::new(decision),
-            evidence: Some(evidence),
+            evidence,
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::policy::{self, tokens};
 pub(super) struct Packed {
     pub(super) body: Bytes,
     pub(super) manifest: Arc<Manifest>,
-    pub(super) evidence: Arc<Evidence>,
+    pub(super) evidence: Option<Arc<Evidence>>,
 }
 
 /// Packs the evidence.
@@ -40,11 +40,11 @@ pub(super) fn finish(job: &Job, extraction: &Extraction, reason: Reason) -> Resu
         return Err(Reason::NotSmaller);
     }
     let manifest = manifest(job, extraction, reason, &text, pack_tokens);
-    let evidence = evidence(job, extraction, text);
+    let evidence = job.evidence.then(|| Arc::new(evidence(job, extraction, text)));
     Ok(Packed {
         body,
         manifest: Arc::new(manifest),
-        evidence: Arc::new(evidence),
+        evidence,
     })
 }
 
@@ -77,6 +77,7 @@ fn manifest(job: &Job, extraction: &Extraction, reason: Reason, text: &str, toke
         id: format!("pk_{}", hex(&id[..12])),
         source: Source {
             sha256: hex(&job.ask.document_sha256),
+            start: job.start,
             bytes,
             tokens: job.document_tokens,
         },

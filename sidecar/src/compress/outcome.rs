@@ -14,12 +14,12 @@ use crate::pack::{Manifest, SpanKind};
 pub enum Outcome {
     /// Send `body` upstream.
     Forward {
-        /// The caller's own bytes (the same allocation) when nothing was changed. A `/v1/hybrid_chat` body always
-        /// leaves as a chat completion, so it is always new.
+        /// The caller's own bytes when nothing was changed; the same allocation, unless a worker was asked about a
+        /// long document. A `/v1/hybrid_chat` body always leaves as a chat completion, so it is always new.
         body: Bytes,
         /// Why it looks as it does.
         decision: Box<Decision>,
-        /// What was kept, when a document was compressed.
+        /// What was kept, when a document was compressed and the call wants it.
         evidence: Option<Arc<Evidence>>,
     },
     /// Answer the caller; nothing goes upstream.

@@ -15,6 +15,9 @@ use crate::extract::{Ask, Budget};
 use crate::policy::{self, Plan, Turn, tokens};
 use crate::request::{Literal, Request, RequestError, Site};
 
+/// Documents from here on are not held twice, as they came and as they read.
+const HOLD_ONCE: usize = 1 << 20;
+
 /// Longer texts are counted as they are escaped in the body.
 const DECODE_TO_COUNT: usize = 1 << 20;
 
@@ -46,10 +49,14 @@ pub(super) struct Job {
     pub(super) reason: Reason,
     pub(super) turn: Turn,
     pub(super) document_tokens: u64,
+    /// Where the document begins in the text that the application sent.
+    pub(super) start: u64,
     pub(super) site: Site,
     pub(super) settings: policy::Settings,
+    /// The excerpts are wanted beside the pack.
+    pub(super) evidence: bool,
     /// The body as it came, for when there is nothing to replace; `None` for surfaces that never leave as they
-    /// came.
+    /// came, and where the site can write it again.
     pub(super) original: Option<Bytes>,
 }
 
@@ -141,23 +148,32 @@ fn plan<'a>(
     let counted = plan.document_tokens + if around > 0 { instructions(&plan) } else { 0 };
     let site = Site::new(request, &call.body, &literal, plan.document.clone());
     let (reason, turn, document_tokens) = (plan.reason, plan.turn.clone(), plan.document_tokens);
+    let start = plan.document.start as u64;
     let question = std::mem::take(&mut plan.question);
+    let document = document(plan, &call.body);
+    let site = if literal.is_escaped() && document.len() >= HOLD_ONCE {
+        site.without_body(&document)
+    } else {
+        site
+    };
     let ask = Ask {
-        document: document(plan, &call.body),
+        document,
         document_sha256,
         question,
         budget: Budget::from(&settings.budget),
         tier: settings.tier,
         request_id: call.request_id.clone(),
     };
-    let original = request.hybrid.is_none().then(|| call.body.clone());
+    let original = (request.hybrid.is_none() && site.holds_body()).then(|| call.body.clone());
     let job = Job {
         ask,
         reason,
         turn,
         document_tokens,
+        start,
         site,
         settings,
+        evidence: call.evidence || call.dry_run || request.dry_run,
         original,
     };
     Ok((job, (literal, counted)))

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod offsets;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,6 +42,7 @@ fn call(surface: Surface, body: &Value) -> Call {
         body,
         overrides: Overrides::default(),
         request_id: "r1".into(),
+        evidence: true,
         dry_run: false,
     }
 }

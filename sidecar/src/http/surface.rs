@@ -64,12 +64,9 @@ pub(super) async fn handle(
 async fn read(app: &App, live: &Live, route: Route, parts: &Parts, body: Body) -> Result<Call, ApiError> {
     let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let mut overrides = Overrides::parse(text).map_err(|error| ApiError::from(&error))?;
-    let local = live
-        .routes
-        .targets(route.wire)
-        .first()
-        .is_some_and(|target| target.provider.kind == Kind::Local);
-    if local && overrides.mode.is_none() {
+    let is_local = |target: &Target| target.provider.kind == Kind::Local;
+    let targets = live.routes.targets(route.wire);
+    if targets.first().is_some_and(is_local) && overrides.mode.is_none() {
         // The extractive answer is made of evidence, also of a document that is too short to be worth packing.
         overrides.mode = Some(Mode::Force);
     }
@@ -85,6 +82,7 @@ async fn read(app: &App, live: &Live, route: Route, parts: &Parts, body: Body) -
         body,
         overrides,
         request_id,
+        evidence: targets.iter().any(is_local),
         dry_run,
     })
 }
@@ -148,7 +146,7 @@ async fn send(
             local::answer(&question, exchange)
         }
         Ok(Answer::Upstream(arrived)) => {
-            exchange.answered(&arrived.target.provider.name, asked);
+            exchange.answered(arrived.target.provider.genai_name(), asked);
             exchange.status(arrived.response.status());
             answer::forward(*arrived, call.wire, app.upstreams.total(), exchange).await
         }

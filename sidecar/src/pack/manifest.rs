@@ -4,6 +4,10 @@ use serde::{Deserialize, Serialize};
 
 /// The account of one pack. Offsets and lengths are bytes of the document's UTF-8 text.
 ///
+/// The document is the text that the application sent, all of it: the JSON string, unescaped. Where a prompt's
+/// instructions stand around it in the same string, it is the part between them, without white space at its ends;
+/// `source.start` tells where that part begins in the string, and is 0 otherwise.
+///
 /// The same document, question and settings give the same `id`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +44,9 @@ pub struct Manifest {
 pub struct Source {
     /// SHA-256 of its UTF-8 text, lower-case hexadecimal.
     pub sha256: String,
+    /// Where it begins in the text that the application sent.
+    #[serde(default)]
+    pub start: u64,
     /// Its length.
     pub bytes: u64,
     /// Its tokens, estimated.

@@ -111,6 +111,7 @@ fn manifest(document: &str, kept: Vec<KeptSpan>) -> Manifest {
     Manifest {
         id: "pk_0".into(),
         source: Source {
+            start: 0,
             sha256: "00".into(),
             bytes: document.len() as u64,
             tokens: 9,

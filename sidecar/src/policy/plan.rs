@@ -207,7 +207,7 @@ fn check_document(plan: &mut Plan<'_>, marks: Marks, settings: &Settings) -> Res
     if document.len() as u64 > settings.max_document_bytes {
         return Err(Reason::TooLong);
     }
-    if document.is_empty() {
+    if document.trim().is_empty() {
         return Err(Reason::TooShort);
     }
     let tokens = tokens::estimate(document);

@@ -16,7 +16,7 @@ const PARAGRAPH: usize = 2_000;
 /// A text cut into instructions and document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Split {
-    /// Bytes of the document, without white space at its ends.
+    /// Bytes of the document. Between instructions it has no white space at its ends; alone it is the whole text.
     pub document: Range<usize>,
     /// Which marks were found.
     pub marks: Marks,
@@ -80,9 +80,8 @@ pub fn by_reading(text: &str) -> Split {
 }
 
 fn whole(text: &str) -> Split {
-    let start = text.len() - text.trim_start().len();
     Split {
-        document: start..start + text.trim().len(),
+        document: 0..text.len(),
         marks: Marks::None,
     }
 }

@@ -20,6 +20,7 @@ pub(super) fn call(headers: &HeaderMap, surface: &'static str) -> Span {
         target: TARGET,
         "chat",
         otel.kind = "server",
+        otel.name = tracing::field::Empty,
         gen_ai.operation.name = "chat",
         gen_ai.request.model = tracing::field::Empty,
         liquid.surface = surface,
@@ -50,6 +51,7 @@ pub(super) fn decided(span: &Span, decision: &Decision) {
     }
     if let Some(model) = &decision.model {
         span.record("gen_ai.request.model", model);
+        span.record("otel.name", format!("chat {model}"));
     }
     span.record("liquid.decision", decision.action.as_str());
     span.record("liquid.reason", decision.reason.as_str());

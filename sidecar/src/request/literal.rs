@@ -22,6 +22,11 @@ impl<'a> Literal<'a> {
         Self { raw, start, escaped }
     }
 
+    /// Whether anything in it is escaped, so that it does not stand in the body as it reads.
+    pub fn is_escaped(&self) -> bool {
+        self.escaped
+    }
+
     /// The text between the quotes, escapes and all.
     pub fn raw(&self) -> &'a str {
         self.raw
@@ -91,23 +96,48 @@ impl<'a> Literal<'a> {
 /// Writes `text` between the quotes of a JSON string: quotes, backslashes and control characters escaped, all
 /// else as it is.
 pub fn escape_into(text: &str, out: &mut Vec<u8>) {
+    escape(text, |piece| {
+        out.extend_from_slice(piece);
+        true
+    });
+}
+
+/// Whether [`escape_into`] would write exactly `raw` for `text`: JSON leaves a choice of spellings.
+pub fn is_escaped_as(text: &str, raw: &[u8]) -> bool {
+    let mut rest = raw;
+    let same = escape(text, |piece| match rest.strip_prefix(piece) {
+        Some(behind) => {
+            rest = behind;
+            true
+        }
+        None => false,
+    });
+    same && rest.is_empty()
+}
+
+/// Hands out the pieces of an escaped text until `each` has had enough; true at the end.
+fn escape(text: &str, mut each: impl FnMut(&[u8]) -> bool) -> bool {
     let mut plain = 0;
     let bytes = text.as_bytes();
     for (at, &byte) in bytes.iter().enumerate() {
         if byte >= 0x20 && byte != b'"' && byte != b'\\' {
             continue;
         }
-        out.extend_from_slice(&bytes[plain..at]);
+        let before = &bytes[plain..at];
         plain = at + 1;
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            _ => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+        let goes_on = each(before)
+            && match byte {
+                b'"' | b'\\' => each(&[b'\\', byte]),
+                b'\n' => each(b"\\n"),
+                b'\r' => each(b"\\r"),
+                b'\t' => each(b"\\t"),
+                _ => each(format!("\\u{byte:04x}").as_bytes()),
+            };
+        if !goes_on {
+            return false;
         }
     }
-    out.extend_from_slice(&bytes[plain..]);
+    each(&bytes[plain..])
 }
 
 /// A part of a raw literal.

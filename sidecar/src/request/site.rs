@@ -3,16 +3,26 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 
-use super::literal::{Literal, escape_into};
+use super::literal::{Literal, escape_into, is_escaped_as};
 use super::view::Request;
 
 /// A body cut at its document: everything before it, the document as it is escaped there, everything behind it.
 #[derive(Debug, Clone)]
 pub struct Site {
     before: Bytes,
-    document: Bytes,
+    document: Document,
     behind: Bytes,
+}
+
+/// The document's bytes in the body.
+#[derive(Debug, Clone)]
+enum Document {
+    /// As they came: the whole body stays in memory with them.
+    Raw(Bytes),
+    /// To be written again from what they say, and how many they are.
+    Again(ByteString, usize),
 }
 
 impl Site {
@@ -39,14 +49,35 @@ impl Site {
         };
         Self {
             before,
-            document,
+            document: Document::Raw(document),
             behind,
         }
     }
 
+    /// The same without the body's memory, where `text` is what the document says and its bytes can be written
+    /// again from that, every one. A long document is then not held twice while a worker reads it.
+    pub fn without_body(self, text: &ByteString) -> Self {
+        match &self.document {
+            Document::Raw(raw) if is_escaped_as(text, raw) => Self {
+                before: Bytes::copy_from_slice(&self.before),
+                document: Document::Again(text.clone(), raw.len()),
+                behind: Bytes::copy_from_slice(&self.behind),
+            },
+            _ => self,
+        }
+    }
+
+    /// Whether the body must stay in memory with this.
+    pub fn holds_body(&self) -> bool {
+        matches!(self.document, Document::Raw(_))
+    }
+
     /// Bytes of the document as it is escaped in the body.
     pub fn document_bytes(&self) -> usize {
-        self.document.len()
+        match &self.document {
+            Document::Raw(raw) => raw.len(),
+            Document::Again(_, length) => *length,
+        }
     }
 
     /// Bytes of all the rest.
@@ -56,15 +87,22 @@ impl Site {
 
     /// The body with the document as it came: on public surfaces the same bytes again.
     pub fn unchanged(&self) -> Bytes {
-        [&*self.before, &*self.document, &*self.behind].concat().into()
+        match &self.document {
+            Document::Raw(raw) => [&*self.before, raw, &*self.behind].concat().into(),
+            Document::Again(text, length) => self.around(text, *length),
+        }
     }
 
     /// The body with `pack` in place of the document. Every other byte is the same.
     pub fn with(&self, pack: &str) -> Bytes {
-        let escapes = pack.len() / 16 + 16;
-        let mut out = Vec::with_capacity(self.before.len() + pack.len() + escapes + self.behind.len());
+        self.around(pack, pack.len() + pack.len() / 16 + 16)
+    }
+
+    /// A body with `text` in it, for which room for `escaped` bytes is made beforehand.
+    fn around(&self, text: &str, escaped: usize) -> Bytes {
+        let mut out = Vec::with_capacity(self.before.len() + escaped + self.behind.len());
         out.extend_from_slice(&self.before);
-        escape_into(pack, &mut out);
+        escape_into(text, &mut out);
         out.extend_from_slice(&self.behind);
         out.into()
     }

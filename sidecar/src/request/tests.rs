@@ -125,6 +125,30 @@ proptest! {
     }
 
     #[test]
+    fn a_site_without_the_body_gives_it_back(text in r#"[a-c/\n\t\u{1}"\\é😀]{1,40}"#, spelling in 0..3) {
+        let usual = serde_json::to_string(&text).unwrap();
+        let quoted = match spelling {
+            0 => usual,
+            1 => in_ascii(&text),
+            _ => usual.replace('/', "\\/"),
+        };
+        let body = format!(r#"{{"messages":[{{"role":"user","content":{quoted}}}],"n":1.0}}"#);
+        let bytes = Bytes::from(body.clone());
+        let request = read(Surface::ChatCompletions, &body);
+        let literal = request.parts[0].text.unwrap();
+        let site = Site::new(&request, &bytes, &literal, 0..text.len());
+        let with = site.with("a \"pack\"");
+        let lengths = (site.document_bytes(), site.around_bytes());
+        let site = site.without_body(&text.as_str().into());
+        prop_assert_eq!(site.unchanged(), bytes.clone());
+        prop_assert_eq!(site.with("a \"pack\""), with);
+        prop_assert_eq!((site.document_bytes(), site.around_bytes()), lengths);
+        let mut again = Vec::new();
+        escape_into(&text, &mut again);
+        prop_assert_eq!(site.holds_body(), again != quoted.as_bytes()[1..quoted.len() - 1]);
+    }
+
+    #[test]
     fn reads_any_bytes_without_panic(body in prop::collection::vec(any::<u8>(), 0..200), text in nearly_json()) {
         for surface in [Surface::ChatCompletions, Surface::Responses, Surface::Messages, Surface::HybridChat] {
             let _ = Request::read(surface, &body);

@@ -304,3 +304,14 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[tokio::test]
+    async fn the_hosts_file_is_never_asked() {
+        assert_eq!(resolver().unwrap().options().use_hosts_file, ResolveHosts::Never);
+    }
+}

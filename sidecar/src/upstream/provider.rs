@@ -159,6 +159,11 @@ impl Provider {
         }))
     }
 
+    /// Its name in metrics and traces: the conventions' own, or the configuration's.
+    pub fn genai_name(&self) -> &str {
+        self.kind.genai_name().unwrap_or(&self.name)
+    }
+
     /// Whether the provider answers this API in its own words, so that nothing has to be translated.
     pub fn speaks(&self, wire: Wire) -> bool {
         match (self.kind, wire) {
@@ -201,6 +206,12 @@ impl Provider {
             }
         }
         let Some(key) = own else {
+            // Kept out of debug output, and of HTTP/2's table of headers that are sent again by number.
+            for name in &CREDENTIALS {
+                if let Some(value) = headers.get_mut(name) {
+                    value.set_sensitive(true);
+                }
+            }
             return;
         };
         let (name, value) = match self.kind {

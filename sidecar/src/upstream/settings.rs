@@ -112,6 +112,18 @@ impl Kind {
         })
     }
 
+    /// The name that OpenTelemetry's GenAI conventions give this provider, where they give one.
+    pub fn genai_name(self) -> Option<&'static str> {
+        match self {
+            Self::Openai => Some("openai"),
+            Self::Azure => Some("azure.ai.openai"),
+            Self::Anthropic => Some("anthropic"),
+            Self::Gemini => Some("gcp.gemini"),
+            Self::Deepseek => Some("deepseek"),
+            Self::Vllm | Self::Tgi | Self::Ollama | Self::OpenaiCompatible | Self::Local => None,
+        }
+    }
+
     /// The variable that this provider's own tools read their key from.
     pub fn usual_key_variable(self) -> Option<&'static str> {
         match self {

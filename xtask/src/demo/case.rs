@@ -34,8 +34,6 @@ pub(super) fn load(document: Option<&Path>, question: Option<&str>) -> Result<Ca
     if let Some(question) = question {
         question.clone_into(&mut case.question);
     }
-    // White space around a document is no part of it: the manifest's offsets begin behind it.
-    case.document = case.document.trim().to_owned();
     Ok(case)
 }
 

@@ -70,6 +70,7 @@ fn the_callers_key_goes_only_where_it_may() {
     headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer caller"));
     provider.authorize(&mut headers, true);
     assert_eq!(headers[header::AUTHORIZATION], "Bearer caller");
+    assert!(headers[header::AUTHORIZATION].is_sensitive());
     provider.authorize(&mut headers, false);
     assert!(headers.is_empty());
 }
