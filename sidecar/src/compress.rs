@@ -70,9 +70,6 @@ pub enum StartError {
     /// A setting cannot be used.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// A TLS file cannot be used.
-    #[error(transparent)]
-    Extract(#[from] ExtractError),
 }
 
 /// Larger bodies are read and written on the blocking pool, so that they do not hold up other calls.
@@ -98,12 +95,13 @@ impl Compressor {
     /// last clone. Must be called inside a tokio runtime. Does not wait for any worker.
     ///
     /// # Errors
-    /// [`StartError`] for the first setting or file that cannot be used.
+    /// [`StartError`] for the first setting that cannot be used. Nothing else: workers, DNS and TLS files may come
+    /// later.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         if let Some(invalid) = settings.validate().into_iter().next() {
             return Err(invalid.into());
         }
-        let client = Client::start(settings.extract.clone())?;
+        let client = Client::start(settings.extract.clone());
         let history = History::new(&settings.policy.cached_prefix);
         let store = Store::new(&settings.pack);
         Ok(Self {

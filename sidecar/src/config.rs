@@ -70,7 +70,7 @@ pub struct Limits {
     pub max_body_bytes: u64,
     /// Largest request head, in bytes; larger ones are answered with 431. At least 8192. Default 65536.
     pub max_header_bytes: usize,
-    /// Most headers in a request. Default 128.
+    /// Most headers in a request; more are answered with 431. Default 100, which costs nothing.
     pub max_headers: usize,
     /// Most calls at a time, streams and tunnels included; more are answered with 429. Default 1024.
     pub max_concurrent_requests: usize,
@@ -88,7 +88,7 @@ impl Default for Limits {
         Self {
             max_body_bytes: 64 << 20,
             max_header_bytes: 64 << 10,
-            max_headers: 128,
+            max_headers: 100,
             max_concurrent_requests: 1024,
             header_timeout_ms: 75_000,
             body_timeout_ms: 120_000,

@@ -5,6 +5,7 @@ mod answer;
 mod ask;
 mod client;
 mod error;
+mod lookup;
 mod pool;
 mod settings;
 mod tls;
@@ -20,6 +21,17 @@ pub use ask::{Ask, Budget, Key};
 pub use client::{Client, Found};
 pub use error::ExtractError;
 pub use settings::{OnWorkerUnavailable, Settings, Tls};
+
+/// Reads the TLS files that the settings name, as `--check` does.
+///
+/// # Errors
+/// [`ExtractError::Tls`] for a file that cannot be read, holds no certificate, or a key that does not fit.
+pub fn check_files(settings: &Settings) -> Result<(), ExtractError> {
+    settings
+        .tls
+        .as_ref()
+        .map_or(Ok(()), |tls| tls::load(tls).map(drop))
+}
 
 /// One worker as the sidecar sees it: for metrics and `GET /liquid/stats`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clap::Parser;
 use liquid_sidecar::compress::Compressor;
 use liquid_sidecar::config::{self, Config};
+use liquid_sidecar::extract;
 use liquid_sidecar::http::server::{self, Shard};
 use liquid_sidecar::http::{App, Live};
 use liquid_sidecar::report::{Metrics, admin, logs};
@@ -48,6 +49,10 @@ fn main() -> ExitCode {
         }
     };
     if arguments.check {
+        if let Err(error) = extract::check_files(&config.extract) {
+            eprintln!("extract.tls: {error}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
         println!("the configuration can be used");
         return ExitCode::SUCCESS;
     }

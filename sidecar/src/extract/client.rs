@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::ask::{Ask, Key};
 use super::error::{ExtractError, Failure};
+use super::lookup::{Lookup, System};
 use super::pool::{Pool, Upkeep};
 use super::worker::Failed;
 use super::{Extraction, Settings, WorkerStatus};
@@ -45,12 +46,15 @@ pub struct Found {
 }
 
 impl Client {
-    /// Starts the background tasks; they end with the last clone. Must be called inside a tokio runtime.
-    ///
-    /// # Errors
-    /// [`ExtractError::Tls`] if a TLS file cannot be read.
-    pub fn start(settings: Settings) -> Result<Self, ExtractError> {
-        let pool = Arc::new(Pool::new(settings.clone())?);
+    /// Starts the background tasks; they end with the last clone. Must be called inside a tokio runtime. Waits for
+    /// nothing: workers, their names and the TLS files may come later.
+    pub fn start(settings: Settings) -> Self {
+        Self::with_lookup(settings, Arc::new(System))
+    }
+
+    /// As [`Client::start`], with another way to look names up.
+    pub(super) fn with_lookup(settings: Settings, lookup: Arc<dyn Lookup>) -> Self {
+        let pool = Arc::new(Pool::new(settings.clone(), lookup));
         let upkeep = pool.keep();
         let ttl = Duration::from_secs(settings.cache_ttl_s);
         let state = State {
@@ -60,10 +64,10 @@ impl Client {
             settings,
             pool,
         };
-        Ok(Self {
+        Self {
             shared: Arc::new(state),
             _upkeep: Arc::new(upkeep),
-        })
+        }
     }
 
     /// Finds the evidence. Callers that ask the same at the same time share one call; when all of them have gone
@@ -170,14 +174,11 @@ impl State {
         deadline: Instant,
         tried: &Mutex<Vec<SocketAddr>>,
     ) -> Result<Extraction, ExtractError> {
-        let mut last = ExtractError::Unavailable {
-            message: "none is known, or all rest after failures".into(),
-            retry_after: None,
-        };
+        let mut last = None;
         for _ in 0..self.settings.attempts {
             let seen = lock(tried).clone();
             let Some(worker) = self.pool.pick(&seen).await else {
-                if !wait_for_room(&last, deadline).await {
+                if !wait_for_room(last.as_ref(), deadline).await {
                     break;
                 }
                 lock(tried).clear();
@@ -190,19 +191,19 @@ impl State {
                     error,
                     failure: Failure::Refused,
                 }) => return Err(error),
-                Err(Failed { error, .. }) => last = error,
+                Err(Failed { error, .. }) => last = Some(error),
             }
         }
-        Err(last)
+        Err(last.unwrap_or_else(|| self.pool.nobody()))
     }
 }
 
 /// Waits as long as a full worker asked for. False if it did not ask, or if that is too long.
-async fn wait_for_room(last: &ExtractError, deadline: Instant) -> bool {
-    let ExtractError::Unavailable {
+async fn wait_for_room(last: Option<&ExtractError>, deadline: Instant) -> bool {
+    let Some(ExtractError::Unavailable {
         retry_after: Some(wait),
         ..
-    } = last
+    }) = last
     else {
         return false;
     };

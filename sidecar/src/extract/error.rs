@@ -77,15 +77,23 @@ impl Failure {
     }
 }
 
+/// The cause behind all causes: what wraps it only says that the transport failed.
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
 impl ExtractError {
     pub(super) fn of(status: &Status, worker: &str) -> Self {
         // A worker's text may be long; ours goes to logs and headers.
-        let message: String = status
-            .message()
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(300)
-            .collect();
+        let message = match std::error::Error::source(status) {
+            Some(cause) => innermost(cause),
+            None => status.message().to_owned(),
+        };
+        let message: String = message.chars().filter(|c| !c.is_control()).take(300).collect();
         if status.code() == Code::DeadlineExceeded {
             return Self::Timeout;
         }

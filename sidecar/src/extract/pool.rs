@@ -1,16 +1,22 @@
 //! All workers: names looked up again and again, health asked, the less busy of two picked.
+//!
+//! A name may stand for many workers (a headless Service has one A record a pod). Nothing here is needed for the
+//! sidecar to start: names that do not resolve yet and certificates that are not written yet are tried again every
+//! `resolve_interval_ms`, and until then no worker is available.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use futures::future::join_all;
 use tokio::sync::OnceCell;
+use tokio::time::MissedTickBehavior;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::ExtractError;
+use super::lookup::Lookup;
 use super::tls::{Credentials, load};
 use super::worker::Worker;
 use super::{Settings, WorkerStatus};
@@ -19,10 +25,30 @@ use super::{Settings, WorkerStatus};
 #[derive(Debug)]
 pub(super) struct Pool {
     settings: Settings,
+    lookup: Arc<dyn Lookup>,
     workers: ArcSwap<Vec<Arc<Worker>>>,
-    credentials: Mutex<Option<Credentials>>,
+    known: Mutex<Known>,
     /// Set once all names have been looked up for the first time.
     looked_up: OnceCell<()>,
+}
+
+/// What was found out so far.
+#[derive(Debug)]
+struct Known {
+    /// The addresses of each name, as it was last looked up with success.
+    names: BTreeMap<String, Vec<SocketAddr>>,
+    trust: Trust,
+}
+
+/// How to connect.
+#[derive(Debug)]
+enum Trust {
+    /// Without TLS.
+    Plain,
+    /// By these files.
+    Files(Credentials),
+    /// Not at all: the files have not been usable yet.
+    Missing(ExtractError),
 }
 
 /// The tasks that keep a pool up to date; they end when this is dropped.
@@ -32,34 +58,33 @@ pub(super) struct Upkeep {
 }
 
 impl Pool {
-    /// Reads the TLS files, so that a wrong path shows at the start. Connects to nobody.
-    pub(super) fn new(settings: Settings) -> Result<Self, ExtractError> {
-        let credentials = settings.tls.as_ref().map(load).transpose()?;
-        let pool = Self {
-            settings,
-            workers: ArcSwap::default(),
-            credentials: Mutex::new(credentials),
-            looked_up: OnceCell::new(),
+    /// Reads the TLS files for the first time. Connects to nobody.
+    pub(super) fn new(settings: Settings, lookup: Arc<dyn Lookup>) -> Self {
+        let trust = match settings.tls.as_ref().map(load) {
+            None => Trust::Plain,
+            Some(Ok(credentials)) => Trust::Files(credentials),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "no worker can be asked until the TLS files can be used");
+                Trust::Missing(error)
+            }
         };
         // Plain addresses need no lookup: the first call finds them.
-        let literal = pool
-            .settings
-            .workers
-            .iter()
-            .filter_map(|worker| worker.parse().ok())
-            .collect();
-        pool.update(&literal, false);
-        Ok(pool)
+        let literal = |name: &String| Some((name.clone(), vec![name.parse().ok()?]));
+        let names = settings.workers.iter().filter_map(literal).collect();
+        let pool = Self {
+            settings,
+            lookup,
+            workers: ArcSwap::default(),
+            known: Mutex::new(Known { names, trust }),
+            looked_up: OnceCell::new(),
+        };
+        pool.update(false);
+        pool
     }
 
     /// Starts looking names up and asking for health.
     pub(super) fn keep(self: &Arc<Self>) -> Upkeep {
         let (names, health) = (Arc::clone(self), Arc::clone(self));
-        let every = |ms| {
-            let mut interval = tokio::time::interval(Duration::from_millis(ms));
-            interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            interval
-        };
         let mut resolve_at = every(self.settings.resolve_interval_ms);
         let mut check_at = every(self.settings.health_interval_ms);
         let time = Duration::from_millis(self.settings.connect_timeout_ms);
@@ -100,6 +125,19 @@ impl Pool {
         Some(Arc::clone(if other.load() < one.load() { other } else { one }))
     }
 
+    /// Why there is nobody to pick.
+    pub(super) fn nobody(&self) -> ExtractError {
+        let message = match (&self.known().trust, self.workers.load().is_empty()) {
+            (Trust::Missing(error), _) => error.to_string(),
+            (_, true) => "none is known yet; check that extract.workers can be looked up".to_owned(),
+            (_, false) => "all rest after failures, or do not serve".to_owned(),
+        };
+        ExtractError::Unavailable {
+            message,
+            retry_after: None,
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.workers.load().len()
     }
@@ -118,55 +156,63 @@ impl Pool {
         self.looked_up.get_or_init(|| self.resolve()).await;
     }
 
-    /// Looks all names up and reads changed TLS files. What cannot be looked up keeps what it had.
+    /// Looks all names up and reads changed TLS files. A name that cannot be looked up keeps the addresses it had.
     async fn resolve(&self) {
-        let mut addresses = BTreeSet::new();
-        for name in &self.settings.workers {
-            match tokio::net::lookup_host(name).await {
-                Ok(found) => addresses.extend(found),
+        let names = &self.settings.workers;
+        let found = join_all(names.iter().map(|name| self.lookup.lookup(name))).await;
+        for (name, found) in names.iter().zip(found) {
+            match found {
+                Ok(addresses) => drop(self.known().names.insert(name.clone(), addresses)),
                 Err(error) => {
-                    tracing::warn!(worker = %name, %error, "cannot look up the worker; keeping the known ones");
-                    addresses.extend(self.workers.load().iter().map(|worker| worker.address));
+                    tracing::warn!(worker = %name, %error, "cannot look up the worker; keeping its known addresses");
                 }
             }
         }
-        let renewed = self.renew_credentials();
-        self.update(&addresses, renewed);
+        let renewed = self.renew_trust();
+        self.update(renewed);
     }
 
-    /// True if the TLS files have changed since they were read.
-    fn renew_credentials(&self) -> bool {
+    /// True if the TLS files have changed since they were read. Files that do not go together, as in the middle of
+    /// a renewal, change nothing.
+    fn renew_trust(&self) -> bool {
         let Some(tls) = &self.settings.tls else {
             return false;
         };
-        let mut credentials = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
-        match load(tls) {
-            Ok(new)
-                if credentials
-                    .as_ref()
-                    .is_none_or(|old| old.fingerprint != new.fingerprint) =>
-            {
-                *credentials = Some(new);
+        let new = load(tls);
+        let mut known = self.known();
+        match (new, &known.trust) {
+            (Ok(new), Trust::Files(old)) if old.fingerprint == new.fingerprint => false,
+            (Ok(new), _) => {
+                tracing::info!("the TLS files towards the workers are new, and in use");
+                known.trust = Trust::Files(new);
                 true
             }
-            Ok(_) => false,
-            Err(error) => {
+            (Err(error), Trust::Files(_)) => {
                 tracing::warn!(%error, "cannot read the TLS files again; keeping the old ones");
+                false
+            }
+            (Err(error), _) => {
+                known.trust = Trust::Missing(error);
                 false
             }
         }
     }
 
     /// Keeps the workers that are still there, unless all must connect anew, and adds the new ones.
-    fn update(&self, addresses: &BTreeSet<SocketAddr>, anew: bool) {
-        let known = self.workers.load_full();
-        if !anew && known.len() == addresses.len() && known.iter().all(|w| addresses.contains(&w.address)) {
+    fn update(&self, anew: bool) {
+        let known = self.known();
+        let addresses: BTreeSet<SocketAddr> = known.names.values().flatten().copied().collect();
+        let tls = match &known.trust {
+            Trust::Plain => None,
+            Trust::Files(credentials) => Some(&credentials.config),
+            Trust::Missing(_) => return,
+        };
+        let before = self.workers.load_full();
+        if !anew && before.len() == addresses.len() && before.iter().all(|w| addresses.contains(&w.address)) {
             return;
         }
-        let credentials = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
-        let tls = credentials.as_ref().map(|credentials| &credentials.config);
         let worker = |address: &SocketAddr| {
-            let same = known
+            let same = before
                 .iter()
                 .find(|worker| !anew && worker.address == *address)
                 .cloned();
@@ -182,4 +228,14 @@ impl Pool {
         self.workers
             .store(Arc::new(addresses.iter().filter_map(worker).collect()));
     }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn every(ms: u64) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval(Duration::from_millis(ms));
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }

@@ -16,7 +16,12 @@ pub struct Settings {
     pub workers: Vec<String>,
     /// What to do with a call when no worker gives an answer in time. Default `forward`.
     pub on_worker_unavailable: OnWorkerUnavailable,
-    /// Time for one extraction, retries and hedge included. Milliseconds. Default 3000.
+    /// Time for one extraction, retries and hedge included. Milliseconds. Default 10000.
+    ///
+    /// Missing it is the worst outcome: the whole document goes out, or the call is refused. So the default is
+    /// several times what the encoder tier takes for 32,000 tokens on two cores, and less than what most models
+    /// take to read that many. It is no wait for a dead worker: connections fail, and health is asked, long before.
+    /// The worker is told, and takes a cheaper tier rather than miss it.
     pub deadline_ms: u64,
     /// Added to `deadline_ms` for each MiB of the document. Milliseconds. Default 1000.
     pub deadline_per_mib_ms: u64,
@@ -76,7 +81,7 @@ impl Default for Settings {
         Self {
             workers: vec!["127.0.0.1:50051".to_owned()],
             on_worker_unavailable: OnWorkerUnavailable::Forward,
-            deadline_ms: 3_000,
+            deadline_ms: 10_000,
             deadline_per_mib_ms: 1_000,
             hedge_after: 0.5,
             attempts: 3,

@@ -22,6 +22,9 @@ use crate::config::Limits;
 /// Wait after an accept that failed for lack of file descriptors or memory.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
+/// The transport's own limit, for which it has room on its stack.
+const HEADERS_IN_PLACE: usize = 100;
+
 /// One thread that serves connections.
 #[derive(Debug, Clone)]
 pub struct Shard {
@@ -80,8 +83,11 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(limits.header_timeout_ms))
-        .max_headers(limits.max_headers)
         .max_buf_size(limits.max_header_bytes);
+    if limits.max_headers != HEADERS_IN_PLACE {
+        // Any other number makes the transport allocate room for them with each call.
+        builder.http1().max_headers(limits.max_headers);
+    }
     let max_header_list = u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX);
     builder
         .http2()

@@ -5,6 +5,8 @@ mod compress;
 mod fidelity;
 mod limits;
 mod local;
+mod names;
+mod otlp;
 mod process;
 mod stream;
 mod support;

@@ -1,12 +1,12 @@
 //! The binary itself: exit codes, signals, its own port, and what its log never says.
 
 use std::io::Read;
-use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use axum::body::Body;
 use http::Request;
 use liquid_testing::MockUpstream;
+use tempfile::TempDir;
 
 use crate::support::{ask, chat, post, send};
 
@@ -45,12 +45,19 @@ fn check_ends_with_0_or_64() {
     assert_eq!(missing.status.code(), Some(64));
 }
 
-/// A process that is killed if the test fails.
-struct Running(Child);
+/// A running sidecar; it is killed if the test fails.
+pub(crate) struct Running {
+    child: Child,
+    port: u16,
+    admin: u16,
+    /// Holds the configuration.
+    folder: TempDir,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -62,50 +69,82 @@ fn free_port() -> u16 {
         .port()
 }
 
-async fn start(config: &Path, port: u16, admin: u16) -> Running {
-    let child = command()
-        .arg("--config")
-        .arg(config)
-        .env("LIQUID_SIDECAR__LISTEN__ADDRESS", format!("127.0.0.1:{port}"))
-        .env("LIQUID_SIDECAR__LISTEN__ADMIN", format!("127.0.0.1:{admin}"))
-        .env("LIQUID_SIDECAR__EXTRACT__WORKERS", "127.0.0.1:9")
-        .env("LIQUID_SIDECAR__LOG__LEVEL", "trace")
-        .env("SECRET_KEY_VARIABLE", "marked-configured-key")
-        .spawn()
-        .unwrap();
-    let running = Running(child);
-    for _ in 0..200 {
-        if tokio::net::TcpStream::connect(("127.0.0.1", admin)).await.is_ok() {
-            return running;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+impl Running {
+    /// Starts the binary with this configuration, and waits until it listens. No worker is there.
+    pub(crate) async fn start(toml: &str, change: impl FnOnce(&mut Command)) -> Self {
+        Self::start_within(&[], toml, change).await
     }
-    panic!("the sidecar does not start");
-}
 
-async fn get(port: u16, path: &str) -> (u16, String) {
-    let url = format!("http://127.0.0.1:{port}{path}");
-    let answer = send(Request::get(url).body(Body::empty()).unwrap()).await;
-    (answer.status, answer.text())
+    /// As [`Running::start`], by a program that ends by running what its last arguments say.
+    pub(crate) async fn start_within(within: &[&str], toml: &str, change: impl FnOnce(&mut Command)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("config.toml");
+        std::fs::write(&config, toml).unwrap();
+        let (port, admin) = (free_port(), free_port());
+        let mut command = match within {
+            [] => command(),
+            [program, arguments @ ..] => {
+                let mut outer = Command::new(program);
+                outer.args(arguments).arg(env!("CARGO_BIN_EXE_liquid-sidecar"));
+                outer
+            }
+        };
+        command
+            .arg("--config")
+            .arg(&config)
+            .env("LIQUID_SIDECAR__LISTEN__ADDRESS", format!("127.0.0.1:{port}"))
+            .env("LIQUID_SIDECAR__LISTEN__ADMIN", format!("127.0.0.1:{admin}"))
+            .env("LIQUID_SIDECAR__EXTRACT__WORKERS", "127.0.0.1:9");
+        change(&mut command);
+        let running = Self {
+            child: command.spawn().unwrap(),
+            port,
+            admin,
+            folder,
+        };
+        for _ in 0..200 {
+            if tokio::net::TcpStream::connect(("127.0.0.1", admin)).await.is_ok() {
+                return running;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("the sidecar does not start");
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// A page of its own port.
+    pub(crate) async fn admin(&self, path: &str) -> (u16, String) {
+        let url = format!("http://127.0.0.1:{}{path}", self.admin);
+        let answer = send(Request::get(url).body(Body::empty()).unwrap()).await;
+        (answer.status, answer.text())
+    }
+
+    fn configure(&self, toml: &str) {
+        std::fs::write(self.folder.path().join("config.toml"), toml).unwrap();
+    }
 }
 
 #[tokio::test]
 async fn runs_reports_drains_and_keeps_secrets() {
     let upstream = MockUpstream::start().await.unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("config.toml");
     let providers = format!(
         "[upstream.providers.openai]\nbase_url = \"{0}\"\n\
          [upstream.providers.anthropic]\nbase_url = \"{0}\"\napi_key_env = \"SECRET_KEY_VARIABLE\"\n[log]\nformat = \"json\"\n",
         upstream.base_url()
     );
-    std::fs::write(&config, &providers).unwrap();
-    let (port, admin) = (free_port(), free_port());
-    let mut running = start(&config, port, admin).await;
+    let mut running = Running::start(&providers, |command| {
+        command
+            .env("LIQUID_SIDECAR__LOG__LEVEL", "trace")
+            .env("SECRET_KEY_VARIABLE", "marked-configured-key");
+    })
+    .await;
 
-    assert_eq!(get(admin, "/livez").await.0, 200);
-    assert_eq!(get(admin, "/readyz").await.0, 200);
-    let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
+    assert_eq!(running.admin("/livez").await.0, 200);
+    assert_eq!(running.admin("/readyz").await.0, 200);
+    let url = |path: &str| running.url(path);
     let document = format!("marked-document {}", "sentence of the document. ".repeat(2000));
     for path in ["/v1/chat/completions", "/v1/messages", "/v1/embeddings"] {
         for model in ["m", "mock-cut-1", "mock-500"] {
@@ -117,7 +156,7 @@ async fn runs_reports_drains_and_keeps_secrets() {
         upstream.last().unwrap().header("authorization"),
         Some("Bearer sk-test")
     );
-    let metrics = get(admin, "/metrics").await.1;
+    let metrics = running.admin("/metrics").await.1;
     for name in [
         "liquid_sidecar_requests_total{surface=\"chat_completions\"",
         "liquid_sidecar_prompt_tokens_before_total",
@@ -128,17 +167,15 @@ async fn runs_reports_drains_and_keeps_secrets() {
     }
 
     // A broken file changes nothing; a good one does.
-    std::fs::write(&config, "[policy]\nmin_saving = 7").unwrap();
+    running.configure("[policy]\nmin_saving = 7");
     tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
     assert_eq!(
         ask(&url("/v1/chat/completions"), chat("m", false)).await.status,
         200
     );
-    std::fs::write(
-        &config,
-        format!("{providers}[upstream]\nmodel = \"local/extractive\"\n[limits]\nmax_headers = 99\n"),
-    )
-    .unwrap();
+    running.configure(&format!(
+        "{providers}[upstream]\nmodel = \"local/extractive\"\n[limits]\nmax_headers = 99\n"
+    ));
     tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
     assert_eq!(
         ask(&url("/v1/chat/completions"), chat("m", false)).await.json()["model"],
@@ -146,18 +183,30 @@ async fn runs_reports_drains_and_keeps_secrets() {
     );
 
     let terminated = Command::new("kill")
-        .args(["-TERM", &running.0.id().to_string()])
+        .args(["-TERM", &running.child.id().to_string()])
         .status()
         .unwrap();
     assert!(terminated.success());
-    let status = tokio::task::spawn_blocking(move || (running.0.wait().unwrap(), running))
+    let status = tokio::task::spawn_blocking(move || (running.child.wait().unwrap(), running))
         .await
         .unwrap();
     let (status, mut running) = status;
     assert_eq!(status.code(), Some(0));
     let mut log = String::new();
-    running.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-    running.0.stdout.take().unwrap().read_to_string(&mut log).unwrap();
+    running
+        .child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut log)
+        .unwrap();
+    running
+        .child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut log)
+        .unwrap();
     for secret in ["marked-", "sk-test", "sentence of the document"] {
         assert!(!log.contains(secret), "the log holds {secret:?}");
     }
@@ -177,8 +226,6 @@ async fn the_upstream_continues_the_clients_trace() {
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
     let parent = format!("00-{TRACE}-b7ad6b7169203331-01");
     let upstream = MockUpstream::start().await.unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("config.toml");
     let providers = format!(
         "[upstream.providers.openai]\nbase_url = \"{}\"\n",
         upstream.base_url()
@@ -188,11 +235,9 @@ async fn the_upstream_continues_the_clients_trace() {
         ("", false),
         ("[traces]\notlp_endpoint = \"http://127.0.0.1:9\"", true),
     ] {
-        std::fs::write(&config, format!("{providers}{traces}")).unwrap();
-        let (port, admin) = (free_port(), free_port());
-        let _running = start(&config, port, admin).await;
+        let running = Running::start(&format!("{providers}{traces}"), |_| {}).await;
         for path in ["/v1/chat/completions", "/v1/embeddings"] {
-            let mut request = post(&format!("http://127.0.0.1:{port}{path}"), chat("m", false));
+            let mut request = post(&running.url(path), chat("m", false));
             request
                 .headers_mut()
                 .insert("traceparent", parent.parse().unwrap());

@@ -1,13 +1,17 @@
 //! Mutual TLS against a real TLS server: who has no certificate of ours is not answered, new files are taken up.
 
+use std::cell::Cell;
+use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use tempfile::TempDir;
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
 use super::worker::{Behaviour, TestWorker};
 use super::{ask, settings};
-use crate::extract::{Client, ExtractError, Settings, Tls};
+use crate::extract::{Client, ExtractError, Settings, Tls, check_files};
 
 struct Authority {
     pem: String,
@@ -45,87 +49,166 @@ impl Authority {
     }
 }
 
-/// Writes the files of a client whose certificate `signer` has signed, and who trusts `trusted`.
-fn files(folder: &Path, trusted: &Authority, signer: &Authority) -> Tls {
-    let (cert, key) = signer.issue("sidecar");
-    let write = |name: &str, text: &str| {
-        let path = folder.join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    };
-    Tls {
-        ca_file: write("ca.pem", &trusted.pem),
-        cert_file: Some(write("cert.pem", &cert)),
-        key_file: Some(write("key.pem", &key)),
-        server_name: "worker".to_owned(),
+/// A mounted Secret of Kubernetes: `ca.pem` is a link to `..data/ca.pem`, and `..data` one to a folder that is never
+/// written again.
+struct Secret {
+    folder: TempDir,
+    renewals: Cell<u32>,
+}
+
+impl Secret {
+    /// Holds what a client needs whose certificate `signer` has signed, and who trusts `trusted`.
+    fn new(trusted: &Authority, signer: &Authority) -> Self {
+        let secret = Self::empty();
+        let (cert, key) = signer.issue("sidecar");
+        secret.write(&trusted.pem, &cert, &key);
+        secret
     }
+
+    /// Nothing has been written yet.
+    fn empty() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            renewals: Cell::new(0),
+        }
+    }
+
+    /// Puts new files in place of all old ones at once, as the kubelet does.
+    fn write(&self, ca: &str, cert: &str, key: &str) {
+        self.renewals.set(self.renewals.get() + 1);
+        let name = format!("..{}", self.renewals.get());
+        let (folder, version) = (self.folder.path(), self.folder.path().join(&name));
+        std::fs::create_dir(&version).unwrap();
+        for (file, text) in [("ca.pem", ca), ("cert.pem", cert), ("key.pem", key)] {
+            std::fs::write(version.join(file), text).unwrap();
+            if self.renewals.get() == 1 {
+                symlink(Path::new("..data").join(file), folder.join(file)).unwrap();
+            }
+        }
+        symlink(&name, folder.join("..data_tmp")).unwrap();
+        std::fs::rename(folder.join("..data_tmp"), folder.join("..data")).unwrap();
+    }
+
+    fn tls(&self) -> Tls {
+        let path = |name: &str| self.folder.path().join(name);
+        Tls {
+            ca_file: path("ca.pem"),
+            cert_file: Some(path("cert.pem")),
+            key_file: Some(path("key.pem")),
+            server_name: "worker".to_owned(),
+        }
+    }
+}
+
+/// A client that reads its files again often.
+fn client(worker: &TestWorker, tls: Tls) -> Client {
+    Client::start(Settings {
+        tls: Some(tls),
+        resolve_interval_ms: 20,
+        eject_ms: 10,
+        ..settings(&[worker])
+    })
+}
+
+/// Waits until extractions succeed.
+async fn succeeds(client: &Client) {
+    let renewed = async {
+        while client.extract(ask("supplier")).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), renewed)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn both_sides_show_certificates() {
     let (ours, other) = (Authority::new(), Authority::new());
     let worker = ours.worker().await;
-    let folder = tempfile::tempdir().unwrap();
-    let answer = async |tls: Tls| {
-        let settings = Settings {
-            tls: Some(tls),
-            ..settings(&[&worker])
-        };
-        Client::start(settings).unwrap().extract(ask("supplier")).await
-    };
-    assert!(answer(files(folder.path(), &ours, &ours)).await.is_ok());
-    for tls in [
-        files(folder.path(), &ours, &other),
-        files(folder.path(), &other, &ours),
-    ] {
-        assert!(matches!(answer(tls).await, Err(ExtractError::Unavailable { .. })));
+    let answer = async |tls: Tls| client(&worker, tls).extract(ask("supplier")).await;
+    let good = Secret::new(&ours, &ours);
+    assert!(answer(good.tls()).await.is_ok());
+    for secret in [Secret::new(&ours, &other), Secret::new(&other, &ours)] {
+        assert!(matches!(
+            answer(secret.tls()).await,
+            Err(ExtractError::Unavailable { .. })
+        ));
     }
     let anonymous = Tls {
         cert_file: None,
         key_file: None,
-        ..files(folder.path(), &ours, &ours)
+        ..good.tls()
     };
     assert!(answer(anonymous).await.is_err());
     assert_eq!(worker.arrived(), 1);
 }
 
 #[tokio::test]
-async fn new_certificates_are_taken_up() {
-    let (ours, other) = (Authority::new(), Authority::new());
+async fn a_worker_of_another_name_is_not_trusted() {
+    let ours = Authority::new();
     let worker = ours.worker().await;
-    let folder = tempfile::tempdir().unwrap();
-    let tls = files(folder.path(), &ours, &other);
-    let settings = Settings {
-        tls: Some(tls),
-        resolve_interval_ms: 20,
-        eject_ms: 10,
-        ..settings(&[&worker])
+    let secret = Secret::new(&ours, &ours);
+    let other = Tls {
+        server_name: "another-worker".to_owned(),
+        ..secret.tls()
     };
-    let client = Client::start(settings).unwrap();
-    assert!(client.extract(ask("supplier")).await.is_err());
-    files(folder.path(), &ours, &ours);
-    let renewed = async {
-        while client.extract(ask("supplier")).await.is_err() {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(20), renewed)
-        .await
-        .unwrap();
+    let error = client(&worker, other).extract(ask("supplier")).await.unwrap_err();
+    assert!(error.to_string().contains("certificate"), "{error}");
+    assert_eq!(worker.arrived(), 0);
 }
 
 #[tokio::test]
-async fn a_missing_file_shows_at_the_start() {
-    let tls = Tls {
-        ca_file: "/nowhere/ca.pem".into(),
-        cert_file: None,
-        key_file: None,
-        server_name: "w".into(),
-    };
-    let error = Client::start(Settings {
-        tls: Some(tls),
-        ..settings(&[])
-    })
-    .unwrap_err();
-    assert!(error.to_string().starts_with("/nowhere/ca.pem: "), "{error}");
+async fn new_certificates_are_taken_up() {
+    let (ours, other) = (Authority::new(), Authority::new());
+    let worker = ours.worker().await;
+    let secret = Secret::new(&ours, &other);
+    let client = client(&worker, secret.tls());
+    assert!(client.extract(ask("supplier")).await.is_err());
+    let (cert, key) = ours.issue("sidecar");
+    secret.write(&ours.pem, &cert, &key);
+    succeeds(&client).await;
+}
+
+#[tokio::test]
+async fn files_that_do_not_go_together_change_nothing() {
+    let ours = Authority::new();
+    let worker = ours.worker().await;
+    let secret = Secret::new(&ours, &ours);
+    let client = client(&worker, secret.tls());
+    assert!(client.extract(ask("supplier one")).await.is_ok());
+    let (cert, _) = ours.issue("sidecar");
+    let (_, key) = ours.issue("sidecar");
+    for (ca, cert, key) in [(ours.pem.as_str(), cert.as_str(), key.as_str()), ("", "", "")] {
+        secret.write(ca, cert, key);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(client.workers().iter().all(|worker| worker.healthy) && client.workers().len() == 1);
+        assert!(
+            client
+                .extract(ask(&format!("supplier two {}", ca.len())))
+                .await
+                .is_ok()
+        );
+    }
+}
+
+#[tokio::test]
+async fn files_may_come_after_the_sidecar() {
+    let ours = Authority::new();
+    let worker = ours.worker().await;
+    let secret = Secret::empty();
+    let client = client(&worker, secret.tls());
+    let error = client.extract(ask("supplier")).await.unwrap_err();
+    assert!(matches!(error, ExtractError::Unavailable { .. }));
+    assert!(error.to_string().contains("ca.pem: "), "{error}");
+    assert!(
+        check_files(&Settings {
+            tls: Some(secret.tls()),
+            ..settings(&[&worker])
+        })
+        .is_err()
+    );
+    let (cert, key) = ours.issue("sidecar");
+    secret.write(&ours.pem, &cert, &key);
+    succeeds(&client).await;
 }
