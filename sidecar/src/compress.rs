@@ -125,7 +125,8 @@ impl Compressor {
         let outcome = match prepared.next {
             Next::Pass { reason, body } => decision.pass(reason, body),
             Next::Refuse(error) => decision.reject(Reason::Unreadable, Rejection::of_request(&error)),
-            Next::Extract(job) => self.extract(job, &mut decision).await,
+            // In a box: calls that pass do not carry what the others need.
+            Next::Extract(job) => Box::pin(self.extract(job, &mut decision)).await,
         };
         outcome.timed(micros(start))
     }

@@ -44,8 +44,9 @@ pub struct Call {
     pub body: Bytes,
     /// What the caller's `x-liquid-*` headers ask for.
     pub overrides: Overrides,
-    /// Names the request in logs, and towards the worker: at most 128 visible ASCII characters.
-    pub request_id: String,
+    /// Names the request towards the worker: at most 128 visible ASCII characters. Absent, it gets a name when a
+    /// worker is asked.
+    pub request_id: Option<String>,
     /// Whether the excerpts are wanted beside the pack: an extractive answer is made of them. A dry run gets them
     /// in any case.
     pub evidence: bool,

@@ -76,7 +76,6 @@ pub(super) fn prepare(state: &State, call: &Call) -> Prepared {
         Ok(request) => request,
         Err(error) => return unreadable(call, error, read_us),
     };
-    let start = Instant::now();
     let settings = state.settings.policy.with(&call.overrides);
     let planned = plan(state, call, &request, settings);
     let (next, document) = match planned {
@@ -95,7 +94,7 @@ pub(super) fn prepare(state: &State, call: &Call) -> Prepared {
         stream: request.stream,
         dry_run: call.dry_run || request.dry_run,
         read_us,
-        plan_us: micros(start),
+        plan_us: micros(start).saturating_sub(read_us),
         next,
     }
 }
@@ -162,7 +161,7 @@ fn plan<'a>(
         question,
         budget: Budget::from(&settings.budget),
         tier: settings.tier,
-        request_id: call.request_id.clone(),
+        request_id: call.request_id.clone().unwrap_or_else(new_request_id),
     };
     let original = (request.hybrid.is_none() && site.holds_body()).then(|| call.body.clone());
     let job = Job {
@@ -177,6 +176,10 @@ fn plan<'a>(
         original,
     };
     Ok((job, (literal, counted)))
+}
+
+fn new_request_id() -> String {
+    format!("lq_{:016x}", fastrand::u64(..))
 }
 
 /// Tokens of the instructions around the document.

@@ -41,7 +41,7 @@ fn call(surface: Surface, body: &Value) -> Call {
         surface,
         body,
         overrides: Overrides::default(),
-        request_id: "r1".into(),
+        request_id: Some("r1".into()),
         evidence: true,
         dry_run: false,
     }

@@ -16,8 +16,9 @@ use super::ask::Ask;
 use super::error::{ExtractError, Failure};
 use super::{Extraction, Settings, WorkerStatus};
 
-/// Bytes of a message of the document's stream; what the contract recommends.
-const CHUNK: usize = 256 << 10;
+/// Bytes of a message of the document's stream. Less than the contract recommends: the allocator keeps blocks of
+/// that size for a while after each message has gone, which for a long document adds up to the document again.
+const CHUNK: usize = 64 << 10;
 /// Faults in a row after which a worker rests.
 const FAULTS: u32 = 3;
 

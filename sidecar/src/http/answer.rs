@@ -27,7 +27,7 @@ pub(super) async fn forward(
             let watch = Watch::Translated(Box::new(translation.stream()));
             streamed(arrived, watch, wire, exchange)
         }
-        Some(translation) => whole(arrived, &translation, wire, total, exchange).await,
+        Some(translation) => Box::pin(whole(arrived, &translation, wire, total, exchange)).await,
     }
 }
 

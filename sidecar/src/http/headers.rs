@@ -4,9 +4,17 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "http2-settings",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
 const OWN_PREFIX: &str = "x-liquid-";
 
 /// Makes a client's headers fit to be sent on: hop-by-hop ones, the host, `expect` (answered here already) and
@@ -25,12 +33,17 @@ pub(super) fn for_upstream(headers: &mut HeaderMap) {
     }
     headers.remove(header::HOST);
     headers.remove(header::EXPECT);
-    let own: Vec<HeaderName> = headers
+    remove_all(headers, |name| name.starts_with(OWN_PREFIX));
+}
+
+/// Takes out every header of such a name. One look at each: most calls have none of them.
+fn remove_all(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+    let names: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| name.as_str().starts_with(OWN_PREFIX))
+        .filter(|name| unwanted(name.as_str()))
         .cloned()
         .collect();
-    for name in own {
+    for name in names {
         headers.remove(name);
     }
 }
@@ -47,19 +60,7 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in named {
         headers.remove(name);
     }
-    for name in [
-        header::CONNECTION,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        HTTP2_SETTINGS,
-        header::PROXY_AUTHENTICATE,
-        header::PROXY_AUTHORIZATION,
-        header::TE,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-    ] {
-        headers.remove(name);
-    }
+    remove_all(headers, |name| HOP_BY_HOP.contains(&name));
 }
 
 /// The protocol that the client asks to switch to, if it does (RFC 9110, section 7.8).

@@ -25,7 +25,9 @@ pub(super) async fn handle(
     let live = app.live.load_full();
     let (mut parts, body) = request.into_parts();
     if headers::is_encoded(&parts.headers) {
-        return unread(app, &live, route, Request::from_parts(parts, body), exchange).await;
+        // In a box like every way that few calls take: what a call might need is moved with it.
+        let request = Request::from_parts(parts, body);
+        return Box::pin(unread(app, &live, route, request, exchange)).await;
     }
     let call = match read(app, &live, route, &parts, body).await {
         Ok(call) => call,
@@ -73,7 +75,7 @@ async fn read(app: &App, live: &Live, route: Route, parts: &Parts, body: Body) -
     let asked = matches!(text("x-liquid-dry-run"), Some("1" | "true"));
     let request_id = text("x-request-id")
         .filter(|id| is_request_id(id))
-        .map_or_else(new_request_id, str::to_owned);
+        .map(str::to_owned);
     let time = Duration::from_millis(app.limits.body_timeout_ms);
     let body = body::read(body, app.limits.max_body_bytes, time).await?;
     let dry_run = asked || asks_dry_run(parts.uri.query());
@@ -89,10 +91,6 @@ async fn read(app: &App, live: &Live, route: Route, parts: &Parts, body: Body) -
 
 fn is_request_id(id: &str) -> bool {
     !id.is_empty() && id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-fn new_request_id() -> String {
-    format!("lq_{:016x}", fastrand::u64(..))
 }
 
 /// A body in a content coding goes on as it is, where nothing in it has to be changed and nothing must stay here.

@@ -56,15 +56,42 @@ enum Class {
     Script(u64),
 }
 
+/// Character by character, but for the small letters of a word: those are counted at once.
 fn count(text: &str) -> u64 {
     let (mut total, mut run, mut before) = (0, 0_u64, Class::Space);
-    for character in text.chars() {
+    let mut rest = text;
+    while let Some(character) = rest.chars().next() {
         let class = classify(character);
-        run = if continues(before, class) { run + 1 } else { 1 };
-        total += cost(class, run);
+        let letters = match class {
+            Class::Lower => small_letters(rest),
+            _ => 1,
+        };
+        let so_far = if continues(before, class) { run } else { 0 };
+        run = so_far + letters as u64;
+        total += match class {
+            Class::Lower => letters_between(so_far, run),
+            _ => cost(class, run),
+        };
         before = class;
+        rest = &rest[if class == Class::Lower {
+            letters
+        } else {
+            character.len_utf8()
+        }..];
     }
     total
+}
+
+/// How many small letters `text` starts with.
+fn small_letters(text: &str) -> usize {
+    let other = text.bytes().position(|byte| !byte.is_ascii_lowercase());
+    other.unwrap_or(text.len())
+}
+
+/// The cost of a run's letters behind its first `from`, up to its first `to`.
+fn letters_between(from: u64, to: u64) -> u64 {
+    let beyond = to.max(6) - from.max(6);
+    u64::from(from == 0) * WORD + beyond * LETTER_BEYOND_SIX
 }
 
 /// True if a character of class `next` belongs to the run that `before` ended.
@@ -107,18 +134,14 @@ fn cost(class: Class, run: u64) -> u64 {
 }
 
 fn letter(run: u64) -> u64 {
-    match run {
-        1 => WORD,
-        2..=6 => 0,
-        _ => LETTER_BEYOND_SIX,
-    }
+    letters_between(run - 1, run)
 }
 
 fn classify(character: char) -> Class {
     match character {
+        'a'..='z' => Class::Lower,
         ' ' | '\t' => Class::Space,
         '\n' | '\r' => Class::LineBreak,
-        'a'..='z' => Class::Lower,
         'A'..='Z' => Class::Upper,
         '0'..='9' => Class::Digit,
         '\0'..='\u{7f}' => Class::Mark,
@@ -133,5 +156,35 @@ fn classify(character: char) -> Class {
         '\u{3400}'..='\u{9fff}' => Class::Script(660),
         '\u{3040}'..='\u{30ff}' | '\u{ac00}'..='\u{d7af}' => Class::Script(640),
         _ => Class::Script(580),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The definition: every character for itself.
+    fn by_character(text: &str) -> u64 {
+        let (mut total, mut run, mut before) = (0, 0_u64, Class::Space);
+        for character in text.chars() {
+            let class = classify(character);
+            run = if continues(before, class) { run + 1 } else { 1 };
+            total += match (class, run) {
+                (Class::Lower, 1) => WORD,
+                (Class::Lower, 2..=6) => 0,
+                (Class::Lower, _) => LETTER_BEYOND_SIX,
+                _ => cost(class, run),
+            };
+            before = class;
+        }
+        total
+    }
+
+    proptest! {
+        #[test]
+        fn words_at_once_cost_what_their_letters_cost(text in "([a-z]{0,12}|[A-Zé0-9]{0,8}|[ \\n.,(一я]{0,3}|.){0,30}") {
+            prop_assert_eq!(count(&text), by_character(&text));
+        }
     }
 }

@@ -19,8 +19,10 @@ pub fn report(headers: &mut HeaderMap, decision: &Decision) {
     headers.insert(REASON, HeaderValue::from_static(decision.reason.as_str()));
     headers.insert(TOKENS_BEFORE, HeaderValue::from(decision.tokens_before));
     headers.insert(TOKENS_AFTER, HeaderValue::from(decision.tokens_after));
-    let overhead = format!("{:.3}", decision.overhead().as_secs_f64() * 1000.0);
-    insert(headers, OVERHEAD_MS, &overhead);
+    let overhead = decision.stages.total_us;
+    if let Ok(overhead) = HeaderValue::try_from(format!("{}.{:03}", overhead / 1000, overhead % 1000)) {
+        headers.insert(OVERHEAD_MS, overhead);
+    }
     if let Some(pack) = &decision.pack {
         insert(headers, PACK_ID, &pack.id);
     }

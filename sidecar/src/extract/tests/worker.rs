@@ -156,7 +156,7 @@ async fn receive(mut stream: Streaming<ExtractRequest>) -> Result<(ExtractHeader
         match message.part {
             Some(Part::Header(first)) => header = Some(first),
             Some(Part::DocumentChunk(chunk)) => {
-                assert!(chunk.len() <= 256 << 10);
+                assert!(chunk.len() <= 64 << 10);
                 document.extend(chunk);
             }
             None => return Err(Status::invalid_argument("part: missing")),
