@@ -4,6 +4,7 @@
 mod chart;
 mod evidence;
 mod extract;
+mod gateway;
 
 use clap::{Parser, Subcommand};
 
@@ -20,11 +21,14 @@ enum Command {
     Evidence(evidence::Arguments),
     /// Time and memory of an extraction by tier and document length
     Extract(extract::Arguments),
+    /// What the sidecar adds to a call, beside nginx and LiteLLM, and what it takes in memory
+    Gateway(gateway::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Evidence(arguments) => evidence::run(&arguments),
         Command::Extract(arguments) => extract::run(&arguments),
+        Command::Gateway(arguments) => gateway::run(&arguments),
     }
 }

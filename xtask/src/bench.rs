@@ -1,4 +1,7 @@
-//! `cargo xtask bench`: builds `liquid-bench` as it is shipped and hands over the arguments.
+//! `cargo xtask bench`: builds `liquid-bench` as it is shipped, sets up what a benchmark needs, and hands over the
+//! arguments.
+
+mod gateway;
 
 use anyhow::Result;
 
@@ -21,16 +24,29 @@ enum What {
     Evidence,
     /// Speed and memory of extraction, by tier and document length.
     Extract,
+    /// What the sidecar adds to a call, beside nginx and LiteLLM, and what it takes in memory.
+    Gateway,
 }
 
 pub(crate) fn start(arguments: &Arguments) -> Result<()> {
+    let name = match arguments.what {
+        What::Evidence => "evidence",
+        What::Extract => "extract",
+        What::Gateway => "gateway",
+    };
+    let mut bench = cargo(&["run", "--release", "--package", "liquid-bench", "--", name]);
+    match arguments.what {
+        What::Evidence | What::Extract => weights()?,
+        What::Gateway => {
+            bench.args(gateway::set_up()?);
+        }
+    }
+    run(bench.args(&arguments.rest))
+}
+
+fn weights() -> Result<()> {
     if let model::Weights::Missing(why) = model::ensure()? {
         warn(format!("no weights ({why}): only the lexical tier can run"));
     }
-    let what = match arguments.what {
-        What::Evidence => "evidence",
-        What::Extract => "extract",
-    };
-    let mut bench = cargo(&["run", "--release", "--package", "liquid-bench", "--", what]);
-    run(bench.args(&arguments.rest))
+    Ok(())
 }

@@ -43,7 +43,7 @@ enum Subject {
     Model,
     /// Write the definition of the Kubernetes resource and its reference into crds.
     Crds,
-    /// Measure: evidence kept, extraction speed.
+    /// Measure: evidence kept, extraction speed, the sidecar as a gateway.
     Bench(bench::Arguments),
     /// A real Kubernetes on this machine, for the tests and to try things; needs root.
     Cluster(cluster::Arguments),
