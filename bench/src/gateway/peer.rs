@@ -96,7 +96,9 @@ impl Peer {
             .args(["--host", "127.0.0.1", "--port", &address.port().to_string()])
             .args(["--num_workers", "1", "--telemetry", "False"])
             // Its price list comes from the network otherwise.
-            .env("LITELLM_LOCAL_MODEL_COST_MAP", "True");
+            .env("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+            // Without a key to check, which the other peers do not check either; it listens on loopback only.
+            .env("LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY", "true");
         Self::start(
             "litellm",
             folder,
