@@ -108,7 +108,7 @@ pub struct Keeper {
     client: Client,
     settings: Settings,
     holders: Holders,
-    /// Told when a proxy comes, changes or goes.
+    /// Told when a proxy comes.
     wake: Arc<Notify>,
     authorities: Current,
     recorder: Recorder,

@@ -1,5 +1,6 @@
 //! The cluster behind [`Source`]: a watched cache of all proxies, and the few calls that a review may make.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -8,7 +9,7 @@ use kube::api::ListParams;
 use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::{self, Store};
-use kube::runtime::watcher::{self, watcher};
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -43,11 +44,14 @@ impl Cluster {
         let run = async move {
             let events = reflector::reflector(writer, events.default_backoff());
             let mut events = std::pin::pin!(events);
+            let mut known = HashSet::new();
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return,
                     event = events.next() => match event {
-                        Some(Ok(_)) => changed.notify_one(),
+                        Some(Ok(event)) => if is_news(&mut known, &event) {
+                            changed.notify_one();
+                        },
                         Some(Err(error)) => tracing::warn!(%error, "the watch of the proxies broke and starts again"),
                         None => return,
                     },
@@ -63,7 +67,7 @@ impl Cluster {
         let _ = self.proxies.wait_until_ready().await;
     }
 
-    /// Told when a proxy comes, changes or goes.
+    /// Told when a proxy comes.
     pub fn changed(&self) -> Arc<Notify> {
         Arc::clone(&self.changed)
     }
@@ -72,6 +76,22 @@ impl Cluster {
     pub fn holders(&self) -> Holders {
         let proxies = self.proxies.clone();
         Arc::new(move || proxies.state().iter().filter_map(|proxy| holder(proxy)).collect())
+    }
+}
+
+/// Whether a proxy came that was not known. Most changes are of the status, which the operator writes itself.
+fn is_news(known: &mut HashSet<String>, event: &Event<Guarded>) -> bool {
+    match event {
+        Event::Apply(proxy) | Event::InitApply(proxy) => proxy.uid().is_some_and(|uid| known.insert(uid)),
+        Event::Delete(proxy) => {
+            if let Some(uid) = proxy.uid() {
+                known.remove(&uid);
+            }
+            false
+        }
+        // The store shows the proxies of a first list only now.
+        Event::InitDone => true,
+        Event::Init => false,
     }
 }
 
