@@ -1,6 +1,7 @@
 //! `liquid-bench`: measures what the documentation claims. One module a subcommand; each prints a table and
 //! writes JSON and an SVG.
 
+mod attention;
 mod chart;
 mod evidence;
 mod extract;
@@ -17,6 +18,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Time and memory of attention by length, beside its peers
+    Attention(attention::Arguments),
     /// How much labelled evidence is kept at a budget
     Evidence(evidence::Arguments),
     /// Time and memory of an extraction by tier and document length
@@ -27,6 +30,7 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
+        Command::Attention(arguments) => attention::run(&arguments),
         Command::Evidence(arguments) => evidence::run(&arguments),
         Command::Extract(arguments) => extract::run(&arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),

@@ -20,6 +20,8 @@ pub(crate) struct Arguments {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum What {
+    /// Time and memory of LiquidAttention by length, beside its peers; `--device cuda` for a GPU.
+    Attention,
     /// Evidence kept at a given size, on files in the format of eval/.
     Evidence,
     /// Speed and memory of extraction, by tier and document length.
@@ -30,12 +32,19 @@ enum What {
 
 pub(crate) fn start(arguments: &Arguments) -> Result<()> {
     let name = match arguments.what {
+        What::Attention => "attention",
         What::Evidence => "evidence",
         What::Extract => "extract",
         What::Gateway => "gateway",
     };
-    let mut bench = cargo(&["run", "--release", "--package", "liquid-bench", "--", name]);
+    let mut bench = cargo(&["run", "--release", "--package", "liquid-bench"]);
+    // Kernels for a GPU are built only where the arguments ask for one: they need more to build.
+    if matches!(arguments.what, What::Attention) && arguments.rest.iter().any(|word| word.contains("cuda")) {
+        bench.args(["--features", "cuda"]);
+    }
+    bench.args(["--", name]);
     match arguments.what {
+        What::Attention => {}
         What::Evidence | What::Extract => weights()?,
         What::Gateway => {
             bench.args(gateway::set_up()?);

@@ -1,0 +1,121 @@
+//! The headline table: time and memory of a forward pass by length, beside what would be used instead.
+//!
+//! One run measures everything on one device: this crate's layer and its `step`, burn's `MultiHeadAttention` (which
+//! forms the N x N scores), burn's fused attention between the same four projections, and, where Python has them,
+//! PyTorch's attention and the layers of flash-linear-attention. Figures of different runs are not comparable; the
+//! ratios of one run are.
+
+use std::path::PathBuf;
+
+use burn::tensor::{DType, Device, Distribution, Tensor};
+
+use crate::attention::LiquidAttention;
+use crate::error::AttentionError;
+
+mod meter;
+mod peers;
+mod report;
+mod subjects;
+#[cfg(test)]
+mod tests;
+
+pub use report::{Outcome, Report, Row};
+use subjects::Subject;
+
+/// What to measure. The defaults are those of the headline table.
+#[derive(Clone, Debug)]
+pub struct Benchmark {
+    /// Width of the layer.
+    pub embed_dim: usize,
+    /// Heads.
+    pub num_heads: usize,
+    /// Sequences at once.
+    pub batch_size: usize,
+    /// Tokens of a sequence, one row each.
+    pub seq_lengths: Vec<usize>,
+    /// Number type of weights and input.
+    pub dtype: DType,
+    /// Where to run.
+    pub device: Device,
+    /// Timed passes, after one that is not timed; the median counts.
+    pub runs: usize,
+    /// A subject that needs more memory than this is skipped, in GiB.
+    pub memory_limit_gib: f64,
+    /// The Python that may have torch and fla; `None` leaves those peers out.
+    pub python: Option<PathBuf>,
+}
+
+impl Default for Benchmark {
+    fn default() -> Self {
+        Self {
+            embed_dim: 4096,
+            num_heads: 32,
+            batch_size: 1,
+            seq_lengths: vec![2048, 8192, 32_768, 131_072],
+            dtype: DType::BF16,
+            device: Device::default(),
+            runs: 7,
+            memory_limit_gib: 64.0,
+            python: Some(PathBuf::from("python3")),
+        }
+    }
+}
+
+impl LiquidAttention {
+    /// Measures; see [`Benchmark`]. Progress goes to `say`, one line a row.
+    ///
+    /// # Errors
+    /// Widths that do not fit. What cannot run is a row that says why.
+    pub fn benchmark(benchmark: &Benchmark, mut say: impl FnMut(&Row)) -> Result<Report, AttentionError> {
+        let mut rows = Vec::new();
+        let mut add = |row: Row| {
+            say(&row);
+            rows.push(row);
+        };
+        for subject in Subject::ALL {
+            for &tokens in &benchmark.seq_lengths {
+                add(Row {
+                    name: subject.name().to_owned(),
+                    tokens,
+                    outcome: benchmark.measure(subject, tokens)?,
+                });
+            }
+        }
+        if let Some(python) = &benchmark.python {
+            for row in peers::run(benchmark, python) {
+                add(row);
+            }
+        }
+        Ok(Report {
+            device: format!("{:?}", benchmark.device),
+            dtype: peers::dtype_name(benchmark.dtype).to_owned(),
+            embed_dim: benchmark.embed_dim,
+            num_heads: benchmark.num_heads,
+            batch_size: benchmark.batch_size,
+            runs: benchmark.runs,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            rows,
+        })
+    }
+}
+
+impl Benchmark {
+    /// One subject at one length.
+    fn measure(&self, subject: Subject, tokens: usize) -> Result<Outcome, AttentionError> {
+        let needed = subject.memory(self, tokens);
+        if needed > self.memory_limit_gib {
+            return Ok(Outcome::Skipped(format!("needs {needed:.0} GiB for the scores")));
+        }
+        let mut pass = subject.prepare(self, tokens)?;
+        Ok(match meter::measure(&self.device, self.runs, &mut pass) {
+            Ok(measured) => measured,
+            Err(reason) => Outcome::Skipped(reason),
+        })
+    }
+
+    /// An input, `[batch_size, tokens, embed_dim]`.
+    fn input(&self, tokens: usize) -> Tensor<3> {
+        let shape = [self.batch_size, tokens, self.embed_dim];
+        Tensor::random(shape, Distribution::Normal(0.0, 1.0), (&self.device, self.dtype))
+    }
+}

@@ -1,0 +1,117 @@
+//! What was measured, and the table of it.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// Figures of one run on one device.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// burn's name of the device.
+    pub device: String,
+    /// Number type of weights and input.
+    pub dtype: String,
+    /// Width of the layer.
+    pub embed_dim: usize,
+    /// Heads.
+    pub num_heads: usize,
+    /// Sequences at once.
+    pub batch_size: usize,
+    /// Timed passes a figure.
+    pub runs: usize,
+    /// Version of this crate.
+    pub version: String,
+    /// In the order measured.
+    pub rows: Vec<Row>,
+}
+
+/// One subject at one length.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// The subject.
+    pub name: String,
+    /// Tokens of a sequence.
+    pub tokens: usize,
+    /// What came of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// A figure, or why there is none.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It ran.
+    Measured {
+        /// Median milliseconds of a pass.
+        ms: f64,
+        /// GiB beyond weights and input, where it can be known.
+        extra_gib: Option<f64>,
+        /// Milliseconds of the first pass, which may compile kernels.
+        first_ms: Option<f64>,
+    },
+    /// It did not run.
+    Skipped(String),
+}
+
+impl Report {
+    /// Milliseconds of a subject at a length.
+    pub fn ms(&self, name: &str, tokens: usize) -> Option<f64> {
+        let row = self
+            .rows
+            .iter()
+            .find(|row| row.name == name && row.tokens == tokens)?;
+        match row.outcome {
+            Outcome::Measured { ms, .. } => Some(ms),
+            Outcome::Skipped(_) => None,
+        }
+    }
+}
+
+/// Width of the column of names.
+const NAME: usize = 38;
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:NAME$} {:>8}", self.name, self.tokens)?;
+        match &self.outcome {
+            Outcome::Measured {
+                ms,
+                extra_gib,
+                first_ms,
+            } => {
+                let gib = extra_gib.map_or("-".to_owned(), |gib| format!("{gib:.3}"));
+                let first = first_ms.map_or("-".to_owned(), |ms| format!("{ms:.1}"));
+                write!(f, " {ms:>11.3} {gib:>10} {first:>11}")
+            }
+            Outcome::Skipped(reason) => write!(f, "  {reason}"),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            device,
+            dtype,
+            embed_dim,
+            num_heads,
+            batch_size,
+            runs,
+            ..
+        } = self;
+        writeln!(
+            f,
+            "{device}, {dtype}, embed {embed_dim}, {num_heads} heads, batch {batch_size}, median of {runs}"
+        )?;
+        writeln!(
+            f,
+            "{:NAME$} {:>8} {:>11} {:>10} {:>11}",
+            "", "tokens", "ms", "extra GiB", "first ms"
+        )?;
+        for row in &self.rows {
+            writeln!(f, "{row}")?;
+        }
+        Ok(())
+    }
+}

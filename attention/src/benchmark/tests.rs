@@ -1,0 +1,65 @@
+//! The benchmark runs on a CPU, and its report says what was skipped.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use burn::tensor::{DType, Device};
+
+use super::{Benchmark, Outcome};
+use crate::LiquidAttention;
+
+fn small() -> Benchmark {
+    Benchmark {
+        embed_dim: 32,
+        num_heads: 2,
+        seq_lengths: vec![16, 100],
+        dtype: DType::F32,
+        device: Device::flex(),
+        runs: 1,
+        python: None,
+        ..Benchmark::default()
+    }
+}
+
+#[test]
+fn measures_every_subject_at_every_length() {
+    let mut lines = 0;
+    let report = LiquidAttention::benchmark(&small(), |_| lines += 1).expect("a report");
+    assert_eq!((report.rows.len(), lines), (8, 8));
+    for row in &report.rows {
+        assert!(
+            matches!(row.outcome, Outcome::Measured { ms, .. } if ms > 0.0),
+            "{row}"
+        );
+    }
+    assert!(report.ms("LiquidAttention", 100).is_some());
+    let table = report.to_string();
+    assert!(
+        table.contains("burn MultiHeadAttention") && table.contains("extra GiB"),
+        "{table}"
+    );
+}
+
+#[test]
+fn skips_what_does_not_fit_and_says_so() {
+    let benchmark = Benchmark {
+        memory_limit_gib: 1e-5,
+        ..small()
+    };
+    let report = LiquidAttention::benchmark(&benchmark, |_| ()).expect("a report");
+    assert_eq!(report.ms("burn MultiHeadAttention", 100), None);
+    assert!(report.to_string().contains("GiB for the scores"));
+}
+
+#[test]
+fn a_python_that_is_not_there_is_a_row() {
+    let benchmark = Benchmark {
+        python: Some("no-such-python".into()),
+        ..small()
+    };
+    let report = LiquidAttention::benchmark(&benchmark, |_| ()).expect("a report");
+    let last = report.rows.last().expect("a row");
+    assert!(
+        matches!(&last.outcome, Outcome::Skipped(reason) if reason.contains("no-such-python")),
+        "{last}"
+    );
+}
