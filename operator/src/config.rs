@@ -51,6 +51,9 @@ pub struct Settings {
     /// The Lease on which the replica that writes is elected.
     #[arg(long, env = "LIQUID_OPERATOR_LEASE_NAME", default_value = "liquid-operator")]
     pub lease_name: String,
+    /// The operator's own Deployment, which `uninstall` ends first [default: the name of the webhook's Service].
+    #[arg(long, env = "LIQUID_OPERATOR_DEPLOYMENT")]
+    pub deployment: Option<String>,
     /// How a log line looks.
     #[arg(long, env = "LIQUID_OPERATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
@@ -80,6 +83,13 @@ impl Settings {
             propagation: self.cert_propagation.0,
         };
         times.checked()
+    }
+}
+
+impl Settings {
+    /// The operator's own Deployment.
+    pub fn deployment(&self) -> &str {
+        self.deployment.as_deref().unwrap_or(&self.webhook_service)
     }
 }
 

@@ -11,5 +11,8 @@ pub mod leader;
 pub mod names;
 pub mod objects;
 pub mod pki;
+pub mod rbac;
+pub mod serve;
 pub mod telemetry;
+pub mod uninstall;
 pub mod webhook;

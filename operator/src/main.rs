@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use liquid_operator::api::{definition, reference};
 use liquid_operator::config::Settings;
+use liquid_operator::{serve, uninstall};
 
 /// Runs Liquid Memory on Kubernetes.
 #[derive(Parser)]
@@ -47,7 +48,8 @@ fn run(command: Command) -> Result<(), Error> {
     match command {
         Command::Crds { reference: true } => print!("{}", reference::markdown()),
         Command::Crds { reference: false } => print!("{}", definition::yaml()?),
-        Command::Serve(_) | Command::Uninstall(_) => return Err("not built yet".into()),
+        Command::Serve(settings) => serve::start(&settings)?,
+        Command::Uninstall(settings) => uninstall::start(&settings)?,
     }
     Ok(())
 }

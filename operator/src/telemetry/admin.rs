@@ -1,7 +1,6 @@
 //! The admin listener: `/livez`, `/readyz`, `/metrics`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::State;
@@ -17,29 +16,19 @@ use super::Metrics;
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// One part that has to be ready before the whole is.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Check {
     name: &'static str,
-    ready: Arc<AtomicBool>,
+    ready: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Check {
-    /// A part that is not ready yet.
-    pub fn new(name: &'static str) -> Self {
+    /// A part, and how to ask it. It is asked by every probe, so it must not wait.
+    pub fn new(name: &'static str, ready: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self {
             name,
-            ready: Arc::default(),
+            ready: Arc::new(ready),
         }
-    }
-
-    /// Says how it is.
-    pub fn set(&self, ready: bool) {
-        self.ready.store(ready, Ordering::Release);
-    }
-
-    /// How it is.
-    pub fn get(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
     }
 }
 
@@ -76,7 +65,7 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
     let waiting: Vec<&str> = admin
         .checks
         .iter()
-        .filter(|check| !check.get())
+        .filter(|check| !(check.ready)())
         .map(|check| check.name)
         .collect();
     if waiting.is_empty() {

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,13 +26,14 @@ async fn probes_and_metrics() {
     let address = listener.local_addr().unwrap();
     let (metrics, check, stop) = (
         Arc::new(Metrics::new()),
-        Check::new("certificates"),
+        Arc::new(AtomicBool::new(false)),
         CancellationToken::new(),
     );
+    let asked = Arc::clone(&check);
     let served = tokio::spawn(serve(
         listener,
         Arc::clone(&metrics),
-        vec![check.clone()],
+        vec![Check::new("certificates", move || asked.load(Ordering::Acquire))],
         stop.clone(),
     ));
 
@@ -41,7 +43,7 @@ async fn probes_and_metrics() {
         waiting.starts_with("HTTP/1.1 503") && waiting.contains("waiting for: certificates"),
         "{waiting}"
     );
-    check.set(true);
+    check.store(true, Ordering::Release);
     assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
 
     metrics.reconciled(true, Duration::from_millis(20));

@@ -1,0 +1,117 @@
+//! Every verb that the operator uses on the cluster, and what for. The chart's roles say exactly this; a test compares.
+
+#[cfg(test)]
+mod tests;
+
+/// What may be done with a kind of object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// API group; empty for the core group.
+    pub group: &'static str,
+    /// The kind's plural, with a subresource where one is meant.
+    pub resource: &'static str,
+    /// Sorted.
+    pub verbs: &'static [&'static str],
+    /// What for.
+    pub why: &'static str,
+}
+
+const fn rule(
+    group: &'static str,
+    resource: &'static str,
+    verbs: &'static [&'static str],
+    why: &'static str,
+) -> Rule {
+    Rule {
+        group,
+        resource,
+        verbs,
+        why,
+    }
+}
+
+/// To apply an object, watch it and see whose it is.
+const KEEP: &[&str] = &["create", "get", "list", "patch", "watch"];
+
+/// In all namespaces.
+pub const CLUSTER: &[Rule] = &[
+    rule(
+        "",
+        "configmaps",
+        KEEP,
+        "worker.toml and sidecar.toml; and keys of what an injected container's envFrom names",
+    ),
+    rule(
+        "",
+        "pods",
+        &["list", "watch"],
+        "why workers are not ready, and where their figures are",
+    ),
+    rule(
+        "",
+        "secrets",
+        &["create", "get", "patch"],
+        "certificates of workers and sidecars; whether a Secret of spec.synthesis is there",
+    ),
+    rule("", "serviceaccounts", KEEP, "the workers' account"),
+    rule("", "services", KEEP, "the workers' addresses"),
+    rule(
+        "admissionregistration.k8s.io",
+        "mutatingwebhookconfigurations",
+        &["delete", "get", "list", "patch", "watch"],
+        "the webhook's bundle; its removal before the release goes; only the release's own",
+    ),
+    rule("apps", "deployments", KEEP, "the workers"),
+    rule(
+        "events.k8s.io",
+        "events",
+        &["create", "patch"],
+        "Events on proxies and on owners of injected pods",
+    ),
+    rule(
+        "liquidmemory.dev",
+        "liquidmemoryproxies",
+        &["list", "watch"],
+        "what is asked for",
+    ),
+    rule(
+        "liquidmemory.dev",
+        "liquidmemoryproxies/status",
+        &["patch"],
+        "what has become of it",
+    ),
+    rule(
+        "networking.k8s.io",
+        "networkpolicies",
+        &["create", "delete", "get", "list", "patch", "watch"],
+        "who may reach the workers; removed where the resource no longer wants it",
+    ),
+    rule(
+        "policy",
+        "poddisruptionbudgets",
+        KEEP,
+        "drains stop one worker at a time",
+    ),
+];
+
+/// In the operator's own namespace.
+pub const OWN: &[Rule] = &[
+    rule(
+        "",
+        "secrets",
+        &["create", "delete", "get", "list", "update", "watch"],
+        "the certificate authorities; removed when the release goes",
+    ),
+    rule(
+        "apps",
+        "deployments/scale",
+        &["patch"],
+        "the operator's own end before the release goes",
+    ),
+    rule(
+        "coordination.k8s.io",
+        "leases",
+        &["create", "delete", "get", "update"],
+        "the election; removed when the release goes",
+    ),
+];

@@ -1,0 +1,119 @@
+//! The process of `liquid-operator serve`: what runs in every replica, what only where the Lease is held, and how it
+//! ends.
+//!
+//! Every replica answers reviews ([`crate::webhook::run`]). The one that holds the Lease also reconciles and keeps the
+//! certificates. On SIGTERM the replica gives the Lease back at once, so that another one takes over, and answers
+//! reviews until the Service no longer leads here.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use kube::Client;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Settings;
+use crate::controller::{self, Context};
+use crate::leader::{self, Election, Timings};
+use crate::names::FIELD_MANAGER;
+use crate::objects::Platform;
+use crate::telemetry::admin::Check;
+use crate::telemetry::{Metrics, admin, logs};
+use crate::webhook;
+use crate::webhook::run::Running;
+
+/// What keeps the operator from running.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What keeps it from starting.
+pub fn start(settings: &Settings) -> Result<(), Error> {
+    logs::start(settings)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(serve(settings));
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(settings: &Settings) -> Result<(), Error> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let identity = leader::identity(&std::env::var("HOSTNAME").unwrap_or_else(|_| FIELD_MANAGER.into()));
+    let client = Client::try_default().await?;
+    // The listener for probes outlives the rest: a replica that drains still says that it lives.
+    let (stop, last) = (CancellationToken::new(), CancellationToken::new());
+
+    let counted = Arc::new(webhook::metrics::Metrics::default());
+    let metrics = Arc::new(Metrics::with(|registry| counted.register(registry)));
+    let address = settings.admin_listen;
+    let listener = TcpListener::bind(address).await;
+    let listener =
+        listener.map_err(|error| format!("admin listener {address}: {error}; choose a free address"))?;
+    let hook = webhook::run::start(client.clone(), settings, &identity, counted, stop.clone()).await?;
+    let hook = Arc::new(hook);
+    let checks = checks(&hook, &stop);
+    let admin = tokio::spawn(admin::serve(listener, Arc::clone(&metrics), checks, last.clone()));
+    let leading = tokio::spawn(lead(client, settings, identity, &metrics, &hook, &stop));
+    tracing::info!(%address, webhook = %settings.webhook_listen, version = env!("CARGO_PKG_VERSION"), "serving");
+
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    stop.cancel();
+    leading.await?;
+    hook.ended().await;
+    last.cancel();
+    admin.await??;
+    Ok(())
+}
+
+fn checks(hook: &Arc<Running>, stop: &CancellationToken) -> Vec<Check> {
+    let (hook, stop) = (Arc::clone(hook), stop.clone());
+    vec![
+        Check::new("certificate and proxies", move || hook.is_ready()),
+        Check::new("the end", move || !stop.is_cancelled()),
+    ]
+}
+
+/// Stands for election; while it leads, reconciles and keeps the certificates.
+fn lead(
+    client: Client,
+    settings: &Settings,
+    identity: String,
+    metrics: &Arc<Metrics>,
+    hook: &Arc<Running>,
+    stop: &CancellationToken,
+) -> impl Future<Output = ()> + Send + use<> {
+    let election = Election {
+        client: client.clone(),
+        namespace: settings.namespace.clone(),
+        lease: settings.lease_name.clone(),
+        identity: identity.clone(),
+        timings: Timings::default(),
+    };
+    let platform = Platform::from(settings);
+    let (hook, stop) = (Arc::clone(hook), stop.clone());
+    let (metrics, shown) = (Arc::clone(metrics), Arc::clone(metrics));
+    let (leading, mut leads) = watch::channel(false);
+    async move {
+        let term = |term: CancellationToken| {
+            let context = Context::new(client.clone(), platform.clone(), &identity, Arc::clone(&metrics));
+            let keeper = hook.keeper();
+            async move {
+                tokio::join!(keeper.run(term.clone()), controller::run(context, term));
+            }
+        };
+        let show = async move {
+            // Ends with the sender, which the election drops.
+            while leads.changed().await.is_ok() {
+                shown.leads(*leads.borrow_and_update());
+            }
+        };
+        tokio::join!(leader::run(election, stop, leading, term), show);
+    }
+}
