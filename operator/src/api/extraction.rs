@@ -120,7 +120,7 @@ fn min_document_tokens() -> i64 {
 }
 
 fn deadline() -> i64 {
-    3_000
+    10_000
 }
 
 fn deadline_per_mebibyte() -> i64 {
