@@ -156,6 +156,7 @@ fn draw(path: &Path, report: &Report) -> Result<()> {
             title: &title,
             x: "tokens",
             y: "milliseconds",
+            scale: chart::Scale::Linear,
         },
         &series,
     )

@@ -2,6 +2,9 @@
 //!
 //! Each item's document is extracted at each ratio; the spans, joined by line feeds, are the pack. `--auto`
 //! also lets the budget follow the question, and compares it with the one fixed ratio that keeps as many words.
+//!
+//! Means are also given for each half of the documents (`data::Half`), so that what was chosen on one half can be
+//! seen on the other.
 
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -9,7 +12,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, bail};
-use clap::ValueEnum;
 use liquid_worker::engine::{Auto, Budget, Extractor, Request, Settings, Tier};
 use liquid_worker::model::{Device, Models};
 
@@ -19,7 +21,7 @@ mod data;
 mod metric;
 mod report;
 
-use data::{Item, Set};
+use data::{Choice, Item, Set};
 use report::{Cell, Report, Row};
 
 /// What to measure.
@@ -32,14 +34,23 @@ pub(crate) struct Arguments {
     ratios: Vec<f64>,
     /// The engine
     #[arg(long, value_enum, default_value = "encoder")]
-    tier: TierName,
+    tier: Tier,
+    /// Whether contracts are searched with the thesaurus of contract language, which follows the clauses that cuad
+    /// asks for; "both" measures each
+    #[arg(long, value_enum, default_value = "on")]
+    thesaurus: Thesaurus,
+    /// Most tokens that the encoder reads for an answer
+    #[arg(long, default_value_t = Settings::default().encode_tokens)]
+    encode_tokens: usize,
     /// Also measure the automatic budget, against a fixed ratio that keeps as many words
     #[arg(long)]
     auto: bool,
     /// Share of the evidence that the automatic budget aims at
     #[arg(long, default_value_t = Auto::default().floor)]
     floor: f64,
-    /// Write the packs there: JSON lines {"id","ratio","tier","pack"}
+    #[command(flatten)]
+    choice: Choice,
+    /// Write the packs there: JSON lines {"id","ratio","tier","pack"}; of --thesaurus both, those with it
     #[arg(long)]
     packs: Option<PathBuf>,
     /// Write the figures there
@@ -48,27 +59,24 @@ pub(crate) struct Arguments {
     /// Draw them there
     #[arg(long, default_value = "target/bench/evidence.svg")]
     svg: PathBuf,
-    /// Only the first N items of each set
-    #[arg(long)]
-    limit: Option<usize>,
     /// The model's folder
     #[arg(long, default_value = ".cache/models/all-minilm-l6-v2")]
     model: PathBuf,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum TierName {
-    Lexical,
-    Static,
-    Encoder,
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Thesaurus {
+    On,
+    Off,
+    Both,
 }
 
-impl From<TierName> for Tier {
-    fn from(name: TierName) -> Self {
-        match name {
-            TierName::Lexical => Self::Lexical,
-            TierName::Static => Self::Static,
-            TierName::Encoder => Self::Encoder,
+impl Thesaurus {
+    fn settings(self) -> &'static [bool] {
+        match self {
+            Self::On => &[true],
+            Self::Off => &[false],
+            Self::Both => &[true, false],
         }
     }
 }
@@ -79,43 +87,41 @@ struct Outcome {
     pack: String,
 }
 
+/// The outcomes of some items, by their place in the set: one for each budget.
+type Done = Vec<(usize, Vec<Outcome>)>;
+
 /// Measures, prints, writes.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let sets = data::load_all(&arguments.files, arguments.limit)?;
-    let bench = Bench::new(arguments)?;
+    let sets = data::load_all(&arguments.files, &arguments.choice)?;
     let mut packs = arguments.packs.as_deref().map(writer).transpose()?;
-    let mut report = Report::new(bench.tier.name());
-    for set in &sets {
-        for &ratio in &arguments.ratios {
-            let outcomes = bench.measure(set, Budget::Ratio(ratio))?;
-            if let Some(packs) = &mut packs {
-                write_packs(packs, set, ratio, bench.tier, &outcomes)?;
-            }
-            report.rows.push(Row::new(
-                &set.name,
-                Some(ratio),
-                outcomes.iter().map(|outcome| &outcome.cell),
-            ));
+    let mut reports = Vec::new();
+    for &contract_thesaurus in arguments.thesaurus.settings() {
+        let settings = Settings {
+            encode_tokens: arguments.encode_tokens,
+            contract_thesaurus,
+            ..Settings::default()
+        };
+        let bench = Bench::new(arguments, settings)?;
+        let report = bench.report(&sets, arguments, packs.take())?;
+        print!("{}", report.table(&arguments.ratios));
+        if let Some(comparison) = &report.auto {
+            print!("{comparison}");
         }
+        println!();
+        reports.push(report);
     }
-    if let Some(mut packs) = packs {
-        packs.flush()?;
-    }
-    print!("{}", report.table(&arguments.ratios));
-    if arguments.auto {
-        let comparison = bench.compare_auto(&sets, arguments.floor)?;
-        print!("{comparison}");
-        report.auto = Some(comparison);
-    }
-    report.write(&arguments.json)?;
+    report::write(&reports, &arguments.json)?;
     let labels = chart::Labels {
         title: "Evidence recall by compression",
         x: "ratio",
         y: "evidence recall, %",
+        scale: chart::Scale::Linear,
     };
-    chart::lines(&arguments.svg, &labels, &report.series())?;
+    if let Some(report) = reports.first() {
+        chart::lines(&arguments.svg, &labels, &report.series())?;
+    }
     println!(
-        "\nwritten: {} and {}",
+        "written: {} and {}",
         arguments.json.display(),
         arguments.svg.display()
     );
@@ -124,13 +130,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 struct Bench {
     tier: Tier,
+    settings: Settings,
     extractors: Vec<Mutex<Extractor>>,
 }
 
 impl Bench {
     /// One extractor a core for the cheap tiers; the encoder uses all cores itself.
-    fn new(arguments: &Arguments) -> anyhow::Result<Self> {
-        let tier = Tier::from(arguments.tier);
+    fn new(arguments: &Arguments, settings: Settings) -> anyhow::Result<Self> {
+        let tier = arguments.tier;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = if tier == Tier::Encoder { 1 } else { cores };
         let extractor = |_| -> anyhow::Result<_> {
@@ -139,26 +146,74 @@ impl Bench {
             } else {
                 Some(load(&arguments.model)?)
             };
-            Ok(Mutex::new(Extractor::new(models, Settings::default())))
+            Ok(Mutex::new(Extractor::new(models, settings)))
         };
         let extractors = (0..count).map(extractor).collect::<anyhow::Result<_>>()?;
-        Ok(Self { tier, extractors })
+        Ok(Self {
+            tier,
+            settings,
+            extractors,
+        })
     }
 
-    /// Scores the pack of every item of a set, in the order of the items.
-    fn measure(&self, set: &Set, budget: Budget) -> anyhow::Result<Vec<Outcome>> {
+    fn report(
+        &self,
+        sets: &[Set],
+        arguments: &Arguments,
+        mut packs: Option<BufWriter<std::fs::File>>,
+    ) -> anyhow::Result<Report> {
+        let mut report = Report::new(self.tier, &self.settings);
+        let mut budgets: Vec<Budget> = arguments
+            .ratios
+            .iter()
+            .map(|&ratio| Budget::Ratio(ratio))
+            .collect();
+        if arguments.auto {
+            budgets.push(Budget::Auto(Auto {
+                floor: arguments.floor,
+                ..Auto::default()
+            }));
+        }
+        let mut auto = Vec::new();
+        for set in sets {
+            let mut outcomes = self.measure(set, &budgets)?;
+            if arguments.auto {
+                let of_auto = outcomes.pop().unwrap_or_default();
+                auto.push(row(set, None, &of_auto));
+            }
+            for (&ratio, outcomes) in arguments.ratios.iter().zip(&outcomes) {
+                if let Some(packs) = &mut packs {
+                    write_packs(packs, set, ratio, self.tier, outcomes)?;
+                }
+                report.rows.push(row(set, Some(ratio), outcomes));
+            }
+        }
+        if let Some(mut packs) = packs {
+            packs.flush()?;
+        }
+        if arguments.auto {
+            report.auto = Some(self.compare(sets, arguments.floor, auto)?);
+        }
+        Ok(report)
+    }
+
+    /// Scores the packs of every item of a set: for each budget, in the order of the items. An item's budgets come
+    /// one after the other, so that what the encoder has read is remembered.
+    fn measure(&self, set: &Set, budgets: &[Budget]) -> anyhow::Result<Vec<Vec<Outcome>>> {
         let next = AtomicUsize::new(0);
-        let work = |extractor: &Mutex<Extractor>| -> anyhow::Result<Vec<(usize, Outcome)>> {
+        let work = |extractor: &Mutex<Extractor>| -> anyhow::Result<Done> {
             let Ok(mut extractor) = extractor.lock() else {
                 bail!("another thread failed")
             };
             let mut done = Vec::new();
             while let Some(item) = set.items.get(next.fetch_add(1, Ordering::Relaxed)) {
-                done.push((item.index, self.measure_item(&mut extractor, item, budget)?));
+                let of_budget = |&budget: &Budget| self.measure_item(&mut extractor, item, budget);
+                let outcomes: anyhow::Result<Vec<Outcome>> = budgets.iter().map(of_budget).collect();
+                done.push((item.index, outcomes?));
             }
             Ok(done)
         };
-        let results: Vec<anyhow::Result<Vec<(usize, Outcome)>>> = std::thread::scope(|scope| {
+        let results: Vec<anyhow::Result<Done>> = std::thread::scope(|scope| {
             let threads: Vec<_> = self
                 .extractors
                 .iter()
@@ -171,12 +226,18 @@ impl Bench {
             };
             threads.into_iter().map(join).collect()
         });
-        let mut outcomes = Vec::with_capacity(set.items.len());
+        let mut items = Vec::with_capacity(set.items.len());
         for result in results {
-            outcomes.extend(result?);
+            items.extend(result?);
         }
-        outcomes.sort_by_key(|(index, _)| *index);
-        Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
+        items.sort_by_key(|(index, _)| *index);
+        let mut columns: Vec<Vec<Outcome>> = budgets.iter().map(|_| Vec::new()).collect();
+        for (_, outcomes) in items {
+            for (column, outcome) in columns.iter_mut().zip(outcomes) {
+                column.push(outcome);
+            }
+        }
+        Ok(columns)
     }
 
     fn measure_item(
@@ -221,6 +282,7 @@ impl Bench {
             );
         }
         let cell = Cell {
+            half: item.half,
             score,
             document_words,
             estimated: extraction.estimated_recall,
@@ -229,25 +291,14 @@ impl Bench {
     }
 
     /// Automatic budgets against the one fixed ratio that keeps as many words.
-    fn compare_auto(&self, sets: &[Set], floor: f64) -> anyhow::Result<report::Auto> {
-        let rows = |budget: Budget| -> anyhow::Result<Vec<Row>> {
-            let row = |set: &Set| {
-                let outcomes = self.measure(set, budget)?;
-                Ok(Row::new(
-                    &set.name,
-                    None,
-                    outcomes.iter().map(|outcome| &outcome.cell),
-                ))
-            };
-            sets.iter().map(row).collect()
-        };
-        let auto = rows(Budget::Auto(Auto {
-            floor,
-            ..Auto::default()
-        }))?;
+    fn compare(&self, sets: &[Set], floor: f64, auto: Vec<Row>) -> anyhow::Result<report::Auto> {
         let share = auto.iter().map(|row| row.kept_share).sum::<f64>() / auto.len().max(1) as f64;
         let fixed_ratio = (1.0 / share).max(1.0);
-        let fixed = rows(Budget::Ratio(fixed_ratio))?;
+        let mut fixed = Vec::new();
+        for set in sets {
+            let outcomes = self.measure(set, &[Budget::Ratio(fixed_ratio)])?;
+            fixed.extend(outcomes.iter().map(|outcomes| row(set, None, outcomes)));
+        }
         Ok(report::Auto {
             floor,
             fixed_ratio,
@@ -255,6 +306,10 @@ impl Bench {
             fixed,
         })
     }
+}
+
+fn row(set: &Set, ratio: Option<f64>, outcomes: &[Outcome]) -> Row {
+    Row::new(&set.name, ratio, outcomes.iter().map(|outcome| &outcome.cell))
 }
 
 fn load(folder: &Path) -> anyhow::Result<Models> {

@@ -9,12 +9,13 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
-use liquid_worker::engine::Tier;
+use liquid_worker::engine::{Settings, Tier};
 use serde::{Deserialize, Serialize};
+
+use crate::chart::{self, Scale, Series};
 
 mod case;
 mod document;
-mod drawing;
 mod memory;
 
 /// Measures extraction by tier and document length.
@@ -24,14 +25,17 @@ pub(crate) struct Arguments {
     #[arg(long, value_delimiter = ',', default_values_t = [2_000, 8_000, 32_000, 128_000, 1_000_000])]
     tokens: Vec<usize>,
     /// Tiers to measure.
-    #[arg(long, value_delimiter = ',', value_enum, default_values_t = [TierArgument::Lexical, TierArgument::Static, TierArgument::Encoder])]
-    tier: Vec<TierArgument>,
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = Tier::ALL)]
+    tier: Vec<Tier>,
     /// Where the encoder runs.
     #[arg(long, value_enum, default_value_t = DeviceArgument::Cpu)]
     device: DeviceArgument,
     /// Folder of the model.
     #[arg(long, default_value = ".cache/models/all-minilm-l6-v2")]
     model: PathBuf,
+    /// Most tokens that the encoder reads for an answer
+    #[arg(long, default_value_t = Settings::default().encode_tokens)]
+    encode_tokens: usize,
     /// Folder of the DEV sets.
     #[arg(long, default_value = "eval")]
     sets: PathBuf,
@@ -44,24 +48,6 @@ pub(crate) struct Arguments {
     /// Runs one case and prints its JSON: how this command calls itself.
     #[arg(long, hide = true)]
     case: bool,
-}
-
-/// A tier on the command line.
-#[derive(Clone, Copy, ValueEnum)]
-enum TierArgument {
-    Lexical,
-    Static,
-    Encoder,
-}
-
-impl From<TierArgument> for Tier {
-    fn from(tier: TierArgument) -> Self {
-        match tier {
-            TierArgument::Lexical => Self::Lexical,
-            TierArgument::Static => Self::Static,
-            TierArgument::Encoder => Self::Encoder,
-        }
-    }
 }
 
 /// A device on the command line.
@@ -114,13 +100,35 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     write(&arguments.json, serde_json::to_string_pretty(&rows)?.as_bytes())?;
-    write(&arguments.svg, drawing::draw(&rows)?.as_bytes())?;
+    let labels = chart::Labels {
+        title: "Extraction by document length",
+        x: "tokens of the document",
+        y: "milliseconds",
+        scale: Scale::Logarithmic,
+    };
+    chart::lines(&arguments.svg, &labels, &series(&rows))?;
     println!(
         "\nwritten: {}, {}",
         arguments.json.display(),
         arguments.svg.display()
     );
     Ok(())
+}
+
+/// One line a tier; the encoder's second line is the same question again.
+fn series(rows: &[Row]) -> Vec<Series> {
+    let of = |tier: Tier, name: &str, time: fn(&Row) -> f64| Series {
+        name: name.to_owned(),
+        points: rows
+            .iter()
+            .filter(|row| row.tier == tier.name())
+            .map(|row| (row.tokens as f64, time(row)))
+            .collect(),
+    };
+    let cold = Tier::ALL.map(|tier| of(tier, tier.name(), |row| row.cold_ms));
+    let again = of(Tier::Encoder, "encoder, again", |row| row.warm_ms);
+    let all = cold.into_iter().chain([again]);
+    all.filter(|series| !series.points.is_empty()).collect()
 }
 
 const HEAD: &str = "tier         tokens   cold ms   warm ms   tokens/s  encoded  peak MiB  extra MiB";
@@ -139,16 +147,18 @@ fn line(row: &Row) -> String {
     )
 }
 
-fn in_own_process(arguments: &Arguments, tier: TierArgument, tokens: usize) -> Result<Row> {
+fn in_own_process(arguments: &Arguments, tier: Tier, tokens: usize) -> Result<Row> {
     let program = std::env::current_exe().context("the path of this program")?;
     let output = Command::new(program)
         .args([
             "extract",
             "--case",
             "--tier",
-            Tier::from(tier).name(),
+            tier.name(),
             "--tokens",
             &tokens.to_string(),
+            "--encode-tokens",
+            &arguments.encode_tokens.to_string(),
         ])
         .arg("--model")
         .arg(&arguments.model)
@@ -160,7 +170,7 @@ fn in_own_process(arguments: &Arguments, tier: TierArgument, tokens: usize) -> R
     ensure!(
         output.status.success(),
         "{} with {tokens} tokens: {errors}",
-        Tier::from(tier).name()
+        tier.name()
     );
     serde_json::from_slice(&output.stdout).context("reading a case's answer")
 }

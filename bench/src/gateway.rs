@@ -164,6 +164,7 @@ fn draw(path: &Path, report: &Report) -> Result<()> {
         title: "What a gateway adds to the median call",
         x: "connections",
         y: "microseconds",
+        scale: chart::Scale::Linear,
     };
     let line = |name: &str| Series {
         name: name.to_owned(),

@@ -14,22 +14,6 @@ mod worker {
     pub mod document;
 }
 
-mod engine {
-    /// As in the worker.
-    #[allow(dead_code, reason = "the worker uses the rest")]
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-    pub enum SpanKind {
-        Sentence,
-        Row,
-        Header,
-        Heading,
-        SpeakerTurn,
-        ListItem,
-        Code,
-        JsonElement,
-    }
-}
-
 fuzz_target!(|text: &str| {
     let document = document::Document::parse(text);
     let mut end = 0;

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError};
 use crate::engine::{ExtractError, Tier};
@@ -59,8 +59,8 @@ struct ExtractArgs {
     #[command(flatten)]
     budget: BudgetArgs,
     /// The engine to use [default: the best one there is].
-    #[arg(long)]
-    tier: Option<TierArg>,
+    #[arg(long, value_enum)]
+    tier: Option<Tier>,
     /// Folder of the model [default: model.folder of the configuration; without one: lexical only].
     #[arg(long, value_name = "FOLDER")]
     model: Option<PathBuf>,
@@ -91,23 +91,6 @@ struct DescribeArgs {
     /// Configuration file (TOML).
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum TierArg {
-    Lexical,
-    Static,
-    Encoder,
-}
-
-impl From<TierArg> for Tier {
-    fn from(tier: TierArg) -> Self {
-        match tier {
-            TierArg::Lexical => Self::Lexical,
-            TierArg::Static => Self::Static,
-            TierArg::Encoder => Self::Encoder,
-        }
-    }
 }
 
 /// Why a command failed.

@@ -23,7 +23,7 @@ const PREFIX: &str = "LIQUID_WORKER";
 pub struct Config {
     /// Tiers to serve: any of `lexical`, `static`, `encoder`. Default: all that the model folder allows, so
     /// `["lexical"]` without one.
-    pub tiers: Vec<TierName>,
+    pub tiers: Vec<Tier>,
     /// Where sidecars connect.
     pub grpc: Grpc,
     /// Where probes and Prometheus connect.
@@ -32,6 +32,8 @@ pub struct Config {
     pub tls: Tls,
     /// The model.
     pub model: Model,
+    /// How evidence is found.
+    pub scoring: Scoring,
     /// Sizes and numbers.
     pub limits: Limits,
     /// What is remembered.
@@ -40,28 +42,6 @@ pub struct Config {
     pub drain: Drain,
     /// What is logged.
     pub log: Log,
-}
-
-/// A tier as it is written in the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TierName {
-    /// Words only.
-    Lexical,
-    /// And the encoder's input embeddings.
-    Static,
-    /// And its forward pass.
-    Encoder,
-}
-
-impl From<TierName> for Tier {
-    fn from(name: TierName) -> Self {
-        match name {
-            TierName::Lexical => Self::Lexical,
-            TierName::Static => Self::Static,
-            TierName::Encoder => Self::Encoder,
-        }
-    }
 }
 
 /// Section `[grpc]`.
@@ -140,6 +120,23 @@ pub struct Model {
     pub device: Device,
 }
 
+/// Section `[scoring]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Scoring {
+    /// Whether questions about contracts also look for the words that contracts use for their subject: "change of
+    /// control" finds "merger". Default true.
+    pub contract_thesaurus: bool,
+}
+
+impl Default for Scoring {
+    fn default() -> Self {
+        Self {
+            contract_thesaurus: true,
+        }
+    }
+}
+
 /// Section `[limits]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -153,7 +150,7 @@ pub struct Limits {
     /// Bytes of all documents that arrive, wait or are being read. Default 536870912 (512 MiB).
     pub max_buffered_bytes: u64,
     /// Most tokens that the encoder reads for one request; more keep a little more evidence and take longer.
-    /// Default 3500.
+    /// Default 8000.
     pub encode_tokens: usize,
     /// Requests that may wait for a free slot. Default 64.
     pub queue: usize,
@@ -170,7 +167,7 @@ impl Default for Limits {
             max_question_bytes: 16 << 10,
             max_chunk_bytes: 1 << 20,
             max_buffered_bytes: 512 << 20,
-            encode_tokens: 3500,
+            encode_tokens: 8000,
             queue: 64,
             cheap_slots: 0,
             encoder_slots: 0,
@@ -306,9 +303,8 @@ pub fn load_with(file: Option<&Path>, variables: Vec<(String, String)>) -> Resul
 impl Config {
     /// The tiers to serve, cheapest first; never empty.
     pub fn served_tiers(&self) -> Vec<Tier> {
-        let named: Vec<Tier> = self.tiers.iter().map(|name| (*name).into()).collect();
         let all = |tier: &Tier| match self.model.folder {
-            Some(_) => named.is_empty() || named.contains(tier),
+            Some(_) => self.tiers.is_empty() || self.tiers.contains(tier),
             None => *tier == Tier::Lexical,
         };
         Tier::ALL.into_iter().filter(all).collect()
@@ -322,7 +318,7 @@ impl Config {
     fn validate(&self) -> Result<(), ConfigError> {
         let mut wrong = self.limits.validate();
         let mut refuse = |field, value: String, remedy| wrong.push(Invalid { field, value, remedy });
-        if self.model.folder.is_none() && self.tiers.iter().any(|tier| *tier != TierName::Lexical) {
+        if self.model.folder.is_none() && self.tiers.iter().any(|tier| *tier != Tier::Lexical) {
             let remedy = "static and encoder need model.folder; set it, or serve lexical only";
             refuse("tiers", format!("{:?}", self.tiers), remedy);
         }

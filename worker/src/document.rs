@@ -9,8 +9,6 @@
 //! The work is linear in the document's length: every detector either consumes the lines that it reads, or
 //! looks at a bounded number of them, or remembers where it failed.
 
-use crate::engine::SpanKind;
-
 mod blocks;
 mod json;
 mod sentences;
@@ -27,6 +25,27 @@ pub const MAX_UNIT_WORDS: usize = 150;
 
 /// Longest unit, in bytes: bounds text that has hardly any words, such as base64.
 pub const MAX_UNIT_BYTES: usize = 4096;
+
+/// What a unit is, and a span made of such units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SpanKind {
+    /// A sentence, or a part of a very long one.
+    Sentence,
+    /// A row of a table.
+    Row,
+    /// The header of a table.
+    Header,
+    /// A heading.
+    Heading,
+    /// A speaker's turn in a transcript, or a part of it.
+    SpeakerTurn,
+    /// An item of a list.
+    ListItem,
+    /// A block of code, or a part of a long one.
+    Code,
+    /// A whole element of a JSON array or object.
+    JsonElement,
+}
 
 /// A piece of the document that is kept or dropped as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,6 +15,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 mod encode;
 mod extractor;
 mod memory;
@@ -23,6 +25,7 @@ mod reading;
 mod tests;
 mod tiers;
 
+pub use crate::document::SpanKind;
 pub use extractor::Extractor;
 pub use memory::Memory;
 
@@ -33,13 +36,16 @@ pub struct Settings {
     pub encode_tokens: usize,
     /// Most bytes of hidden states that are remembered between requests.
     pub memory_bytes: usize,
+    /// Whether questions about contracts also look for the words that contracts use for their subject.
+    pub contract_thesaurus: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            encode_tokens: 3500,
+            encode_tokens: 8000,
             memory_bytes: 64 << 20,
+            contract_thesaurus: true,
         }
     }
 }
@@ -95,8 +101,11 @@ impl Default for Auto {
     }
 }
 
-/// The engines, cheapest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The engines, cheapest first. The lower-case names stand in configurations, on command lines and in reports.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Tier {
     /// Words only.
     Lexical,
@@ -110,7 +119,7 @@ impl Tier {
     /// All tiers, cheapest first.
     pub const ALL: [Self; 3] = [Self::Lexical, Self::Static, Self::Encoder];
 
-    /// The name used on the command line and in reports.
+    /// The tier's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Lexical => "lexical",
@@ -120,25 +129,32 @@ impl Tier {
     }
 }
 
-/// What a span is in the document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SpanKind {
-    /// A sentence, or a part of a very long one.
-    Sentence,
-    /// A row of a table.
-    Row,
-    /// The header of a table.
-    Header,
-    /// A heading.
-    Heading,
-    /// A speaker's turn in a transcript, or a part of it.
-    SpeakerTurn,
-    /// An item of a list.
-    ListItem,
-    /// A block of code, or a part of a long one.
-    Code,
-    /// A whole element of a JSON array or object.
-    JsonElement,
+/// Why the tier ran that was asked for.
+pub(crate) const AS_ASKED: &str = "as asked";
+
+/// Why the encoder read less than it may.
+pub(crate) const FEWER_WINDOWS: &str = "the deadline left the encoder time for fewer windows";
+
+/// Of the tiers that are served, cheapest first: the one asked for, or the best one that is not dearer; and why.
+pub(crate) fn tier_to_run(served: &[Tier], asked: Option<Tier>) -> (Tier, &'static str) {
+    let affordable = |tier: &&Tier| asked.is_none_or(|asked| **tier <= asked);
+    let best = served.iter().rev().find(affordable).or(served.first());
+    let tier = best.copied().unwrap_or(Tier::Lexical);
+    let why = match asked {
+        None => "the best one served",
+        Some(asked) if asked == tier => AS_ASKED,
+        Some(_) => "the tier asked for is not served",
+    };
+    (tier, why)
+}
+
+/// When the encoder stops, so that the rest of the work ends before the deadline: at this share of the time left.
+const ENCODING_SHARE: f64 = 0.8;
+
+/// The moment at which a request with this deadline, begun now, stops reading with the encoder.
+pub(crate) fn end_of_encoding(deadline: Instant) -> Instant {
+    let now = Instant::now();
+    now + deadline.saturating_duration_since(now).mul_f64(ENCODING_SHARE)
 }
 
 /// A part of the document that is kept: `document[start..end]`, on character boundaries, never empty.
@@ -204,6 +220,8 @@ pub struct Extraction {
 /// What ends a request before its work is done.
 struct Limits<'a> {
     deadline: Option<Instant>,
+    /// When the encoder stops.
+    encode_until: Option<Instant>,
     cancelled: &'a dyn Fn() -> bool,
 }
 
@@ -218,6 +236,10 @@ impl Limits<'_> {
 
     fn late(&self) -> bool {
         self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    fn encoding_is_over(&self) -> bool {
+        self.encode_until.is_some_and(|end| Instant::now() >= end)
     }
 
     fn check(&self) -> Result<(), ExtractError> {

@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::engine::{Budget, ExtractError, Extraction, Extractor, Memory, Request, Settings, Tier};
+use crate::engine::{
+    self, AS_ASKED, Budget, ExtractError, Extraction, Extractor, FEWER_WINDOWS, Memory, Request, Settings,
+    Tier,
+};
 use crate::model::{Card, EmbeddingTable, LoadError, Models, WordPiece};
 
 mod admission;
@@ -21,10 +24,13 @@ mod flight;
 
 pub use admission::{Load, Reservation};
 
-use admission::{Admission, Class};
+use admission::{Admission, Class, Slot};
 use cache::ByteCache;
 use device::Device;
 use flight::{Flights, Seat};
+
+/// Share of the time left that a request may wait for a slot of the encoder before a cheaper tier takes it.
+const WAIT_FOR_ENCODER: f64 = 0.5;
 
 /// A request whose document has arrived.
 #[derive(Debug)]
@@ -163,6 +169,7 @@ impl Runtime {
         let settings = Settings {
             encode_tokens: config.limits.encode_tokens,
             memory_bytes: config.cache.states_bytes,
+            contract_thesaurus: config.scoring.contract_thesaurus,
         };
         let (flights, memory) = (Flights::default(), Memory::new(settings.memory_bytes));
         Self {
@@ -271,10 +278,11 @@ async fn wait_for(mut seat: Seat<Outcome>, deadline: Option<Instant>) -> Outcome
 
 impl Inner {
     async fn run(&self, job: Job, key: Key, cancel: CancellationToken) -> Outcome {
-        let (started, deadline, tier) = (Instant::now(), job.deadline, self.tier_to_run(job.tier));
+        let (started, deadline) = (Instant::now(), job.deadline);
+        let (tier, _) = engine::tier_to_run(&self.tiers, job.tier);
         let answer = self.compute(job, cancel).await?;
-        let hurried =
-            deadline.is_some_and(|deadline| was_hurried(answer.extraction.tier < tier, started, deadline));
+        let less = answer.extraction.tier < tier || answer.extraction.tier_reason == FEWER_WINDOWS;
+        let hurried = deadline.is_some_and(|deadline| was_hurried(less, started, deadline));
         if !hurried {
             let bytes = size_of_val(answer.extraction.spans.as_slice()) + key.question.len() + 256;
             self.answers.insert(key, Arc::clone(&answer.extraction), bytes);
@@ -283,66 +291,88 @@ impl Inner {
     }
 
     async fn compute(&self, job: Job, cancel: CancellationToken) -> Outcome {
-        let tier = self.tier_to_run(job.tier);
-        let class = if tier == Tier::Encoder {
-            Class::Encoder
-        } else {
-            Class::Cheap
-        };
-        let deadline = job.deadline.map(tokio::time::Instant::from_std);
-        let passed = async {
-            match deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
         let waited = Instant::now();
-        let slot = tokio::select! {
-            slot = self.admission.admit(class, job.document.len()) => slot?,
-            () = cancel.cancelled() => return Err(JobError::Cancelled),
-            () = passed => return Err(JobError::DeadlineExceeded),
+        let work = async {
+            let (tier, why, slot) = self.admit(&job).await?;
+            let queue = waited.elapsed();
+            let mut extractor = self.extractor(&cancel, job.deadline);
+            let cancel = cancel.clone();
+            let work = tokio::task::spawn_blocking(move || {
+                let extraction = extract(&mut extractor, &job, tier, &cancel);
+                drop(slot);
+                extraction
+            });
+            let mut extraction = work.await.map_err(|e| JobError::Internal(e.to_string()))??;
+            if extraction.tier_reason == AS_ASKED {
+                extraction.tier_reason = why;
+            }
+            Ok(Answer {
+                extraction: Arc::new(extraction),
+                queue,
+                cached: false,
+            })
         };
-        let queue = waited.elapsed();
-        let mut extractor = self.extractor(&cancel);
-        let work = tokio::task::spawn_blocking(move || {
-            let extraction = extract(&mut extractor, &job, tier, &cancel);
-            drop(slot);
-            extraction
-        });
-        let extraction = work.await.map_err(|e| JobError::Internal(e.to_string()))??;
-        Ok(Answer {
-            extraction: Arc::new(extraction),
-            queue,
-            cached: false,
-        })
+        tokio::select! {
+            answer = work => answer,
+            () = cancel.cancelled() => Err(JobError::Cancelled),
+        }
     }
 
-    /// The tier asked for, or the best one that is not dearer.
-    fn tier_to_run(&self, asked: Option<Tier>) -> Tier {
-        let cheaper = self
-            .tiers
-            .iter()
-            .rev()
-            .find(|tier| asked.is_none_or(|asked| **tier <= asked));
-        cheaper.or(self.tiers.first()).copied().unwrap_or(Tier::Lexical)
+    /// Waits for a slot, and says which tier to run in it and why. A request for the encoder that has a deadline
+    /// waits for part of its time, then runs on the best cheaper tier.
+    async fn admit(&self, job: &Job) -> Result<(Tier, &'static str, Slot), JobError> {
+        let (tier, why) = engine::tier_to_run(&self.tiers, job.tier);
+        let bytes = job.document.len();
+        let Some(deadline) = job.deadline else {
+            return Ok((tier, why, self.admission.admit(class(tier), bytes).await?));
+        };
+        let cheaper = self.tiers.iter().rev().find(|other| **other < tier).copied();
+        if let (Tier::Encoder, Some(cheaper)) = (tier, cheaper) {
+            let patience = deadline
+                .saturating_duration_since(Instant::now())
+                .mul_f64(WAIT_FOR_ENCODER);
+            match tokio::time::timeout(patience, self.admission.admit(Class::Encoder, bytes)).await {
+                Ok(slot) => return Ok((tier, why, slot?)),
+                Err(_) => {
+                    let slot = self.slot_before(deadline, Class::Cheap, bytes).await?;
+                    return Ok((cheaper, "no slot of the encoder was free in time", slot));
+                }
+            }
+        }
+        Ok((tier, why, self.slot_before(deadline, class(tier), bytes).await?))
     }
 
-    fn extractor(&self, cancel: &CancellationToken) -> Extractor {
+    async fn slot_before(&self, deadline: Instant, class: Class, bytes: usize) -> Result<Slot, JobError> {
+        tokio::time::timeout_at(deadline.into(), self.admission.admit(class, bytes))
+            .await
+            .unwrap_or(Err(JobError::DeadlineExceeded))
+    }
+
+    fn extractor(&self, cancel: &CancellationToken, deadline: Option<Instant>) -> Extractor {
+        let until = deadline.map(engine::end_of_encoding);
         let models = self.model.as_ref().map(|model| Models {
             name: model.name.clone(),
             card: model.card.clone(),
             tokenizer: model.tokenizer.clone(),
             embeddings: model.embeddings.clone(),
-            encoder: Box::new(model.device.encoder(cancel.clone())),
+            encoder: Box::new(model.device.encoder(cancel, until)),
         });
         Extractor::new(models, self.settings).with_memory(self.memory.clone())
     }
 }
 
-/// True if the deadline may have made the answer worse than it can be; such a one is not remembered. The engine
-/// may have taken a cheaper tier, or stopped its work when little time was left.
-fn was_hurried(cheaper: bool, started: Instant, deadline: Instant) -> bool {
-    cheaper || deadline.saturating_duration_since(Instant::now()) < started.elapsed()
+fn class(tier: Tier) -> Class {
+    if tier == Tier::Encoder {
+        Class::Encoder
+    } else {
+        Class::Cheap
+    }
+}
+
+/// True if the deadline may have made the answer worse than it can be; such a one is not remembered. It may have
+/// taken a cheaper tier or fewer windows, or stopped its work when little time was left.
+fn was_hurried(less: bool, started: Instant, deadline: Instant) -> bool {
+    less || deadline.saturating_duration_since(Instant::now()) < started.elapsed()
 }
 
 fn extract(

@@ -20,5 +20,4 @@ pub use lexical::Lexical;
 pub use maxsim::{Matches, dot, norm, rarity, unit};
 pub use question::Question;
 pub use smooth::{add_scaled, smooth, standardise};
-pub use thesaurus::is_contract;
 pub use windows::{Window, spread, windows};

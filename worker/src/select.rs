@@ -17,6 +17,9 @@ pub use auto::{Confidence, smallest};
 /// them, and a text with fewer holes reads better.
 pub const GAP_WORDS: usize = 40;
 
+/// The same in a conversation, whose evidence is whole stretches of talk.
+pub const TRANSCRIPT_GAP_WORDS: usize = 150;
+
 /// Most units in a gap that is looked across; units without words do not fill gaps for ever.
 const GAP_UNITS: usize = 64;
 
@@ -42,9 +45,9 @@ pub fn order(scores: &[f32]) -> Vec<u32> {
     order
 }
 
-/// Takes units in order until the budget is full. A unit comes with the gap to its neighbours and with its
-/// lead where they fit.
-pub fn take(units: &[Unit], costs: &[u32], order: &[u32], budget: usize) -> Selection {
+/// Takes units in order until the budget is full. A unit comes with the gap to its neighbours, of up to
+/// `gap_words` words, and with its lead where they fit.
+pub fn take(units: &[Unit], costs: &[u32], order: &[u32], budget: usize, gap_words: usize) -> Selection {
     let mut selection = Selection {
         taken: vec![false; units.len()],
         cost: 0,
@@ -64,8 +67,8 @@ pub fn take(units: &[Unit], costs: &[u32], order: &[u32], budget: usize) -> Sele
         }
         selection.add(costs, unit);
         for gap in [
-            selection.gap_before(units, unit),
-            selection.gap_after(units, unit),
+            selection.gap_before(units, unit, gap_words),
+            selection.gap_after(units, unit, gap_words),
         ]
         .into_iter()
         .flatten()
@@ -103,28 +106,28 @@ impl Selection {
         }
     }
 
-    fn gap_before(&self, units: &[Unit], unit: usize) -> Option<Range<usize>> {
+    fn gap_before(&self, units: &[Unit], unit: usize, most: usize) -> Option<Range<usize>> {
         let mut words = 0;
         for i in (0..unit).rev().take(GAP_UNITS) {
             if self.taken[i] {
                 return Some(i + 1..unit);
             }
             words += units[i].words as usize;
-            if words > GAP_WORDS {
+            if words > most {
                 return None;
             }
         }
         None
     }
 
-    fn gap_after(&self, units: &[Unit], unit: usize) -> Option<Range<usize>> {
+    fn gap_after(&self, units: &[Unit], unit: usize, most: usize) -> Option<Range<usize>> {
         let mut words = 0;
         for i in (unit + 1..units.len()).take(GAP_UNITS) {
             if self.taken[i] {
                 return Some(unit + 1..i);
             }
             words += units[i].words as usize;
-            if words > GAP_WORDS {
+            if words > most {
                 return None;
             }
         }

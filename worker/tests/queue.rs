@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,9 +21,10 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt;
 
-/// The tiny model behind a gate: once shut, each call waits until the gate is gone.
+/// The tiny model behind a gate: once shut, each call waits until the gate is gone, but for some that pass.
 struct Gated {
     model: Box<dyn Encoder>,
+    passes: Arc<AtomicUsize>,
     gate: Arc<Mutex<Option<Receiver<()>>>>,
 }
 
@@ -36,7 +38,14 @@ impl Encoder for Gated {
     }
 
     fn encode(&mut self, windows: &[&[u32]]) -> Result<Vec<Encoded>, EncodeError> {
-        if let Some(gate) = &*self.gate.lock().unwrap() {
+        let pass = |left: usize| left.checked_sub(1);
+        let passes = self
+            .passes
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, pass)
+            .is_ok();
+        if let Some(gate) = &*self.gate.lock().unwrap()
+            && !passes
+        {
             // Returns when the sender is dropped.
             let _ = gate.recv();
         }
@@ -46,6 +55,7 @@ impl Encoder for Gated {
 
 struct Gate {
     shut: Arc<Mutex<Option<Receiver<()>>>>,
+    passes: Arc<AtomicUsize>,
     folder: TempDir,
 }
 
@@ -55,6 +65,7 @@ impl Gate {
         support::write_tiny_model(folder.path());
         Self {
             shut: Arc::default(),
+            passes: Arc::default(),
             folder,
         }
     }
@@ -72,6 +83,7 @@ impl Gate {
         let mut models = Models::load(self.folder.path(), Device::Cpu).unwrap();
         models.encoder = Box::new(Gated {
             model: models.encoder,
+            passes: Arc::clone(&self.passes),
             gate: Arc::clone(&self.shut),
         });
         Runtime::with_models(config, Some(models))
@@ -192,14 +204,13 @@ async fn a_cancelled_request_leaves_the_queue_and_the_device() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deadline_in_the_queue_is_kept() {
     let gate = Gate::new();
-    let (server, open) = gate.shut(gate.config(4)).await;
+    let mut config = gate.config(4);
+    // No cheaper tier that could take over.
+    config.tiers = vec![liquid_worker::engine::Tier::Encoder];
+    let (server, open) = gate.shut(config).await;
     let running = ask(&server, "first", Tier::Encoder).await;
     until_load(&server, |load| load.requests_in_flight == 1).await;
-    let asked = ExtractHeader {
-        deadline_ms: 100,
-        ..header("second")
-    };
-    let late = extract(&mut server.client().await, asked, &document(600))
+    let late = extract(&mut server.client().await, hurried("second", 100), &document(600))
         .await
         .unwrap_err();
     assert_eq!(late.code(), Code::DeadlineExceeded, "{late}");
@@ -214,6 +225,93 @@ async fn a_deadline_in_the_queue_is_kept() {
     until_load(&server, |load| load.requests_in_flight == 1).await;
     drop(open);
     running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_stops_half_way_brings_fewer_windows() {
+    let gate = Gate::new();
+    let (server, open) = gate.shut(gate.config(4)).await;
+    // The question and the first step pass.
+    gate.passes.store(2, Ordering::SeqCst);
+    let answer = extract(
+        &mut server.client().await,
+        hurried("first", 4000),
+        &document(3000),
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        (answer.tier(), answer.tier_reason.as_str()),
+        (
+            Tier::Encoder,
+            "the deadline left the encoder time for fewer windows"
+        )
+    );
+    assert!(answer.encoded_tokens > 500 && !answer.cached);
+    drop(open);
+    let whole = extract(
+        &mut server.client().await,
+        hurried("first", 60_000),
+        &document(3000),
+    )
+    .await
+    .unwrap();
+    assert!(!whole.cached && whole.encoded_tokens + 1000 > answer.encoded_tokens);
+}
+
+fn hurried(question: &str, deadline_ms: u32) -> ExtractHeader {
+    ExtractHeader {
+        deadline_ms,
+        tier: Tier::Encoder.into(),
+        ..header(question)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_free_slot_a_deadline_brings_a_cheaper_tier() {
+    let gate = Gate::new();
+    let (server, open) = gate.shut(gate.config(4)).await;
+    let running = ask(&server, "first", Tier::Encoder).await;
+    until_load(&server, |load| load.requests_in_flight == 1).await;
+    // The slot does not come free at all, so the answer shows that nobody waited for it.
+    let answer = extract(
+        &mut server.client().await,
+        hurried("second", 4000),
+        &document(600),
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        (answer.tier(), answer.tier_reason.as_str()),
+        (Tier::Static, "no slot of the encoder was free in time")
+    );
+    assert!(!answer.spans.is_empty());
+    drop(open);
+    assert_eq!(running.await.unwrap().unwrap().tier_reason, "as asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_stands_still_brings_a_cheaper_tier() {
+    let gate = Gate::new();
+    let (server, open) = gate.shut(gate.config(4)).await;
+    for question in ["first", "second"] {
+        let answer = extract(
+            &mut server.client().await,
+            hurried(question, 4000),
+            &document(600),
+        )
+        .await
+        .unwrap();
+        assert_eq!(
+            (answer.tier(), answer.tier_reason.as_str()),
+            (Tier::Static, "the encoder was not free in time")
+        );
+        assert!(!answer.cached);
+    }
+    drop(open);
+    // What was given up is not in the way, and an answer that the deadline made poorer is not remembered.
+    let answer = ask(&server, "first", Tier::Encoder).await.await.unwrap().unwrap();
+    assert_eq!((answer.tier(), answer.cached), (Tier::Encoder, false));
 }
 
 #[tokio::test(flavor = "multi_thread")]

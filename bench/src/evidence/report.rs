@@ -4,8 +4,10 @@ use std::fmt::{self, Write};
 use std::path::Path;
 
 use anyhow::Context;
+use liquid_worker::engine::{Settings, Tier};
 use serde::Serialize;
 
+use super::data::Half;
 use super::metric::Score;
 use crate::chart::Series;
 
@@ -14,6 +16,7 @@ const KEPT: f64 = 0.9;
 
 /// One pack.
 pub(super) struct Cell {
+    pub(super) half: Half,
     pub(super) score: Score,
     pub(super) document_words: usize,
     /// What the engine thought it kept.
@@ -28,6 +31,8 @@ pub(super) struct Row {
     pub(super) items: usize,
     pub(super) answer_recall: Option<f64>,
     pub(super) evidence_recall: Option<f64>,
+    /// The same on each half of the documents.
+    pub(super) halves: [Option<f64>; 2],
     /// Share of items that keep at least 90 % of their evidence.
     pub(super) evidence_kept: Option<f64>,
     pub(super) estimated_recall: Option<f64>,
@@ -50,6 +55,10 @@ impl Row {
             items: cells.clone().count(),
             answer_recall: mean(cells.clone().map(|cell| cell.score.answer)),
             evidence_recall: mean(evidence()),
+            halves: Half::BOTH.map(|half| {
+                let of_half = cells.clone().filter(|cell| cell.half == half);
+                mean(of_half.map(|cell| cell.score.evidence))
+            }),
             evidence_kept: mean(evidence().map(|e| e.map(|share| f64::from(u8::from(share >= KEPT))))),
             estimated_recall: mean(cells.clone().map(|cell| cell.estimated)),
             achieved_ratio: mean(
@@ -78,15 +87,19 @@ fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
 /// All that was measured.
 #[derive(Serialize)]
 pub(super) struct Report {
-    tier: &'static str,
+    tier: Tier,
+    contract_thesaurus: bool,
+    encode_tokens: Option<usize>,
     pub(super) rows: Vec<Row>,
     pub(super) auto: Option<Auto>,
 }
 
 impl Report {
-    pub(super) fn new(tier: &'static str) -> Self {
+    pub(super) fn new(tier: Tier, settings: &Settings) -> Self {
         Self {
             tier,
+            contract_thesaurus: settings.contract_thesaurus,
+            encode_tokens: (tier == Tier::Encoder).then_some(settings.encode_tokens),
             rows: Vec::new(),
             auto: None,
         }
@@ -107,10 +120,21 @@ impl Report {
         mean(self.at(ratio).map(|row| row.evidence_recall))
     }
 
+    /// The same on one half of the documents.
+    fn half_mean(&self, half: usize, ratio: f64) -> Option<f64> {
+        mean(self.at(ratio).map(|row| row.halves[half]))
+    }
+
     pub(super) fn table(&self, ratios: &[f64]) -> String {
         let mut out = format!(
-            "tier {}: answer recall / evidence recall / evidence kept >= 90 %, in %; achieved ratio\n\n{:10}",
-            self.tier, ""
+            "tier {}{}: answer recall / evidence recall / evidence kept >= 90 %, in %; achieved ratio\n\n{:10}",
+            self.tier.name(),
+            if self.contract_thesaurus {
+                ""
+            } else {
+                ", without the contract thesaurus"
+            },
+            ""
         );
         for ratio in ratios {
             let _ = write!(out, "{:>32}", format!("1/{ratio}"));
@@ -130,12 +154,27 @@ impl Report {
                 let _ = write!(out, "{text:>32}");
             }
         }
-        let means: Vec<Option<f64>> = ratios.iter().map(|&ratio| self.macro_mean(ratio)).collect();
-        let _ = write!(out, "\n\nmacro mean of evidence recall:");
-        for (ratio, mean) in ratios.iter().zip(&means) {
-            let _ = write!(out, "  1/{ratio}:{}", percent(*mean));
+        let _ = writeln!(out, "\n\nmacro mean of evidence recall");
+        let means = |of: &dyn Fn(f64) -> Option<f64>| {
+            let means: Vec<Option<f64>> = ratios.iter().map(|&ratio| of(ratio)).collect();
+            let cells = ratios.iter().zip(&means);
+            let cells: String = cells
+                .map(|(ratio, mean)| format!("  1/{ratio}:{}", percent(*mean)))
+                .collect();
+            format!("{cells}  all:{}", percent(mean(means.into_iter())))
+        };
+        let _ = writeln!(
+            out,
+            "{:28}{}",
+            "all documents",
+            means(&|ratio| self.macro_mean(ratio))
+        );
+        for (half, name) in ["first half of documents", "second half of documents"]
+            .iter()
+            .enumerate()
+        {
+            let _ = writeln!(out, "{name:28}{}", means(&|ratio| self.half_mean(half, ratio)));
         }
-        let _ = writeln!(out, "  all:{}", percent(mean(means.into_iter())));
         out
     }
 
@@ -164,14 +203,15 @@ impl Report {
         });
         series
     }
+}
 
-    pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
-        let at = || format!("cannot write {}", path.display());
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).with_context(at)?;
-        }
-        std::fs::write(path, serde_json::to_vec_pretty(self)?).with_context(at)
+/// Writes the reports as a JSON array.
+pub(super) fn write(reports: &[Report], path: &Path) -> anyhow::Result<()> {
+    let at = || format!("cannot write {}", path.display());
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(at)?;
     }
+    std::fs::write(path, serde_json::to_vec_pretty(reports)?).with_context(at)
 }
 
 /// Automatic budgets beside the fixed ratio that keeps as many words.
@@ -215,6 +255,11 @@ impl fmt::Display for Auto {
         let cell = |recall, share| format!("{} ({share:4.1})", percent(recall));
         let (left, right) = (cell(auto, share(&self.auto)), cell(fixed, share(&self.fixed)));
         writeln!(f, "{:10}{left:>18}{:>12}{right:>18}", "mean", "")?;
+        for half in 0..2 {
+            let of = |rows: &[Row]| percent(mean(rows.iter().map(|row| row.halves[half])));
+            let name = ["first half", "second half"][half];
+            writeln!(f, "{name:11}{:>10}{:>26}", of(&self.auto), of(&self.fixed))?;
+        }
         let verdict = if auto > fixed {
             "keeps more"
         } else {

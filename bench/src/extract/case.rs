@@ -18,7 +18,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Row> {
     let (Some(tier), Some(tokens)) = (arguments.tier.first(), arguments.tokens.first()) else {
         anyhow::bail!("a case needs one tier and one length");
     };
-    let tier = Tier::from(*tier);
+    let tier = *tier;
     let device = match arguments.device {
         DeviceArgument::Cpu => Device::Cpu,
     };
@@ -27,7 +27,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Row> {
         Tier::Static | Tier::Encoder => Some(Models::load(&arguments.model, device)?),
     };
     let document = document::build(&arguments.sets, *tokens)?;
-    let settings = Settings::default();
+    let settings = Settings {
+        encode_tokens: arguments.encode_tokens,
+        ..Settings::default()
+    };
     let mut extractor = Extractor::new(models, settings);
     // First touches of pages and tables are the start's cost, not a request's.
     extract(&mut extractor, &document::build(&arguments.sets, 1000)?, tier)?;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{BudgetArgs, CliError, ExtractArgs, configuration};
 use crate::config::Config;
-use crate::engine::{Auto, Budget, Extraction, Extractor, Request, Settings, SpanKind, Tier};
+use crate::engine::{self, AS_ASKED, Auto, Budget, Extraction, Extractor, Request, Settings, SpanKind, Tier};
 use crate::model::Models;
 
 /// What `--ratio` is when no budget is given.
@@ -20,17 +20,26 @@ pub(super) fn run(args: ExtractArgs) -> Result<(), CliError> {
         config.model.folder = Some(folder);
     }
     let document = read(&args.document)?;
-    let tier = args.tier.map(Tier::from);
-    let mut extractor = Extractor::new(models(&config, tier)?, Settings::default());
+    let tier = args.tier;
+    let settings = Settings {
+        encode_tokens: config.limits.encode_tokens,
+        contract_thesaurus: config.scoring.contract_thesaurus,
+        ..Settings::default()
+    };
+    let mut extractor = Extractor::new(models(&config, tier)?, settings);
     let started = Instant::now();
-    let extraction = extractor.extract(&Request {
+    let (tier_to_run, why) = engine::tier_to_run(&config.served_tiers(), tier);
+    let mut extraction = extractor.extract(&Request {
         document: &document,
         question: &args.question,
         budget: budget(&args.budget),
-        tier: Some(tier_to_run(&config, tier)),
+        tier: Some(tier_to_run),
         deadline: None,
         cancelled: &|| false,
     })?;
+    if extraction.tier_reason == AS_ASKED {
+        extraction.tier_reason = why;
+    }
     let took = started.elapsed().as_secs_f64() * 1000.0;
     let text = if args.json {
         as_json(&document, &extraction, took)
@@ -70,19 +79,10 @@ fn models(config: &Config, tier: Option<Tier>) -> Result<Option<Models>, CliErro
     let Some(folder) = config.model.folder.as_deref() else {
         return Ok(None);
     };
-    if tier_to_run(config, tier) == Tier::Lexical {
+    if engine::tier_to_run(&config.served_tiers(), tier).0 == Tier::Lexical {
         return Ok(None);
     }
     Ok(Some(Models::load(folder, config.model.device)?))
-}
-
-fn tier_to_run(config: &Config, asked: Option<Tier>) -> Tier {
-    let tiers = config.served_tiers();
-    let served = tiers
-        .iter()
-        .rev()
-        .find(|tier| asked.is_none_or(|asked| **tier <= asked));
-    served.or(tiers.first()).copied().unwrap_or(Tier::Lexical)
 }
 
 fn budget(args: &BudgetArgs) -> Budget {

@@ -44,7 +44,7 @@ fn the_environment_wins_over_the_file() {
     let config = from_file(file, &variables).unwrap();
     assert_eq!(config.grpc.listen, "0.0.0.0:2".parse().unwrap());
     assert_eq!(config.limits.queue, 3);
-    assert_eq!(config.tiers, [TierName::Lexical, TierName::Static]);
+    assert_eq!(config.tiers, [Tier::Lexical, Tier::Static]);
     assert_eq!(config.log.format, LogFormat::Json);
 }
 

@@ -1,11 +1,11 @@
 //! Reads a document line by line and hands each stretch of it to what can cut it: code, JSON, tables,
 //! headings, speakers' turns, list items, and prose for all the rest.
 
+use super::SpanKind;
 use super::json::Json;
 use super::speakers::Speakers;
 use super::tables::{HtmlTables, Table};
 use super::{Cutter, words};
-use crate::engine::SpanKind;
 
 /// Longest heading, in words and in bytes.
 const MAX_HEADING_WORDS: usize = 12;

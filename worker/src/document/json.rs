@@ -4,8 +4,8 @@
 //! uses no recursion. A value is cut after the commas of its outermost array or object; an element that is too
 //! long is cut after the commas one level deeper, and so on.
 
+use super::SpanKind;
 use super::{Cutter, MAX_UNIT_BYTES, MAX_UNIT_WORDS, word_count};
-use crate::engine::SpanKind;
 
 /// Deepest level whose commas may cut.
 const MAX_CUT_DEPTH: u8 = 12;

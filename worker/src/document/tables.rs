@@ -1,8 +1,8 @@
 //! Finds tables and cuts them into rows: Markdown, HTML, separated values, fixed-width columns.
 
+use super::SpanKind;
 use super::blocks::Line;
 use super::{Cutter, words};
-use crate::engine::SpanKind;
 
 /// Fewest lines of a table that has no mark but the likeness of its lines.
 const MIN_LIKE_ROWS: usize = 3;

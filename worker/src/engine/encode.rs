@@ -11,14 +11,13 @@ use crate::model::{EncodeError, Encoded, Encoder};
 use crate::scoring::{Matches, dot, norm, unit};
 use crate::select;
 
-/// Tokens encoded between two looks at the clock and the caller.
+/// Tokens encoded between two looks at the clock and the caller, without and with a deadline. What was read before
+/// the time was over counts, so short steps lose less of it; long ones keep all cores busy.
 const STEP_TOKENS: usize = 4096;
+const HURRIED_STEP_TOKENS: usize = 1024;
 
 /// `[CLS]` and `[SEP]`, which the encoder adds to each window.
 const ADDED_TOKENS: usize = 2;
-
-/// Share of the time left that the encoder may plan with.
-const PLANNED_SHARE: f64 = 0.8;
 
 /// What was read of a document for a question.
 pub(super) struct Readings {
@@ -30,6 +29,8 @@ pub(super) struct Readings {
     pub(super) unit_cosines: Vec<f32>,
     /// Tokens that went through the encoder, remembered ones not counted.
     pub(super) encoded_tokens: u64,
+    /// True if the time was over before all chosen windows were read.
+    pub(super) cut_short: bool,
 }
 
 /// The windows worth reading, best first, within a budget of tokens: a window is as good as its best unit.
@@ -64,10 +65,12 @@ pub(super) fn choose(
 }
 
 /// Tokens that may be encoded: the request's limit, or what the time left allows at the speed measured.
-pub(super) fn budget(limit: usize, deadline: Option<Instant>, memory: &Memory) -> usize {
-    let Some(deadline) = deadline else { return limit };
-    let seconds = deadline.saturating_duration_since(Instant::now()).as_secs_f64();
-    limit.min((seconds * PLANNED_SHARE * memory.speed()) as usize)
+pub(super) fn budget(limit: usize, limits: &Limits<'_>, memory: &Memory) -> usize {
+    let Some(until) = limits.encode_until else {
+        return limit;
+    };
+    let seconds = until.saturating_duration_since(Instant::now()).as_secs_f64();
+    limit.min((seconds * memory.speed()) as usize)
 }
 
 /// Reads the chosen windows. Stops early, with what it has, when the deadline comes near.
@@ -95,14 +98,26 @@ pub(super) fn read(
         window_cosines: vec![0.0; ids.len()],
         unit_cosines: vec![0.0; pieces.units.len()],
         encoded_tokens: 0,
+        cut_short: false,
     };
-    for step in steps(chosen, &ids, most) {
+    let mut any = false;
+    for step in steps(chosen, &ids, most, limits) {
         limits.check_cancelled()?;
-        if limits.late() {
-            break;
-        }
         let texts: Vec<&[u32]> = step.iter().map(|&w| &ids[w][..ids[w].len().min(most)]).collect();
-        let encoded = encode(encoder, memory, &texts, &mut encoded_tokens)?;
+        let encoded = if limits.encoding_is_over() {
+            Err(EncodeError::Cancelled)
+        } else {
+            encode(encoder, memory, &texts, &mut encoded_tokens)
+        };
+        let encoded = match encoded {
+            Ok(encoded) => encoded,
+            Err(EncodeError::Cancelled) if any => {
+                readings.cut_short = true;
+                break;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        any = true;
         for (&window, encoded) in step.iter().zip(&encoded) {
             readings.read[window] = true;
             readings
@@ -146,13 +161,9 @@ impl Readings {
             let range = &pieces.units[unit];
             let (start, end) = (range.start - first_piece, range.end - first_piece);
             let end = (end * dim).min(encoded.tokens.len());
+            let states = encoded.tokens.get(start * dim..end).unwrap_or_default();
             let mut mean = vec![0.0_f32; dim];
-            for state in encoded
-                .tokens
-                .get(start * dim..end)
-                .unwrap_or_default()
-                .chunks_exact(dim)
-            {
+            for state in states.chunks_exact(dim) {
                 mean.iter_mut().zip(state).for_each(|(mean, x)| *mean += x);
             }
             self.unit_cosines[unit] = dot(&mean, question) / norm(&mean);
@@ -160,15 +171,24 @@ impl Readings {
     }
 }
 
-/// Runs of windows of about [`STEP_TOKENS`] tokens.
-fn steps<'a>(chosen: &'a [usize], ids: &'a [&[u32]], most: usize) -> impl Iterator<Item = &'a [usize]> {
+/// Runs of windows of about [`STEP_TOKENS`] tokens, or fewer if there is a deadline.
+fn steps<'a>(
+    chosen: &'a [usize],
+    ids: &'a [&[u32]],
+    most: usize,
+    limits: &Limits<'_>,
+) -> impl Iterator<Item = &'a [usize]> + use<'a> {
+    let step_tokens = match limits.encode_until {
+        Some(_) => HURRIED_STEP_TOKENS,
+        None => STEP_TOKENS,
+    };
     let mut rest = chosen;
     std::iter::from_fn(move || {
         let mut tokens = 0;
         let fits = |&&window: &&usize| {
             let before = tokens;
             tokens += ids[window].len().min(most);
-            before < STEP_TOKENS
+            before < step_tokens
         };
         let end = rest.iter().take_while(fits).count();
         let (step, after) = rest.split_at(end);

@@ -5,7 +5,10 @@ use std::time::Instant;
 use super::memory::Memory;
 use super::reading::Reading;
 use super::tiers::{EncoderEngine, Engine, LexicalEngine, Scores, StaticEngine};
-use super::{Auto, Budget, Counts, ExtractError, Extraction, Limits, Request, Settings, Span, Tier, Timing};
+use super::{
+    AS_ASKED, Auto, Budget, Counts, ExtractError, Extraction, Limits, Request, Settings, Span, Tier, Timing,
+    end_of_encoding,
+};
 use crate::document::Unit;
 use crate::model::Models;
 use crate::scoring::coverage;
@@ -52,11 +55,17 @@ impl Extractor {
         check(&request.budget)?;
         let limits = Limits {
             deadline: request.deadline,
+            encode_until: request.deadline.map(end_of_encoding),
             cancelled: request.cancelled,
         };
         limits.check()?;
         let start = Instant::now();
-        let reading = Reading::new(request.document, request.question, self.models.as_ref());
+        let reading = Reading::new(
+            request.document,
+            request.question,
+            self.models.as_ref(),
+            self.settings.contract_thesaurus,
+        );
         limits.check()?;
         let prepared = Instant::now();
         let (scores, reason) = self.score(request, &reading, &limits)?;
@@ -105,7 +114,7 @@ impl Extractor {
             return Ok((scores, "no question: what represents the document best"));
         }
         let asked = if request.tier.is_some() {
-            "as asked"
+            AS_ASKED
         } else {
             "the best one loaded"
         };
@@ -170,14 +179,20 @@ fn choose(reading: &Reading<'_>, scores: &[f32], confidence: &Confidence, budget
     let order = select::order(scores);
     let words: Vec<u32> = units.iter().map(|unit| unit.words).collect();
     let of_ratio = |ratio: f64| (reading.document.budget_words as f64 / ratio).floor() as usize;
+    let gap = if reading.document.transcript {
+        select::TRANSCRIPT_GAP_WORDS
+    } else {
+        select::GAP_WORDS
+    };
+    let take = |costs: &[u32], budget| select::take(units, costs, &order, budget, gap);
     let most = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
     match budget {
-        Budget::Ratio(ratio) => select::take(units, &words, &order, of_ratio(ratio)),
-        Budget::MaxWords(limit) => select::take(units, &words, &order, most(limit)),
-        Budget::MaxTokens(limit) => select::take(units, &reading.unit_tokens, &order, most(limit)),
+        Budget::Ratio(ratio) => take(&words, of_ratio(ratio)),
+        Budget::MaxWords(limit) => take(&words, most(limit)),
+        Budget::MaxTokens(limit) => take(&reading.unit_tokens, most(limit)),
         Budget::Auto(auto) => {
             let range = of_ratio(auto.max_ratio)..=of_ratio(auto.min_ratio);
-            select::smallest(units, &words, &order, range, auto.floor, confidence)
+            select::smallest(range, auto.floor, confidence, |budget| take(&words, budget))
         }
     }
 }

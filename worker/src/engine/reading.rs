@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::document::Document;
 use crate::model::{Models, Pieces};
-use crate::scoring::{Lexical, Question, Window, is_contract, recipe, windows};
+use crate::scoring::{Lexical, Question, Window, recipe, windows};
 
 /// Bytes for a token where no tokenizer is loaded; about right for English prose.
 const BYTES_PER_TOKEN: usize = 4;
@@ -30,9 +30,9 @@ pub(super) struct PieceReading {
 }
 
 impl<'a> Reading<'a> {
-    pub(super) fn new(text: &'a str, question: &str, models: Option<&Models>) -> Self {
+    pub(super) fn new(text: &'a str, question: &str, models: Option<&Models>, thesaurus: bool) -> Self {
         let document = Document::parse(text);
-        let lexical = Lexical::count(&document, &Question::parse(question, is_contract(&document)));
+        let lexical = Lexical::count(&document, &Question::parse(question, thesaurus));
         let Some(models) = models else {
             let estimate = |bytes: usize| bytes.div_ceil(BYTES_PER_TOKEN);
             let unit_tokens = document

@@ -176,6 +176,28 @@ fn the_memory_is_bounded_and_forgets_the_longest_unused() {
     assert!(memory.recall(&[99]).is_some() && memory.recall(&[1]).is_none());
 }
 
+#[test]
+fn a_tier_that_is_not_served_is_not_as_asked() {
+    use Tier::{Encoder, Lexical, Static};
+    let cases = [
+        (&Tier::ALL[..], None, (Encoder, "the best one served")),
+        (&Tier::ALL[..], Some(Static), (Static, "as asked")),
+        (
+            &[Lexical][..],
+            Some(Encoder),
+            (Lexical, "the tier asked for is not served"),
+        ),
+        (
+            &[Static][..],
+            Some(Lexical),
+            (Static, "the tier asked for is not served"),
+        ),
+    ];
+    for (served, asked, expected) in cases {
+        assert_eq!(tier_to_run(served, asked), expected, "{served:?} {asked:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn spans_are_ordered_parts_of_any_document(text in "(\\PC|[ \n|:.,{}\\[\\]\"#a-z]){0,300}", question in "\\PC{0,30}", ratio in 1.0_f64..12.0) {

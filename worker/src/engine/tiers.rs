@@ -3,7 +3,7 @@
 use super::encode::{self, ReadError};
 use super::memory::Memory;
 use super::reading::{PieceReading, Reading};
-use super::{ExtractError, Limits, Tier};
+use super::{ExtractError, FEWER_WINDOWS, Limits, Tier};
 use crate::model::{EmbeddingTable, EncodeError, Encoder};
 use crate::scoring::{Matches, rarity, recipe};
 
@@ -12,7 +12,7 @@ pub(super) struct Scores {
     /// One a unit; standardised.
     pub(super) values: Vec<f32>,
     pub(super) encoded_tokens: u64,
-    /// The tier that made them; cheaper than asked if something failed, and then why.
+    /// The tier that made them; if it is cheaper than asked, or did less than it may, `instead` says why.
     pub(super) tier: Tier,
     pub(super) instead: Option<&'static str>,
 }
@@ -96,7 +96,7 @@ impl Engine for EncoderEngine<'_> {
         let ids = pieces.window_ids();
         let rarity = rarity(&pieces.question, &ids);
         let values = self.cheaper.values(reading, pieces, lexical.clone(), &rarity);
-        let budget = encode::budget(self.tokens, limits.deadline, self.memory);
+        let budget = encode::budget(self.tokens, limits, self.memory);
         let chosen = encode::choose(pieces, &ids, &values, self.encoder.max_tokens(), budget);
         let instead = |values, reason| Scores {
             values,
@@ -111,11 +111,12 @@ impl Engine for EncoderEngine<'_> {
             Ok(readings) => {
                 let scores = recipe::with_encoder(lexical, &values, &readings.for_recipe(pieces));
                 let values = recipe::finish(&reading.document, scores);
+                let planned_less = budget < self.tokens && chosen.len() < pieces.windows.len();
                 Ok(Scores {
                     values,
                     encoded_tokens: readings.encoded_tokens,
                     tier: Tier::Encoder,
-                    instead: None,
+                    instead: (planned_less || readings.cut_short).then_some(FEWER_WINDOWS),
                 })
             }
             Err(ReadError::Request(error)) => Err(error),

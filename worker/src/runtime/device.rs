@@ -4,8 +4,8 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -54,12 +54,13 @@ impl Device {
         self.shared.encoded_tokens.load(Ordering::Relaxed)
     }
 
-    /// An encoder for one request.
-    pub(super) fn encoder(&self, cancel: CancellationToken) -> RemoteEncoder {
+    /// An encoder for one request, which gives up when the request does, or at `until`.
+    pub(super) fn encoder(&self, request: &CancellationToken, until: Option<Instant>) -> RemoteEncoder {
         RemoteEncoder {
             queue: self.queue.clone(),
             shared: Arc::clone(&self.shared),
-            cancel,
+            given_up: request.child_token(),
+            until,
         }
     }
 }
@@ -87,7 +88,35 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
 pub(super) struct RemoteEncoder {
     queue: SyncSender<Work>,
     shared: Arc<Shared>,
-    cancel: CancellationToken,
+    given_up: CancellationToken,
+    until: Option<Instant>,
+}
+
+impl RemoteEncoder {
+    /// True from the moment on at which nobody waits for the answer; what stands in the queue is left out then.
+    fn gives_up(&self) -> bool {
+        if self.until.is_some_and(|until| Instant::now() >= until) {
+            self.given_up.cancel();
+        }
+        self.given_up.is_cancelled()
+    }
+
+    /// Puts work into the queue. There is room, but for work that was given up and that the device has not come to.
+    fn send(&self, mut work: Work) -> Result<(), EncodeError> {
+        while !self.gives_up() {
+            match self.queue.try_send(work) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(back)) => work = back,
+                Err(TrySendError::Disconnected(_)) => return Err(ended()),
+            }
+            std::thread::sleep(CANCEL_CHECK);
+        }
+        Err(EncodeError::Cancelled)
+    }
+}
+
+fn ended() -> EncodeError {
+    EncodeError::Device("its thread has ended".to_owned())
 }
 
 impl Encoder for RemoteEncoder {
@@ -100,17 +129,14 @@ impl Encoder for RemoteEncoder {
     }
 
     fn encode(&mut self, windows: &[&[u32]]) -> Reply {
-        let gone = || EncodeError::Device("its thread has ended".to_owned());
         let (reply, answer) = sync_channel(1);
         let tokens: usize = windows.iter().map(|ids| ids.len() + 2).sum();
         let windows = windows.iter().map(|ids| Ids::from(*ids)).collect();
-        self.queue
-            .send(Work {
-                windows,
-                cancel: self.cancel.clone(),
-                reply,
-            })
-            .map_err(|_| gone())?;
+        self.send(Work {
+            windows,
+            cancel: self.given_up.clone(),
+            reply,
+        })?;
         loop {
             match answer.recv_timeout(CANCEL_CHECK) {
                 Ok(reply) => {
@@ -119,9 +145,9 @@ impl Encoder for RemoteEncoder {
                         .fetch_add(tokens as u64, Ordering::Relaxed);
                     return reply;
                 }
-                Err(_) if self.cancel.is_cancelled() => return Err(EncodeError::Cancelled),
+                Err(_) if self.gives_up() => return Err(EncodeError::Cancelled),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(gone()),
+                Err(RecvTimeoutError::Disconnected) => return Err(ended()),
             }
         }
     }
@@ -175,7 +201,7 @@ mod tests {
 
     fn encoder(device: &Device) -> (RemoteEncoder, CancellationToken) {
         let cancel = CancellationToken::new();
-        (device.encoder(cancel.clone()), cancel)
+        (device.encoder(&cancel, None), cancel)
     }
 
     #[test]
@@ -205,6 +231,27 @@ mod tests {
         let (mut third, _) = encoder(&device);
         go.send(()).unwrap();
         assert_eq!(third.encode(&[&[3]]).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_request_whose_time_is_over_does_not_wait_for_the_device() {
+        let (device, begins, go) = device();
+        let (mut busy, _) = encoder(&device);
+        let first = std::thread::spawn(move || busy.encode(&[&[1]]).map(|e| e.len()));
+        begins.recv().unwrap();
+        let until = Instant::now() + Duration::from_millis(50);
+        let mut late = device.encoder(&CancellationToken::new(), Some(until));
+        for _ in 0..2 {
+            assert!(matches!(late.encode(&[&[2]]), Err(EncodeError::Cancelled)));
+        }
+        // One word is enough for the request before it and one for the request after it: what was given up is
+        // left out.
+        go.send(()).unwrap();
+        assert_eq!(first.join().unwrap().unwrap(), 1);
+        let (mut third, _) = encoder(&device);
+        go.send(()).unwrap();
+        assert_eq!(third.encode(&[&[3]]).unwrap().len(), 1);
+        assert_eq!(device.encoded_tokens(), 6);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! BM25 over windows of units. Only the question's terms are counted, so a document costs one scan.
 
 use super::question::{Question, Terms};
+use super::thesaurus::Language;
 use super::windows::Window;
 use crate::document::Document;
 
@@ -9,7 +10,7 @@ const B: f32 = 0.75;
 
 /// How often each unit of a document holds each term of a question.
 pub struct Lexical {
-    terms: usize,
+    /// How much each term counts.
     weights: Vec<f32>,
     /// Terms found, unit by unit; a unit's are `hits[offsets[i]..offsets[i + 1]]`.
     hits: Vec<u32>,
@@ -24,20 +25,20 @@ impl Lexical {
         let mut hits = Vec::new();
         let mut offsets = Vec::with_capacity(document.units.len() + 1);
         let mut lengths = Vec::with_capacity(document.units.len());
+        let mut language = Language::default();
         offsets.push(0);
         for unit in &document.units {
             let mut length = 0;
             Terms::new(unit.text(document.text)).for_each(|_, word| {
                 length += 1;
+                language.see(word);
                 hits.extend(question.term(word));
             });
             lengths.push(length);
             offsets.push(hits.len() as u32);
         }
-        let weights = (0..question.len()).map(|term| question.weight(term)).collect();
         Self {
-            terms: question.len(),
-            weights,
+            weights: question.weights(language.is_contract()).to_vec(),
             hits,
             offsets,
             lengths,
@@ -48,44 +49,85 @@ impl Lexical {
         &self.hits[self.offsets[unit] as usize..self.offsets[unit + 1] as usize]
     }
 
-    /// BM25 of each window. `lead_weight` is how much a hit in the lead of a window's first unit counts.
+    /// BM25 of each window. `lead_weight` is how much a hit in the lead of a window's first unit counts. A window's
+    /// counts are made twice, for how many windows hold a term and for the scores, rather than kept: a long document
+    /// in short lines has millions of windows.
     pub fn bm25(&self, document: &Document<'_>, windows: &[Window], lead_weight: f32) -> Vec<f32> {
-        let mut frequency = vec![0.0_f32; windows.len() * self.terms];
-        let mut lengths = vec![0.0_f32; windows.len()];
-        for (w, window) in windows.iter().enumerate() {
-            let row = &mut frequency[w * self.terms..(w + 1) * self.terms];
-            for unit in window.start..window.end {
-                lengths[w] += self.lengths[unit] as f32;
-                for &term in self.unit_hits(unit) {
-                    row[term as usize] += 1.0;
-                }
-            }
-            if lead_weight > 0.0
-                && let Some(lead) = document.units[window.start].lead
-            {
-                for &term in self.unit_hits(lead as usize) {
-                    row[term as usize] += lead_weight;
-                }
-            }
+        let mut row = Row::new(self.weights.len());
+        let mut holds = vec![0.0_f32; self.weights.len()];
+        let mut total_length = 0.0_f64;
+        for window in windows {
+            total_length += f64::from(self.fill(&mut row, document, *window, lead_weight));
+            row.held.iter().for_each(|&term| holds[term as usize] += 1.0);
         }
-        let mean = (lengths.iter().sum::<f32>() / windows.len().max(1) as f32).max(1e-6);
-        let mut scores = vec![0.0_f32; windows.len()];
-        for term in 0..self.terms {
-            let holds = frequency
-                .iter()
-                .skip(term)
-                .step_by(self.terms)
-                .filter(|&&f| f > 0.0)
-                .count() as f32;
-            let n = windows.len() as f32;
-            let weight = self.weights[term] * (1.0 + (n - holds + 0.5) / (holds + 0.5)).ln();
-            for (w, score) in scores.iter_mut().enumerate() {
-                let f = frequency[w * self.terms + term];
-                if f > 0.0 {
-                    *score += weight * f * (K1 + 1.0) / (f + K1 * (1.0 - B + B * lengths[w] / mean));
-                }
-            }
+        let n = windows.len() as f32;
+        let mean = ((total_length / windows.len().max(1) as f64) as f32).max(1e-6);
+        let rarity = |holds: f32| (1.0 + (n - holds + 0.5) / (holds + 0.5)).ln();
+        let weights: Vec<f32> = self
+            .weights
+            .iter()
+            .zip(&holds)
+            .map(|(weight, &holds)| weight * rarity(holds))
+            .collect();
+        let mut score = |window: &Window| {
+            let length = self.fill(&mut row, document, *window, lead_weight);
+            let norm = K1 * (1.0 - B + B * length / mean);
+            // In the order of the terms, so that equal counts give equal sums.
+            row.held.sort_unstable();
+            let of_term = |&term: &u32| {
+                let count = row.counts[term as usize];
+                weights[term as usize] * count * (K1 + 1.0) / (count + norm)
+            };
+            row.held.iter().map(of_term).sum()
+        };
+        windows.iter().map(&mut score).collect()
+    }
+
+    /// Counts a window's terms, and gives its length in words.
+    fn fill(&self, row: &mut Row, document: &Document<'_>, window: Window, lead_weight: f32) -> f32 {
+        row.clear();
+        let mut length = 0.0;
+        for unit in window.start..window.end {
+            length += self.lengths[unit] as f32;
+            self.unit_hits(unit).iter().for_each(|&term| row.add(term, 1.0));
         }
-        scores
+        if lead_weight > 0.0
+            && let Some(lead) = document.units[window.start].lead
+        {
+            let hits = self.unit_hits(lead as usize);
+            hits.iter().for_each(|&term| row.add(term, lead_weight));
+        }
+        length
+    }
+}
+
+/// How often a window holds each term.
+struct Row {
+    counts: Vec<f32>,
+    /// Terms with a count.
+    held: Vec<u32>,
+}
+
+impl Row {
+    fn new(terms: usize) -> Self {
+        Self {
+            counts: vec![0.0; terms],
+            held: Vec::with_capacity(terms),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.held
+            .iter()
+            .for_each(|&term| self.counts[term as usize] = 0.0);
+        self.held.clear();
+    }
+
+    fn add(&mut self, term: u32, count: f32) {
+        let slot = &mut self.counts[term as usize];
+        if *slot == 0.0 {
+            self.held.push(term);
+        }
+        *slot += count;
     }
 }

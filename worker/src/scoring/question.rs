@@ -126,13 +126,15 @@ pub struct Question {
     terms: HashMap<String, u32>,
     /// How much each term counts.
     weights: Vec<f32>,
+    /// How much each term counts where a contract is asked; 0 in `weights` for those that the thesaurus adds.
+    of_contract: Vec<f32>,
 }
 
 impl Question {
     /// Reads a question. Instruction words are dropped unless nothing else is left; the words of a title
-    /// ("Governing law: which state's law ...") count more. Asked of a contract, the words that its clauses use
-    /// for the subject count too.
-    pub fn parse(text: &str, of_contract: bool) -> Self {
+    /// ("Governing law: which state's law ...") count more. With the thesaurus, the words that contracts use for
+    /// the subject are terms too; whether they count is decided when the document has been read.
+    pub fn parse(text: &str, thesaurus: bool) -> Self {
         let mut question = Self::default();
         let (title, body) = titled(text);
         let title = words(title);
@@ -142,11 +144,10 @@ impl Question {
         for word in title.iter().filter(|word| !is_listed(word)) {
             question.add(word, |_| TITLE);
         }
-        if of_contract {
+        question.of_contract.clone_from(&question.weights);
+        if thesaurus {
             let asked: Vec<String> = if title.is_empty() { words(body) } else { title };
-            thesaurus::expand(&asked, |word| {
-                question.add(word, |before| before.unwrap_or(0.0).max(EXPANDED))
-            });
+            thesaurus::expand(&asked, |word| question.add_of_contract(word));
         }
         question
     }
@@ -162,6 +163,15 @@ impl Question {
         }
     }
 
+    fn add_of_contract(&mut self, word: &str) {
+        self.add(word, |before| before.unwrap_or(0.0));
+        self.of_contract.resize(self.weights.len(), 0.0);
+        if let Some(term) = self.term(word) {
+            let weight = &mut self.of_contract[term as usize];
+            *weight = weight.max(EXPANDED);
+        }
+    }
+
     /// Number of distinct terms.
     pub fn len(&self) -> usize {
         self.terms.len()
@@ -172,9 +182,13 @@ impl Question {
         self.terms.is_empty()
     }
 
-    /// How much a term counts: 1, more if the question repeats it.
-    pub fn weight(&self, term: usize) -> f32 {
-        self.weights.get(term).copied().unwrap_or_default()
+    /// How much each term counts: 1, more if the question repeats it.
+    pub fn weights(&self, of_contract: bool) -> &[f32] {
+        if of_contract {
+            &self.of_contract
+        } else {
+            &self.weights
+        }
     }
 
     /// The index of the term that a lower-case word stems to.

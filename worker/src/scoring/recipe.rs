@@ -26,7 +26,7 @@ const WIDE_STEP: usize = 2;
 /// Smoothing: temperature, reach in words, weight. In a conversation the evidence is spread over neighbouring
 /// turns, so surroundings count more.
 const SMOOTH_TEXT: (f32, f32, f32) = (0.5, 100.0, 1.0);
-const SMOOTH_TRANSCRIPT: (f32, f32, f32) = (0.4, 150.0, 2.0);
+const SMOOTH_TRANSCRIPT: (f32, f32, f32) = (1.0, 300.0, 6.0);
 
 /// The sum of the lexical signals, a number a unit.
 pub fn lexical(document: &Document<'_>, lexical: &Lexical) -> Vec<f32> {

@@ -1,15 +1,14 @@
 //! Joins the words that people ask with to the words that contracts are written in.
 //!
 //! Query expansion by a small thesaurus (Manning, Raghavan and Schütze 2008, "Introduction to Information
-//! Retrieval", 9.2), used for contracts only: [`is_contract`] looks at the document's own words. The entries are
+//! Retrieval", 9.2), used for contracts only: [`Language`] looks at the document's own words. The entries are
 //! data, in `contracts.toml`.
 
 use std::sync::OnceLock;
 
 use serde::Deserialize;
 
-use super::question::{Terms, stem};
-use crate::document::Document;
+use super::question::stem;
 
 /// Stems that contracts are full of.
 const CONTRACT_STEMS: [&str; 9] = [
@@ -19,9 +18,6 @@ const CONTRACT_STEMS: [&str; 9] = [
 /// Share of [`CONTRACT_STEMS`] among a contract's words. On the DEV sets contracts have 0.017 to 0.079, and no
 /// other document has more than 0.0115.
 const CONTRACT_SHARE: f64 = 0.014;
-
-/// Words of a document's beginning that are looked at.
-const SAMPLE_WORDS: u32 = 20_000;
 
 #[derive(Deserialize)]
 struct File {
@@ -46,19 +42,24 @@ pub(super) fn expand(question: &[String], mut add: impl FnMut(&str)) {
     }
 }
 
-/// True if a document is written in the language of contracts.
-pub fn is_contract(document: &Document<'_>) -> bool {
-    let (mut words, mut found) = (0_u32, 0_u32);
-    for unit in &document.units {
-        Terms::new(unit.text(document.text)).for_each(|_, word| {
-            words += 1;
-            found += u32::from(CONTRACT_STEMS.binary_search(&stem(word)).is_ok());
-        });
-        if words >= SAMPLE_WORDS {
-            break;
-        }
+/// Tells contracts from other documents by their words.
+#[derive(Debug, Default)]
+pub(super) struct Language {
+    words: u64,
+    of_contracts: u64,
+}
+
+impl Language {
+    /// Takes a lower-case word in.
+    pub(super) fn see(&mut self, word: &str) {
+        self.words += 1;
+        self.of_contracts += u64::from(CONTRACT_STEMS.binary_search(&stem(word)).is_ok());
     }
-    f64::from(found) > CONTRACT_SHARE * f64::from(words)
+
+    /// True if the words seen are those of a contract.
+    pub(super) fn is_contract(&self) -> bool {
+        self.of_contracts as f64 > CONTRACT_SHARE * self.words as f64
+    }
 }
 
 fn entries() -> &'static [Entry] {
@@ -72,6 +73,7 @@ fn entries() -> &'static [Entry] {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::super::question::Terms;
     use super::*;
 
     #[test]
@@ -101,7 +103,11 @@ mod tests {
         let contract = "This Agreement is made between the parties hereto. The Supplier shall deliver the goods. \
                         Neither party shall assign this Agreement without consent.";
         let story = "The television movie was broadcast in December, and one season of episodes was ordered.";
-        assert!(is_contract(&Document::parse(contract)));
-        assert!(!is_contract(&Document::parse(story)));
+        let is_contract = |text: &str| {
+            let mut language = Language::default();
+            Terms::new(text).for_each(|_, word| language.see(word));
+            language.is_contract()
+        };
+        assert!(is_contract(contract) && !is_contract(story) && !is_contract(""));
     }
 }

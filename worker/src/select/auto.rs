@@ -7,8 +7,8 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Selection, take};
-use crate::document::{Document, Unit};
+use super::Selection;
+use crate::document::Document;
 use crate::engine::Tier;
 
 /// Temperature of the softmax for each tier, in standard deviations of the score.
@@ -57,18 +57,16 @@ impl Confidence {
 /// The smallest selection, by budget, that is expected to hold the share `floor` of the evidence. Searched by
 /// halving: what a larger budget takes holds as much or more.
 pub fn smallest(
-    units: &[Unit],
-    costs: &[u32],
-    order: &[u32],
     budgets: RangeInclusive<usize>,
     floor: f64,
     confidence: &Confidence,
+    take: impl Fn(usize) -> Selection,
 ) -> Selection {
     let (mut low, mut high) = (*budgets.start(), *budgets.end());
-    let mut best = take(units, costs, order, high);
+    let mut best = take(high);
     while low < high {
         let middle = low + (high - low) / 2;
-        let selection = take(units, costs, order, middle);
+        let selection = take(middle);
         if confidence.recall(&selection.taken) >= floor {
             (best, high) = (selection, middle);
         } else {

@@ -23,7 +23,7 @@ proptest! {
         let text = text_of(40);
         let document = Document::parse(&text);
         let costs = words(&document.units);
-        let selection = take(&document.units, &costs, &order(&scores[..document.units.len().min(40)]), budget);
+        let selection = take(&document.units, &costs, &order(&scores[..document.units.len().min(40)]), budget, GAP_WORDS);
         let kept: u32 = costs.iter().zip(&selection.taken).filter(|(_, taken)| **taken).map(|(cost, _)| cost).sum();
         prop_assert_eq!(kept as usize, selection.cost);
         prop_assert!(selection.cost <= budget);
@@ -40,11 +40,11 @@ fn closes_small_gaps_and_brings_the_header() {
     let text = "| Year | Sum |\n|---|---|\n| 2018 | 4 |\n| 2019 | 5 |\n| 2020 | 7 |\n";
     let document = Document::parse(text);
     let costs = words(&document.units);
-    let selection = take(&document.units, &costs, &[1, 3, 2, 0], 1000);
+    let selection = take(&document.units, &costs, &[1, 3, 2, 0], 1000, GAP_WORDS);
     assert!(selection.taken.iter().all(|&taken| taken));
-    let best_only = take(&document.units, &costs, &[3], 14);
+    let best_only = take(&document.units, &costs, &[3], 14, GAP_WORDS);
     assert_eq!(best_only.taken, [true, false, false, true]);
-    let no_room = take(&document.units, &costs, &[3], 5);
+    let no_room = take(&document.units, &costs, &[3], 5, GAP_WORDS);
     assert_eq!(no_room.taken, [false, false, false, true]);
 }
 
@@ -58,11 +58,12 @@ fn the_smallest_selection_holds_the_floor_within_its_limits() {
         .collect();
     let confidence = Confidence::new(&document, &scores, Tier::Static);
     let order = order(&scores);
-    let small = smallest(&document.units, &costs, &order, 10..=600, 0.9, &confidence);
+    let pack = |budget| take(&document.units, &costs, &order, budget, GAP_WORDS);
+    let small = smallest(10..=600, 0.9, &confidence, pack);
     assert!(small.taken[20] && small.cost < 100);
     assert!(confidence.recall(&small.taken) >= 0.9);
     let flat = vec![0.0; document.units.len()];
     let unsure = Confidence::new(&document, &flat, Tier::Static);
-    let large = smallest(&document.units, &costs, &order, 10..=600, 0.99, &unsure);
+    let large = smallest(10..=600, 0.99, &unsure, pack);
     assert!(large.cost > 500 && large.cost <= 600);
 }
