@@ -116,6 +116,8 @@ impl Default for Tls {
 pub struct Model {
     /// Folder with `manifest.json` and the files that it lists. Default none: only the lexical tier is served.
     pub folder: Option<PathBuf>,
+    /// SHA-256 of the folder's `manifest.json`, in hexadecimal. Default: any model will do. Another one is refused.
+    pub sha256: Option<String>,
     /// Where the encoder runs: `cpu`.
     pub device: Device,
 }
@@ -321,6 +323,13 @@ impl Config {
         if self.model.folder.is_none() && self.tiers.iter().any(|tier| *tier != Tier::Lexical) {
             let remedy = "static and encoder need model.folder; set it, or serve lexical only";
             refuse("tiers", format!("{:?}", self.tiers), remedy);
+        }
+        if let Some(sum) = &self.model.sha256
+            && !(sum.len() == 64 && sum.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        {
+            let remedy =
+                "write what `sha256sum manifest.json` prints in the model's folder: 64 hexadecimal digits";
+            refuse("model.sha256", sum.clone(), remedy);
         }
         if self.grpc.listen == self.admin.listen && self.admin.listen.port() != 0 {
             refuse(

@@ -18,7 +18,7 @@ pub use bert::ConfigError;
 pub use device::Device;
 pub use embedding::EmbeddingTable;
 pub use encoder::{EncodeError, Encoded, Encoder};
-pub use manifest::{MANIFEST, ManifestError};
+pub use manifest::{MANIFEST, ManifestError, is_model};
 pub use weights::WeightsError;
 pub use wordpiece::{Pieces, TokenizerError, WordPiece};
 

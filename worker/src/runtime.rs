@@ -15,7 +15,7 @@ use crate::engine::{
     self, AS_ASKED, Budget, ExtractError, Extraction, Extractor, FEWER_WINDOWS, Memory, Request, Settings,
     Tier,
 };
-use crate::model::{Card, EmbeddingTable, LoadError, Models, WordPiece};
+use crate::model::{Card, EmbeddingTable, LoadError, Models, WordPiece, is_model};
 
 mod admission;
 mod cache;
@@ -148,6 +148,9 @@ impl Runtime {
     /// [`LoadError`] if the model cannot be loaded.
     pub fn start(config: &Config) -> Result<Self, LoadError> {
         let folder = config.model.folder.as_deref().filter(|_| config.needs_model());
+        if let (Some(folder), Some(sha256)) = (folder, &config.model.sha256) {
+            is_model(folder, sha256)?;
+        }
         let models = folder
             .map(|folder| Models::load(folder, config.model.device))
             .transpose()?;

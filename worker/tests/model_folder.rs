@@ -5,7 +5,9 @@ mod support;
 
 use std::path::Path;
 
+use liquid_worker::config::Config;
 use liquid_worker::model::{Device, LoadError, ManifestError, Models, WeightsError};
+use liquid_worker::runtime::Runtime;
 use safetensors::Dtype;
 use tempfile::TempDir;
 
@@ -60,6 +62,24 @@ fn a_missing_manifest_or_file_is_named() {
         error.to_string().contains("manifest.json") && error.to_string().contains("xtask model"),
         "{error}"
     );
+}
+
+#[test]
+fn another_model_than_the_one_asked_for_is_refused() {
+    let folder = tiny();
+    let start = |sha256: &str| {
+        let mut config = Config::default();
+        config.model.folder = Some(folder.path().to_owned());
+        config.model.sha256 = Some(sha256.to_owned());
+        Runtime::start(&config).map(|_| ())
+    };
+    let error = start(&"0".repeat(64)).unwrap_err();
+    let LoadError::Manifest(ManifestError::OtherModel { actual, .. }) = &error else {
+        panic!("{error}");
+    };
+    assert!(error.to_string().contains("correct the sum"), "{error}");
+    start(actual).unwrap();
+    start(&actual.to_ascii_uppercase()).unwrap();
 }
 
 #[test]

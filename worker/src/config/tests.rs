@@ -33,6 +33,20 @@ fn a_model_folder_opens_all_tiers() {
 }
 
 #[test]
+fn the_models_sum_is_a_sum() {
+    let sum = "0a".repeat(32);
+    let config = from_file(&format!("[model]\nfolder = \"x\"\nsha256 = \"{sum}\""), &[]).unwrap();
+    assert_eq!(config.model.sha256, Some(sum));
+    let error = from_file("[model]\nsha256 = \"abc\"", &[])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("model.sha256 = abc: ") && error.contains("sha256sum"),
+        "{error}"
+    );
+}
+
+#[test]
 fn the_environment_wins_over_the_file() {
     let file = "[grpc]\nlisten = \"127.0.0.1:1\"\n[limits]\nqueue = 3";
     let variables = [

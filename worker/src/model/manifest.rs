@@ -47,6 +47,34 @@ pub enum ManifestError {
         /// Sum of the file.
         actual: String,
     },
+    /// The folder holds another model than the one that was asked for.
+    #[error("{path}: sha256 is {actual}, but model.sha256 asks for {expected}; correct the sum, or give the folder of that model", path = .path.display())]
+    OtherModel {
+        /// The manifest.
+        path: PathBuf,
+        /// Sum that was asked for.
+        expected: String,
+        /// Sum of the manifest.
+        actual: String,
+    },
+}
+
+/// Checks that a folder holds the model that was asked for: `expected` is the SHA-256 of its manifest, which in turn
+/// holds the sums of all other files.
+///
+/// # Errors
+/// [`ManifestError::Unreadable`] and [`ManifestError::OtherModel`].
+pub fn is_model(folder: &Path, expected: &str) -> Result<(), ManifestError> {
+    let path = folder.join(MANIFEST);
+    let actual = hex(&Sha256::digest(read(&path)?));
+    if actual == expected.to_ascii_lowercase() {
+        return Ok(());
+    }
+    Err(ManifestError::OtherModel {
+        path,
+        expected: expected.to_owned(),
+        actual,
+    })
 }
 
 /// `manifest.json`: a model's name and the SHA-256 of each of its files in lower-case hexadecimal.
