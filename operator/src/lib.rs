@@ -4,6 +4,7 @@
 //! [`leader`] and [`webhook`] talk to the API server.
 
 pub mod api;
+pub mod check;
 pub mod config;
 pub mod controller;
 pub mod inject;

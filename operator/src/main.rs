@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use liquid_operator::api::{definition, reference};
 use liquid_operator::config::Settings;
-use liquid_operator::{serve, uninstall};
+use liquid_operator::{check, serve, uninstall};
 
 /// Runs Liquid Memory on Kubernetes.
 #[derive(Parser)]
@@ -27,6 +27,8 @@ enum Command {
     },
     /// Take back what would block the cluster once the operator is gone: the webhook first.
     Uninstall(Box<Settings>),
+    /// Look at the installation from inside the cluster: resource type, leader, webhook.
+    Check(Box<Settings>),
 }
 
 /// The cluster or the settings are not as they must be.
@@ -50,6 +52,7 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Crds { reference: false } => print!("{}", definition::yaml()?),
         Command::Serve(settings) => serve::start(&settings)?,
         Command::Uninstall(settings) => uninstall::start(&settings)?,
+        Command::Check(settings) => check::start(&settings)?,
     }
     Ok(())
 }

@@ -28,6 +28,8 @@ enum What {
     Extract,
     /// What the sidecar adds to a call, beside nginx and LiteLLM, and what it takes in memory.
     Gateway,
+    /// Admission of pods with and without injection, on a Kubernetes of its own; needs root.
+    Admission,
 }
 
 pub(crate) fn start(arguments: &Arguments) -> Result<()> {
@@ -36,6 +38,7 @@ pub(crate) fn start(arguments: &Arguments) -> Result<()> {
         What::Evidence => "evidence",
         What::Extract => "extract",
         What::Gateway => "gateway",
+        What::Admission => return crate::test::bench_admission(),
     };
     let mut bench = cargo(&["run", "--release", "--package", "liquid-bench"]);
     // Kernels for a GPU are built only where the arguments ask for one: they need more to build.
@@ -44,7 +47,7 @@ pub(crate) fn start(arguments: &Arguments) -> Result<()> {
     }
     bench.args(["--", name]);
     match arguments.what {
-        What::Attention => {}
+        What::Attention | What::Admission => {}
         What::Evidence | What::Extract => weights()?,
         What::Gateway => {
             bench.args(gateway::set_up()?);

@@ -65,6 +65,10 @@ impl Place {
         }
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn layout(&self) -> Result<Layout> {
         Layout::new(&self.name, &self.state)
     }
@@ -189,7 +193,7 @@ pub(crate) fn inside(layout: &Layout, program: &std::path::Path) -> Command {
 }
 
 /// Imports archives into every node, the nodes at the same time.
-fn load(layout: &Layout, archives: &[PathBuf]) -> Result<()> {
+pub(crate) fn load(layout: &Layout, archives: &[PathBuf]) -> Result<()> {
     let nodes = layout.nodes()?;
     for archive in archives {
         let mut imports = Vec::new();

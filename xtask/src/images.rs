@@ -20,10 +20,10 @@ use anyhow::{Result, bail};
 
 use crate::command::cache;
 use crate::console::{human, say, step, thousands};
-use archive::Written;
+pub(crate) use archive::Written;
 pub(crate) use base::base;
-use build::Profile;
-pub(crate) use build::executables;
+use build::Programs;
+pub(crate) use build::{Profile, executables};
 
 /// What a node fetches for each pod that gets a sidecar.
 const SIDECAR_LIMIT: u64 = 25_000_000;
@@ -40,6 +40,9 @@ pub(crate) struct Arguments {
     /// five times as large and slow.
     #[arg(long, value_enum, default_value = "release")]
     profile: Profile,
+    /// Take the programs from this folder instead of building them.
+    #[arg(long, value_name = "FOLDER")]
+    programs: Option<PathBuf>,
     /// First part of the images' names.
     #[arg(long, default_value = REGISTRY)]
     registry: String,
@@ -71,6 +74,8 @@ pub(crate) enum Name {
 impl Name {
     /// What an installation needs.
     pub(crate) const PRODUCT: [Self; 4] = [Self::Operator, Self::Sidecar, Self::Worker, Self::Model];
+    /// What only the tests need.
+    pub(crate) const FIXTURES: [Self; 2] = [Self::MockUpstream, Self::TestApplication];
 
     fn file(self) -> &'static str {
         match self {
@@ -102,7 +107,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     step("images");
     let folder = arguments.out.clone().unwrap_or_else(folder);
-    for written in make(names, arguments.profile, &arguments.registry, &folder)? {
+    let programs = match &arguments.programs {
+        Some(folder) => Programs::within(names, folder)?,
+        None => Programs::build(names, arguments.profile)?,
+    };
+    for written in write(names, &programs, &arguments.registry, &folder)? {
         say(format!(
             "{}  {} bytes  {}",
             written.reference,
@@ -121,17 +130,20 @@ pub(crate) fn folder() -> PathBuf {
 
 /// Builds the programs, then makes the images.
 pub(crate) fn make(names: &[Name], profile: Profile, registry: &str, folder: &Path) -> Result<Vec<Written>> {
+    write(names, &Programs::build(names, profile)?, registry, folder)
+}
+
+fn write(names: &[Name], programs: &Programs, registry: &str, folder: &Path) -> Result<Vec<Written>> {
     let start = std::time::Instant::now();
-    let programs = build::programs(names, profile)?;
     let mut all = Vec::new();
     for name in names {
         let reference = name.reference(registry);
         let image = match name {
-            Name::MockUpstream | Name::TestApplication => fixtures::image(*name, reference, &programs)?,
-            _ => product::image(*name, reference, &programs)?,
+            Name::MockUpstream | Name::TestApplication => fixtures::image(*name, reference, programs)?,
+            _ => product::image(*name, reference, programs)?,
         };
         let written = image.write(folder)?;
-        if *name == Name::Sidecar && profile == Profile::Release && written.size > SIDECAR_LIMIT {
+        if *name == Name::Sidecar && programs.profile() == Profile::Release && written.size > SIDECAR_LIMIT {
             bail!(
                 "the sidecar's image has {} bytes, its limit is {}",
                 thousands(written.size),

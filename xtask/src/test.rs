@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::console::{bold, green, human, red, step, yellow};
+pub(crate) use cluster::bench_admission;
 pub(crate) use count::Count;
 
 #[derive(clap::Args)]

@@ -1,5 +1,7 @@
 //! The workers' pod: passes Pod Security "restricted".
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMapVolumeSource, Container, ContainerPort, HTTPGetAction, ImageVolumeSource,
     LocalObjectReference, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec,
@@ -23,6 +25,13 @@ const GRACE_MARGIN: i32 = 5;
 /// How often a starting worker is asked, in seconds.
 const STARTUP_PERIOD: i32 = 2;
 
+/// Workers of a namespace that opts in call no LLM, and must start while no operator answers.
+fn pod_labels(proxy: &str) -> BTreeMap<String, String> {
+    let mut labels = labels(proxy);
+    labels.insert(names::INJECT_LABEL.into(), "disabled".into());
+    labels
+}
+
 pub(super) fn template(
     proxy: &LiquidMemoryProxy,
     of: &Of<'_>,
@@ -37,7 +46,7 @@ pub(super) fn template(
         .collect();
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
-            labels: Some(labels(of.name)),
+            labels: Some(pod_labels(of.name)),
             annotations: Some([(names::INPUTS_ANNOTATION.into(), inputs.sum.clone())].into()),
             ..ObjectMeta::default()
         }),

@@ -2,6 +2,11 @@
 
 mod charts;
 mod crd;
+mod faults;
+mod gpu;
+mod injection;
+mod path;
+mod uninstall;
 
 use anyhow::Result;
 
@@ -11,6 +16,14 @@ type Case = fn(&'static World) -> Result<()>;
 
 /// Name and case.
 pub(crate) fn all() -> Vec<(&'static str, Case)> {
-    let groups: [&[(&'static str, Case)]; 2] = [charts::CASES, crd::CASES];
+    let groups: [&[(&'static str, Case)]; 7] = [
+        charts::CASES,
+        crd::CASES,
+        path::CASES,
+        injection::CASES,
+        gpu::CASES,
+        faults::CASES,
+        uninstall::CASES,
+    ];
     groups.concat()
 }

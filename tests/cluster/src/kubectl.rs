@@ -2,11 +2,12 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::world::World;
+use crate::world::{World, eventually};
 
 /// Runs a program; its standard output, or an error with what it said.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
@@ -73,6 +74,16 @@ pub(crate) fn get(namespace: &str, what: &[&str]) -> Result<Value> {
     serde_json::from_str(&text).context("kubectl get did not answer JSON")
 }
 
+/// The items of a list.
+pub(crate) fn list(namespace: &str, what: &[&str]) -> Result<Vec<Value>> {
+    let list = get(namespace, what)?;
+    Ok(list
+        .get("items")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default())
+}
+
 /// A path of the API server.
 pub(crate) fn raw(path: &str) -> Result<String> {
     kubectl(&["get", "--raw", path])
@@ -85,4 +96,45 @@ pub(crate) fn delete_namespace(name: &str) -> Result<()> {
 /// A string at a JSON pointer; empty if there is none.
 pub(crate) fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Waits for a rollout.
+pub(crate) fn rolled_out(namespace: &str, deployment: &str, limit: Duration) -> Result<()> {
+    let limit = format!("--timeout={}s", limit.as_secs());
+    let rollout = ["rollout", "status", deployment, "--namespace", namespace, &limit];
+    kubectl(&rollout).map(|_| ()).map_err(|error| {
+        let pods = kubectl(&["get", "pods,events", "--namespace", namespace, "-o", "wide"]);
+        error.context(format!(
+            "{deployment} of {namespace}:\n{}",
+            pods.unwrap_or_default()
+        ))
+    })
+}
+
+/// Waits until a pod has ended well and returns its log.
+pub(crate) fn finished(namespace: &str, pod: &str, limit: Duration) -> Result<String> {
+    let ended = eventually(&format!("the end of pod {namespace}/{pod}"), limit, || {
+        let state = get(namespace, &["pod", pod])?;
+        let phase = text(&state, "/status/phase").to_owned();
+        Ok(["Succeeded", "Failed"].contains(&phase.as_str()).then_some(phase))
+    });
+    let log = kubectl(&[
+        "logs",
+        "--namespace",
+        namespace,
+        pod,
+        "--all-containers",
+        "--tail=40",
+    ]);
+    match ended {
+        Ok(phase) if phase == "Succeeded" => log,
+        Ok(phase) => bail!(
+            "pod {namespace}/{pod} ended as {phase}: {}",
+            log.unwrap_or_default()
+        ),
+        Err(error) => {
+            let described = kubectl(&["describe", "pod", "--namespace", namespace, pod]);
+            Err(error.context(described.unwrap_or_default()))
+        }
+    }
 }

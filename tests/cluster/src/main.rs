@@ -1,10 +1,15 @@
 //! The tests that need a real Kubernetes with a kubelet. `cargo xtask test --only cluster` starts the cluster, loads
 //! the images and runs this program in the cluster's network; `--list` names the tests without any of it.
 //!
-//! The cases run one after the other in the order of [`cases::all`].
+//! The cases run one after the other in the order of [`cases::all`]: the first installs the charts, the last
+//! uninstalls them, and each of the others has a namespace of its own.
 
+mod admission;
 mod cases;
+mod guide;
 mod kubectl;
+mod manifest;
+mod traffic;
 mod world;
 
 use std::process::ExitCode;
@@ -14,6 +19,9 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use crate::world::World;
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("bench-admission") {
+        return bench();
+    }
     let mut arguments = Arguments::from_args();
     // They share one cluster, and two cores.
     arguments.test_threads = Some(1);
@@ -25,4 +33,21 @@ fn main() -> ExitCode {
         })
     });
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+fn bench() -> ExitCode {
+    let install = cases::all()
+        .into_iter()
+        .find(|(name, _)| *name == "charts::install");
+    let outcome = World::get().and_then(|world| {
+        install.map_or(Ok(()), |(_, install)| install(world))?;
+        admission::run(world)
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -3,14 +3,19 @@
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 
 use crate::kubectl::{self, apply, delete_namespace};
 
 /// Where the release is installed.
 pub(crate) const SYSTEM: &str = "liquid-memory";
+/// Where the mock provider runs.
+pub(crate) const PROVIDER: &str = "provider";
+/// The operator's Deployment and Service in [`SYSTEM`].
+pub(crate) const OPERATOR: &str = "liquid-operator";
 
 /// Set by `cargo xtask test`.
 #[derive(Debug)]
@@ -19,6 +24,13 @@ pub(crate) struct World {
     pub(crate) root: PathBuf,
     /// The cluster's programs.
     pub(crate) programs: PathBuf,
+    /// First part of the images' names.
+    pub(crate) registry: String,
+    /// Their tag.
+    pub(crate) version: String,
+    /// `cargo xtask`, to restart parts of the cluster.
+    xtask: PathBuf,
+    cluster: String,
 }
 
 impl World {
@@ -39,7 +51,16 @@ impl World {
         Ok(Self {
             root: read("LIQUID_CLUSTER_ROOT")?.into(),
             programs: read("LIQUID_CLUSTER_PROGRAMS")?.into(),
+            registry: read("LIQUID_CLUSTER_REGISTRY")?,
+            version: read("LIQUID_CLUSTER_VERSION")?,
+            xtask: read("LIQUID_CLUSTER_XTASK")?.into(),
+            cluster: read("LIQUID_CLUSTER_NAME")?,
         })
+    }
+
+    /// `REGISTRY/NAME:VERSION`.
+    pub(crate) fn image(&self, name: &str) -> String {
+        format!("{}/{name}:{}", self.registry, self.version)
     }
 
     /// A chart's folder.
@@ -49,6 +70,22 @@ impl World {
 
     pub(crate) fn helm(&self, arguments: &[&str]) -> Result<String> {
         kubectl::output(Command::new(self.programs.join("helm")).args(arguments))
+    }
+
+    /// Ends a part of the control plane and starts it again after `pause` seconds.
+    pub(crate) fn restart(&self, component: &str, pause: u64) -> Result<()> {
+        let pause = pause.to_string();
+        let mut command = Command::new(&self.xtask);
+        command.args([
+            "cluster",
+            "restart",
+            component,
+            "--pause",
+            &pause,
+            "--name",
+            &self.cluster,
+        ]);
+        kubectl::output(&mut command).map(|_| ())
     }
 }
 
@@ -64,6 +101,17 @@ impl Namespace {
         }))?;
         Ok(Self(name.to_owned()))
     }
+
+    /// One that opts in and holds pods to the strictest standard.
+    pub(crate) fn opted_in(name: &str) -> Result<Self> {
+        Self::new(
+            name,
+            &json!({
+                "liquidmemory.dev/inject": "enabled",
+                "pod-security.kubernetes.io/enforce": "restricted",
+            }),
+        )
+    }
 }
 
 impl Drop for Namespace {
@@ -72,5 +120,28 @@ impl Drop for Namespace {
         if !std::thread::panicking() {
             let _ = delete_namespace(&self.0);
         }
+    }
+}
+
+/// Calls until it gives a value; the error says what was waited for, and what the last call said.
+pub(crate) fn eventually<T>(
+    what: &str,
+    limit: Duration,
+    mut attempt: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        let outcome = attempt();
+        if let Ok(Some(value)) = outcome {
+            return Ok(value);
+        }
+        if start.elapsed() > limit {
+            let seconds = limit.as_secs();
+            match outcome {
+                Err(error) => return Err(error.context(format!("{what}: not after {seconds} s"))),
+                Ok(_) => bail!("{what}: not after {seconds} s"),
+            }
+        }
+        std::thread::sleep(Duration::from_millis(300));
     }
 }

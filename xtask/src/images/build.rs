@@ -19,12 +19,52 @@ pub(crate) enum Profile {
 }
 
 /// Programs by name, without symbols.
-pub(super) struct Programs(BTreeMap<String, PathBuf>);
+pub(super) struct Programs {
+    profile: Profile,
+    paths: BTreeMap<String, PathBuf>,
+}
 
 impl Programs {
     pub(super) fn get(&self, name: &str) -> Result<&Path> {
-        let found = self.0.get(name).map(PathBuf::as_path);
+        let found = self.paths.get(name).map(PathBuf::as_path);
         found.with_context(|| format!("cargo built no program {name}"))
+    }
+
+    pub(super) fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// What somebody has built already, taken as it is.
+    pub(super) fn within(names: &[Name], folder: &Path) -> Result<Self> {
+        let wanted = names.iter().filter_map(|name| program(*name));
+        let mut paths = BTreeMap::new();
+        for name in wanted {
+            let path = folder.join(name);
+            if !path.is_file() {
+                bail!("--programs: {} is not there", path.display());
+            }
+            paths.insert(name.to_owned(), path);
+        }
+        Ok(Self {
+            profile: Profile::Release,
+            paths,
+        })
+    }
+
+    /// Builds what the images need, in one go.
+    pub(super) fn build(names: &[Name], profile: Profile) -> Result<Self> {
+        Ok(Self {
+            profile,
+            paths: build(names, profile)?,
+        })
+    }
+}
+
+/// The program of an image.
+fn program(name: Name) -> Option<&'static str> {
+    match name {
+        Name::MockUpstream => Some("mock-upstream"),
+        other => package(other),
     }
 }
 
@@ -39,12 +79,11 @@ fn package(name: Name) -> Option<&'static str> {
     }
 }
 
-/// Builds what the images need, in one go.
-pub(super) fn programs(names: &[Name], profile: Profile) -> Result<Programs> {
+fn build(names: &[Name], profile: Profile) -> Result<BTreeMap<String, PathBuf>> {
     let packages = names.iter().filter_map(|name| package(*name)).collect::<Vec<_>>();
     let mut found = BTreeMap::new();
     if packages.is_empty() {
-        return Ok(Programs(found));
+        return Ok(found);
     }
     let mut build = cargo(&[
         "build",
@@ -77,7 +116,7 @@ pub(super) fn programs(names: &[Name], profile: Profile) -> Result<Programs> {
         };
         found.insert(name, program);
     }
-    Ok(Programs(found))
+    Ok(found)
 }
 
 /// Paths of the programs among cargo's messages, one JSON document a line.

@@ -81,4 +81,6 @@ seccompProfile: {type: RuntimeDefault}
   value: {{ .Values.certificates.caLifetime }}
 - name: LIQUID_OPERATOR_LEAF_LIFETIME
   value: {{ .Values.certificates.leafLifetime }}
+- name: LIQUID_OPERATOR_CERT_PROPAGATION
+  value: {{ .Values.certificates.propagation }}
 {{- end }}

@@ -150,13 +150,13 @@ fn immutable(_: &World) -> Result<()> {
 
 /// `kubectl scale` and what autoscalers use.
 fn scales(_: &World) -> Result<()> {
-    let scale = ["scale", "lmp/fixed", "--namespace", NAMESPACE, "--replicas=3"];
+    let scale = ["scale", "lmp/fixed", "--namespace", NAMESPACE, "--replicas=1"];
     kubectl(&scale)?;
     let path =
         format!("/apis/liquidmemory.dev/v1alpha1/namespaces/{NAMESPACE}/liquidmemoryproxies/fixed/scale");
     let scale = serde_json::from_str::<Value>(&crate::kubectl::raw(&path)?)?;
     ensure!(
-        scale.pointer("/spec/replicas") == Some(&json!(3)),
+        scale.pointer("/spec/replicas") == Some(&json!(1)),
         "no scale: {scale}"
     );
     crate::kubectl::delete_namespace(NAMESPACE)
