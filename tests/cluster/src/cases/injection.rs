@@ -268,13 +268,21 @@ fn pull_secret(world: &World) -> Result<()> {
             .unwrap_or_default();
         Ok(secrets.to_string().contains("registry-key").then_some(()))
     })?;
-    eventually("workers with the pull secret", Duration::from_secs(60), || {
-        let workers = get(NAMESPACE, &["deployment", "proxy-workers"])?;
-        let secrets = workers
-            .pointer("/spec/template/spec/imagePullSecrets/0/name")
-            .cloned();
-        Ok((secrets == Some(json!("registry-key"))).then_some(()))
-    })
+    // Workers that run keep their template until something about them changes: an operator alone restarts none.
+    let namespace = Namespace::opted_in("injection-pull")?;
+    apply(
+        &json!({"apiVersion": "liquidmemory.dev/v1alpha1", "kind": "LiquidMemoryProxy",
+        "metadata": {"name": "proxy", "namespace": namespace.0}, "spec": {"workers": {"replicas": 0}}}),
+    )?;
+    eventually(
+        "new workers with the pull secret",
+        Duration::from_secs(30),
+        || {
+            let workers = get(&namespace.0, &["deployment", "proxy-workers"])?;
+            let secret = workers.pointer("/spec/template/spec/imagePullSecrets/0/name");
+            Ok((secret == Some(&json!("registry-key"))).then_some(()))
+        },
+    )
 }
 
 /// The guide's own words, in a namespace where an application runs already.
