@@ -1,6 +1,6 @@
 //! Brings the cluster to what the resources ask for.
 //!
-//! [`run`] watches proxies, the objects they own and their pods; [`reconcile`] turns one proxy into objects
+//! [`run`] watches proxies, the objects they own and their pods; `reconcile` turns one proxy into objects
 //! ([`crate::objects`]), applies them, looks at the workers and writes the status. What it decides on is pure and has
 //! its tests: `diagnose`, `conditions`, `status`, `usage`, `events`.
 

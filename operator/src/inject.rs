@@ -7,8 +7,8 @@
 //! # Flow
 //! 1. labels and annotations are read and checked ([`annotations`]);
 //! 2. one proxy of the pod's namespace is chosen ([`choose`]), unless the pod already has the sidecar;
-//! 3. every container and ordinary init container gets the base URLs ([`env`]), or a note why not;
-//! 4. the sidecar goes before all other init containers ([`sidecar`]).
+//! 3. every container and ordinary init container gets the base URLs (`env`), or a note why not;
+//! 4. the sidecar goes before all other init containers (`sidecar`).
 //!
 //! # Guarantees
 //! - Nothing is rewritten but values that the rules name: an adopted base URL, and `NO_PROXY` that gets our hosts.
