@@ -3,8 +3,8 @@
 //!
 //! A sequence is cut into segments of [`SEGMENT`] tokens, which are worked off one after the other, so that the
 //! memory beyond inputs and output does not grow with the sequence. Within a segment every chunk of
-//! [`CHUNK`] tokens is prepared at once ([`chunk`]); only the pass of the state from chunk to chunk is a loop
-//! ([`scan`]). One token takes the recurrence as it is written ([`step`]).
+//! [`CHUNK`] tokens is prepared at once (`chunk`); only the pass of the state from chunk to chunk is a loop
+//! (`scan`). One token takes the recurrence as it is written (`step`).
 //!
 //! All arithmetic is f32, also for bf16 inputs.
 
