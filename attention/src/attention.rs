@@ -13,6 +13,8 @@ use crate::precision::Precision;
 use crate::state::State;
 
 mod full;
+#[cfg(feature = "cuda")]
+mod fused;
 mod heads;
 mod recurrent;
 #[cfg(test)]

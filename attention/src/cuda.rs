@@ -1,7 +1,196 @@
-//! The operations of [`crate::core`] on NVIDIA GPUs.
+//! The operations of [`crate::core`] on NVIDIA GPUs of the Hopper generation (H100, H200), bf16.
+//!
+//! Kernels in CUDA C (`attention/kernels`), compiled by NVRTC at run time, and products by cuBLASLt, both on burn's own
+//! memory and ordered with burn's work by events. Neither is needed to build or to start: the libraries are loaded
+//! when the first operation runs. What the kernels do not serve (other chips, other element types, head sizes but 64,
+//! 128 and 256, a missing library) runs in burn's own operations, with one warning a reason.
+//!
+//! | file | what |
+//! |---|---|
+//! | `gpu` | context, streams, the border to burn |
+//! | `buffer` | burn's tensors as device memory |
+//! | `program`, `launch` | the kernels: compiled, and called |
+//! | `product` | cuBLASLt |
+//! | `delta` | the rule, the step, the norm |
+//! | `layer`, `segment` | a whole layer in pieces of the sequence |
+//!
+//! # Safety
+//! Three promises hold all unsafe calls: a buffer's address is valid while its `Buffer` lives; work on our streams
+//! starts behind everything burn submitted before (`Gpu::enter`) and ends before anything burn submits later
+//! (`Gpu::leave`), which includes the reuse of memory; a parameter list is that of the kernel (`launch`).
 
-use burn_cubecl::CubeBackend;
+#![allow(
+    unsafe_code,
+    reason = "calls of the CUDA driver and libraries; see Safety above"
+)]
 
-use crate::core::LiquidBackend;
+mod buffer;
+mod delta;
+mod error;
+mod gpu;
+mod launch;
+mod layer;
+mod product;
+mod program;
+mod segment;
 
-impl LiquidBackend for CubeBackend {}
+use std::collections::HashSet;
+use std::sync::{Mutex, OnceLock};
+
+use burn::backend::DispatchDevice;
+use burn::backend::ops::FloatTensorOps;
+use burn::backend::tensor::FloatTensor;
+use burn::tensor::{DType, Device};
+use burn_cubecl::{CubeBackend, CubeDevice};
+
+pub use self::error::CudaError;
+pub use self::layer::{
+    LayerInputs, LayerOps, LayerOutput, LayerRule, LayerTensors, linear_layer, serves_layer,
+};
+use self::product::Element;
+use crate::core::{DeltaInputs, DeltaOutput, DeltaRule, DeltaTraining, LiquidBackend};
+use crate::portable;
+
+impl LiquidBackend for CubeBackend {
+    fn gated_delta(inputs: DeltaInputs<Self>, rule: DeltaRule) -> DeltaOutput<Self> {
+        match delta::forward(copy(&inputs), rule) {
+            Ok(output) => output,
+            Err(error) => {
+                warn(&error);
+                portable::forward::<Self>(inputs, rule)
+            }
+        }
+    }
+
+    fn gated_delta_training(inputs: DeltaInputs<Self>, rule: DeltaRule) -> DeltaTraining<Self> {
+        match delta::forward_saving(copy(&inputs), rule) {
+            Ok(output) => output,
+            Err(error) => {
+                warn(&error);
+                portable::forward_saving::<Self>(inputs, rule)
+            }
+        }
+    }
+
+    fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        match multiply(x.clone(), weight.clone()) {
+            Ok(product) => product,
+            Err(error) => {
+                warn(&error);
+                Self::float_matmul(x, weight)
+            }
+        }
+    }
+
+    fn head_norm(output: FloatTensor<Self>, gamma: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self> {
+        match delta::head_norm(output.clone(), number(gamma.clone()), None, epsilon) {
+            Ok(output) => output,
+            Err(error) => {
+                warn(&error);
+                portable::head_norm::<Self>(output, gamma, None, epsilon)
+            }
+        }
+    }
+
+    fn gated_head_norm(
+        output: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        gate: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        match delta::head_norm(output.clone(), number(gamma.clone()), Some(gate.clone()), epsilon) {
+            Ok(output) => output,
+            Err(error) => {
+                warn(&error);
+                portable::head_norm::<Self>(output, gamma, Some(gate), epsilon)
+            }
+        }
+    }
+}
+
+/// Another handle of each tensor, so that the portable path still has them when the kernels refuse.
+fn copy(inputs: &DeltaInputs<CubeBackend>) -> DeltaInputs<CubeBackend> {
+    DeltaInputs {
+        q: inputs.q.clone(),
+        k: inputs.k.clone(),
+        v: inputs.v.clone(),
+        g: inputs.g.clone(),
+        beta: inputs.beta.clone(),
+        state: inputs.state.clone(),
+    }
+}
+
+/// A few numbers, as f32.
+fn number(tensor: FloatTensor<CubeBackend>) -> FloatTensor<CubeBackend> {
+    if tensor.dtype == DType::F32 {
+        return tensor;
+    }
+    CubeBackend::float_cast(tensor, burn::tensor::FloatDType::F32)
+}
+
+/// `x [rows, depth]` times `weight [depth, columns]` by cuBLASLt.
+fn multiply(
+    x: FloatTensor<CubeBackend>,
+    weight: FloatTensor<CubeBackend>,
+) -> Result<FloatTensor<CubeBackend>, CudaError> {
+    let element = match x.dtype {
+        DType::BF16 => Element::Bf16,
+        DType::F16 => Element::F16,
+        DType::F32 => Element::F32,
+        other => return Err(CudaError::Unsupported(format!("a product of {other:?}"))),
+    };
+    let mut gpu = gpu::acquire(buffer::device_index(&x)?)?;
+    let dtype = x.dtype;
+    let (x, weight) = (buffer::Buffer::of(x)?, buffer::Buffer::of(weight)?.typed(dtype)?);
+    let ([rows, depth], [_, columns]) = (x.shape()?, weight.shape()?);
+    let y = buffer::Buffer::new(&x.tensor, [rows, columns], dtype)?;
+    let shape = product::Shape {
+        element,
+        rows: rows as u64,
+        depth: depth as u64,
+        columns: columns as u64,
+        x_stride: depth as i64,
+        y_stride: columns as i64,
+    };
+    let operands = product::Operands {
+        x: x.address,
+        weight: weight.address,
+        y: y.address,
+    };
+    if !operands.aligned() {
+        return Err(CudaError::Unsupported(
+            "a matrix that starts at an odd address".to_owned(),
+        ));
+    }
+    gpu.enter()?;
+    let (workspace, stream) = (gpu.workspace, gpu.stream.cu_stream());
+    let products = gpu.products.as_mut().ok_or(CudaError::Library("libcublasLt"))?;
+    // SAFETY: the buffers have the extent of their shapes and outlive the stream's work, as `leave` orders everything
+    // later behind it; only this stream uses the work space.
+    unsafe { products.run(shape, operands, workspace, stream)? };
+    gpu.leave()?;
+    Ok(y.tensor)
+}
+
+/// Says once for each reason why the kernels do not serve.
+fn warn(error: &CudaError) {
+    static SAID: OnceLock<Mutex<HashSet<String>>> = OnceLock::new();
+    let text = error.to_string();
+    let said = SAID.get_or_init(Mutex::default);
+    if said.lock().is_ok_and(|mut said| said.insert(text.clone())) {
+        log::warn!("the CUDA kernels do not serve this: {text}");
+    }
+}
+
+/// Number of a CUDA device; none of a device that records gradients, or of another kind.
+fn device_number(device: &Device) -> Option<usize> {
+    match device.as_dispatch() {
+        DispatchDevice::Cube(CubeDevice::Cuda(device)) => Some(device.index),
+        _ => None,
+    }
+}
+
+/// Whether kernels and products are there.
+fn products_ready(index: usize) -> bool {
+    gpu::acquire(index).is_ok_and(|gpu| gpu.products.is_some())
+}

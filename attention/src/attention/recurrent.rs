@@ -15,6 +15,12 @@ impl LiquidAttention {
         mask_pad: Option<Tensor<2, Bool>>,
         state: &mut State,
     ) -> Tensor<3> {
+        #[cfg(feature = "cuda")]
+        if mask_pad.is_none()
+            && let Some(context) = self.fused(&x, state)
+        {
+            return context;
+        }
         let packing = mask_pad.map(Packing::new);
         let x = match &packing {
             Some(packing) => packing.pack(x),

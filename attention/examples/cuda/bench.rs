@@ -1,0 +1,119 @@
+//! The layer at the lengths of the headline table, and one decoding step.
+
+use std::time::{Duration, Instant};
+
+use burn::tensor::{DType, Device, Distribution, Tensor};
+use liquid_attention::LiquidAttention;
+
+use crate::check::make_layer;
+
+const GIB: f64 = 1_073_741_824.0;
+
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    times[times.len() / 2].as_secs_f64() * 1e3
+}
+
+fn wait(device: &Device) {
+    if let Err(error) = device.sync() {
+        eprintln!("{error:?}");
+        std::process::exit(2);
+    }
+}
+
+fn reserved(device: &Device) -> f64 {
+    device
+        .memory_pool_usage()
+        .map_or(f64::NAN, |usage| usage.bytes_reserved as f64 / GIB)
+}
+
+/// Prints the table.
+pub fn run(device: &Device) {
+    let (d_model, heads) = (4096, 32);
+    let layer = make_layer(device, d_model, heads);
+    wait(device);
+    println!(
+        "embed {d_model}, {heads} heads, batch 1, bf16, causal, projections included; memory besides weights and input"
+    );
+    println!(
+        "{:>10} {:>10} {:>10} {:>10} {:>12} {:>10}",
+        "tokens", "first ms", "median ms", "min ms", "extra GiB", "no sync ms"
+    );
+    for tokens in [2_048, 8_192, 32_768, 131_072, 1 << 20] {
+        prefill(device, &layer, d_model, tokens);
+    }
+    for tokens in [2_048, 131_072, 1 << 20] {
+        step(device, &layer, d_model, tokens);
+    }
+}
+
+fn input(device: &Device, tokens: usize, d_model: usize) -> Tensor<3> {
+    Tensor::random(
+        [1, tokens, d_model],
+        Distribution::Normal(0.0, 1.0),
+        (device, DType::BF16),
+    )
+}
+
+fn prefill(device: &Device, layer: &LiquidAttention, d_model: usize, tokens: usize) {
+    let x = input(device, tokens, d_model);
+    let state = layer.fresh_state(1);
+    wait(device);
+    device.memory_cleanup();
+    let before = reserved(device);
+    let once = || {
+        let mut state = state.clone();
+        layer.prefill(x.clone(), &mut state).ok()
+    };
+    let start = Instant::now();
+    drop(once());
+    wait(device);
+    let first = start.elapsed().as_secs_f64() * 1e3;
+    let extra = reserved(device) - before;
+    let mut times = Vec::new();
+    for _ in 0..12 {
+        let start = Instant::now();
+        let output = once();
+        wait(device);
+        times.push(start.elapsed());
+        drop(output);
+    }
+    // Several calls behind each other, as in a model: no waiting between them.
+    let calls = 8;
+    let start = Instant::now();
+    for _ in 0..calls {
+        drop(once());
+    }
+    wait(device);
+    let through = start.elapsed().as_secs_f64() * 1e3 / f64::from(calls);
+    let least = times.iter().min().copied().unwrap_or_default().as_secs_f64() * 1e3;
+    println!(
+        "{tokens:>10} {first:>10.1} {:>10.3} {least:>10.3} {extra:>12.3} {through:>10.3}",
+        median(times)
+    );
+}
+
+fn step(device: &Device, layer: &LiquidAttention, d_model: usize, context: usize) {
+    let mut state = layer.fresh_state(1);
+    // The context in pieces, so that it costs no memory.
+    for _ in 0..context / 2_048 {
+        if layer.prefill(input(device, 2_048, d_model), &mut state).is_err() {
+            return;
+        }
+    }
+    let mut x = input(device, 1, d_model);
+    wait(device);
+    let mut times = Vec::new();
+    for _ in 0..5 {
+        let start = Instant::now();
+        for _ in 0..200 {
+            match layer.step(x, &mut state) {
+                Ok(next) => x = next,
+                Err(error) => return eprintln!("{error}"),
+            }
+        }
+        wait(device);
+        times.push(start.elapsed() / 200);
+    }
+    println!("step after {context:>8} tokens: {:.1} us", median(times) * 1e3);
+}

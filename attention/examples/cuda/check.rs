@@ -1,0 +1,324 @@
+//! Kernels against the recurrence in f64, the portable path and burn's product.
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use liquid_attention::core::{DeltaRule, DeltaTensors, gated_delta, project};
+use liquid_attention::{LiquidAttention, LiquidAttentionConfig, Precision};
+
+use crate::plain::{Case, Random, Size, error, recurrence};
+
+struct Report {
+    failed: usize,
+    done: usize,
+}
+
+impl Report {
+    fn add(&mut self, name: &str, error: f64, limit: f64) {
+        let good = error <= limit;
+        self.done += 1;
+        self.failed += usize::from(!good);
+        println!(
+            "{} {name}: {error:.2e} (at most {limit:.0e})",
+            if good { "ok  " } else { "FAIL" }
+        );
+    }
+}
+
+/// Runs the checks named, or all; gives the number that failed.
+pub fn run(device: &Device, wanted: impl Fn(&str) -> bool) -> usize {
+    let mut report = Report { failed: 0, done: 0 };
+    let parts: [(&str, fn(&Device, &mut Report)); 4] = [
+        ("rule", rule),
+        ("product", products),
+        ("layer", layer),
+        ("long", long),
+    ];
+    for (name, part) in parts {
+        if wanted(name) {
+            part(device, &mut report);
+        }
+    }
+    println!("{} checks, {} failed", report.done, report.failed);
+    report.failed
+}
+
+fn tensor<const D: usize>(values: &[f32], shape: [usize; D], dtype: DType, device: &Device) -> Tensor<D> {
+    Tensor::<D>::from_data(TensorData::new(values.to_vec(), shape), (device, DType::F32)).cast(dtype)
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor
+        .cast(DType::F32)
+        .into_data()
+        .try_to_vec()
+        .unwrap_or_default()
+}
+
+fn tensors(case: &Case, dtype: DType, device: &Device) -> DeltaTensors {
+    let Size {
+        batch,
+        tokens,
+        heads,
+        width,
+    } = case.size;
+    let rows = |x: &[f32]| tensor(x, [batch, tokens, heads, width], dtype, device);
+    let numbers = |x: &[f32]| tensor(x, [batch, tokens, heads], DType::F32, device);
+    DeltaTensors {
+        q: rows(&case.q),
+        k: rows(&case.k),
+        v: rows(&case.v),
+        g: numbers(&case.g),
+        beta: numbers(&case.beta),
+        state: tensor(&case.state, [batch, heads, width, width], DType::F32, device),
+    }
+}
+
+fn delta_rule(width: usize, erase: bool, precise: bool) -> DeltaRule {
+    DeltaRule {
+        erase,
+        normalise: true,
+        scale: 1.0 / (width as f32).sqrt(),
+        precise,
+    }
+}
+
+fn one(device: &Device, report: &mut Report, kind: &str, size: Size, (erase, precise): (bool, bool)) {
+    let case = Case::new(kind, size, 7 + size.tokens as u64);
+    let (output, state) = recurrence(&case, erase);
+    let rule = delta_rule(size.width, erase, precise);
+    let (got, last) = gated_delta(tensors(&case, DType::BF16, device), rule);
+    let name = format!("rule {kind} {size:?} erase {erase} precise {precise}");
+    let limit = if kind == "near" { 2e-2 } else { 6e-3 };
+    report.add(&name, error(&values(got), &output), limit);
+    report.add(&format!("{name}, state"), error(&values(last), &state), limit);
+}
+
+fn rule(device: &Device, report: &mut Report) {
+    let size = |batch, tokens, heads, width| Size {
+        batch,
+        tokens,
+        heads,
+        width,
+    };
+    for width in [64, 128, 256] {
+        for precise in [false, true] {
+            one(device, report, "plain", size(2, 300, 3, width), (true, precise));
+        }
+    }
+    for tokens in [1, 2, 15, 16, 63, 64, 65, 127, 129, 300] {
+        one(device, report, "plain", size(1, tokens, 4, 128), (true, false));
+    }
+    for heads in [1, 2, 64] {
+        one(device, report, "plain", size(1, 100, heads, 64), (true, false));
+    }
+    for kind in ["slow", "near", "extreme"] {
+        for precise in [false, true] {
+            one(device, report, kind, size(1, 1_000, 4, 128), (true, precise));
+        }
+    }
+    one(device, report, "slow", size(1, 500, 4, 128), (false, false));
+    // The portable path, in f32 on the processor.
+    let case = Case::new("plain", size(2, 200, 3, 64), 3);
+    let (ours, _) = gated_delta(tensors(&case, DType::BF16, device), delta_rule(64, true, false));
+    let (portable, _) = gated_delta(
+        tensors(&case, DType::F32, &Device::flex()),
+        delta_rule(64, true, false),
+    );
+    let portable: Vec<f64> = values(portable).into_iter().map(f64::from).collect();
+    report.add("kernels and portable path", error(&values(ours), &portable), 6e-3);
+}
+
+/// The error may not grow along the sequence.
+fn long(device: &Device, report: &mut Report) {
+    let size = Size {
+        batch: 1,
+        tokens: 131_072,
+        heads: 4,
+        width: 128,
+    };
+    for kind in ["plain", "slow"] {
+        let case = Case::new(kind, size, 11);
+        let (output, state) = recurrence(&case, true);
+        let (got, last) = gated_delta(tensors(&case, DType::BF16, device), delta_rule(128, true, true));
+        let got = values(got);
+        report.add(&format!("131,072 tokens {kind}"), error(&got, &output), 5e-3);
+        report.add(
+            &format!("131,072 tokens {kind}, state"),
+            error(&values(last), &state),
+            5e-3,
+        );
+        let span = 8_192 * size.heads * size.width;
+        let (first, late) = (
+            error(&got[..span], &output[..span]),
+            error(&got[got.len() - span..], &output[output.len() - span..]),
+        );
+        println!("     first 8,192 tokens {first:.2e}, last {late:.2e}");
+        report.add(
+            &format!("131,072 tokens {kind}, growth of the error"),
+            late / first,
+            1.1,
+        );
+    }
+}
+
+fn products(device: &Device, report: &mut Report) {
+    for (rows, depth, columns) in [
+        (1, 4096, 4096),
+        (64, 4096, 64),
+        (300, 512, 1024),
+        (2048, 4096, 4096),
+    ] {
+        let mut random = Random::new(rows as u64);
+        let x = tensor(
+            &random.normals(rows * depth),
+            [1, rows, depth],
+            DType::BF16,
+            device,
+        );
+        let mut linear = burn::nn::LinearConfig::new(depth, columns)
+            .with_bias(false)
+            .init(device);
+        linear.weight = linear.weight.map(|weight| weight.cast(DType::BF16));
+        let ours = values(project(&linear, x.clone()));
+        let burns = x
+            .cast(DType::F32)
+            .reshape([rows, depth])
+            .matmul(linear.weight.val().cast(DType::F32));
+        let burns: Vec<f64> = values(burns).into_iter().map(f64::from).collect();
+        report.add(
+            &format!("product {rows} x {depth} x {columns} and burn's"),
+            error(&ours, &burns),
+            5e-3,
+        );
+    }
+}
+
+/// A layer of the given width whose projections have no bias, in bf16.
+pub fn make_layer(device: &Device, d_model: usize, heads: usize) -> LiquidAttention {
+    use burn::module::{Module, ModuleMapper, Param};
+    struct ToBf16;
+    impl ModuleMapper for ToBf16 {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|tensor| tensor.cast(DType::BF16))
+        }
+    }
+    let config = LiquidAttentionConfig::new(d_model, heads)
+        .with_query_bias(false)
+        .with_key_bias(false)
+        .with_value_bias(false)
+        .with_output_bias(false);
+    match config.init(device) {
+        Ok(layer) => layer.map(&mut ToBf16),
+        Err(error) => {
+            eprintln!("{error}");
+            std::process::exit(2)
+        }
+    }
+}
+
+fn close(report: &mut Report, name: &str, ours: Vec<f32>, reference: Vec<f32>, limit: f64) {
+    let reference: Vec<f64> = reference.into_iter().map(f64::from).collect();
+    report.add(name, error(&ours, &reference), limit);
+}
+
+/// The fused layer against the same layer put together from its operations, and prefill against steps.
+fn layer(device: &Device, report: &mut Report) {
+    use burn::module::Module;
+    for (d_model, heads) in [(256, 4), (1024, 8), (1024, 4)] {
+        let layer = make_layer(device, d_model, heads);
+        let portable = layer.clone().to_device(&Device::flex());
+        let mut random = Random::new(d_model as u64);
+        for (batch, tokens) in [(1, 1), (1, 77), (2, 300), (3, 4_000), (1, 20_000)] {
+            let x = tensor(
+                &random.normals(batch * tokens * d_model),
+                [batch, tokens, d_model],
+                DType::BF16,
+                device,
+            );
+            let mut state = layer.fresh_state(batch);
+            let Ok(fused) = layer.prefill(x.clone(), &mut state) else {
+                continue;
+            };
+            if batch * tokens <= 600 {
+                let mut plain = portable.fresh_state(batch);
+                let at_home = x.clone().to_device(&Device::flex());
+                let Ok(reference) = portable.prefill(at_home, &mut plain) else {
+                    continue;
+                };
+                let name = format!("layer {d_model} x {heads}, {batch} x {tokens}, and portable");
+                close(report, &name, values(fused.clone()), values(reference), 2e-2);
+                close(
+                    report,
+                    &format!("{name}, state"),
+                    values(state.memory.clone()),
+                    values(plain.memory),
+                    2e-2,
+                );
+            }
+            if tokens < 2 {
+                continue;
+            }
+            // Two prefills, the second from the state of the first.
+            let mut resumed = layer.fresh_state(batch);
+            let cut = tokens / 2 / 64 * 64;
+            let Ok(first) = layer.prefill(x.clone().narrow(1, 0, cut.max(1)), &mut resumed) else {
+                continue;
+            };
+            let rest = x.clone().narrow(1, cut.max(1), tokens - cut.max(1));
+            let Ok(second) = layer.prefill(rest, &mut resumed) else {
+                continue;
+            };
+            let name = format!("layer {d_model} x {heads}, {batch} x {tokens}, resumed");
+            close(
+                report,
+                &name,
+                values(Tensor::cat(vec![first, second], 1)),
+                values(fused.clone()),
+                1e-2,
+            );
+            close(
+                report,
+                &format!("{name}, state"),
+                values(resumed.memory),
+                values(state.memory.clone()),
+                1e-2,
+            );
+        }
+        steps(device, report, &layer, d_model);
+    }
+}
+
+fn steps(device: &Device, report: &mut Report, layer: &LiquidAttention, d_model: usize) {
+    let layer = layer.clone().with_precision(Precision::Standard);
+    let tokens = 70;
+    let x = tensor(
+        &Random::new(5).normals(tokens * d_model),
+        [1, tokens, d_model],
+        DType::BF16,
+        device,
+    );
+    let (mut all, mut each) = (layer.fresh_state(1), layer.fresh_state(1));
+    let Ok(prefilled) = layer.prefill(x.clone(), &mut all) else {
+        return;
+    };
+    let mut rows = Vec::new();
+    for token in 0..tokens {
+        let Ok(row) = layer.step(x.clone().narrow(1, token, 1), &mut each) else {
+            return;
+        };
+        rows.push(row);
+    }
+    close(
+        report,
+        &format!("layer {d_model}, steps and prefill"),
+        values(Tensor::cat(rows, 1)),
+        values(prefilled),
+        2e-2,
+    );
+    close(
+        report,
+        &format!("layer {d_model}, steps and prefill, state"),
+        values(each.memory),
+        values(all.memory),
+        1e-2,
+    );
+}

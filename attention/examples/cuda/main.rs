@@ -1,0 +1,33 @@
+//! The kernels on a GPU: `check` (or some of `rule product layer long`) compares them with
+//! the recurrence in f64, `bench` measures the layer. One command:
+//!
+//! ```text
+//! cargo run --release -p liquid-attention --features cuda --example cuda -- check bench
+//! ```
+//!
+//! Its output is kept in `attention/results`. Ends with an error when a check fails.
+
+mod bench;
+mod check;
+mod plain;
+
+use std::process::ExitCode;
+
+use burn::tensor::Device;
+
+fn main() -> ExitCode {
+    let parts: Vec<String> = std::env::args().skip(1).collect();
+    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
+    let device = Device::cuda(0);
+    println!("burn {} on {device:?}", burn_version());
+    let check = |part: &str| wanted("check") || wanted(part);
+    let failed = check::run(&device, check);
+    if wanted("bench") {
+        bench::run(&device);
+    }
+    ExitCode::from(u8::from(failed > 0))
+}
+
+fn burn_version() -> &'static str {
+    "0.22.1"
+}

@@ -1,0 +1,56 @@
+// Around the recurrence. `rms_norm`: RMS norm of every head's output (`to` may be `from`), with the weights of the norm and, where there is one, the output
+// gate silu(z). D / 8 lanes a row, 16 bytes a lane. Rows of padded tokens become zero.
+extern "C" __global__ void __launch_bounds__(256)
+rms_norm(const u16 *from, u16 *to, i64 stride, const float *__restrict__ gamma, const u16 *__restrict__ z, i64 ldz,
+     const u8 *__restrict__ padding, i64 rows, int heads, float epsilon, int normalise) {
+    constexpr int LANES = D / 8;
+    const i64 row = ((i64)blockIdx.x * 256 + threadIdx.x) / LANES;
+    if (row >= rows) return;
+    const i64 token = row / heads;
+    const int h = row % heads, column = threadIdx.x % LANES * 8;
+    const i64 place = token * stride + h * D + column;
+    uint4 *at = (uint4 *)(to + place);
+    if (padding && padding[token]) {
+        *at = make_uint4(0, 0, 0, 0);
+        return;
+    }
+    const uint4 raw = *(const uint4 *)(from + place);
+    const u32 words[4] = {raw.x, raw.y, raw.z, raw.w};
+    float x[8], sum = 0;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) x[2 * i] = low(words[i]), x[2 * i + 1] = high(words[i]);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) sum += x[i] * x[i];
+    // Whole rows leave above, and a row never straddles a warp: the mask is the row's own lanes.
+    const u32 mask = LANES == 32 ? ~0u : ((1u << LANES) - 1) << ((threadIdx.x & 31) / LANES * LANES);
+#pragma unroll
+    for (int s = 1; s < LANES; s *= 2) sum += __shfl_xor_sync(mask, sum, s);
+    const float r = normalise ? rsqrtf(sum / D + epsilon) : 1.f;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) x[i] *= r * (gamma ? gamma[column + i] : 1.f);
+    if (z) {
+        const uint4 gate = *(const uint4 *)(z + token * ldz + h * D + column);
+        const u32 g[4] = {gate.x, gate.y, gate.z, gate.w};
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            x[2 * i] *= low(g[i]) / (1.f + __expf(-low(g[i])));
+            x[2 * i + 1] *= high(g[i]) / (1.f + __expf(-high(g[i])));
+        }
+    }
+    *at = make_uint4(pack(x[0], x[1]), pack(x[2], x[3]), pack(x[4], x[5]), pack(x[6], x[7]));
+}
+
+/// The gates of a layer from its products `[rows, 2 * heads]` (first a, then b), in fp32:
+/// g = -exp(a_log) softplus(a + dt_bias), beta = sigmoid(b). Padded tokens get 0 and 0: they leave the state alone.
+extern "C" __global__ void __launch_bounds__(256)
+gates(const u16 *__restrict__ products, i64 stride, const float *__restrict__ a_log, const float *__restrict__ dt_bias,
+      const u8 *__restrict__ padding, float *__restrict__ g, float *__restrict__ beta, i64 rows, int heads) {
+    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
+    if (i >= rows * heads) return;
+    const i64 token = i / heads;
+    const int h = i % heads;
+    const bool live = !(padding && padding[token]);
+    const float x = bf16(products[token * stride + h]) + dt_bias[h], y = bf16(products[token * stride + heads + h]);
+    g[i] = live ? -expf(a_log[h]) * (x > 20.f ? x : log1pf(expf(x))) : 0.f;
+    beta[i] = live ? 1.f / (1.f + expf(-y)) : 0.f;
+}

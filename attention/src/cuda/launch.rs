@@ -1,0 +1,336 @@
+//! Launches of the kernels: their parameters, grids and shared memory. The figures here mirror the constants of
+//! `attention/kernels`; the comment at each names its other half.
+
+use std::ffi::{c_int, c_void};
+
+use cudarc::driver::{result, sys};
+
+use super::error::CudaError;
+use super::gpu::Gpu;
+use super::program::{Kernel, Variant};
+use crate::core::{CHUNK, DeltaRule};
+
+/// `sizeof(Record)` in common.cuh: both triangular factors and four coefficients a token.
+pub(super) const RECORD: usize = 2 * FACTOR + 4 * CHUNK * 4;
+const FACTOR: usize = 6144;
+/// Added to the squared norm of a query or key, as in Gated DeltaNet.
+const KEY_EPSILON: f32 = 1e-6;
+
+/// Rows of `[batch, tokens, ..]` in device memory: address of the first element and elements from token to token.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rows {
+    pub(super) address: u64,
+    pub(super) stride: usize,
+}
+
+impl Rows {
+    /// The same rows from another column or token on; `elements` of bf16.
+    pub(super) fn skip(self, elements: usize) -> Self {
+        Self {
+            address: self.address + 2 * elements as u64,
+            stride: self.stride,
+        }
+    }
+}
+
+/// A span of tokens to run the rule over. Addresses are of device memory, 0 where nothing is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub(super) batch: usize,
+    pub(super) tokens: usize,
+    pub(super) heads: usize,
+    pub(super) width: usize,
+    pub(super) q: Rows,
+    pub(super) k: Rows,
+    pub(super) v: Rows,
+    pub(super) output: Rows,
+    /// `[batch, tokens, heads]`, f32.
+    pub(super) gates: u64,
+    pub(super) strengths: u64,
+    /// [`record_bytes`] of work space.
+    pub(super) records: u64,
+    /// `[batch, heads, width, width]`, f32; both may be the same.
+    pub(super) initial: u64,
+    pub(super) last: u64,
+    /// Weights `[width]` of the norm of every head's output, f32, and its epsilon; no norm without.
+    pub(super) norm: Option<(u64, f32)>,
+}
+
+impl Span {
+    fn chunks(&self) -> usize {
+        self.tokens.div_ceil(CHUNK)
+    }
+}
+
+/// Work space of a span.
+pub(super) fn record_bytes(batch: usize, tokens: usize, heads: usize) -> usize {
+    batch * heads * tokens.div_ceil(CHUNK) * RECORD
+}
+
+/// Whether the kernels serve these sizes.
+pub(super) fn serves(heads: usize, key: usize, value: usize) -> bool {
+    key == value && matches!(key, 64 | 128 | 256) && heads > 0
+}
+
+/// `TensorMap` in common.cuh: rank 3, boxes of 64 tokens and 64 columns, 128-byte swizzle.
+fn tensor_map(rows: Rows, span: &Span) -> Result<sys::CUtensorMap, CudaError> {
+    let mut map = std::mem::MaybeUninit::uninit();
+    let stride = 2 * rows.stride as u64;
+    let extent = [
+        (span.heads * span.width) as u64,
+        span.tokens as u64,
+        span.batch as u64,
+    ];
+    let strides = [stride, stride * span.tokens as u64];
+    let (window, step) = ([64_u32, 64, 1], [1_u32; 3]);
+    // SAFETY: the arrays have the rank that is said, and outlive the call, which writes the whole map.
+    unsafe {
+        sys::cuTensorMapEncodeTiled(
+            map.as_mut_ptr(),
+            sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+            3,
+            rows.address as *mut c_void,
+            extent.as_ptr(),
+            strides.as_ptr(),
+            window.as_ptr(),
+            step.as_ptr(),
+            sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
+            sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
+            sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+            sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+        )
+        .result()?;
+        Ok(map.assume_init())
+    }
+}
+
+/// `Arguments` in scan.cu.
+#[repr(C)]
+struct ScanArguments {
+    output: u64,
+    records: u64,
+    initial: u64,
+    last: u64,
+    gamma: u64,
+    stride: i64,
+    tokens: c_int,
+    chunks: c_int,
+    epsilon: f32,
+}
+
+/// Address of a value, as the driver takes the parameters of a launch.
+fn parameter<T>(value: &T) -> *mut c_void {
+    std::ptr::from_ref(value).cast_mut().cast()
+}
+
+/// Shared memory of a block of `prepare`: the tiles (later M and the factors in their place), `ForState`, four numbers
+/// a token and a barrier.
+fn prepare_shared(width: usize) -> u32 {
+    let area = if width == 64 {
+        24_576 + FACTOR + 4 * CHUNK
+    } else {
+        width / 64 * 16_384
+    };
+    (area + FACTOR + 12 * CHUNK + 16 * CHUNK + 16) as u32
+}
+
+/// `sizeof(Shared)` in scan.cu.
+fn scan_shared(width: usize) -> u32 {
+    let (tiles, stages, buffers) = (
+        width / 64,
+        if width <= 128 { 3 } else { 2 },
+        if width <= 128 { 2 } else { 1 },
+    );
+    let tiles_bytes = (2 * tiles + 1) * 8192 + RECORD;
+    (stages * tiles_bytes + buffers * (width / 16 + 4) * 2048 + 8192 + 2048 * tiles + 8 * (4 * stages + 2))
+        as u32
+}
+
+impl Gpu {
+    fn launch(
+        &mut self,
+        (kernel, width, precise, shared): (Kernel, usize, bool, u32),
+        grid: [usize; 3],
+        threads: u32,
+        stream: sys::CUstream,
+        parameters: &mut [*mut c_void],
+    ) -> Result<(), CudaError> {
+        let function = self.programs.get(Variant {
+            kernel,
+            width,
+            precise,
+            shared,
+        })?;
+        let [x, y, z] = grid.map(|size| size as u32);
+        // SAFETY: the parameters are those of the kernel, in its order and types; the caller's buffers outlive the
+        // stream's work (see `Gpu::leave`).
+        unsafe { result::launch_kernel(function, (x, y, z), (threads, 1, 1), shared, stream, parameters)? };
+        Ok(())
+    }
+
+    /// Everything of a span that does not depend on the state.
+    pub(super) fn prepare(&mut self, span: &Span, rule: DeltaRule) -> Result<(), CudaError> {
+        let (q, k) = (tensor_map(span.q, span)?, tensor_map(span.k, span)?);
+        let (tokens, normalise, erase) = (
+            span.tokens as c_int,
+            c_int::from(rule.normalise),
+            c_int::from(rule.erase),
+        );
+        let mut parameters = [
+            parameter(&q),
+            parameter(&k),
+            parameter(&span.gates),
+            parameter(&span.strengths),
+            parameter(&span.records),
+            parameter(&tokens),
+            parameter(&rule.scale),
+            parameter(&KEY_EPSILON),
+            parameter(&normalise),
+            parameter(&erase),
+        ];
+        let what = (Kernel::Prepare, span.width, false, prepare_shared(span.width));
+        let (grid, stream) = ([span.heads, span.chunks(), span.batch], self.stream.cu_stream());
+        self.launch(what, grid, 128, stream, &mut parameters)
+    }
+
+    /// The recurrence over the chunks of a prepared span.
+    pub(super) fn scan(
+        &mut self,
+        span: &Span,
+        precise: bool,
+        stream: sys::CUstream,
+    ) -> Result<(), CudaError> {
+        let maps = [
+            tensor_map(span.q, span)?,
+            tensor_map(span.k, span)?,
+            tensor_map(span.v, span)?,
+        ];
+        let (gamma, epsilon) = span.norm.unwrap_or((0, 0.0));
+        let arguments = ScanArguments {
+            output: span.output.address,
+            records: span.records,
+            initial: span.initial,
+            last: span.last,
+            gamma,
+            stride: span.output.stride as i64,
+            tokens: span.tokens as c_int,
+            chunks: span.chunks() as c_int,
+            epsilon,
+        };
+        let mut parameters = [
+            parameter(&maps[0]),
+            parameter(&maps[1]),
+            parameter(&maps[2]),
+            parameter(&arguments),
+        ];
+        let what = (Kernel::Scan, span.width, precise, scan_shared(span.width));
+        self.launch(
+            what,
+            [span.width / 64, span.heads, span.batch],
+            384,
+            stream,
+            &mut parameters,
+        )
+    }
+
+    /// One token of every sequence.
+    pub(super) fn step(&mut self, span: &Span, rule: DeltaRule) -> Result<(), CudaError> {
+        let strides = [span.q, span.k, span.v, span.output].map(|rows| rows.stride as i64);
+        let (gamma, norm_epsilon) = span.norm.unwrap_or((0, 0.0));
+        let (nothing, no_stride) = (0_u64, 0_i64);
+        let (normalise, erase) = (c_int::from(rule.normalise), c_int::from(rule.erase));
+        let normalise_output = c_int::from(span.norm.is_some());
+        let mut parameters = [
+            parameter(&span.q.address),
+            parameter(&strides[0]),
+            parameter(&span.k.address),
+            parameter(&strides[1]),
+            parameter(&span.v.address),
+            parameter(&strides[2]),
+            parameter(&span.gates),
+            parameter(&span.strengths),
+            parameter(&gamma),
+            parameter(&nothing),
+            parameter(&no_stride),
+            parameter(&span.initial),
+            parameter(&span.last),
+            parameter(&span.output.address),
+            parameter(&strides[3]),
+            parameter(&rule.scale),
+            parameter(&KEY_EPSILON),
+            parameter(&norm_epsilon),
+            parameter(&normalise),
+            parameter(&erase),
+            parameter(&normalise_output),
+        ];
+        let stream = self.stream.cu_stream();
+        let what = (Kernel::Step, span.width, false, 0);
+        self.launch(what, [span.heads, span.batch, 1], 512, stream, &mut parameters)
+    }
+
+    /// Root mean square norm of `rows` tokens of `heads` heads, times `gamma`, times `silu(gate)`.
+    pub(super) fn norm(
+        &mut self,
+        (from, to): (Rows, Rows),
+        (rows, heads, width): (usize, usize, usize),
+        (gamma, epsilon): (u64, f32),
+        gate: Rows,
+    ) -> Result<(), CudaError> {
+        let (all, heads_argument, normalise) = ((rows * heads) as i64, heads as c_int, 1 as c_int);
+        let (stride, gate_stride, padding) = (from.stride as i64, gate.stride as i64, 0_u64);
+        let mut parameters = [
+            parameter(&from.address),
+            parameter(&to.address),
+            parameter(&stride),
+            parameter(&gamma),
+            parameter(&gate.address),
+            parameter(&gate_stride),
+            parameter(&padding),
+            parameter(&all),
+            parameter(&heads_argument),
+            parameter(&epsilon),
+            parameter(&normalise),
+        ];
+        let blocks = (rows * heads * (width / 8)).div_ceil(256);
+        let stream = self.stream.cu_stream();
+        self.launch(
+            (Kernel::Norm, width, false, 0),
+            [blocks, 1, 1],
+            256,
+            stream,
+            &mut parameters,
+        )
+    }
+
+    /// Log-gates and strengths of `rows` tokens from their products `[rows, 2 heads]`, first a, then b.
+    pub(super) fn gates(
+        &mut self,
+        products: Rows,
+        (rows, heads): (usize, usize),
+        (a_log, dt_bias): (u64, u64),
+        (gates, strengths): (u64, u64),
+    ) -> Result<(), CudaError> {
+        let (count, heads_argument) = (rows as i64, heads as c_int);
+        let (stride, padding) = (products.stride as i64, 0_u64);
+        let mut parameters = [
+            parameter(&products.address),
+            parameter(&stride),
+            parameter(&a_log),
+            parameter(&dt_bias),
+            parameter(&padding),
+            parameter(&gates),
+            parameter(&strengths),
+            parameter(&count),
+            parameter(&heads_argument),
+        ];
+        let stream = self.stream.cu_stream();
+        let blocks = (rows * heads).div_ceil(256);
+        self.launch(
+            (Kernel::Gates, 128, false, 0),
+            [blocks, 1, 1],
+            256,
+            stream,
+            &mut parameters,
+        )
+    }
+}
