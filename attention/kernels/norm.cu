@@ -54,3 +54,9 @@ gates(const u16 *__restrict__ products, i64 stride, const float *__restrict__ a_
     g[i] = live ? -expf(a_log[h]) * (x > 20.f ? x : log1pf(expf(x))) : 0.f;
     beta[i] = live ? 1.f / (1.f + expf(-y)) : 0.f;
 }
+
+/// A few bf16 numbers as fp32: the parameters of a layer that is kept in bf16.
+extern "C" __global__ void __launch_bounds__(256) widen(const u16 *__restrict__ from, float *__restrict__ to, int count) {
+    const int i = blockIdx.x * 256 + threadIdx.x;
+    if (i < count) to[i] = bf16(from[i]);
+}

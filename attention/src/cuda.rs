@@ -12,12 +12,12 @@
 //! | `program`, `launch` | the kernels: compiled, and called |
 //! | `product` | cuBLASLt |
 //! | `delta` | the rule, the step, the norm |
-//! | `layer`, `segment` | a whole layer in pieces of the sequence |
+//! | `layer`, `pass`, `segment` | a whole layer in pieces of the sequence |
 //!
 //! # Safety
 //! Three promises hold all unsafe calls: a buffer's address is valid while its `Buffer` lives; work on our streams
-//! starts behind everything burn submitted before (`Gpu::enter`) and ends before anything burn submits later
-//! (`Gpu::leave`), which includes the reuse of memory; a parameter list is that of the kernel (`launch`).
+//! starts behind everything burn submitted before and ends before anything burn submits later
+//! (`Gpu::inside`), which includes the reuse of memory; a parameter list is that of the kernel (`launch`).
 
 #![allow(
     unsafe_code,
@@ -30,6 +30,7 @@ mod error;
 mod gpu;
 mod launch;
 mod layer;
+mod pass;
 mod product;
 mod program;
 mod segment;
@@ -139,37 +140,40 @@ fn multiply(
         DType::F32 => Element::F32,
         other => return Err(CudaError::Unsupported(format!("a product of {other:?}"))),
     };
-    let mut gpu = gpu::acquire(buffer::device_index(&x)?)?;
-    let dtype = x.dtype;
-    let (x, weight) = (buffer::Buffer::of(x)?, buffer::Buffer::of(weight)?.typed(dtype)?);
-    let ([rows, depth], [_, columns]) = (x.shape()?, weight.shape()?);
-    let y = buffer::Buffer::new(&x.tensor, [rows, columns], dtype)?;
-    let shape = product::Shape {
-        element,
-        rows: rows as u64,
-        depth: depth as u64,
-        columns: columns as u64,
-        x_stride: depth as i64,
-        y_stride: columns as i64,
-    };
-    let operands = product::Operands {
-        x: x.address,
-        weight: weight.address,
-        y: y.address,
-    };
-    if !operands.aligned() {
-        return Err(CudaError::Unsupported(
-            "a matrix that starts at an odd address".to_owned(),
-        ));
-    }
-    gpu.enter()?;
-    let (workspace, stream) = (gpu.workspace, gpu.stream.cu_stream());
-    let products = gpu.products.as_mut().ok_or(CudaError::Library("libcublasLt"))?;
-    // SAFETY: the buffers have the extent of their shapes and outlive the stream's work, as `leave` orders everything
-    // later behind it; only this stream uses the work space.
-    unsafe { products.run(shape, operands, workspace, stream)? };
-    gpu.leave()?;
-    Ok(y.tensor)
+    let client = x.client.clone();
+    buffer::on_device(&client, move || {
+        let mut gpu = gpu::acquire(buffer::device_index(&x)?)?;
+        let dtype = x.dtype;
+        let (x, weight) = (buffer::Buffer::of(x)?, buffer::Buffer::of(weight)?.typed(dtype)?);
+        let ([rows, depth], [_, columns]) = (x.shape()?, weight.shape()?);
+        let y = buffer::Buffer::new(&x.tensor, [rows, columns], dtype)?;
+        let shape = product::Shape {
+            element,
+            rows: rows as u64,
+            depth: depth as u64,
+            columns: columns as u64,
+            x_stride: depth as i64,
+            y_stride: columns as i64,
+        };
+        let operands = product::Operands {
+            x: x.address,
+            weight: weight.address,
+            y: y.address,
+        };
+        if !operands.aligned() {
+            return Err(CudaError::Unsupported(
+                "a matrix that starts at an odd address".to_owned(),
+            ));
+        }
+        gpu.inside(|gpu| {
+            let (workspace, stream) = (gpu.workspace, gpu.stream.cu_stream());
+            let products = gpu.products.as_mut().ok_or(CudaError::Library("libcublasLt"))?;
+            // SAFETY: the buffers have the extent of their shapes and outlive the stream's work, as `inside` orders
+            // everything later behind it; only this stream uses the work space.
+            unsafe { products.run(shape, operands, workspace, stream) }
+        })?;
+        Ok(y.tensor)
+    })
 }
 
 /// Says once for each reason why the kernels do not serve.

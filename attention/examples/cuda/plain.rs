@@ -1,14 +1,14 @@
 //! The recurrence written plainly in f64, and random inputs. Shares no code with the crate.
 
 /// Random numbers that are the same in every run.
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x0123_4567_89AB_CDEF)
     }
 
-    pub fn uniform(&mut self) -> f64 {
+    pub(crate) fn uniform(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -17,7 +17,7 @@ impl Random {
     }
 
     /// Standard normal, exact in bf16.
-    pub fn normals(&mut self, count: usize) -> Vec<f32> {
+    pub(crate) fn normals(&mut self, count: usize) -> Vec<f32> {
         let mut next = || {
             let (u, v) = (self.uniform().max(1e-300), self.uniform());
             let x = ((-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()) as f32;
@@ -29,27 +29,27 @@ impl Random {
 
 /// Sizes of a case: `[B, N, H, D]`.
 #[derive(Clone, Copy, Debug)]
-pub struct Size {
-    pub batch: usize,
-    pub tokens: usize,
-    pub heads: usize,
-    pub width: usize,
+pub(crate) struct Size {
+    pub(crate) batch: usize,
+    pub(crate) tokens: usize,
+    pub(crate) heads: usize,
+    pub(crate) width: usize,
 }
 
 /// Inputs in the layout of the crate.
-pub struct Case {
-    pub size: Size,
-    pub q: Vec<f32>,
-    pub k: Vec<f32>,
-    pub v: Vec<f32>,
-    pub g: Vec<f32>,
-    pub beta: Vec<f32>,
-    pub state: Vec<f32>,
+pub(crate) struct Case {
+    pub(crate) size: Size,
+    pub(crate) q: Vec<f32>,
+    pub(crate) k: Vec<f32>,
+    pub(crate) v: Vec<f32>,
+    pub(crate) g: Vec<f32>,
+    pub(crate) beta: Vec<f32>,
+    pub(crate) state: Vec<f32>,
 }
 
 impl Case {
     /// Ordinary inputs; `slow` has gates near 1, `near` nearly identical keys besides, `extreme` sudden forgetting.
-    pub fn new(kind: &str, size: Size, seed: u64) -> Self {
+    pub(crate) fn new(kind: &str, size: Size, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let Size {
             batch,
@@ -88,7 +88,7 @@ impl Case {
 }
 
 /// Output `[B, N, H, D]` and last state `[B, H, D, D]`, one thread a head.
-pub fn recurrence(case: &Case, erase: bool) -> (Vec<f64>, Vec<f64>) {
+pub(crate) fn recurrence(case: &Case, erase: bool) -> (Vec<f64>, Vec<f64>) {
     let Size {
         batch,
         tokens,
@@ -161,7 +161,7 @@ fn head(case: &Case, lane: usize, erase: bool) -> (Vec<f64>, Vec<f64>) {
 }
 
 /// Euclidean norm of the difference over that of the reference; infinite where a number is none.
-pub fn error(values: &[f32], reference: &[f64]) -> f64 {
+pub(crate) fn error(values: &[f32], reference: &[f64]) -> f64 {
     let (mut off, mut all) = (0.0, 0.0);
     for (&value, &wanted) in values.iter().zip(reference) {
         off += (f64::from(value) - wanted).powi(2);

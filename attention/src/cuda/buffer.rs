@@ -7,6 +7,7 @@ use burn_cubecl::CubeDevice;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
+use cubecl::client::Client;
 use cubecl::cuda::CudaRuntime;
 use cubecl_runtime::runtime::Runtime;
 
@@ -19,6 +20,16 @@ pub(super) struct Buffer {
     pub(super) tensor: CubeTensor,
     pub(super) address: u64,
     _held: Box<dyn Any>,
+}
+
+/// Runs a task on the thread on which burn submits to the device.
+pub(super) fn on_device<R: Send + 'static>(
+    client: &Client,
+    task: impl FnOnce() -> Result<R, CudaError> + Send,
+) -> Result<R, CudaError> {
+    client
+        .exclusive(task)
+        .map_err(|error| CudaError::Buffer(format!("{error:?}")))?
 }
 
 /// Number of the CUDA device that holds a tensor.

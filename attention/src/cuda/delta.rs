@@ -4,7 +4,7 @@ use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::buffer::{Buffer, device_index};
+use super::buffer::{Buffer, device_index, on_device};
 use super::error::CudaError;
 use super::gpu::{Gpu, acquire};
 use super::launch::{Rows, Span, record_bytes, serves};
@@ -90,8 +90,15 @@ pub(super) fn forward(
     inputs: DeltaInputs<CubeBackend>,
     rule: DeltaRule,
 ) -> Result<DeltaOutput<CubeBackend>, CudaError> {
-    let index = device_index(&inputs.q)?;
-    let mut gpu = acquire(index)?;
+    let client = inputs.q.client.clone();
+    on_device(&client, move || forward_here(inputs, rule))
+}
+
+fn forward_here(
+    inputs: DeltaInputs<CubeBackend>,
+    rule: DeltaRule,
+) -> Result<DeltaOutput<CubeBackend>, CudaError> {
+    let mut gpu = acquire(device_index(&inputs.q)?)?;
     let inputs = Inputs::new(inputs)?;
     let output = Buffer::new(
         &inputs.v.tensor,
@@ -108,18 +115,16 @@ pub(super) fn forward(
         ..inputs.span(&output)
     };
     if inputs.tokens == 1 {
-        gpu.enter()?;
-        gpu.step(&span, rule)?;
-        gpu.leave()?;
+        gpu.inside(|gpu| gpu.step(&span, rule))?;
     } else {
         let records = record_bytes(inputs.batch, inputs.tokens, inputs.heads);
         let records = Buffer::new(&inputs.v.tensor, [records], DType::U8)?;
         span.records = records.address;
-        gpu.enter()?;
-        gpu.prepare(&span, rule)?;
-        let stream = gpu.stream.cu_stream();
-        gpu.scan(&span, rule.precise, stream)?;
-        gpu.leave()?;
+        gpu.inside(|gpu| {
+            gpu.prepare(&span, rule)?;
+            let stream = gpu.stream.cu_stream();
+            gpu.scan(&span, rule.precise, stream)
+        })?;
     }
     Ok(DeltaOutput {
         output: output.tensor,
@@ -132,8 +137,15 @@ pub(super) fn forward_saving(
     inputs: DeltaInputs<CubeBackend>,
     rule: DeltaRule,
 ) -> Result<DeltaTraining<CubeBackend>, CudaError> {
-    let index = device_index(&inputs.q)?;
-    let mut gpu = acquire(index)?;
+    let client = inputs.q.client.clone();
+    on_device(&client, move || forward_saving_here(inputs, rule))
+}
+
+fn forward_saving_here(
+    inputs: DeltaInputs<CubeBackend>,
+    rule: DeltaRule,
+) -> Result<DeltaTraining<CubeBackend>, CudaError> {
+    let mut gpu = acquire(device_index(&inputs.q)?)?;
     let inputs = Inputs::new(inputs)?;
     if inputs.batch > 1 {
         // A segment of several sequences is not one span of rows.
@@ -154,31 +166,32 @@ pub(super) fn forward_saving(
     let saved = Buffer::new(&inputs.v.tensor, saved_shape, DType::F32)?;
     let records = record_bytes(1, SEGMENT.min(inputs.tokens), inputs.heads);
     let records = Buffer::new(&inputs.v.tensor, [records], DType::U8)?;
-    gpu.enter()?;
-    gpu.copy(saved.address, inputs.state.address, inputs.state_bytes() as usize)?;
-    let whole = Span {
-        records: records.address,
-        ..inputs.span(&output)
-    };
-    for number in 0..count {
-        let initial = saved.address + number as u64 * inputs.state_bytes();
-        let last = if number + 1 == count {
-            state.address
-        } else {
-            initial + inputs.state_bytes()
+    gpu.inside(|gpu| {
+        gpu.copy(saved.address, inputs.state.address, inputs.state_bytes() as usize)?;
+        let whole = Span {
+            records: records.address,
+            ..inputs.span(&output)
         };
-        segment(
-            &mut gpu,
-            Span {
-                initial,
-                last,
-                ..whole
-            },
-            number * SEGMENT,
-            rule,
-        )?;
-    }
-    gpu.leave()?;
+        for number in 0..count {
+            let initial = saved.address + number as u64 * inputs.state_bytes();
+            let last = if number + 1 == count {
+                state.address
+            } else {
+                initial + inputs.state_bytes()
+            };
+            segment(
+                gpu,
+                Span {
+                    initial,
+                    last,
+                    ..whole
+                },
+                number * SEGMENT,
+                rule,
+            )?;
+        }
+        Ok(())
+    })?;
     Ok(DeltaTraining {
         output: output.tensor,
         state: state.tensor,
@@ -212,6 +225,16 @@ pub(super) fn head_norm(
     gate: Option<CubeTensor>,
     epsilon: f64,
 ) -> Result<CubeTensor, CudaError> {
+    let client = output.client.clone();
+    on_device(&client, move || head_norm_here(output, gamma, gate, epsilon))
+}
+
+fn head_norm_here(
+    output: CubeTensor,
+    gamma: CubeTensor,
+    gate: Option<CubeTensor>,
+    epsilon: f64,
+) -> Result<CubeTensor, CudaError> {
     let mut gpu = acquire(device_index(&output)?)?;
     let gamma = Buffer::of(gamma)?.typed(DType::F32)?;
     let gate = gate
@@ -227,15 +250,9 @@ pub(super) fn head_norm(
         address,
         stride: heads * width,
     };
-    gpu.enter()?;
-    let gate = at(gate.as_ref().map_or(0, |gate| gate.address));
+    let gate_rows = at(gate.as_ref().map_or(0, |gate| gate.address));
     let rows = (at(output.address), at(normed.address));
-    gpu.norm(
-        rows,
-        (batch * tokens, heads, width),
-        (gamma.address, epsilon as f32),
-        gate,
-    )?;
-    gpu.leave()?;
+    let size = (batch * tokens, heads, width);
+    gpu.inside(|gpu| gpu.norm(rows, size, (gamma.address, epsilon as f32), gate_rows))?;
     Ok(normed.tensor)
 }

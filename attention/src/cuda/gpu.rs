@@ -97,11 +97,23 @@ impl Gpu {
         })
     }
 
+    /// Enqueues work between the two borders. Also after an error the second is crossed: what was enqueued before it
+    /// still uses the buffers that the caller drops.
+    pub(super) fn inside<R>(
+        &mut self,
+        task: impl FnOnce(&mut Self) -> Result<R, CudaError>,
+    ) -> Result<R, CudaError> {
+        self.enter()?;
+        let result = task(self);
+        self.leave()?;
+        result
+    }
+
     /// Orders what follows on our stream behind everything submitted to this GPU so far.
     ///
     /// The caller must have asked for its buffers before: that call goes through the queue in which burn submits, so
     /// that nothing of theirs is still on its way.
-    pub(super) fn enter(&self) -> Result<(), CudaError> {
+    fn enter(&self) -> Result<(), CudaError> {
         self.context.bind_to_thread()?;
         // SAFETY: context, event and stream are alive and belong together.
         unsafe {
@@ -117,7 +129,7 @@ impl Gpu {
 
     /// Orders everything submitted to this GPU from now on behind our stream. After it, buffers may be dropped: who
     /// gets their memory next runs later.
-    pub(super) fn leave(&self) -> Result<(), CudaError> {
+    fn leave(&self) -> Result<(), CudaError> {
         // SAFETY: as in `enter`.
         unsafe {
             result::event::record(self.left.cu_event(), self.stream.cu_stream())?;
@@ -128,7 +140,7 @@ impl Gpu {
 
     /// Copies within device memory, on our stream.
     pub(super) fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<(), CudaError> {
-        // SAFETY: the caller's buffers have that size and stay until the stream has passed (`leave`).
+        // SAFETY: the caller's buffers have that size and stay until the stream has passed (`inside`).
         unsafe { sys::cuMemcpyDtoDAsync_v2(to, from, bytes, self.stream.cu_stream()).result()? };
         Ok(())
     }

@@ -163,7 +163,7 @@ impl Gpu {
         })?;
         let [x, y, z] = grid.map(|size| size as u32);
         // SAFETY: the parameters are those of the kernel, in its order and types; the caller's buffers outlive the
-        // stream's work (see `Gpu::leave`).
+        // stream's work (see `Gpu::inside`).
         unsafe { result::launch_kernel(function, (x, y, z), (threads, 1, 1), shared, stream, parameters)? };
         Ok(())
     }
@@ -327,6 +327,20 @@ impl Gpu {
         let blocks = (rows * heads).div_ceil(256);
         self.launch(
             (Kernel::Gates, 128, false, 0),
+            [blocks, 1, 1],
+            256,
+            stream,
+            &mut parameters,
+        )
+    }
+
+    /// `count` numbers of bf16 as f32.
+    pub(super) fn widen(&mut self, from: u64, to: u64, count: usize) -> Result<(), CudaError> {
+        let number = count as c_int;
+        let mut parameters = [parameter(&from), parameter(&to), parameter(&number)];
+        let (stream, blocks) = (self.stream.cu_stream(), count.div_ceil(256));
+        self.launch(
+            (Kernel::Widen, 128, false, 0),
             [blocks, 1, 1],
             256,
             stream,

@@ -8,14 +8,9 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
 use burn::tensor::{DType, Shape, Tensor};
 use burn_cubecl::CubeBackend;
-use cudarc::driver::CudaEvent;
 
-use super::buffer::{Buffer, device_index};
-use super::error::CudaError;
-use super::gpu::{Gpu, acquire};
-use super::launch::{Rows, Span, record_bytes, serves};
-use super::product::{Element, Operands, Shape as ProductShape};
-use super::segment::{Piece, pieces};
+use super::launch::serves;
+use super::pass::run;
 use crate::core::DeltaRule;
 
 /// What a layer reads. Weights are `[in, out]`, bf16, as burn's `Linear` keeps them.
@@ -36,11 +31,11 @@ pub struct LayerInputs<B: Backend> {
     pub gate_b: FloatTensor<B>,
     /// `[H D, F]`.
     pub output: FloatTensor<B>,
-    /// `[H]`, f32.
+    /// `[H]`, bf16 or f32, as the two that follow.
     pub a_log: FloatTensor<B>,
-    /// `[H]`, f32; the bias of `gate_a`.
+    /// `[H]`; the bias of `gate_a`.
     pub dt_bias: FloatTensor<B>,
-    /// `[D]`, f32; weights of the norm of every head's output.
+    /// `[D]`; weights of the norm of every head's output.
     pub gamma: FloatTensor<B>,
     /// `[B, H, D, D]`, f32.
     pub state: FloatTensor<B>,
@@ -138,280 +133,11 @@ pub fn linear_layer(tensors: LayerTensors, rule: LayerRule) -> (Tensor<3>, Tenso
         gate_a: tensors.gate_a.into_dispatch(),
         gate_b: tensors.gate_b.into_dispatch(),
         output: tensors.output.into_dispatch(),
-        a_log: tensors.a_log.cast(DType::F32).into_dispatch(),
-        dt_bias: tensors.dt_bias.cast(DType::F32).into_dispatch(),
-        gamma: tensors.gamma.cast(DType::F32).into_dispatch(),
+        a_log: tensors.a_log.into_dispatch(),
+        dt_bias: tensors.dt_bias.into_dispatch(),
+        gamma: tensors.gamma.into_dispatch(),
         state: tensors.state.into_dispatch(),
     };
     let LayerOutput { output, state } = <Dispatch as LayerOps>::linear_layer(inputs, rule);
     (Tensor::from_dispatch(output), Tensor::from_dispatch(state))
-}
-
-/// The tensors in device memory.
-struct Layer {
-    x: Buffer,
-    query: Buffer,
-    key: Buffer,
-    value: Buffer,
-    gate_a: Buffer,
-    gate_b: Buffer,
-    out: Buffer,
-    a_log: Buffer,
-    dt_bias: Buffer,
-    gamma: Buffer,
-    state: Buffer,
-    output: Buffer,
-    last: Buffer,
-    /// Weights of both gates side by side, `[E, 2 H]`.
-    gates: Buffer,
-    batch: usize,
-    tokens: usize,
-    embed: usize,
-    heads: usize,
-    width: usize,
-    columns: usize,
-    rule: LayerRule,
-}
-
-impl Layer {
-    fn new(inputs: LayerInputs<CubeBackend>, rule: LayerRule) -> Result<Self, CudaError> {
-        let rows = |tensor| Buffer::of(tensor)?.typed(DType::BF16);
-        let numbers = |tensor| Buffer::of(tensor)?.typed(DType::F32);
-        let (x, out, state) = (rows(inputs.x)?, rows(inputs.output)?, numbers(inputs.state)?);
-        let [batch, tokens, embed] = x.shape()?;
-        let [_, heads, width, _] = state.shape()?;
-        let [_, columns] = out.shape()?;
-        let like = x.tensor.clone();
-        let state_shape = state.tensor.meta.shape().clone();
-        Ok(Self {
-            query: rows(inputs.query)?,
-            key: rows(inputs.key)?,
-            value: rows(inputs.value)?,
-            gate_a: rows(inputs.gate_a)?,
-            gate_b: rows(inputs.gate_b)?,
-            a_log: numbers(inputs.a_log)?,
-            dt_bias: numbers(inputs.dt_bias)?,
-            gamma: numbers(inputs.gamma)?,
-            output: Buffer::new(&like, [batch, tokens, columns], DType::BF16)?,
-            last: Buffer::new(&like, state_shape, DType::F32)?,
-            gates: Buffer::new(&like, [embed, 2 * heads], DType::BF16)?,
-            x,
-            out,
-            state,
-            batch,
-            tokens,
-            embed,
-            heads,
-            width,
-            columns,
-            rule,
-        })
-    }
-
-    /// Numbers of a token's queries, keys or values.
-    fn inner(&self) -> usize {
-        self.heads * self.width
-    }
-
-    /// Enqueues one product of `rows` rows.
-    fn product(
-        &self,
-        gpu: &mut Gpu,
-        (rows, depth, columns): (usize, usize, usize),
-        (x, weight, y): (Rows, &Buffer, Rows),
-    ) -> Result<(), CudaError> {
-        let shape = ProductShape {
-            element: Element::Bf16,
-            rows: rows as u64,
-            depth: depth as u64,
-            columns: columns as u64,
-            x_stride: x.stride as i64,
-            y_stride: y.stride as i64,
-        };
-        let operands = Operands {
-            x: x.address,
-            weight: weight.address,
-            y: y.address,
-        };
-        let (workspace, stream) = (gpu.workspace, gpu.stream.cu_stream());
-        let products = gpu.products.as_mut().ok_or(CudaError::Library("libcublasLt"))?;
-        // SAFETY: the buffers have these extents (checked by their shapes and `Work::new`) and outlive the stream's
-        // work, since `leave` orders everything later behind it; only this stream uses the work space.
-        unsafe { products.run(shape, operands, workspace, stream) }
-    }
-}
-
-/// What exists for a piece between input and output.
-struct Work {
-    rows: Buffer,
-    products: Buffer,
-    gates: Buffer,
-    strengths: Buffer,
-    records: Buffer,
-}
-
-impl Work {
-    fn new(layer: &Layer, rows: usize, records: usize) -> Result<Self, CudaError> {
-        let like = &layer.x.tensor;
-        Ok(Self {
-            rows: Buffer::new(like, [rows, 3 * layer.inner()], DType::BF16)?,
-            products: Buffer::new(like, [rows, 2 * layer.heads], DType::BF16)?,
-            gates: Buffer::new(like, [rows, layer.heads], DType::F32)?,
-            strengths: Buffer::new(like, [rows, layer.heads], DType::F32)?,
-            records: Buffer::new(like, [records], DType::U8)?,
-        })
-    }
-
-    fn span(&self, layer: &Layer, piece: &Piece) -> Span {
-        let rows = Rows {
-            address: self.rows.address,
-            stride: 3 * layer.inner(),
-        };
-        let value = rows.skip(2 * layer.inner());
-        let state = (piece.sequence * layer.heads * layer.width * layer.width * 4) as u64;
-        let last = layer.last.address + state;
-        Span {
-            batch: piece.sequences,
-            tokens: piece.tokens,
-            heads: layer.heads,
-            width: layer.width,
-            q: rows,
-            k: rows.skip(layer.inner()),
-            v: value,
-            // A block reads its columns of V before it writes the same place: the output needs no memory.
-            output: value,
-            gates: self.gates.address,
-            strengths: self.strengths.address,
-            records: self.records.address,
-            initial: if piece.is_first() {
-                layer.state.address + state
-            } else {
-                last
-            },
-            last,
-            norm: Some((layer.gamma.address, layer.rule.epsilon as f32)),
-        }
-    }
-
-    /// Projections, gates and what does not depend on the state.
-    fn front(&self, gpu: &mut Gpu, layer: &Layer, piece: &Piece) -> Result<(), CudaError> {
-        let skipped = (piece.sequence * layer.tokens + piece.token) * layer.embed;
-        let x = Rows {
-            address: layer.x.address,
-            stride: layer.embed,
-        }
-        .skip(skipped);
-        let span = self.span(layer, piece);
-        let size = (piece.rows(), layer.embed, layer.inner());
-        for (weight, to) in [
-            (&layer.query, span.q),
-            (&layer.key, span.k),
-            (&layer.value, span.v),
-        ] {
-            layer.product(gpu, size, (x, weight, to))?;
-        }
-        let products = Rows {
-            address: self.products.address,
-            stride: 2 * layer.heads,
-        };
-        layer.product(
-            gpu,
-            (piece.rows(), layer.embed, 2 * layer.heads),
-            (x, &layer.gates, products),
-        )?;
-        let numbers = (layer.a_log.address, layer.dt_bias.address);
-        gpu.gates(
-            products,
-            (piece.rows(), layer.heads),
-            numbers,
-            (self.gates.address, self.strengths.address),
-        )?;
-        if piece.tokens == 1 {
-            return gpu.step(&span, layer.rule.rule);
-        }
-        gpu.prepare(&span, layer.rule.rule)
-    }
-
-    /// The projection of the output.
-    fn back(&self, gpu: &mut Gpu, layer: &Layer, piece: &Piece) -> Result<(), CudaError> {
-        let skipped = (piece.sequence * layer.tokens + piece.token) * layer.columns;
-        let to = Rows {
-            address: layer.output.address,
-            stride: layer.columns,
-        }
-        .skip(skipped);
-        let size = (piece.rows(), layer.inner(), layer.columns);
-        layer.product(gpu, size, (self.span(layer, piece).output, &layer.out, to))
-    }
-}
-
-fn run(inputs: LayerInputs<CubeBackend>, rule: LayerRule) -> Result<LayerOutput<CubeBackend>, CudaError> {
-    let mut gpu = acquire(device_index(&inputs.x)?)?;
-    let layer = Layer::new(inputs, rule)?;
-    let pieces = pieces(layer.batch, layer.tokens);
-    let rows = pieces.iter().map(Piece::rows).max().unwrap_or(0);
-    let records = pieces
-        .iter()
-        .map(|piece| record_bytes(piece.sequences, piece.tokens, layer.heads))
-        .max();
-    let work = (0..pieces.len().min(2))
-        .map(|_| Work::new(&layer, rows, records.unwrap_or(0)))
-        .collect::<Result<Vec<_>, _>>()?;
-    gpu.enter()?;
-    let (width, pitch) = (2 * layer.heads, 4 * layer.heads);
-    gpu.copy_columns(
-        (layer.gates.address, pitch),
-        layer.gate_a.address,
-        (width, layer.embed),
-    )?;
-    gpu.copy_columns(
-        (layer.gates.address + width as u64, pitch),
-        layer.gate_b.address,
-        (width, layer.embed),
-    )?;
-    match work.as_slice() {
-        [work] => whole(&mut gpu, &layer, work, &pieces)?,
-        work => overlapped(&mut gpu, &layer, work, &pieces)?,
-    }
-    gpu.leave()?;
-    Ok(LayerOutput {
-        output: layer.output.tensor,
-        state: layer.last.tensor,
-    })
-}
-
-fn whole(gpu: &mut Gpu, layer: &Layer, work: &Work, pieces: &[Piece]) -> Result<(), CudaError> {
-    for piece in pieces {
-        work.front(gpu, layer, piece)?;
-        if piece.tokens > 1 {
-            let stream = gpu.stream.cu_stream();
-            gpu.scan(&work.span(layer, piece), layer.rule.rule.precise, stream)?;
-        }
-        work.back(gpu, layer, piece)?;
-    }
-    Ok(())
-}
-
-/// Scan of a piece beside the projections of the next one. Pieces take turns with two sets of work space.
-fn overlapped(gpu: &mut Gpu, layer: &Layer, work: &[Work], pieces: &[Piece]) -> Result<(), CudaError> {
-    let (main, side) = (gpu.stream.cu_stream(), gpu.side.cu_stream());
-    let mut before: Option<(&Work, &Piece, CudaEvent)> = None;
-    for (piece, work) in pieces.iter().zip(work.iter().cycle()) {
-        work.front(gpu, layer, piece)?;
-        let ready = gpu.mark(main)?;
-        gpu.wait(side, &ready)?;
-        if piece.tokens > 1 {
-            gpu.scan(&work.span(layer, piece), layer.rule.rule.precise, side)?;
-        }
-        let scanned = gpu.mark(side)?;
-        if let Some((work, piece, scanned)) = before.replace((work, piece, scanned)) {
-            gpu.wait(main, &scanned)?;
-            work.back(gpu, layer, piece)?;
-        }
-    }
-    if let Some((work, piece, scanned)) = before {
-        gpu.wait(main, &scanned)?;
-        work.back(gpu, layer, piece)?;
-    }
-    Ok(())
 }

@@ -25,6 +25,8 @@ pub(super) enum Kernel {
     Norm,
     /// The gates of a layer.
     Gates,
+    /// bf16 numbers as f32.
+    Widen,
 }
 
 impl Kernel {
@@ -33,7 +35,7 @@ impl Kernel {
             Self::Prepare => ("prepare.cu", include_str!("../../kernels/prepare.cu")),
             Self::Scan => ("scan.cu", include_str!("../../kernels/scan.cu")),
             Self::Step => ("step.cu", include_str!("../../kernels/step.cu")),
-            Self::Norm | Self::Gates => ("norm.cu", include_str!("../../kernels/norm.cu")),
+            Self::Norm | Self::Gates | Self::Widen => ("norm.cu", include_str!("../../kernels/norm.cu")),
         }
     }
 
@@ -44,6 +46,7 @@ impl Kernel {
             Self::Step => c"step",
             Self::Norm => c"rms_norm",
             Self::Gates => c"gates",
+            Self::Widen => c"widen",
         }
     }
 }
