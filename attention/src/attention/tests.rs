@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 
 use super::LiquidAttention;
@@ -39,9 +40,39 @@ fn kinds() -> Vec<(&'static str, LiquidAttentionConfig)> {
     ]
 }
 
+/// The same weights at every call. burn draws from one generator for the whole process, so with tests side by side
+/// its seed promises nothing.
 fn layer(config: &LiquidAttentionConfig, device: &Device) -> LiquidAttention {
-    device.seed(5);
-    config.init(device).expect("a layer")
+    let mut drawn = Drawn {
+        random: Random::new(5),
+        name: String::new(),
+    };
+    config.init(device).expect("a layer").map(&mut drawn)
+}
+
+/// Draws all weights and biases anew, as burn does by default: evenly, up to one by the root of the inputs.
+struct Drawn {
+    random: Random,
+    name: String,
+}
+
+impl ModuleMapper for Drawn {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        name.clone_into(&mut self.name);
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if !matches!(self.name.as_str(), "weight" | "bias") {
+            return param;
+        }
+        param.map(|tensor| {
+            let limit = 1.0 / (tensor.dims()[0] as f64).sqrt();
+            let draw = |_| ((2.0 * self.random.uniform() - 1.0) * limit) as f32;
+            let values: Vec<f32> = (0..tensor.shape().num_elements()).map(draw).collect();
+            let drawn = Tensor::from_data(TensorData::new(values, tensor.dims()), &tensor.device());
+            drawn.set_require_grad(tensor.is_require_grad())
+        })
+    }
 }
 
 /// One sequence, `[N][width]`.
@@ -185,15 +216,12 @@ fn bf16_layers_answer_in_bf16() {
 /// The layer with weights in bf16.
 fn narrow(layer: LiquidAttention) -> LiquidAttention {
     struct Narrow;
-    impl burn::module::ModuleMapper for Narrow {
-        fn map_float<const D: usize>(
-            &mut self,
-            param: burn::module::Param<Tensor<D>>,
-        ) -> burn::module::Param<Tensor<D>> {
+    impl ModuleMapper for Narrow {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
             param.map(|tensor| tensor.cast(DType::BF16))
         }
     }
-    burn::module::Module::map(layer, &mut Narrow)
+    layer.map(&mut Narrow)
 }
 
 #[test]
