@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use burn::nn::Linear;
+
 use super::Case;
 use crate::attention::LiquidAttention;
 use crate::core::DeltaRule;
@@ -22,19 +24,27 @@ pub(crate) struct Layer {
 /// Rows of numbers.
 type Rows = Vec<Vec<f64>>;
 
+/// A layer's projections, each with its name and its bias's.
+pub(crate) fn linears(
+    layer: &LiquidAttention,
+) -> impl Iterator<Item = (&'static str, &'static str, &Linear)> {
+    let all = [
+        ("query", "query.bias", Some(&layer.query)),
+        ("key", "key.bias", Some(&layer.key)),
+        ("value", "value.bias", Some(&layer.value)),
+        ("output", "output.bias", Some(&layer.output)),
+        ("gate_a", "", Some(&layer.gate_a)),
+        ("gate_b", "", Some(&layer.gate_b)),
+        ("output_gate", "", layer.output_gate.as_ref()),
+    ];
+    all.into_iter()
+        .filter_map(|(name, bias, linear)| Some((name, bias, linear?)))
+}
+
 impl Layer {
     pub(crate) fn new(layer: &LiquidAttention) -> Self {
         let mut weights = HashMap::new();
-        let linears = [
-            ("query", "query.bias", Some(&layer.query)),
-            ("key", "key.bias", Some(&layer.key)),
-            ("value", "value.bias", Some(&layer.value)),
-            ("output", "output.bias", Some(&layer.output)),
-            ("gate_a", "", Some(&layer.gate_a)),
-            ("gate_b", "", Some(&layer.gate_b)),
-            ("output_gate", "", layer.output_gate.as_ref()),
-        ];
-        for (name, bias, linear) in linears.into_iter().filter_map(|(n, b, l)| Some((n, b, l?))) {
+        for (name, bias, linear) in linears(layer) {
             let columns = linear.weight.dims()[1];
             weights.insert(
                 name,

@@ -226,15 +226,20 @@ fn conditions_of_a_life() {
     assert!(summary(&seen(&lexical, Some(&counts(1, 0, 1)))).contains("True/NotNeeded"));
 }
 
+/// What the scheduler says of workers where no node has a GPU.
+fn no_gpu() -> Finding {
+    Finding {
+        reason: ConditionReason::NoGpu,
+        message: "2 Insufficient nvidia.com/gpu".into(),
+        model: false,
+    }
+}
+
 #[test]
 fn conditions_of_trouble() {
     let proxy = proxy(json!({}));
     let deployment = counts(1, 0, 1);
-    let finding = Finding {
-        reason: ConditionReason::NoGpu,
-        message: "2 Insufficient nvidia.com/gpu".into(),
-        model: false,
-    };
+    let finding = no_gpu();
     let mut trouble = seen(&proxy, Some(&deployment));
     trouble.finding = Some(&finding);
     assert_eq!(
@@ -420,11 +425,7 @@ fn events_tell_changes_once() {
 fn trouble_is_told_with_its_cause() {
     let proxy = proxy(json!({}));
     let deployment = counts(1, 0, 1);
-    let finding = Finding {
-        reason: ConditionReason::NoGpu,
-        message: "2 Insufficient nvidia.com/gpu".into(),
-        model: false,
-    };
+    let finding = no_gpu();
     let mut trouble = seen(&proxy, Some(&deployment));
     trouble.finding = Some(&finding);
     let new = Status {

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Gradients, Tensor};
 use super::{kinds, layer, numbers, sequence, tensor};
 use crate::LiquidInput;
 use crate::attention::LiquidAttention;
-use crate::oracle::layer::Layer;
+use crate::oracle::layer::{Layer, linears};
 use crate::oracle::{Random, error};
 
 const TOKENS: usize = 70;
@@ -19,16 +19,7 @@ fn given(layer: &LiquidAttention, grads: &Gradients) -> Vec<(&'static str, Vec<f
         numbers(tensor.grad(grads).expect("a gradient"))
     }
     let mut all = Vec::new();
-    for (name, bias, linear) in [
-        ("query", "query.bias", Some(&layer.query)),
-        ("key", "key.bias", Some(&layer.key)),
-        ("value", "value.bias", Some(&layer.value)),
-        ("output", "output.bias", Some(&layer.output)),
-        ("gate_a", "", Some(&layer.gate_a)),
-        ("gate_b", "", Some(&layer.gate_b)),
-        ("output_gate", "", layer.output_gate.as_ref()),
-    ] {
-        let Some(linear) = linear else { continue };
+    for (name, bias, linear) in linears(layer) {
         all.push((name, of(linear.weight.val(), grads)));
         if let Some(values) = &linear.bias {
             all.push((bias, of(values.val(), grads)));
