@@ -6,6 +6,7 @@
 //!
 //! `up`: [`machine`] (what must be installed) -> [`binaries`] (built once) -> [`pki`] -> [`network`] -> [`components`].
 
+mod audit;
 mod binaries;
 mod cgroup;
 mod components;

@@ -13,6 +13,8 @@ mod fixtures;
 mod layer;
 mod libraries;
 mod product;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
@@ -22,8 +24,7 @@ use crate::command::cache;
 use crate::console::{human, say, step, thousands};
 pub(crate) use archive::Written;
 pub(crate) use base::base;
-use build::Programs;
-pub(crate) use build::{Profile, executables};
+pub(crate) use build::{Profile, Programs, executables};
 
 /// What a node fetches for each pod that gets a sidecar.
 const SIDECAR_LIMIT: u64 = 25_000_000;
@@ -49,6 +50,9 @@ pub(crate) struct Arguments {
     /// Where the archives go.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    /// Make each image a second time, and fail unless both have the same digest.
+    #[arg(long)]
+    verify: bool,
     /// Print names and contents of the images that an installation needs, for a mirror; make none.
     #[arg(long)]
     list: bool,
@@ -111,7 +115,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Some(folder) => Programs::within(names, folder)?,
         None => Programs::build(names, arguments.profile)?,
     };
-    for written in write(names, &programs, &arguments.registry, &folder)? {
+    let written = write(names, &programs, &arguments.registry, &folder)?;
+    if arguments.verify {
+        verify(
+            &written,
+            names,
+            &programs,
+            &arguments.registry,
+            &folder.join("again"),
+        )?;
+    }
+    for written in written {
         say(format!(
             "{}  {} bytes  {}",
             written.reference,
@@ -123,17 +137,42 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// Makes the images again elsewhere: the same files have to give the same digests.
+fn verify(
+    first: &[Written],
+    names: &[Name],
+    programs: &Programs,
+    registry: &str,
+    folder: &Path,
+) -> Result<()> {
+    let second = write(names, programs, registry, folder)?;
+    std::fs::remove_dir_all(folder)?;
+    for (first, second) in first.iter().zip(second) {
+        if first.digest != second.digest {
+            bail!(
+                "{}: made twice, it is {} and {}",
+                first.reference,
+                first.digest,
+                second.digest
+            );
+        }
+    }
+    say("made twice, each image has the same digest");
+    Ok(())
+}
+
 /// Where archives go by default.
 pub(crate) fn folder() -> PathBuf {
     cache().join("images")
 }
 
-/// Builds the programs, then makes the images.
-pub(crate) fn make(names: &[Name], profile: Profile, registry: &str, folder: &Path) -> Result<Vec<Written>> {
-    write(names, &Programs::build(names, profile)?, registry, folder)
-}
-
-fn write(names: &[Name], programs: &Programs, registry: &str, folder: &Path) -> Result<Vec<Written>> {
+/// Makes images of programs that are built.
+pub(crate) fn write(
+    names: &[Name],
+    programs: &Programs,
+    registry: &str,
+    folder: &Path,
+) -> Result<Vec<Written>> {
     let start = std::time::Instant::now();
     let mut all = Vec::new();
     for name in names {

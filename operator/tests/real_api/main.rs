@@ -2,7 +2,7 @@
 //!
 //! Needs a cluster on which no operator runs, and a place from which its API server can call back: the network
 //! namespace of its first node. `LIQUID_CLUSTER_KUBECONFIG` names the cluster; without it every test is listed as
-//! ignored.
+//! ignored. `cargo xtask test --only cluster` runs them; by hand:
 //!
 //!     cargo xtask cluster --name api up --nodes 1
 //!     LIQUID_CLUSTER_KUBECONFIG=/var/tmp/liquid-cluster/api/pki/admin.conf \

@@ -14,6 +14,7 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::wait::delete::delete_and_finalize;
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client, Config};
 use liquid_operator::api::{LiquidMemoryProxy, LiquidMemoryProxySpec, definition};
@@ -43,9 +44,13 @@ pub(crate) struct Stage {
     pub(crate) bare: String,
     /// The webhook configuration's name.
     pub(crate) webhook: String,
+    /// The resource type was not there before.
+    defined: bool,
     running: Running,
     stop: CancellationToken,
 }
+
+const DEFINITION: &str = "liquidmemoryproxies.liquidmemory.dev";
 
 /// An authority every 30 s, a certificate every 6 s or so.
 const FAST: [&str; 6] = [
@@ -93,7 +98,7 @@ impl Stage {
         flags.extend(FAST);
         let settings = Flags::parse_from(flags).settings;
 
-        define(&client).await;
+        let defined = define(&client).await;
         for (name, opted_in) in [(&own, false), (&shop, true), (&plain, false), (&bare, true)] {
             namespace(&client, name, opted_in, name == &shop).await;
         }
@@ -118,6 +123,7 @@ impl Stage {
             plain,
             bare,
             webhook,
+            defined,
             running,
             stop,
         };
@@ -192,6 +198,10 @@ impl Stage {
         for name in [&self.own, &self.shop, &self.plain, &self.bare] {
             namespaces.delete(name, &now).await.unwrap();
         }
+        if self.defined {
+            let definitions: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+            delete_and_finalize(definitions, DEFINITION, &now).await.unwrap();
+        }
     }
 }
 
@@ -210,17 +220,21 @@ pub(crate) fn pod(name: &str) -> Pod {
     }))
 }
 
-async fn define(client: &Client) {
+/// Whether the resource type was not there.
+async fn define(client: &Client) -> bool {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let name = "liquidmemoryproxies.liquidmemory.dev";
+    let absent = definitions.get_opt(DEFINITION).await.unwrap().is_none();
     let params = PatchParams::apply("test").force();
     let definition = definition::definition();
     definitions
-        .patch(name, &params, &Patch::Apply(definition))
+        .patch(DEFINITION, &params, &Patch::Apply(definition))
         .await
         .unwrap();
     let established = conditions::is_crd_established();
-    await_condition(definitions, name, established).await.unwrap();
+    await_condition(definitions, DEFINITION, established)
+        .await
+        .unwrap();
+    absent
 }
 
 async fn namespace(client: &Client, name: &str, opted_in: bool, restricted: bool) {

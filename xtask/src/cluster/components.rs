@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::audit;
 use super::layout::{Layout, POD_RANGE, SERVICE_RANGE, node_address, node_name};
 use super::process::{Mounts, Process, Room, flag, path, start, wait};
 
@@ -68,6 +69,7 @@ fn apiserver(layout: &Layout) -> Vec<String> {
         .collect::<Vec<_>>();
     flags.push(format!("--advertise-address={}", node_address(1)));
     flags.push(format!("--service-cluster-ip-range={SERVICE_RANGE}"));
+    flags.extend(audit::flags(layout));
     flags.extend(
         [
             "--etcd-servers=http://127.0.0.1:2379",

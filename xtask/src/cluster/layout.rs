@@ -76,6 +76,16 @@ impl Layout {
         self.folder.join("log").join(format!("{component}.log"))
     }
 
+    /// What the API server writes down.
+    pub(super) fn audit_policy(&self) -> PathBuf {
+        self.folder.join("audit.json")
+    }
+
+    /// What service accounts have asked the API server for, one JSON document a line.
+    pub(crate) fn audit_log(&self) -> PathBuf {
+        self.log("audit")
+    }
+
     /// What is known of each started component, one file each.
     pub(super) fn components(&self) -> PathBuf {
         self.folder.join("components")

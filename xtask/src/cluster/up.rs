@@ -11,7 +11,9 @@ use anyhow::{Context, Result};
 use super::cgroup::Cgroups;
 use super::layout::{Layout, node_name};
 use super::process::{self, wait};
-use super::{Binaries, Place, binaries, client, components, down, inside, machine, network, node, pki};
+use super::{
+    Binaries, Place, audit, binaries, client, components, down, inside, machine, network, node, pki,
+};
 use crate::command::{output, root};
 use crate::console::{human, say};
 use crate::images;
@@ -62,6 +64,7 @@ fn bring(layout: &Layout, nodes: u8, programs: &Path, base: &[std::path::PathBuf
         fs::create_dir_all(folder)?;
     }
     pki::create(layout, nodes)?;
+    audit::configure(layout)?;
     network::create(layout, nodes)?;
     let cgroups = Cgroups::new(&layout.prefix())?;
     for node in 1..=nodes {

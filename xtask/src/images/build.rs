@@ -19,7 +19,7 @@ pub(crate) enum Profile {
 }
 
 /// Programs by name, without symbols.
-pub(super) struct Programs {
+pub(crate) struct Programs {
     profile: Profile,
     paths: BTreeMap<String, PathBuf>,
 }
@@ -52,7 +52,7 @@ impl Programs {
     }
 
     /// Builds what the images need, in one go.
-    pub(super) fn build(names: &[Name], profile: Profile) -> Result<Self> {
+    pub(crate) fn build(names: &[Name], profile: Profile) -> Result<Self> {
         Ok(Self {
             profile,
             paths: build(names, profile)?,
