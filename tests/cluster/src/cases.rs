@@ -5,7 +5,11 @@ mod crd;
 mod faults;
 mod gpu;
 mod injection;
+mod models;
+mod operator;
 mod path;
+mod rights;
+mod security;
 mod uninstall;
 
 use anyhow::Result;
@@ -16,14 +20,18 @@ type Case = fn(&'static World) -> Result<()>;
 
 /// Name and case.
 pub(crate) fn all() -> Vec<(&'static str, Case)> {
-    let groups: [&[(&'static str, Case)]; 7] = [
+    let groups: [&[(&'static str, Case)]; 11] = [
         charts::CASES,
         crd::CASES,
         path::CASES,
         injection::CASES,
+        security::CASES,
+        models::CASES,
         gpu::CASES,
+        operator::CASES,
         faults::CASES,
         uninstall::CASES,
+        rights::CASES,
     ];
     groups.concat()
 }

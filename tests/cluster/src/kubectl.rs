@@ -37,6 +37,12 @@ pub(crate) fn apply(object: &Value) -> Result<String> {
     send(&["apply", "-f", "-"], &object.to_string())
 }
 
+/// Changes an object, as `merge` or `strategic` patch.
+pub(crate) fn patch(namespace: &str, what: &str, how: &str, change: &Value) -> Result<String> {
+    let (how, change) = (format!("--type={how}"), change.to_string());
+    kubectl(&["patch", what, "--namespace", namespace, &how, "--patch", &change])
+}
+
 /// What the API server would make of a new object; nothing is kept.
 pub(crate) fn trial(object: &Value) -> Result<Value> {
     let arguments = ["create", "--dry-run=server", "-o", "json", "-f", "-"];
@@ -48,6 +54,25 @@ pub(crate) fn trial(object: &Value) -> Result<Value> {
 pub(crate) fn dry_run(manifests: &str) -> Result<String> {
     let arguments = ["apply", "--dry-run=server", "--validate=strict", "-f", "-"];
     send(&arguments, manifests)
+}
+
+/// Manifests in YAML as objects.
+pub(crate) fn as_objects(manifests: &str) -> Result<Vec<Value>> {
+    let arguments = [
+        "create",
+        "--dry-run=client",
+        "--validate=ignore",
+        "-o",
+        "json",
+        "-f",
+        "-",
+    ];
+    let text = send(&arguments, manifests)?;
+    // One document behind the other.
+    let objects = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
+    objects
+        .collect::<Result<_, _>>()
+        .context("kubectl create did not answer JSON")
 }
 
 fn send(arguments: &[&str], text: &str) -> Result<String> {

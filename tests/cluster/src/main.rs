@@ -9,6 +9,7 @@ mod cases;
 mod guide;
 mod kubectl;
 mod manifest;
+mod status;
 mod traffic;
 mod world;
 

@@ -12,6 +12,8 @@ use crate::kubectl::{self, apply, delete_namespace};
 
 /// Where the release is installed.
 pub(crate) const SYSTEM: &str = "liquid-memory";
+/// The release in it.
+pub(crate) const RELEASE: &str = "liquid-memory";
 /// Where the mock provider runs.
 pub(crate) const PROVIDER: &str = "provider";
 /// The operator's Deployment and Service in [`SYSTEM`].
@@ -26,8 +28,14 @@ pub(crate) struct World {
     pub(crate) programs: PathBuf,
     /// First part of the images' names.
     pub(crate) registry: String,
+    /// The same, of a release whose operator alone is on the nodes.
+    pub(crate) next_registry: String,
     /// Their tag.
     pub(crate) version: String,
+    /// The encoder's weights, on the machine of the nodes.
+    pub(crate) model: PathBuf,
+    /// What the API server has written about the requests of service accounts.
+    pub(crate) audit: PathBuf,
     /// `cargo xtask`, to restart parts of the cluster.
     xtask: PathBuf,
     cluster: String,
@@ -52,7 +60,10 @@ impl World {
             root: read("LIQUID_CLUSTER_ROOT")?.into(),
             programs: read("LIQUID_CLUSTER_PROGRAMS")?.into(),
             registry: read("LIQUID_CLUSTER_REGISTRY")?,
+            next_registry: read("LIQUID_CLUSTER_NEXT_REGISTRY")?,
             version: read("LIQUID_CLUSTER_VERSION")?,
+            model: read("LIQUID_CLUSTER_MODEL")?.into(),
+            audit: read("LIQUID_CLUSTER_AUDIT")?.into(),
             xtask: read("LIQUID_CLUSTER_XTASK")?.into(),
             cluster: read("LIQUID_CLUSTER_NAME")?,
         })

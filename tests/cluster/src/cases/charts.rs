@@ -18,6 +18,9 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("charts::every_set_of_values_makes_valid_objects", matrix),
 ];
 
+/// A release that is never installed.
+const RENDERED: &str = "rendered";
+
 const CHARTS: [&str; 2] = ["liquid-memory-crds", "liquid-memory"];
 
 /// Sets of values that together touch every branch of the templates.
@@ -72,13 +75,14 @@ fn lint(world: &World) -> Result<()> {
     Ok(())
 }
 
-fn template(world: &World, values: &[&str]) -> Result<String> {
+/// The chart with these values, as YAML.
+pub(super) fn template(world: &World, release: &str, values: &[&str]) -> Result<String> {
     let chart = world.chart("liquid-memory").display().to_string();
     let mut arguments = vec![
         "template",
         // The test's pod needs its account to exist; `helm test` proves it.
         "--skip-tests",
-        "rendered",
+        release,
         &chart,
         "--namespace",
         SYSTEM,
@@ -93,7 +97,9 @@ fn template(world: &World, values: &[&str]) -> Result<String> {
 
 fn refuse(world: &World) -> Result<()> {
     for (value, field) in REFUSED {
-        let refusal = template(world, &[value]).err().map(|error| error.to_string());
+        let refusal = template(world, RENDERED, &[value])
+            .err()
+            .map(|error| error.to_string());
         let refusal = refusal.with_context(|| format!("{value} is accepted"))?;
         ensure!(
             refusal.contains(field),
@@ -122,14 +128,14 @@ fn install(world: &World) -> Result<()> {
 /// Server-side, with unknown fields refused: what the API server of this version really takes.
 fn matrix(world: &World) -> Result<()> {
     for values in MATRIX {
-        let manifests = template(world, values)?;
+        let manifests = template(world, RENDERED, values)?;
         dry_run(&manifests).with_context(|| format!("values {values:?}"))?;
     }
     Ok(())
 }
 
 fn registry(world: &World) -> Result<()> {
-    let manifests = template(world, &["image.registry=registry.internal:5000/mirror"])?;
+    let manifests = template(world, RENDERED, &["image.registry=registry.internal:5000/mirror"])?;
     let images = manifests
         .lines()
         .filter(|line| line.contains("liquid-") && line.contains(":0."));

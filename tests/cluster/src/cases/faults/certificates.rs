@@ -1,0 +1,141 @@
+//! Certificates that live for seconds: authorities and leaves change under traffic, and nothing is restarted for it.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::doors::Doors;
+use super::operator::upgraded;
+use super::{APPLICATION, DEPLOYMENT, NAMESPACE, WORKERS, kill, lives, pods};
+use crate::guide;
+use crate::kubectl::{apply, finished, kubectl, rolled_out};
+use crate::manifest;
+use crate::traffic::Traffic;
+use crate::world::{RELEASE, SYSTEM, World, eventually};
+
+/// The text below a key of a Secret.
+fn pem(namespace: &str, secret: &str, key: &str) -> Result<String> {
+    let template = format!("--output=go-template={{{{index .data \"{key}\" | base64decode}}}}");
+    kubectl(&["get", "secret", secret, "--namespace", namespace, &template])
+}
+
+fn authority() -> Result<String> {
+    pem(SYSTEM, "liquid-memory-ca", "tls.crt")
+}
+
+fn leaves() -> Result<[String; 2]> {
+    let leaf = |secret: &str| pem(NAMESPACE, secret, "tls.crt");
+    Ok([leaf("proxy-worker-tls")?, leaf("proxy-sidecar-tls")?])
+}
+
+/// Two new authorities, one after the other, and with each new certificates everywhere. The release is made anew with
+/// lives of a minute; the workers and their traffic stay meanwhile.
+pub(super) fn rotation(world: &World) -> Result<()> {
+    guide::run(world, "Uninstall")?;
+    install(
+        world,
+        &[
+            "certificates.caLifetime=90s",
+            "certificates.leafLifetime=30s",
+            "certificates.propagation=10s",
+        ],
+    )?;
+    let before = Traffic::from_now(NAMESPACE)?;
+    eventually(
+        "compressed traffic with new certificates",
+        Duration::from_secs(90),
+        || Ok((before.since()?.compressed > 2).then_some(())),
+    )?;
+    let traffic = Traffic::from_now(NAMESPACE)?;
+    let doors = Doors::open();
+    let both = || -> Result<_> { Ok((lives(NAMESPACE, WORKERS)?, lives(NAMESPACE, APPLICATION)?)) };
+    let (running, old_leaves, first) = (both()?, leaves()?, authority()?);
+    let second = eventually("a second authority", Duration::from_secs(150), || {
+        Ok(Some(authority()?).filter(|now| *now != first))
+    })?;
+    eventually("a third authority", Duration::from_secs(150), || {
+        Ok(Some(authority()?).filter(|now| *now != second))
+    })?;
+    traffic.another(20)?;
+    doors.none_failed("authority rotated twice")?;
+    let counts = traffic.none_failed("authority rotated twice")?;
+    // Old and new authority hold together: calls are compressed throughout.
+    ensure!(
+        counts.compressed * 10 >= counts.sent * 9,
+        "hardly compressed: {counts:?}"
+    );
+    let (still, new_leaves) = (both()?, leaves()?);
+    ensure!(
+        running == still,
+        "something was restarted: {running:?}, {still:?}"
+    );
+    ensure!(
+        old_leaves.iter().zip(&new_leaves).all(|(old, new)| old != new),
+        "not every certificate was renewed"
+    );
+    let trusted = pem(NAMESPACE, "proxy-sidecar-tls", "ca.crt")?;
+    ensure!(!trusted.contains(&first), "the first authority is still trusted");
+    old_serves_new(world)?;
+    new_serves_old()?;
+    upgraded(
+        world,
+        &[
+            "certificates.caLifetime=365d",
+            "certificates.leafLifetime=24h",
+            "certificates.propagation=150s",
+        ],
+    )
+}
+
+/// Workers that started under the first authority serve a sidecar that has never heard of it: they show a certificate
+/// that was renewed while they ran.
+fn old_serves_new(world: &World) -> Result<()> {
+    let application = manifest::application(world, "application", &["ask.py", "renewed"]);
+    apply(&manifest::pod(NAMESPACE, "renewed", &[application]))?;
+    let log = finished(NAMESPACE, "renewed", Duration::from_secs(90))?;
+    ensure!(
+        log.contains("\"x-liquid-decision\": \"compressed\""),
+        "workers from before do not serve a new sidecar: {log}"
+    );
+    Ok(())
+}
+
+/// And the other way round: the sidecar from before opens connections to workers that know the present authorities only.
+fn new_serves_old() -> Result<()> {
+    let traffic = Traffic::from_now(NAMESPACE)?;
+    let application = lives(NAMESPACE, APPLICATION)?;
+    for worker in pods(NAMESPACE, WORKERS)? {
+        kill(NAMESPACE, &worker)?;
+        rolled_out(NAMESPACE, DEPLOYMENT, Duration::from_secs(90))?;
+    }
+    let before = traffic.since()?.compressed;
+    eventually(
+        "compressed traffic from an old sidecar",
+        Duration::from_secs(60),
+        || Ok((traffic.since()?.compressed > before + 5).then_some(())),
+    )?;
+    ensure!(
+        application == lives(NAMESPACE, APPLICATION)?,
+        "the application was restarted"
+    );
+    traffic.none_failed("all workers replaced").map(|_| ())
+}
+
+fn install(world: &World, values: &[&str]) -> Result<()> {
+    let chart = world.chart("liquid-memory").display().to_string();
+    let registry = format!("image.registry={}", world.registry);
+    let mut arguments = vec![
+        "install",
+        RELEASE,
+        &chart,
+        "--namespace",
+        SYSTEM,
+        "--wait",
+        "--set",
+        &registry,
+    ];
+    for value in values {
+        arguments.extend(["--set", value]);
+    }
+    world.helm(&arguments).map(|_| ())
+}
