@@ -1,6 +1,6 @@
 //! The operator's own settings: flags, each by environment too.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -10,6 +10,11 @@ use crate::pki::{Times, TimesError};
 
 #[cfg(test)]
 mod tests;
+
+/// Where the API server calls, unless the settings say otherwise.
+const WEBHOOK_PORT: u16 = 9443;
+/// Where probes and Prometheus connect, unless the settings say otherwise.
+const ADMIN_PORT: u16 = 8080;
 
 /// What `liquid-operator serve` and `uninstall` are told.
 #[derive(Args, Clone, Debug)]
@@ -39,12 +44,15 @@ pub struct Settings {
     /// The MutatingWebhookConfiguration whose bundle of authorities is kept right.
     #[arg(long, env = "LIQUID_OPERATOR_WEBHOOK_NAME", default_value = "liquid-operator")]
     pub webhook_name: String,
-    /// Where the API server calls.
-    #[arg(long, env = "LIQUID_OPERATOR_WEBHOOK_LISTEN", default_value = "0.0.0.0:9443")]
-    pub webhook_listen: SocketAddr,
-    /// Where probes and Prometheus connect: /livez, /readyz, /metrics.
-    #[arg(long, env = "LIQUID_OPERATOR_ADMIN_LISTEN", default_value = "0.0.0.0:8080")]
-    pub admin_listen: SocketAddr,
+    /// The address of the operator's own pod. It tells whether pods of this cluster have IPv4 or IPv6 addresses.
+    #[arg(long, env = "LIQUID_OPERATOR_POD_IP")]
+    pub pod_ip: Option<IpAddr>,
+    /// Where the API server calls [default: port 9443 of every address].
+    #[arg(long, env = "LIQUID_OPERATOR_WEBHOOK_LISTEN")]
+    pub webhook_listen: Option<SocketAddr>,
+    /// Where probes and Prometheus connect: /livez, /readyz, /metrics [default: port 8080 of every address].
+    #[arg(long, env = "LIQUID_OPERATOR_ADMIN_LISTEN")]
+    pub admin_listen: Option<SocketAddr>,
     /// The cluster's DNS domain.
     #[arg(long, env = "LIQUID_OPERATOR_CLUSTER_DOMAIN", default_value = "cluster.local")]
     pub cluster_domain: String,
@@ -87,6 +95,28 @@ impl Settings {
 }
 
 impl Settings {
+    /// Every address of a pod of this cluster: what the operator, workers and sidecars listen on.
+    ///
+    /// `::` takes IPv4 connections too, but cannot be listened on where a node has IPv6 switched off.
+    pub fn any_address(&self) -> IpAddr {
+        match self.pod_ip {
+            Some(IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
+            Some(IpAddr::V4(_)) | None => Ipv4Addr::UNSPECIFIED.into(),
+        }
+    }
+
+    /// Where the API server calls.
+    pub fn webhook_address(&self) -> SocketAddr {
+        self.webhook_listen
+            .unwrap_or_else(|| (self.any_address(), WEBHOOK_PORT).into())
+    }
+
+    /// Where probes and Prometheus connect.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_listen
+            .unwrap_or_else(|| (self.any_address(), ADMIN_PORT).into())
+    }
+
     /// The operator's own Deployment.
     pub fn deployment(&self) -> &str {
         self.deployment.as_deref().unwrap_or(&self.webhook_service)

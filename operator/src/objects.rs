@@ -4,6 +4,8 @@
 //! [`Objects::keeping`] takes the workers' pod template and configuration from the cluster as long as what they were
 //! made from is the same.
 
+use std::net::IpAddr;
+
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -57,6 +59,8 @@ pub struct Platform {
     pub pull_secrets: Vec<String>,
     /// The cluster's DNS domain.
     pub cluster_domain: String,
+    /// What workers and sidecars listen on: every address, of the family that pods have here.
+    pub any_address: IpAddr,
 }
 
 impl From<&Settings> for Platform {
@@ -67,6 +71,7 @@ impl From<&Settings> for Platform {
             pull_policy: settings.image_pull_policy,
             pull_secrets: settings.image_pull_secrets.clone(),
             cluster_domain: settings.cluster_domain.clone(),
+            any_address: settings.any_address(),
         }
     }
 }
@@ -102,7 +107,7 @@ impl Objects {
         let inputs = Inputs::of(proxy)?;
         Ok(Self {
             service_account: service::account(&of),
-            worker_config: keep::worker_config(&of, worker_toml(proxy, &of)?, &inputs),
+            worker_config: keep::worker_config(&of, worker_toml(proxy, &of, platform)?, &inputs),
             sidecar_config: meta::config_map(
                 &of,
                 crate::names::sidecar_config(of.name),

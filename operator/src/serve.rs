@@ -48,7 +48,7 @@ async fn serve(settings: &Settings) -> Result<(), Error> {
 
     let counted = Arc::new(webhook::metrics::Metrics::default());
     let metrics = Arc::new(Metrics::with(|registry| counted.register(registry)));
-    let address = settings.admin_listen;
+    let address = settings.admin_address();
     let listener = TcpListener::bind(address).await;
     let listener =
         listener.map_err(|error| format!("admin listener {address}: {error}; choose a free address"))?;
@@ -57,7 +57,7 @@ async fn serve(settings: &Settings) -> Result<(), Error> {
     let checks = checks(&hook, &stop);
     let admin = tokio::spawn(admin::serve(listener, Arc::clone(&metrics), checks, last.clone()));
     let leading = tokio::spawn(lead(client, settings, identity, &metrics, &hook, &stop));
-    tracing::info!(%address, webhook = %settings.webhook_listen, version = env!("CARGO_PKG_VERSION"), "serving");
+    tracing::info!(%address, webhook = %settings.webhook_address(), version = env!("CARGO_PKG_VERSION"), "serving");
 
     tokio::select! {
         _ = terminate.recv() => {}

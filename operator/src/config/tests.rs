@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use super::Lifetime;
+use clap::Parser;
+
+use super::{Lifetime, Settings};
 
 #[test]
 fn reads_times() {
@@ -31,4 +33,29 @@ fn refuses_what_is_no_time() {
             ))
         );
     }
+}
+
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[test]
+fn listens_on_the_family_of_its_own_pod() {
+    let listens = |more: &[&str]| {
+        let images = ["operator", "--sidecar-image", "a", "--worker-image", "b"];
+        let flags = Flags::try_parse_from(images.iter().chain(more)).map(|flags| flags.settings);
+        flags
+            .map(|settings| {
+                [settings.webhook_address(), settings.admin_address()].map(|address| address.to_string())
+            })
+            .unwrap_or_default()
+    };
+    let ipv4 = ["0.0.0.0:9443", "0.0.0.0:8080"];
+    assert_eq!(listens(&[]), ipv4);
+    assert_eq!(listens(&["--pod-ip", "10.244.1.7"]), ipv4);
+    assert_eq!(listens(&["--pod-ip", "fd00::7"]), ["[::]:9443", "[::]:8080"]);
+    let chosen = ["--pod-ip", "fd00::7", "--webhook-listen", "127.0.0.1:1"];
+    assert_eq!(listens(&chosen), ["127.0.0.1:1", "[::]:8080"]);
 }

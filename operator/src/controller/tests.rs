@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -365,6 +366,7 @@ fn platform() -> Platform {
         pull_policy: PullPolicy::IfNotPresent,
         pull_secrets: Vec::new(),
         cluster_domain: "cluster.local".into(),
+        any_address: Ipv4Addr::UNSPECIFIED.into(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a decision is made from, apart from the pod: the platform, the proxies, the ConfigMaps.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -13,6 +14,8 @@ pub struct Platform {
     pub pull_policy: &'static str,
     /// Secrets to pull it with; they must exist in the pod's namespace.
     pub pull_secrets: Vec<String>,
+    /// What the sidecar's probes and metrics listen on: every address, of the family that pods have here.
+    pub any_address: IpAddr,
     /// `text` or `json`.
     pub log_format: &'static str,
 }

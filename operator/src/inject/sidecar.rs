@@ -1,5 +1,7 @@
 //! The injected container, and how it is recognised again.
 
+use std::net::SocketAddr;
+
 use serde_json::{Map, Value, json};
 
 use super::env::Upstreams;
@@ -63,7 +65,10 @@ pub(super) fn container(spec: &Spec<'_>) -> Value {
 fn variables(spec: &Spec<'_>) -> Vec<Value> {
     let mut variables = vec![
         variable(LISTEN, &format!("127.0.0.1:{}", spec.port)),
-        variable(ADMIN, &format!("0.0.0.0:{}", spec.admin_port)),
+        variable(
+            ADMIN,
+            &SocketAddr::new(spec.platform.any_address, spec.admin_port).to_string(),
+        ),
         variable(LOG_FORMAT, spec.platform.log_format),
     ];
     variables.extend(spec.mode.map(|mode| variable(MODE, mode)));

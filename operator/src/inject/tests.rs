@@ -9,12 +9,14 @@ use serde_json::{Value, json};
 
 use super::*;
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 fn platform() -> Platform {
     Platform {
         image: "registry.example/liquid-sidecar:0.1.0".into(),
         pull_policy: "IfNotPresent",
         pull_secrets: vec!["registry-key".into()],
+        any_address: Ipv4Addr::UNSPECIFIED.into(),
         log_format: "json",
     }
 }

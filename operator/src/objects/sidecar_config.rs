@@ -4,6 +4,7 @@
 //! adds is written only where the resource uses it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::Serialize;
 
@@ -134,7 +135,7 @@ pub fn sidecar_toml(
     let config = Config {
         listen: Listen {
             address: format!("127.0.0.1:{}", injection.port),
-            admin: format!("0.0.0.0:{}", injection.admin_port),
+            admin: socket(platform.any_address, injection.admin_port),
         },
         limits: Limits {
             drain_ms: injection.drain_seconds * 1_000,
@@ -145,6 +146,14 @@ pub fn sidecar_toml(
         log: Log { format: "json" },
     };
     toml::to_string(&config).map_err(|error| BuildError::Toml("sidecars", error))
+}
+
+/// `address:port`; an IPv6 address in brackets. The definition's rules keep ports in their range.
+fn socket(address: IpAddr, port: i32) -> String {
+    match address {
+        IpAddr::V4(address) => format!("{address}:{port}"),
+        IpAddr::V6(address) => format!("[{address}]:{port}"),
+    }
 }
 
 fn policy(proxy: &LiquidMemoryProxy) -> Policy {

@@ -1,5 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod network;
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -15,6 +19,7 @@ fn platform() -> Platform {
         pull_policy: PullPolicy::IfNotPresent,
         pull_secrets: vec!["registry".into()],
         cluster_domain: "cluster.local".into(),
+        any_address: Ipv4Addr::UNSPECIFIED.into(),
     }
 }
 
@@ -157,6 +162,22 @@ fn dynamic_resources_are_claimed() {
     );
     let claims = pod.containers[0].resources.clone().unwrap().claims.unwrap();
     assert_eq!(claims[0].name, "gpu");
+}
+
+#[test]
+fn pods_with_ipv6_addresses_listen_on_those() {
+    let platform = Platform {
+        any_address: Ipv6Addr::UNSPECIFIED.into(),
+        ..platform()
+    };
+    let objects = Objects::build(&proxy(json!({})), &platform).unwrap();
+    let worker = file(&objects.worker_config);
+    assert!(worker.contains("[grpc]\nlisten = \"[::]:50051\""), "{worker}");
+    assert!(worker.contains("[admin]\nlisten = \"[::]:9464\""), "{worker}");
+    let sidecar = file(&objects.sidecar_config);
+    assert!(sidecar.contains("admin = \"[::]:9465\""), "{sidecar}");
+    // The application's side is the pod's own loopback, which has both families.
+    assert!(sidecar.contains("address = \"127.0.0.1:8787\""), "{sidecar}");
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! `worker.toml`: the workers' configuration. They read it at their start, so a change of it is a rollout.
 
+use std::net::SocketAddr;
+
 use serde::Serialize;
 
-use super::BuildError;
 use super::meta::Of;
+use super::{BuildError, Platform};
 use crate::api::LiquidMemoryProxy;
 use crate::api::extraction::Tier;
 use crate::names;
@@ -25,7 +27,7 @@ struct Config<'a> {
 
 #[derive(Serialize)]
 struct Listen {
-    listen: String,
+    listen: SocketAddr,
 }
 
 #[derive(Serialize)]
@@ -63,10 +65,14 @@ pub(super) fn uses_model(proxy: &LiquidMemoryProxy) -> bool {
 ///
 /// # Errors
 /// Those of the TOML writer.
-pub fn worker_toml(proxy: &LiquidMemoryProxy, of: &Of<'_>) -> Result<String, BuildError> {
+pub fn worker_toml(
+    proxy: &LiquidMemoryProxy,
+    of: &Of<'_>,
+    platform: &Platform,
+) -> Result<String, BuildError> {
     let tls = |file: &str| format!("{}/{file}", names::TLS_FOLDER);
     let listen = |port: u16| Listen {
-        listen: format!("0.0.0.0:{port}"),
+        listen: SocketAddr::new(platform.any_address, port),
     };
     let model = uses_model(proxy).then(|| Model {
         folder: folder(proxy),

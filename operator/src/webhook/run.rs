@@ -67,7 +67,7 @@ pub async fn start(
     stop: CancellationToken,
 ) -> Result<Running, StartError> {
     let times = settings.times()?;
-    let address = settings.webhook_listen;
+    let address = settings.webhook_address();
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| StartError::Listen { address, source })?;
@@ -181,6 +181,7 @@ fn platform(settings: &Settings) -> Platform {
             .filter(|name| !name.is_empty())
             .cloned()
             .collect(),
+        any_address: settings.any_address(),
         log_format: match settings.log_format {
             LogFormat::Text => "text",
             LogFormat::Json => "json",

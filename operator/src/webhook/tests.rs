@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -91,6 +91,7 @@ fn new_handler(cluster: Cluster) -> (Handler<Cluster>, mpsc::Receiver<Notice>) {
         image: "sidecar:1".into(),
         pull_policy: "IfNotPresent",
         pull_secrets: Vec::new(),
+        any_address: Ipv4Addr::UNSPECIFIED.into(),
         log_format: "json",
     };
     let metrics = Arc::new(Metrics::default());
