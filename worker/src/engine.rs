@@ -209,6 +209,8 @@ pub struct Extraction {
     pub tier: Tier,
     /// Why this engine ran, in a few words.
     pub tier_reason: &'static str,
+    /// True if the deadline or a failing encoder made it do less than the tier can.
+    pub limited: bool,
     /// Estimated share of the evidence that is kept, 0 to 1; `None` in coverage mode.
     pub estimated_recall: Option<f64>,
     /// Where the time went.

@@ -12,8 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::engine::{
-    self, AS_ASKED, Budget, ExtractError, Extraction, Extractor, FEWER_WINDOWS, Memory, Request, Settings,
-    Tier,
+    self, AS_ASKED, Budget, ExtractError, Extraction, Extractor, Memory, Request, Settings, Tier,
 };
 use crate::model::{Card, EmbeddingTable, LoadError, Models, WordPiece, is_model};
 
@@ -60,6 +59,8 @@ pub struct Answer {
     pub queue: Duration,
     /// True if it was remembered.
     pub cached: bool,
+    /// True if more time, or a working encoder, might have found more; such an answer is not remembered.
+    pub provisional: bool,
 }
 
 /// Why a job has no answer.
@@ -229,6 +230,7 @@ impl Runtime {
                 extraction,
                 queue: Duration::ZERO,
                 cached: true,
+                provisional: false,
             });
         }
         let deadline = job.deadline;
@@ -282,11 +284,9 @@ async fn wait_for(mut seat: Seat<Outcome>, deadline: Option<Instant>) -> Outcome
 impl Inner {
     async fn run(&self, job: Job, key: Key, cancel: CancellationToken) -> Outcome {
         let (started, deadline) = (Instant::now(), job.deadline);
-        let (tier, _) = engine::tier_to_run(&self.tiers, job.tier);
-        let answer = self.compute(job, cancel).await?;
-        let less = answer.extraction.tier < tier || answer.extraction.tier_reason == FEWER_WINDOWS;
-        let hurried = deadline.is_some_and(|deadline| was_hurried(less, started, deadline));
-        if !hurried {
+        let mut answer = self.compute(job, cancel).await?;
+        answer.provisional |= deadline.is_some_and(|deadline| was_hurried(started, deadline));
+        if !answer.provisional {
             let bytes = size_of_val(answer.extraction.spans.as_slice()) + key.question.len() + 256;
             self.answers.insert(key, Arc::clone(&answer.extraction), bytes);
         }
@@ -296,6 +296,7 @@ impl Inner {
     async fn compute(&self, job: Job, cancel: CancellationToken) -> Outcome {
         let waited = Instant::now();
         let work = async {
+            let (best, _) = engine::tier_to_run(&self.tiers, job.tier);
             let (tier, why, slot) = self.admit(&job).await?;
             let queue = waited.elapsed();
             let mut extractor = self.extractor(&cancel, job.deadline);
@@ -310,6 +311,7 @@ impl Inner {
                 extraction.tier_reason = why;
             }
             Ok(Answer {
+                provisional: extraction.limited || tier < best,
                 extraction: Arc::new(extraction),
                 queue,
                 cached: false,
@@ -372,10 +374,9 @@ fn class(tier: Tier) -> Class {
     }
 }
 
-/// True if the deadline may have made the answer worse than it can be; such a one is not remembered. It may have
-/// taken a cheaper tier or fewer windows, or stopped its work when little time was left.
-fn was_hurried(less: bool, started: Instant, deadline: Instant) -> bool {
-    less || deadline.saturating_duration_since(Instant::now()) < started.elapsed()
+/// True if the work ended with so little time left that the deadline may have cut it short.
+fn was_hurried(started: Instant, deadline: Instant) -> bool {
+    deadline.saturating_duration_since(Instant::now()) < started.elapsed()
 }
 
 fn extract(

@@ -247,7 +247,7 @@ async fn a_device_that_stops_half_way_brings_fewer_windows() {
             "the deadline left the encoder time for fewer windows"
         )
     );
-    assert!(answer.encoded_tokens > 500 && !answer.cached);
+    assert!(answer.encoded_tokens > 500 && !answer.cached && answer.provisional);
     drop(open);
     let whole = extract(
         &mut server.client().await,
@@ -256,7 +256,7 @@ async fn a_device_that_stops_half_way_brings_fewer_windows() {
     )
     .await
     .unwrap();
-    assert!(!whole.cached && whole.encoded_tokens + 1000 > answer.encoded_tokens);
+    assert!(!whole.cached && !whole.provisional && whole.encoded_tokens + 1000 > answer.encoded_tokens);
 }
 
 fn hurried(question: &str, deadline_ms: u32) -> ExtractHeader {
@@ -285,7 +285,7 @@ async fn without_a_free_slot_a_deadline_brings_a_cheaper_tier() {
         (answer.tier(), answer.tier_reason.as_str()),
         (Tier::Static, "no slot of the encoder was free in time")
     );
-    assert!(!answer.spans.is_empty());
+    assert!(!answer.spans.is_empty() && answer.provisional);
     drop(open);
     assert_eq!(running.await.unwrap().unwrap().tier_reason, "as asked");
 }
@@ -306,12 +306,27 @@ async fn a_device_that_stands_still_brings_a_cheaper_tier() {
             (answer.tier(), answer.tier_reason.as_str()),
             (Tier::Static, "the encoder was not free in time")
         );
-        assert!(!answer.cached);
+        assert!(!answer.cached && answer.provisional);
     }
     drop(open);
     // What was given up is not in the way, and an answer that the deadline made poorer is not remembered.
     let answer = ask(&server, "first", Tier::Encoder).await.await.unwrap().unwrap();
     assert_eq!((answer.tier(), answer.cached), (Tier::Encoder, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn coverage_needs_no_encoder_and_is_remembered() {
+    let gate = Gate::new();
+    let (server, _open) = gate.shut(gate.config(4)).await;
+    for cached in [false, true] {
+        let answer = extract(&mut server.client().await, hurried("", 60_000), &document(600))
+            .await
+            .unwrap();
+        assert_eq!(
+            (answer.tier(), answer.provisional, answer.cached),
+            (Tier::Lexical, false, cached)
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

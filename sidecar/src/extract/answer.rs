@@ -16,6 +16,8 @@ pub struct Extraction {
     pub tier_reason: String,
     /// Estimated share of the evidence in the spans; 0 when there is no estimate.
     pub estimated_recall: f64,
+    /// True if the worker, asked again, may answer better.
+    pub provisional: bool,
     /// Where the worker spent its time.
     pub timing: WorkerTiming,
     /// The worker, as `address:port`.
@@ -59,6 +61,7 @@ impl Extraction {
             estimated_recall: Some(response.estimated_recall)
                 .filter(|r| r.is_finite())
                 .unwrap_or(0.0),
+            provisional: response.provisional,
             timing: response.timing.map(timing).unwrap_or_default(),
             worker: worker.to_owned(),
         })

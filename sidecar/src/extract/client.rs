@@ -113,7 +113,9 @@ impl Client {
         let state = Arc::clone(&self.shared);
         let call = async move {
             let answer = state.answer(&ask).await.map(Arc::new);
-            if let Ok(extraction) = &answer {
+            if let Ok(extraction) = &answer
+                && !extraction.provisional
+            {
                 let weight = extraction.weight();
                 lock(&state.cache).insert(key, Arc::clone(extraction), weight, Instant::now());
             }

@@ -82,6 +82,18 @@ async fn finds_evidence_and_remembers_it() {
 }
 
 #[tokio::test]
+async fn what_a_hurried_worker_found_is_not_remembered() {
+    let worker = TestWorker::start([Behaviour::Hurried, Behaviour::Evidence]).await;
+    let client = client(&[&worker]);
+    for cached in [false, false, true] {
+        let found = client.extract(ask("Who is the supplier?")).await.unwrap();
+        assert_eq!(kept(&found), ["The supplier is Örsted.", "The supplier pays."]);
+        assert_eq!(found.cached, cached);
+    }
+    assert_eq!(worker.answered(), 2);
+}
+
+#[tokio::test]
 async fn equal_asks_at_the_same_time_are_one_call() {
     let worker = TestWorker::start([Behaviour::Slow(Duration::from_millis(100))]).await;
     let client = client(&[&worker]);

@@ -89,6 +89,7 @@ impl Extractor {
             spans,
             counts: counts(&reading, &selection),
             tier: scores.tier,
+            limited: scores.instead.is_some(),
             tier_reason: scores.instead.unwrap_or(reason),
             estimated_recall: answers_question.then(|| confidence.recall(&selection.taken)),
             timing,

@@ -155,5 +155,6 @@ pub(super) fn response(answer: &Answer, times: &Times, load: Load) -> proto::Ext
         } else {
             extraction.encoded_tokens
         },
+        provisional: answer.provisional,
     }
 }

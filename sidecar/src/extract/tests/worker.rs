@@ -24,6 +24,8 @@ pub(crate) enum Behaviour {
     Evidence,
     /// The same, late.
     Slow(Duration),
+    /// The same, from a worker that could do better with more time.
+    Hurried,
     /// A status, with a wait in its details if it is not zero.
     Fail(tonic::Code, Duration),
     /// These spans, whatever the document.
@@ -122,8 +124,9 @@ impl worker_server::Worker for Service {
                 behaviours[0].clone()
             }
         };
+        let provisional = matches!(behaviour, Behaviour::Hurried);
         let spans = match behaviour {
-            Behaviour::Evidence => evidence(&document, &header.question),
+            Behaviour::Evidence | Behaviour::Hurried => evidence(&document, &header.question),
             Behaviour::Slow(wait) => {
                 tokio::time::sleep(wait).await;
                 evidence(&document, &header.question)
@@ -141,6 +144,7 @@ impl worker_server::Worker for Service {
             spans,
             tier,
             load: Some(load),
+            provisional,
             ..ExtractResponse::default()
         }))
     }
