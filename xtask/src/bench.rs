@@ -11,49 +11,58 @@ use crate::model;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// What to measure.
+    #[command(subcommand)]
     what: What,
-    /// Handed to the benchmark; --help lists them.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    rest: Vec<String>,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
+#[derive(clap::Subcommand)]
+#[command(disable_help_subcommand = true)]
 enum What {
     /// Time and memory of LiquidAttention by length, beside its peers; `--device cuda` for a GPU.
-    Attention,
+    Attention(Rest),
     /// Evidence kept at a given size, on files in the format of eval/.
-    Evidence,
-    /// Speed and memory of extraction, by tier and document length.
-    Extract,
+    Evidence(Rest),
+    /// Speed and memory of extraction, by tier and document length; `--device cuda` for a GPU.
+    Extract(Rest),
     /// What the sidecar adds to a call, beside nginx and LiteLLM, and what it takes in memory.
-    Gateway,
+    Gateway(Rest),
     /// Admission of pods with and without injection, on a Kubernetes of its own; needs root.
     Admission,
 }
 
+/// Handed to the benchmark, `--help` too: it knows its options.
+#[derive(clap::Args)]
+#[command(disable_help_flag = true)]
+struct Rest {
+    /// Options of the benchmark; --help lists them.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
 pub(crate) fn start(arguments: &Arguments) -> Result<()> {
-    let name = match arguments.what {
-        What::Attention => "attention",
-        What::Evidence => "evidence",
-        What::Extract => "extract",
-        What::Gateway => "gateway",
+    let (name, Rest { rest }) = match &arguments.what {
+        What::Attention(rest) => ("attention", rest),
+        What::Evidence(rest) => ("evidence", rest),
+        What::Extract(rest) => ("extract", rest),
+        What::Gateway(rest) => ("gateway", rest),
         What::Admission => return crate::test::bench_admission(),
     };
     let mut bench = cargo(&["run", "--release", "--package", "liquid-bench"]);
     // Kernels for a GPU are built only where the arguments ask for one: they need more to build.
-    if matches!(arguments.what, What::Attention) && arguments.rest.iter().any(|word| word.contains("cuda")) {
+    if rest.iter().any(|word| word.contains("cuda")) {
         bench.args(["--features", "cuda"]);
     }
     bench.args(["--", name]);
+    let asks_only = rest.iter().any(|word| word == "--help" || word == "-h");
     match arguments.what {
-        What::Attention | What::Admission => {}
-        What::Evidence | What::Extract => weights()?,
-        What::Gateway => {
+        _ if asks_only => {}
+        What::Attention(_) | What::Admission => {}
+        What::Evidence(_) | What::Extract(_) => weights()?,
+        What::Gateway(_) => {
             bench.args(gateway::set_up()?);
         }
     }
-    run(bench.args(&arguments.rest))
+    run(bench.args(rest))
 }
 
 fn weights() -> Result<()> {
