@@ -108,6 +108,28 @@ pub struct DeltaTraining<B: Backend> {
 /// Gradients by the inputs of the same names, in their shapes and types.
 pub type DeltaGradients<B> = DeltaInputs<B>;
 
+/// Gradients of [`LiquidBackend::head_norm`] by its inputs, in their shapes and types.
+#[derive(ExtensionType)]
+#[extension_type(fusion: cfg(feature = "cuda"))]
+pub struct NormGradients<B: Backend> {
+    /// By the heads' output.
+    pub output: FloatTensor<B>,
+    /// By the weights.
+    pub gamma: FloatTensor<B>,
+}
+
+/// Gradients of [`LiquidBackend::gated_head_norm`] by its inputs, in their shapes and types.
+#[derive(ExtensionType)]
+#[extension_type(fusion: cfg(feature = "cuda"))]
+pub struct GatedNormGradients<B: Backend> {
+    /// By the heads' output.
+    pub output: FloatTensor<B>,
+    /// By the weights.
+    pub gamma: FloatTensor<B>,
+    /// By the gate.
+    pub gate: FloatTensor<B>,
+}
+
 /// The operations that a backend may do in its own way. The default bodies are the portable ones.
 #[backend_extension(
     Flex,
@@ -165,6 +187,37 @@ pub trait LiquidBackend: Backend {
         epsilon: f64,
     ) -> FloatTensor<Self> {
         portable::head_norm::<Self>(output, gamma, Some(gate), epsilon)
+    }
+
+    /// Gradients of [`Self::head_norm`], given that by what it returned.
+    #[fusion(meta = metadata::head_norm_backward)]
+    fn head_norm_backward(
+        output: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> NormGradients<Self> {
+        let (output, gamma, _) = portable::head_norm_backward::<Self>(output, gamma, None, gradient, epsilon);
+        NormGradients { output, gamma }
+    }
+
+    /// Gradients of [`Self::gated_head_norm`], given that by what it returned.
+    #[fusion(meta = metadata::gated_head_norm_backward)]
+    fn gated_head_norm_backward(
+        output: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        gate: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> GatedNormGradients<Self> {
+        let given = Some(gate.clone());
+        let (output, gamma, by_gate) =
+            portable::head_norm_backward::<Self>(output, gamma, given, gradient, epsilon);
+        GatedNormGradients {
+            output,
+            gamma,
+            gate: by_gate.unwrap_or(gate),
+        }
     }
 }
 

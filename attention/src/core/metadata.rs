@@ -4,7 +4,10 @@
 use burn::backend::fusion::custom::TensorSpec;
 use burn::tensor::{DType, Shape};
 
-use super::{DeltaInputsMetadata, DeltaOutputMetadata, DeltaRule, DeltaTrainingMetadata};
+use super::{
+    DeltaInputsMetadata, DeltaOutputMetadata, DeltaRule, DeltaTrainingMetadata, GatedNormGradientsMetadata,
+    NormGradientsMetadata,
+};
 use crate::portable;
 
 fn output(inputs: &DeltaInputsMetadata) -> TensorSpec {
@@ -61,4 +64,30 @@ pub(super) fn gated_head_norm(
     _epsilon: &f64,
 ) -> TensorSpec {
     output.clone()
+}
+
+pub(super) fn head_norm_backward(
+    output: &TensorSpec,
+    gamma: &TensorSpec,
+    _gradient: &TensorSpec,
+    _epsilon: &f64,
+) -> NormGradientsMetadata {
+    NormGradientsMetadata {
+        output: output.clone(),
+        gamma: gamma.clone(),
+    }
+}
+
+pub(super) fn gated_head_norm_backward(
+    output: &TensorSpec,
+    gamma: &TensorSpec,
+    gate: &TensorSpec,
+    _gradient: &TensorSpec,
+    _epsilon: &f64,
+) -> GatedNormGradientsMetadata {
+    GatedNormGradientsMetadata {
+        output: output.clone(),
+        gamma: gamma.clone(),
+        gate: gate.clone(),
+    }
 }

@@ -12,6 +12,10 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, TensorMetadata};
 
 use super::{DeltaGradients, DeltaInputs, DeltaOutput, DeltaRule, DeltaTraining, LiquidBackend};
+use product::ByProduct;
+
+mod norm;
+mod product;
 
 /// What the backward pass needs to run again.
 #[derive(Clone, Debug)]
@@ -138,23 +142,17 @@ impl<B: LiquidBackend, C: CheckpointStrategy> LiquidBackend for Autodiff<B, C> {
             OpsKind::UnTracked(node) => node.finish(product),
         }
     }
-}
 
-#[derive(Debug)]
-struct ByProduct;
+    fn head_norm(output: FloatTensor<Self>, gamma: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self> {
+        norm::plain::<B, C>(output, gamma, epsilon)
+    }
 
-impl<B: LiquidBackend> Backward<B, 2> for ByProduct {
-    type State = (FloatTensor<B>, FloatTensor<B>);
-
-    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let [by_x, by_weight] = ops.parents;
-        let gradient = grads.consume::<B>(&ops.node);
-        let (x, weight) = ops.state;
-        if let Some(node) = by_x {
-            grads.register::<B>(node.id, B::product(gradient.clone(), B::float_transpose(weight)));
-        }
-        if let Some(node) = by_weight {
-            grads.register::<B>(node.id, B::product(B::float_transpose(x), gradient));
-        }
+    fn gated_head_norm(
+        output: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        gate: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        norm::gated::<B, C>(output, gamma, gate, epsilon)
     }
 }

@@ -32,3 +32,45 @@ pub(crate) fn head_norm<B: Backend>(
     };
     normed.cast(dtype).0
 }
+
+/// Gradients of [`head_norm`] by output, weights and gate, given that by its result. With `n = x / rms(x)` and `u` the
+/// gradient by `n`: `dx = (u - n mean(u n)) / rms(x)`.
+pub(crate) fn head_norm_backward<B: Backend>(
+    output: FloatTensor<B>,
+    gamma: FloatTensor<B>,
+    gate: Option<FloatTensor<B>>,
+    gradient: FloatTensor<B>,
+    epsilon: f64,
+) -> (FloatTensor<B>, FloatTensor<B>, Option<FloatTensor<B>>) {
+    let (output, gamma, gradient) = (T::<B>(output), T::<B>(gamma), T::<B>::wide(gradient));
+    let (dtype, kind) = (output.dtype(), gamma.dtype());
+    let [batch, tokens, heads, width] = output.dims();
+    let x = output.cast(DType::F32);
+    let mean = |t: T<B>| t.sum(3).scale(1.0 / width as f32);
+    let factor = mean(x.clone() * x.clone())
+        .add_scalar(epsilon as f32)
+        .sqrt()
+        .recip();
+    let normed = x * factor.clone();
+    let weight = gamma.cast(DType::F32).reshape([1, 1, 1, width]);
+    let (by_weighted, by_gate) = match gate {
+        Some(gate) => {
+            let (gate, kind) = (T::<B>::wide(gate.clone()), T::<B>(gate).dtype());
+            let sigmoid = gate.clone().sigmoid();
+            // silu'(z) = s + z s (1 - s)
+            let slope = sigmoid.clone()
+                + gate.clone() * sigmoid.clone() * sigmoid.clone().scale(-1.0).add_scalar(1.0);
+            let by_gate = gradient.clone() * normed.clone() * weight.clone() * slope;
+            (gradient * gate * sigmoid, Some(by_gate.cast(kind).0))
+        }
+        None => (gradient, None),
+    };
+    let by_gamma = (by_weighted.clone() * normed.clone())
+        .reshape([batch * tokens * heads, width])
+        .sum(0)
+        .reshape([width]);
+    let by_normed = by_weighted * weight;
+    let along = mean(by_normed.clone() * normed.clone());
+    let by_output = factor * (by_normed - normed * along);
+    (by_output.cast(dtype).0, by_gamma.cast(kind).0, by_gate)
+}
