@@ -17,6 +17,7 @@ mod network;
 mod node;
 mod pki;
 mod process;
+mod traces;
 mod up;
 
 use std::os::unix::process::CommandExt;
@@ -31,6 +32,7 @@ pub(crate) use down::down;
 pub(crate) use layout::{Layout, name_for};
 pub(crate) use machine::missing;
 pub(crate) use node::PAUSE_IMAGE;
+pub(crate) use traces::traces;
 pub(crate) use up::{Owner, up};
 
 #[derive(clap::Args)]

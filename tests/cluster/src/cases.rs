@@ -9,6 +9,7 @@ mod models;
 mod operator;
 mod path;
 mod rights;
+mod scheduling;
 mod security;
 mod uninstall;
 
@@ -20,13 +21,14 @@ type Case = fn(&'static World) -> Result<()>;
 
 /// Name and case.
 pub(crate) fn all() -> Vec<(&'static str, Case)> {
-    let groups: [&[(&'static str, Case)]; 11] = [
+    let groups: [&[(&'static str, Case)]; 12] = [
         charts::CASES,
         crd::CASES,
         path::CASES,
         injection::CASES,
         security::CASES,
         models::CASES,
+        scheduling::CASES,
         gpu::CASES,
         operator::CASES,
         faults::CASES,

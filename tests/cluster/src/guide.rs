@@ -7,13 +7,40 @@ use anyhow::{Context, Result};
 use crate::kubectl;
 use crate::world::World;
 
-/// Runs the first block of commands below a heading, as a shell with `-e` does; fails with what it printed.
-pub(crate) fn run(world: &World, heading: &str) -> Result<String> {
+/// A chapter that has a block of commands. The compiler says which no case runs, a test which are missing here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Chapter {
+    Install,
+    Use,
+    Upgrade,
+    Uninstall,
+    RemoveEverything,
+}
+
+impl Chapter {
+    fn heading(self) -> &'static str {
+        match self {
+            Self::Install => "Install",
+            Self::Use => "Use",
+            Self::Upgrade => "Upgrade",
+            Self::Uninstall => "Uninstall",
+            Self::RemoveEverything => "Remove everything",
+        }
+    }
+}
+
+/// Runs a chapter's block of commands, as a shell with `-e` does; fails with what it printed.
+pub(crate) fn run(world: &World, chapter: Chapter) -> Result<String> {
     let guide = world.root.join("deploy/README.md");
     let guide =
         std::fs::read_to_string(&guide).with_context(|| format!("cannot read {}", guide.display()))?;
-    let commands =
-        block(&guide, heading).with_context(|| format!("the guide has no commands below {heading}"))?;
+    let chapters = chapters(&guide);
+    let mut found = chapters
+        .iter()
+        .filter(|(heading, _)| *heading == chapter.heading());
+    let (_, commands) = found
+        .next()
+        .with_context(|| format!("the guide has no commands for {chapter:?}"))?;
     let path = std::env::var("PATH").unwrap_or_default();
     let mut shell = Command::new("sh");
     shell
@@ -24,19 +51,45 @@ pub(crate) fn run(world: &World, heading: &str) -> Result<String> {
     kubectl::output(&mut shell)
 }
 
-fn block<'g>(guide: &'g str, heading: &str) -> Option<&'g str> {
-    let section = guide.split_once(&format!("\n## {heading}\n"))?.1;
-    let section = section.split("\n## ").next()?;
-    let commands = section.split_once("```sh\n")?.1;
-    Some(commands.split_once("```")?.0)
+/// Every block of commands, with the heading of its chapter.
+fn chapters(guide: &str) -> Vec<(&str, &str)> {
+    let mut found = Vec::new();
+    for chapter in guide.split("\n## ").skip(1) {
+        let heading = chapter.lines().next().unwrap_or_default();
+        let blocks = chapter.split("```sh\n").skip(1);
+        found.extend(
+            blocks
+                .filter_map(|block| block.split_once("```"))
+                .map(|(commands, _)| (heading, commands)),
+        );
+    }
+    found
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
-    fn finds_the_commands_below_a_heading() {
+    fn finds_the_commands_below_each_heading() {
         let guide = "# T\n\n## A\n\ntext\n\n## B\n\n```sh\none\ntwo\n```\n\n```sh\nthree\n```\n";
-        assert_eq!(super::block(guide, "B"), Some("one\ntwo\n"));
-        assert_eq!(super::block(guide, "A"), None);
+        assert_eq!(chapters(guide), [("B", "one\ntwo\n"), ("B", "three\n")]);
+    }
+
+    #[test]
+    fn every_block_of_the_guide_is_run() -> Result<()> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/README.md");
+        let guide = std::fs::read_to_string(path)?;
+        let run = [
+            Chapter::Install,
+            Chapter::Use,
+            Chapter::Upgrade,
+            Chapter::Uninstall,
+            Chapter::RemoveEverything,
+        ];
+        let found = chapters(&guide);
+        let headings = found.iter().map(|(heading, _)| *heading).collect::<Vec<_>>();
+        assert_eq!(headings, run.map(Chapter::heading));
+        Ok(())
     }
 }

@@ -74,6 +74,15 @@ impl Cgroups {
         found
     }
 
+    /// The cluster's own cgroups that are there, one a hierarchy.
+    pub(super) fn folders(&self) -> Vec<PathBuf> {
+        let tops = self
+            .hierarchies
+            .iter()
+            .map(|hierarchy| hierarchy.join(&self.name));
+        tops.filter(|top| top.exists()).collect()
+    }
+
     /// Kills until nobody is left; new processes of dying ones included.
     pub(super) fn kill_all(&self) -> Result<()> {
         let start = Instant::now();

@@ -38,7 +38,7 @@ pub(crate) fn down(layout: &Layout) -> Result<()> {
 }
 
 /// Mount points below a folder, deepest first.
-fn mounts_below(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn mounts_below(folder: &Path) -> Result<Vec<PathBuf>> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
     let mut points = points

@@ -1,9 +1,10 @@
 //! The tests that need a Kubernetes with a kubelet: start one, load the images, run them inside its network.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::Count;
 use crate::cluster::{self, Binaries, Layout, Owner, Place};
@@ -21,6 +22,10 @@ const REGISTRY: &str = "liquid.test";
 /// Where the operator's image lies a second time, and no other: the release after this one.
 const NEXT_REGISTRY: &str = "liquid.test/next";
 const NODES: u8 = 2;
+/// The one case that is here, because it is about a cluster's own end.
+const CRASH: &str = "cluster::down_removes_what_a_crash_left";
+/// How long a cluster may take to have its first processes.
+const STARTING: Duration = Duration::from_secs(60);
 
 /// All cases, or all of them skipped by name where no cluster can run.
 pub(super) fn cluster() -> Result<Count> {
@@ -29,6 +34,7 @@ pub(super) fn cluster() -> Result<Count> {
         warn(format!("no cluster: {reason}"));
         let mut count = skipped(&parts, &reason)?;
         count.add(&skipped(&cases, &reason)?);
+        count.add(&Count::skipped(format!("{CRASH}: {reason}")));
         return Ok(count);
     }
     let images = [&Name::PRODUCT[..], &Name::FIXTURES].concat();
@@ -50,6 +56,7 @@ pub(super) fn cluster() -> Result<Count> {
         }
         Ok(())
     })?;
+    count.add(&crash()?);
     Ok(count)
 }
 
@@ -105,7 +112,36 @@ fn on_cluster(archives: &[PathBuf], work: impl FnOnce(&Inside) -> Result<()>) ->
     say(format!("loading {} images", archives.len()));
     let outcome = cluster::load(&inside.layout, archives).and_then(|()| work(&inside));
     cluster::down(&inside.layout)?;
+    let left = cluster::traces(&inside.layout)?;
+    ensure!(left.is_empty(), "the cluster has left behind: {left:?}");
     outcome
+}
+
+/// Kills the start of a cluster in the middle: `down` removes everything.
+fn crash() -> Result<Count> {
+    let place = Place::named(&format!("{}-x", cluster::name_for(&root())?));
+    let layout = place.layout()?;
+    let mut start = Command::new(std::env::current_exe()?)
+        .args(["cluster", "--name", place.name(), "up", "--nodes", "1"])
+        .stdout(Stdio::null())
+        .spawn()?;
+    let (began, mut before) = (Instant::now(), Vec::new());
+    let processes = |traces: &[String]| traces.iter().filter(|trace| trace.starts_with("process")).count();
+    while processes(&before) < 2 && began.elapsed() < STARTING {
+        std::thread::sleep(Duration::from_millis(50));
+        before = cluster::traces(&layout)?;
+    }
+    start.kill()?;
+    start.wait()?;
+    cluster::down(&layout)?;
+    let left = cluster::traces(&layout)?;
+    let holds = processes(&before) >= 2 && left.is_empty();
+    say(format!(
+        "{CRASH}: {} traces of the crash, {} after `down` {left:?}",
+        before.len(),
+        left.len()
+    ));
+    Ok(Count::one(holds))
 }
 
 fn build_cases() -> Result<PathBuf> {

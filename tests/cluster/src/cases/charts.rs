@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::Case;
-use crate::guide;
+use crate::guide::{self, Chapter};
 use crate::kubectl::{dry_run, get, rolled_out};
 use crate::world::{Namespace, OPERATOR, SYSTEM, World};
 
@@ -115,7 +115,7 @@ fn install(world: &World) -> Result<()> {
         SYSTEM,
         &json!({"pod-security.kubernetes.io/enforce": "restricted"}),
     )?);
-    guide::run(world, "Install")?;
+    guide::run(world, Chapter::Install)?;
     rolled_out(SYSTEM, "deployment/liquid-operator", Duration::from_secs(60))?;
     let operator = get(SYSTEM, &["deployment", OPERATOR])?;
     ensure!(

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Case;
 use super::path::proxy;
-use crate::guide;
+use crate::guide::{self, Chapter};
 use crate::kubectl::{apply, finished, get, kubectl, list, text, trial};
 use crate::manifest::{self, application, pod, shell};
 use crate::world::{Namespace, SYSTEM, World, eventually};
@@ -22,6 +22,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
         "injection::a_pod_without_proxy_is_refused_with_the_remedy",
         no_proxy,
     ),
+    ("injection::who_cannot_have_it_is_told_why", skipped),
     ("injection::limit_range_and_quota", limits),
     ("injection::as_the_guide_says", guide_use),
     ("injection::pull_secrets_reach_injected_pods", pull_secret),
@@ -213,6 +214,38 @@ fn no_proxy(_: &World) -> Result<()> {
     Ok(())
 }
 
+/// A pod on its node's network would share the sidecar's port with every other: it starts without, and its owner has an
+/// Event that says so.
+fn skipped(_: &World) -> Result<()> {
+    let namespace = Namespace::new("injection-host", &json!({"liquidmemory.dev/inject": "enabled"}))?;
+    let name = namespace.0.as_str();
+    apply(&manifest::proxy(name, "proxy"))?;
+    let mut wanted = manifest::deployment(name, "host", &[shell("main", "sleep 1000")]);
+    if let Some(spec) = wanted
+        .pointer_mut("/spec/template/spec")
+        .and_then(Value::as_object_mut)
+    {
+        spec.insert("hostNetwork".to_owned(), json!(true));
+    }
+    apply(&wanted)?;
+    let note = eventually("an Event InjectionSkipped", Duration::from_secs(30), || {
+        let events = list(name, &["events"])?;
+        let mut skipped = events.iter().filter(|event| {
+            text(event, "/reason") == "InjectionSkipped"
+                && text(event, "/involvedObject/kind") == "ReplicaSet"
+        });
+        Ok(skipped.next().map(|event| text(event, "/message").to_owned()))
+    })?;
+    ensure!(note.contains("hostNetwork"), "the Event does not say why: {note}");
+    let pods = list(name, &["pods", "--selector", "app=host"])?;
+    let pod = pods.first().context("no pod")?;
+    ensure!(
+        pod.pointer("/spec/initContainers").is_none(),
+        "it has a sidecar: {pod}"
+    );
+    Ok(())
+}
+
 /// The sidecar states its own requests and limits, so a quota that asks for them is met.
 fn limits(_: &World) -> Result<()> {
     let namespace = Namespace::opted_in("injection-quota")?;
@@ -294,7 +327,7 @@ fn guide_use(world: &World) -> Result<()> {
         "application",
         &[shell("main", "sleep 1000")],
     ))?;
-    guide::run(world, "Use")?;
+    guide::run(world, Chapter::Use)?;
     eventually("a pod with its sidecar", Duration::from_secs(60), || {
         let pods = list(name, &["pods", "--selector", "app=application"])?;
         let injected = |pod: &Value| {

@@ -1,5 +1,6 @@
 //! The controller: it undoes what others change, leaves alone what is not its own, and rests when nothing happens.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -213,37 +214,63 @@ fn malformed(_: &World) -> Result<()> {
     kubectl(&["delete", "lmp", "malformed", "beside", "--namespace", NAMESPACE]).map(|_| ())
 }
 
-/// Reconciliations of all replicas since their start, those that failed included.
-fn reconciliations() -> Result<u64> {
+/// A replica, by its metrics.
+struct Replica {
+    leads: bool,
+    /// Since its start, those that failed included.
+    reconciliations: u64,
+}
+
+/// Every replica by its pod's name.
+fn replicas() -> Result<BTreeMap<String, Replica>> {
     let operators = ["pods", "--selector", "app.kubernetes.io/component=operator"];
-    let mut sum = 0;
+    let mut all = BTreeMap::new();
     for pod in list(SYSTEM, &operators)? {
-        let name = text(&pod, "/metadata/name");
+        let name = text(&pod, "/metadata/name").to_owned();
         let metrics = raw(&format!(
             "/api/v1/namespaces/{SYSTEM}/pods/{name}:8080/proxy/metrics"
         ))?;
-        let counters = metrics
-            .lines()
-            .filter(|line| line.starts_with("liquid_operator_reconciliations_total"));
-        sum += counters
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
-            .sum::<u64>();
+        let sum = |metric: &str| {
+            let samples = metrics.lines().filter(|line| line.starts_with(metric));
+            let values = samples.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+            values.sum::<u64>()
+        };
+        let replica = Replica {
+            leads: sum("liquid_operator_leader ") == 1,
+            reconciliations: sum("liquid_operator_reconciliations_total"),
+        };
+        all.insert(name, replica);
     }
-    Ok(sum)
+    Ok(all)
 }
 
 /// Each proxy is looked at twice a minute, for its workers' figures. Whatever else wakes the controller up is a loop.
+/// And of two replicas one works.
 fn calm(_: &World) -> Result<()> {
     // The kubelet's and the other controllers' last words about what happened before.
     std::thread::sleep(Duration::from_secs(15));
     let proxies = list("", &["lmp", "--all-namespaces"])?.len() as u64;
-    let before = reconciliations()?;
+    let before = replicas()?;
     std::thread::sleep(Duration::from_secs(60));
-    let during = reconciliations()? - before;
-    println!("\n    {during} reconciliations of {proxies} proxies in a quiet minute");
-    ensure!(before > 0, "the metrics show no reconciliation at all");
+    let mut during = 0;
+    for (name, now) in replicas()? {
+        let before = before.get(&name).with_context(|| format!("{name} is new"))?;
+        let more = now.reconciliations - before.reconciliations;
+        ensure!(
+            now.leads || more == 0,
+            "{name} reconciled {more} times and does not lead"
+        );
+        during += more;
+    }
+    let leaders = before.values().filter(|replica| replica.leads).count();
     ensure!(
-        during <= proxies * 3,
+        before.len() == 2 && leaders == 1,
+        "{leaders} of {} replicas lead",
+        before.len()
+    );
+    println!("\n    {during} reconciliations in a quiet minute, proxies: {proxies}");
+    ensure!(
+        (1..=proxies * 3).contains(&during),
         "{during} reconciliations of {proxies} proxies in a minute"
     );
     crate::kubectl::delete_namespace(NAMESPACE)

@@ -6,18 +6,28 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 
 use super::Case;
-use crate::guide;
-use crate::kubectl::{kubectl, list, text};
+use super::path::proxy;
+use crate::guide::{self, Chapter};
+use crate::kubectl::{apply, delete_namespace, get, kubectl, list, text};
+use crate::manifest;
 use crate::world::{Namespace, SYSTEM, World, eventually};
 
-pub(super) const CASES: &[(&str, Case)] = &[("uninstall::leaves_nothing_and_blocks_nothing", uninstall)];
+pub(super) const CASES: &[(&str, Case)] = &[
+    ("uninstall::leaves_nothing_and_blocks_nothing", uninstall),
+    ("uninstall::removes_everything_when_asked", everything),
+];
 
 /// Kinds that the release or the operator makes.
 const KINDS: &str = "deployments,services,configmaps,secrets,serviceaccounts,poddisruptionbudgets,networkpolicies,\
                      roles,rolebindings,leases,jobs,pods";
 
+/// Where a proxy and its workers outlive the operator.
+const REMAINS: &str = "remains";
+
 fn uninstall(world: &World) -> Result<()> {
-    guide::run(world, "Uninstall")?;
+    std::mem::forget(Namespace::opted_in(REMAINS)?);
+    proxy(REMAINS, &manifest::proxy(REMAINS, "proxy"))?;
+    guide::run(world, Chapter::Uninstall)?;
     for kind in [
         "mutatingwebhookconfigurations",
         "clusterroles",
@@ -51,12 +61,14 @@ fn uninstall(world: &World) -> Result<()> {
     })?;
     // A pod of a namespace that still opts in is created: no webhook stands in its way.
     let namespace = Namespace::opted_in("after-uninstall")?;
-    let pod = crate::manifest::pod(
-        &namespace.0,
-        "plain",
-        &[crate::manifest::application(world, "plain", &["document.py"])],
+    let application = manifest::application(world, "plain", &["document.py"]);
+    apply(&manifest::pod(&namespace.0, "plain", &[application]))?;
+    // Nor does anything end a proxy's workers.
+    let workers = get(REMAINS, &["deployment", "proxy-workers"])?;
+    ensure!(
+        workers.pointer("/status/readyReplicas") == Some(&json!(1)),
+        "the workers have gone with the operator: {workers}"
     );
-    crate::kubectl::apply(&pod)?;
     // The resource type and its resources stay: Helm never deletes them.
     kubectl(&["get", "crd", "liquidmemoryproxies.liquidmemory.dev"])?;
     let kept = json!({"helm.sh/resource-policy": "keep"});
@@ -69,4 +81,22 @@ fn uninstall(world: &World) -> Result<()> {
     ])?;
     ensure!(crd.contains("\"keep\""), "not {kept}: {crd}");
     Ok(())
+}
+
+/// With the proxies go their workers; no operator has to agree.
+fn everything(world: &World) -> Result<()> {
+    guide::run(world, Chapter::RemoveEverything)?;
+    let crds = kubectl(&["get", "crd", "-o", "name"])?;
+    ensure!(!crds.contains("liquidmemory.dev"), "left behind: {crds}");
+    eventually("nothing of any proxy", Duration::from_secs(60), || {
+        let selector = "app.kubernetes.io/managed-by=liquid-operator";
+        let left = list("", &[KINDS, "--all-namespaces", "--selector", selector])?;
+        let names = left
+            .iter()
+            .map(|object| text(object, "/metadata/name").to_owned());
+        let names = names.collect::<Vec<_>>();
+        ensure!(names.is_empty(), "left behind: {names:?}");
+        Ok(Some(()))
+    })?;
+    delete_namespace(REMAINS)
 }

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use super::doors::Doors;
 use super::operator::upgraded;
 use super::{APPLICATION, DEPLOYMENT, NAMESPACE, WORKERS, kill, lives, pods};
-use crate::guide;
+use crate::guide::{self, Chapter};
 use crate::kubectl::{apply, finished, kubectl, rolled_out};
 use crate::manifest;
 use crate::traffic::Traffic;
@@ -31,7 +31,7 @@ fn leaves() -> Result<[String; 2]> {
 /// Two new authorities, one after the other, and with each new certificates everywhere. The release is made anew with
 /// lives of a minute; the workers and their traffic stay meanwhile.
 pub(super) fn rotation(world: &World) -> Result<()> {
-    guide::run(world, "Uninstall")?;
+    guide::run(world, Chapter::Uninstall)?;
     install(
         world,
         &[
