@@ -52,6 +52,15 @@ DEV u32 pack(float low, float high) {
 DEV float low(u32 x) { return __uint_as_float(x << 16); }
 DEV float high(u32 x) { return __uint_as_float(x & 0xffff0000u); }
 DEV float bf16(u16 x) { return __uint_as_float((u32)x << 16); }
+/// A number of a small parameter of a layer, kept in fp32 or, `narrow`, in bf16.
+DEV float number(const void *p, int i, int narrow) { return narrow ? bf16(((const u16 *)p)[i]) : ((const float *)p)[i]; }
+/// The gates of a head from its two products: g = -exp(a_log) softplus(a + dt_bias), beta = sigmoid(b). Which of a_log,
+/// dt_bias are kept in bf16 say the bits of `narrow`.
+DEV float log_gate_of(float a, const void *a_log, const void *dt_bias, int h, int narrow) {
+    const float x = a + number(dt_bias, h, narrow & 2);
+    return -expf(number(a_log, h, narrow & 1)) * (x > 20.f ? x : log1pf(expf(x)));
+}
+DEV float strength_of(float b) { return 1.f / (1.f + expf(-b)); }
 DEV u32 shared(const void *p) { return (u32)__cvta_generic_to_shared(p); }
 
 // ---- barriers ------------------------------------------------------------------------------------------------
@@ -81,6 +90,12 @@ DEV void store_there(u32 to, float2 x, u32 bar) {
 DEV void cluster_sync() { asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory"); }
 /// Orders ordinary accesses to shared memory before those of the copy engine and the tensor cores.
 DEV void proxy_fence() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// ---- kernels behind each other (no effect unless launched for it) ---------------------------------------------
+/// The next kernel of the stream may be placed as soon as all blocks of this one have said so.
+DEV void release_next() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+/// Until everything that the kernel before wrote is there.
+DEV void wait_for_last() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 
 // ---- bulk copies ---------------------------------------------------------------------------------------------
 DEV void load_tile(void *to, const TensorMap *map, u64 *bar, int column, int token, int batch) {

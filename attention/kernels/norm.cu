@@ -1,8 +1,8 @@
 // Around the recurrence. `rms_norm`: RMS norm of every head's output (`to` may be `from`), with the weights of the norm and, where there is one, the output
-// gate silu(z). D / 8 lanes a row, 16 bytes a lane. Rows of padded tokens become zero.
+// gate silu(z). D / 8 lanes a row, 16 bytes a lane.
 extern "C" __global__ void __launch_bounds__(256)
 rms_norm(const u16 *from, u16 *to, i64 stride, const float *__restrict__ gamma, const u16 *__restrict__ z, i64 ldz,
-     const u8 *__restrict__ padding, i64 rows, int heads, float epsilon, int normalise) {
+     i64 rows, int heads, float epsilon, int normalise) {
     constexpr int LANES = D / 8;
     const i64 row = ((i64)blockIdx.x * 256 + threadIdx.x) / LANES;
     if (row >= rows) return;
@@ -10,10 +10,6 @@ rms_norm(const u16 *from, u16 *to, i64 stride, const float *__restrict__ gamma, 
     const int h = row % heads, column = threadIdx.x % LANES * 8;
     const i64 place = token * stride + h * D + column;
     uint4 *at = (uint4 *)(to + place);
-    if (padding && padding[token]) {
-        *at = make_uint4(0, 0, 0, 0);
-        return;
-    }
     const uint4 raw = *(const uint4 *)(from + place);
     const u32 words[4] = {raw.x, raw.y, raw.z, raw.w};
     float x[8], sum = 0;
@@ -40,23 +36,17 @@ rms_norm(const u16 *from, u16 *to, i64 stride, const float *__restrict__ gamma, 
     *at = make_uint4(pack(x[0], x[1]), pack(x[2], x[3]), pack(x[4], x[5]), pack(x[6], x[7]));
 }
 
-/// The gates of a layer from its products `[rows, 2 * heads]` (first a, then b), in fp32:
-/// g = -exp(a_log) softplus(a + dt_bias), beta = sigmoid(b). Padded tokens get 0 and 0: they leave the state alone.
+/// The gates of a layer from its products (a and b, a row a token), in fp32. Behind the length of a sequence there is
+/// padding: gates 0 and 0, which leave the state alone. `lengths` may be null; `first` is the piece's first token.
 extern "C" __global__ void __launch_bounds__(256)
-gates(const u16 *__restrict__ products, i64 stride, const float *__restrict__ a_log, const float *__restrict__ dt_bias,
-      const u8 *__restrict__ padding, float *__restrict__ g, float *__restrict__ beta, i64 rows, int heads) {
+gates(const u16 *__restrict__ a, const u16 *__restrict__ b, i64 stride, const void *__restrict__ a_log,
+      const void *__restrict__ dt_bias, int narrow, const float *__restrict__ lengths, int tokens, int first,
+      float *__restrict__ g, float *__restrict__ beta, i64 rows, int heads) {
     const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
     if (i >= rows * heads) return;
-    const i64 token = i / heads;
+    const i64 row = i / heads;
     const int h = i % heads;
-    const bool live = !(padding && padding[token]);
-    const float x = bf16(products[token * stride + h]) + dt_bias[h], y = bf16(products[token * stride + heads + h]);
-    g[i] = live ? -expf(a_log[h]) * (x > 20.f ? x : log1pf(expf(x))) : 0.f;
-    beta[i] = live ? 1.f / (1.f + expf(-y)) : 0.f;
-}
-
-/// A few bf16 numbers as fp32: the parameters of a layer that is kept in bf16.
-extern "C" __global__ void __launch_bounds__(256) widen(const u16 *__restrict__ from, float *__restrict__ to, int count) {
-    const int i = blockIdx.x * 256 + threadIdx.x;
-    if (i < count) to[i] = bf16(from[i]);
+    const bool live = !lengths || first + row % tokens < lengths[row / tokens];
+    g[i] = live ? log_gate_of(bf16(a[row * stride + h]), a_log, dt_bias, h, narrow) : 0.f;
+    beta[i] = live ? strength_of(bf16(b[row * stride + h])) : 0.f;
 }

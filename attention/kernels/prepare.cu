@@ -61,11 +61,12 @@ prepare(const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap k
             load_tile(sq + i * HALF, &q, bar, h * D + i * 64, first, b);
         }
     }
-    // The running sum of the log gates. A token behind the end has gate 0 and strength 0: it changes nothing.
+    // The running sum of the log gates. A token behind the end has gate 0 and strength 0: it changes nothing. e^-104 is
+    // 0 in fp32: a lower gate forgets no more, but would take the last digits from the sums behind it.
     if (t < CHUNK) {
         const int token = first + t;
         const i64 at = ((i64)b * tokens + token) * heads + h;
-        float g = token < tokens ? log_gate[at] : 0.f;
+        float g = token < tokens ? fmaxf(log_gate[at], -104.f) : 0.f;
         sb[t] = token < tokens ? beta[at] : 0.f;
         for (int s = 1; s < 32; s *= 2) {
             float left = __shfl_up_sync(~0u, g, s);

@@ -37,10 +37,11 @@ struct Arguments {
     const Record *records;
     const float *initial;  // [batch, heads, D, D] or null: zeros
     float *final;          // the same or null: not wanted
-    const float *gamma;    // [D] or null: no norm
+    const void *gamma;     // [D] or null: no norm
     i64 ldo;
     int tokens, chunks;
     float epsilon;
+    int narrow;            // gamma in bf16
 };
 
 /// Rounds a 16 x 16 block of accumulators to an A operand; `rest` takes what the rounding lost.
@@ -279,7 +280,7 @@ DEV void run_output(Shared &sh, const Arguments &x, int t, int h, int b) {
     u16 *o = x.o + (i64)b * x.tokens * x.ldo + h * D + blockIdx.x * 64;
     constexpr int COUNT = STEPS < 8 ? STEPS : 8;
     const int first_column = blockIdx.x * 64 + (t >> 5) * 16 + (lane >> 2);
-    const float gamma[2] = {x.gamma ? x.gamma[first_column] : 1.f, x.gamma ? x.gamma[first_column + 8] : 1.f};
+    const float gamma[2] = {x.gamma ? number(x.gamma, first_column, x.narrow) : 1.f, x.gamma ? number(x.gamma, first_column + 8, x.narrow) : 1.f};
     float out[2][16] = {};
     for (int c = 0; c < x.chunks; ++c) {
         const int stage = c % STAGES;

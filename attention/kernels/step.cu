@@ -1,7 +1,23 @@
 // Step: one token, everything between the projections in one kernel. One block a head and sequence; its 512 threads
 // hold the whole state of the head in registers, read and written once: S = e^g S, u = beta (v - k S),
-// S += k^T u, o = q S, then, where asked for, the RMS norm and the output gate. All in fp32. `initial` may be `final`.
+// S += k^T u, o = q S, then, where asked for, the RMS norm. All in fp32. `initial` may be `final`. The state does not
+// depend on the kernel before, so it is read before that ends.
 constexpr int THREADS = 512, GROUPS = THREADS / D, PART = D / GROUPS;
+
+struct Arguments {
+    const u16 *q, *k, *v;
+    u16 *o;
+    i64 ldq, ldk, ldv, ldo;      // elements from sequence to sequence
+    const float *log_gate, *beta; // [batch, heads]; or null and then from products, as `gates` does it:
+    const u16 *a, *b;
+    i64 ldg;
+    const void *a_log, *dt_bias, *gamma;  // gamma [D] or null: no norm
+    const float *lengths;                 // [batch] or null: 0 where the token is padding
+    const float *initial;                 // [batch, heads, D, D]
+    float *final;
+    float scale, epsilon, norm_epsilon;
+    int normalise, erase, narrow;  // narrow: 1 a_log, 2 dt_bias, 4 gamma in bf16
+};
 
 DEV float block_sum(float x, float *scratch) {
 #pragma unroll
@@ -15,28 +31,32 @@ DEV float block_sum(float x, float *scratch) {
     return sum;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
-step(const u16 *__restrict__ q, i64 ldq, const u16 *__restrict__ k, i64 ldk, const u16 *__restrict__ v, i64 ldv,
-     const float *__restrict__ log_gate, const float *__restrict__ beta, const float *__restrict__ gamma,
-     const u16 *__restrict__ z, i64 ldz, const float *initial, float *final,
-     u16 *__restrict__ o, i64 ldo, float scale, float epsilon, float norm_epsilon, int normalise, int erase,
-     int normalise_output) {
+extern "C" __global__ void __launch_bounds__(THREADS, 1) step(const __grid_constant__ Arguments x) {
     __shared__ float sk[D], sq[D], partial[2][GROUPS][D], scratch[THREADS / 32];
     const int h = blockIdx.x, heads = gridDim.x, b = blockIdx.y, t = threadIdx.x, group = t / D, column = t % D;
     const i64 at = (((i64)b * heads + h) * D + group * PART) * D + column;
+    release_next();
     float s[PART];
 #pragma unroll
-    for (int i = 0; i < PART; ++i) s[i] = initial[at + i * D];
+    for (int i = 0; i < PART; ++i) s[i] = x.initial[at + i * D];
+    wait_for_last();
 
-    float kx = 0, qx = 0, vx = 0;
+    float kx = 0, qx = 0;
     if (t < D) {
-        kx = bf16(k[b * ldk + h * D + t]), qx = bf16(q[b * ldq + h * D + t]);
+        kx = bf16(x.k[b * x.ldk + h * D + t]), qx = bf16(x.q[b * x.ldq + h * D + t]);
         sk[t] = kx, sq[t] = qx;
     }
-    vx = bf16(v[b * ldv + h * D + column]);
-    const float decay = expf(log_gate[b * heads + h]), strength = beta[b * heads + h];
+    const float vx = bf16(x.v[b * x.ldv + h * D + column]);
+    float gate = 0, strength = 0;
+    if (x.log_gate) {
+        gate = x.log_gate[b * heads + h], strength = x.beta[b * heads + h];
+    } else if (!x.lengths || x.lengths[b] > 0) {
+        gate = log_gate_of(bf16(x.a[b * x.ldg + h]), x.a_log, x.dt_bias, h, x.narrow);
+        strength = strength_of(bf16(x.b[b * x.ldg + h]));
+    }
+    const float decay = expf(gate);
     const float nk = block_sum(kx * kx, scratch), nq = block_sum(qx * qx, scratch);
-    const float rk = normalise ? rsqrtf(nk + epsilon) : 1.f, rq = (normalise ? rsqrtf(nq + epsilon) : 1.f) * scale;
+    const float rk = x.normalise ? rsqrtf(nk + x.epsilon) : 1.f, rq = (x.normalise ? rsqrtf(nq + x.epsilon) : 1.f) * x.scale;
 
     // k S, and q S before the write: q S' = q S + (q . k) u saves a second pass.
     float ks = 0, qs = 0;
@@ -50,17 +70,11 @@ step(const u16 *__restrict__ q, i64 ldq, const u16 *__restrict__ k, i64 ldk, con
     ks = 0, qs = 0;
 #pragma unroll
     for (int i = 0; i < GROUPS; ++i) ks += partial[0][i][column], qs += partial[1][i][column];
-    const float u = strength * (vx - (erase ? rk * ks : 0.f));
+    const float u = strength * (vx - (x.erase ? rk * ks : 0.f));
 #pragma unroll
-    for (int i = 0; i < PART; ++i) final[at + i * D] = s[i] + rk * sk[group * PART + i] * u;
+    for (int i = 0; i < PART; ++i) x.final[at + i * D] = s[i] + rk * sk[group * PART + i] * u;
 
     float y = rq * (qs + rk * qk * u);
-    if (normalise_output) y *= rsqrtf(block_sum(group ? 0.f : y * y, scratch) / D + norm_epsilon);
-    if (group) return;
-    y *= gamma ? gamma[column] : 1.f;
-    if (z) {
-        float g = bf16(z[b * ldz + h * D + column]);
-        y *= g / (1.f + expf(-g));
-    }
-    o[b * ldo + h * D + column] = (u16)pack(y, 0.f);
+    if (x.gamma) y *= rsqrtf(block_sum(group ? 0.f : y * y, scratch) / D + x.norm_epsilon) * number(x.gamma, column, x.narrow & 4);
+    if (group == 0) x.o[b * x.ldo + h * D + column] = (u16)pack(y, 0.f);
 }

@@ -27,20 +27,33 @@ def say(name, tokens, **figures):
     print(json.dumps({"name": name, "tokens": tokens, **figures}), flush=True)
 
 
-def timed(f):
-    for _ in range(2):
-        f()
+def synchronize():
+    if cuda:
+        torch.cuda.synchronize()
+
+
+def rounds(f, calls, runs):
+    """Median milliseconds of a call, of several behind each other."""
     times = []
-    for _ in range(a.runs):
-        if cuda:
-            torch.cuda.synchronize()
+    for _ in range(runs):
+        synchronize()
         start = time.perf_counter()
-        r = f()
-        if cuda:
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-        del r
-    return sorted(times)[len(times) // 2] * 1e3
+        for _ in range(calls):
+            r = f()
+            del r
+        synchronize()
+        times.append((time.perf_counter() - start) / calls * 1e3)
+    return sorted(times)[len(times) // 2]
+
+
+def timed(f):
+    """As src/benchmark/meter.rs: calls behind each other for about 10 ms, and single calls; slow ones less often."""
+    rounds(f, 1, 2)
+    single = rounds(f, 1, 1)
+    runs = max(1, min(a.runs, int(5000 / single)))
+    calls = int(max(1, min(64, 10 / single)))
+    waited = rounds(f, 1, runs)
+    return {"ms": rounds(f, calls, runs) if calls > 1 else waited, "waited_ms": waited}
 
 
 def case(name, tokens, f):
@@ -51,10 +64,10 @@ def case(name, tokens, f):
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
             before = torch.cuda.memory_allocated()
-        ms = timed(f)
+        times = timed(f)
         if cuda:
             extra = (torch.cuda.max_memory_allocated() - before) / 2**30
-        say(name, tokens, ms=ms, extra_gib=extra)
+        say(name, tokens, **times, extra_gib=extra)
     except Exception as error:  # a peer that cannot run is a line of the table, not the end of it
         say(name, tokens, skipped=f"{type(error).__name__}: {str(error)[:120]}")
 
@@ -67,7 +80,12 @@ def heads(t):
 def main():
     wq, wk, wv, wo = (torch.randn(E, E, device=a.device, dtype=dtype) * E**-0.5 for _ in range(4))
     naive = torch.nn.MultiheadAttention(E, H, batch_first=True, bias=False, device=a.device, dtype=dtype).eval()
+    where = torch.cuda.get_device_name() if cuda else "CPU"
+    print(json.dumps({"note": f"PyTorch {torch.__version__} on {where}"}), flush=True)
     try:
+        import fla
+
+        print(json.dumps({"note": f"flash-linear-attention {fla.__version__}"}), flush=True)
         from fla.ops.gated_delta_rule import chunk_gated_delta_rule
         from fla.ops.simple_gla import chunk_simple_gla
     except Exception as error:

@@ -12,6 +12,7 @@ use crate::input::{LiquidInput, LiquidOutput};
 use crate::precision::Precision;
 use crate::state::State;
 
+mod decoder;
 mod full;
 #[cfg(feature = "cuda")]
 mod fused;
@@ -19,6 +20,8 @@ mod heads;
 mod recurrent;
 #[cfg(test)]
 mod tests;
+
+pub use decoder::Decoder;
 
 /// What a layer is, apart from its weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -176,6 +179,18 @@ impl LiquidAttention {
     /// Declares that the layer was trained, and that its loss was looked at.
     pub fn mark_distilled(mut self) -> Self {
         self.settings.needs_distillation = false;
+        self
+    }
+
+    /// The same layer, its weights laid out for use: those of queries, keys, values and gates side by side in one
+    /// buffer, of which each `Linear` keeps its columns. A GPU then multiplies the input once with all five. It takes
+    /// no memory beyond the weights, which may be read, saved and replaced as before; what is done to them later
+    /// (casting, moving to another device, loading a record) takes them apart again, so it is the last step before
+    /// use. On other devices, and for training, the layer stays as it is.
+    pub fn packed(self) -> Self {
+        #[cfg(feature = "cuda")]
+        return self.weights_side_by_side();
+        #[cfg(not(feature = "cuda"))]
         self
     }
 

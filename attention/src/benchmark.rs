@@ -1,8 +1,8 @@
 //! The headline table: time and memory of a forward pass by length, beside what would be used instead.
 //!
 //! One run measures everything on one device: this crate's layer and its `step`, burn's `MultiHeadAttention` (which
-//! forms the N x N scores), burn's fused attention between the same four projections, and, where Python has them,
-//! PyTorch's attention and the layers of flash-linear-attention. Figures of different runs are not comparable; the
+//! forms the N x N scores), burn's fused attention between the same four projections (by this crate's product), and,
+//! where Python has them, PyTorch's attention and the layers of flash-linear-attention. Figures of different runs are not comparable; the
 //! ratios of one run are.
 
 use std::path::PathBuf;
@@ -22,6 +22,9 @@ mod tests;
 pub use report::{Outcome, Report, Row};
 use subjects::Subject;
 
+/// Version of burn, as the workspace pins it.
+const BURN: &str = "0.22.1";
+
 /// What to measure. The defaults are those of the headline table.
 #[derive(Clone, Debug)]
 pub struct Benchmark {
@@ -37,7 +40,7 @@ pub struct Benchmark {
     pub dtype: DType,
     /// Where to run.
     pub device: Device,
-    /// Timed passes, after one that is not timed; the median counts.
+    /// Timed rounds of passes, after one pass that is not timed; the median counts.
     pub runs: usize,
     /// A subject that needs more memory than this is skipped, in GiB.
     pub memory_limit_gib: f64,
@@ -72,20 +75,28 @@ impl LiquidAttention {
             say(&row);
             rows.push(row);
         };
-        for subject in Subject::ALL {
-            for &tokens in &benchmark.seq_lengths {
-                add(Row {
-                    name: subject.name().to_owned(),
-                    tokens,
-                    outcome: benchmark.measure(subject, tokens)?,
-                });
+        let mut notes = vec![format!("burn {BURN}, {}", benchmark.place())];
+        let all = |subjects: &[Subject], add: &mut dyn FnMut(Row)| -> Result<(), AttentionError> {
+            for &subject in subjects {
+                for &tokens in &benchmark.seq_lengths {
+                    add(Row {
+                        name: subject.name().to_owned(),
+                        tokens,
+                        outcome: benchmark.measure(subject, tokens)?,
+                    });
+                }
             }
-        }
+            Ok(())
+        };
+        all(&Subject::OURS, &mut add)?;
         if let Some(python) = &benchmark.python {
-            for row in peers::run(benchmark, python) {
-                add(row);
-            }
+            benchmark.device.memory_cleanup();
+            let (peers, versions) = peers::run(benchmark, python);
+            peers.into_iter().for_each(&mut add);
+            notes.extend(versions);
         }
+        // Last, as burn tunes their products for minutes when a shape is new.
+        all(&Subject::PEERS, &mut add)?;
         Ok(Report {
             device: format!("{:?}", benchmark.device),
             dtype: peers::dtype_name(benchmark.dtype).to_owned(),
@@ -94,12 +105,22 @@ impl LiquidAttention {
             batch_size: benchmark.batch_size,
             runs: benchmark.runs,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            notes,
             rows,
         })
     }
 }
 
 impl Benchmark {
+    /// What the device is, in its maker's words where they are known.
+    fn place(&self) -> String {
+        #[cfg(feature = "cuda")]
+        if let Some(name) = crate::cuda::device_name(&self.device) {
+            return name;
+        }
+        format!("{:?}", self.device)
+    }
+
     /// One subject at one length.
     fn measure(&self, subject: Subject, tokens: usize) -> Result<Outcome, AttentionError> {
         let needed = subject.memory(self, tokens);

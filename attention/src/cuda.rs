@@ -12,7 +12,10 @@
 //! | `program`, `launch` | the kernels: compiled, and called |
 //! | `product` | cuBLASLt |
 //! | `delta` | the rule, the step, the norm |
-//! | `layer`, `pass`, `segment` | a whole layer in pieces of the sequence |
+//! | `backward` | their gradients |
+//! | `layer`, `weights`, `pass`, `segment` | a whole layer in pieces of the sequence |
+//! | `decode`, `held` | one token of it; a layer held for many |
+//! | [`timing`] | kernels alone, for the benchmark |
 //!
 //! # Safety
 //! Three promises hold all unsafe calls: a buffer's address is valid while its `Buffer` lives; work on our streams
@@ -24,16 +27,21 @@
     reason = "calls of the CUDA driver and libraries; see Safety above"
 )]
 
+mod backward;
 mod buffer;
+mod decode;
 mod delta;
 mod error;
 mod gpu;
+mod held;
 mod launch;
 mod layer;
 mod pass;
 mod product;
 mod program;
 mod segment;
+pub mod timing;
+mod weights;
 
 use std::collections::HashSet;
 use std::sync::{Mutex, OnceLock};
@@ -45,11 +53,17 @@ use burn::tensor::{DType, Device};
 use burn_cubecl::{CubeBackend, CubeDevice};
 
 pub use self::error::CudaError;
+pub(crate) use self::held::HeldLayer;
+pub use self::held::Slot;
 pub use self::layer::{
-    LayerInputs, LayerOps, LayerOutput, LayerRule, LayerTensors, linear_layer, serves_layer,
+    InputWeights, LayerInputs, LayerOps, LayerOutput, LayerRule, LayerTensors, linear_layer, serves_layer,
+    side_by_side,
 };
 use self::product::Element;
-use crate::core::{DeltaInputs, DeltaOutput, DeltaRule, DeltaTraining, LiquidBackend};
+use crate::core::{
+    DeltaGradients, DeltaInputs, DeltaOutput, DeltaRule, DeltaTraining, GatedNormGradients, LiquidBackend,
+    NormGradients,
+};
 use crate::portable;
 
 impl LiquidBackend for CubeBackend {
@@ -69,6 +83,23 @@ impl LiquidBackend for CubeBackend {
             Err(error) => {
                 warn(&error);
                 portable::forward_saving::<Self>(inputs, rule)
+            }
+        }
+    }
+
+    fn gated_delta_backward(
+        inputs: DeltaInputs<Self>,
+        saved: FloatTensor<Self>,
+        d_output: FloatTensor<Self>,
+        d_state: FloatTensor<Self>,
+        rule: DeltaRule,
+    ) -> DeltaGradients<Self> {
+        let given = (saved.clone(), d_output.clone(), d_state.clone());
+        match backward::gated_delta_backward(copy(&inputs), given, rule) {
+            Ok(gradients) => gradients,
+            Err(error) => {
+                warn(&error);
+                portable::backward::<Self>(inputs, saved, d_output, d_state, rule)
             }
         }
     }
@@ -105,6 +136,59 @@ impl LiquidBackend for CubeBackend {
                 warn(&error);
                 portable::head_norm::<Self>(output, gamma, Some(gate), epsilon)
             }
+        }
+    }
+
+    fn head_norm_backward(
+        output: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> NormGradients<Self> {
+        let (output, gamma, _) = head_norm_backward(output, gamma, None, gradient, epsilon);
+        NormGradients { output, gamma }
+    }
+
+    fn gated_head_norm_backward(
+        output: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        gate: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> GatedNormGradients<Self> {
+        let (output, gamma, by_gate) =
+            head_norm_backward(output, gamma, Some(gate.clone()), gradient, epsilon);
+        GatedNormGradients {
+            output,
+            gamma,
+            gate: by_gate.unwrap_or(gate),
+        }
+    }
+}
+
+/// Gradients of the norm by output, weights (in their own type) and gate.
+fn head_norm_backward(
+    output: FloatTensor<CubeBackend>,
+    gamma: FloatTensor<CubeBackend>,
+    gate: Option<FloatTensor<CubeBackend>>,
+    gradient: FloatTensor<CubeBackend>,
+    epsilon: f64,
+) -> backward::NormGiven {
+    let given = (
+        output.clone(),
+        number(gamma.clone()),
+        gate.clone(),
+        gradient.clone(),
+    );
+    match backward::head_norm_backward(given, epsilon) {
+        Ok((by_output, by_gamma, by_gate)) if gamma.dtype == DType::F32 => (by_output, by_gamma, by_gate),
+        Ok((by_output, by_gamma, by_gate)) => {
+            let by_gamma = CubeBackend::float_cast(by_gamma, gamma.dtype.into());
+            (by_output, by_gamma, by_gate)
+        }
+        Err(error) => {
+            warn(&error);
+            portable::head_norm_backward::<CubeBackend>(output, gamma, gate, gradient, epsilon)
         }
     }
 }
@@ -144,20 +228,22 @@ fn multiply(
     buffer::on_device(&client, move || {
         let mut gpu = gpu::acquire(buffer::device_index(&x)?)?;
         let dtype = x.dtype;
-        let (x, weight) = (buffer::Buffer::of(x)?, buffer::Buffer::of(weight)?.typed(dtype)?);
-        let ([rows, depth], [_, columns]) = (x.shape()?, weight.shape()?);
-        let y = buffer::Buffer::new(&x.tensor, [rows, columns], dtype)?;
+        let x = buffer::Buffer::matrix(x)?;
+        let weight = buffer::Buffer::matrix(weight)?.typed(dtype)?;
+        let ([rows, depth], [_, columns]) = (x.buffer.shape()?, weight.buffer.shape()?);
+        let y = buffer::Buffer::new(&x.buffer.tensor, [rows, columns], dtype)?;
         let shape = product::Shape {
             element,
             rows: rows as u64,
             depth: depth as u64,
             columns: columns as u64,
-            x_stride: depth as i64,
+            x: x.lie(),
+            weight: weight.lie(),
             y_stride: columns as i64,
         };
         let operands = product::Operands {
-            x: x.address,
-            weight: weight.address,
+            x: x.buffer.address,
+            weight: weight.buffer.address,
             y: y.address,
         };
         if !operands.aligned() {
@@ -194,7 +280,19 @@ fn device_number(device: &Device) -> Option<usize> {
     }
 }
 
-/// Whether kernels and products are there.
+/// The name of a CUDA device and the version of CUDA that its driver speaks; none of other devices.
+pub fn device_name(device: &Device) -> Option<String> {
+    let gpu = gpu::acquire(device_number(device)?).ok()?;
+    let name = gpu.context.name().ok()?;
+    let mut version = 0;
+    // SAFETY: writes one number.
+    unsafe { cudarc::driver::sys::cuDriverGetVersion(&raw mut version).result() }.ok()?;
+    Some(format!("{name}, CUDA {}.{}", version / 1000, version % 1000 / 10))
+}
+
+/// Whether kernels and products are there. Asked once: the thread that enqueues must not be waited for.
 fn products_ready(index: usize) -> bool {
-    gpu::acquire(index).is_ok_and(|gpu| gpu.products.is_some())
+    static READY: [OnceLock<bool>; gpu::SLOTS] = [const { OnceLock::new() }; gpu::SLOTS];
+    let ready = || gpu::acquire(index).is_ok_and(|gpu| gpu.products.is_some());
+    READY.get(index).is_some_and(|slot| *slot.get_or_init(ready))
 }

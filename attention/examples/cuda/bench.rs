@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use burn::tensor::{DType, Device, Distribution, Tensor};
-use liquid_attention::LiquidAttention;
+use liquid_attention::cuda::timing;
+use liquid_attention::{AttentionError, Benchmark, LiquidAttention};
 
-use crate::check::make_layer;
+use crate::layer;
 
 const GIB: f64 = 1_073_741_824.0;
 
@@ -15,10 +16,7 @@ fn median(mut times: Vec<Duration>) -> f64 {
 }
 
 fn wait(device: &Device) {
-    if let Err(error) = device.sync() {
-        eprintln!("{error:?}");
-        std::process::exit(2);
-    }
+    device.sync().unwrap_or_else(|error| layer::stop(&error));
 }
 
 fn reserved(device: &Device) -> f64 {
@@ -30,7 +28,7 @@ fn reserved(device: &Device) -> f64 {
 /// Prints the table.
 pub(crate) fn run(device: &Device) {
     let (d_model, heads) = (4096, 32);
-    let layer = make_layer(device, d_model, heads);
+    let layer = layer::make(device, d_model, heads).packed();
     wait(device);
     println!(
         "embed {d_model}, {heads} heads, batch 1, bf16, causal, projections included; memory besides weights and input"
@@ -44,6 +42,41 @@ pub(crate) fn run(device: &Device) {
     }
     for tokens in [2_048, 131_072, 1 << 20] {
         step(device, &layer, d_model, tokens);
+    }
+}
+
+/// Prints the headline table beside its peers, and the same as JSON.
+pub(crate) fn table(device: &Device) {
+    let benchmark = Benchmark {
+        device: device.clone(),
+        ..Benchmark::default()
+    };
+    match LiquidAttention::benchmark(&benchmark, |row| println!("{row}")) {
+        Ok(report) => {
+            println!("\n{report}");
+            println!("{}", serde_json::to_string(&report).unwrap_or_default());
+        }
+        Err(error) => println!("{error}"),
+    }
+}
+
+/// Prints times of the kernels alone.
+pub(crate) fn kernels() {
+    for tokens in [2_048, 8_192, 16_384, 32_768] {
+        let sizes = timing::Sizes {
+            embed: 4096,
+            heads: 32,
+            tokens,
+        };
+        match timing::kernel_times(0, sizes) {
+            Ok(times) => {
+                println!("kernels alone, {tokens} tokens, embed 4096, 32 heads:");
+                for (name, ms) in times {
+                    println!("  {name:36} {ms:>9.4} ms");
+                }
+            }
+            Err(error) => println!("{tokens} tokens: {error}"),
+        }
     }
 }
 
@@ -106,18 +139,28 @@ fn step(device: &Device, layer: &LiquidAttention, d_model: usize, context: usize
         }
     }
     let mut x = input(device, 1, d_model);
-    wait(device);
-    let mut times = Vec::new();
-    for _ in 0..5 {
-        let start = Instant::now();
-        for _ in 0..200 {
-            match layer.step(x, &mut state) {
-                Ok(next) => x = next,
-                Err(error) => return eprintln!("{error}"),
-            }
-        }
+    let mut rounds = |name: &str, step: &mut dyn FnMut(Tensor<3>) -> Result<Tensor<3>, AttentionError>| {
         wait(device);
-        times.push(start.elapsed() / 200);
+        let mut times = Vec::new();
+        for _ in 0..6 {
+            let start = Instant::now();
+            for _ in 0..200 {
+                match step(x.clone()) {
+                    Ok(next) => x = next,
+                    Err(error) => return eprintln!("{error}"),
+                }
+            }
+            wait(device);
+            times.push(start.elapsed() / 200);
+        }
+        println!(
+            "{name} after {context:>8} tokens: {:.1} us",
+            median(times.split_off(1)) * 1e3
+        );
+    };
+    rounds("step", &mut |x| layer.step(x, &mut state));
+    match layer.decoder(state.clone()) {
+        Ok(mut decoder) => rounds("step of a decoder", &mut |x| decoder.step(x)),
+        Err(error) => eprintln!("{error}"),
     }
-    println!("step after {context:>8} tokens: {:.1} us", median(times) * 1e3);
 }

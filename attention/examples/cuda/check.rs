@@ -2,17 +2,19 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use liquid_attention::core::{DeltaRule, DeltaTensors, gated_delta, project};
-use liquid_attention::{LiquidAttention, LiquidAttentionConfig, Precision};
 
 use crate::plain::{Case, Random, Size, error, recurrence};
+use crate::{layer, train};
 
-struct Report {
+/// What was found so far.
+pub(crate) struct Report {
     failed: usize,
     done: usize,
 }
 
 impl Report {
-    fn add(&mut self, name: &str, error: f64, limit: f64) {
+    /// Notes a check and says how it went.
+    pub(crate) fn add(&mut self, name: &str, error: f64, limit: f64) {
         let good = error <= limit;
         self.done += 1;
         self.failed += usize::from(!good);
@@ -23,13 +25,18 @@ impl Report {
     }
 }
 
+/// A part of the checks.
+type Check = fn(&Device, &mut Report);
+
 /// Runs the checks named, or all; gives the number that failed.
 pub(crate) fn run(device: &Device, wanted: impl Fn(&str) -> bool) -> usize {
     let mut report = Report { failed: 0, done: 0 };
-    let parts: [(&str, fn(&Device, &mut Report)); 4] = [
+    let parts: [(&str, Check); 6] = [
         ("rule", rule),
         ("product", products),
-        ("layer", layer),
+        ("layer", layer::check),
+        ("padding", layer::padding),
+        ("train", train::check),
         ("long", long),
     ];
     for (name, part) in parts {
@@ -37,15 +44,25 @@ pub(crate) fn run(device: &Device, wanted: impl Fn(&str) -> bool) -> usize {
             part(device, &mut report);
         }
     }
+    if std::env::args().any(|part| part == "fallback") {
+        train::fallback(device, &mut report);
+    }
     println!("{} checks, {} failed", report.done, report.failed);
     report.failed
 }
 
-fn tensor<const D: usize>(values: &[f32], shape: [usize; D], dtype: DType, device: &Device) -> Tensor<D> {
+/// Values on a device, in a type.
+pub(crate) fn tensor<const D: usize>(
+    values: &[f32],
+    shape: [usize; D],
+    dtype: DType,
+    device: &Device,
+) -> Tensor<D> {
     Tensor::<D>::from_data(TensorData::new(values.to_vec(), shape), (device, DType::F32)).cast(dtype)
 }
 
-fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+/// All values of a tensor.
+pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor
         .cast(DType::F32)
         .into_data()
@@ -110,7 +127,7 @@ fn rule(device: &Device, report: &mut Report) {
     for heads in [1, 2, 64] {
         one(device, report, "plain", size(1, 100, heads, 64), (true, false));
     }
-    for kind in ["slow", "near", "extreme"] {
+    for kind in ["slow", "near", "extreme", "sudden"] {
         for precise in [false, true] {
             one(device, report, kind, size(1, 1_000, 4, 128), (true, precise));
         }
@@ -203,135 +220,4 @@ fn products(device: &Device, report: &mut Report) {
             );
         }
     }
-}
-
-/// A layer of the given width whose projections have no bias, in bf16.
-pub(crate) fn make_layer(device: &Device, d_model: usize, heads: usize) -> LiquidAttention {
-    use burn::module::{Module, ModuleMapper, Param};
-    struct ToBf16;
-    impl ModuleMapper for ToBf16 {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            param.map(|tensor| tensor.cast(DType::BF16))
-        }
-    }
-    let config = LiquidAttentionConfig::new(d_model, heads)
-        .with_query_bias(false)
-        .with_key_bias(false)
-        .with_value_bias(false)
-        .with_output_bias(false);
-    match config.init(device) {
-        Ok(layer) => layer.map(&mut ToBf16),
-        Err(error) => {
-            eprintln!("{error}");
-            std::process::exit(2)
-        }
-    }
-}
-
-fn close(report: &mut Report, name: &str, ours: Vec<f32>, reference: Vec<f32>, limit: f64) {
-    let reference: Vec<f64> = reference.into_iter().map(f64::from).collect();
-    report.add(name, error(&ours, &reference), limit);
-}
-
-/// The fused layer against the same layer put together from its operations, and prefill against steps.
-fn layer(device: &Device, report: &mut Report) {
-    use burn::module::Module;
-    for (d_model, heads) in [(256, 4), (512, 4), (512, 2)] {
-        let layer = make_layer(device, d_model, heads);
-        let portable = layer.clone().to_device(&Device::flex());
-        let mut random = Random::new(d_model as u64);
-        for (batch, tokens) in [(1, 1), (1, 77), (2, 300), (3, 4_000), (1, 20_000)] {
-            let x = tensor(
-                &random.normals(batch * tokens * d_model),
-                [batch, tokens, d_model],
-                DType::BF16,
-                device,
-            );
-            let mut state = layer.fresh_state(batch);
-            let Ok(fused) = layer.prefill(x.clone(), &mut state) else {
-                continue;
-            };
-            if batch * tokens <= 600 {
-                let mut plain = portable.fresh_state(batch);
-                let at_home = x.clone().to_device(&Device::flex());
-                let Ok(reference) = portable.prefill(at_home, &mut plain) else {
-                    continue;
-                };
-                let name = format!("layer {d_model} x {heads}, {batch} x {tokens}, and portable");
-                close(report, &name, values(fused.clone()), values(reference), 2e-2);
-                close(
-                    report,
-                    &format!("{name}, state"),
-                    values(state.memory.clone()),
-                    values(plain.memory),
-                    2e-2,
-                );
-            }
-            if tokens < 2 {
-                continue;
-            }
-            // Two prefills, the second from the state of the first.
-            let mut resumed = layer.fresh_state(batch);
-            let cut = tokens / 2 / 64 * 64;
-            let Ok(first) = layer.prefill(x.clone().narrow(1, 0, cut.max(1)), &mut resumed) else {
-                continue;
-            };
-            let rest = x.clone().narrow(1, cut.max(1), tokens - cut.max(1));
-            let Ok(second) = layer.prefill(rest, &mut resumed) else {
-                continue;
-            };
-            let name = format!("layer {d_model} x {heads}, {batch} x {tokens}, resumed");
-            close(
-                report,
-                &name,
-                values(Tensor::cat(vec![first, second], 1)),
-                values(fused.clone()),
-                1e-2,
-            );
-            close(
-                report,
-                &format!("{name}, state"),
-                values(resumed.memory),
-                values(state.memory.clone()),
-                1e-2,
-            );
-        }
-        steps(device, report, &layer, d_model);
-    }
-}
-
-fn steps(device: &Device, report: &mut Report, layer: &LiquidAttention, d_model: usize) {
-    let layer = layer.clone().with_precision(Precision::Standard);
-    let tokens = 70;
-    let x = tensor(
-        &Random::new(5).normals(tokens * d_model),
-        [1, tokens, d_model],
-        DType::BF16,
-        device,
-    );
-    let (mut all, mut each) = (layer.fresh_state(1), layer.fresh_state(1));
-    let Ok(prefilled) = layer.prefill(x.clone(), &mut all) else {
-        return;
-    };
-    let mut rows = Vec::new();
-    for token in 0..tokens {
-        let Ok(row) = layer.step(x.clone().narrow(1, token, 1), &mut each) else {
-            return;
-        };
-        rows.push(row);
-    }
-    close(
-        report,
-        &format!("layer {d_model}, steps and prefill"),
-        values(Tensor::cat(rows, 1)),
-        values(prefilled),
-        2e-2,
-    );
-    close(
-        report,
-        &format!("layer {d_model}, steps and prefill, state"),
-        values(each.memory),
-        values(all.memory),
-        1e-2,
-    );
 }

@@ -1,15 +1,18 @@
-//! The kernels on a GPU: `check` (or some of `rule product layer long`) compares them with
-//! the recurrence in f64, `bench` measures the layer. One command:
+//! The kernels on a GPU: `check` (or some of `rule product layer padding train long`) compares them with
+//! the recurrence in f64, `kernels` times each kernel and product alone, `bench` measures the layer, `training` a
+//! training step, and `table` prints what `cargo xtask bench attention --device cuda` prints. Everything in one command:
 //!
 //! ```text
-//! cargo run --release -p liquid-attention --features cuda --example cuda -- check bench
+//! cargo run --release -p liquid-attention --features cuda --example cuda
 //! ```
 //!
 //! Its output is kept in `attention/results`. Ends with an error when a check fails.
 
 mod bench;
 mod check;
+mod layer;
 mod plain;
+mod train;
 
 use std::process::ExitCode;
 
@@ -22,8 +25,17 @@ fn main() -> ExitCode {
     println!("burn {} on {device:?}", burn_version());
     let check = |part: &str| wanted("check") || wanted(part);
     let failed = check::run(&device, check);
+    if wanted("kernels") {
+        bench::kernels();
+    }
+    if wanted("training") {
+        train::bench(&device);
+    }
     if wanted("bench") {
         bench::run(&device);
+    }
+    if wanted("table") {
+        bench::table(&device);
     }
     ExitCode::from(u8::from(failed > 0))
 }

@@ -48,7 +48,8 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// Ordinary inputs; `slow` has gates near 1, `near` nearly identical keys besides, `extreme` sudden forgetting.
+    /// Ordinary inputs; `slow` has gates near 1, `near` nearly identical keys besides, `extreme` sudden forgetting, `sudden` of
+    /// everything.
     pub(crate) fn new(kind: &str, size: Size, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let Size {
@@ -63,6 +64,8 @@ impl Case {
             "slow" => -0.01 * x,
             "near" => -1e-4 * x,
             "extreme" if x < 0.3 => -60.0,
+            "sudden" if x < 0.3 => -1e4,
+            "sudden" => -0.01 * x,
             _ => (x.max(1e-9)).ln() * 0.7,
         };
         let g = (0..numbers).map(|_| gate(random.uniform()) as f32).collect();

@@ -76,6 +76,8 @@ fn rules(device: &Device, report: &mut Report) {
         // Several segments, and, with the second, several sequences of them.
         ("plain", size(1, 4_500, 2, 64), true),
         ("plain", size(2, 2_100, 1, 128), true),
+        // More than one group.
+        ("slow", size(1, 20_000, 1, 64), true),
     ];
     for case in cases {
         rule(device, report, case);

@@ -1,16 +1,16 @@
 //! Causal on a GPU whose kernels serve the layer as a whole: see [`crate::cuda`].
 
 use burn::nn::Linear;
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use super::LiquidAttention;
-use crate::cuda::{LayerRule, LayerTensors, linear_layer, serves_layer};
+use crate::cuda::{HeldLayer, LayerRule, LayerTensors, linear_layer, serves_layer, side_by_side};
+use crate::padding::Packing;
 use crate::state::State;
 
 impl LiquidAttention {
-    /// The layer in one operation, where that is possible: without padding, convolution, output gate, biases and
-    /// gradients.
-    pub(super) fn fused(&self, x: &Tensor<3>, state: &mut State) -> Option<Tensor<3>> {
+    /// The tensors of the layer, if it can be one operation: without convolution, output gate, biases and gradients.
+    fn as_one(&self, x: Tensor<3>, state: &State) -> Option<LayerTensors> {
         let plain = self.conv.is_none()
             && self.output_gate.is_none()
             && self.settings.key_heads == self.settings.n_heads
@@ -29,7 +29,7 @@ impl LiquidAttention {
         }
         let weight = |linear: &Linear| linear.weight.val();
         let tensors = LayerTensors {
-            x: x.clone(),
+            x,
             query: weight(&self.query),
             key: weight(&self.key),
             value: weight(&self.value),
@@ -41,20 +41,57 @@ impl LiquidAttention {
             gamma: self.norm.gamma.val(),
             state: state.memory.clone(),
         };
-        if !serves_layer(&tensors) {
-            return None;
-        }
+        serves_layer(&tensors).then_some(tensors)
+    }
+
+    /// The layer held for decoding, where that is possible.
+    pub(super) fn held(&self, state: &State) -> Option<HeldLayer> {
+        let shape = [state.batch(), 1, self.settings.d_model];
+        let x = Tensor::zeros(shape, (&self.device(), self.dtype()));
+        let rule = LayerRule {
+            rule: self.rule(0),
+            epsilon: self.norm.epsilon,
+        };
+        HeldLayer::new(self.as_one(x, state)?, rule)
+    }
+
+    /// The layer in one operation, where that is possible. Padding must stand behind the sequences, where `packing` has
+    /// put it.
+    pub(super) fn fused(
+        &self,
+        x: &Tensor<3>,
+        packing: Option<&Packing>,
+        state: &mut State,
+    ) -> Option<Tensor<3>> {
+        let tensors = self.as_one(x.clone(), state)?;
         let tokens = x.dims()[1] as u64;
         let behind = state.tokens.iter().max().copied().unwrap_or(0) + tokens;
         let rule = LayerRule {
             rule: self.rule(behind),
             epsilon: self.norm.epsilon,
         };
-        let (context, memory) = linear_layer(tensors, rule);
+        let lengths = packing.map(|packing| packing.lengths.clone().float().cast(DType::F32));
+        let (context, memory) = linear_layer(tensors, lengths, rule);
         state.memory = memory;
         for count in &mut state.tokens {
             *count += tokens;
         }
         Some(context)
+    }
+
+    pub(super) fn weights_side_by_side(mut self) -> Self {
+        let linears = [
+            &mut self.query,
+            &mut self.key,
+            &mut self.value,
+            &mut self.gate_a,
+            &mut self.gate_b,
+        ];
+        let moved = side_by_side(linears.each_ref().map(|linear| linear.weight.val()));
+        for (linear, moved) in linears.into_iter().zip(moved) {
+            let weight = linear.weight.clone();
+            linear.weight = weight.map(|_| moved);
+        }
+        self
     }
 }

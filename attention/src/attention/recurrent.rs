@@ -15,17 +15,18 @@ impl LiquidAttention {
         mask_pad: Option<Tensor<2, Bool>>,
         state: &mut State,
     ) -> Tensor<3> {
-        #[cfg(feature = "cuda")]
-        if mask_pad.is_none()
-            && let Some(context) = self.fused(&x, state)
-        {
-            return context;
-        }
         let packing = mask_pad.map(Packing::new);
         let x = match &packing {
             Some(packing) => packing.pack(x),
             None => x,
         };
+        #[cfg(feature = "cuda")]
+        if let Some(context) = self.fused(&x, packing.as_ref(), state) {
+            return match &packing {
+                Some(packing) => packing.unpack(context),
+                None => context,
+            };
+        }
         let tokens = x.dims()[1] as u64;
         let behind = state.tokens.iter().max().copied().unwrap_or(0) + tokens;
         let (heads, tail) = self.own_heads(&x, state.conv.clone(), packing.as_ref());

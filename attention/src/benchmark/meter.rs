@@ -1,8 +1,9 @@
 //! Time and memory of a pass.
 //!
-//! Memory is what the pass takes beyond what stood before it: on a GPU the growth of burn's pool of device memory
-//! (buffers that another library allocates for itself are not in it), on a CPU the growth of the process's
-//! resident memory (Linux only; `None` elsewhere).
+//! Time is measured twice: calls behind each other, as the layers of a model follow each other, and a single call that
+//! is waited for, which adds the way to the device and back. Memory is what a pass takes beyond what stood before it:
+//! on a GPU the growth of burn's pool of device memory (buffers that another library allocates for itself are not in
+//! it), on a CPU the growth of the process's resident memory (Linux only; `None` elsewhere).
 
 use std::time::Instant;
 
@@ -12,32 +13,49 @@ use super::Outcome;
 use super::subjects::Pass;
 
 const GIB: f64 = (1u64 << 30) as f64;
+/// Calls behind each other take about so long, in milliseconds; `peers/attention.py` has the same figures.
+const ROUND: f64 = 10.0;
+const CALLS: f64 = 64.0;
+/// A slow subject gets fewer rounds, so that all of them take about so long.
+const ALL_ROUNDS: f64 = 5_000.0;
 
-/// Median of `runs` passes after a first one, which is reported apart: it may compile and choose kernels.
+/// Medians of `runs` rounds after a first call, which is reported apart: it may compile and choose kernels.
 pub(super) fn measure(device: &Device, runs: usize, pass: &mut Pass) -> Result<Outcome, String> {
     let before = Memory::before(device);
-    let first_ms = once(device, pass)?;
+    let first_ms = round(device, pass, 1)?;
     let extra_gib = before.and_then(|before| before.extra(device));
-    let mut times = (0..runs.max(1))
-        .map(|_| once(device, pass))
-        .collect::<Result<Vec<_>, _>>()?;
-    times.sort_by(f64::total_cmp);
+    let single = round(device, pass, 1)?;
+    let runs = runs.min((ALL_ROUNDS / single) as usize).max(1);
+    let calls = (ROUND / single).clamp(1.0, CALLS) as usize;
+    let mut rounds = |calls| {
+        let times = (0..runs).map(|_| round(device, pass, calls));
+        Ok::<_, String>(median(times.collect::<Result<Vec<_>, _>>()?))
+    };
+    let waited_ms = rounds(1)?;
+    let ms = if calls == 1 { waited_ms } else { rounds(calls)? };
     Ok(Outcome::Measured {
-        ms: times[times.len() / 2],
+        ms,
+        waited_ms: Some(waited_ms),
         extra_gib,
         first_ms: Some(first_ms),
     })
 }
 
-fn once(device: &Device, pass: &mut Pass) -> Result<f64, String> {
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Milliseconds of a call, of several behind each other.
+fn round(device: &Device, pass: &mut Pass, calls: usize) -> Result<f64, String> {
     let synced = || device.sync().map_err(|error| error.to_string());
     synced()?;
     let start = Instant::now();
-    let output = pass().map_err(|error| error.to_string())?;
+    for _ in 0..calls {
+        drop(pass().map_err(|error| error.to_string())?);
+    }
     synced()?;
-    let ms = start.elapsed().as_secs_f64() * 1e3;
-    drop(output);
-    Ok(ms)
+    Ok(start.elapsed().as_secs_f64() * 1e3 / calls as f64)
 }
 
 enum Memory {

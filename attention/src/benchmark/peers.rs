@@ -17,23 +17,36 @@ struct Line {
     name: String,
     tokens: usize,
     ms: Option<f64>,
+    waited_ms: Option<f64>,
     extra_gib: Option<f64>,
     skipped: Option<String>,
 }
 
-/// Rows of the peers; one row that says why, if there are none.
-pub(super) fn run(benchmark: &Benchmark, python: &Path) -> Vec<Row> {
+/// What the script says of itself.
+#[derive(Deserialize)]
+struct Note {
+    note: String,
+}
+
+/// Rows of the peers, one row that says why if there are none; and notes on their versions.
+pub(super) fn run(benchmark: &Benchmark, python: &Path) -> (Vec<Row>, Vec<String>) {
     match output(benchmark, python) {
-        Ok(text) => text
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .map(row)
-            .collect(),
-        Err(reason) => vec![Row {
-            name: "PyTorch, flash-linear-attention".to_owned(),
-            tokens: 0,
-            outcome: Outcome::Skipped(reason),
-        }],
+        Ok(text) => {
+            let notes = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+            let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+            (
+                lines.map(row).collect(),
+                notes.map(|note: Note| note.note).collect(),
+            )
+        }
+        Err(reason) => {
+            let missing = Row {
+                name: "PyTorch, flash-linear-attention".to_owned(),
+                tokens: 0,
+                outcome: Outcome::Skipped(reason),
+            };
+            (vec![missing], Vec::new())
+        }
     }
 }
 
@@ -41,6 +54,7 @@ fn row(line: Line) -> Row {
     let outcome = match (line.ms, line.skipped) {
         (Some(ms), _) => Outcome::Measured {
             ms,
+            waited_ms: line.waited_ms,
             extra_gib: line.extra_gib,
             first_ms: None,
         },

@@ -21,6 +21,8 @@ pub struct Report {
     pub runs: usize,
     /// Version of this crate.
     pub version: String,
+    /// What else ran: device, driver, libraries and their versions.
+    pub notes: Vec<String>,
     /// In the order measured.
     pub rows: Vec<Row>,
 }
@@ -43,8 +45,10 @@ pub struct Row {
 pub enum Outcome {
     /// It ran.
     Measured {
-        /// Median milliseconds of a pass.
+        /// Milliseconds of a pass among passes behind each other, median.
         ms: f64,
+        /// Milliseconds of a single pass that is waited for, median.
+        waited_ms: Option<f64>,
         /// GiB beyond weights and input, where it can be known.
         extra_gib: Option<f64>,
         /// Milliseconds of the first pass, which may compile kernels.
@@ -66,6 +70,26 @@ impl Report {
             Outcome::Skipped(_) => None,
         }
     }
+
+    /// By which power of the tokens a subject's time grows, from one length to another: 1 is linear.
+    pub fn exponent(&self, name: &str, from: usize, to: usize) -> Option<f64> {
+        let ratio = self.ms(name, to)? / self.ms(name, from)?;
+        (from != to).then(|| ratio.ln() / (to as f64 / from as f64).ln())
+    }
+
+    /// The first subject's exponent from its second length to its last; short calls are not yet bound by the work.
+    fn growth(&self) -> Option<(usize, usize, f64)> {
+        let name = &self.rows.first()?.name;
+        let mut lengths: Vec<usize> = self
+            .rows
+            .iter()
+            .filter(|row| row.name == *name)
+            .map(|row| row.tokens)
+            .collect();
+        lengths.sort_unstable();
+        let (from, to) = (*lengths.get(1)?, *lengths.last()?);
+        Some((from, to, self.exponent(name, from, to)?))
+    }
 }
 
 /// Width of the column of names.
@@ -77,12 +101,14 @@ impl fmt::Display for Row {
         match &self.outcome {
             Outcome::Measured {
                 ms,
+                waited_ms,
                 extra_gib,
                 first_ms,
             } => {
+                let waited = waited_ms.map_or("-".to_owned(), |ms| format!("{ms:.3}"));
                 let gib = extra_gib.map_or("-".to_owned(), |gib| format!("{gib:.3}"));
                 let first = first_ms.map_or("-".to_owned(), |ms| format!("{ms:.1}"));
-                write!(f, " {ms:>11.3} {gib:>10} {first:>11}")
+                write!(f, " {ms:>11.3} {waited:>11} {gib:>10} {first:>11}")
             }
             Outcome::Skipped(reason) => write!(f, "  {reason}"),
         }
@@ -104,13 +130,23 @@ impl fmt::Display for Report {
             f,
             "{device}, {dtype}, embed {embed_dim}, {num_heads} heads, batch {batch_size}, median of {runs}"
         )?;
+        for note in &self.notes {
+            writeln!(f, "{note}")?;
+        }
         writeln!(
             f,
-            "{:NAME$} {:>8} {:>11} {:>10} {:>11}",
-            "", "tokens", "ms", "extra GiB", "first ms"
+            "{:NAME$} {:>8} {:>11} {:>11} {:>10} {:>11}",
+            "", "tokens", "ms", "waited ms", "extra GiB", "first ms"
         )?;
         for row in &self.rows {
             writeln!(f, "{row}")?;
+        }
+        if let Some((from, to, exponent)) = self.growth() {
+            let name = &self.rows[0].name;
+            writeln!(
+                f,
+                "{name}: time grows with tokens^{exponent:.3} from {from} to {to}"
+            )?;
         }
         Ok(())
     }

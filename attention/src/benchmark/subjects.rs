@@ -12,6 +12,7 @@ use burn::tensor::{DType, Tensor};
 use super::Benchmark;
 use crate::attention::LiquidAttention;
 use crate::config::LiquidAttentionConfig;
+use crate::core::project;
 use crate::error::AttentionError;
 use crate::input::LiquidInput;
 use crate::state::State;
@@ -28,7 +29,8 @@ pub(super) enum Subject {
 }
 
 impl Subject {
-    pub(super) const ALL: [Self; 4] = [Self::Liquid, Self::LiquidStep, Self::Naive, Self::Flash];
+    pub(super) const OURS: [Self; 2] = [Self::Liquid, Self::LiquidStep];
+    pub(super) const PEERS: [Self; 2] = [Self::Flash, Self::Naive];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -64,7 +66,8 @@ impl Subject {
                 let mut state = State::new(&layer, benchmark.batch_size);
                 layer.prefill(x, &mut state)?;
                 let token = benchmark.input(1);
-                Ok(Box::new(move || layer.step(token.clone(), &mut state)))
+                let mut decoder = layer.decoder(state)?;
+                Ok(Box::new(move || decoder.step(token.clone())))
             }
             Self::Naive => {
                 let layer = softmax(benchmark);
@@ -88,7 +91,8 @@ fn liquid(benchmark: &Benchmark) -> Result<LiquidAttention, AttentionError> {
         .with_key_bias(false)
         .with_value_bias(false)
         .with_output_bias(false);
-    Ok(config.init(&benchmark.device)?.map(&mut Cast(benchmark.dtype)))
+    let layer = config.init(&benchmark.device)?.map(&mut Cast(benchmark.dtype));
+    Ok(layer.packed())
 }
 
 fn softmax(benchmark: &Benchmark) -> MultiHeadAttention {
@@ -105,8 +109,7 @@ fn softmax(benchmark: &Benchmark) -> MultiHeadAttention {
 fn fused(layer: &MultiHeadAttention, x: Tensor<3>) -> Tensor<3> {
     let [batch, tokens, width] = x.dims();
     let heads = |linear: &Linear| {
-        linear
-            .forward(x.clone())
+        project(linear, x.clone())
             .reshape([batch, tokens, layer.n_heads, layer.d_k])
             .swap_dims(1, 2)
     };
@@ -122,9 +125,10 @@ fn fused(layer: &MultiHeadAttention, x: Tensor<3>) -> Tensor<3> {
         None,
         options,
     );
-    layer
-        .output
-        .forward(context.swap_dims(1, 2).reshape([batch, tokens, width]))
+    project(
+        &layer.output,
+        context.swap_dims(1, 2).reshape([batch, tokens, width]),
+    )
 }
 
 /// Weights in the type that is measured.

@@ -12,6 +12,7 @@ use cubecl::cuda::CudaRuntime;
 use cubecl_runtime::runtime::Runtime;
 
 use super::error::CudaError;
+use super::product::Lie;
 
 type Server = <CudaRuntime as Runtime>::Server;
 
@@ -20,6 +21,45 @@ pub(super) struct Buffer {
     pub(super) tensor: CubeTensor,
     pub(super) address: u64,
     _held: Box<dyn Any>,
+}
+
+/// A matrix whose rows, or columns (`turned`), are dense and `stride` elements apart: a view of a wider one, or of a
+/// transposed one.
+pub(super) struct Matrix {
+    pub(super) buffer: Buffer,
+    pub(super) stride: usize,
+    pub(super) turned: bool,
+}
+
+impl Matrix {
+    /// As products take it.
+    pub(super) fn lie(&self) -> Lie {
+        Lie {
+            stride: self.stride as i64,
+            turned: self.turned,
+        }
+    }
+
+    /// [`Buffer::typed`].
+    pub(super) fn typed(self, dtype: DType) -> Result<Self, CudaError> {
+        Ok(Self {
+            buffer: self.buffer.typed(dtype)?,
+            ..self
+        })
+    }
+}
+
+/// The stride of [`Matrix`] and whether it is turned; none if the tensor is not such a matrix.
+fn row_stride(tensor: &CubeTensor) -> Option<(usize, bool)> {
+    let (shape, strides) = (tensor.meta.shape(), tensor.meta.strides());
+    let ([rows, columns], [down, across]) = (
+        <[usize; 2]>::try_from(shape.to_vec()).ok()?,
+        <[usize; 2]>::try_from(strides.to_vec()).ok()?,
+    );
+    if across == 1 && down >= columns {
+        return Some((down, false));
+    }
+    (down == 1 && across >= rows).then_some((across, true))
 }
 
 /// Runs a task on the thread on which burn submits to the device.
@@ -43,7 +83,10 @@ pub(super) fn device_index(tensor: &CubeTensor) -> Result<usize, CudaError> {
 impl Buffer {
     /// Copies the tensor if its elements are not in the order of its shape.
     pub(super) fn of(tensor: CubeTensor) -> Result<Self, CudaError> {
-        let tensor = into_contiguous(tensor);
+        Self::as_it_lies(into_contiguous(tensor))
+    }
+
+    fn as_it_lies(tensor: CubeTensor) -> Result<Self, CudaError> {
         let resource = tensor
             .client
             .get_resource::<Server>(tensor.handle.clone())
@@ -66,6 +109,24 @@ impl Buffer {
         let shape = self.tensor.meta.shape().to_vec();
         let text = format!("a tensor of shape {shape:?} where {N} dimensions are expected");
         shape.try_into().map_err(|_| CudaError::Unsupported(text))
+    }
+
+    /// A matrix as it lies, if its rows or its columns are dense; copied otherwise.
+    pub(super) fn matrix(tensor: CubeTensor) -> Result<Matrix, CudaError> {
+        let Some((stride, turned)) = row_stride(&tensor) else {
+            let buffer = Self::of(tensor)?;
+            let [_, columns] = buffer.shape()?;
+            return Ok(Matrix {
+                buffer,
+                stride: columns,
+                turned: false,
+            });
+        };
+        Ok(Matrix {
+            buffer: Self::as_it_lies(tensor)?,
+            stride,
+            turned,
+        })
     }
 
     /// An error unless the elements are of that type.

@@ -5,6 +5,7 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::buffer::{Buffer, device_index, on_device};
+use super::decode::StepGates;
 use super::error::CudaError;
 use super::gpu::{Gpu, acquire};
 use super::launch::{Rows, Span, record_bytes, serves};
@@ -12,24 +13,24 @@ use crate::core::{DeltaInputs, DeltaOutput, DeltaRule, DeltaTraining};
 use crate::portable::{SEGMENT, segments};
 
 /// Bytes of a number of a state.
-const F32: u64 = 4;
+pub(super) const F32: u64 = 4;
 
 /// The inputs in device memory, and their sizes.
-struct Inputs {
-    q: Buffer,
-    k: Buffer,
-    v: Buffer,
-    gates: Buffer,
-    strengths: Buffer,
-    state: Buffer,
-    batch: usize,
-    tokens: usize,
-    heads: usize,
-    width: usize,
+pub(super) struct Inputs {
+    pub(super) q: Buffer,
+    pub(super) k: Buffer,
+    pub(super) v: Buffer,
+    pub(super) gates: Buffer,
+    pub(super) strengths: Buffer,
+    pub(super) state: Buffer,
+    pub(super) batch: usize,
+    pub(super) tokens: usize,
+    pub(super) heads: usize,
+    pub(super) width: usize,
 }
 
 impl Inputs {
-    fn new(inputs: DeltaInputs<CubeBackend>) -> Result<Self, CudaError> {
+    pub(super) fn new(inputs: DeltaInputs<CubeBackend>) -> Result<Self, CudaError> {
         let rows = |tensor| Buffer::of(tensor)?.typed(DType::BF16);
         let numbers = |tensor| Buffer::of(tensor)?.typed(DType::F32);
         let (q, k, v) = (rows(inputs.q)?, rows(inputs.k)?, rows(inputs.v)?);
@@ -56,12 +57,31 @@ impl Inputs {
     }
 
     /// Where a state of all sequences and heads starts when several lie behind each other.
-    fn state_bytes(&self) -> u64 {
+    pub(super) fn state_bytes(&self) -> u64 {
         (self.batch * self.heads * self.width * self.width) as u64 * F32
     }
 
+    /// One sequence of [`Self::span`].
+    fn sequence(&self, output: &Buffer, number: usize) -> Span {
+        let whole = self.span(output);
+        let (elements, numbers) = (
+            number * self.tokens * self.heads * self.width,
+            (number * self.tokens * self.heads) as u64 * F32,
+        );
+        Span {
+            batch: 1,
+            q: whole.q.skip(elements),
+            k: whole.k.skip(elements),
+            v: whole.v.skip(elements),
+            output: whole.output.skip(elements),
+            gates: whole.gates + numbers,
+            strengths: whole.strengths + numbers,
+            ..whole
+        }
+    }
+
     /// The whole sequence; records and states are still to be filled in.
-    fn span(&self, output: &Buffer) -> Span {
+    pub(super) fn span(&self, output: &Buffer) -> Span {
         let rows = |buffer: &Buffer| Rows {
             address: buffer.address,
             stride: self.heads * self.width,
@@ -115,7 +135,7 @@ fn forward_here(
         ..inputs.span(&output)
     };
     if inputs.tokens == 1 {
-        gpu.inside(|gpu| gpu.step(&span, rule))?;
+        gpu.inside(|gpu| gpu.step(&span, StepGates::Given, rule, false))?;
     } else {
         let records = record_bytes(inputs.batch, inputs.tokens, inputs.heads);
         let records = Buffer::new(&inputs.v.tensor, [records], DType::U8)?;
@@ -147,12 +167,6 @@ fn forward_saving_here(
 ) -> Result<DeltaTraining<CubeBackend>, CudaError> {
     let mut gpu = acquire(device_index(&inputs.q)?)?;
     let inputs = Inputs::new(inputs)?;
-    if inputs.batch > 1 {
-        // A segment of several sequences is not one span of rows.
-        return Err(CudaError::Unsupported(
-            "training with several sequences at once".to_owned(),
-        ));
-    }
     let count = segments(inputs.tokens);
     let state_shape = inputs.state.tensor.meta.shape().clone();
     let mut saved_shape = state_shape.to_vec();
@@ -168,27 +182,31 @@ fn forward_saving_here(
     let records = Buffer::new(&inputs.v.tensor, [records], DType::U8)?;
     gpu.inside(|gpu| {
         gpu.copy(saved.address, inputs.state.address, inputs.state_bytes() as usize)?;
-        let whole = Span {
-            records: records.address,
-            ..inputs.span(&output)
-        };
-        for number in 0..count {
-            let initial = saved.address + number as u64 * inputs.state_bytes();
-            let last = if number + 1 == count {
-                state.address
-            } else {
-                initial + inputs.state_bytes()
+        // A segment of several sequences is not one span of rows: one after the other.
+        let one = inputs.state_bytes() / inputs.batch as u64;
+        for sequence in 0..inputs.batch {
+            let whole = Span {
+                records: records.address,
+                ..inputs.sequence(&output, sequence)
             };
-            segment(
-                gpu,
-                Span {
+            let (saved, last) = (
+                saved.address + sequence as u64 * one,
+                state.address + sequence as u64 * one,
+            );
+            for number in 0..count {
+                let initial = saved + number as u64 * inputs.state_bytes();
+                let last = if number + 1 == count {
+                    last
+                } else {
+                    initial + inputs.state_bytes()
+                };
+                let whole = Span {
                     initial,
                     last,
                     ..whole
-                },
-                number * SEGMENT,
-                rule,
-            )?;
+                };
+                segment(gpu, whole, number * SEGMENT, rule)?;
+            }
         }
         Ok(())
     })?;

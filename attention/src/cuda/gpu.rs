@@ -36,7 +36,7 @@ unsafe impl Send for Gpu {}
 type Slot = Result<Mutex<Gpu>, CudaError>;
 
 /// Devices in a machine; more than any has.
-const SLOTS: usize = 64;
+pub(super) const SLOTS: usize = 64;
 static GPUS: [OnceLock<Slot>; SLOTS] = [const { OnceLock::new() }; SLOTS];
 
 /// The GPU with this number, for one thread. Opened at the first call; an error is remembered, as it will not pass.
@@ -145,11 +145,11 @@ impl Gpu {
         Ok(())
     }
 
-    /// Copies a matrix, row after row, into columns of a wider one. Sizes in bytes.
+    /// Copies a matrix into columns of a wider one. Sizes in bytes; an address goes with the distance between rows.
     pub(super) fn copy_columns(
         &self,
         (to, pitch): (u64, usize),
-        from: u64,
+        (from, from_pitch): (u64, usize),
         (width, rows): (usize, usize),
     ) -> Result<(), CudaError> {
         let device = sys::CUmemorytype::CU_MEMORYTYPE_DEVICE;
@@ -160,7 +160,7 @@ impl Gpu {
             srcHost: std::ptr::null(),
             srcDevice: from,
             srcArray: std::ptr::null_mut(),
-            srcPitch: width,
+            srcPitch: from_pitch,
             dstXInBytes: 0,
             dstY: 0,
             dstMemoryType: device,

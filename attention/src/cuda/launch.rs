@@ -14,7 +14,7 @@ use crate::core::{CHUNK, DeltaRule};
 pub(super) const RECORD: usize = 2 * FACTOR + 4 * CHUNK * 4;
 const FACTOR: usize = 6144;
 /// Added to the squared norm of a query or key, as in Gated DeltaNet.
-const KEY_EPSILON: f32 = 1e-6;
+pub(super) const KEY_EPSILON: f32 = 1e-6;
 
 /// Rows of `[batch, tokens, ..]` in device memory: address of the first element and elements from token to token.
 #[derive(Clone, Copy, Debug)]
@@ -52,14 +52,56 @@ pub(super) struct Span {
     /// `[batch, heads, width, width]`, f32; both may be the same.
     pub(super) initial: u64,
     pub(super) last: u64,
-    /// Weights `[width]` of the norm of every head's output, f32, and its epsilon; no norm without.
-    pub(super) norm: Option<(u64, f32)>,
+    /// Weights `[width]` of the norm of every head's output, and its epsilon; no norm without.
+    pub(super) norm: Option<(Small, f32)>,
+}
+
+/// A small parameter of a layer, in f32 or, `narrow`, in bf16.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Small {
+    pub(super) address: u64,
+    pub(super) narrow: bool,
+}
+
+impl Small {
+    /// Where nothing is.
+    pub(super) const NONE: Self = Self {
+        address: 0,
+        narrow: false,
+    };
 }
 
 impl Span {
-    fn chunks(&self) -> usize {
+    pub(super) fn chunks(&self) -> usize {
         self.tokens.div_ceil(CHUNK)
     }
+}
+
+/// What the gates of a layer are made of: both products, elements from token to token, and the layer's parameters.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GateProducts {
+    pub(super) a: u64,
+    pub(super) b: u64,
+    pub(super) stride: usize,
+    pub(super) a_log: Small,
+    pub(super) dt_bias: Small,
+}
+
+impl GateProducts {
+    /// Which parameters are in bf16, as the kernels count.
+    pub(super) fn narrow(&self) -> c_int {
+        c_int::from(self.a_log.narrow) | c_int::from(self.dt_bias.narrow) << 1
+    }
+}
+
+/// The tokens of [`Gpu::gates`]: how many sequences and tokens of each, the first one's place in its sequence, and the
+/// sequences' lengths, f32, behind which there is padding; 0 without padding.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GatePiece {
+    pub(super) sequences: usize,
+    pub(super) tokens: usize,
+    pub(super) first: usize,
+    pub(super) lengths: u64,
 }
 
 /// Work space of a span.
@@ -73,7 +115,7 @@ pub(super) fn serves(heads: usize, key: usize, value: usize) -> bool {
 }
 
 /// `TensorMap` in common.cuh: rank 3, boxes of 64 tokens and 64 columns, 128-byte swizzle.
-fn tensor_map(rows: Rows, span: &Span) -> Result<sys::CUtensorMap, CudaError> {
+pub(super) fn tensor_map(rows: Rows, span: &Span) -> Result<sys::CUtensorMap, CudaError> {
     let mut map = std::mem::MaybeUninit::uninit();
     let stride = 2 * rows.stride as u64;
     let extent = [
@@ -116,10 +158,11 @@ struct ScanArguments {
     tokens: c_int,
     chunks: c_int,
     epsilon: f32,
+    narrow: c_int,
 }
 
 /// Address of a value, as the driver takes the parameters of a launch.
-fn parameter<T>(value: &T) -> *mut c_void {
+pub(super) fn parameter<T>(value: &T) -> *mut c_void {
     std::ptr::from_ref(value).cast_mut().cast()
 }
 
@@ -147,7 +190,7 @@ fn scan_shared(width: usize) -> u32 {
 }
 
 impl Gpu {
-    fn launch(
+    pub(super) fn launch(
         &mut self,
         (kernel, width, precise, shared): (Kernel, usize, bool, u32),
         grid: [usize; 3],
@@ -205,17 +248,18 @@ impl Gpu {
             tensor_map(span.k, span)?,
             tensor_map(span.v, span)?,
         ];
-        let (gamma, epsilon) = span.norm.unwrap_or((0, 0.0));
+        let (gamma, epsilon) = span.norm.unwrap_or((Small::NONE, 0.0));
         let arguments = ScanArguments {
             output: span.output.address,
             records: span.records,
             initial: span.initial,
             last: span.last,
-            gamma,
+            gamma: gamma.address,
             stride: span.output.stride as i64,
             tokens: span.tokens as c_int,
             chunks: span.chunks() as c_int,
             epsilon,
+            narrow: c_int::from(gamma.narrow),
         };
         let mut parameters = [
             parameter(&maps[0]),
@@ -233,41 +277,6 @@ impl Gpu {
         )
     }
 
-    /// One token of every sequence.
-    pub(super) fn step(&mut self, span: &Span, rule: DeltaRule) -> Result<(), CudaError> {
-        let strides = [span.q, span.k, span.v, span.output].map(|rows| rows.stride as i64);
-        let (gamma, norm_epsilon) = span.norm.unwrap_or((0, 0.0));
-        let (nothing, no_stride) = (0_u64, 0_i64);
-        let (normalise, erase) = (c_int::from(rule.normalise), c_int::from(rule.erase));
-        let normalise_output = c_int::from(span.norm.is_some());
-        let mut parameters = [
-            parameter(&span.q.address),
-            parameter(&strides[0]),
-            parameter(&span.k.address),
-            parameter(&strides[1]),
-            parameter(&span.v.address),
-            parameter(&strides[2]),
-            parameter(&span.gates),
-            parameter(&span.strengths),
-            parameter(&gamma),
-            parameter(&nothing),
-            parameter(&no_stride),
-            parameter(&span.initial),
-            parameter(&span.last),
-            parameter(&span.output.address),
-            parameter(&strides[3]),
-            parameter(&rule.scale),
-            parameter(&KEY_EPSILON),
-            parameter(&norm_epsilon),
-            parameter(&normalise),
-            parameter(&erase),
-            parameter(&normalise_output),
-        ];
-        let stream = self.stream.cu_stream();
-        let what = (Kernel::Step, span.width, false, 0);
-        self.launch(what, [span.heads, span.batch, 1], 512, stream, &mut parameters)
-    }
-
     /// Root mean square norm of `rows` tokens of `heads` heads, times `gamma`, times `silu(gate)`.
     pub(super) fn norm(
         &mut self,
@@ -277,7 +286,7 @@ impl Gpu {
         gate: Rows,
     ) -> Result<(), CudaError> {
         let (all, heads_argument, normalise) = ((rows * heads) as i64, heads as c_int, 1 as c_int);
-        let (stride, gate_stride, padding) = (from.stride as i64, gate.stride as i64, 0_u64);
+        let (stride, gate_stride) = (from.stride as i64, gate.stride as i64);
         let mut parameters = [
             parameter(&from.address),
             parameter(&to.address),
@@ -285,7 +294,6 @@ impl Gpu {
             parameter(&gamma),
             parameter(&gate.address),
             parameter(&gate_stride),
-            parameter(&padding),
             parameter(&all),
             parameter(&heads_argument),
             parameter(&epsilon),
@@ -302,22 +310,28 @@ impl Gpu {
         )
     }
 
-    /// Log-gates and strengths of `rows` tokens from their products `[rows, 2 heads]`, first a, then b.
+    /// Log-gates and strengths of a piece, from their products.
     pub(super) fn gates(
         &mut self,
-        products: Rows,
-        (rows, heads): (usize, usize),
-        (a_log, dt_bias): (u64, u64),
+        products: GateProducts,
+        piece: GatePiece,
+        heads: usize,
         (gates, strengths): (u64, u64),
     ) -> Result<(), CudaError> {
-        let (count, heads_argument) = (rows as i64, heads as c_int);
-        let (stride, padding) = (products.stride as i64, 0_u64);
+        let rows = piece.sequences * piece.tokens;
+        let (count, heads_argument, stride) = (rows as i64, heads as c_int, products.stride as i64);
+        let (tokens, first) = (piece.tokens as c_int, piece.first as c_int);
+        let narrow = products.narrow();
         let mut parameters = [
-            parameter(&products.address),
+            parameter(&products.a),
+            parameter(&products.b),
             parameter(&stride),
-            parameter(&a_log),
-            parameter(&dt_bias),
-            parameter(&padding),
+            parameter(&products.a_log.address),
+            parameter(&products.dt_bias.address),
+            parameter(&narrow),
+            parameter(&piece.lengths),
+            parameter(&tokens),
+            parameter(&first),
             parameter(&gates),
             parameter(&strengths),
             parameter(&count),
@@ -327,20 +341,6 @@ impl Gpu {
         let blocks = (rows * heads).div_ceil(256);
         self.launch(
             (Kernel::Gates, 128, false, 0),
-            [blocks, 1, 1],
-            256,
-            stream,
-            &mut parameters,
-        )
-    }
-
-    /// `count` numbers of bf16 as f32.
-    pub(super) fn widen(&mut self, from: u64, to: u64, count: usize) -> Result<(), CudaError> {
-        let number = count as c_int;
-        let mut parameters = [parameter(&from), parameter(&to), parameter(&number)];
-        let (stream, blocks) = (self.stream.cu_stream(), count.div_ceil(256));
-        self.launch(
-            (Kernel::Widen, 128, false, 0),
             [blocks, 1, 1],
             256,
             stream,

@@ -1,73 +1,88 @@
-//! One pass of a layer over its input: projections, gates, kernels and projection, piece after piece.
+//! One pass of a layer over its input: projections, gates, kernels and projection, piece after piece; a single token in
+//! three launches.
 
+use burn::backend::tensor::FloatTensor;
 use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
-use cudarc::driver::CudaEvent;
 
-use super::buffer::{Buffer, device_index, on_device};
+use super::buffer::{Buffer, Matrix, device_index, on_device};
+use super::decode::{FEW, Few, StepGates};
 use super::error::CudaError;
-use super::gpu::{Gpu, acquire};
-use super::launch::{Rows, Span, record_bytes};
-use super::layer::{LayerInputs, LayerOutput, LayerRule};
-use super::product::{Element, Operands, Shape as ProductShape};
+use super::gpu::{Gpu, WORKSPACE, acquire};
+use super::launch::{GateProducts, Rows, Small, Span, record_bytes};
+use super::layer::{InputWeights, LayerInputs, LayerOutput, LayerRule};
+use super::product::{Element, Lie, Operands, Shape as ProductShape};
 use super::segment::{Piece, pieces};
+use super::weights::{Columns, Weights};
 
-/// Rows from which one product with both gates' weights side by side is faster than two, copy included.
-const PACKED_FROM: usize = 64;
+mod work;
+
+use work::{Work, overlapped, whole};
+
+/// Addresses of what differs from step to step.
+pub(super) struct StepAt {
+    pub(super) x: u64,
+    pub(super) output: u64,
+    /// The state before and after; both may be the same.
+    pub(super) initial: u64,
+    pub(super) last: u64,
+}
 
 /// The tensors in device memory.
-struct Layer {
+pub(super) struct Layer {
     x: Buffer,
-    query: Buffer,
-    key: Buffer,
-    value: Buffer,
-    gate_a: Buffer,
-    gate_b: Buffer,
-    out: Buffer,
-    state: Buffer,
-    output: Buffer,
-    last: Buffer,
-    /// Weights of both gates side by side, `[E, 2 H]`; worth the copy from [`PACKED_FROM`] rows on.
-    gates: Option<Buffer>,
-    /// `a_log [H]`, `dt_bias [H]` and `gamma [D]` behind each other, f32.
-    numbers: Buffer,
-    given: [Buffer; 3],
-    batch: usize,
+    weights: Weights,
+    out: Matrix,
+    pub(super) state: Buffer,
+    pub(super) output: Buffer,
+    pub(super) last: Buffer,
+    a_log: Buffer,
+    dt_bias: Buffer,
+    gamma: Buffer,
+    /// Tokens of each sequence before its padding, f32.
+    lengths: Option<Buffer>,
+    /// Where the products with the five weights go, side by side.
+    places: Columns,
+    pub(super) batch: usize,
     tokens: usize,
     embed: usize,
     heads: usize,
     width: usize,
-    columns: usize,
+    pub(super) columns: usize,
     rule: LayerRule,
 }
 
 impl Layer {
-    fn new(inputs: LayerInputs<CubeBackend>, rule: LayerRule) -> Result<Self, CudaError> {
-        let rows = |tensor| Buffer::of(tensor)?.typed(DType::BF16);
-        let numbers = |tensor| Buffer::of(tensor)?.typed(DType::F32);
-        let (x, out, state) = (rows(inputs.x)?, rows(inputs.output)?, numbers(inputs.state)?);
+    pub(super) fn new(
+        inputs: LayerInputs<CubeBackend>,
+        lengths: Option<FloatTensor<CubeBackend>>,
+        rule: LayerRule,
+    ) -> Result<Self, CudaError> {
+        let x = Buffer::of(inputs.x)?.typed(DType::BF16)?;
+        let state = Buffer::of(inputs.state)?.typed(DType::F32)?;
+        let out = Buffer::matrix(inputs.output)?.typed(DType::BF16)?;
+        let weights = Weights::new(InputWeights {
+            query: inputs.query,
+            key: inputs.key,
+            value: inputs.value,
+            gate_a: inputs.gate_a,
+            gate_b: inputs.gate_b,
+        })?;
         let [batch, tokens, embed] = x.shape()?;
         let [_, heads, width, _] = state.shape()?;
-        let [_, columns] = out.shape()?;
-        let like = x.tensor.clone();
+        let [_, columns] = out.buffer.shape()?;
         let state_shape = state.tensor.meta.shape().clone();
         Ok(Self {
-            query: rows(inputs.query)?,
-            key: rows(inputs.key)?,
-            value: rows(inputs.value)?,
-            gate_a: rows(inputs.gate_a)?,
-            gate_b: rows(inputs.gate_b)?,
-            numbers: Buffer::new(&like, [2 * heads + width], DType::F32)?,
-            given: [
-                Buffer::of(inputs.a_log)?,
-                Buffer::of(inputs.dt_bias)?,
-                Buffer::of(inputs.gamma)?,
-            ],
-            output: Buffer::new(&like, [batch, tokens, columns], DType::BF16)?,
-            last: Buffer::new(&like, state_shape, DType::F32)?,
-            gates: (batch * tokens >= PACKED_FROM)
-                .then(|| Buffer::new(&like, [embed, 2 * heads], DType::BF16))
+            places: Columns::new(weights.widths()?),
+            weights,
+            a_log: Buffer::of(inputs.a_log)?,
+            dt_bias: Buffer::of(inputs.dt_bias)?,
+            gamma: Buffer::of(inputs.gamma)?,
+            lengths: lengths
+                .map(|lengths| Buffer::of(lengths)?.typed(DType::F32))
                 .transpose()?,
+            output: Buffer::new(&x.tensor, [batch, tokens, columns], DType::BF16)?,
+            last: Buffer::new(&x.tensor, state_shape, DType::F32)?,
             x,
             out,
             state,
@@ -81,39 +96,62 @@ impl Layer {
         })
     }
 
-    /// Brings the small parameters into the form that the kernels read.
-    fn set_up(&self, gpu: &mut Gpu) -> Result<(), CudaError> {
-        let mut to = self.numbers.address;
-        for (given, count) in self.given.iter().zip([self.heads, self.heads, self.width]) {
-            match given.tensor.dtype {
-                DType::F32 => gpu.copy(to, given.address, 4 * count)?,
-                DType::BF16 => gpu.widen(given.address, to, count)?,
-                other => return Err(CudaError::Unsupported(format!("parameters of {other:?}"))),
-            }
-            to += 4 * count as u64;
-        }
-        let Some(gates) = &self.gates else { return Ok(()) };
-        let (width, pitch) = (2 * self.heads, 4 * self.heads);
-        gpu.copy_columns((gates.address, pitch), self.gate_a.address, (width, self.embed))?;
-        gpu.copy_columns(
-            (gates.address + width as u64, pitch),
-            self.gate_b.address,
-            (width, self.embed),
-        )
-    }
-
-    /// Where `dt_bias` and `gamma` are.
-    fn dt_bias(&self) -> u64 {
-        self.numbers.address + 4 * self.heads as u64
-    }
-
-    fn gamma(&self) -> u64 {
-        self.numbers.address + 8 * self.heads as u64
-    }
-
     /// Numbers of a token's queries, keys or values.
     fn inner(&self) -> usize {
         self.heads * self.width
+    }
+
+    /// Where the products of a row lie.
+    fn products(&self, address: u64) -> [Rows; 5] {
+        let rows = Rows {
+            address,
+            stride: self.places.pitch,
+        };
+        self.places.starts.map(|start| rows.skip(start))
+    }
+
+    fn gates(&self, products: &[Rows; 5]) -> Result<GateProducts, CudaError> {
+        Ok(GateProducts {
+            a: products[3].address,
+            b: products[4].address,
+            stride: self.places.pitch,
+            a_log: small(&self.a_log)?,
+            dt_bias: small(&self.dt_bias)?,
+        })
+    }
+
+    /// Lengths of the sequences from one on; 0 without padding.
+    fn lengths(&self, sequence: usize) -> u64 {
+        let from = |lengths: &Buffer| lengths.address + 4 * sequence as u64;
+        self.lengths.as_ref().map_or(0, from)
+    }
+
+    /// A span whose products lie at an address; what lies in other buffers is still to be filled in.
+    fn span(&self, address: u64, piece: &Piece) -> Result<Span, CudaError> {
+        let [q, k, v, ..] = self.products(address);
+        let state = (piece.sequence * self.heads * self.width * self.width * 4) as u64;
+        let last = self.last.address + state;
+        Ok(Span {
+            batch: piece.sequences,
+            tokens: piece.tokens,
+            heads: self.heads,
+            width: self.width,
+            q,
+            k,
+            v,
+            // A block reads its columns of V before it writes the same place: the output needs no memory.
+            output: v,
+            gates: 0,
+            strengths: 0,
+            records: 0,
+            initial: if piece.is_first() {
+                self.state.address + state
+            } else {
+                last
+            },
+            last,
+            norm: Some((small(&self.gamma)?, self.rule.epsilon as f32)),
+        })
     }
 
     /// Enqueues one product of `rows` rows.
@@ -121,19 +159,20 @@ impl Layer {
         &self,
         gpu: &mut Gpu,
         (rows, depth, columns): (usize, usize, usize),
-        (x, weight, y): (Rows, &Buffer, Rows),
+        (x, weight, y): (Rows, &Matrix, Rows),
     ) -> Result<(), CudaError> {
         let shape = ProductShape {
             element: Element::Bf16,
             rows: rows as u64,
             depth: depth as u64,
             columns: columns as u64,
-            x_stride: x.stride as i64,
+            x: Lie::rows(x.stride),
+            weight: weight.lie(),
             y_stride: y.stride as i64,
         };
         let operands = Operands {
             x: x.address,
-            weight: weight.address,
+            weight: weight.buffer.address,
             y: y.address,
         };
         let (workspace, stream) = (gpu.workspace, gpu.stream.cu_stream());
@@ -142,176 +181,108 @@ impl Layer {
         // work, since `inside` orders everything later behind it; only this stream uses the work space.
         unsafe { products.run(shape, operands, workspace, stream) }
     }
-}
 
-/// What exists for a piece between input and output.
-struct Work {
-    rows: Buffer,
-    products: Buffer,
-    gates: Buffer,
-    strengths: Buffer,
-    records: Buffer,
-}
-
-impl Work {
-    fn new(layer: &Layer, rows: usize, records: usize) -> Result<Self, CudaError> {
-        let like = &layer.x.tensor;
-        Ok(Self {
-            rows: Buffer::new(like, [rows, 3 * layer.inner()], DType::BF16)?,
-            products: Buffer::new(like, [rows, 2 * layer.heads], DType::BF16)?,
-            gates: Buffer::new(like, [rows, layer.heads], DType::F32)?,
-            strengths: Buffer::new(like, [rows, layer.heads], DType::F32)?,
-            records: Buffer::new(like, [records], DType::U8)?,
-        })
+    /// Whether the layer is given one token of few sequences, and so can go the short way.
+    pub(super) fn is_step(&self) -> bool {
+        let fits = 2 * self.batch * self.places.pitch <= WORKSPACE;
+        self.tokens == 1 && self.batch <= FEW && fits && self.weights.in_rows() && !self.out.turned
     }
 
-    fn span(&self, layer: &Layer, piece: &Piece) -> Span {
-        let rows = Rows {
-            address: self.rows.address,
-            stride: 3 * layer.inner(),
-        };
-        let value = rows.skip(2 * layer.inner());
-        let state = (piece.sequence * layer.heads * layer.width * layer.width * 4) as u64;
-        let last = layer.last.address + state;
-        Span {
-            batch: piece.sequences,
-            tokens: piece.tokens,
-            heads: layer.heads,
-            width: layer.width,
-            q: rows,
-            k: rows.skip(layer.inner()),
-            v: value,
-            // A block reads its columns of V before it writes the same place: the output needs no memory.
-            output: value,
-            gates: self.gates.address,
-            strengths: self.strengths.address,
-            records: self.records.address,
-            initial: if piece.is_first() {
-                layer.state.address + state
-            } else {
-                last
-            },
-            last,
-            norm: Some((layer.gamma(), layer.rule.epsilon as f32)),
-        }
-    }
-
-    /// Projections, gates and what does not depend on the state.
-    fn front(&self, gpu: &mut Gpu, layer: &Layer, piece: &Piece) -> Result<(), CudaError> {
-        let skipped = (piece.sequence * layer.tokens + piece.token) * layer.embed;
+    /// One token of every sequence, in three launches. What is between the projections lies in the work space of the
+    /// products, which nothing else on this stream uses meanwhile.
+    pub(super) fn step(&self, gpu: &mut Gpu, at: &StepAt) -> Result<(), CudaError> {
+        let products = self.products(gpu.workspace);
+        let widths = self.weights.widths()?;
+        let few: Vec<Few> = (0..5)
+            .map(|i| Few {
+                weight: self.weights.0[i].buffer.address,
+                pitch: self.weights.0[i].stride,
+                columns: widths[i],
+                to: products[i],
+            })
+            .collect();
         let x = Rows {
-            address: layer.x.address,
-            stride: layer.embed,
-        }
-        .skip(skipped);
-        let span = self.span(layer, piece);
-        let size = (piece.rows(), layer.embed, layer.inner());
-        for (weight, to) in [
-            (&layer.query, span.q),
-            (&layer.key, span.k),
-            (&layer.value, span.v),
-        ] {
-            layer.product(gpu, size, (x, weight, to))?;
-        }
-        let products = Rows {
-            address: self.products.address,
-            stride: 2 * layer.heads,
+            address: at.x,
+            stride: self.embed,
         };
-        if let Some(gates) = &layer.gates {
-            layer.product(
-                gpu,
-                (piece.rows(), layer.embed, 2 * layer.heads),
-                (x, gates, products),
-            )?;
-        } else {
-            let size = (piece.rows(), layer.embed, layer.heads);
-            layer.product(gpu, size, (x, &layer.gate_a, products))?;
-            layer.product(gpu, size, (x, &layer.gate_b, products.skip(layer.heads)))?;
-        }
-        let numbers = (layer.numbers.address, layer.dt_bias());
-        let gates = (self.gates.address, self.strengths.address);
-        gpu.gates(products, (piece.rows(), layer.heads), numbers, gates)?;
-        if piece.tokens == 1 {
-            return gpu.step(&span, layer.rule.rule);
-        }
-        gpu.prepare(&span, layer.rule.rule)
+        gpu.project((x, self.batch, self.embed), &few, false)?;
+        let piece = Piece {
+            sequence: 0,
+            sequences: self.batch,
+            token: 0,
+            tokens: 1,
+        };
+        let span = Span {
+            initial: at.initial,
+            last: at.last,
+            ..self.span(gpu.workspace, &piece)?
+        };
+        let gates = StepGates::Products(self.gates(&products)?, self.lengths(0));
+        gpu.step(&span, gates, self.rule.rule, true)?;
+        let out = Few {
+            weight: self.out.buffer.address,
+            pitch: self.out.stride,
+            columns: self.columns,
+            to: Rows {
+                address: at.output,
+                stride: self.columns,
+            },
+        };
+        gpu.project((span.output, self.batch, self.inner()), &[out], true)
     }
 
-    /// The projection of the output.
-    fn back(&self, gpu: &mut Gpu, layer: &Layer, piece: &Piece) -> Result<(), CudaError> {
-        let skipped = (piece.sequence * layer.tokens + piece.token) * layer.columns;
-        let to = Rows {
-            address: layer.output.address,
-            stride: layer.columns,
+    fn pass(&self, gpu: &mut Gpu, work: &[Work], pieces: &[Piece]) -> Result<(), CudaError> {
+        match work {
+            [] => {
+                let at = StepAt {
+                    x: self.x.address,
+                    output: self.output.address,
+                    initial: self.state.address,
+                    last: self.last.address,
+                };
+                self.step(gpu, &at)
+            }
+            [work] => whole(gpu, self, work, pieces),
+            work => overlapped(gpu, self, work, pieces),
         }
-        .skip(skipped);
-        let size = (piece.rows(), layer.inner(), layer.columns);
-        layer.product(gpu, size, (self.span(layer, piece).output, &layer.out, to))
     }
+}
+
+/// A small parameter as the kernels take it.
+fn small(buffer: &Buffer) -> Result<Small, CudaError> {
+    let narrow = match buffer.tensor.dtype {
+        DType::F32 => false,
+        DType::BF16 => true,
+        other => return Err(CudaError::Unsupported(format!("parameters of {other:?}"))),
+    };
+    Ok(Small {
+        address: buffer.address,
+        narrow,
+    })
 }
 
 /// Runs a layer. On the thread on which burn submits to the device: there buffers cost no round trip.
 pub(super) fn run(
     inputs: LayerInputs<CubeBackend>,
+    lengths: Option<FloatTensor<CubeBackend>>,
     rule: LayerRule,
 ) -> Result<LayerOutput<CubeBackend>, CudaError> {
     let client = inputs.x.client.clone();
     on_device(&client, move || {
         let mut gpu = acquire(device_index(&inputs.x)?)?;
-        let layer = Layer::new(inputs, rule)?;
+        let layer = Layer::new(inputs, lengths, rule)?;
         let pieces = pieces(layer.batch, layer.tokens);
         let rows = pieces.iter().map(Piece::rows).max().unwrap_or(0);
         let records = |piece: &Piece| record_bytes(piece.sequences, piece.tokens, layer.heads);
         let records = pieces.iter().map(records).max().unwrap_or(0);
-        let work = (0..pieces.len().min(2))
+        let sets = if layer.is_step() { 0 } else { pieces.len().min(2) };
+        let work = (0..sets)
             .map(|_| Work::new(&layer, rows, records))
             .collect::<Result<Vec<_>, _>>()?;
-        gpu.inside(|gpu| {
-            layer.set_up(gpu)?;
-            match work.as_slice() {
-                [work] => whole(gpu, &layer, work, &pieces),
-                work => overlapped(gpu, &layer, work, &pieces),
-            }
-        })?;
+        gpu.inside(|gpu| layer.pass(gpu, &work, &pieces))?;
         Ok(LayerOutput {
             output: layer.output.tensor,
             state: layer.last.tensor,
         })
     })
-}
-
-fn whole(gpu: &mut Gpu, layer: &Layer, work: &Work, pieces: &[Piece]) -> Result<(), CudaError> {
-    for piece in pieces {
-        work.front(gpu, layer, piece)?;
-        if piece.tokens > 1 {
-            let stream = gpu.stream.cu_stream();
-            gpu.scan(&work.span(layer, piece), layer.rule.rule.precise, stream)?;
-        }
-        work.back(gpu, layer, piece)?;
-    }
-    Ok(())
-}
-
-/// Scan of a piece beside the projections of the next one. Pieces take turns with two sets of work space.
-fn overlapped(gpu: &mut Gpu, layer: &Layer, work: &[Work], pieces: &[Piece]) -> Result<(), CudaError> {
-    let (main, side) = (gpu.stream.cu_stream(), gpu.side.cu_stream());
-    let mut before: Option<(&Work, &Piece, CudaEvent)> = None;
-    for (piece, work) in pieces.iter().zip(work.iter().cycle()) {
-        work.front(gpu, layer, piece)?;
-        let ready = gpu.mark(main)?;
-        gpu.wait(side, &ready)?;
-        if piece.tokens > 1 {
-            gpu.scan(&work.span(layer, piece), layer.rule.rule.precise, side)?;
-        }
-        let scanned = gpu.mark(side)?;
-        if let Some((work, piece, scanned)) = before.replace((work, piece, scanned)) {
-            gpu.wait(main, &scanned)?;
-            work.back(gpu, layer, piece)?;
-        }
-    }
-    if let Some((work, piece, scanned)) = before {
-        gpu.wait(main, &scanned)?;
-        work.back(gpu, layer, piece)?;
-    }
-    Ok(())
 }

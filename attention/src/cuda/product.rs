@@ -1,7 +1,7 @@
 //! Products by cuBLASLt on memory that burn owns. Row-major throughout: `y [rows, columns] = x [rows, depth] w`.
 //!
-//! cuBLAS counts by columns, and a row-major matrix is its own transpose there: y' = w' x'. Every shape keeps its
-//! plan (descriptors and the algorithm that the heuristic chose), so a shape costs its look-up once.
+//! cuBLAS counts by columns, and a row-major matrix is its own transpose there: y' = w' x'. An operand may lie turned,
+//! column after column, as the transposed view of a tensor does: no copy is made of it. Every shape keeps its plan (descriptors and the algorithm that the heuristic chose), so a shape costs its look-up once.
 
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -14,6 +14,14 @@ use super::gpu::WORKSPACE;
 
 /// What every operand's address is a multiple of; [`Operands::aligned`].
 static ALIGNMENT: u32 = 16;
+
+/// `cublasOperation_t`, which the bindings of cuBLASLt leave out.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug)]
+enum Operation {
+    AsIs = 0,
+    Turned = 1,
+}
 
 /// Elements of the operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,8 +39,44 @@ pub(super) struct Shape {
     pub(super) rows: u64,
     pub(super) depth: u64,
     pub(super) columns: u64,
-    pub(super) x_stride: i64,
+    pub(super) x: Lie,
+    pub(super) weight: Lie,
     pub(super) y_stride: i64,
+}
+
+/// How an operand lies: elements between rows, or between columns if it is `turned`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Lie {
+    pub(super) stride: i64,
+    pub(super) turned: bool,
+}
+
+impl Lie {
+    /// Row after row.
+    pub(super) fn rows(stride: usize) -> Self {
+        Self {
+            stride: stride as i64,
+            turned: false,
+        }
+    }
+
+    /// cuBLAS's layout of a row-major matrix of these sizes, and the operation that makes it the operand.
+    fn layout(
+        self,
+        kind: sys::cudaDataType,
+        rows: u64,
+        columns: u64,
+    ) -> Result<(sys::cublasLtMatrixLayout_t, Operation), CudaError> {
+        let ((across, down), operation) = if self.turned {
+            ((rows, columns), Operation::Turned)
+        } else {
+            ((columns, rows), Operation::AsIs)
+        };
+        Ok((
+            result::create_matrix_layout(kind, across, down, self.stride)?,
+            operation,
+        ))
+    }
 }
 
 /// Where the operands lie.
@@ -128,9 +172,28 @@ fn plan(handle: sys::cublasLtHandle_t, shape: Shape) -> Result<Plan, CudaError> 
         Element::Bf16 | Element::F16 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
     };
     let operation = result::create_matmul_desc(sums, sys::cudaDataType::CUDA_R_32F)?;
-    let weight = result::create_matrix_layout(kind, shape.columns, shape.depth, shape.columns as i64)?;
-    let x = result::create_matrix_layout(kind, shape.depth, shape.rows, shape.x_stride)?;
-    let y = result::create_matrix_layout(kind, shape.columns, shape.rows, shape.y_stride)?;
+    let (weight, turn_weight) = shape.weight.layout(kind, shape.depth, shape.columns)?;
+    let (x, turn_x) = shape.x.layout(kind, shape.rows, shape.depth)?;
+    let (y, _) = Lie {
+        stride: shape.y_stride,
+        turned: false,
+    }
+    .layout(kind, shape.rows, shape.columns)?;
+    use sys::cublasLtMatmulDescAttributes_t as Turn;
+    for (operand, turn) in [
+        (Turn::CUBLASLT_MATMUL_DESC_TRANSA, turn_weight),
+        (Turn::CUBLASLT_MATMUL_DESC_TRANSB, turn_x),
+    ] {
+        // SAFETY: the descriptor was just made; the attribute is one `Operation`.
+        unsafe {
+            result::set_matmul_desc_attribute(
+                operation,
+                operand,
+                (&raw const turn).cast(),
+                size_of::<Operation>(),
+            )?;
+        }
+    }
     let preference = result::create_matmul_pref()?;
     let workspace = WORKSPACE;
     // SAFETY: all descriptors were just made; the attributes have the types that their documentation says.

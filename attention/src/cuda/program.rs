@@ -9,6 +9,19 @@ use cudarc::nvrtc;
 use super::error::CudaError;
 
 const COMMON: &str = include_str!("../../kernels/common.cuh");
+/// A kernel file of the backward pass behind what those share.
+macro_rules! backward {
+    ($file:literal) => {
+        (
+            $file,
+            concat!(
+                include_str!("../../kernels/backward.cuh"),
+                "\n",
+                include_str!(concat!("../../kernels/", $file))
+            ),
+        )
+    };
+}
 /// Target of the compiler; the kernels use instructions that exist on this chip alone.
 const TARGET: &str = "--gpu-architecture=sm_90a";
 
@@ -25,8 +38,19 @@ pub(super) enum Kernel {
     Norm,
     /// The gates of a layer.
     Gates,
-    /// bf16 numbers as f32.
-    Widen,
+    /// Products of few rows; compiled for their number.
+    Project,
+    /// States before every chunk again.
+    States,
+    /// The gradient by the state.
+    Gradients,
+    /// The gradients of rows and gates.
+    Rows,
+    /// The gradients of the norm, and its sum over blocks.
+    NormBackward,
+    SumParts,
+    /// Strengths above zero.
+    RaiseStrengths,
 }
 
 impl Kernel {
@@ -35,7 +59,14 @@ impl Kernel {
             Self::Prepare => ("prepare.cu", include_str!("../../kernels/prepare.cu")),
             Self::Scan => ("scan.cu", include_str!("../../kernels/scan.cu")),
             Self::Step => ("step.cu", include_str!("../../kernels/step.cu")),
-            Self::Norm | Self::Gates | Self::Widen => ("norm.cu", include_str!("../../kernels/norm.cu")),
+            Self::Project => ("project.cu", include_str!("../../kernels/project.cu")),
+            Self::States => backward!("states_backward.cu"),
+            Self::Gradients => backward!("gradients_backward.cu"),
+            Self::Rows => backward!("rows_backward.cu"),
+            Self::NormBackward | Self::SumParts | Self::RaiseStrengths => {
+                ("norm_backward.cu", include_str!("../../kernels/norm_backward.cu"))
+            }
+            Self::Norm | Self::Gates => ("norm.cu", include_str!("../../kernels/norm.cu")),
         }
     }
 
@@ -46,7 +77,13 @@ impl Kernel {
             Self::Step => c"step",
             Self::Norm => c"rms_norm",
             Self::Gates => c"gates",
-            Self::Widen => c"widen",
+            Self::Project => c"project",
+            Self::States => c"states",
+            Self::Gradients => c"gradients",
+            Self::Rows => c"rows",
+            Self::NormBackward => c"rms_norm_backward",
+            Self::SumParts => c"sum_parts",
+            Self::RaiseStrengths => c"raise_strengths",
         }
     }
 }
@@ -55,7 +92,7 @@ impl Kernel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Variant {
     pub(super) kernel: Kernel,
-    /// Head size: 64, 128 or 256.
+    /// Head size: 64, 128 or 256; rows, of [`Kernel::Project`].
     pub(super) width: usize,
     pub(super) precise: bool,
     /// Dynamic shared memory of a block.

@@ -4,9 +4,9 @@
 //! several also let the scan of one, which fills half of the chip, run beside the products of the next.
 
 /// Tokens of a piece. Long enough that products run at full speed, short enough to cost little memory.
-const PIECE: usize = 16_384;
-/// Up to so many tokens, all sequences together, go as one piece.
-const WHOLE: usize = 8_192;
+const PIECE: usize = 8_192;
+/// Up to so many tokens, all sequences together, go as one piece: half of more would be short for the products.
+const WHOLE: usize = 6_144;
 
 /// Rows that pass together: whole sequences, or a span of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

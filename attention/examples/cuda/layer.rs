@@ -1,0 +1,240 @@
+//! The fused layer against the same layer put together from its operations, and against itself.
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
+use liquid_attention::{LiquidAttention, LiquidAttentionConfig, Precision, State};
+
+use crate::check::{Report, tensor, values};
+use crate::plain::{Random, error};
+
+/// A layer of the given width whose projections have no bias, in bf16.
+pub(crate) fn make(device: &Device, d_model: usize, heads: usize) -> LiquidAttention {
+    struct ToBf16;
+    impl ModuleMapper for ToBf16 {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|tensor| tensor.cast(DType::BF16))
+        }
+    }
+    let config = LiquidAttentionConfig::new(d_model, heads)
+        .with_query_bias(false)
+        .with_key_bias(false)
+        .with_value_bias(false)
+        .with_output_bias(false);
+    match config.init(device) {
+        Ok(layer) => layer.map(&mut ToBf16),
+        Err(error) => stop(&error),
+    }
+}
+
+/// Ends the program: a layer that refuses to run is no check that passed.
+#[allow(clippy::panic, reason = "a program that checks")]
+pub(crate) fn stop(error: &dyn std::fmt::Display) -> ! {
+    panic!("{error}")
+}
+
+fn read(layer: &LiquidAttention, x: Tensor<3>, state: &mut State) -> Tensor<3> {
+    layer.prefill(x, state).unwrap_or_else(|error| stop(&error))
+}
+
+fn input(random: &mut Random, shape: [usize; 3], device: &Device) -> Tensor<3> {
+    tensor(
+        &random.normals(shape.iter().product()),
+        shape,
+        DType::BF16,
+        device,
+    )
+}
+
+/// Relative difference of two tensors, and of two states.
+fn close(
+    report: &mut Report,
+    name: &str,
+    ours: (Tensor<3>, &State),
+    reference: (Tensor<3>, &State),
+    limit: f64,
+) {
+    let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<f64>>();
+    report.add(name, error(&values(ours.0), &wide(values(reference.0))), limit);
+    let state = |state: &State| values(state.memory.clone());
+    report.add(
+        &format!("{name}, state"),
+        error(&state(ours.1), &wide(state(reference.1))),
+        limit,
+    );
+}
+
+/// Against the portable path, resumed, side by side, and step by step.
+pub(crate) fn check(device: &Device, report: &mut Report) {
+    for (d_model, heads) in [(256, 4), (512, 4), (512, 2), (1024, 8)] {
+        let layer = make(device, d_model, heads);
+        let portable = layer.clone().to_device(&Device::flex());
+        let packed = layer.clone().packed();
+        weights(report, &layer, &packed);
+        let mut random = Random::new(d_model as u64);
+        for (batch, tokens) in [
+            (1, 1),
+            (3, 1),
+            (20, 1),
+            (1, 77),
+            (2, 300),
+            (3, 4_000),
+            (1, 20_000),
+        ] {
+            let x = input(&mut random, [batch, tokens, d_model], device);
+            let name = format!("layer {d_model} x {heads}, {batch} x {tokens}");
+            let mut state = layer.fresh_state(batch);
+            let fused = read(&layer, x.clone(), &mut state);
+            let mut other = packed.fresh_state(batch);
+            let side_by_side = read(&packed, x.clone(), &mut other);
+            close(
+                report,
+                &format!("{name}, side by side"),
+                (side_by_side, &other),
+                (fused.clone(), &state),
+                1e-2,
+            );
+            if batch * tokens <= 600 {
+                let mut plain = portable.fresh_state(batch);
+                let reference = read(&portable, x.clone().to_device(&Device::flex()), &mut plain);
+                let name = format!("{name}, and portable");
+                close(report, &name, (fused.clone(), &state), (reference, &plain), 2e-2);
+            }
+            if tokens > 1 {
+                resumed(report, &name, &layer, x, (fused, &state));
+            }
+        }
+        for batch in [1, 2, 3, 5, 8, 9] {
+            steps(device, report, &packed, d_model, batch);
+        }
+    }
+}
+
+/// Moving the weights side by side changes none of them.
+fn weights(report: &mut Report, layer: &LiquidAttention, packed: &LiquidAttention) {
+    let pairs = [
+        (&layer.query, &packed.query),
+        (&layer.value, &packed.value),
+        (&layer.gate_b, &packed.gate_b),
+    ];
+    for (ours, theirs) in pairs {
+        let same = values(ours.weight.val()) == values(theirs.weight.val());
+        report.add(
+            "weights side by side are the same",
+            f64::from(u8::from(!same)),
+            0.0,
+        );
+    }
+}
+
+/// Two prefills, the second from the state of the first.
+fn resumed(
+    report: &mut Report,
+    name: &str,
+    layer: &LiquidAttention,
+    x: Tensor<3>,
+    whole: (Tensor<3>, &State),
+) {
+    let [batch, tokens, _] = x.dims();
+    let cut = (tokens / 2 / 64 * 64).max(1);
+    let mut state = layer.fresh_state(batch);
+    let first = read(layer, x.clone().narrow(1, 0, cut), &mut state);
+    let second = read(layer, x.narrow(1, cut, tokens - cut), &mut state);
+    let both = Tensor::cat(vec![first, second], 1);
+    close(report, &format!("{name}, resumed"), (both, &state), whole, 1e-2);
+}
+
+fn steps(device: &Device, report: &mut Report, layer: &LiquidAttention, d_model: usize, batch: usize) {
+    let layer = layer.clone().with_precision(Precision::Standard);
+    let tokens = 40;
+    let x = input(&mut Random::new(5), [batch, tokens, d_model], device);
+    let (mut all, mut each) = (layer.fresh_state(batch), layer.fresh_state(batch));
+    let prefilled = read(&layer, x.clone(), &mut all);
+    let rows = (0..tokens)
+        .map(|token| read(&layer, x.clone().narrow(1, token, 1), &mut each))
+        .collect();
+    let stepped = Tensor::cat(rows, 1);
+    close(
+        report,
+        &format!("layer {d_model}, {batch} sequences, steps and prefill"),
+        (stepped.clone(), &each),
+        (prefilled, &all),
+        2e-2,
+    );
+    // A decoder does what steps do, and leaves the state alone that it was given.
+    let begun = layer.fresh_state(batch);
+    let mut decoder = layer.decoder(begun.clone()).unwrap_or_else(|error| stop(&error));
+    let rows = (0..tokens)
+        .map(|token| {
+            let x = x.clone().narrow(1, token, 1);
+            decoder.step(x).unwrap_or_else(|error| stop(&error))
+        })
+        .collect();
+    let decoded = (Tensor::cat(rows, 1), &decoder.into_state());
+    close(
+        report,
+        &format!("layer {d_model}, {batch} sequences, a decoder and steps"),
+        decoded,
+        (stepped, &each),
+        0.0,
+    );
+    let touched = values(begun.memory).iter().any(|number| *number != 0.0);
+    report.add("a decoder copies its state", f64::from(u8::from(touched)), 0.0);
+}
+
+/// Padded sequences: what stands in the padding changes nothing, bit for bit, and the rest is what the tokens alone
+/// give. The last is exact in the kernels; cuBLAS may sum a product of other rows in another order.
+pub(crate) fn padding(device: &Device, report: &mut Report) {
+    let layer = make(device, 512, 4).packed();
+    let (batch, tokens, width) = (3, 300, 512);
+    let mut random = Random::new(77);
+    let x = input(&mut random, [batch, tokens, width], device);
+    let noise = input(&mut random, [batch, tokens, width], device).mul_scalar(50.0);
+    let is_padding = |row: usize, token: usize| match row {
+        0 => token >= 200,
+        1 => token < 37 || token.is_multiple_of(5),
+        _ => false,
+    };
+    let flags: Vec<bool> = (0..batch * tokens)
+        .map(|i| is_padding(i / tokens, i % tokens))
+        .collect();
+    let mask = Tensor::<2, Bool>::from_data(TensorData::new(flags, [batch, tokens]), device);
+    let wide = mask
+        .clone()
+        .reshape([batch, tokens, 1])
+        .expand([batch, tokens, width]);
+    let run = |x: Tensor<3>| {
+        let mut state = layer.fresh_state(batch);
+        let context = layer
+            .prefill_padded(x, Some(mask.clone()), &mut state)
+            .unwrap_or_else(|error| stop(&error));
+        (context, state)
+    };
+    let (context, state) = run(x.clone());
+    let (other, other_state) = run(x.clone().mask_where(wide, noise));
+    close(
+        report,
+        "padding, whatever stands in it",
+        (other, &other_state),
+        (context.clone(), &state),
+        0.0,
+    );
+    for row in 0..batch {
+        let kept: Vec<i32> = (0..tokens)
+            .filter(|token| !is_padding(row, *token))
+            .map(|token| token as i32)
+            .collect();
+        let kept = Tensor::<1, burn::tensor::Int>::from_ints(kept.as_slice(), device);
+        let one = |t: &Tensor<3>| t.clone().narrow(0, row, 1);
+        let mut alone = layer.fresh_state(1);
+        let wanted = read(&layer, one(&x).select(1, kept.clone()), &mut alone);
+        let mut mine = state.clone();
+        mine.memory = state.memory.clone().narrow(0, row, 1);
+        close(
+            report,
+            &format!("padding, sequence {row} and its tokens alone"),
+            (one(&context).select(1, kept), &mine),
+            (wanted, &alone),
+            0.0,
+        );
+    }
+}

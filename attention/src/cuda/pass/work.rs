@@ -1,0 +1,133 @@
+//! What a piece of a sequence passes through, and the order of the pieces.
+
+use burn::tensor::DType;
+use cudarc::driver::CudaEvent;
+
+use super::Layer;
+use crate::cuda::buffer::Buffer;
+use crate::cuda::decode::StepGates;
+use crate::cuda::error::CudaError;
+use crate::cuda::gpu::Gpu;
+use crate::cuda::launch::{GatePiece, Rows, Span};
+use crate::cuda::segment::Piece;
+
+/// What exists for a piece between input and output.
+pub(super) struct Work {
+    /// Products with the five weights side by side.
+    products: Buffer,
+    gates: Buffer,
+    strengths: Buffer,
+    records: Buffer,
+}
+
+impl Work {
+    pub(super) fn new(layer: &Layer, rows: usize, records: usize) -> Result<Self, CudaError> {
+        let like = &layer.x.tensor;
+        Ok(Self {
+            products: Buffer::new(like, [rows, layer.places.pitch], DType::BF16)?,
+            gates: Buffer::new(like, [rows, layer.heads], DType::F32)?,
+            strengths: Buffer::new(like, [rows, layer.heads], DType::F32)?,
+            records: Buffer::new(like, [records], DType::U8)?,
+        })
+    }
+
+    fn span(&self, layer: &Layer, piece: &Piece) -> Result<Span, CudaError> {
+        Ok(Span {
+            gates: self.gates.address,
+            strengths: self.strengths.address,
+            records: self.records.address,
+            ..layer.span(self.products.address, piece)?
+        })
+    }
+
+    /// Projections, gates and what does not depend on the state; all of it, for a single token.
+    fn front(&self, gpu: &mut Gpu, layer: &Layer, piece: &Piece) -> Result<(), CudaError> {
+        let x = Rows {
+            address: layer.x.address,
+            stride: layer.embed,
+        }
+        .skip((piece.sequence * layer.tokens + piece.token) * layer.embed);
+        let products = layer.products(self.products.address);
+        let (rows, embed) = (piece.rows(), layer.embed);
+        let weights = &layer.weights;
+        if weights.are_one(&layer.places) {
+            layer.product(
+                gpu,
+                (rows, embed, layer.places.used),
+                (x, &weights.0[0], products[0]),
+            )?;
+        } else {
+            let widths = weights.widths()?;
+            for ((weight, to), columns) in weights.0.iter().zip(products).zip(widths) {
+                layer.product(gpu, (rows, embed, columns), (x, weight, to))?;
+            }
+        }
+        let span = self.span(layer, piece)?;
+        let (gates, lengths) = (layer.gates(&products)?, layer.lengths(piece.sequence));
+        if piece.tokens == 1 {
+            return gpu.step(&span, StepGates::Products(gates, lengths), layer.rule.rule, false);
+        }
+        let tokens = GatePiece {
+            sequences: piece.sequences,
+            tokens: piece.tokens,
+            first: piece.token,
+            lengths,
+        };
+        gpu.gates(gates, tokens, layer.heads, (span.gates, span.strengths))?;
+        gpu.prepare(&span, layer.rule.rule)
+    }
+
+    /// The projection of the output.
+    fn back(&self, gpu: &mut Gpu, layer: &Layer, piece: &Piece) -> Result<(), CudaError> {
+        let to = Rows {
+            address: layer.output.address,
+            stride: layer.columns,
+        }
+        .skip((piece.sequence * layer.tokens + piece.token) * layer.columns);
+        let size = (piece.rows(), layer.inner(), layer.columns);
+        layer.product(gpu, size, (self.span(layer, piece)?.output, &layer.out, to))
+    }
+}
+
+/// One piece after the other.
+pub(super) fn whole(gpu: &mut Gpu, layer: &Layer, work: &Work, pieces: &[Piece]) -> Result<(), CudaError> {
+    for piece in pieces {
+        work.front(gpu, layer, piece)?;
+        if piece.tokens > 1 {
+            let stream = gpu.stream.cu_stream();
+            gpu.scan(&work.span(layer, piece)?, layer.rule.rule.precise, stream)?;
+        }
+        work.back(gpu, layer, piece)?;
+    }
+    Ok(())
+}
+
+/// Scan of a piece beside the projections of the next one, that of the last piece beside the output projection of the
+/// one before. Pieces take turns with two sets of work space.
+pub(super) fn overlapped(
+    gpu: &mut Gpu,
+    layer: &Layer,
+    work: &[Work],
+    pieces: &[Piece],
+) -> Result<(), CudaError> {
+    let (main, side) = (gpu.stream.cu_stream(), gpu.side.cu_stream());
+    let mut before: Option<(&Work, &Piece, CudaEvent)> = None;
+    for (piece, work) in pieces.iter().zip(work.iter().cycle()) {
+        work.front(gpu, layer, piece)?;
+        let ready = gpu.mark(main)?;
+        gpu.wait(side, &ready)?;
+        if piece.tokens > 1 {
+            gpu.scan(&work.span(layer, piece)?, layer.rule.rule.precise, side)?;
+        }
+        let scanned = gpu.mark(side)?;
+        if let Some((work, piece, scanned)) = before.replace((work, piece, scanned)) {
+            gpu.wait(main, &scanned)?;
+            work.back(gpu, layer, piece)?;
+        }
+    }
+    if let Some((work, piece, scanned)) = before {
+        gpu.wait(main, &scanned)?;
+        work.back(gpu, layer, piece)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! The weights that read a layer's input: as five matrices, or as views of one in which they lie side by side. Which it
+//! is shows in their addresses, so nothing has to be remembered beside the tensors.
+
+use burn::tensor::{DType, Shape};
+use burn_cubecl::CubeBackend;
+use burn_cubecl::tensor::CubeTensor;
+
+use super::buffer::{Buffer, Matrix, device_index, on_device};
+use super::error::CudaError;
+use super::gpu::{Gpu, acquire};
+use super::layer::InputWeights;
+
+/// Elements of bf16 in 16 bytes, which every matrix starts on.
+const GRAIN: usize = 8;
+const BF16: usize = 2;
+
+/// Queries, keys, values, log-gates, strengths.
+pub(super) struct Weights(pub(super) [Matrix; 5]);
+
+/// Where the columns of each matrix start when they lie side by side, and how many there are in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Columns {
+    pub(super) starts: [usize; 5],
+    /// With the last matrix, without what is behind it.
+    pub(super) used: usize,
+    /// Elements between rows.
+    pub(super) pitch: usize,
+}
+
+impl Columns {
+    pub(super) fn new(widths: [usize; 5]) -> Self {
+        let mut starts = [0; 5];
+        let mut used: usize = 0;
+        for (start, width) in starts.iter_mut().zip(widths) {
+            *start = used.next_multiple_of(GRAIN);
+            used = *start + width;
+        }
+        // Rows start on a line of the cache.
+        let pitch = used.next_multiple_of(64);
+        Self { starts, used, pitch }
+    }
+}
+
+impl Weights {
+    pub(super) fn new(weights: InputWeights<CubeBackend>) -> Result<Self, CudaError> {
+        let matrix = |tensor| Buffer::matrix(tensor)?.typed(DType::BF16);
+        Ok(Self([
+            matrix(weights.query)?,
+            matrix(weights.key)?,
+            matrix(weights.value)?,
+            matrix(weights.gate_a)?,
+            matrix(weights.gate_b)?,
+        ]))
+    }
+
+    pub(super) fn widths(&self) -> Result<[usize; 5], CudaError> {
+        let mut widths = [0; 5];
+        for (width, matrix) in widths.iter_mut().zip(&self.0) {
+            let [_, columns] = matrix.buffer.shape()?;
+            *width = columns;
+        }
+        Ok(widths)
+    }
+
+    /// Whether they are one matrix with these columns.
+    pub(super) fn are_one(&self, columns: &Columns) -> bool {
+        let first = &self.0[0];
+        self.0.iter().zip(columns.starts).all(|(matrix, start)| {
+            !matrix.turned
+                && matrix.stride == first.stride
+                && matrix.buffer.address == first.buffer.address + (BF16 * start) as u64
+        })
+    }
+
+    /// Whether each lies row after row.
+    pub(super) fn in_rows(&self) -> bool {
+        self.0.iter().all(|matrix| !matrix.turned)
+    }
+}
+
+/// Copies the weights into one matrix; gives views of it.
+pub(super) fn side_by_side(
+    weights: InputWeights<CubeBackend>,
+) -> Result<InputWeights<CubeBackend>, CudaError> {
+    let client = weights.query.client.clone();
+    on_device(&client, move || {
+        let mut gpu = acquire(device_index(&weights.query)?)?;
+        let weights = Weights::new(weights)?;
+        let columns = Columns::new(weights.widths()?);
+        let [rows, _] = weights.0[0].buffer.shape()?;
+        if !weights.in_rows() {
+            return Err(CudaError::Unsupported("weights that lie turned".to_owned()));
+        }
+        let whole = Buffer::new(&weights.0[0].buffer.tensor, [rows, columns.pitch], DType::BF16)?;
+        gpu.inside(|gpu| copy(gpu, &weights, &columns, &whole))?;
+        let mut views = weights
+            .0
+            .iter()
+            .zip(columns.starts)
+            .map(|(matrix, start)| view(&whole.tensor, &matrix.buffer.tensor, start, columns.pitch));
+        let mut next = || views.next().ok_or(CudaError::Poisoned);
+        Ok(InputWeights {
+            query: next()?,
+            key: next()?,
+            value: next()?,
+            gate_a: next()?,
+            gate_b: next()?,
+        })
+    })
+}
+
+fn copy(gpu: &mut Gpu, weights: &Weights, columns: &Columns, whole: &Buffer) -> Result<(), CudaError> {
+    for (matrix, start) in weights.0.iter().zip(columns.starts) {
+        let [rows, width] = matrix.buffer.shape()?;
+        let to = whole.address + (BF16 * start) as u64;
+        let from = (matrix.buffer.address, BF16 * matrix.stride);
+        gpu.copy_columns((to, BF16 * columns.pitch), from, (BF16 * width, rows))?;
+    }
+    Ok(())
+}
+
+/// The columns of `whole` from `start` on that stand for `matrix`. The memory is freed with the last view.
+fn view(whole: &CubeTensor, matrix: &CubeTensor, start: usize, pitch: usize) -> CubeTensor {
+    let shape: Shape = matrix.meta.shape().clone();
+    let behind = pitch - start - shape[1];
+    let mut tensor = whole.clone();
+    tensor.handle = whole
+        .handle
+        .clone()
+        .offset_start((BF16 * start) as u64)
+        .offset_end((BF16 * behind) as u64);
+    tensor.meta.shape = shape;
+    tensor
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_matrix_starts_on_sixteen_bytes_and_behind_the_one_before() {
+        for widths in [
+            [4096, 4096, 4096, 32, 32],
+            [256, 256, 256, 4, 4],
+            [64, 64, 64, 1, 1],
+        ] {
+            let columns = Columns::new(widths);
+            let mut end = 0;
+            for (start, width) in columns.starts.into_iter().zip(widths) {
+                assert!(start >= end && start - end < GRAIN && start.is_multiple_of(GRAIN));
+                end = start + width;
+            }
+            assert_eq!(columns.used, end);
+            assert!(columns.pitch >= end && columns.pitch.is_multiple_of(64));
+        }
+        assert_eq!(Columns::new([4096, 4096, 4096, 32, 32]).pitch, 12_352);
+    }
+}
