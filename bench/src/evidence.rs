@@ -20,6 +20,7 @@ use crate::chart;
 mod data;
 mod metric;
 mod report;
+mod same;
 
 use data::{Choice, Item, Set};
 use report::{Cell, Report, Row};
@@ -39,9 +40,12 @@ pub(crate) struct Arguments {
     /// asks for; "both" measures each
     #[arg(long, value_enum, default_value = "on")]
     thesaurus: Thesaurus,
-    /// Most tokens that the encoder reads for an answer
-    #[arg(long, default_value_t = Settings::default().encode_tokens)]
-    encode_tokens: usize,
+    /// Most tokens that the encoder reads for an answer; 0 for all [default: 8000 on a processor, all on a GPU]
+    #[arg(long)]
+    encode_tokens: Option<usize>,
+    /// Where the encoder runs: cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: Device,
     /// Also measure the automatic budget, against a fixed ratio that keeps as many words
     #[arg(long)]
     auto: bool,
@@ -50,9 +54,13 @@ pub(crate) struct Arguments {
     floor: f64,
     #[command(flatten)]
     choice: Choice,
-    /// Write the packs there: JSON lines {"id","ratio","tier","pack"}; of --thesaurus both, those with it
+    /// Write the packs there: JSON lines {"id","ratio","tier","spans","pack"}; of --thesaurus both, those with it
     #[arg(long)]
     packs: Option<PathBuf>,
+    /// Compare the spans with those of packs that another device or build has written with --packs, plain or gzip;
+    /// --ratios and --encode-tokens as there
+    #[arg(long, value_name = "PACKS")]
+    same_as: Option<PathBuf>,
     /// Write the figures there
     #[arg(long, default_value = "target/bench/evidence.json")]
     json: PathBuf,
@@ -84,6 +92,8 @@ impl Thesaurus {
 /// One pack, scored.
 struct Outcome {
     cell: Cell,
+    /// First byte and one past the last of each span.
+    spans: Vec<[usize; 2]>,
     pack: String,
 }
 
@@ -97,7 +107,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut reports = Vec::new();
     for &contract_thesaurus in arguments.thesaurus.settings() {
         let settings = Settings {
-            encode_tokens: arguments.encode_tokens,
+            encode_tokens: arguments
+                .encode_tokens
+                .map(|most| if most == 0 { usize::MAX } else { most }),
             contract_thesaurus,
             ..Settings::default()
         };
@@ -144,7 +156,7 @@ impl Bench {
             let models = if tier == Tier::Lexical {
                 None
             } else {
-                Some(load(&arguments.model)?)
+                Some(load(&arguments.model, arguments.device)?)
             };
             Ok(Mutex::new(Extractor::new(models, settings)))
         };
@@ -175,6 +187,7 @@ impl Bench {
             }));
         }
         let mut auto = Vec::new();
+        let mut same = arguments.same_as.as_deref().map(same::Same::read).transpose()?;
         for set in sets {
             let mut outcomes = self.measure(set, &budgets)?;
             if arguments.auto {
@@ -185,11 +198,17 @@ impl Bench {
                 if let Some(packs) = &mut packs {
                     write_packs(packs, set, ratio, self.tier, outcomes)?;
                 }
+                if let Some(same) = &mut same {
+                    same.compare(set, ratio, outcomes)?;
+                }
                 report.rows.push(row(set, Some(ratio), outcomes));
             }
         }
         if let Some(mut packs) = packs {
             packs.flush()?;
+        }
+        if let Some(same) = same {
+            print!("{same}");
         }
         if arguments.auto {
             report.auto = Some(self.compare(sets, arguments.floor, auto)?);
@@ -287,7 +306,12 @@ impl Bench {
             document_words,
             estimated: extraction.estimated_recall,
         };
-        Ok(Outcome { cell, pack })
+        let spans = extraction
+            .spans
+            .iter()
+            .map(|span| [span.start, span.end])
+            .collect();
+        Ok(Outcome { cell, spans, pack })
     }
 
     /// Automatic budgets against the one fixed ratio that keeps as many words.
@@ -312,8 +336,8 @@ fn row(set: &Set, ratio: Option<f64>, outcomes: &[Outcome]) -> Row {
     Row::new(&set.name, ratio, outcomes.iter().map(|outcome| &outcome.cell))
 }
 
-fn load(folder: &Path) -> anyhow::Result<Models> {
-    Models::load(folder, Device::Cpu)
+fn load(folder: &Path, device: Device) -> anyhow::Result<Models> {
+    Models::load(folder, device)
         .with_context(|| format!("cannot load {}; `cargo xtask model` fetches it", folder.display()))
 }
 
@@ -330,8 +354,8 @@ fn write_packs(
     outcomes: &[Outcome],
 ) -> anyhow::Result<()> {
     for (item, outcome) in set.items.iter().zip(outcomes) {
-        let line =
-            serde_json::json!({"id": item.id, "ratio": ratio, "tier": tier.name(), "pack": outcome.pack});
+        let line = serde_json::json!({"id": item.id, "ratio": ratio, "tier": tier.name(), "spans": outcome.spans,
+                "pack": outcome.pack});
         writeln!(to, "{line}")?;
     }
     Ok(())

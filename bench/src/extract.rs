@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use clap::{Args, ValueEnum};
-use liquid_worker::engine::{Settings, Tier};
+use clap::Args;
+use liquid_worker::engine::Tier;
+use liquid_worker::model::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::chart::{self, Scale, Series};
 
 mod case;
-mod document;
+pub(crate) mod document;
 mod memory;
 
 /// Measures extraction by tier and document length.
@@ -27,15 +28,15 @@ pub(crate) struct Arguments {
     /// Tiers to measure.
     #[arg(long, value_delimiter = ',', value_enum, default_values_t = Tier::ALL)]
     tier: Vec<Tier>,
-    /// Where the encoder runs.
-    #[arg(long, value_enum, default_value_t = DeviceArgument::Cpu)]
-    device: DeviceArgument,
+    /// Where the encoder runs: cpu, cuda or cuda:N.
+    #[arg(long, default_value = "cpu")]
+    device: Device,
     /// Folder of the model.
     #[arg(long, default_value = ".cache/models/all-minilm-l6-v2")]
     model: PathBuf,
-    /// Most tokens that the encoder reads for an answer
-    #[arg(long, default_value_t = Settings::default().encode_tokens)]
-    encode_tokens: usize,
+    /// Most tokens that the encoder reads for an answer [default: 8000 on a processor, all on a GPU]
+    #[arg(long)]
+    encode_tokens: Option<usize>,
     /// Folder of the DEV sets.
     #[arg(long, default_value = "eval")]
     sets: PathBuf,
@@ -48,12 +49,6 @@ pub(crate) struct Arguments {
     /// Runs one case and prints its JSON: how this command calls itself.
     #[arg(long, hide = true)]
     case: bool,
-}
-
-/// A device on the command line.
-#[derive(Clone, Copy, ValueEnum)]
-enum DeviceArgument {
-    Cpu,
 }
 
 /// What one case measured.
@@ -71,6 +66,12 @@ pub(crate) struct Row {
     pub(crate) warm_ms: f64,
     /// Tokens that the forward pass read in a cold extraction.
     pub(crate) encoded_tokens: u64,
+    /// Median milliseconds that a cold extraction spends with the encoder.
+    pub(crate) encode_ms: f64,
+    /// Milliseconds of the device's warm-up, before the first extraction.
+    pub(crate) warm_up_ms: f64,
+    /// The device in words; empty where no model runs.
+    pub(crate) device: String,
     /// Most memory while extracting, in MiB: the whole process.
     pub(crate) peak_mib: f64,
     /// That beyond what model and document took before.
@@ -80,6 +81,15 @@ pub(crate) struct Row {
 impl Row {
     fn tokens_per_second(&self) -> f64 {
         self.tokens as f64 / self.cold_ms * 1000.0
+    }
+
+    /// Tokens that the forward pass reads in a second; 0 where there is none.
+    fn encoded_per_second(&self) -> f64 {
+        if self.encode_ms > 0.0 {
+            self.encoded_tokens as f64 / self.encode_ms * 1000.0
+        } else {
+            0.0
+        }
     }
 }
 
@@ -98,6 +108,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             println!("{}", line(&row));
             rows.push(row);
         }
+    }
+    if let Some(last) = rows.iter().rfind(|row| row.warm_up_ms > 0.0) {
+        println!(
+            "\nencoder on {}, warm after {:.0} ms",
+            last.device, last.warm_up_ms
+        );
     }
     write(&arguments.json, serde_json::to_string_pretty(&rows)?.as_bytes())?;
     let labels = chart::Labels {
@@ -131,17 +147,19 @@ fn series(rows: &[Row]) -> Vec<Series> {
     all.filter(|series| !series.points.is_empty()).collect()
 }
 
-const HEAD: &str = "tier         tokens   cold ms   warm ms   tokens/s  encoded  peak MiB  extra MiB";
+const HEAD: &str =
+    "tier         tokens   cold ms   warm ms   tokens/s  encoded  encoded/s  peak MiB  extra MiB";
 
 fn line(row: &Row) -> String {
     format!(
-        "{:8} {:>10} {:>9.1} {:>9.1} {:>10.0} {:>8} {:>9.0} {:>10.1}",
+        "{:8} {:>10} {:>9.1} {:>9.1} {:>10.0} {:>8} {:>10.0} {:>9.0} {:>10.1}",
         row.tier,
         row.tokens,
         row.cold_ms,
         row.warm_ms,
         row.tokens_per_second(),
         row.encoded_tokens,
+        row.encoded_per_second(),
         row.peak_mib,
         row.extra_mib,
     )
@@ -157,9 +175,14 @@ fn in_own_process(arguments: &Arguments, tier: Tier, tokens: usize) -> Result<Ro
             tier.name(),
             "--tokens",
             &tokens.to_string(),
-            "--encode-tokens",
-            &arguments.encode_tokens.to_string(),
+            "--device",
+            &String::from(arguments.device),
         ])
+        .args(
+            arguments
+                .encode_tokens
+                .map(|most| format!("--encode-tokens={most}")),
+        )
         .arg("--model")
         .arg(&arguments.model)
         .arg("--sets")

@@ -6,6 +6,7 @@ mod chart;
 mod evidence;
 mod extract;
 mod gateway;
+mod gpu;
 
 use clap::{Parser, Subcommand};
 
@@ -26,6 +27,8 @@ enum Command {
     Extract(extract::Arguments),
     /// What the sidecar adds to a call, beside nginx and LiteLLM, and what it takes in memory
     Gateway(gateway::Arguments),
+    /// The encoder on a GPU: agreement with the processor, speed, and what it does when memory runs out
+    Gpu(gpu::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -34,5 +37,6 @@ fn main() -> anyhow::Result<()> {
         Command::Evidence(arguments) => evidence::run(&arguments),
         Command::Extract(arguments) => extract::run(&arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),
+        Command::Gpu(arguments) => gpu::run(&arguments),
     }
 }

@@ -118,7 +118,8 @@ pub struct Model {
     pub folder: Option<PathBuf>,
     /// SHA-256 of the folder's `manifest.json`, in hexadecimal. Default: any model will do. Another one is refused.
     pub sha256: Option<String>,
-    /// Where the encoder runs: `cpu`.
+    /// Where the encoder runs: `cpu` (default), `cuda` (the first NVIDIA GPU) or `cuda:N`. GPUs need a worker that is
+    /// built with the feature `cuda`.
     pub device: Device,
 }
 
@@ -152,7 +153,7 @@ pub struct Limits {
     /// Bytes of all documents that arrive, wait or are being read. Default 536870912 (512 MiB).
     pub max_buffered_bytes: u64,
     /// Most tokens that the encoder reads for one request; more keep a little more evidence and take longer.
-    /// Default 8000.
+    /// Default 0: 8000 on a processor, no limit on a GPU.
     pub encode_tokens: usize,
     /// Requests that may wait for a free slot. Default 64.
     pub queue: usize,
@@ -169,7 +170,7 @@ impl Default for Limits {
             max_question_bytes: 16 << 10,
             max_chunk_bytes: 1 << 20,
             max_buffered_bytes: 512 << 20,
-            encode_tokens: 8000,
+            encode_tokens: 0,
             queue: 64,
             cheap_slots: 0,
             encoder_slots: 0,
@@ -376,6 +377,11 @@ impl Tls {
 }
 
 impl Limits {
+    /// `encode_tokens`, unless it is left to the device.
+    pub fn most_encoded(&self) -> Option<usize> {
+        (self.encode_tokens > 0).then_some(self.encode_tokens)
+    }
+
     fn validate(&self) -> Vec<Invalid> {
         let positive = [
             ("limits.max_document_bytes", self.max_document_bytes),

@@ -9,6 +9,7 @@
 //! | [`Tier::Lexical`] | words | about a millisecond for 10K tokens |
 //! | [`Tier::Static`] | and the encoder's input embeddings | a few |
 //! | [`Tier::Encoder`] | and the last hidden states of the units that the static tier ranks high | a second |
+//! | the same on a GPU | and the last hidden states of all units | a few more |
 //!
 //! Everything is deterministic: the same request gives the same spans, but for a deadline that cuts the
 //! encoder's work short.
@@ -29,11 +30,15 @@ pub use crate::document::SpanKind;
 pub use extractor::Extractor;
 pub use memory::Memory;
 
+/// Most tokens that the encoder reads for one request on a processor, unless [`Settings`] say otherwise.
+pub const CPU_ENCODE_TOKENS: usize = 8000;
+
 /// How an [`Extractor`] works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Most tokens that the encoder reads for one request; more keep a little more evidence and take longer.
-    pub encode_tokens: usize,
+    /// Most tokens that the encoder reads for one request; more keep a little more evidence and take longer. `None`:
+    /// what suits the device, [`CPU_ENCODE_TOKENS`] on a processor and the whole document on a GPU.
+    pub encode_tokens: Option<usize>,
     /// Most bytes of hidden states that are remembered between requests.
     pub memory_bytes: usize,
     /// Whether questions about contracts also look for the words that contracts use for their subject.
@@ -43,7 +48,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            encode_tokens: 8000,
+            encode_tokens: None,
             memory_bytes: 64 << 20,
             contract_thesaurus: true,
         }
@@ -194,6 +199,8 @@ pub struct Timing {
     pub prepare: Duration,
     /// Scoring, the forward pass included.
     pub score: Duration,
+    /// Of that, waiting for the encoder: the forward pass and, where the device compares, the comparison.
+    pub encode: Duration,
     /// Choosing the spans.
     pub select: Duration,
 }

@@ -5,8 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
+#[cfg(any(test, feature = "cuda"))]
+mod batches;
 mod bert;
+mod comparison;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod device;
 mod embedding;
 mod encoder;
@@ -15,9 +20,12 @@ mod weights;
 mod wordpiece;
 
 pub use bert::ConfigError;
-pub use device::Device;
+pub use comparison::{Compared, Comparison};
+#[cfg(feature = "cuda")]
+pub use cuda::CudaError;
+pub use device::{Device, UnknownDevice};
 pub use embedding::EmbeddingTable;
-pub use encoder::{EncodeError, Encoded, Encoder};
+pub use encoder::{Comparer, EncodeError, Encoded, Encoder};
 pub use manifest::{MANIFEST, ManifestError, is_model};
 pub use weights::WeightsError;
 pub use wordpiece::{Pieces, TokenizerError, WordPiece};
@@ -42,6 +50,28 @@ pub enum LoadError {
     /// A tensor is missing or of another type or shape.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// The GPU cannot be used.
+    #[cfg(feature = "cuda")]
+    #[error("model.device = cuda:{number}: {source}")]
+    Gpu {
+        /// Its number.
+        number: usize,
+        /// What is wrong.
+        source: CudaError,
+    },
+    /// A GPU was asked for.
+    #[cfg(not(feature = "cuda"))]
+    #[error(
+        "model.device = cuda:{number}: this liquid-worker is built for processors alone; take one built with the \
+         feature cuda, or set model.device = \"cpu\""
+    )]
+    NoCuda {
+        /// The GPU's number.
+        number: usize,
+    },
+    /// The device failed when it was tried.
+    #[error("warm-up of the encoder: {0}")]
+    WarmUp(EncodeError),
     /// The tokenizer knows words that the weights have no embedding for.
     #[error("{path}: has {tokenizer} entries, but the weights have embeddings for {weights}", path = .path.display())]
     Vocabulary {
@@ -63,8 +93,10 @@ pub struct Card {
     pub tokenizer_sha256: String,
     /// Number of parameters.
     pub parameters: u64,
-    /// Where it runs.
-    pub device: Device,
+    /// Where it runs, such as "cpu (flex, 2 threads)" or "cuda:0 (NVIDIA H200, 140 GiB)".
+    pub device: String,
+    /// The GPU's UUID, as `nvidia-smi -L` prints it, if it is one.
+    pub gpu: Option<String>,
 }
 
 /// A loaded model. Tokenizer and embeddings are cheap to clone; the encoder has one owner.
@@ -105,14 +137,14 @@ impl Models {
         let weights = Weights::read(&file)?;
         let rows = weights.take(bert::WORD_EMBEDDINGS, &[config.vocab_size, config.hidden_size])?;
         let embeddings = EmbeddingTable::new(config.hidden_size, rows);
-        let bert = Bert::load(&weights, &config, device)?;
+        let Opened { encoder, device, gpu } = open(device, &weights, &config, &embeddings)?;
         let card = Card {
             parameters: weights.parameters(),
             sha256: file.sha256.clone(),
             tokenizer_sha256: tokenizer_file.sha256,
             device,
+            gpu,
         };
-        let encoder = Box::new(MiniLm::new(bert, device));
         Ok(Self {
             name: manifest.name,
             card,
@@ -120,6 +152,43 @@ impl Models {
             embeddings,
             encoder,
         })
+    }
+}
+
+/// An encoder on its device, and the device's name and UUID.
+struct Opened {
+    encoder: Box<dyn Encoder>,
+    device: String,
+    gpu: Option<String>,
+}
+
+fn open(
+    device: Device,
+    weights: &Weights<'_>,
+    config: &Config,
+    words: &EmbeddingTable,
+) -> Result<Opened, LoadError> {
+    match device {
+        Device::Cpu => Ok(Opened {
+            encoder: Box::new(MiniLm::new(Bert::load(weights, config)?)),
+            device: device.to_string(),
+            gpu: None,
+        }),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(number) => {
+            let encoder = cuda::CudaEncoder::open(number, weights, config, words.clone())?;
+            let (device, gpu) = encoder.names();
+            Ok(Opened {
+                encoder: Box::new(encoder),
+                device,
+                gpu: Some(gpu),
+            })
+        }
+        #[cfg(not(feature = "cuda"))]
+        Device::Cuda(number) => {
+            let _ = words;
+            Err(LoadError::NoCuda { number })
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::engine::{
     self, AS_ASKED, Budget, ExtractError, Extraction, Extractor, Memory, Request, Settings, Tier,
 };
-use crate::model::{Card, EmbeddingTable, LoadError, Models, WordPiece, is_model};
+use crate::model::{Card, EmbeddingTable, EncodeError, LoadError, Models, WordPiece, is_model};
 
 mod admission;
 mod cache;
@@ -115,6 +115,30 @@ struct Shared {
     device: Device,
 }
 
+/// Warms the encoder's device up. Too little memory is no reason not to start: there may be more later, and until then
+/// the cheaper tiers answer.
+fn try_device(models: &mut Models) -> Result<Option<f64>, LoadError> {
+    let start = Instant::now();
+    match models.encoder.warm_up() {
+        Ok(None) => Ok(None),
+        Ok(Some(speed)) => {
+            let (ms, tokens_per_second) = (start.elapsed().as_millis() as u64, speed as u64);
+            tracing::info!(
+                device = models.card.device,
+                ms,
+                tokens_per_second,
+                "the encoder's device is warm"
+            );
+            Ok(Some(speed))
+        }
+        Err(error @ EncodeError::OutOfMemory { .. }) => {
+            tracing::error!(device = models.card.device, %error, "the encoder cannot be used for now");
+            Ok(None)
+        }
+        Err(error) => Err(LoadError::WarmUp(error)),
+    }
+}
+
 /// What makes two jobs the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -152,10 +176,15 @@ impl Runtime {
         if let (Some(folder), Some(sha256)) = (folder, &config.model.sha256) {
             is_model(folder, sha256)?;
         }
-        let models = folder
+        let mut models = folder
             .map(|folder| Models::load(folder, config.model.device))
             .transpose()?;
-        Ok(Self::with_models(config, models))
+        let speed = models.as_mut().map(try_device).transpose()?.flatten();
+        let runtime = Self::with_models(config, models);
+        if let Some(speed) = speed {
+            runtime.inner.memory.assume(speed);
+        }
+        Ok(runtime)
     }
 
     /// As [`Runtime::start`], with a model that is already loaded.
@@ -171,7 +200,7 @@ impl Runtime {
         let tiers = config.served_tiers();
         let answers = ByteCache::new(config.cache.results_bytes);
         let settings = Settings {
-            encode_tokens: config.limits.encode_tokens,
+            encode_tokens: config.limits.most_encoded(),
             memory_bytes: config.cache.states_bytes,
             contract_thesaurus: config.scoring.contract_thesaurus,
         };

@@ -26,6 +26,8 @@ enum What {
     Extract(Rest),
     /// What the sidecar adds to a call, beside nginx and LiteLLM, and what it takes in memory.
     Gateway(Rest),
+    /// The encoder on an NVIDIA GPU: agreement with the processor, speed, what it does when memory runs out.
+    Gpu(Rest),
     /// Admission of pods with and without injection, on a Kubernetes of its own; needs root.
     Admission,
 }
@@ -45,19 +47,23 @@ pub(crate) fn start(arguments: &Arguments) -> Result<()> {
         What::Evidence(rest) => ("evidence", rest),
         What::Extract(rest) => ("extract", rest),
         What::Gateway(rest) => ("gateway", rest),
+        What::Gpu(rest) => ("gpu", rest),
         What::Admission => return crate::test::bench_admission(),
     };
     let mut bench = cargo(&["run", "--release", "--package", "liquid-bench"]);
-    // Kernels for a GPU are built only where the arguments ask for one: they need more to build.
-    if rest.iter().any(|word| word.contains("cuda")) {
-        bench.args(["--features", "cuda"]);
+    // What runs on a GPU is built only where it is asked for, and attention, which takes minutes, only for itself.
+    let on_gpu = name == "gpu" || rest.iter().any(|word| word.contains("cuda"));
+    match (on_gpu, name) {
+        (false, _) => {}
+        (true, "attention") => drop(bench.args(["--features", "cuda"])),
+        (true, _) => drop(bench.args(["--features", "cuda-worker"])),
     }
     bench.args(["--", name]);
     let asks_only = rest.iter().any(|word| word == "--help" || word == "-h");
     match arguments.what {
         _ if asks_only => {}
         What::Attention(_) | What::Admission => {}
-        What::Evidence(_) | What::Extract(_) => weights()?,
+        What::Evidence(_) | What::Extract(_) | What::Gpu(_) => weights()?,
         What::Gateway(_) => {
             bench.args(gateway::set_up()?);
         }

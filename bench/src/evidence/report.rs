@@ -99,7 +99,7 @@ impl Report {
         Self {
             tier,
             contract_thesaurus: settings.contract_thesaurus,
-            encode_tokens: (tier == Tier::Encoder).then_some(settings.encode_tokens),
+            encode_tokens: settings.encode_tokens.filter(|_| tier == Tier::Encoder),
             rows: Vec::new(),
             auto: None,
         }

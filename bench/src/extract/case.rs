@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use liquid_worker::engine::{Budget, Extraction, Extractor, Memory, Request, Settings, Tier};
-use liquid_worker::model::{Device, Models};
+use liquid_worker::model::Models;
 
 use super::document::{self, Document};
-use super::{Arguments, DeviceArgument, Row, memory};
+use super::{Arguments, Row, memory};
 
 /// Extractions that a median is taken of, fewer where they take long.
 const RUNS: usize = 9;
@@ -19,13 +19,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<Row> {
         anyhow::bail!("a case needs one tier and one length");
     };
     let tier = *tier;
-    let device = match arguments.device {
-        DeviceArgument::Cpu => Device::Cpu,
-    };
-    let models = match tier {
+    let mut models = match tier {
         Tier::Lexical => None,
-        Tier::Static | Tier::Encoder => Some(Models::load(&arguments.model, device)?),
+        Tier::Static | Tier::Encoder => Some(Models::load(&arguments.model, arguments.device)?),
     };
+    let device = models
+        .as_ref()
+        .map_or_else(String::new, |models| models.card.device.clone());
+    let started = Instant::now();
+    let warmed = match &mut models {
+        Some(models) if tier == Tier::Encoder => models.encoder.warm_up()?.is_some(),
+        _ => false,
+    };
+    let warm_up = if warmed { started.elapsed() } else { Duration::ZERO };
     let document = document::build(&arguments.sets, *tokens)?;
     let settings = Settings {
         encode_tokens: arguments.encode_tokens,
@@ -37,9 +43,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Row> {
     let before = memory::current()?;
     memory::reset_peak()?;
     let mut cold = Samples::default();
+    let mut encoding = Samples::default();
     let encoded_tokens = loop {
         extractor = extractor.with_memory(Memory::new(settings.memory_bytes));
         let extraction = cold.time(|| extract(&mut extractor, &document, tier))?;
+        encoding.0.push(extraction.timing.encode);
         if cold.enough() {
             break extraction.encoded_tokens;
         }
@@ -59,6 +67,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Row> {
         cold_ms: cold.median_ms(),
         warm_ms: warm.median_ms(),
         encoded_tokens,
+        encode_ms: encoding.median_ms(),
+        warm_up_ms: warm_up.as_secs_f64() * 1000.0,
+        device,
         peak_mib: mib(peak),
         extra_mib: mib(peak.saturating_sub(before)),
     })

@@ -16,9 +16,9 @@ const SETS: [&str; 3] = ["cuad", "qmsum", "tatqa"];
 const TOKENS_PER_WORD: f64 = 1.33;
 
 /// A document and a question about its first part.
-pub(super) struct Document {
-    pub(super) text: String,
-    pub(super) question: String,
+pub(crate) struct Document {
+    pub(crate) text: String,
+    pub(crate) question: String,
 }
 
 #[derive(Deserialize)]
@@ -28,7 +28,7 @@ struct Item {
 }
 
 /// A document of about `tokens` tokens.
-pub(super) fn build(sets: &Path, tokens: usize) -> Result<Document> {
+pub(crate) fn build(sets: &Path, tokens: usize) -> Result<Document> {
     let mut left = (tokens as f64 / TOKENS_PER_WORD) as usize;
     let mut seen = HashSet::new();
     let mut document = Document {

@@ -9,10 +9,14 @@ pub(super) fn run(args: &DescribeArgs) -> Result<(), CliError> {
     let config = configuration(&args.config)?;
     let runtime = Runtime::start(&config)?;
     let tiers: Vec<_> = runtime.tiers().iter().map(|tier| tier.name()).collect();
+    let device = runtime.model().map_or_else(
+        || config.model.device.to_string(),
+        |(_, card, _)| card.device.clone(),
+    );
     let mut lines = vec![
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("tiers", tiers.join(", ")),
-        ("device", config.model.device.to_string()),
+        ("device", device),
     ];
     match runtime.model() {
         None => lines.push((

@@ -22,7 +22,7 @@ pub(super) fn run(args: ExtractArgs) -> Result<(), CliError> {
     let document = read(&args.document)?;
     let tier = args.tier;
     let settings = Settings {
-        encode_tokens: config.limits.encode_tokens,
+        encode_tokens: config.limits.most_encoded(),
         contract_thesaurus: config.scoring.contract_thesaurus,
         ..Settings::default()
     };

@@ -99,10 +99,21 @@ fn client_identities_are_whole_uris_of_clients_that_show_a_certificate() {
 }
 
 #[test]
+fn the_device_may_be_a_gpu_and_then_the_whole_document_is_encoded() {
+    let device = |text: &str| from_file(text, &[]).unwrap().model.device;
+    assert_eq!(device("[model]\ndevice = \"cuda\""), Device::Cuda(0));
+    assert_eq!(device("[model]\ndevice = \"cuda:1\""), Device::Cuda(1));
+    assert_eq!(device(""), Device::Cpu);
+    let limit = |text: &str| from_file(text, &[]).unwrap().limits.most_encoded();
+    assert_eq!(limit(""), None);
+    assert_eq!(limit("[limits]\nencode_tokens = 500"), Some(500));
+}
+
+#[test]
 fn unknown_keys_and_devices_are_refused() {
     for text in [
         "[grpc]\nlisten_on = \"x\"",
-        "[model]\ndevice = \"cuda\"",
+        "[model]\ndevice = \"gpu\"",
         "tiers = [\"decoder\"]",
         "[grpc",
     ] {

@@ -1,7 +1,8 @@
 //! Runs a request: checks it, reads the document, picks the tier, scores, chooses, verifies.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::encode;
 use super::memory::Memory;
 use super::reading::Reading;
 use super::tiers::{EncoderEngine, Engine, LexicalEngine, Scores, StaticEngine};
@@ -83,6 +84,7 @@ impl Extractor {
         let timing = Timing {
             prepare: prepared - start,
             score: scored - prepared,
+            encode: scores.encoding,
             select: scored.elapsed(),
         };
         Ok(Extraction {
@@ -109,6 +111,7 @@ impl Extractor {
             let scores = Scores {
                 values,
                 encoded_tokens: 0,
+                encoding: Duration::ZERO,
                 tier: Tier::Lexical,
                 instead: None,
             };
@@ -134,9 +137,9 @@ impl Extractor {
             Tier::Static => Box::new(cheaper),
             Tier::Encoder => Box::new(EncoderEngine {
                 cheaper,
+                tokens: encode::limit(self.settings.encode_tokens, models.encoder.as_mut()),
                 encoder: models.encoder.as_mut(),
                 memory: &self.memory,
-                tokens: self.settings.encode_tokens,
             }),
         };
         Ok((engine.score(reading, limits)?, asked))

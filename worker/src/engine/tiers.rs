@@ -1,5 +1,7 @@
 //! The tiers: each turns a reading into one score a unit.
 
+use std::time::Duration;
+
 use super::encode::{self, ReadError};
 use super::memory::Memory;
 use super::reading::{PieceReading, Reading};
@@ -12,6 +14,8 @@ pub(super) struct Scores {
     /// One a unit; standardised.
     pub(super) values: Vec<f32>,
     pub(super) encoded_tokens: u64,
+    /// Time spent with the encoder.
+    pub(super) encoding: Duration,
     /// The tier that made them; if it is cheaper than asked, or did less than it may, `instead` says why.
     pub(super) tier: Tier,
     pub(super) instead: Option<&'static str>,
@@ -33,6 +37,7 @@ impl Engine for LexicalEngine {
         Ok(Scores {
             values,
             encoded_tokens: 0,
+            encoding: Duration::ZERO,
             tier: Tier::Lexical,
             instead: None,
         })
@@ -72,6 +77,7 @@ impl Engine for StaticEngine<'_> {
         Ok(Scores {
             values,
             encoded_tokens: 0,
+            encoding: Duration::ZERO,
             tier: Tier::Static,
             instead: None,
         })
@@ -101,6 +107,7 @@ impl Engine for EncoderEngine<'_> {
         let instead = |values, reason| Scores {
             values,
             encoded_tokens: 0,
+            encoding: Duration::ZERO,
             tier: Tier::Static,
             instead: Some(reason),
         };
@@ -111,10 +118,12 @@ impl Engine for EncoderEngine<'_> {
             Ok(readings) => {
                 let scores = recipe::with_encoder(lexical, &values, &readings.for_recipe(pieces));
                 let values = recipe::finish(&reading.document, scores);
-                let planned_less = budget < self.tokens && chosen.len() < pieces.windows.len();
+                let readable = ids.iter().filter(|ids| !ids.is_empty()).count();
+                let planned_less = budget < self.tokens && chosen.len() < readable;
                 Ok(Scores {
                     values,
                     encoded_tokens: readings.encoded_tokens,
+                    encoding: readings.encoding,
                     tier: Tier::Encoder,
                     instead: (planned_less || readings.cut_short).then_some(FEWER_WINDOWS),
                 })
@@ -124,8 +133,12 @@ impl Engine for EncoderEngine<'_> {
                 limits.check_cancelled()?;
                 let reason = match error {
                     EncodeError::Cancelled => "the encoder was not free in time",
+                    EncodeError::OutOfMemory { .. } => "the encoder's device is out of memory",
                     _ => "the encoder failed",
                 };
+                if !matches!(error, EncodeError::Cancelled) {
+                    tracing::warn!(%error, "the static tier answers instead of the encoder");
+                }
                 Ok(instead(values, reason))
             }
         }

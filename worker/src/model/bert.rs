@@ -1,8 +1,8 @@
 //! BERT's forward pass in burn, as all-MiniLM-L6-v2 needs it; the encoder calls it once for each batch.
 //!
 //! Source: Devlin et al. 2019, "BERT" (<https://arxiv.org/abs/1810.04805>), post-norm blocks, exact GELU; the
-//! tensor names are those of Hugging Face `BertModel`. burn takes the device as a value, so nothing here
-//! depends on which one runs it, but for one choice: on the CPU the activation runs on the tensor's memory.
+//! tensor names are those of Hugging Face `BertModel`. It runs on the processor, through burn's flex backend; the same
+//! pass for GPUs is in `cuda`.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,6 @@ use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Bool, Int, Tensor, TensorData, activation};
 use serde::Deserialize;
 
-use super::Device;
 use super::cpu;
 use super::weights::{Weights, WeightsError};
 
@@ -62,6 +61,12 @@ pub(super) struct Config {
 }
 
 impl Config {
+    /// What is added to a variance before its root is taken.
+    #[cfg(feature = "cuda")]
+    pub(super) fn epsilon(&self) -> f32 {
+        self.layer_norm_eps as f32
+    }
+
     /// Reads `config.json`; `path` is only named in errors.
     ///
     /// # Errors
@@ -116,8 +121,11 @@ pub(super) struct Batch {
 enum Sweeps {
     /// [`cpu`], in the tensors' memory.
     Cpu,
-    /// burn, wherever the tensors are.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for devices other than the CPU"))]
+    /// burn.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "what the other one is checked against")
+    )]
     Burn,
 }
 
@@ -224,11 +232,8 @@ fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
 }
 
 impl Bert {
-    pub(super) fn load(weights: &Weights<'_>, config: &Config, device: Device) -> Result<Self, WeightsError> {
-        let sweeps = match device {
-            Device::Cpu => Sweeps::Cpu,
-        };
-        let device = device.handle();
+    pub(super) fn load(weights: &Weights<'_>, config: &Config) -> Result<Self, WeightsError> {
+        let device = burn::tensor::Device::flex();
         let loader = Loader {
             weights,
             device: &device,
@@ -248,7 +253,7 @@ impl Bert {
         Ok(Self {
             config: config.clone(),
             device,
-            sweeps,
+            sweeps: Sweeps::Cpu,
             words,
             positions,
             norm,

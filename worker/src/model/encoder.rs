@@ -1,14 +1,18 @@
 //! Windows of word pieces in, hidden states out: batches them by length for the forward pass.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Device;
 use super::bert::{Batch, Bert};
+use super::comparison::{Compared, Comparison};
+use super::device;
 
 /// `[CLS]` and `[SEP]` of BERT's vocabulary.
-const CLS: i32 = 101;
-const SEP: i32 = 102;
+pub(super) const CLS: i32 = 101;
+pub(super) const SEP: i32 = 102;
+
+/// Padded tokens in a batch on a processor: its activations should stay in a core's cache.
+const BATCH_TOKENS: usize = 256;
 
 /// Turns windows of word pieces into vectors. One thread owns an encoder; it may use more inside.
 pub trait Encoder: Send {
@@ -24,6 +28,33 @@ pub trait Encoder: Send {
     /// # Errors
     /// [`EncodeError`]; then nothing is known about any window.
     fn encode(&mut self, windows: &[&[u32]]) -> Result<Vec<Encoded>, EncodeError>;
+
+    /// The encoder as one that compares windows itself, if that is what it is good at: a device of its own that reads
+    /// a whole document sooner than its hidden states could be fetched.
+    fn comparer(&mut self) -> Option<&mut dyn Comparer> {
+        None
+    }
+
+    /// Runs every size of batch once, so that no request meets one for the first time, and says how many tokens a second
+    /// it reads, if that was measured.
+    ///
+    /// # Errors
+    /// [`EncodeError`].
+    fn warm_up(&mut self) -> Result<Option<f64>, EncodeError> {
+        Ok(None)
+    }
+}
+
+/// An encoder that keeps the hidden states to itself.
+pub trait Comparer {
+    /// Tokens to ask for at a time; fewer take as long.
+    fn step_tokens(&self) -> usize;
+
+    /// Compares windows with a question. The answers come in the order of the windows.
+    ///
+    /// # Errors
+    /// [`EncodeError`]; then nothing is known about any window.
+    fn compare(&mut self, task: &Arc<Comparison>) -> Result<Compared, EncodeError>;
 }
 
 /// What the encoder says about a window.
@@ -52,38 +83,50 @@ pub enum EncodeError {
     /// The device failed.
     #[error("the encoder's device failed: {0}")]
     Device(String),
+    /// The device has not enough free memory, not even for a batch this small.
+    #[error(
+        "the encoder's device has no memory left for a batch of {tokens} tokens; end what else runs on it, or give \
+         the worker a device of its own"
+    )]
+    OutOfMemory {
+        /// Tokens of the smallest batch that was tried.
+        tokens: usize,
+    },
     /// The request was cancelled, or its deadline passed, before the device came to it.
     #[error("cancelled while waiting for the encoder's device")]
     Cancelled,
 }
 
-/// MiniLM on a device.
+/// MiniLM on the processor.
 pub(super) struct MiniLm {
     bert: Bert,
     /// Batches that run side by side.
     lanes: usize,
-    /// Padded tokens in a batch.
-    batch_tokens: usize,
+}
+
+/// Checks that every window fits the model.
+pub(super) fn check_lengths<'a>(
+    windows: impl Iterator<Item = &'a [u32]>,
+    limit: usize,
+) -> Result<(), EncodeError> {
+    let lengths = windows.map(<[u32]>::len).enumerate();
+    for (window, tokens) in lengths {
+        if tokens > limit {
+            return Err(EncodeError::TooLong {
+                window,
+                tokens,
+                limit,
+            });
+        }
+    }
+    Ok(())
 }
 
 impl MiniLm {
-    pub(super) fn new(bert: Bert, device: Device) -> Self {
+    pub(super) fn new(bert: Bert) -> Self {
         Self {
             bert,
-            lanes: device.lanes(),
-            batch_tokens: device.batch_tokens(),
-        }
-    }
-
-    fn check(&self, windows: &[&[u32]]) -> Result<(), EncodeError> {
-        let limit = self.max_tokens();
-        match windows.iter().position(|w| w.len() > limit) {
-            Some(window) => Err(EncodeError::TooLong {
-                window,
-                tokens: windows[window].len(),
-                limit,
-            }),
-            None => Ok(()),
+            lanes: device::lanes(),
         }
     }
 
@@ -108,8 +151,8 @@ impl Encoder for MiniLm {
     }
 
     fn encode(&mut self, windows: &[&[u32]]) -> Result<Vec<Encoded>, EncodeError> {
-        self.check(windows)?;
-        let batches = batches(windows, self.batch_tokens, self.lanes);
+        check_lengths(windows.iter().copied(), self.max_tokens())?;
+        let batches = batches(windows, BATCH_TOKENS, self.lanes);
         let done = side_by_side(&batches, self.lanes, |batch| self.run(windows, batch));
         let mut encoded: Vec<Option<Encoded>> = windows.iter().map(|_| None).collect();
         for (batch, answers) in batches.iter().zip(done) {
@@ -153,7 +196,7 @@ fn pad(windows: &[&[u32]], batch: &[usize]) -> Batch {
 }
 
 /// The answer for one window from its hidden states, those of `[CLS]` and `[SEP]` included.
-fn pooled(states: &[f32], dim: usize) -> Encoded {
+pub(super) fn pooled(states: &[f32], dim: usize) -> Encoded {
     let mut sentence = vec![0.0_f32; dim];
     for row in states.chunks_exact(dim) {
         for (sum, x) in sentence.iter_mut().zip(row) {

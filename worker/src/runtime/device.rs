@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{EncodeError, Encoded, Encoder};
+use crate::model::{Compared, Comparer, Comparison, EncodeError, Encoded, Encoder};
 
 /// How often one who waits for the device looks whether its request is still wanted.
 const CANCEL_CHECK: Duration = Duration::from_millis(10);
 
 type Ids = Box<[u32]>;
-type Reply = Result<Vec<Encoded>, EncodeError>;
+type Reply<T> = Result<T, EncodeError>;
 
 /// The device's thread and its queue.
 pub(super) struct Device {
@@ -26,22 +26,29 @@ pub(super) struct Device {
 struct Shared {
     dim: usize,
     max_tokens: usize,
+    /// Tokens of a step, if the encoder compares by itself.
+    step_tokens: Option<usize>,
     encoded_tokens: AtomicU64,
 }
 
 struct Work {
-    windows: Vec<Ids>,
+    task: Task,
     cancel: CancellationToken,
-    reply: SyncSender<Reply>,
+}
+
+enum Task {
+    Encode(Vec<Ids>, SyncSender<Reply<Vec<Encoded>>>),
+    Compare(Arc<Comparison>, SyncSender<Reply<Compared>>),
 }
 
 impl Device {
     /// Starts the thread. At most `queue` callers may wait; each has one batch of windows in the queue at most.
-    pub(super) fn start(encoder: Box<dyn Encoder>, queue: usize) -> Self {
+    pub(super) fn start(mut encoder: Box<dyn Encoder>, queue: usize) -> Self {
         let (dim, max_tokens) = (encoder.dim(), encoder.max_tokens());
         let shared = Arc::new(Shared {
             dim,
             max_tokens,
+            step_tokens: encoder.comparer().map(|comparer| comparer.step_tokens()),
             encoded_tokens: AtomicU64::new(0),
         });
         let (queue, work) = sync_channel(queue);
@@ -70,12 +77,26 @@ fn serve(mut encoder: Box<dyn Encoder>, queue: &Receiver<Work>) {
         if work.cancel.is_cancelled() {
             continue;
         }
-        let windows: Vec<&[u32]> = work.windows.iter().map(|ids| &**ids).collect();
-        let reply = catch_unwind(AssertUnwindSafe(|| encoder.encode(&windows)))
-            .unwrap_or_else(|panic| Err(EncodeError::Device(text_of(panic.as_ref()))));
-        // The caller may have gone.
-        let _ = work.reply.send(reply);
+        // The caller may have gone when the answer is sent.
+        match work.task {
+            Task::Encode(windows, reply) => {
+                let windows: Vec<&[u32]> = windows.iter().map(|ids| &**ids).collect();
+                let _ = reply.send(guarded(|| encoder.encode(&windows)));
+            }
+            Task::Compare(task, reply) => {
+                let _ = reply.send(guarded(|| match encoder.comparer() {
+                    Some(comparer) => comparer.compare(&task),
+                    None => Err(EncodeError::Device("it does not compare".to_owned())),
+                }));
+            }
+        }
     }
+}
+
+/// A panic is an error of one request.
+fn guarded<T>(work: impl FnOnce() -> Reply<T>) -> Reply<T> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(EncodeError::Device(text_of(panic.as_ref()))))
 }
 
 fn text_of(panic: &(dyn Any + Send)) -> String {
@@ -115,6 +136,30 @@ impl RemoteEncoder {
     }
 }
 
+impl RemoteEncoder {
+    /// Sends a task and waits for its answer, or until nobody wants it any more.
+    fn ask<T>(&self, task: Task, answer: &Receiver<Reply<T>>, tokens: usize) -> Reply<T> {
+        self.send(Work {
+            task,
+            cancel: self.given_up.clone(),
+        })?;
+        loop {
+            match answer.recv_timeout(CANCEL_CHECK) {
+                Ok(reply) => {
+                    if reply.is_ok() {
+                        let read = &self.shared.encoded_tokens;
+                        read.fetch_add(tokens as u64, Ordering::Relaxed);
+                    }
+                    return reply;
+                }
+                Err(_) if self.gives_up() => return Err(EncodeError::Cancelled),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(ended()),
+            }
+        }
+    }
+}
+
 fn ended() -> EncodeError {
     EncodeError::Device("its thread has ended".to_owned())
 }
@@ -128,28 +173,27 @@ impl Encoder for RemoteEncoder {
         self.shared.max_tokens
     }
 
-    fn encode(&mut self, windows: &[&[u32]]) -> Reply {
+    fn encode(&mut self, windows: &[&[u32]]) -> Reply<Vec<Encoded>> {
         let (reply, answer) = sync_channel(1);
-        let tokens: usize = windows.iter().map(|ids| ids.len() + 2).sum();
+        let tokens = windows.iter().map(|ids| ids.len() + 2).sum();
         let windows = windows.iter().map(|ids| Ids::from(*ids)).collect();
-        self.send(Work {
-            windows,
-            cancel: self.given_up.clone(),
-            reply,
-        })?;
-        loop {
-            match answer.recv_timeout(CANCEL_CHECK) {
-                Ok(reply) => {
-                    self.shared
-                        .encoded_tokens
-                        .fetch_add(tokens as u64, Ordering::Relaxed);
-                    return reply;
-                }
-                Err(_) if self.gives_up() => return Err(EncodeError::Cancelled),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(ended()),
-            }
-        }
+        self.ask(Task::Encode(windows, reply), &answer, tokens)
+    }
+
+    fn comparer(&mut self) -> Option<&mut dyn Comparer> {
+        self.shared.step_tokens.is_some().then_some(self)
+    }
+}
+
+impl Comparer for RemoteEncoder {
+    fn step_tokens(&self) -> usize {
+        self.shared.step_tokens.unwrap_or(usize::MAX)
+    }
+
+    fn compare(&mut self, task: &Arc<Comparison>) -> Reply<Compared> {
+        let (reply, answer) = sync_channel(1);
+        let tokens = task.windows().map(|ids| ids.len() + 2).sum();
+        self.ask(Task::Compare(Arc::clone(task), reply), &answer, tokens)
     }
 }
 

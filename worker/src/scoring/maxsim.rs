@@ -98,6 +98,12 @@ impl Matches {
         }
     }
 
+    /// Sets one window's matches: the best similarity to each piece of the question.
+    pub fn set_best(&mut self, window: usize, best: &[f32]) {
+        let pieces = self.weights.len();
+        self.best[window * pieces..(window + 1) * pieces].copy_from_slice(best);
+    }
+
     /// The score of the union of windows `start..end`: the weighted mean over the question's pieces.
     pub fn score(&self, start: usize, end: usize) -> f32 {
         let pieces = self.weights.len();

@@ -12,6 +12,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+#[cfg(feature = "cuda")]
+mod gpu;
+
 use super::convert::Times;
 use crate::runtime::{Answer, Runtime};
 
@@ -58,6 +61,8 @@ pub(super) struct Metrics {
     requests_in_flight: Gauge,
     tokens_in_flight: Gauge,
     buffered: Gauge,
+    #[cfg(feature = "cuda")]
+    gpu: gpu::GpuMetrics,
 }
 
 /// 0.1 ms to 26 s.
@@ -83,9 +88,13 @@ impl Metrics {
             requests_in_flight: Gauge::default(),
             tokens_in_flight: Gauge::default(),
             buffered: Gauge::default(),
+            #[cfg(feature = "cuda")]
+            gpu: gpu::GpuMetrics::default(),
         };
         metrics.register();
         metrics.register_tls();
+        #[cfg(feature = "cuda")]
+        metrics.registry.register_collector(Box::new(metrics.gpu.clone()));
         metrics
     }
 
@@ -116,7 +125,8 @@ impl Metrics {
             "Requests without an answer, by gRPC status",
             self.errors.clone(),
         );
-        let help = "Time of an answer by stage: receive, queue, prepare, score, select, total";
+        let help =
+            "Time of an answer by stage: receive, queue, prepare, score (of it: encode), select, total";
         r.register_with_unit("stage", help, Unit::Seconds, self.stages.clone());
         r.register(
             "encoded_tokens",
@@ -160,6 +170,10 @@ impl Metrics {
     pub(super) fn observe(&self, runtime: &Runtime) {
         // Set once, at the start; a second runtime does not come.
         let _ = self.runtime.set(runtime.clone());
+        #[cfg(feature = "cuda")]
+        if let Some(uuid) = runtime.model().and_then(|(_, card, _)| card.gpu.as_deref()) {
+            self.gpu.watch(uuid);
+        }
     }
 
     pub(super) fn count_answer(&self, answer: &Answer, times: &Times) {
@@ -184,6 +198,9 @@ impl Metrics {
         self.observe_stage("queue", answer.queue);
         self.observe_stage("prepare", extraction.timing.prepare);
         self.observe_stage("score", extraction.timing.score);
+        if extraction.encoded_tokens > 0 {
+            self.observe_stage("encode", extraction.timing.encode);
+        }
         self.observe_stage("select", extraction.timing.select);
     }
 

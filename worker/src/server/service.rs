@@ -40,7 +40,11 @@ impl Service {
         phase: watch::Receiver<Phase>,
         requests: Requests,
     ) -> Self {
-        let (limits, device) = (config.limits.clone(), config.model.device.to_string());
+        let limits = config.limits.clone();
+        let device = runtime.model().map_or_else(
+            || config.model.device.to_string(),
+            |(_, card, _)| card.device.clone(),
+        );
         Self {
             limits,
             device,

@@ -13,7 +13,7 @@ fn matrix(rows: usize, columns: usize) -> Tensor<2> {
     Tensor::random(
         [rows, columns],
         Distribution::Normal(0.0, 0.4),
-        &Device::Cpu.handle(),
+        &burn::tensor::Device::flex(),
     )
 }
 
@@ -58,7 +58,7 @@ fn bert() -> Bert {
     });
     Bert {
         config: Config::from_bytes(config.to_string().as_bytes(), Path::new("config.json")).unwrap(),
-        device: Device::Cpu.handle(),
+        device: burn::tensor::Device::flex(),
         sweeps: Sweeps::Cpu,
         words: matrix(WORDS, HIDDEN),
         positions: matrix(POSITIONS, HIDDEN),
