@@ -48,6 +48,21 @@ fn a_good_folder_loads_and_encodes() {
 }
 
 #[test]
+fn a_gpu_that_cannot_serve_is_an_error_that_says_why() {
+    // Without the feature no GPU can; with it the tiny model cannot, on whatever machine: its heads are 4 wide.
+    let error = Models::load(tiny().path(), Device::Cuda(0))
+        .unwrap_err()
+        .to_string();
+    assert!(error.starts_with("model.device = cuda:0: "), "{error}");
+    let reason = if cfg!(feature = "cuda") {
+        ""
+    } else {
+        "built for processors alone"
+    };
+    assert!(error.contains(reason), "{error}");
+}
+
+#[test]
 fn a_missing_manifest_or_file_is_named() {
     let folder = tiny();
     std::fs::remove_file(folder.path().join("tokenizer.json")).unwrap();

@@ -2,10 +2,10 @@
 //! burn: the products by cuBLASLt, the steps between them by five kernels of ours (`worker/kernels/encoder.cu`, compiled
 //! by NVRTC at the start). Nothing is needed to build it; CUDA's libraries are loaded at run time.
 //!
-//! Why not burn's CUDA backend: its product reaches a third of cuBLASLt's speed, it tunes every new shape for seconds,
-//! and a batch would have to be padded. Why not plain f16: two answers that differ by 1e-4 in a cosine choose other
-//! sentences in one document of twenty. So products are sums of three f16 products, as exact as f32 ones, and the rest
-//! is f32.
+//! Why not burn's CUDA backend: its product reached a third of cuBLASLt's speed when measured, it tunes every new shape
+//! for seconds, and a batch would have to be padded. Why not plain f16: units are ranked, and where many lie close together
+//! small errors exchange some at the border of the budget. So products are sums of three f16 products, as exact as f32
+//! ones, and the rest is f32: `worker/kernels/README.md`.
 //!
 //! | file | what |
 //! |---|---|
