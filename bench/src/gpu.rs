@@ -4,6 +4,7 @@
 //! The encoder on the processor is the reference. What is checked ends the command with an error when it is wrong.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,7 +72,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     agreement(cpu.encoder.as_mut(), gpu.encoder.as_mut(), &windows)?;
     comparisons(cpu.encoder.as_mut(), gpu.encoder.as_mut(), &windows)?;
     rates(gpu.encoder.as_mut())?;
-    without_memory(gpu.encoder.as_mut(), &windows, arguments)
+    without_memory(gpu.encoder.as_mut(), &windows, arguments)?;
+    started_without_memory(arguments)
 }
 
 /// Windows of many lengths from real documents, the longest that the model reads among them.
@@ -301,6 +303,31 @@ fn without_memory(warm: &mut dyn Encoder, windows: &[Vec<u32>], arguments: &Argu
         println!("  and with the memory free again: works");
     }
     Ok(())
+}
+
+/// A process that starts while the device has no memory even for being opened.
+fn started_without_memory(arguments: &Arguments) -> Result<()> {
+    let taken = take_memory(arguments.device, 60)?;
+    let program = std::env::current_exe().context("the path of this program")?;
+    let output = Command::new(program)
+        .args([
+            "extract", "--case", "--tier", "encoder", "--tokens", "2000", "--device",
+        ])
+        .arg(String::from(arguments.device))
+        .arg("--model")
+        .arg(&arguments.model)
+        .arg("--sets")
+        .arg(&arguments.sets)
+        .output()
+        .context("running a case in a process of its own")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let first = said.lines().next().unwrap_or_default();
+    println!("a process that starts with 60 MiB left: {first}");
+    ensure!(
+        first.contains("no memory left"),
+        "it does not say that memory is short"
+    );
+    taken.give_back()
 }
 
 /// Device memory that nobody else gets.

@@ -46,7 +46,7 @@ use super::encoder::{Comparer, EncodeError, Encoded, Encoder, pooled};
 use super::weights::Weights;
 use super::{EmbeddingTable, LoadError};
 use batch::Batch;
-use gpu::Gpu;
+use gpu::{Gpu, Identity};
 use pass::{Pass, Question, Space};
 use weights::{OnDevice, OnHost};
 
@@ -58,17 +58,21 @@ const WARM_UP_WINDOW: usize = 64;
 
 /// BERT on a GPU. Fields are dropped in this order: memory before the context.
 pub(super) struct CudaEncoder {
+    number: usize,
+    identity: Identity,
     config: Config,
     space: Option<Space>,
     question: Option<Question>,
     model: Option<OnDevice>,
     /// Until it is on the device. A device that has no memory for it yet may have some later.
     waiting: Option<OnHost>,
-    gpu: Gpu,
+    /// `None` as long as the device has no memory even for being opened.
+    gpu: Option<Gpu>,
 }
 
 impl CudaEncoder {
-    /// Opens the GPU and compiles the kernels. Memory is taken at the first use.
+    /// Opens the GPU and compiles the kernels. Too little memory is no error here: it is tried again at each use, as is
+    /// the copy of the weights, so that a worker beside a greedy neighbour waits and does not restart for ever.
     pub(super) fn open(
         number: usize,
         weights: &Weights<'_>,
@@ -76,8 +80,15 @@ impl CudaEncoder {
         words: EmbeddingTable,
     ) -> Result<Self, LoadError> {
         let waiting = OnHost::read(weights, config, words)?;
-        let gpu = Gpu::open(number, config).map_err(|source| LoadError::Gpu { number, source })?;
+        let refuse = |source| LoadError::Gpu { number, source };
+        let identity = Identity::of(number).map_err(refuse)?;
+        let gpu = match Gpu::open(number, config) {
+            Err(CudaError::Memory) => None,
+            opened => Some(opened.map_err(refuse)?),
+        };
         Ok(Self {
+            number,
+            identity,
             config: config.clone(),
             space: None,
             question: None,
@@ -89,32 +100,35 @@ impl CudaEncoder {
 
     /// The GPU in words, and its UUID.
     pub(super) fn names(&self) -> (String, String) {
-        (self.gpu.description.clone(), self.gpu.uuid.clone())
+        (self.identity.description.clone(), self.identity.uuid.clone())
     }
 
-    /// Everything for a batch of that many tokens, which takes memory if it is larger than those before.
-    fn prepare(&mut self, tokens: usize) -> Result<Pass<'_>, CudaError> {
-        self.gpu.enter()?;
+    /// Everything for a batch of that many tokens, which takes memory if it is larger than those before; and the last
+    /// question.
+    fn prepare(&mut self, tokens: usize) -> Result<(Pass<'_>, Option<&Question>), CudaError> {
+        if self.gpu.is_none() {
+            self.gpu = Some(Gpu::open(self.number, &self.config)?);
+        }
+        let gpu = self.gpu.as_mut().ok_or(CudaError::Memory)?;
+        gpu.enter()?;
         if let Some(waiting) = &self.waiting {
-            self.model = Some(waiting.upload(&self.gpu)?);
+            self.model = Some(waiting.upload(gpu)?);
             self.waiting = None;
         }
         let rows = batches::rows(tokens);
         if self.space.as_ref().is_none_or(|space| space.rows < rows) {
             // The old one first: both together may be too much.
             self.space = None;
-            self.space = Some(Space::new(&self.gpu, rows, &self.config)?);
+            self.space = Some(Space::new(gpu, rows, &self.config)?);
         }
-        match (&self.model, &mut self.space) {
-            (Some(model), Some(space)) => Ok(Pass {
-                gpu: &mut self.gpu,
-                model,
-                space,
-                config: &self.config,
-                rows,
-            }),
-            _ => Err(CudaError::Memory),
-        }
+        let pass = Pass {
+            gpu,
+            model: self.model.as_ref().ok_or(CudaError::Memory)?,
+            space: self.space.as_mut().ok_or(CudaError::Memory)?,
+            config: &self.config,
+            rows,
+        };
+        Ok((pass, self.question.as_ref()))
     }
 
     /// The question, read unless it is the one of the last call.
@@ -124,11 +138,12 @@ impl CudaEncoder {
         }
         self.question = None;
         let batch = Batch::of(std::iter::once(ids));
-        let mut pass = self.prepare(batch.tokens)?;
+        let dim = self.dim();
+        let (mut pass, _) = self.prepare(batch.tokens)?;
         pass.forward(&batch)?;
-        let states = pass.states(&batch)?;
-        let said = pooled(&states, self.config.hidden_size);
-        self.question = Some(Question::new(&self.gpu, ids, pieces, &said)?);
+        let said = pooled(&pass.states(&batch)?, dim);
+        let question = Question::new(pass.gpu, ids, pieces, &said)?;
+        self.question = Some(question);
         Ok(())
     }
 
@@ -143,20 +158,12 @@ impl CudaEncoder {
         to: &mut Compared,
     ) -> Result<(), CudaError> {
         self.ask(&task.question, task.pieces)?;
-        let mut pass = self.prepare(batch.tokens)?;
+        let (mut pass, question) = self.prepare(batch.tokens)?;
         pass.forward(batch)?;
-        let Some(question) = &self.question else {
-            return Ok(());
-        };
-        // Borrowed anew: the pass holds everything but the question.
-        let mut pass = Pass {
-            gpu: &mut self.gpu,
-            model: self.model.as_ref().ok_or(CudaError::Memory)?,
-            space: self.space.as_mut().ok_or(CudaError::Memory)?,
-            config: &self.config,
-            rows: batches::rows(batch.tokens),
-        };
-        pass.compare(batch, question, to)
+        match question {
+            Some(question) => pass.compare(batch, question, to),
+            None => Err(CudaError::Memory),
+        }
     }
 }
 
@@ -192,7 +199,7 @@ impl Encoder for CudaEncoder {
         let work = |run: std::ops::Range<usize>| {
             let batch = Batch::of(windows[run].iter().copied());
             let mut read = || {
-                let mut pass = self.prepare(batch.tokens)?;
+                let (mut pass, _) = self.prepare(batch.tokens)?;
                 pass.forward(&batch)?;
                 pass.states(&batch)
             };

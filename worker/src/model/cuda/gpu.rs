@@ -15,9 +15,6 @@ pub(super) struct Gpu {
     pub(super) context: Arc<CudaContext>,
     pub(super) stream: Arc<CudaStream>,
     pub(super) products: Products,
-    /// Number, name and memory.
-    pub(super) description: String,
-    pub(super) uuid: String,
     programs: Programs,
 }
 
@@ -44,8 +41,17 @@ impl Argument {
     }
 }
 
-impl Gpu {
-    pub(super) fn open(number: usize, config: &Config) -> Result<Self, CudaError> {
+/// What a GPU is called. Takes none of its memory.
+pub(super) struct Identity {
+    /// Number, name and memory.
+    pub(super) description: String,
+    /// As `nvidia-smi -L` prints it.
+    pub(super) uuid: String,
+}
+
+impl Identity {
+    /// Finds the GPU of this number, and the libraries that it will need.
+    pub(super) fn of(number: usize) -> Result<Self, CudaError> {
         // SAFETY: only asks whether the libraries can be loaded.
         let present = unsafe {
             use cudarc::{cublaslt, nvrtc};
@@ -59,27 +65,30 @@ impl Gpu {
             return Err(CudaError::Library(name));
         }
         let count = CudaContext::device_count()?;
-        if i32::try_from(number).map_or(true, |number| number >= count) {
-            return Err(CudaError::Absent(count));
-        }
+        let index = i32::try_from(number).ok().filter(|index| *index < count);
+        let device = result::device::get(index.ok_or(CudaError::Absent(count))?)?;
+        // SAFETY: `device` was just given out by the driver.
+        let gib = unsafe { result::device::total_mem(device) }? as f64 / f64::from(1 << 30);
+        let bytes = result::device::get_uuid(device)?.bytes;
+        let digits: String = bytes.iter().map(|byte| format!("{:02x}", *byte as u8)).collect();
+        let groups = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| &digits[range]);
+        let name = result::device::get_name(device)?;
+        Ok(Self {
+            description: format!("cuda:{number} ({name}, {gib:.0} GiB)"),
+            uuid: format!("GPU-{}", groups.join("-")),
+        })
+    }
+}
+
+impl Gpu {
+    /// Opens a GPU that [`Identity::of`] has found; takes some hundred MiB of its memory.
+    pub(super) fn open(number: usize, config: &Config) -> Result<Self, CudaError> {
         let context = CudaContext::new(number)?;
         let programs = Programs::compile(context.compute_capability()?, config)?;
-        let digits: String = context
-            .uuid()?
-            .bytes
-            .iter()
-            .map(|byte| format!("{:02x}", *byte as u8))
-            .collect();
-        let groups = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| &digits[range]);
-        let uuid = format!("GPU-{}", groups.join("-"));
-        let gib = context.total_mem()? as f64 / f64::from(1 << 30);
-        let description = format!("cuda:{number} ({}, {gib:.0} GiB)", context.name()?);
         Ok(Self {
             stream: context.new_stream()?,
             products: Products::new()?,
             context,
-            description,
-            uuid,
             programs,
         })
     }
