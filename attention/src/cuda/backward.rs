@@ -23,7 +23,7 @@ mod norm;
 
 pub(super) use norm::{Given as NormGiven, head_norm_backward};
 
-use launch::{Chunks, Gradients};
+pub(super) use launch::{Chunks, Gradients, Norm, PARTS};
 
 /// Tokens of a group. A multiple of [`SEGMENT`]; the more, the more segments are recomputed side by side.
 const GROUP: usize = 8 * SEGMENT;

@@ -11,6 +11,8 @@ use super::product::{Element, Lie, Operands, Shape};
 use super::weights::Columns;
 use crate::core::DeltaRule;
 
+mod backward;
+
 /// Sizes of a layer, and tokens of one sequence.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
@@ -332,5 +334,6 @@ pub fn kernel_times(index: usize, sizes: Sizes) -> Result<Vec<KernelTime>, CudaE
     ] {
         add(name, time(gpu, |gpu| bench.step(gpu, parts, early))?);
     }
+    times.extend(backward::times(gpu, bench)?);
     Ok(times)
 }

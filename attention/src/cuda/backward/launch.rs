@@ -20,29 +20,29 @@ const BARRIERS: usize = 16 * STAGES;
 
 /// A group's inputs and work space.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Chunks {
-    pub(super) span: Span,
+pub(in crate::cuda) struct Chunks {
+    pub(in crate::cuda) span: Span,
     /// The state before the first segment, f32, and elements from there to the next segment's.
-    pub(super) saved: u64,
-    pub(super) between_segments: u64,
+    pub(in crate::cuda) saved: u64,
+    pub(in crate::cuda) between_segments: u64,
     /// `[batch, heads, chunks, D, D]`, bf16 in blocks: states before the chunks, gradients by those after them.
-    pub(super) before: u64,
-    pub(super) after: u64,
+    pub(in crate::cuda) before: u64,
+    pub(in crate::cuda) after: u64,
     /// `[batch, heads, chunks, 64, D]`, bf16 in blocks: what each token writes.
-    pub(super) news: u64,
+    pub(in crate::cuda) news: u64,
 }
 
 /// Gradients from a group's first token on. `output` and `state` (by the state after the group; afterwards by that
 /// before it) are given, the rest is to be written.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Gradients {
-    pub(super) output: Rows,
-    pub(super) q: Rows,
-    pub(super) k: Rows,
-    pub(super) v: Rows,
-    pub(super) gates: u64,
-    pub(super) strengths: u64,
-    pub(super) state: u64,
+pub(in crate::cuda) struct Gradients {
+    pub(in crate::cuda) output: Rows,
+    pub(in crate::cuda) q: Rows,
+    pub(in crate::cuda) k: Rows,
+    pub(in crate::cuda) v: Rows,
+    pub(in crate::cuda) gates: u64,
+    pub(in crate::cuda) strengths: u64,
+    pub(in crate::cuda) state: u64,
 }
 
 /// `Arguments` in states_backward.cu.
@@ -100,9 +100,31 @@ fn rows_shared(width: usize) -> u32 {
         as u32
 }
 
+/// Blocks that walk a norm's rows, each with its part of the gradient by the weights: four for a multiprocessor.
+pub(in crate::cuda) const PARTS: usize = 528;
+
+/// Addresses of a norm's inputs, the gradient by its result and those to be written, and its sizes. `rows` are of
+/// `width` numbers behind each other; `gate` and `by_gate` are 0 without an output gate.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cuda) struct Norm {
+    pub(in crate::cuda) output: u64,
+    /// `[width]`, f32, as `by_gamma`.
+    pub(in crate::cuda) gamma: u64,
+    pub(in crate::cuda) gate: u64,
+    pub(in crate::cuda) gradient: u64,
+    pub(in crate::cuda) by_output: u64,
+    pub(in crate::cuda) by_gamma: u64,
+    pub(in crate::cuda) by_gate: u64,
+    /// `[PARTS, width]`, f32.
+    pub(in crate::cuda) parts: u64,
+    pub(in crate::cuda) rows: usize,
+    pub(in crate::cuda) width: usize,
+    pub(in crate::cuda) epsilon: f32,
+}
+
 impl Gpu {
     /// States before every chunk, and what each token writes, again.
-    pub(super) fn states(&mut self, chunks: &Chunks) -> Result<(), CudaError> {
+    pub(in crate::cuda) fn states(&mut self, chunks: &Chunks) -> Result<(), CudaError> {
         let span = &chunks.span;
         let (k, v) = (tensor_map(span.k, span)?, tensor_map(span.v, span)?);
         let arguments = StatesArguments {
@@ -128,7 +150,7 @@ impl Gpu {
     }
 
     /// The gradient by the state, from the last chunk to the first, and with it that by v.
-    pub(super) fn gradients(&mut self, chunks: &Chunks, by: &Gradients) -> Result<(), CudaError> {
+    pub(in crate::cuda) fn gradients(&mut self, chunks: &Chunks, by: &Gradients) -> Result<(), CudaError> {
         let span = &chunks.span;
         let maps = [
             tensor_map(span.q, span)?,
@@ -150,7 +172,12 @@ impl Gpu {
     }
 
     /// Everything else, all chunks at once.
-    pub(super) fn rows(&mut self, chunks: &Chunks, by: &Gradients, rule: DeltaRule) -> Result<(), CudaError> {
+    pub(in crate::cuda) fn rows(
+        &mut self,
+        chunks: &Chunks,
+        by: &Gradients,
+        rule: DeltaRule,
+    ) -> Result<(), CudaError> {
         let span = &chunks.span;
         let maps = [
             tensor_map(span.q, span)?,
@@ -183,8 +210,38 @@ impl Gpu {
         self.launch(what, grid, 256, stream, &mut parameters)
     }
 
+    /// Gradients of a norm, and the sum of the blocks' parts.
+    pub(in crate::cuda) fn norm_backward(&mut self, norm: &Norm) -> Result<(), CudaError> {
+        let (rows, parts, stream) = (norm.rows as i64, PARTS as c_int, self.stream.cu_stream());
+        let mut parameters = [
+            parameter(&norm.output),
+            parameter(&norm.gamma),
+            parameter(&norm.gate),
+            parameter(&norm.gradient),
+            parameter(&norm.by_output),
+            parameter(&norm.by_gate),
+            parameter(&norm.parts),
+            parameter(&rows),
+            parameter(&norm.epsilon),
+        ];
+        let what = (Kernel::NormBackward, norm.width, false, 0);
+        self.launch(what, [PARTS, 1, 1], 256, stream, &mut parameters)?;
+        let mut parameters = [
+            parameter(&norm.parts),
+            parameter(&norm.by_gamma),
+            parameter(&parts),
+        ];
+        let what = (Kernel::SumParts, norm.width, false, 0);
+        self.launch(what, [norm.width, 1, 1], 256, stream, &mut parameters)
+    }
+
     /// Writing strengths that the backward pass can divide by.
-    pub(super) fn raise_strengths(&mut self, from: u64, to: u64, count: usize) -> Result<(), CudaError> {
+    pub(in crate::cuda) fn raise_strengths(
+        &mut self,
+        from: u64,
+        to: u64,
+        count: usize,
+    ) -> Result<(), CudaError> {
         let number = count as i64;
         let mut parameters = [parameter(&from), parameter(&to), parameter(&number)];
         let (stream, blocks) = (self.stream.cu_stream(), count.div_ceil(256));
