@@ -330,6 +330,17 @@ async fn coverage_needs_no_encoder_and_is_remembered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_document_of_white_space_is_read_to_its_end() {
+    let gate = Gate::new();
+    let (server, _open) = gate.shut(gate.config(4)).await;
+    let answer = extract(&mut server.client().await, hurried("first", 60_000), " \n\n \n")
+        .await
+        .unwrap();
+    assert_eq!((answer.tier(), answer.provisional), (Tier::Encoder, false));
+    assert!(answer.spans.is_empty() && answer.tier_reason == "as asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn identical_requests_share_one_extraction() {
     let gate = Gate::new();
     let (server, open) = gate.shut(gate.config(4)).await;

@@ -104,13 +104,18 @@ impl Engine for EncoderEngine<'_> {
         let values = self.cheaper.values(reading, pieces, lexical.clone(), &rarity);
         let budget = encode::budget(self.tokens, limits, self.memory);
         let chosen = encode::choose(pieces, &ids, &values, self.encoder.max_tokens(), budget);
-        let instead = |values, reason| Scores {
+        let unread = |values, tier, instead| Scores {
             values,
             encoded_tokens: 0,
             encoding: Duration::ZERO,
-            tier: Tier::Static,
-            instead: Some(reason),
+            tier,
+            instead,
         };
+        let instead = |values, reason| unread(values, Tier::Static, Some(reason));
+        if ids.iter().all(|ids| ids.is_empty()) {
+            // White space only: all that there is has been read.
+            return Ok(unread(values, Tier::Encoder, None));
+        }
         if chosen.is_empty() {
             return Ok(instead(values, "the deadline leaves no time for the encoder"));
         }
