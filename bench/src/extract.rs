@@ -165,28 +165,35 @@ fn line(row: &Row) -> String {
     )
 }
 
-fn in_own_process(arguments: &Arguments, tier: Tier, tokens: usize) -> Result<Row> {
+/// This program, to measure one case in a process of its own.
+pub(crate) fn case_command(
+    device: Device,
+    model: &Path,
+    sets: &Path,
+    tier: Tier,
+    tokens: usize,
+) -> Result<Command> {
     let program = std::env::current_exe().context("the path of this program")?;
-    let output = Command::new(program)
-        .args([
-            "extract",
-            "--case",
-            "--tier",
-            tier.name(),
-            "--tokens",
-            &tokens.to_string(),
-            "--device",
-            &String::from(arguments.device),
-        ])
+    let mut command = Command::new(program);
+    command
+        .args(["extract", "--case", "--tier", tier.name(), "--tokens"])
+        .arg(tokens.to_string())
+        .arg("--device")
+        .arg(String::from(device))
+        .arg("--model")
+        .arg(model)
+        .arg("--sets")
+        .arg(sets);
+    Ok(command)
+}
+
+fn in_own_process(arguments: &Arguments, tier: Tier, tokens: usize) -> Result<Row> {
+    let output = case_command(arguments.device, &arguments.model, &arguments.sets, tier, tokens)?
         .args(
             arguments
                 .encode_tokens
                 .map(|most| format!("--encode-tokens={most}")),
         )
-        .arg("--model")
-        .arg(&arguments.model)
-        .arg("--sets")
-        .arg(&arguments.sets)
         .output()
         .context("running a case in a process of its own")?;
     let errors = String::from_utf8_lossy(&output.stderr);

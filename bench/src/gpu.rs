@@ -4,15 +4,15 @@
 //! The encoder on the processor is the reference. What is checked ends the command with an error when it is wrong.
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use liquid_worker::engine::Tier;
 use liquid_worker::model::{Comparison, Device, EncodeError, Encoded, Encoder, Models};
 
-use crate::extract::document;
+use crate::extract::{self, document};
 
 /// Least cosine of a vector with its peer on the processor.
 const LEAST_COSINE: f64 = 0.99;
@@ -308,16 +308,8 @@ fn without_memory(warm: &mut dyn Encoder, windows: &[Vec<u32>], arguments: &Argu
 /// A process that starts while the device has no memory even for being opened.
 fn started_without_memory(arguments: &Arguments) -> Result<()> {
     let taken = take_memory(arguments.device, 60)?;
-    let program = std::env::current_exe().context("the path of this program")?;
-    let output = Command::new(program)
-        .args([
-            "extract", "--case", "--tier", "encoder", "--tokens", "2000", "--device",
-        ])
-        .arg(String::from(arguments.device))
-        .arg("--model")
-        .arg(&arguments.model)
-        .arg("--sets")
-        .arg(&arguments.sets)
+    let (model, sets) = (&arguments.model, &arguments.sets);
+    let output = extract::case_command(arguments.device, model, sets, Tier::Encoder, 2000)?
         .output()
         .context("running a case in a process of its own")?;
     let said = String::from_utf8_lossy(&output.stderr);

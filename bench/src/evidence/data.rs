@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 /// The folder of the sets that come with the project.
@@ -124,7 +125,8 @@ fn in_folder(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn load(path: &Path, choice: &Choice) -> anyhow::Result<Set> {
+/// Reads JSON lines, plain or gzip. Errors name file and line.
+pub(crate) fn lines<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Vec<T>> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let packed = path.extension().is_some_and(|extension| extension == "gz");
     let reader: Box<dyn Read> = if packed {
@@ -132,10 +134,16 @@ fn load(path: &Path, choice: &Choice) -> anyhow::Result<Set> {
     } else {
         Box::new(file)
     };
-    let mut items = Vec::new();
-    for (index, line) in BufReader::new(reader).lines().enumerate() {
+    let parse = |(index, line): (usize, std::io::Result<String>)| {
         let at = || format!("{} line {}", path.display(), index + 1);
-        let line: Line = serde_json::from_str(&line.with_context(at)?).with_context(at)?;
+        serde_json::from_str(&line.with_context(at)?).with_context(at)
+    };
+    BufReader::new(reader).lines().enumerate().map(parse).collect()
+}
+
+fn load(path: &Path, choice: &Choice) -> anyhow::Result<Set> {
+    let mut items = Vec::new();
+    for (index, line) in lines::<Line>(path)?.into_iter().enumerate() {
         items.push(Item {
             index,
             half: Half::of(&line.document),

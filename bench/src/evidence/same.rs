@@ -3,16 +3,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 
 use super::Outcome;
-use super::data::Set;
+use super::data::{self, Set};
 
 #[derive(Deserialize)]
 struct Line {
@@ -42,19 +39,11 @@ struct Row {
 
 impl Same {
     pub(super) fn read(path: &Path) -> Result<Self> {
-        let name = || path.display().to_string();
-        let file = File::open(path).with_context(name)?;
-        let packed = path.extension().is_some_and(|extension| extension == "gz");
-        let reader: Box<dyn Read> = if packed {
-            Box::new(MultiGzDecoder::new(file))
-        } else {
-            Box::new(file)
-        };
-        let mut other = Spans::new();
-        for line in BufReader::new(reader).lines() {
-            let line: Line = serde_json::from_str(&line?).with_context(name)?;
-            other.insert((line.id, line.ratio.to_bits()), line.spans);
-        }
+        let lines = data::lines::<Line>(path)?;
+        let other = lines
+            .into_iter()
+            .map(|line| ((line.id, line.ratio.to_bits()), line.spans))
+            .collect();
         Ok(Self {
             other,
             rows: Vec::new(),
