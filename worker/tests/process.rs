@@ -34,7 +34,9 @@ fn with_config(text: &str) -> (TempDir, String) {
 }
 
 fn model_config(folder: &Path) -> (TempDir, String) {
-    with_config(&format!("[model]\nfolder = {folder:?}"))
+    with_config(&format!(
+        "[grpc]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[model]\nfolder = {folder:?}"
+    ))
 }
 
 #[test]
