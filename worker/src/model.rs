@@ -25,6 +25,7 @@ pub use comparison::{Compared, Comparison};
 pub use cuda::CudaError;
 pub use device::{Device, UnknownDevice};
 pub use embedding::EmbeddingTable;
+pub(crate) use encoder::ADDED_TOKENS;
 pub use encoder::{Comparer, EncodeError, Encoded, Encoder};
 pub use manifest::{MANIFEST, ManifestError, is_model};
 pub use weights::WeightsError;

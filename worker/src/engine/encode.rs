@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::memory::Memory;
 use super::reading::PieceReading;
 use super::{CPU_ENCODE_TOKENS, ExtractError, Limits};
-use crate::model::{Comparer, Comparison, EncodeError, Encoded, Encoder};
+use crate::model::{ADDED_TOKENS, Comparer, Comparison, EncodeError, Encoded, Encoder};
 use crate::scoring::{Matches, dot, norm, unit};
 use crate::select;
 
@@ -16,9 +16,6 @@ use crate::select;
 /// the time was over counts, so short steps lose less of it; long ones keep all cores busy.
 const STEP_TOKENS: usize = 4096;
 const HURRIED_STEP_TOKENS: usize = 1024;
-
-/// `[CLS]` and `[SEP]`, which the encoder adds to each window.
-const ADDED_TOKENS: usize = 2;
 
 /// Comparisons of fewer tokens say nothing about a device's speed.
 const TELLING_TOKENS: usize = 4096;
@@ -96,133 +93,141 @@ pub(super) fn read(
     rarity: Vec<f32>,
     chosen: &[usize],
 ) -> Result<Readings, ReadError> {
-    let ids = pieces.window_ids();
-    let most = encoder.max_tokens();
-    let dim = encoder.dim();
-    let question = &pieces.question[..pieces.question.len().min(most)];
-    if let Some(comparer) = encoder.comparer() {
-        let work = Work {
-            memory,
-            limits,
-            pieces,
-            question,
-            most,
-        };
-        return compare(comparer, &work, rarity, chosen, &ids);
-    }
-    let mut spent = Spent::default();
-    let said = encode(encoder, memory, &[question], &mut spent)?;
-    let Some(said) = said.first() else {
-        return Err(EncodeError::Device("no answer".to_owned()).into());
+    let work = Work {
+        memory,
+        limits,
+        pieces,
+        ids: &pieces.window_ids(),
+        chosen,
+        most: encoder.max_tokens(),
     };
-    let question_states: Vec<Vec<f32>> = said.tokens.chunks_exact(dim).map(unit).collect();
-    let mut readings = Readings::new(pieces, rarity);
-    let step_tokens = match limits.encode_until {
-        Some(_) => HURRIED_STEP_TOKENS,
-        None => STEP_TOKENS,
-    };
-    let mut any = false;
-    for step in steps(chosen, &ids, most, step_tokens) {
-        limits.check_cancelled()?;
-        let texts: Vec<&[u32]> = step.iter().map(|&w| &ids[w][..ids[w].len().min(most)]).collect();
-        let encoded = if limits.encoding_is_over() {
-            Err(EncodeError::Cancelled)
-        } else {
-            encode(encoder, memory, &texts, &mut spent)
-        };
-        let encoded = match encoded {
-            Ok(encoded) => encoded,
-            Err(EncodeError::Cancelled) if any => {
-                readings.cut_short = true;
-                break;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        any = true;
-        for (&window, encoded) in step.iter().zip(&encoded) {
-            readings.read[window] = true;
-            readings
-                .matches
-                .set(window, &question_states, &encoded.tokens, dim);
-            readings.window_cosines[window] = dot(&encoded.sentence, &said.sentence);
-            readings.set_units(pieces, window, encoded, &said.sentence);
-        }
+    match encoder.comparer() {
+        Some(comparer) => work.compare(comparer, rarity),
+        None => work.encode(encoder, rarity),
     }
-    readings.encoded_tokens = spent.tokens as u64;
-    readings.encoding = spent.time;
-    Ok(readings)
 }
 
-/// What a comparison needs besides the windows.
+/// What is read, and within which limits.
 struct Work<'a> {
     memory: &'a Memory,
     limits: &'a Limits<'a>,
     pieces: &'a PieceReading,
-    question: &'a [u32],
+    /// The pieces of each window.
+    ids: &'a [&'a [u32]],
+    chosen: &'a [usize],
     /// Most pieces of a window.
     most: usize,
 }
 
-/// As [`read`], by a device that matches by itself.
-fn compare(
-    comparer: &mut dyn Comparer,
-    work: &Work<'_>,
-    rarity: Vec<f32>,
-    chosen: &[usize],
-    ids: &[&[u32]],
-) -> Result<Readings, ReadError> {
-    let matched = rarity.len();
-    let mut readings = Readings::new(work.pieces, rarity);
-    for step in steps(chosen, ids, work.most, comparer.step_tokens()) {
-        work.limits.check_cancelled()?;
-        if readings.encoded_tokens > 0 && work.limits.encoding_is_over() {
-            readings.cut_short = true;
-            break;
-        }
-        let task = Arc::new(work.task(matched, step, ids));
-        let start = Instant::now();
-        let compared = match comparer.compare(&task) {
-            Ok(compared) => compared,
-            Err(EncodeError::Cancelled) if readings.encoded_tokens > 0 => {
-                readings.cut_short = true;
-                break;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let tokens: usize = task.windows().map(|ids| ids.len() + ADDED_TOKENS).sum();
-        let time = start.elapsed();
-        readings.encoding += time;
-        if tokens >= TELLING_TOKENS {
-            work.memory.measured(tokens, time.as_secs_f64());
-        }
-        let asked = if readings.encoded_tokens == 0 {
-            work.question.len() + ADDED_TOKENS
-        } else {
-            0
-        };
-        readings.encoded_tokens += (tokens + asked) as u64;
-        for (place, &window) in step.iter().enumerate() {
-            readings.read[window] = true;
-            readings.window_cosines[window] = compared.windows[place];
-            let best = &compared.best[place * task.pieces..][..task.pieces];
-            readings.matches.set_best(window, best);
-            let units = work.pieces.windows[window].start..work.pieces.windows[window].end;
-            readings.unit_cosines[units].copy_from_slice(&compared.units[task.units_of(place)]);
-        }
-    }
-    Ok(readings)
-}
-
 impl Work<'_> {
-    /// The windows of a step with their units, cut to what the encoder reads.
-    fn task(&self, matched: usize, step: &[usize], ids: &[&[u32]]) -> Comparison {
-        let mut task = Comparison::new(self.question.to_vec(), matched);
+    /// By an encoder that gives hidden states.
+    fn encode(&self, encoder: &mut dyn Encoder, rarity: Vec<f32>) -> Result<Readings, ReadError> {
+        let dim = encoder.dim();
+        let mut spent = Spent::default();
+        let said = encode(encoder, self.memory, &[self.question()], &mut spent)?;
+        let Some(said) = said.first() else {
+            return Err(EncodeError::Device("no answer".to_owned()).into());
+        };
+        let question_states: Vec<Vec<f32>> = said.tokens.chunks_exact(dim).map(unit).collect();
+        let step_tokens = match self.limits.encode_until {
+            Some(_) => HURRIED_STEP_TOKENS,
+            None => STEP_TOKENS,
+        };
+        let mut readings = Readings::new(self.pieces, rarity);
+        self.in_steps(step_tokens, &mut readings, |step, readings| {
+            let texts: Vec<&[u32]> = step.iter().map(|&window| self.text(window)).collect();
+            let encoded = encode(encoder, self.memory, &texts, &mut spent)?;
+            for (&window, encoded) in step.iter().zip(&encoded) {
+                readings.read[window] = true;
+                readings
+                    .matches
+                    .set(window, &question_states, &encoded.tokens, dim);
+                readings.window_cosines[window] = dot(&encoded.sentence, &said.sentence);
+                readings.set_units(self.pieces, window, encoded, &said.sentence);
+            }
+            Ok(())
+        })?;
+        readings.encoded_tokens = spent.tokens as u64;
+        readings.encoding = spent.time;
+        Ok(readings)
+    }
+
+    /// By a device that matches by itself.
+    fn compare(&self, comparer: &mut dyn Comparer, rarity: Vec<f32>) -> Result<Readings, ReadError> {
+        let matched = rarity.len();
+        let mut readings = Readings::new(self.pieces, rarity);
+        self.in_steps(comparer.step_tokens(), &mut readings, |step, readings| {
+            let task = Arc::new(self.task(matched, step));
+            let start = Instant::now();
+            let compared = comparer.compare(&task)?;
+            let (tokens, time) = (task.tokens(), start.elapsed());
+            readings.encoding += time;
+            if tokens >= TELLING_TOKENS {
+                self.memory.measured(tokens, time.as_secs_f64());
+            }
+            let asked = if readings.encoded_tokens == 0 {
+                task.question.len() + ADDED_TOKENS
+            } else {
+                0
+            };
+            readings.encoded_tokens += (tokens + asked) as u64;
+            for (place, &window) in step.iter().enumerate() {
+                readings.read[window] = true;
+                readings.window_cosines[window] = compared.windows[place];
+                let best = &compared.best[place * task.pieces..][..task.pieces];
+                readings.matches.set_best(window, best);
+                let units = self.pieces.windows[window].start..self.pieces.windows[window].end;
+                readings.unit_cosines[units].copy_from_slice(&compared.units[task.units_of(place)]);
+            }
+            Ok(())
+        })?;
+        Ok(readings)
+    }
+
+    /// Hands the chosen windows to `read`, about `step_tokens` at a time, until all are read or the time is over.
+    fn in_steps(
+        &self,
+        step_tokens: usize,
+        readings: &mut Readings,
+        mut read: impl FnMut(&[usize], &mut Readings) -> Result<(), EncodeError>,
+    ) -> Result<(), ReadError> {
+        let mut any = false;
+        for step in steps(self.chosen, self.ids, self.most, step_tokens) {
+            self.limits.check_cancelled()?;
+            let outcome = if self.limits.encoding_is_over() {
+                Err(EncodeError::Cancelled)
+            } else {
+                read(step, readings)
+            };
+            match outcome {
+                Ok(()) => any = true,
+                Err(EncodeError::Cancelled) if any => {
+                    readings.cut_short = true;
+                    break;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The question, cut to what the encoder reads.
+    fn question(&self) -> &[u32] {
+        let question = &self.pieces.question;
+        &question[..question.len().min(self.most)]
+    }
+
+    /// A window, likewise.
+    fn text(&self, window: usize) -> &[u32] {
+        let ids = self.ids[window];
+        &ids[..ids.len().min(self.most)]
+    }
+
+    /// The windows of a step with their units.
+    fn task(&self, matched: usize, step: &[usize]) -> Comparison {
+        let mut task = Comparison::new(self.question().to_vec(), matched);
         for &window in step {
-            let units =
-                &self.pieces.units[self.pieces.windows[window].start..self.pieces.windows[window].end];
-            let first = units.first().map_or(0, |unit| unit.start);
-            let within = units.iter().map(|unit| unit.start - first..unit.end - first);
-            task.push(&ids[window][..ids[window].len().min(self.most)], within);
+            task.push(self.text(window), self.pieces.units_within(window));
         }
         task
     }
@@ -265,18 +270,15 @@ impl Readings {
     /// Sets the cosines of a window's units: the mean of their hidden states with the question's embedding.
     fn set_units(&mut self, pieces: &PieceReading, window: usize, encoded: &Encoded, question: &[f32]) {
         let dim = question.len();
-        let units = pieces.windows[window].start..pieces.windows[window].end;
-        let first_piece = pieces.units[units.start].start;
-        for unit in units {
-            let range = &pieces.units[unit];
-            let (start, end) = (range.start - first_piece, range.end - first_piece);
-            let end = (end * dim).min(encoded.tokens.len());
-            let states = encoded.tokens.get(start * dim..end).unwrap_or_default();
+        let first = pieces.windows[window].start;
+        for (place, pieces) in pieces.units_within(window).enumerate() {
+            let end = (pieces.end * dim).min(encoded.tokens.len());
+            let states = encoded.tokens.get(pieces.start * dim..end).unwrap_or_default();
             let mut mean = vec![0.0_f32; dim];
             for state in states.chunks_exact(dim) {
                 mean.iter_mut().zip(state).for_each(|(mean, x)| *mean += x);
             }
-            self.unit_cosines[unit] = dot(&mean, question) / norm(&mean);
+            self.unit_cosines[first + place] = dot(&mean, question) / norm(&mean);
         }
     }
 }

@@ -78,6 +78,14 @@ impl PieceReading {
         };
         self.windows.iter().map(range).collect()
     }
+
+    /// The pieces of each unit of a window, counted from the window's first.
+    pub(super) fn units_within(&self, window: usize) -> impl Iterator<Item = Range<usize>> {
+        let window = &self.windows[window];
+        let units = &self.units[window.start..window.end];
+        let first = units.first().map_or(0, |unit| unit.start);
+        units.iter().map(move |unit| unit.start - first..unit.end - first)
+    }
 }
 
 /// The pieces that lie in each unit. Both are in order, so one walk finds them; a piece belongs to the unit in

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use super::encoder::ADDED_TOKENS;
+
 /// What to compare. Windows hold vocabulary ids without `[CLS]` and `[SEP]`, as for `Encoder::encode`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
@@ -63,6 +65,11 @@ impl Comparison {
     /// The ids of each window.
     pub fn windows(&self) -> impl ExactSizeIterator<Item = &[u32]> + Clone {
         self.windows.iter().map(|window| &self.ids[window.ids.clone()])
+    }
+
+    /// Tokens that an encoder reads for the windows, `[CLS]` and `[SEP]` of each included.
+    pub fn tokens(&self) -> usize {
+        self.ids.len() + self.windows.len() * ADDED_TOKENS
     }
 
     /// The numbers of a window's units.

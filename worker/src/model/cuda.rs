@@ -42,7 +42,7 @@ pub use error::CudaError;
 use super::batches::{self, Failure, Stopped};
 use super::bert::Config;
 use super::comparison::{Compared, Comparison};
-use super::encoder::{Comparer, EncodeError, Encoded, Encoder, pooled};
+use super::encoder::{ADDED_TOKENS, Comparer, EncodeError, Encoded, Encoder, pooled};
 use super::weights::Weights;
 use super::{EmbeddingTable, LoadError};
 use batch::Batch;
@@ -188,12 +188,12 @@ impl Encoder for CudaEncoder {
     }
 
     fn max_tokens(&self) -> usize {
-        self.config.max_position_embeddings - 2
+        self.config.max_position_embeddings - ADDED_TOKENS
     }
 
     fn encode(&mut self, windows: &[&[u32]]) -> Result<Vec<Encoded>, EncodeError> {
         self.check(windows.iter().copied())?;
-        let lengths: Vec<usize> = windows.iter().map(|ids| ids.len() + 2).collect();
+        let lengths: Vec<usize> = windows.iter().map(|ids| ids.len() + ADDED_TOKENS).collect();
         let dim = self.dim();
         let mut encoded = Vec::with_capacity(windows.len());
         let work = |run: std::ops::Range<usize>| {
@@ -220,7 +220,7 @@ impl Encoder for CudaEncoder {
     }
 
     fn warm_up(&mut self) -> Result<Option<f64>, EncodeError> {
-        let window = vec![100_u32; WARM_UP_WINDOW - 2];
+        let window = vec![100_u32; WARM_UP_WINDOW - ADDED_TOKENS];
         let mut speed = 0.0_f64;
         for rows in batches::all_rows(BATCH_TOKENS).chain([BATCH_TOKENS, BATCH_TOKENS]) {
             for pieces in if rows < BATCH_TOKENS { 1..2 } else { 1..5 } {
@@ -246,7 +246,7 @@ impl Comparer for CudaEncoder {
         self.check(task.windows())?;
         let question = task.question.as_slice();
         self.check([question].into_iter())?;
-        let lengths: Vec<usize> = task.windows().map(|ids| ids.len() + 2).collect();
+        let lengths: Vec<usize> = task.windows().map(|ids| ids.len() + ADDED_TOKENS).collect();
         let mut compared = Compared {
             units: vec![0.0; task.unit_count()],
             ..Compared::default()

@@ -10,6 +10,8 @@ use super::device;
 /// `[CLS]` and `[SEP]` of BERT's vocabulary.
 pub(super) const CLS: i32 = 101;
 pub(super) const SEP: i32 = 102;
+/// Those two, which every window gets.
+pub(crate) const ADDED_TOKENS: usize = 2;
 
 /// Padded tokens in a batch on a processor: its activations should stay in a core's cache.
 const BATCH_TOKENS: usize = 256;
@@ -147,7 +149,7 @@ impl Encoder for MiniLm {
     }
 
     fn max_tokens(&self) -> usize {
-        self.bert.config().max_position_embeddings - 2
+        self.bert.config().max_position_embeddings - ADDED_TOKENS
     }
 
     fn encode(&mut self, windows: &[&[u32]]) -> Result<Vec<Encoded>, EncodeError> {
@@ -169,12 +171,14 @@ impl Encoder for MiniLm {
 fn batches(windows: &[&[u32]], budget: usize, lanes: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..windows.len()).collect();
     order.sort_by_key(|i| std::cmp::Reverse(windows[*i].len()));
-    let total: usize = windows.iter().map(|w| w.len() + 2).sum();
+    let total: usize = windows.iter().map(|w| w.len() + ADDED_TOKENS).sum();
     let budget = budget.min(total.div_ceil(lanes));
     let mut batches: Vec<Vec<usize>> = Vec::new();
     for window in order {
         match batches.last_mut() {
-            Some(batch) if (batch.len() + 1) * (windows[batch[0]].len() + 2) <= budget => batch.push(window),
+            Some(batch) if (batch.len() + 1) * (windows[batch[0]].len() + ADDED_TOKENS) <= budget => {
+                batch.push(window)
+            }
             _ => batches.push(vec![window]),
         }
     }
@@ -182,7 +186,7 @@ fn batches(windows: &[&[u32]], budget: usize, lanes: usize) -> Vec<Vec<usize>> {
 }
 
 fn pad(windows: &[&[u32]], batch: &[usize]) -> Batch {
-    let lengths: Vec<usize> = batch.iter().map(|i| windows[*i].len() + 2).collect();
+    let lengths: Vec<usize> = batch.iter().map(|i| windows[*i].len() + ADDED_TOKENS).collect();
     let length = lengths.iter().copied().max().unwrap_or(0);
     let mut ids = Vec::with_capacity(length * batch.len());
     for window in batch {

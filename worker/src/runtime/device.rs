@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{Compared, Comparer, Comparison, EncodeError, Encoded, Encoder};
+use crate::model::{ADDED_TOKENS, Compared, Comparer, Comparison, EncodeError, Encoded, Encoder};
 
 /// How often one who waits for the device looks whether its request is still wanted.
 const CANCEL_CHECK: Duration = Duration::from_millis(10);
@@ -175,7 +175,7 @@ impl Encoder for RemoteEncoder {
 
     fn encode(&mut self, windows: &[&[u32]]) -> Reply<Vec<Encoded>> {
         let (reply, answer) = sync_channel(1);
-        let tokens = windows.iter().map(|ids| ids.len() + 2).sum();
+        let tokens = windows.iter().map(|ids| ids.len() + ADDED_TOKENS).sum();
         let windows = windows.iter().map(|ids| Ids::from(*ids)).collect();
         self.ask(Task::Encode(windows, reply), &answer, tokens)
     }
@@ -192,8 +192,7 @@ impl Comparer for RemoteEncoder {
 
     fn compare(&mut self, task: &Arc<Comparison>) -> Reply<Compared> {
         let (reply, answer) = sync_channel(1);
-        let tokens = task.windows().map(|ids| ids.len() + 2).sum();
-        self.ask(Task::Compare(Arc::clone(task), reply), &answer, tokens)
+        self.ask(Task::Compare(Arc::clone(task), reply), &answer, task.tokens())
     }
 }
 

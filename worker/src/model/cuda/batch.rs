@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::model::comparison::Comparison;
-use crate::model::encoder::{CLS, SEP};
+use crate::model::encoder::{ADDED_TOKENS, CLS, SEP};
 
 /// Queries of a block of the kernel `attend`; its constant QUERIES.
 const QUERIES: usize = 80;
@@ -63,7 +63,7 @@ impl Batch {
         let (mut ids, mut places, mut starts) = (Vec::new(), Vec::new(), Vec::new());
         let (mut tasks, mut of_windows, mut of_units) = (Vec::new(), Vec::new(), Vec::new());
         for (window, its_units) in windows {
-            let (start, tokens) = (ids.len(), window.len() + 2);
+            let (start, tokens) = (ids.len(), window.len() + ADDED_TOKENS);
             starts.push(start);
             ids.push(CLS);
             ids.extend(window.iter().map(|id| *id as i32));
