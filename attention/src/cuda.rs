@@ -115,13 +115,7 @@ impl LiquidBackend for CubeBackend {
     }
 
     fn head_norm(output: FloatTensor<Self>, gamma: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self> {
-        match delta::head_norm(output.clone(), number(gamma.clone()), None, epsilon) {
-            Ok(output) => output,
-            Err(error) => {
-                warn(&error);
-                portable::head_norm::<Self>(output, gamma, None, epsilon)
-            }
-        }
+        head_norm(output, gamma, None, epsilon)
     }
 
     fn gated_head_norm(
@@ -130,13 +124,7 @@ impl LiquidBackend for CubeBackend {
         gate: FloatTensor<Self>,
         epsilon: f64,
     ) -> FloatTensor<Self> {
-        match delta::head_norm(output.clone(), number(gamma.clone()), Some(gate.clone()), epsilon) {
-            Ok(output) => output,
-            Err(error) => {
-                warn(&error);
-                portable::head_norm::<Self>(output, gamma, Some(gate), epsilon)
-            }
-        }
+        head_norm(output, gamma, Some(gate), epsilon)
     }
 
     fn head_norm_backward(
@@ -162,6 +150,22 @@ impl LiquidBackend for CubeBackend {
             output,
             gamma,
             gate: by_gate.unwrap_or(gate),
+        }
+    }
+}
+
+/// The norm of every head's output, with the output gate if there is one.
+fn head_norm(
+    output: FloatTensor<CubeBackend>,
+    gamma: FloatTensor<CubeBackend>,
+    gate: Option<FloatTensor<CubeBackend>>,
+    epsilon: f64,
+) -> FloatTensor<CubeBackend> {
+    match delta::head_norm(output.clone(), number(gamma.clone()), gate.clone(), epsilon) {
+        Ok(output) => output,
+        Err(error) => {
+            warn(&error);
+            portable::head_norm::<CubeBackend>(output, gamma, gate, epsilon)
         }
     }
 }

@@ -70,7 +70,8 @@ pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
         .unwrap_or_default()
 }
 
-fn tensors(case: &Case, dtype: DType, device: &Device) -> DeltaTensors {
+/// The inputs of the rule; q, k and v in `dtype`, the rest in f32.
+pub(crate) fn tensors(case: &Case, dtype: DType, device: &Device) -> DeltaTensors {
     let Size {
         batch,
         tokens,
@@ -89,7 +90,8 @@ fn tensors(case: &Case, dtype: DType, device: &Device) -> DeltaTensors {
     }
 }
 
-fn delta_rule(width: usize, erase: bool, precise: bool) -> DeltaRule {
+/// The rule as a layer uses it.
+pub(crate) fn delta_rule(width: usize, erase: bool, precise: bool) -> DeltaRule {
     DeltaRule {
         erase,
         normalise: true,

@@ -7,7 +7,7 @@ use burn::tensor::{DType, Device, Distribution, Gradients, Tensor};
 use liquid_attention::core::{DeltaRule, DeltaTensors, gated_delta};
 use liquid_attention::{LiquidAttention, LiquidAttentionConfig, LiquidInput};
 
-use crate::check::{Report, tensor, values};
+use crate::check::{Report, delta_rule, tensor, tensors, values};
 use crate::layer::stop;
 use crate::plain::{Case, Random, Size, error};
 
@@ -27,15 +27,14 @@ fn gradients(case: &Case, rule: DeltaRule, dtype: DType, device: &Device) -> [Ve
         heads,
         width,
     } = case.size;
-    let rows = |x: &[f32]| tensor(x, [batch, tokens, heads, width], dtype, device).require_grad();
-    let numbers = |x: &[f32]| tensor(x, [batch, tokens, heads], DType::F32, device).require_grad();
+    let given = tensors(case, dtype, device);
     let inputs = DeltaTensors {
-        q: rows(&case.q),
-        k: rows(&case.k),
-        v: rows(&case.v),
-        g: numbers(&case.g),
-        beta: numbers(&case.beta),
-        state: tensor(&case.state, [batch, heads, width, width], DType::F32, device).require_grad(),
+        q: given.q.require_grad(),
+        k: given.k.require_grad(),
+        v: given.v.require_grad(),
+        g: given.g.require_grad(),
+        beta: given.beta.require_grad(),
+        state: given.state.require_grad(),
     };
     let mut random = Random::new(99);
     let mut weights =
@@ -101,12 +100,7 @@ fn size(batch: usize, tokens: usize, heads: usize, width: usize) -> Size {
 
 fn rule(device: &Device, report: &mut Report, (kind, size, erase): (&str, Size, bool)) {
     let case = Case::new(kind, size, 17 + size.tokens as u64);
-    let rule = DeltaRule {
-        erase,
-        normalise: true,
-        scale: 1.0 / (size.width as f32).sqrt(),
-        precise: false,
-    };
+    let rule = delta_rule(size.width, erase, false);
     let ours = gradients(&case, rule, DType::BF16, &device.clone().autodiff());
     let exact = gradients(&case, rule, DType::F32, &Device::flex().autodiff());
     // Nearly identical keys: what a token writes is a small difference, and so are the gradients through it.

@@ -63,20 +63,9 @@ impl Inputs {
 
     /// One sequence of [`Self::span`].
     fn sequence(&self, output: &Buffer, number: usize) -> Span {
-        let whole = self.span(output);
-        let (elements, numbers) = (
-            number * self.tokens * self.heads * self.width,
-            (number * self.tokens * self.heads) as u64 * F32,
-        );
         Span {
             batch: 1,
-            q: whole.q.skip(elements),
-            k: whole.k.skip(elements),
-            v: whole.v.skip(elements),
-            output: whole.output.skip(elements),
-            gates: whole.gates + numbers,
-            strengths: whole.strengths + numbers,
-            ..whole
+            ..self.span(output).skip(number * self.tokens)
         }
     }
 
@@ -219,17 +208,9 @@ fn forward_saving_here(
 
 /// Runs the segment of one sequence that starts at `first`.
 fn segment(gpu: &mut Gpu, whole: Span, first: usize, rule: DeltaRule) -> Result<(), CudaError> {
-    let elements = first * whole.heads * whole.width;
-    let numbers = (first * whole.heads) as u64 * F32;
     let span = Span {
         tokens: SEGMENT.min(whole.tokens - first),
-        q: whole.q.skip(elements),
-        k: whole.k.skip(elements),
-        v: whole.v.skip(elements),
-        output: whole.output.skip(elements),
-        gates: whole.gates + numbers,
-        strengths: whole.strengths + numbers,
-        ..whole
+        ..whole.skip(first)
     };
     gpu.prepare(&span, rule)?;
     let stream = gpu.stream.cu_stream();

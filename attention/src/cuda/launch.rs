@@ -5,6 +5,7 @@ use std::ffi::{c_int, c_void};
 
 use cudarc::driver::{result, sys};
 
+use super::delta::F32;
 use super::error::CudaError;
 use super::gpu::Gpu;
 use super::program::{Kernel, Variant};
@@ -54,6 +55,23 @@ pub(super) struct Span {
     pub(super) last: u64,
     /// Weights `[width]` of the norm of every head's output, and its epsilon; no norm without.
     pub(super) norm: Option<(Small, f32)>,
+}
+
+impl Span {
+    /// The same from a later row on. Rows of all sequences are counted through; records and states stay as they are.
+    pub(super) fn skip(self, rows: usize) -> Self {
+        let skip = |tensor: Rows| tensor.skip(rows * tensor.stride);
+        let numbers = (rows * self.heads) as u64 * F32;
+        Self {
+            q: skip(self.q),
+            k: skip(self.k),
+            v: skip(self.v),
+            output: skip(self.output),
+            gates: self.gates + numbers,
+            strengths: self.strengths + numbers,
+            ..self
+        }
+    }
 }
 
 /// A small parameter of a layer, in f32 or, `narrow`, in bf16.
@@ -346,5 +364,41 @@ impl Gpu {
             stream,
             &mut parameters,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_from_a_later_row_starts_there_in_every_tensor() {
+        let rows = |address| Rows {
+            address,
+            stride: 3 * 64,
+        };
+        let span = Span {
+            batch: 1,
+            tokens: 10,
+            heads: 3,
+            width: 64,
+            q: rows(1_000_000),
+            k: rows(2_000_000),
+            v: rows(3_000_000),
+            output: rows(4_000_000),
+            gates: 5_000_000,
+            strengths: 6_000_000,
+            records: 7,
+            initial: 8,
+            last: 9,
+            norm: None,
+        };
+        let later = span.skip(5);
+        // Rows of 192 numbers in bf16, and of 3 in f32.
+        let rows = [later.q, later.k, later.v, later.output].map(|rows| rows.address);
+        assert_eq!(rows, [1_001_920, 2_001_920, 3_001_920, 4_001_920]);
+        assert_eq!((later.gates, later.strengths), (5_000_060, 6_000_060));
+        assert_eq!((later.records, later.initial, later.last), (7, 8, 9));
+        assert_eq!((later.tokens, later.q.stride), (10, 192));
     }
 }
