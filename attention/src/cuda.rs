@@ -1,7 +1,7 @@
 //! The operations of [`crate::core`] on NVIDIA GPUs of the Hopper generation (H100, H200), bf16.
 //!
-//! Kernels in CUDA C (`attention/kernels`), compiled by NVRTC at run time, and products by cuBLASLt, both on burn's own
-//! memory and ordered with burn's work by events. Neither is needed to build or to start: the libraries are loaded
+//! Kernels in CUDA C (`attention/kernels`), compiled by NVRTC at run time, and products by cuBLASLt (`liquid-cuda`), both on
+//! burn's own memory and ordered with burn's work by events. Neither is needed to build or to start: the libraries are loaded
 //! when the first operation runs. What the kernels do not serve (other chips, other element types, head sizes but 64,
 //! 128 and 256, a missing library) runs in burn's own operations, with one warning a reason.
 //!
@@ -10,7 +10,6 @@
 //! | `gpu` | context, streams, the border to burn |
 //! | `buffer` | burn's tensors as device memory |
 //! | `program`, `launch` | the kernels: compiled, and called |
-//! | `product` | cuBLASLt |
 //! | `delta` | the rule, the step, the norm |
 //! | `backward` | their gradients |
 //! | `layer`, `weights`, `pass`, `segment` | a whole layer in pieces of the sequence |
@@ -37,7 +36,6 @@ mod held;
 mod launch;
 mod layer;
 mod pass;
-mod product;
 mod program;
 mod segment;
 pub mod timing;
@@ -51,6 +49,7 @@ use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::{DType, Device};
 use burn_cubecl::{CubeBackend, CubeDevice};
+use liquid_cuda::{Element, Operands, Shape};
 
 pub use self::error::CudaError;
 pub(crate) use self::held::HeldLayer;
@@ -59,7 +58,6 @@ pub use self::layer::{
     InputWeights, LayerInputs, LayerOps, LayerOutput, LayerRule, LayerTensors, linear_layer, serves_layer,
     side_by_side,
 };
-use self::product::Element;
 use crate::core::{
     DeltaGradients, DeltaInputs, DeltaOutput, DeltaRule, DeltaTraining, GatedNormGradients, LiquidBackend,
     NormGradients,
@@ -236,31 +234,30 @@ fn multiply(
         let weight = buffer::Buffer::matrix(weight)?.typed(dtype)?;
         let ([rows, depth], [_, columns]) = (x.buffer.shape()?, weight.buffer.shape()?);
         let y = buffer::Buffer::new(&x.buffer.tensor, [rows, columns], dtype)?;
-        let shape = product::Shape {
-            element,
+        let shape = Shape {
+            operands: element,
+            y: element,
             rows: rows as u64,
             depth: depth as u64,
             columns: columns as u64,
-            x: x.lie(),
-            weight: weight.lie(),
+            x_layout: x.layout(),
+            weight_layout: weight.layout(),
             y_stride: columns as i64,
         };
-        let operands = product::Operands {
+        let operands = Operands {
             x: x.buffer.address,
             weight: weight.buffer.address,
             y: y.address,
         };
-        if !operands.aligned() {
+        if !operands.are_aligned() {
             return Err(CudaError::Unsupported(
                 "a matrix that starts at an odd address".to_owned(),
             ));
         }
         gpu.inside(|gpu| {
-            let (workspace, stream) = (gpu.workspace, gpu.stream.cu_stream());
-            let products = gpu.products.as_mut().ok_or(CudaError::Library("libcublasLt"))?;
             // SAFETY: the buffers have the extent of their shapes and outlive the stream's work, as `inside` orders
-            // everything later behind it; only this stream uses the work space.
-            unsafe { products.run(shape, operands, workspace, stream) }
+            // everything later behind it.
+            unsafe { gpu.multiply(shape, operands) }
         })?;
         Ok(y.tensor)
     })

@@ -10,9 +10,9 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::client::Client;
 use cubecl::cuda::CudaRuntime;
 use cubecl_runtime::runtime::Runtime;
+use liquid_cuda::Layout;
 
 use super::error::CudaError;
-use super::product::Lie;
 
 type Server = <CudaRuntime as Runtime>::Server;
 
@@ -23,20 +23,20 @@ pub(super) struct Buffer {
     _held: Box<dyn Any>,
 }
 
-/// A matrix whose rows, or columns (`turned`), are dense and `stride` elements apart: a view of a wider one, or of a
-/// transposed one.
+/// A matrix whose rows, or columns (`transposed`), are dense and `stride` elements apart: a view of a wider one, or
+/// of a transposed one.
 pub(super) struct Matrix {
     pub(super) buffer: Buffer,
     pub(super) stride: usize,
-    pub(super) turned: bool,
+    pub(super) transposed: bool,
 }
 
 impl Matrix {
     /// As products take it.
-    pub(super) fn lie(&self) -> Lie {
-        Lie {
+    pub(super) fn layout(&self) -> Layout {
+        Layout {
             stride: self.stride as i64,
-            turned: self.turned,
+            transposed: self.transposed,
         }
     }
 
@@ -49,7 +49,7 @@ impl Matrix {
     }
 }
 
-/// The stride of [`Matrix`] and whether it is turned; none if the tensor is not such a matrix.
+/// The stride of [`Matrix`] and whether it is transposed; none if the tensor is not such a matrix.
 fn row_stride(tensor: &CubeTensor) -> Option<(usize, bool)> {
     let (shape, strides) = (tensor.meta.shape(), tensor.meta.strides());
     let ([rows, columns], [down, across]) = (
@@ -113,19 +113,19 @@ impl Buffer {
 
     /// A matrix as it lies, if its rows or its columns are dense; copied otherwise.
     pub(super) fn matrix(tensor: CubeTensor) -> Result<Matrix, CudaError> {
-        let Some((stride, turned)) = row_stride(&tensor) else {
+        let Some((stride, transposed)) = row_stride(&tensor) else {
             let buffer = Self::of(tensor)?;
             let [_, columns] = buffer.shape()?;
             return Ok(Matrix {
                 buffer,
                 stride: columns,
-                turned: false,
+                transposed: false,
             });
         };
         Ok(Matrix {
             buffer: Self::as_it_lies(tensor)?,
             stride,
-            turned,
+            transposed,
         })
     }
 

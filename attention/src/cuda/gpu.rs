@@ -7,13 +7,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, result, sys};
+use liquid_cuda::{Library, Operands, Products, Shape, WORKSPACE};
 
 use super::error::CudaError;
-use super::product::Products;
 use super::program::Programs;
-
-/// Work space of the products; what cuBLAS asks for on Hopper.
-pub(super) const WORKSPACE: usize = 32 << 20;
 
 /// A GPU and what has been prepared on it.
 pub(super) struct Gpu {
@@ -41,9 +38,8 @@ static GPUS: [OnceLock<Slot>; SLOTS] = [const { OnceLock::new() }; SLOTS];
 
 /// The GPU with this number, for one thread. Opened at the first call; an error is remembered, as it will not pass.
 pub(super) fn acquire(index: usize) -> Result<MutexGuard<'static, Gpu>, CudaError> {
-    let slot = GPUS
-        .get(index)
-        .ok_or(CudaError::Library("a GPU with that number"))?;
+    let beyond = || CudaError::Unsupported(format!("GPU {index} where {SLOTS} are known"));
+    let slot = GPUS.get(index).ok_or_else(beyond)?;
     let gpu = slot.get_or_init(|| Gpu::open(index).map(Mutex::new));
     gpu.as_ref()
         .map_err(Clone::clone)?
@@ -53,21 +49,8 @@ pub(super) fn acquire(index: usize) -> Result<MutexGuard<'static, Gpu>, CudaErro
 
 impl Gpu {
     fn open(index: usize) -> Result<Self, CudaError> {
-        // SAFETY: only asks whether the libraries can be loaded.
-        let (driver, nvrtc, cublas) = unsafe {
-            use cudarc::{cublaslt, nvrtc};
-            (
-                sys::is_culib_present(),
-                nvrtc::sys::is_culib_present(),
-                cublaslt::sys::is_culib_present(),
-            )
-        };
-        if !driver {
-            return Err(CudaError::Library("libcuda"));
-        }
-        if !nvrtc {
-            return Err(CudaError::Library("libnvrtc"));
-        }
+        Library::Cuda.require()?;
+        Library::Nvrtc.require()?;
         let context = CudaContext::new(index)?;
         let (major, minor) = context.compute_capability()?;
         if (major, minor) != (9, 0) {
@@ -78,7 +61,7 @@ impl Gpu {
         // SAFETY: the context is current on this thread since `CudaContext::new`; the memory is never freed, as the
         // GPU is kept until the process ends.
         let workspace = unsafe { result::malloc_sync(WORKSPACE) }?;
-        let products = if cublas {
+        let products = if Library::CublasLt.is_present() {
             Some(Products::new()?)
         } else {
             log::warn!("libcublasLt cannot be loaded: large products run at about a third of the speed");
@@ -135,6 +118,18 @@ impl Gpu {
             result::event::record(self.left.cu_event(), self.stream.cu_stream())?;
             sys::cuCtxWaitEvent(self.context.cu_ctx(), self.left.cu_event()).result()?;
         }
+        Ok(())
+    }
+
+    /// Enqueues a product on our stream.
+    ///
+    /// # Safety
+    /// The operands must be device memory of this GPU with the extent that `shape` says, and stay so until the stream
+    /// has passed.
+    pub(super) unsafe fn multiply(&mut self, shape: Shape, operands: Operands) -> Result<(), CudaError> {
+        let products = self.products.as_mut().ok_or(Library::CublasLt.missing())?;
+        // SAFETY: the operands are the caller's promise; the work space is used on this stream alone.
+        unsafe { products.run(shape, operands, self.workspace, self.stream.cu_stream())? };
         Ok(())
     }
 

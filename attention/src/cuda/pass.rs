@@ -4,14 +4,14 @@
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
+use liquid_cuda::{Element, Layout, Operands, Shape as ProductShape, WORKSPACE};
 
 use super::buffer::{Buffer, Matrix, device_index, on_device};
 use super::decode::{FEW, Few, StepGates};
 use super::error::CudaError;
-use super::gpu::{Gpu, WORKSPACE, acquire};
+use super::gpu::{Gpu, acquire};
 use super::launch::{GateProducts, Rows, Small, Span, record_bytes};
 use super::layer::{InputWeights, LayerInputs, LayerOutput, LayerRule};
-use super::product::{Element, Lie, Operands, Shape as ProductShape};
 use super::segment::{Piece, pieces};
 use super::weights::{Columns, Weights};
 
@@ -162,12 +162,13 @@ impl Layer {
         (x, weight, y): (Rows, &Matrix, Rows),
     ) -> Result<(), CudaError> {
         let shape = ProductShape {
-            element: Element::Bf16,
+            operands: Element::Bf16,
+            y: Element::Bf16,
             rows: rows as u64,
             depth: depth as u64,
             columns: columns as u64,
-            x: Lie::rows(x.stride),
-            weight: weight.lie(),
+            x_layout: Layout::rows(x.stride),
+            weight_layout: weight.layout(),
             y_stride: y.stride as i64,
         };
         let operands = Operands {
@@ -175,17 +176,15 @@ impl Layer {
             weight: weight.buffer.address,
             y: y.address,
         };
-        let (workspace, stream) = (gpu.workspace, gpu.stream.cu_stream());
-        let products = gpu.products.as_mut().ok_or(CudaError::Library("libcublasLt"))?;
         // SAFETY: the buffers have these extents (checked by their shapes and `Work::new`) and outlive the stream's
-        // work, since `inside` orders everything later behind it; only this stream uses the work space.
-        unsafe { products.run(shape, operands, workspace, stream) }
+        // work, since `inside` orders everything later behind it.
+        unsafe { gpu.multiply(shape, operands) }
     }
 
     /// Whether the layer is given one token of few sequences, and so can go the short way.
     pub(super) fn is_step(&self) -> bool {
         let fits = 2 * self.batch * self.places.pitch <= WORKSPACE;
-        self.tokens == 1 && self.batch <= FEW && fits && self.weights.in_rows() && !self.out.turned
+        self.tokens == 1 && self.batch <= FEW && fits && self.weights.in_rows() && !self.out.transposed
     }
 
     /// One token of every sequence, in three launches. What is between the projections lies in the work space of the

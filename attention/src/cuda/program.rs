@@ -1,10 +1,10 @@
 //! The kernels of `attention/kernels`, compiled by NVRTC for the chip at their first use and kept.
 
 use std::collections::HashMap;
-use std::ffi::{CStr, CString, c_void};
+use std::ffi::CStr;
 
-use cudarc::driver::{result, sys};
-use cudarc::nvrtc;
+use cudarc::driver::sys;
+use liquid_cuda::Program;
 
 use super::error::CudaError;
 
@@ -23,7 +23,7 @@ macro_rules! backward {
     };
 }
 /// Target of the compiler; the kernels use instructions that exist on this chip alone.
-const TARGET: &str = "--gpu-architecture=sm_90a";
+const TARGET: &str = "sm_90a";
 
 /// A kernel file and its entry point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -109,49 +109,14 @@ impl Programs {
         if let Some(function) = self.0.get(&variant) {
             return Ok(*function);
         }
-        let image = compile(variant)?;
-        // SAFETY: `image` is a whole module made for this chip; the module is never unloaded, so the function stays
-        // valid.
-        let function = unsafe {
-            let module = result::module::load_data(image.as_ptr().cast::<c_void>())?;
-            let function = result::module::get_function(module, variant.kernel.entry().to_owned())?;
-            if variant.shared > 48 << 10 {
-                let limit = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-                result::function::set_function_attribute(function, limit, variant.shared as i32)?;
-            }
-            function
-        };
+        let (name, text) = variant.kernel.source();
+        let definitions = [
+            format!("D={}", variant.width),
+            format!("PRECISE={}", u8::from(variant.precise)),
+        ];
+        let program = Program::compile(name, &format!("{COMMON}\n{text}"), TARGET, &definitions)?;
+        let function = program.function(variant.kernel.entry(), variant.shared)?;
         self.0.insert(variant, function);
         Ok(function)
-    }
-}
-
-fn compile(variant: Variant) -> Result<Vec<u8>, CudaError> {
-    let (name, text) = variant.kernel.source();
-    let text = format!("{COMMON}\n{text}");
-    let refuse = |log: String| CudaError::Compile { name, log };
-    let source = CString::new(text).map_err(|error| refuse(error.to_string()))?;
-    let title = CString::new(name).map_err(|error| refuse(error.to_string()))?;
-    let options = [
-        TARGET.to_owned(),
-        "--std=c++17".to_owned(),
-        format!("-DD={}", variant.width),
-        format!("-DPRECISE={}", u8::from(variant.precise)),
-    ];
-    let program = nvrtc::result::create_program(&source, Some(&title))?;
-    // SAFETY: the program is alive until it is destroyed below, the buffer has the size that NVRTC asked for.
-    unsafe {
-        if nvrtc::result::compile_program(program, &options).is_err() {
-            let log = nvrtc::result::get_program_log(program)?;
-            let log = CStr::from_ptr(log.as_ptr()).to_string_lossy().into_owned();
-            nvrtc::result::destroy_program(program)?;
-            return Err(refuse(log));
-        }
-        let mut size = 0;
-        nvrtc::sys::nvrtcGetCUBINSize(program, &raw mut size).result()?;
-        let mut image = vec![0_u8; size];
-        nvrtc::sys::nvrtcGetCUBIN(program, image.as_mut_ptr().cast()).result()?;
-        nvrtc::result::destroy_program(program)?;
-        Ok(image)
     }
 }

@@ -2,12 +2,12 @@
 //! burn, on memory of its own.
 
 use cudarc::driver::{CudaEvent, result, sys};
+use liquid_cuda::{Element, Layout, Operands, Shape};
 
 use super::decode::{Few, StepGates};
 use super::error::CudaError;
 use super::gpu::{Gpu, acquire};
 use super::launch::{GatePiece, GateProducts, Rows, Small, Span, record_bytes};
-use super::product::{Element, Lie, Operands, Shape};
 use super::weights::Columns;
 use crate::core::DeltaRule;
 
@@ -164,12 +164,13 @@ impl Bench {
     fn product(&self, gpu: &mut Gpu, (start, columns): (usize, usize), y: Rows) -> Result<(), CudaError> {
         let Sizes { embed, tokens, .. } = self.sizes;
         let shape = Shape {
-            element: Element::Bf16,
+            operands: Element::Bf16,
+            y: Element::Bf16,
             rows: tokens as u64,
             depth: embed as u64,
             columns: columns as u64,
-            x: Lie::rows(embed),
-            weight: Lie::rows(self.columns.pitch),
+            x_layout: Layout::rows(embed),
+            weight_layout: Layout::rows(self.columns.pitch),
             y_stride: y.stride as i64,
         };
         let operands = Operands {
@@ -184,12 +185,13 @@ impl Bench {
         let Sizes { embed, tokens, .. } = self.sizes;
         let x = self.rows(2);
         let shape = Shape {
-            element: Element::Bf16,
+            operands: Element::Bf16,
+            y: Element::Bf16,
             rows: tokens as u64,
             depth: embed as u64,
             columns: embed as u64,
-            x: Lie::rows(x.stride),
-            weight: Lie::rows(embed),
+            x_layout: Layout::rows(x.stride),
+            weight_layout: Layout::rows(embed),
             y_stride: embed as i64,
         };
         let operands = Operands {
@@ -251,10 +253,8 @@ const RULE: DeltaRule = DeltaRule {
 };
 
 fn run(gpu: &mut Gpu, shape: Shape, operands: Operands) -> Result<(), CudaError> {
-    let (workspace, stream) = (gpu.workspace, gpu.stream.cu_stream());
-    let products = gpu.products.as_mut().ok_or(CudaError::Library("libcublasLt"))?;
     // SAFETY: `Bench::new` made the operands of these sizes; they live until the stream was waited for.
-    unsafe { products.run(shape, operands, workspace, stream) }
+    unsafe { gpu.multiply(shape, operands) }
 }
 
 /// Median milliseconds of a call, from rounds of several behind each other.

@@ -66,7 +66,7 @@ impl Weights {
     pub(super) fn are_one(&self, columns: &Columns) -> bool {
         let first = &self.0[0];
         self.0.iter().zip(columns.starts).all(|(matrix, start)| {
-            !matrix.turned
+            !matrix.transposed
                 && matrix.stride == first.stride
                 && matrix.buffer.address == first.buffer.address + (BF16 * start) as u64
         })
@@ -74,7 +74,7 @@ impl Weights {
 
     /// Whether each lies row after row.
     pub(super) fn in_rows(&self) -> bool {
-        self.0.iter().all(|matrix| !matrix.turned)
+        self.0.iter().all(|matrix| !matrix.transposed)
     }
 }
 
@@ -89,7 +89,7 @@ pub(super) fn side_by_side(
         let columns = Columns::new(weights.widths()?);
         let [rows, _] = weights.0[0].buffer.shape()?;
         if !weights.in_rows() {
-            return Err(CudaError::Unsupported("weights that lie turned".to_owned()));
+            return Err(CudaError::Unsupported("weights that lie transposed".to_owned()));
         }
         let whole = Buffer::new(&weights.0[0].buffer.tensor, [rows, columns.pitch], DType::BF16)?;
         gpu.inside(|gpu| copy(gpu, &weights, &columns, &whole))?;

@@ -1,6 +1,7 @@
 //! The encoder on NVIDIA GPUs: BERT's forward pass over whole documents, and the comparison with the question, without
-//! burn: the products by cuBLASLt, the steps between them by five kernels of ours (`worker/kernels/encoder.cu`, compiled
-//! by NVRTC at the start). Nothing is needed to build it; CUDA's libraries are loaded at run time.
+//! burn: the products by cuBLASLt (`liquid-cuda`), the steps between them by five kernels of ours
+//! (`worker/kernels/encoder.cu`, compiled by NVRTC at the start). Nothing is needed to build it; CUDA's libraries are loaded
+//! at run time.
 //!
 //! Why not burn's CUDA backend: its product reached a third of cuBLASLt's speed when measured, it tunes every new shape
 //! for seconds, and a batch would have to be padded. Why not plain f16: units are ranked, and where many lie close together
@@ -11,7 +12,6 @@
 //! |---|---|
 //! | `gpu` | context, stream, memory, launches |
 //! | `program` | the kernels, compiled |
-//! | `product` | cuBLASLt |
 //! | `weights` | the model in device memory |
 //! | `batch` | windows as the kernels take them |
 //! | `pass` | buffers, the forward pass, the comparison |
@@ -30,7 +30,6 @@ mod batch;
 mod error;
 mod gpu;
 mod pass;
-mod product;
 mod program;
 mod weights;
 

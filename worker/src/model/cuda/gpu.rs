@@ -3,10 +3,10 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use cudarc::driver::{CudaContext, CudaStream, result, sys};
+use cudarc::driver::{CudaContext, CudaStream, result};
+use liquid_cuda::{Library, Products};
 
 use super::error::CudaError;
-use super::product::Products;
 use super::program::{Kernel, Programs};
 use crate::model::bert::Config;
 
@@ -52,17 +52,8 @@ pub(super) struct Identity {
 impl Identity {
     /// Finds the GPU of this number, and the libraries that it will need.
     pub(super) fn of(number: usize) -> Result<Self, CudaError> {
-        // SAFETY: only asks whether the libraries can be loaded.
-        let present = unsafe {
-            use cudarc::{cublaslt, nvrtc};
-            [
-                ("libcuda", sys::is_culib_present()),
-                ("libnvrtc", nvrtc::sys::is_culib_present()),
-                ("libcublasLt", cublaslt::sys::is_culib_present()),
-            ]
-        };
-        if let Some((name, _)) = present.into_iter().find(|(_, there)| !there) {
-            return Err(CudaError::Library(name));
+        for library in [Library::Cuda, Library::Nvrtc, Library::CublasLt] {
+            library.require()?;
         }
         let count = CudaContext::device_count()?;
         let index = i32::try_from(number).ok().filter(|index| *index < count);

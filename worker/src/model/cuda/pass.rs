@@ -1,9 +1,10 @@
 //! One batch on the device: the buffers, the forward pass, the comparison with the question.
 
+use liquid_cuda::{Element, Layout, Operands, Shape, WORKSPACE};
+
 use super::batch::{Batch, Lists};
 use super::error::CudaError;
 use super::gpu::{Argument, Buffer, Gpu};
-use super::product::{Operands, Shape, WORK_BYTES};
 use super::program::Kernel;
 use super::weights::{Linear, Norm, OnDevice, split};
 use crate::model::bert::Config;
@@ -42,7 +43,7 @@ impl Space {
             operand: gpu.allocate(rows * 3 * hidden * half)?,
             wide: gpu.allocate(rows * inner.max(3 * hidden) * single)?,
             inner: gpu.allocate(rows * 3 * inner * half)?,
-            work: gpu.allocate(WORK_BYTES)?,
+            work: gpu.allocate(WORKSPACE)?,
             integers: gpu.allocate(8 * rows * size_of::<i32>())?,
             results: gpu.allocate(4 * rows * single)?,
         })
@@ -251,23 +252,26 @@ impl Pass<'_> {
         y: u64,
         [depth, columns]: [usize; 2],
     ) -> Result<(), CudaError> {
+        let depth = 3 * depth;
         let shape = Shape {
-            rows: self.rows,
-            depth: 3 * depth,
-            columns,
+            operands: Element::F16,
+            y: Element::F32,
+            rows: self.rows as u64,
+            depth: depth as u64,
+            columns: columns as u64,
+            x_layout: Layout::rows(depth),
+            weight_layout: Layout::columns(depth),
+            y_stride: columns as i64,
         };
         let operands = Operands {
             x,
             weight: weight.address,
             y,
-            work: self.space.work.address,
         };
+        let (workspace, stream) = (self.space.work.address, self.gpu.stream.cu_stream());
         // SAFETY: `space` has room for `rows` rows of every shape of the model; columns of a question are fewer than the
-        // model's. Buffers live until the stream has come to rest.
-        unsafe {
-            self.gpu
-                .products
-                .run(shape, operands, self.gpu.stream.cu_stream())
-        }
+        // model's. Buffers live until the stream has come to rest, and it is the only one.
+        unsafe { self.gpu.products.run(shape, operands, workspace, stream)? };
+        Ok(())
     }
 }

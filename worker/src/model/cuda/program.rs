@@ -1,9 +1,9 @@
 //! The kernels of `worker/kernels/encoder.cu`, compiled by NVRTC for the chip and the model when the device is opened.
 
-use std::ffi::{CStr, CString, c_void};
+use std::ffi::CStr;
 
-use cudarc::driver::{result, sys};
-use cudarc::nvrtc;
+use cudarc::driver::sys;
+use liquid_cuda::Program;
 
 use super::error::CudaError;
 use crate::model::bert::Config;
@@ -59,53 +59,17 @@ impl Programs {
             );
             return Err(CudaError::Model(model));
         }
-        let options = [
-            format!("--gpu-architecture=sm_{major}{minor}"),
-            "--std=c++17".to_owned(),
-            format!("-DHIDDEN={hidden}"),
-            format!("-DHEADS={heads}"),
-        ];
-        let image = image(&options).map_err(|error| match error {
-            CudaError::Compile { log, .. } => CudaError::Compile { major, minor, log },
-            other => other,
-        })?;
+        let definitions = [format!("HIDDEN={hidden}"), format!("HEADS={heads}")];
+        let target = format!("sm_{major}{minor}");
+        let program = Program::compile("encoder.cu", SOURCE, &target, &definitions)?;
         let mut functions = [std::ptr::null_mut(); Kernel::ALL.len()];
-        // SAFETY: `image` is a whole module made for this chip; it is never unloaded, so the functions stay valid.
-        unsafe {
-            let module = result::module::load_data(image.as_ptr().cast::<c_void>())?;
-            for (function, kernel) in functions.iter_mut().zip(Kernel::ALL) {
-                *function = result::module::get_function(module, kernel.entry().to_owned())?;
-            }
+        for (function, kernel) in functions.iter_mut().zip(Kernel::ALL) {
+            *function = program.function(kernel.entry(), 0)?;
         }
         Ok(Self(functions))
     }
 
     pub(super) fn get(&self, kernel: Kernel) -> sys::CUfunction {
         self.0[kernel as usize]
-    }
-}
-
-fn image(options: &[String]) -> Result<Vec<u8>, CudaError> {
-    let refuse = |log: String| CudaError::Compile {
-        major: 0,
-        minor: 0,
-        log,
-    };
-    let source = CString::new(SOURCE).map_err(|error| refuse(error.to_string()))?;
-    let program = nvrtc::result::create_program(&source, Some(c"encoder.cu"))?;
-    // SAFETY: the program is alive until it is destroyed below, the buffer has the size that NVRTC asked for.
-    unsafe {
-        if let Err(error) = nvrtc::result::compile_program(program, options) {
-            let log = nvrtc::result::get_program_log(program)?;
-            let log = CStr::from_ptr(log.as_ptr()).to_string_lossy().into_owned();
-            nvrtc::result::destroy_program(program)?;
-            return Err(refuse(format!("{error:?} {log}")));
-        }
-        let mut size = 0;
-        nvrtc::sys::nvrtcGetCUBINSize(program, &raw mut size).result()?;
-        let mut image = vec![0_u8; size];
-        nvrtc::sys::nvrtcGetCUBIN(program, image.as_mut_ptr().cast()).result()?;
-        nvrtc::result::destroy_program(program)?;
-        Ok(image)
     }
 }

@@ -1,7 +1,10 @@
-//! Products by cuBLASLt on memory that burn owns. Row-major throughout: `y [rows, columns] = x [rows, depth] w`.
+//! Products by cuBLASLt. Row-major throughout: `y [rows, columns] = x [rows, depth] w [depth, columns]`.
 //!
-//! cuBLAS counts by columns, and a row-major matrix is its own transpose there: y' = w' x'. An operand may lie turned,
-//! column after column, as the transposed view of a tensor does: no copy is made of it. Every shape keeps its plan (descriptors and the algorithm that the heuristic chose), so a shape costs its look-up once.
+//! cuBLAS counts by columns, and a row-major matrix is its own transpose there: y' = w' x'. An operand may be transposed
+//! in memory, column after column, as a view of a tensor can be: no copy is made of it. Every shape keeps its plan
+//! (descriptors and the algorithm that the heuristic chose), so a shape costs its look-up once.
+
+#![allow(unsafe_code, reason = "calls of cuBLASLt; see SAFETY below")]
 
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -9,10 +12,12 @@ use std::ffi::c_void;
 use cudarc::cublaslt::{result, sys};
 use cudarc::driver;
 
-use super::error::CudaError;
-use super::gpu::WORKSPACE;
+use crate::error::Error;
 
-/// What every operand's address is a multiple of; [`Operands::aligned`].
+/// Bytes of work space that a product may use; what cuBLAS asks for on Hopper.
+pub const WORKSPACE: usize = 32 << 20;
+
+/// What every operand's address is a multiple of; [`Operands::are_aligned`].
 static ALIGNMENT: u32 = 16;
 
 /// `cublasOperation_t`, which the bindings of cuBLASLt leave out.
@@ -20,43 +25,74 @@ static ALIGNMENT: u32 = 16;
 #[derive(Clone, Copy, Debug)]
 enum Operation {
     AsIs = 0,
-    Turned = 1,
+    Transpose = 1,
 }
 
-/// Elements of the operands.
+/// Number type of a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Element {
+pub enum Element {
+    /// bfloat16.
     Bf16,
+    /// IEEE half precision.
     F16,
-    /// f32 operands and sums; multiplied as tf32 only where burn would do so too.
+    /// Single precision. As an operand it is multiplied as tf32, as burn does it.
     F32,
 }
 
-/// Shape of a product; the leading dimensions are elements between rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Shape {
-    pub(super) element: Element,
-    pub(super) rows: u64,
-    pub(super) depth: u64,
-    pub(super) columns: u64,
-    pub(super) x: Lie,
-    pub(super) weight: Lie,
-    pub(super) y_stride: i64,
+impl Element {
+    fn kind(self) -> sys::cudaDataType {
+        match self {
+            Self::Bf16 => sys::cudaDataType::CUDA_R_16BF,
+            Self::F16 => sys::cudaDataType::CUDA_R_16F,
+            Self::F32 => sys::cudaDataType::CUDA_R_32F,
+        }
+    }
 }
 
-/// How an operand lies: elements between rows, or between columns if it is `turned`.
+/// Sizes, number types and layouts of a product. Sums are f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Lie {
-    pub(super) stride: i64,
-    pub(super) turned: bool,
+pub struct Shape {
+    /// Of `x` and the weights.
+    pub operands: Element,
+    /// Of `y`: that of the operands, or f32.
+    pub y: Element,
+    /// Of `x` and `y`.
+    pub rows: u64,
+    /// Columns of `x`, rows of the weights.
+    pub depth: u64,
+    /// Of the weights and `y`.
+    pub columns: u64,
+    /// Where the elements of `x` lie.
+    pub x_layout: Layout,
+    /// Where those of the weights lie.
+    pub weight_layout: Layout,
+    /// Elements between rows of `y`.
+    pub y_stride: i64,
 }
 
-impl Lie {
+/// How an operand lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Layout {
+    /// Elements between rows, or between columns of a transposed matrix; the leading dimension.
+    pub stride: i64,
+    /// Column after column.
+    pub transposed: bool,
+}
+
+impl Layout {
     /// Row after row.
-    pub(super) fn rows(stride: usize) -> Self {
+    pub fn rows(stride: usize) -> Self {
         Self {
             stride: stride as i64,
-            turned: false,
+            transposed: false,
+        }
+    }
+
+    /// Column after column.
+    pub fn columns(stride: usize) -> Self {
+        Self {
+            stride: stride as i64,
+            transposed: true,
         }
     }
 
@@ -66,9 +102,9 @@ impl Lie {
         kind: sys::cudaDataType,
         rows: u64,
         columns: u64,
-    ) -> Result<(sys::cublasLtMatrixLayout_t, Operation), CudaError> {
-        let ((across, down), operation) = if self.turned {
-            ((rows, columns), Operation::Turned)
+    ) -> Result<(sys::cublasLtMatrixLayout_t, Operation), Error> {
+        let ((across, down), operation) = if self.transposed {
+            ((rows, columns), Operation::Transpose)
         } else {
             ((columns, rows), Operation::AsIs)
         };
@@ -79,23 +115,27 @@ impl Lie {
     }
 }
 
-/// Where the operands lie.
+/// Addresses of a product's matrices.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Operands {
-    pub(super) x: u64,
-    pub(super) weight: u64,
-    pub(super) y: u64,
+pub struct Operands {
+    /// Of `x`.
+    pub x: u64,
+    /// Of the weights.
+    pub weight: u64,
+    /// Of `y`.
+    pub y: u64,
 }
 
 impl Operands {
     /// Whether the plans, which are made for addresses of 16 bytes, serve these.
-    pub(super) fn aligned(&self) -> bool {
+    pub fn are_aligned(&self) -> bool {
         [self.x, self.weight, self.y]
             .iter()
             .all(|address| address.is_multiple_of(u64::from(ALIGNMENT)))
     }
 }
 
+#[derive(Debug)]
 struct Plan {
     operation: sys::cublasLtMatmulDesc_t,
     weight: sys::cublasLtMatrixLayout_t,
@@ -104,14 +144,19 @@ struct Plan {
     algorithm: sys::cublasLtMatmulAlgo_t,
 }
 
-/// A handle of cuBLASLt and the plans made with it.
-pub(super) struct Products {
+/// A handle of cuBLASLt and the plans made with it. Both stay until the process ends.
+#[derive(Debug)]
+pub struct Products {
     handle: sys::cublasLtHandle_t,
     plans: HashMap<Shape, Plan>,
 }
 
 impl Products {
-    pub(super) fn new() -> Result<Self, CudaError> {
+    /// Opens cuBLASLt.
+    ///
+    /// # Errors
+    /// [`Error::Product`]: the library failed. That it is there is asked by [`crate::Library`].
+    pub fn new() -> Result<Self, Error> {
         Ok(Self {
             handle: result::create_handle()?,
             plans: HashMap::new(),
@@ -120,16 +165,19 @@ impl Products {
 
     /// Enqueues a product.
     ///
+    /// # Errors
+    /// [`Error::Product`]: no algorithm serves the shape, or the launch failed.
+    ///
     /// # Safety
     /// The operands must be device memory of the current context with the extent that `shape` says, and stay so until
     /// the stream has passed; `workspace` holds [`WORKSPACE`] bytes that nothing else on another stream uses.
-    pub(super) unsafe fn run(
+    pub unsafe fn run(
         &mut self,
         shape: Shape,
         operands: Operands,
         workspace: u64,
         stream: driver::sys::CUstream,
-    ) -> Result<(), CudaError> {
+    ) -> Result<(), Error> {
         if !self.plans.contains_key(&shape) {
             let plan = plan(self.handle, shape)?;
             self.plans.insert(shape, plan);
@@ -161,35 +209,31 @@ impl Products {
     }
 }
 
-fn plan(handle: sys::cublasLtHandle_t, shape: Shape) -> Result<Plan, CudaError> {
-    let kind = match shape.element {
-        Element::Bf16 => sys::cudaDataType::CUDA_R_16BF,
-        Element::F16 => sys::cudaDataType::CUDA_R_16F,
-        Element::F32 => sys::cudaDataType::CUDA_R_32F,
-    };
-    let sums = match shape.element {
+fn plan(handle: sys::cublasLtHandle_t, shape: Shape) -> Result<Plan, Error> {
+    let kind = shape.operands.kind();
+    let sums = match shape.operands {
         Element::F32 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
         Element::Bf16 | Element::F16 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
     };
     let operation = result::create_matmul_desc(sums, sys::cudaDataType::CUDA_R_32F)?;
-    let (weight, turn_weight) = shape.weight.layout(kind, shape.depth, shape.columns)?;
-    let (x, turn_x) = shape.x.layout(kind, shape.rows, shape.depth)?;
-    let (y, _) = Lie {
+    let (weight, transpose_weight) = shape.weight_layout.layout(kind, shape.depth, shape.columns)?;
+    let (x, transpose_x) = shape.x_layout.layout(kind, shape.rows, shape.depth)?;
+    let (y, _) = Layout {
         stride: shape.y_stride,
-        turned: false,
+        transposed: false,
     }
-    .layout(kind, shape.rows, shape.columns)?;
-    use sys::cublasLtMatmulDescAttributes_t as Turn;
-    for (operand, turn) in [
-        (Turn::CUBLASLT_MATMUL_DESC_TRANSA, turn_weight),
-        (Turn::CUBLASLT_MATMUL_DESC_TRANSB, turn_x),
+    .layout(shape.y.kind(), shape.rows, shape.columns)?;
+    use sys::cublasLtMatmulDescAttributes_t as Transpose;
+    for (operand, transpose) in [
+        (Transpose::CUBLASLT_MATMUL_DESC_TRANSA, transpose_weight),
+        (Transpose::CUBLASLT_MATMUL_DESC_TRANSB, transpose_x),
     ] {
         // SAFETY: the descriptor was just made; the attribute is one `Operation`.
         unsafe {
             result::set_matmul_desc_attribute(
                 operation,
                 operand,
-                (&raw const turn).cast(),
+                (&raw const transpose).cast(),
                 size_of::<Operation>(),
             )?;
         }
@@ -230,4 +274,23 @@ fn plan(handle: sys::cublasLtHandle_t, shape: Shape) -> Result<Plan, CudaError> 
         y,
         algorithm: choice.algo,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_serve_addresses_of_sixteen_bytes_only() {
+        let at = |x, weight, y| Operands { x, weight, y }.are_aligned();
+        assert!(at(0, 16, 4096));
+        assert!(!at(8, 16, 4096) && !at(16, 2, 4096) && !at(16, 32, 4100));
+    }
+
+    #[test]
+    fn a_transposed_matrix_is_another_shape() {
+        let [rows, columns] = [Layout::rows(64), Layout::columns(64)];
+        assert_ne!(rows, columns);
+        assert_eq!((rows.stride, columns.stride), (64, 64));
+    }
 }
