@@ -22,6 +22,13 @@ mod tests;
 pub use report::{Outcome, Report, Row};
 use subjects::Subject;
 
+/// What a report grows by.
+enum Said {
+    Row(Row),
+    /// Versions of what else ran.
+    Note(String),
+}
+
 /// Version of burn, as the workspace pins it.
 const BURN: &str = "0.22.1";
 
@@ -65,53 +72,46 @@ impl Default for Benchmark {
 }
 
 impl LiquidAttention {
-    /// Measures; see [`Benchmark`]. Progress goes to `say`, one line a row.
+    /// Measures; see [`Benchmark`]. After every row, `say` is given the report so far.
     ///
     /// # Errors
     /// Widths that do not fit. What cannot run is a row that says why.
-    pub fn benchmark(benchmark: &Benchmark, mut say: impl FnMut(&Row)) -> Result<Report, AttentionError> {
-        let mut rows = Vec::new();
-        let mut add = |row: Row| {
-            say(&row);
-            rows.push(row);
-        };
-        let mut notes = vec![format!("burn {BURN}, {}", benchmark.place())];
-        let all = |subjects: &[Subject], add: &mut dyn FnMut(Row)| -> Result<(), AttentionError> {
-            for &subject in subjects {
-                for &tokens in &benchmark.seq_lengths {
-                    add(Row {
-                        name: subject.name().to_owned(),
-                        tokens,
-                        outcome: benchmark.measure(subject, tokens)?,
-                    });
-                }
+    pub fn benchmark(benchmark: &Benchmark, mut say: impl FnMut(&Report)) -> Result<Report, AttentionError> {
+        let mut report = benchmark.report();
+        let mut add = |said: Said| match said {
+            Said::Note(note) => report.notes.push(note),
+            Said::Row(row) => {
+                report.rows.push(row);
+                say(&report);
             }
-            Ok(())
         };
-        all(&Subject::OURS, &mut add)?;
+        benchmark.all(&Subject::OURS, &mut add)?;
         if let Some(python) = &benchmark.python {
             benchmark.device.memory_cleanup();
-            let (peers, versions) = peers::run(benchmark, python);
-            peers.into_iter().for_each(&mut add);
-            notes.extend(versions);
+            peers::run(benchmark, python, &mut add);
         }
         // Last, as burn tunes their products for minutes when a shape is new.
-        all(&Subject::PEERS, &mut add)?;
-        Ok(Report {
-            device: format!("{:?}", benchmark.device),
-            dtype: peers::dtype_name(benchmark.dtype).to_owned(),
-            embed_dim: benchmark.embed_dim,
-            num_heads: benchmark.num_heads,
-            batch_size: benchmark.batch_size,
-            runs: benchmark.runs,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            notes,
-            rows,
-        })
+        benchmark.all(&Subject::PEERS, &mut add)?;
+        Ok(report)
     }
 }
 
 impl Benchmark {
+    /// A report without rows.
+    fn report(&self) -> Report {
+        Report {
+            device: format!("{:?}", self.device),
+            dtype: peers::dtype_name(self.dtype).to_owned(),
+            embed_dim: self.embed_dim,
+            num_heads: self.num_heads,
+            batch_size: self.batch_size,
+            runs: self.runs,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            notes: vec![format!("burn {BURN}, {}", self.place())],
+            rows: Vec::new(),
+        }
+    }
+
     /// What the device is, in its maker's words where they are known.
     fn place(&self) -> String {
         #[cfg(feature = "cuda")]
@@ -119,6 +119,20 @@ impl Benchmark {
             return name;
         }
         format!("{:?}", self.device)
+    }
+
+    /// Subjects at every length.
+    fn all(&self, subjects: &[Subject], add: &mut dyn FnMut(Said)) -> Result<(), AttentionError> {
+        for &subject in subjects {
+            for &tokens in &self.seq_lengths {
+                add(Said::Row(Row {
+                    name: subject.name().to_owned(),
+                    tokens,
+                    outcome: self.measure(subject, tokens)?,
+                }));
+            }
+        }
+        Ok(())
     }
 
     /// One subject at one length.

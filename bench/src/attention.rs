@@ -3,12 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use burn::tensor::{DType, Device};
 use clap::{Args, ValueEnum};
 use liquid_attention::{Benchmark, LiquidAttention, Outcome, Report};
 
 use crate::chart::{self, Labels, Series};
+use crate::results;
 
 /// Measures attention by length. What is not given depends on the device: on a GPU the headline table, on a CPU a
 /// layer of 512 with 8 heads at lengths that take seconds.
@@ -48,8 +49,8 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "target/bench/attention.json")]
     json: PathBuf,
     /// Where the drawing goes.
-    #[arg(long, default_value = "target/bench/attention.svg")]
-    svg: PathBuf,
+    #[arg(long, default_value = "target/bench/attention.png")]
+    png: PathBuf,
 }
 
 /// A number type on the command line.
@@ -70,20 +71,29 @@ enum Place {
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let benchmark = benchmark(arguments)?;
-    let report = LiquidAttention::benchmark(&benchmark, |row| println!("{row}"))?;
+    // Written after every row: whoever ends the command early keeps what was measured.
+    let mut written = Ok(());
+    let report = LiquidAttention::benchmark(&benchmark, |report| {
+        if let Some(row) = report.rows.last() {
+            println!("{row}");
+        }
+        if written.is_ok() {
+            written = write(arguments, report);
+        }
+    })?;
+    written?;
     println!("\n{report}");
-    let json = serde_json::to_string_pretty(&report)?;
-    if let Some(folder) = arguments.json.parent() {
-        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    }
-    std::fs::write(&arguments.json, json).with_context(|| arguments.json.display().to_string())?;
-    draw(&arguments.svg, &report)?;
     println!(
         "written: {}, {}",
         arguments.json.display(),
-        arguments.svg.display()
+        arguments.png.display()
     );
     Ok(())
+}
+
+fn write(arguments: &Arguments, report: &Report) -> Result<()> {
+    results::write(&arguments.json, serde_json::to_string_pretty(report)?.as_bytes())?;
+    draw(&arguments.png, report)
 }
 
 fn benchmark(arguments: &Arguments) -> Result<Benchmark> {
@@ -156,7 +166,7 @@ fn draw(path: &Path, report: &Report) -> Result<()> {
             title: &title,
             x: "tokens",
             y: "milliseconds",
-            scale: chart::Scale::Linear,
+            scale: chart::Scale::Logarithmic,
         },
         &series,
     )

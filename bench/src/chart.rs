@@ -1,9 +1,21 @@
-//! Draws lines into an SVG; the picture of every benchmark.
+//! Draws lines into a PNG; the picture of every benchmark.
 
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
+use epaint_default_fonts::UBUNTU_LIGHT;
 use plotters::prelude::*;
+use plotters::style::{FontStyle, register_font};
+
+use crate::results;
+
+/// Width and height in pixels: twice what is comfortable on a plain screen, for those that are finer.
+const SIZE: (u32, u32) = (1720, 1040);
+/// The name under which plotters finds the font; a machine's own fonts are not asked for.
+const FONT: &str = "sans-serif";
+/// Height of the title's letters, and of all others.
+const TITLE: u32 = 40;
+const TEXT: u32 = 26;
 
 /// A line of the chart.
 pub(crate) struct Series {
@@ -52,52 +64,67 @@ impl Scale {
     }
 }
 
-/// Writes a line chart.
+/// Writes a line chart. Without a point there is nothing to draw, and no file.
 pub(crate) fn lines(path: &Path, labels: &Labels<'_>, series: &[Series]) -> anyhow::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    if series.iter().all(|series| series.points.is_empty()) {
+        return Ok(());
     }
-    draw(path, labels, series).map_err(|error| anyhow!("cannot draw {}: {error}", path.display()))
+    let (width, height) = SIZE;
+    let mut pixels = vec![0; 3 * (width * height) as usize];
+    draw(&mut pixels, labels, series).map_err(|error| anyhow!("cannot draw {}: {error}", path.display()))?;
+    let mut image = Vec::new();
+    let mut encoder = png::Encoder::new(&mut image, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder
+        .write_header()
+        .and_then(|mut writer| writer.write_image_data(&pixels))
+        .with_context(|| format!("cannot encode {}", path.display()))?;
+    results::write(path, &image)
 }
 
-fn draw(path: &Path, labels: &Labels<'_>, series: &[Series]) -> Result<(), Box<dyn std::error::Error>> {
+fn draw(pixels: &mut [u8], labels: &Labels<'_>, series: &[Series]) -> Result<(), Box<dyn std::error::Error>> {
+    register_font(FONT, FontStyle::Normal, UBUNTU_LIGHT).map_err(|_| "the font cannot be read")?;
     let placed = |&(x, y): &(f64, f64)| (x, labels.scale.place(y));
     let points = || series.iter().flat_map(|series| &series.points).map(placed);
     let least = |of: fn((f64, f64)) -> f64| points().map(of).fold(f64::MAX, f64::min);
     let most = |of: fn((f64, f64)) -> f64| points().map(of).fold(f64::MIN, f64::max);
-    if points().next().is_none() {
-        return Ok(());
-    }
     let (left, right) = (least(|p| p.0).max(1e-9), most(|p| p.0).max(2e-9));
     let (bottom, top) = match labels.scale {
         Scale::Linear => (least(|p| p.1).min(0.0), most(|p| p.1) * 1.05),
         Scale::Logarithmic => (least(|p| p.1) - 0.2, most(|p| p.1) + 0.2),
     };
-    let area = SVGBackend::new(path, (860, 520)).into_drawing_area();
+    let area = BitMapBackend::with_buffer(pixels, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area)
-        .caption(labels.title, ("sans-serif", 20))
-        .margin(16)
-        .x_label_area_size(44)
-        .y_label_area_size(60)
+        .caption(labels.title, (FONT, TITLE))
+        .margin(32)
+        .x_label_area_size(84)
+        .y_label_area_size(120)
         .build_cartesian_2d((left * 0.95..right * 1.05).log_scale(), bottom..top)?;
     chart
         .configure_mesh()
+        .label_style((FONT, TEXT))
+        .axis_desc_style((FONT, TEXT))
         .x_desc(labels.x)
         .y_desc(labels.y)
+        .x_label_formatter(&|x| format!("{x}"))
         .y_label_formatter(&|place| labels.scale.label(*place))
         .draw()?;
     for (index, line) in series.iter().enumerate() {
         let colour = Palette99::pick(index).to_rgba();
         chart
             .draw_series(
-                LineSeries::new(line.points.iter().map(placed), colour.stroke_width(2)).point_size(3),
+                LineSeries::new(line.points.iter().map(placed), colour.stroke_width(4).filled())
+                    .point_size(6),
             )?
             .label(&line.name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 36, y)], colour.stroke_width(4)));
     }
     chart
         .configure_series_labels()
+        .label_font((FONT, TEXT))
+        .legend_area_size(48)
+        .margin(16)
         .background_style(WHITE.mix(0.8))
         .border_style(BLACK.mix(0.4))
         .position(match labels.scale {
@@ -107,4 +134,53 @@ fn draw(path: &Path, labels: &Labels<'_>, series: &[Series]) -> Result<(), Box<d
         .draw()?;
     area.present()?;
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::expect_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chart_is_a_png_with_lines_and_letters() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("new/chart.png");
+        let labels = Labels {
+            title: "Title",
+            x: "tokens",
+            y: "milliseconds",
+            scale: Scale::Logarithmic,
+        };
+        let series = Series {
+            name: "a subject".to_owned(),
+            points: vec![(512.0, 1.0), (4096.0, 9.0)],
+        };
+        lines(&path, &labels, &[series]).expect("a chart");
+        let file = std::io::BufReader::new(std::fs::File::open(&path).expect("the file"));
+        let mut reader = png::Decoder::new(file).read_info().expect("a PNG");
+        let mut pixels = vec![0; reader.output_buffer_size().expect("its size")];
+        let info = reader.next_frame(&mut pixels).expect("its pixels");
+        assert_eq!((info.width, info.height), SIZE);
+        // The title's letters are the only dark pixels of the first rows.
+        let top = &pixels[..3 * (SIZE.0 * 72) as usize];
+        assert!(top.iter().filter(|&&value| value < 100).count() > 300);
+        let coloured = pixels
+            .chunks_exact(3)
+            .filter(|p| p[0].abs_diff(p[2]) > 60)
+            .count();
+        assert!(coloured > 2_000, "{coloured}");
+    }
+
+    #[test]
+    fn nothing_measured_is_no_file() {
+        let path = Path::new("no-such-folder/chart.png");
+        let labels = Labels {
+            title: "",
+            x: "",
+            y: "",
+            scale: Scale::Linear,
+        };
+        lines(path, &labels, &[]).expect("nothing to do");
+        assert!(!path.exists());
+    }
 }

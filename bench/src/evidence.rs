@@ -65,8 +65,8 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "target/bench/evidence.json")]
     json: PathBuf,
     /// Draw them there
-    #[arg(long, default_value = "target/bench/evidence.svg")]
-    svg: PathBuf,
+    #[arg(long, default_value = "target/bench/evidence.png")]
+    png: PathBuf,
     /// The model's folder
     #[arg(long, default_value = ".cache/models/all-minilm-l6-v2")]
     model: PathBuf,
@@ -130,12 +130,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         scale: chart::Scale::Linear,
     };
     if let Some(report) = reports.first() {
-        chart::lines(&arguments.svg, &labels, &report.series())?;
+        chart::lines(&arguments.png, &labels, &report.series())?;
     }
     println!(
         "written: {} and {}",
         arguments.json.display(),
-        arguments.svg.display()
+        arguments.png.display()
     );
     Ok(())
 }

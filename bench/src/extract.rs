@@ -14,6 +14,7 @@ use liquid_worker::model::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::chart::{self, Scale, Series};
+use crate::results;
 
 mod case;
 pub(crate) mod document;
@@ -44,8 +45,8 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "target/bench/extract.json")]
     json: PathBuf,
     /// Where the drawing goes.
-    #[arg(long, default_value = "target/bench/extract.svg")]
-    svg: PathBuf,
+    #[arg(long, default_value = "target/bench/extract.png")]
+    png: PathBuf,
     /// Runs one case and prints its JSON: how this command calls itself.
     #[arg(long, hide = true)]
     case: bool,
@@ -115,18 +116,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             last.device, last.warm_up_ms
         );
     }
-    write(&arguments.json, serde_json::to_string_pretty(&rows)?.as_bytes())?;
+    results::write(&arguments.json, serde_json::to_string_pretty(&rows)?.as_bytes())?;
     let labels = chart::Labels {
         title: "Extraction by document length",
         x: "tokens of the document",
         y: "milliseconds",
         scale: Scale::Logarithmic,
     };
-    chart::lines(&arguments.svg, &labels, &series(&rows))?;
+    chart::lines(&arguments.png, &labels, &series(&rows))?;
     println!(
         "\nwritten: {}, {}",
         arguments.json.display(),
-        arguments.svg.display()
+        arguments.png.display()
     );
     Ok(())
 }
@@ -203,11 +204,4 @@ fn in_own_process(arguments: &Arguments, tier: Tier, tokens: usize) -> Result<Ro
         tier.name()
     );
     serde_json::from_slice(&output.stdout).context("reading a case's answer")
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    }
-    std::fs::write(path, bytes).with_context(|| path.display().to_string())
 }

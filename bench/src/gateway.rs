@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::chart::{self, Labels, Series};
+use crate::results;
 
 mod body;
 mod load;
@@ -45,8 +46,8 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "target/bench/gateway.json")]
     json: PathBuf,
     /// Where the drawing goes.
-    #[arg(long, default_value = "target/bench/gateway.svg")]
-    svg: PathBuf,
+    #[arg(long, default_value = "target/bench/gateway.png")]
+    png: PathBuf,
     /// Where configurations and logs of the peers go.
     #[arg(long, default_value = "target/bench/gateway")]
     folder: PathBuf,
@@ -97,12 +98,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         report.bodies = body::run(programs, &folder, arguments.body_mb * 1_000_000)?;
     }
     println!("\n{}", report.table());
-    write(&arguments.json, serde_json::to_string_pretty(&report)?.as_bytes())?;
-    draw(&arguments.svg, &report)?;
+    results::write(&arguments.json, serde_json::to_string_pretty(&report)?.as_bytes())?;
+    draw(&arguments.png, &report)?;
     println!(
         "written: {}, {}",
         arguments.json.display(),
-        arguments.svg.display()
+        arguments.png.display()
     );
     Ok(())
 }
@@ -175,11 +176,4 @@ fn draw(path: &Path, report: &Report) -> Result<()> {
 
 fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    }
-    std::fs::write(path, bytes).with_context(|| path.display().to_string())
 }

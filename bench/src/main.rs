@@ -1,5 +1,5 @@
 //! `liquid-bench`: measures what the documentation claims. One module a subcommand; each prints a table and
-//! writes JSON and an SVG.
+//! writes JSON and a PNG.
 
 mod attention;
 mod chart;
@@ -7,6 +7,7 @@ mod evidence;
 mod extract;
 mod gateway;
 mod gpu;
+mod results;
 
 use clap::{Parser, Subcommand};
 

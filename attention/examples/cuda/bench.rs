@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use liquid_attention::cuda::timing;
-use liquid_attention::{AttentionError, Benchmark, LiquidAttention};
+use liquid_attention::{AttentionError, Benchmark, LiquidAttention, Report};
 
 use crate::layer;
 
@@ -51,7 +51,8 @@ pub(crate) fn table(device: &Device) {
         device: device.clone(),
         ..Benchmark::default()
     };
-    match LiquidAttention::benchmark(&benchmark, |row| println!("{row}")) {
+    let say = |report: &Report| report.rows.iter().last().map_or((), |row| println!("{row}"));
+    match LiquidAttention::benchmark(&benchmark, say) {
         Ok(report) => {
             println!("\n{report}");
             println!("{}", serde_json::to_string(&report).unwrap_or_default());

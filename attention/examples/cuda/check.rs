@@ -4,7 +4,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use liquid_attention::core::{DeltaRule, DeltaTensors, gated_delta, project};
 
 use crate::plain::{Case, Random, Size, error, recurrence};
-use crate::{layer, train};
+use crate::{layer, reference, train};
 
 /// What was found so far.
 pub(crate) struct Report {
@@ -43,6 +43,10 @@ pub(crate) fn run(device: &Device, wanted: impl Fn(&str) -> bool) -> usize {
         if wanted(name) {
             part(device, &mut report);
         }
+    }
+    // Only where they are asked for: one needs Python, the other takes minutes.
+    if std::env::args().any(|part| part == "reference") {
+        reference::check(device, &mut report);
     }
     if std::env::args().any(|part| part == "fallback") {
         train::fallback(device, &mut report);

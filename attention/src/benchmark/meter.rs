@@ -1,11 +1,13 @@
 //! Time and memory of a pass.
 //!
-//! Time is measured twice: calls behind each other, as the layers of a model follow each other, and a single call that
-//! is waited for, which adds the way to the device and back. Memory is what a pass takes beyond what stood before it:
+//! Time is measured thrice: calls behind each other, as the layers of a model follow each other; a single call that is
+//! waited for, which adds the way to the device and back; and, on a GPU, calls behind each other when it has been at work
+//! for seconds: then it is at the limit of its power, and its clock is slower. Every measurement begins with a rest, so that none depends
+//! on what was measured before it. Memory is what a pass takes beyond what stood before it:
 //! on a GPU the growth of burn's pool of device memory (buffers that another library allocates for itself are not in
 //! it), on a CPU the growth of the process's resident memory (Linux only; `None` elsewhere).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 
@@ -16,34 +18,55 @@ const GIB: f64 = (1u64 << 30) as f64;
 /// Calls behind each other take about so long, in milliseconds; `peers/attention.py` has the same figures.
 const ROUND: f64 = 10.0;
 const CALLS: f64 = 64.0;
+/// How long a GPU rests before it is measured.
+const REST: Duration = Duration::from_secs(1);
+/// How long it works before what it sustains is measured.
+const HEAT: Duration = Duration::from_secs(2);
 /// A slow subject gets fewer rounds, so that all of them take about so long.
 const ALL_ROUNDS: f64 = 5_000.0;
 
 /// Medians of `runs` rounds after a first call, which is reported apart: it may compile and choose kernels.
 pub(super) fn measure(device: &Device, runs: usize, pass: &mut Pass) -> Result<Outcome, String> {
     let before = Memory::before(device);
+    let rests = matches!(before, Some(Memory::Pool(_)));
     let first_ms = round(device, pass, 1)?;
     let extra_gib = before.and_then(|before| before.extra(device));
+    if rests {
+        std::thread::sleep(REST);
+    }
     let single = round(device, pass, 1)?;
     let runs = runs.min((ALL_ROUNDS / single) as usize).max(1);
     let calls = (ROUND / single).clamp(1.0, CALLS) as usize;
-    let mut rounds = |calls| {
-        let times = (0..runs).map(|_| round(device, pass, calls));
-        Ok::<_, String>(median(times.collect::<Result<Vec<_>, _>>()?))
+    let waited_ms = median_of(device, pass, runs, 1)?;
+    let ms = if calls == 1 {
+        waited_ms
+    } else {
+        median_of(device, pass, runs, calls)?
     };
-    let waited_ms = rounds(1)?;
-    let ms = if calls == 1 { waited_ms } else { rounds(calls)? };
+    let sustained_ms = if rests {
+        let start = Instant::now();
+        while start.elapsed() < HEAT {
+            round(device, pass, calls)?;
+        }
+        Some(median_of(device, pass, runs, calls)?)
+    } else {
+        None
+    };
     Ok(Outcome::Measured {
         ms,
         waited_ms: Some(waited_ms),
+        sustained_ms,
         extra_gib,
         first_ms: Some(first_ms),
     })
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
+/// Milliseconds of a call: the median of rounds of several behind each other.
+fn median_of(device: &Device, pass: &mut Pass, runs: usize, calls: usize) -> Result<f64, String> {
+    let times = (0..runs).map(|_| round(device, pass, calls));
+    let mut times = times.collect::<Result<Vec<_>, _>>()?;
     times.sort_by(f64::total_cmp);
-    times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
+    Ok(times.get(times.len() / 2).copied().unwrap_or(f64::NAN))
 }
 
 /// Milliseconds of a call, of several behind each other.

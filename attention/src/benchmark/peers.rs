@@ -1,13 +1,13 @@
 //! What is measured in Python, in a process of its own: `attention/peers/attention.py`.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use burn::tensor::DType;
 use serde::Deserialize;
 
-use super::{Benchmark, Outcome, Row};
+use super::{Benchmark, Outcome, Row, Said};
 
 const SCRIPT: &str = include_str!("../../peers/attention.py");
 
@@ -18,6 +18,7 @@ struct Line {
     tokens: usize,
     ms: Option<f64>,
     waited_ms: Option<f64>,
+    sustained_ms: Option<f64>,
     extra_gib: Option<f64>,
     skipped: Option<String>,
 }
@@ -28,25 +29,14 @@ struct Note {
     note: String,
 }
 
-/// Rows of the peers, one row that says why if there are none; and notes on their versions.
-pub(super) fn run(benchmark: &Benchmark, python: &Path) -> (Vec<Row>, Vec<String>) {
-    match output(benchmark, python) {
-        Ok(text) => {
-            let notes = text.lines().filter_map(|line| serde_json::from_str(line).ok());
-            let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
-            (
-                lines.map(row).collect(),
-                notes.map(|note: Note| note.note).collect(),
-            )
-        }
-        Err(reason) => {
-            let missing = Row {
-                name: "PyTorch, flash-linear-attention".to_owned(),
-                tokens: 0,
-                outcome: Outcome::Skipped(reason),
-            };
-            (vec![missing], Vec::new())
-        }
+/// Rows of the peers and notes on their versions, as they come; a row that says why where they end early.
+pub(super) fn run(benchmark: &Benchmark, python: &Path, add: &mut dyn FnMut(Said)) {
+    if let Err(reason) = read(benchmark, python, add) {
+        add(Said::Row(Row {
+            name: "PyTorch, flash-linear-attention".to_owned(),
+            tokens: 0,
+            outcome: Outcome::Skipped(reason),
+        }));
     }
 }
 
@@ -55,6 +45,7 @@ fn row(line: Line) -> Row {
         (Some(ms), _) => Outcome::Measured {
             ms,
             waited_ms: line.waited_ms,
+            sustained_ms: line.sustained_ms,
             extra_gib: line.extra_gib,
             first_ms: None,
         },
@@ -67,7 +58,7 @@ fn row(line: Line) -> Row {
     }
 }
 
-fn output(benchmark: &Benchmark, python: &Path) -> Result<String, String> {
+fn read(benchmark: &Benchmark, python: &Path, add: &mut dyn FnMut(Said)) -> Result<(), String> {
     let lengths: Vec<String> = benchmark.seq_lengths.iter().map(usize::to_string).collect();
     let device = match format!("{:?}", benchmark.device).to_lowercase().contains("cuda") {
         true => "cuda",
@@ -92,11 +83,28 @@ fn output(benchmark: &Benchmark, python: &Path) -> Result<String, String> {
             .write_all(SCRIPT.as_bytes())
             .map_err(|error| error.to_string())?;
     }
-    let output = child.wait_with_output().map_err(|error| error.to_string())?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    // Read beside the output, as a pipe that is full would stop the child.
+    let errors = child.stderr.take().map(|mut errors| {
+        std::thread::spawn(move || {
+            let mut text = String::new();
+            // Whatever could be read explains more than that the rest could not.
+            let _ = errors.read_to_string(&mut text);
+            text
+        })
+    });
+    let lines = child.stdout.take().map(|output| BufReader::new(output).lines());
+    for line in lines.into_iter().flatten().map_while(Result::ok) {
+        if let Ok(figures) = serde_json::from_str(&line) {
+            add(Said::Row(row(figures)));
+        } else if let Ok(Note { note }) = serde_json::from_str(&line) {
+            add(Said::Note(note));
+        }
     }
-    let errors = String::from_utf8_lossy(&output.stderr);
+    let status = child.wait().map_err(|error| error.to_string())?;
+    if status.success() {
+        return Ok(());
+    }
+    let errors = errors.and_then(|errors| errors.join().ok()).unwrap_or_default();
     Err(errors
         .lines()
         .last()

@@ -49,6 +49,8 @@ pub enum Outcome {
         ms: f64,
         /// Milliseconds of a single pass that is waited for, median.
         waited_ms: Option<f64>,
+        /// Milliseconds of a pass when the device has been at work for a while; on GPUs only, where it is slower then.
+        sustained_ms: Option<f64>,
         /// GiB beyond weights and input, where it can be known.
         extra_gib: Option<f64>,
         /// Milliseconds of the first pass, which may compile kernels.
@@ -102,13 +104,18 @@ impl fmt::Display for Row {
             Outcome::Measured {
                 ms,
                 waited_ms,
+                sustained_ms,
                 extra_gib,
                 first_ms,
             } => {
-                let waited = waited_ms.map_or("-".to_owned(), |ms| format!("{ms:.3}"));
-                let gib = extra_gib.map_or("-".to_owned(), |gib| format!("{gib:.3}"));
-                let first = first_ms.map_or("-".to_owned(), |ms| format!("{ms:.1}"));
-                write!(f, " {ms:>11.3} {waited:>11} {gib:>10} {first:>11}")
+                let figure =
+                    |figure: &Option<f64>| figure.map_or("-".to_owned(), |value| format!("{value:.3}"));
+                let (waited, sustained) = (figure(waited_ms), figure(sustained_ms));
+                let (gib, first) = (figure(extra_gib), figure(first_ms));
+                write!(
+                    f,
+                    " {ms:>11.3} {waited:>11} {sustained:>12} {gib:>10} {first:>11}"
+                )
             }
             Outcome::Skipped(reason) => write!(f, "  {reason}"),
         }
@@ -135,8 +142,8 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "{:NAME$} {:>8} {:>11} {:>11} {:>10} {:>11}",
-            "", "tokens", "ms", "waited ms", "extra GiB", "first ms"
+            "{:NAME$} {:>8} {:>11} {:>11} {:>12} {:>10} {:>11}",
+            "", "tokens", "ms", "waited ms", "sustained ms", "extra GiB", "first ms"
         )?;
         for row in &self.rows {
             writeln!(f, "{row}")?;

@@ -4,7 +4,7 @@
 
 use burn::tensor::{DType, Device};
 
-use super::{Benchmark, Outcome};
+use super::{Benchmark, Outcome, Report};
 use crate::LiquidAttention;
 
 fn small() -> Benchmark {
@@ -23,7 +23,7 @@ fn small() -> Benchmark {
 #[test]
 fn measures_every_subject_at_every_length() {
     let mut lines = 0;
-    let report = LiquidAttention::benchmark(&small(), |_| lines += 1).expect("a report");
+    let report = LiquidAttention::benchmark(&small(), |_: &Report| lines += 1).expect("a report");
     assert_eq!((report.rows.len(), lines), (8, 8));
     for row in &report.rows {
         assert!(

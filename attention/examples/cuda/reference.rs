@@ -1,0 +1,64 @@
+//! The kernels against transformers' reference and flash-linear-attention, on the same numbers:
+//! `attention/peers/reference.py` computes them on the same GPU.
+
+use std::process::Command;
+
+use burn::tensor::{DType, Device, Tensor};
+use liquid_attention::core::{DeltaTensors, gated_delta};
+use safetensors::SafeTensors;
+
+use crate::check::{Report, delta_rule, tensor, values};
+use crate::plain::error;
+
+const SCRIPT: &str = include_str!("../../peers/reference.py");
+
+/// Asks Python, and compares; a Python that cannot is a check that failed.
+pub(crate) fn check(device: &Device, report: &mut Report) {
+    let path = std::env::temp_dir().join(format!("reference-{}.safetensors", std::process::id()));
+    let status = Command::new("python3").args(["-c", SCRIPT]).arg(&path).status();
+    let bytes = std::fs::read(&path);
+    // Of no more use; the folder is the system's to tidy if it stays.
+    let _ = std::fs::remove_file(&path);
+    let parsed = bytes
+        .as_deref()
+        .ok()
+        .and_then(|bytes| SafeTensors::deserialize(bytes).ok());
+    let Some(file) = parsed else {
+        println!("python3 gave no reference: {status:?}");
+        return report.add("a reference", f64::NAN, 0.0);
+    };
+    let (output, state) = gated_delta(inputs(&file, device), delta_rule(128, true, false));
+    let ours = [values(output), values(state)];
+    for other in ["transformers", "fla"] {
+        for (name, ours) in [other.to_owned(), format!("{other}_state")].iter().zip(&ours) {
+            let theirs: Option<Vec<f64>> =
+                numbers(&file, name).map(|(values, _)| values.into_iter().map(f64::from).collect());
+            let distance = theirs.map_or(f64::NAN, |theirs| error(ours, &theirs));
+            report.add(&format!("against {name}"), distance, 1e-2);
+        }
+    }
+}
+
+fn inputs(file: &SafeTensors<'_>, device: &Device) -> DeltaTensors {
+    fn read<const D: usize>(file: &SafeTensors<'_>, name: &str, dtype: DType, device: &Device) -> Tensor<D> {
+        let (values, shape) = numbers(file, name).unwrap_or_default();
+        let shape = <[usize; D]>::try_from(shape).unwrap_or([0; D]);
+        tensor(&values, shape, dtype, device)
+    }
+    DeltaTensors {
+        q: read(file, "q", DType::BF16, device),
+        k: read(file, "k", DType::BF16, device),
+        v: read(file, "v", DType::BF16, device),
+        g: read(file, "g", DType::F32, device),
+        beta: read(file, "beta", DType::F32, device),
+        state: read(file, "state", DType::F32, device),
+    }
+}
+
+/// The f32 numbers of a tensor and its shape.
+fn numbers(file: &SafeTensors<'_>, name: &str) -> Option<(Vec<f32>, Vec<usize>)> {
+    let view = file.tensor(name).ok()?;
+    let (chunks, _) = view.data().as_chunks::<4>();
+    let values = chunks.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    Some((values, view.shape().to_vec()))
+}
