@@ -16,6 +16,18 @@ const FONT: &str = "sans-serif";
 /// Height of the title's letters, and of all others.
 const TITLE: u32 = 40;
 const TEXT: u32 = 26;
+/// Colours that colour-blind readers tell apart (Okabe and Ito, "Color Universal Design", 2008), without the yellow, which
+/// white paper swallows.
+const COLOURS: [RGBColor; 8] = [
+    RGBColor(213, 94, 0),
+    RGBColor(0, 114, 178),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(0, 0, 0),
+    RGBColor(127, 127, 127),
+];
 
 /// A line of the chart.
 pub(crate) struct Series {
@@ -33,8 +45,8 @@ pub(crate) struct Labels<'a> {
     pub(crate) scale: Scale,
 }
 
-/// How the y axis is divided. The x axis is always logarithmic: with both, a straight line at 45 degrees is linear
-/// in length.
+/// How the y axis is divided. The x axis always doubles from mark to mark: where y is logarithmic too, a straight line
+/// is a power of the length.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scale {
     /// From 0.
@@ -56,12 +68,26 @@ impl Scale {
     fn label(self, place: f64) -> String {
         match self {
             Self::Linear => format!("{place}"),
-            Self::Logarithmic => format!("{:.3}", 10_f64.powf(place))
-                .trim_end_matches('0')
-                .trim_end_matches('.')
-                .to_owned(),
+            Self::Logarithmic => short(10_f64.powf(place)),
         }
     }
+
+    /// At most so many marks: powers of ten and nothing between them.
+    fn marks(self) -> usize {
+        match self {
+            Self::Linear => 10,
+            Self::Logarithmic => 6,
+        }
+    }
+}
+
+/// A number in as few digits as tell it from its neighbours.
+fn short(value: f64) -> String {
+    if value >= 10.0 {
+        return format!("{value:.0}");
+    }
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Writes a line chart. Without a point there is nothing to draw, and no file.
@@ -84,11 +110,11 @@ pub(crate) fn lines(path: &Path, labels: &Labels<'_>, series: &[Series]) -> anyh
 
 fn draw(pixels: &mut [u8], labels: &Labels<'_>, series: &[Series]) -> Result<(), Box<dyn std::error::Error>> {
     register_font(FONT, FontStyle::Normal, UBUNTU_LIGHT).map_err(|_| "the font cannot be read")?;
-    let placed = |&(x, y): &(f64, f64)| (x, labels.scale.place(y));
+    let placed = |&(x, y): &(f64, f64)| (x.max(1e-9).log2(), labels.scale.place(y));
     let points = || series.iter().flat_map(|series| &series.points).map(placed);
     let least = |of: fn((f64, f64)) -> f64| points().map(of).fold(f64::MAX, f64::min);
     let most = |of: fn((f64, f64)) -> f64| points().map(of).fold(f64::MIN, f64::max);
-    let (left, right) = (least(|p| p.0).max(1e-9), most(|p| p.0).max(2e-9));
+    let (left, right) = (least(|p| p.0), most(|p| p.0));
     let (bottom, top) = match labels.scale {
         Scale::Linear => (least(|p| p.1).min(0.0), most(|p| p.1) * 1.05),
         Scale::Logarithmic => (least(|p| p.1) - 0.2, most(|p| p.1) + 0.2),
@@ -100,18 +126,20 @@ fn draw(pixels: &mut [u8], labels: &Labels<'_>, series: &[Series]) -> Result<(),
         .margin(32)
         .x_label_area_size(84)
         .y_label_area_size(120)
-        .build_cartesian_2d((left * 0.95..right * 1.05).log_scale(), bottom..top)?;
+        .build_cartesian_2d(left - 0.1..right + 0.1, bottom..top)?;
     chart
         .configure_mesh()
         .label_style((FONT, TEXT))
         .axis_desc_style((FONT, TEXT))
         .x_desc(labels.x)
         .y_desc(labels.y)
-        .x_label_formatter(&|x| format!("{x}"))
+        .x_label_formatter(&|place| short(place.exp2()))
+        .x_labels(8)
+        .y_labels(labels.scale.marks())
         .y_label_formatter(&|place| labels.scale.label(*place))
         .draw()?;
     for (index, line) in series.iter().enumerate() {
-        let colour = Palette99::pick(index).to_rgba();
+        let colour = COLOURS[index % COLOURS.len()];
         chart
             .draw_series(
                 LineSeries::new(line.points.iter().map(placed), colour.stroke_width(4).filled())
