@@ -40,3 +40,32 @@ impl From<DriverError> for CudaError {
         liquid_cuda::Error::from(error).into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_runs_out_is_told_apart_whoever_notices() {
+        let driver = |result| CudaError::from(DriverError(result));
+        assert!(matches!(
+            driver(CUresult::CUDA_ERROR_OUT_OF_MEMORY),
+            CudaError::Memory
+        ));
+        assert!(matches!(
+            driver(CUresult::CUDA_ERROR_NO_DEVICE),
+            CudaError::Absent(0)
+        ));
+        assert!(matches!(
+            driver(CUresult::CUDA_ERROR_INVALID_VALUE),
+            CudaError::Cuda(_)
+        ));
+        let product = |status| CudaError::from(liquid_cuda::Error::from(CublasError(status)));
+        assert!(matches!(
+            product(cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED),
+            CudaError::Memory
+        ));
+        let other = product(cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED);
+        assert!(matches!(other, CudaError::Cuda(_)));
+    }
+}
