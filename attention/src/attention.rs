@@ -20,6 +20,7 @@ mod heads;
 mod recurrent;
 #[cfg(test)]
 mod tests;
+mod warm_up;
 
 pub use decoder::Decoder;
 

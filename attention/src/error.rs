@@ -70,6 +70,9 @@ pub enum AttentionError {
     /// Bytes that are not a saved state, or the state of another layer.
     #[error("state: {0}")]
     State(String),
+    /// The device failed while it was waited for.
+    #[error("the device failed: {0}")]
+    Device(String),
 }
 
 /// Fails unless the shape is the one wanted; dimensions that may be anything are `None`.

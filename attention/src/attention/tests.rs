@@ -303,3 +303,22 @@ fn precise_mode_is_visible_and_can_be_overridden() {
     assert!(layer.clone().with_precision(Precision::Precise).is_precise(1));
     assert!(!layer.with_precision(Precision::Standard).is_precise(1_000_000));
 }
+
+#[test]
+fn a_warm_up_serves_every_kind_and_changes_nothing() {
+    let device = Device::flex();
+    for (name, config) in kinds() {
+        let layer = layer(&config, &device);
+        let x = || tensor(&[sequence(3, 70, config.d_model)], &device);
+        let before = numbers(causal(&layer, x()));
+        layer.warm_up(2).expect(name);
+        assert_eq!(numbers(causal(&layer, x())), before, "{name}");
+        assert_eq!(layer.settings.precision, Precision::Auto);
+    }
+    let both = layer(
+        &LiquidAttentionConfig::new(24, 3).with_bidirectional(true),
+        &device,
+    );
+    both.warm_up(1).expect("bidirectional");
+    assert!(matches!(both.warm_up(0), Err(AttentionError::Shape { .. })));
+}

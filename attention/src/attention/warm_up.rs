@@ -1,0 +1,44 @@
+//! What a first call does besides its work, done before.
+
+use burn::tensor::Tensor;
+
+use super::LiquidAttention;
+use crate::core::CHUNK;
+use crate::error::AttentionError;
+use crate::input::LiquidInput;
+use crate::precision::Precision;
+
+impl LiquidAttention {
+    /// Reads zeros as a batch of this size would be read, prefill and step, in every precision that the layer may take,
+    /// and waits for them. On a GPU that loads CUDA's libraries and compiles the kernels, some tenths of a second, which
+    /// the first call takes otherwise; where the kernels serve the layer, nothing is tuned, then or later. A step of
+    /// another batch compiles one kernel more. Gradients are not warmed up.
+    ///
+    /// # Errors
+    /// As [`Self::prefill`], and [`AttentionError::Device`].
+    pub fn warm_up(&self, batch: usize) -> Result<(), AttentionError> {
+        let device = self.device();
+        let zeros =
+            |tokens| Tensor::<3>::zeros([batch, tokens, self.settings.d_model], (&device, self.dtype()));
+        // A chunk and a token: both the whole and the broken chunk.
+        let long = zeros(CHUNK + 1);
+        if self.settings.bidirectional {
+            self.forward(LiquidInput::self_attn(long))?;
+        } else {
+            let precisions: &[Precision] = match self.settings.precision {
+                Precision::Auto => &[Precision::Standard, Precision::Precise],
+                _ => &[self.settings.precision],
+            };
+            for &precision in precisions {
+                let layer = self.clone().with_precision(precision);
+                let mut state = layer.fresh_state(batch);
+                layer.prefill(long.clone(), &mut state)?;
+                layer.step(zeros(1), &mut state)?;
+                layer.decoder(state)?.step(zeros(1))?;
+            }
+        }
+        device
+            .sync()
+            .map_err(|error| AttentionError::Device(error.to_string()))
+    }
+}
