@@ -71,17 +71,16 @@ enum Place {
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let benchmark = benchmark(arguments)?;
-    // Written after every row: whoever ends the command early keeps what was measured.
-    let mut written = Ok(());
     let report = LiquidAttention::benchmark(&benchmark, |report| {
         if let Some(row) = report.rows.last() {
             println!("{row}");
         }
-        if written.is_ok() {
-            written = write(arguments, report);
+        // After every row: whoever ends the command early keeps what was measured.
+        if let Err(error) = write(arguments, report) {
+            eprintln!("{error:#}");
         }
     })?;
-    written?;
+    write(arguments, &report)?;
     println!("\n{report}");
     println!(
         "written: {}, {}",

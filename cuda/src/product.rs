@@ -96,8 +96,8 @@ impl Layout {
         }
     }
 
-    /// cuBLAS's layout of a row-major matrix of these sizes, and the operation that makes it the operand.
-    fn layout(
+    /// cuBLAS's description of a row-major matrix of these sizes, and the operation that makes it the operand.
+    fn descriptor(
         self,
         kind: sys::cudaDataType,
         rows: u64,
@@ -216,13 +216,13 @@ fn plan(handle: sys::cublasLtHandle_t, shape: Shape) -> Result<Plan, Error> {
         Element::Bf16 | Element::F16 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
     };
     let operation = result::create_matmul_desc(sums, sys::cudaDataType::CUDA_R_32F)?;
-    let (weight, transpose_weight) = shape.weight_layout.layout(kind, shape.depth, shape.columns)?;
-    let (x, transpose_x) = shape.x_layout.layout(kind, shape.rows, shape.depth)?;
+    let (weight, transpose_weight) = shape.weight_layout.descriptor(kind, shape.depth, shape.columns)?;
+    let (x, transpose_x) = shape.x_layout.descriptor(kind, shape.rows, shape.depth)?;
     let (y, _) = Layout {
         stride: shape.y_stride,
         transposed: false,
     }
-    .layout(shape.y.kind(), shape.rows, shape.columns)?;
+    .descriptor(shape.y.kind(), shape.rows, shape.columns)?;
     use sys::cublasLtMatmulDescAttributes_t as Transpose;
     for (operand, transpose) in [
         (Transpose::CUBLASLT_MATMUL_DESC_TRANSA, transpose_weight),

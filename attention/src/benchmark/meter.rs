@@ -1,9 +1,9 @@
 //! Time and memory of a pass.
 //!
 //! Time is measured thrice: calls behind each other, as the layers of a model follow each other; a single call that is
-//! waited for, which adds the way to the device and back; and, on a GPU, calls behind each other when it has been at work
-//! for seconds: then it is at the limit of its power, and its clock is slower. Every measurement begins with a rest, so that none depends
-//! on what was measured before it. Memory is what a pass takes beyond what stood before it:
+//! waited for, which adds the way to the device and back; and, on a GPU, calls behind each other when it has been at
+//! work for seconds: then it is at the limit of its power, and its clock is slower. Every subject begins with a rest,
+//! so that its figures do not depend on what was measured before. Memory is what a pass takes beyond what stood before it:
 //! on a GPU the growth of burn's pool of device memory (buffers that another library allocates for itself are not in
 //! it), on a CPU the growth of the process's resident memory (Linux only; `None` elsewhere).
 
