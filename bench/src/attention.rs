@@ -91,7 +91,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn write(arguments: &Arguments, report: &Report) -> Result<()> {
-    results::write(&arguments.json, serde_json::to_string_pretty(report)?.as_bytes())?;
+    results::write_json(&arguments.json, report)?;
     draw(&arguments.png, report)
 }
 

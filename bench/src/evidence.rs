@@ -15,7 +15,7 @@ use anyhow::{Context, bail};
 use liquid_worker::engine::{Auto, Budget, Extractor, Request, Settings, Tier};
 use liquid_worker::model::{Device, Models};
 
-use crate::chart;
+use crate::{chart, results};
 
 mod data;
 mod metric;
@@ -122,7 +122,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         println!();
         reports.push(report);
     }
-    report::write(&reports, &arguments.json)?;
+    results::write_json(&arguments.json, &reports)?;
     let labels = chart::Labels {
         title: "Evidence recall by compression",
         x: "ratio",

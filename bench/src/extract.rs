@@ -116,7 +116,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             last.device, last.warm_up_ms
         );
     }
-    results::write(&arguments.json, serde_json::to_string_pretty(&rows)?.as_bytes())?;
+    results::write_json(&arguments.json, &rows)?;
     let labels = chart::Labels {
         title: "Extraction by document length",
         x: "tokens of the document",

@@ -98,7 +98,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         report.bodies = body::run(programs, &folder, arguments.body_mb * 1_000_000)?;
     }
     println!("\n{}", report.table());
-    results::write(&arguments.json, serde_json::to_string_pretty(&report)?.as_bytes())?;
+    results::write_json(&arguments.json, &report)?;
     draw(&arguments.png, &report)?;
     println!(
         "written: {}, {}",

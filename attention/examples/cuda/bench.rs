@@ -51,7 +51,11 @@ pub(crate) fn table(device: &Device) {
         device: device.clone(),
         ..Benchmark::default()
     };
-    let say = |report: &Report| report.rows.iter().last().map_or((), |row| println!("{row}"));
+    let say = |report: &Report| {
+        if let Some(row) = report.rows.last() {
+            println!("{row}");
+        }
+    };
     match LiquidAttention::benchmark(&benchmark, say) {
         Ok(report) => {
             println!("\n{report}");

@@ -44,12 +44,12 @@ pub(crate) fn run(device: &Device, wanted: impl Fn(&str) -> bool) -> usize {
             part(device, &mut report);
         }
     }
-    // Only where they are asked for: one needs Python, the other takes minutes.
-    if std::env::args().any(|part| part == "reference") {
-        reference::check(device, &mut report);
-    }
-    if std::env::args().any(|part| part == "fallback") {
-        train::fallback(device, &mut report);
+    // Only where they are named: one needs Python, the other takes minutes.
+    let named: [(&str, Check); 2] = [("reference", reference::check), ("fallback", train::fallback)];
+    for (name, part) in named {
+        if std::env::args().any(|given| given == name) {
+            part(device, &mut report);
+        }
     }
     println!("{} checks, {} failed", report.done, report.failed);
     report.failed

@@ -1,9 +1,7 @@
 //! Means over items and sets, as a table, as JSON, and as lines to draw.
 
 use std::fmt::{self, Write};
-use std::path::Path;
 
-use anyhow::Context;
 use liquid_worker::engine::{Settings, Tier};
 use serde::Serialize;
 
@@ -203,15 +201,6 @@ impl Report {
         });
         series
     }
-}
-
-/// Writes the reports as a JSON array.
-pub(super) fn write(reports: &[Report], path: &Path) -> anyhow::Result<()> {
-    let at = || format!("cannot write {}", path.display());
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).with_context(at)?;
-    }
-    std::fs::write(path, serde_json::to_vec_pretty(reports)?).with_context(at)
 }
 
 /// Automatic budgets beside the fixed ratio that keeps as many words.
