@@ -1,9 +1,9 @@
 //! The operations of [`crate::core`] on NVIDIA GPUs of the Hopper generation (H100, H200), bf16.
 //!
-//! Kernels in CUDA C (`attention/kernels`), compiled by NVRTC at run time, and products by cuBLASLt (`liquid-cuda`), both on
-//! burn's own memory and ordered with burn's work by events. Neither is needed to build or to start: the libraries are loaded
-//! when the first operation runs. What the kernels do not serve (other chips, other element types, head sizes but 64,
-//! 128 and 256, a missing library) runs in burn's own operations, with one warning a reason.
+//! Kernels in CUDA C (`attention/kernels`), compiled by NVRTC at run time, and products by cuBLASLt (`liquid-cuda`), both
+//! on burn's own memory and ordered with burn's work by events. Neither is needed to build or to start: the libraries
+//! are loaded when the first operation runs. What the kernels do not serve (other chips, other element types, head sizes
+//! but 64, 128 and 256, a missing library) runs in burn's own operations, with one warning a reason.
 //!
 //! | file | what |
 //! |---|---|
@@ -237,12 +237,12 @@ fn multiply(
         let shape = Shape {
             operands: element,
             y: element,
-            rows: rows as u64,
-            depth: depth as u64,
-            columns: columns as u64,
-            x_layout: x.layout(),
-            weight_layout: weight.layout(),
-            y_stride: columns as i64,
+            rows,
+            depth,
+            columns,
+            x_layout: x.layout,
+            weight_layout: weight.layout,
+            y_stride: columns,
         };
         let operands = Operands {
             x: x.buffer.address,

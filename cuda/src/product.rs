@@ -57,24 +57,24 @@ pub struct Shape {
     /// Of `y`: that of the operands, or f32.
     pub y: Element,
     /// Of `x` and `y`.
-    pub rows: u64,
+    pub rows: usize,
     /// Columns of `x`, rows of the weights.
-    pub depth: u64,
+    pub depth: usize,
     /// Of the weights and `y`.
-    pub columns: u64,
+    pub columns: usize,
     /// Where the elements of `x` lie.
     pub x_layout: Layout,
     /// Where those of the weights lie.
     pub weight_layout: Layout,
     /// Elements between rows of `y`.
-    pub y_stride: i64,
+    pub y_stride: usize,
 }
 
 /// How an operand lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Layout {
     /// Elements between rows, or between columns of a transposed matrix; the leading dimension.
-    pub stride: i64,
+    pub stride: usize,
     /// Column after column.
     pub transposed: bool,
 }
@@ -83,7 +83,7 @@ impl Layout {
     /// Row after row.
     pub fn rows(stride: usize) -> Self {
         Self {
-            stride: stride as i64,
+            stride,
             transposed: false,
         }
     }
@@ -91,7 +91,7 @@ impl Layout {
     /// Column after column.
     pub fn columns(stride: usize) -> Self {
         Self {
-            stride: stride as i64,
+            stride,
             transposed: true,
         }
     }
@@ -100,8 +100,8 @@ impl Layout {
     fn descriptor(
         self,
         kind: sys::cudaDataType,
-        rows: u64,
-        columns: u64,
+        rows: usize,
+        columns: usize,
     ) -> Result<(sys::cublasLtMatrixLayout_t, Operation), Error> {
         let ((across, down), operation) = if self.transposed {
             ((rows, columns), Operation::Transpose)
@@ -109,7 +109,7 @@ impl Layout {
             ((columns, rows), Operation::AsIs)
         };
         Ok((
-            result::create_matrix_layout(kind, across, down, self.stride)?,
+            result::create_matrix_layout(kind, across as u64, down as u64, self.stride as i64)?,
             operation,
         ))
     }
@@ -218,11 +218,7 @@ fn plan(handle: sys::cublasLtHandle_t, shape: Shape) -> Result<Plan, Error> {
     let operation = result::create_matmul_desc(sums, sys::cudaDataType::CUDA_R_32F)?;
     let (weight, transpose_weight) = shape.weight_layout.descriptor(kind, shape.depth, shape.columns)?;
     let (x, transpose_x) = shape.x_layout.descriptor(kind, shape.rows, shape.depth)?;
-    let (y, _) = Layout {
-        stride: shape.y_stride,
-        transposed: false,
-    }
-    .descriptor(shape.y.kind(), shape.rows, shape.columns)?;
+    let (y, _) = Layout::rows(shape.y_stride).descriptor(shape.y.kind(), shape.rows, shape.columns)?;
     use sys::cublasLtMatmulDescAttributes_t as Transpose;
     for (operand, transpose) in [
         (Transpose::CUBLASLT_MATMUL_DESC_TRANSA, transpose_weight),

@@ -23,23 +23,13 @@ pub(super) struct Buffer {
     _held: Box<dyn Any>,
 }
 
-/// A matrix whose rows, or columns (`transposed`), are dense and `stride` elements apart: a view of a wider one, or
-/// of a transposed one.
+/// A matrix whose rows, or columns, are dense: a view of a wider one, or of a transposed one.
 pub(super) struct Matrix {
     pub(super) buffer: Buffer,
-    pub(super) stride: usize,
-    pub(super) transposed: bool,
+    pub(super) layout: Layout,
 }
 
 impl Matrix {
-    /// As products take it.
-    pub(super) fn layout(&self) -> Layout {
-        Layout {
-            stride: self.stride as i64,
-            transposed: self.transposed,
-        }
-    }
-
     /// [`Buffer::typed`].
     pub(super) fn typed(self, dtype: DType) -> Result<Self, CudaError> {
         Ok(Self {
@@ -49,17 +39,17 @@ impl Matrix {
     }
 }
 
-/// The stride of [`Matrix`] and whether it is transposed; none if the tensor is not such a matrix.
-fn row_stride(tensor: &CubeTensor) -> Option<(usize, bool)> {
+/// How a [`Matrix`] lies; none if the tensor is not such a matrix.
+fn layout(tensor: &CubeTensor) -> Option<Layout> {
     let (shape, strides) = (tensor.meta.shape(), tensor.meta.strides());
     let ([rows, columns], [down, across]) = (
         <[usize; 2]>::try_from(shape.to_vec()).ok()?,
         <[usize; 2]>::try_from(strides.to_vec()).ok()?,
     );
     if across == 1 && down >= columns {
-        return Some((down, false));
+        return Some(Layout::rows(down));
     }
-    (down == 1 && across >= rows).then_some((across, true))
+    (down == 1 && across >= rows).then(|| Layout::columns(across))
 }
 
 /// Runs a task on the thread on which burn submits to the device.
@@ -113,19 +103,17 @@ impl Buffer {
 
     /// A matrix as it lies, if its rows or its columns are dense; copied otherwise.
     pub(super) fn matrix(tensor: CubeTensor) -> Result<Matrix, CudaError> {
-        let Some((stride, transposed)) = row_stride(&tensor) else {
+        let Some(layout) = layout(&tensor) else {
             let buffer = Self::of(tensor)?;
             let [_, columns] = buffer.shape()?;
             return Ok(Matrix {
                 buffer,
-                stride: columns,
-                transposed: false,
+                layout: Layout::rows(columns),
             });
         };
         Ok(Matrix {
             buffer: Self::as_it_lies(tensor)?,
-            stride,
-            transposed,
+            layout,
         })
     }
 

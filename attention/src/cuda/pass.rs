@@ -164,12 +164,12 @@ impl Layer {
         let shape = ProductShape {
             operands: Element::Bf16,
             y: Element::Bf16,
-            rows: rows as u64,
-            depth: depth as u64,
-            columns: columns as u64,
+            rows,
+            depth,
+            columns,
             x_layout: Layout::rows(x.stride),
-            weight_layout: weight.layout(),
-            y_stride: y.stride as i64,
+            weight_layout: weight.layout,
+            y_stride: y.stride,
         };
         let operands = Operands {
             x: x.address,
@@ -184,7 +184,7 @@ impl Layer {
     /// Whether the layer is given one token of few sequences, and so can go the short way.
     pub(super) fn is_step(&self) -> bool {
         let fits = 2 * self.batch * self.places.pitch <= WORKSPACE;
-        self.tokens == 1 && self.batch <= FEW && fits && self.weights.in_rows() && !self.out.transposed
+        self.tokens == 1 && self.batch <= FEW && fits && self.weights.in_rows() && !self.out.layout.transposed
     }
 
     /// One token of every sequence, in three launches. What is between the projections lies in the work space of the
@@ -195,7 +195,7 @@ impl Layer {
         let few: Vec<Few> = (0..5)
             .map(|i| Few {
                 weight: self.weights.0[i].buffer.address,
-                pitch: self.weights.0[i].stride,
+                pitch: self.weights.0[i].layout.stride,
                 columns: widths[i],
                 to: products[i],
             })
@@ -220,7 +220,7 @@ impl Layer {
         gpu.step(&span, gates, self.rule.rule, true)?;
         let out = Few {
             weight: self.out.buffer.address,
-            pitch: self.out.stride,
+            pitch: self.out.layout.stride,
             columns: self.columns,
             to: Rows {
                 address: at.output,

@@ -166,12 +166,12 @@ impl Bench {
         let shape = Shape {
             operands: Element::Bf16,
             y: Element::Bf16,
-            rows: tokens as u64,
-            depth: embed as u64,
-            columns: columns as u64,
+            rows: tokens,
+            depth: embed,
+            columns,
             x_layout: Layout::rows(embed),
             weight_layout: Layout::rows(self.columns.pitch),
-            y_stride: y.stride as i64,
+            y_stride: y.stride,
         };
         let operands = Operands {
             x: self.x.0,
@@ -187,12 +187,12 @@ impl Bench {
         let shape = Shape {
             operands: Element::Bf16,
             y: Element::Bf16,
-            rows: tokens as u64,
-            depth: embed as u64,
-            columns: embed as u64,
+            rows: tokens,
+            depth: embed,
+            columns: embed,
             x_layout: Layout::rows(x.stride),
             weight_layout: Layout::rows(embed),
-            y_stride: embed as i64,
+            y_stride: embed,
         };
         let operands = Operands {
             x: x.address,

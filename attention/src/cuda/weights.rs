@@ -66,15 +66,15 @@ impl Weights {
     pub(super) fn are_one(&self, columns: &Columns) -> bool {
         let first = &self.0[0];
         self.0.iter().zip(columns.starts).all(|(matrix, start)| {
-            !matrix.transposed
-                && matrix.stride == first.stride
+            !matrix.layout.transposed
+                && matrix.layout.stride == first.layout.stride
                 && matrix.buffer.address == first.buffer.address + (BF16 * start) as u64
         })
     }
 
     /// Whether each lies row after row.
     pub(super) fn in_rows(&self) -> bool {
-        self.0.iter().all(|matrix| !matrix.transposed)
+        self.0.iter().all(|matrix| !matrix.layout.transposed)
     }
 }
 
@@ -113,7 +113,7 @@ fn copy(gpu: &mut Gpu, weights: &Weights, columns: &Columns, whole: &Buffer) -> 
     for (matrix, start) in weights.0.iter().zip(columns.starts) {
         let [rows, width] = matrix.buffer.shape()?;
         let to = whole.address + (BF16 * start) as u64;
-        let from = (matrix.buffer.address, BF16 * matrix.stride);
+        let from = (matrix.buffer.address, BF16 * matrix.layout.stride);
         gpu.copy_columns((to, BF16 * columns.pitch), from, (BF16 * width, rows))?;
     }
     Ok(())

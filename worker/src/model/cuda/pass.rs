@@ -256,12 +256,12 @@ impl Pass<'_> {
         let shape = Shape {
             operands: Element::F16,
             y: Element::F32,
-            rows: self.rows as u64,
-            depth: depth as u64,
-            columns: columns as u64,
+            rows: self.rows,
+            depth,
+            columns,
             x_layout: Layout::rows(depth),
             weight_layout: Layout::columns(depth),
-            y_stride: columns as i64,
+            y_stride: columns,
         };
         let operands = Operands {
             x,
