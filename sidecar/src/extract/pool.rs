@@ -2,7 +2,8 @@
 //!
 //! A name may stand for many workers (a headless Service has one A record a pod). Nothing here is needed for the
 //! sidecar to start: names that do not resolve yet and certificates that are not written yet are tried again every
-//! `resolve_interval_ms`, and until then no worker is available.
+//! `resolve_interval_ms`, and until then no worker is available. A call that finds nobody has names looked up soon:
+//! in a rollout the last worker that is known may go right when its successor has come.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use futures::future::join_all;
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 use tokio::time::MissedTickBehavior;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -20,6 +21,9 @@ use super::lookup::Lookup;
 use super::tls::{Credentials, load};
 use super::worker::Worker;
 use super::{Settings, WorkerStatus};
+
+/// From a call that finds nobody to the lookup that it asks for: while nobody serves, every call does.
+const LOOKUP_PAUSE: Duration = Duration::from_millis(500);
 
 /// All workers that the settings name.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ pub(super) struct Pool {
     known: Mutex<Known>,
     /// Set once all names have been looked up for the first time.
     looked_up: OnceCell<()>,
+    /// Told when a call has found nobody.
+    nobody_found: Notify,
 }
 
 /// What was found out so far.
@@ -77,6 +83,7 @@ impl Pool {
             workers: ArcSwap::default(),
             known: Mutex::new(Known { names, trust }),
             looked_up: OnceCell::new(),
+            nobody_found: Notify::new(),
         };
         pool.update(false);
         pool
@@ -92,7 +99,10 @@ impl Pool {
             names.look_up_once().await;
             resolve_at.reset();
             loop {
-                resolve_at.tick().await;
+                tokio::select! {
+                    _ = resolve_at.tick() => {}
+                    () = names.nobody_found.notified() => tokio::time::sleep(LOOKUP_PAUSE).await,
+                }
                 names.resolve().await;
             }
         });
@@ -119,6 +129,9 @@ impl Pool {
             .iter()
             .filter(|worker| !tried.contains(&worker.address) && worker.is_available(now))
             .collect();
+        if open.is_empty() {
+            self.nobody_found.notify_one();
+        }
         let one = fastrand::usize(..open.len().max(1));
         let other = (one + 1 + fastrand::usize(..open.len().saturating_sub(1).max(1))) % open.len().max(1);
         let (one, other) = (open.get(one)?, open.get(other)?);

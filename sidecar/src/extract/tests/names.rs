@@ -35,9 +35,14 @@ impl Lookup for Table {
 }
 
 fn client(table: &Arc<Table>, workers: &[&str]) -> Client {
+    client_every(20, table, workers)
+}
+
+/// A client that looks names up by itself this often, in milliseconds.
+fn client_every(resolve_interval_ms: u64, table: &Arc<Table>, workers: &[&str]) -> Client {
     let settings = Settings {
         workers: workers.iter().map(|&name| name.to_owned()).collect(),
-        resolve_interval_ms: 20,
+        resolve_interval_ms,
         ..settings(&[])
     };
     Client::with_lookup(settings, Arc::clone(table) as Arc<dyn Lookup>)
@@ -129,5 +134,24 @@ async fn workers_may_come_after_the_sidecar() {
     let worker = start().await;
     table.set(Some(&[&worker]));
     known(&client, &[&worker]).await;
+    assert!(client.extract(ask("supplier")).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_call_that_finds_nobody_has_the_names_looked_up() {
+    let busy = Behaviour::Fail(tonic::Code::Unavailable, Duration::from_secs(600));
+    let (goes, comes) = (TestWorker::start([busy]).await, start().await);
+    let table = Arc::new(Table::default());
+    table.set(Some(&[&goes]));
+    let client = client_every(600_000, &table, &["workers.example:50051"]);
+    known(&client, &[&goes]).await;
+    table.set(Some(&[&comes]));
+    // Nothing is asked of anybody: nothing is looked up.
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    known(&client, &[&goes]).await;
+
+    let error = client.extract(ask("supplier")).await.unwrap_err();
+    assert!(matches!(error, ExtractError::Unavailable { .. }), "{error}");
+    known(&client, &[&comes]).await;
     assert!(client.extract(ask("supplier")).await.is_ok());
 }
