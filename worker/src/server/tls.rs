@@ -178,10 +178,14 @@ impl Keeper {
         }
     }
 
-    /// Takes the files over if they have changed, and says whether they have.
+    /// Takes the files over if they have changed and hold still, and says whether it has.
     async fn refresh(&self) -> Result<bool, TlsError> {
         let contents = self.files.read().await?;
         if contents == self.current.load().contents {
+            return Ok(false);
+        }
+        // In the middle of a swap files are read that do not belong together but may fit: the next look finds the rest.
+        if contents != self.files.read().await? {
             return Ok(false);
         }
         let current = Current::new(contents, &self.files, &self.settings.client_identities)?;
@@ -191,8 +195,7 @@ impl Keeper {
 }
 
 impl Files {
-    /// A swap between two reads gives files that do not belong together: either they do not fit, or the next
-    /// look finds the rest.
+    /// One file after the other: a swap between them gives files that do not belong together.
     async fn read(&self) -> Result<Contents, TlsError> {
         let authorities = match &self.authorities {
             Some(path) => Some(read("tls.client_ca_file", path).await?),
