@@ -12,17 +12,17 @@ use crate::input::{LiquidInput, LiquidOutput};
 use crate::precision::Precision;
 use crate::state::State;
 
-mod decoder;
 mod full;
 #[cfg(feature = "cuda")]
 mod fused;
 mod heads;
 mod recurrent;
+#[cfg(any(feature = "cuda", test))]
+mod remembered;
 #[cfg(test)]
 mod tests;
 mod warm_up;
 
-pub use decoder::Decoder;
 
 /// What a layer is, apart from its weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -78,6 +78,10 @@ pub struct LiquidAttention {
     /// Widths and switches.
     #[module(skip)]
     pub settings: Settings,
+    /// The weights as the kernels take them, where they serve the layer.
+    #[cfg(feature = "cuda")]
+    #[module(skip)]
+    pub(crate) held: remembered::Remembered<Option<crate::cuda::HeldLayer>>,
 }
 
 impl LiquidAttention {

@@ -156,6 +156,8 @@ impl LiquidAttentionConfig {
                 .conv_kernel
                 .map(|kernel| ShortConvolution::new(2 * keys + values, kernel, device)),
             settings,
+            #[cfg(feature = "cuda")]
+            held: Default::default(),
         })
     }
 }

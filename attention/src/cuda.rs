@@ -12,8 +12,8 @@
 //! | `program`, `launch` | the kernels: compiled, and called |
 //! | `delta` | the rule, the step, the norm |
 //! | `backward` | their gradients |
-//! | `layer`, `weights`, `pass`, `segment` | a whole layer in pieces of the sequence |
-//! | `decode`, `held` | one token of it; a layer held for many |
+//! | `layer`, `held`, `weights` | a whole layer, its weights looked up once |
+//! | `pass`, `segment`, `decode` | its pass in pieces of the sequence; one token |
 //! | [`timing`] | kernels alone, for the benchmark |
 //!
 //! # Safety
@@ -52,12 +52,9 @@ use burn_cubecl::{CubeBackend, CubeDevice};
 use liquid_cuda::{Element, Operands, Shape};
 
 pub use self::error::CudaError;
-pub(crate) use self::held::HeldLayer;
+pub(crate) use self::held::{HeldLayer, WeightTensors};
 pub use self::held::Slot;
-pub use self::layer::{
-    InputWeights, LayerInputs, LayerOps, LayerOutput, LayerRule, LayerTensors, linear_layer, serves_layer,
-    side_by_side,
-};
+pub use self::layer::{InputWeights, LayerOps, LayerOutput, LayerRule, LayerWeights, side_by_side};
 use crate::core::{
     DeltaGradients, DeltaInputs, DeltaOutput, DeltaRule, DeltaTraining, GatedNormGradients, LiquidBackend,
     NormGradients,

@@ -93,7 +93,7 @@ pub mod portable;
 mod precision;
 mod state;
 
-pub use attention::{Decoder, LiquidAttention, Settings};
+pub use attention::{LiquidAttention, Settings};
 pub use benchmark::{Benchmark, Outcome, Report, Row};
 pub use config::LiquidAttentionConfig;
 pub use conv::ShortConvolution;

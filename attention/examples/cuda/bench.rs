@@ -164,8 +164,4 @@ fn step(device: &Device, layer: &LiquidAttention, d_model: usize, context: usize
         );
     };
     rounds("step", &mut |x| layer.step(x, &mut state));
-    match layer.decoder(state.clone()) {
-        Ok(mut decoder) => rounds("step of a decoder", &mut |x| decoder.step(x)),
-        Err(error) => eprintln!("{error}"),
-    }
 }

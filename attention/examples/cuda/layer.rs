@@ -107,6 +107,7 @@ pub(crate) fn check(device: &Device, report: &mut Report) {
             steps(device, report, &packed, d_model, batch);
         }
     }
+    replaced(device, report);
 }
 
 /// Moving the weights side by side changes none of them.
@@ -156,29 +157,43 @@ fn steps(device: &Device, report: &mut Report, layer: &LiquidAttention, d_model:
     close(
         report,
         &format!("layer {d_model}, {batch} sequences, steps and prefill"),
-        (stepped.clone(), &each),
+        (stepped, &each),
         (prefilled, &all),
         2e-2,
     );
-    // A decoder does what steps do, and leaves the state alone that it was given.
+    // A state may be a snapshot that others hold too: a step leaves it alone.
     let begun = layer.fresh_state(batch);
-    let mut decoder = layer.decoder(begun.clone()).unwrap_or_else(|error| stop(&error));
-    let rows = (0..tokens)
-        .map(|token| {
-            let x = x.clone().narrow(1, token, 1);
-            decoder.step(x).unwrap_or_else(|error| stop(&error))
-        })
-        .collect();
-    let decoded = (Tensor::cat(rows, 1), &decoder.into_state());
-    close(
-        report,
-        &format!("layer {d_model}, {batch} sequences, a decoder and steps"),
-        decoded,
-        (stepped, &each),
-        0.0,
-    );
+    read(&layer, x.narrow(1, 0, 1), &mut begun.clone());
     let touched = values(begun.memory).iter().any(|number| *number != 0.0);
-    report.add("a decoder copies its state", f64::from(u8::from(touched)), 0.0);
+    report.add("a step copies its state", f64::from(u8::from(touched)), 0.0);
+}
+
+/// A layer keeps where its weights lie. When one is replaced it must notice, and a call from another thread must find
+/// the same.
+fn replaced(device: &Device, report: &mut Report) {
+    let mut layer = make(device, 512, 4).packed();
+    let mut random = Random::new(8);
+    for tokens in [1, 70] {
+        let x = input(&mut random, [1, tokens, 512], device);
+        let fresh = |layer: &LiquidAttention| layer.fresh_state(1);
+        let run = |layer: &LiquidAttention| values(read(layer, x.clone(), &mut fresh(layer)));
+        let before = run(&layer);
+        let other = std::thread::scope(|scope| scope.spawn(|| run(&layer)).join());
+        let same = other.is_ok_and(|other| other == before);
+        report.add("another thread, the same layer", f64::from(u8::from(!same)), 0.0);
+        for part in 0..3 {
+            let linear = match part {
+                0 => &mut layer.query,
+                1 => &mut layer.gate_a,
+                _ => &mut layer.output,
+            };
+            linear.weight = linear.weight.clone().map(|weight| weight.mul_scalar(1.5));
+            let after = run(&layer);
+            // A clone has to look everything up.
+            let noticed = after == run(&layer.clone()) && after != before;
+            report.add("a weight is replaced", f64::from(u8::from(!noticed)), 0.0);
+        }
+    }
 }
 
 /// Padded sequences: what stands in the padding changes nothing, bit for bit, and the rest is what the tokens alone

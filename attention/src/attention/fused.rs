@@ -4,13 +4,14 @@ use burn::nn::Linear;
 use burn::tensor::{DType, Tensor};
 
 use super::LiquidAttention;
-use crate::cuda::{HeldLayer, LayerRule, LayerTensors, linear_layer, serves_layer, side_by_side};
+use crate::cuda::{HeldLayer, LayerRule, WeightTensors, side_by_side};
 use crate::padding::Packing;
 use crate::state::State;
 
 impl LiquidAttention {
-    /// The tensors of the layer, if it can be one operation: without convolution, output gate, biases and gradients.
-    fn as_one(&self, x: Tensor<3>, state: &State) -> Option<LayerTensors> {
+    /// The layer as one operation, where it can be one: without convolution, output gate and biases, on a GPU whose
+    /// kernels serve it. Its weights are looked up once, and again when a parameter is another.
+    fn as_one(&self) -> Option<HeldLayer> {
         let plain = self.conv.is_none()
             && self.output_gate.is_none()
             && self.settings.key_heads == self.settings.n_heads
@@ -28,31 +29,21 @@ impl LiquidAttention {
             return None;
         }
         let weight = |linear: &Linear| linear.weight.val();
-        let tensors = LayerTensors {
-            x,
-            query: weight(&self.query),
-            key: weight(&self.key),
-            value: weight(&self.value),
-            gate_a: weight(&self.gate_a),
-            gate_b: weight(&self.gate_b),
-            output: weight(&self.output),
-            a_log: self.a_log.val(),
-            dt_bias: self.dt_bias.val(),
-            gamma: self.norm.gamma.val(),
-            state: state.memory.clone(),
+        let hold = || {
+            let weights = WeightTensors {
+                query: weight(&self.query),
+                key: weight(&self.key),
+                value: weight(&self.value),
+                gate_a: weight(&self.gate_a),
+                gate_b: weight(&self.gate_b),
+                output: weight(&self.output),
+                a_log: self.a_log.val(),
+                dt_bias: self.dt_bias.val(),
+                gamma: self.norm.gamma.val(),
+            };
+            HeldLayer::new(weights)
         };
-        serves_layer(&tensors).then_some(tensors)
-    }
-
-    /// The layer held for decoding, where that is possible.
-    pub(super) fn held(&self, state: &State) -> Option<HeldLayer> {
-        let shape = [state.batch(), 1, self.settings.d_model];
-        let x = Tensor::zeros(shape, (&self.device(), self.dtype()));
-        let rule = LayerRule {
-            rule: self.rule(0),
-            epsilon: self.norm.epsilon,
-        };
-        HeldLayer::new(self.as_one(x, state)?, rule)
+        self.held.of(self, hold)
     }
 
     /// The layer in one operation, where that is possible. Padding must stand behind the sequences, where `packing` has
@@ -63,15 +54,18 @@ impl LiquidAttention {
         packing: Option<&Packing>,
         state: &mut State,
     ) -> Option<Tensor<3>> {
-        let tensors = self.as_one(x.clone(), state)?;
+        let layer = self.as_one()?;
+        if !layer.is_on(&x.device()) || !layer.is_on(&state.memory.device()) {
+            return None;
+        }
         let tokens = x.dims()[1] as u64;
         let behind = state.tokens.iter().max().copied().unwrap_or(0) + tokens;
+        let lengths = packing.map(|packing| packing.lengths.clone().float().cast(DType::F32));
         let rule = LayerRule {
             rule: self.rule(behind),
             epsilon: self.norm.epsilon,
         };
-        let lengths = packing.map(|packing| packing.lengths.clone().float().cast(DType::F32));
-        let (context, memory) = linear_layer(tensors, lengths, rule);
+        let (context, memory) = layer.run(x.clone(), state.memory.clone(), lengths, rule);
         state.memory = memory;
         for count in &mut state.tokens {
             *count += tokens;

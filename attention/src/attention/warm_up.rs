@@ -34,7 +34,6 @@ impl LiquidAttention {
                 let mut state = layer.fresh_state(batch);
                 layer.prefill(long.clone(), &mut state)?;
                 layer.step(zeros(1), &mut state)?;
-                layer.decoder(state)?.step(zeros(1))?;
             }
         }
         device

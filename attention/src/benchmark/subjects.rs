@@ -66,8 +66,7 @@ impl Subject {
                 let mut state = State::new(&layer, benchmark.batch_size);
                 layer.prefill(x, &mut state)?;
                 let token = benchmark.input(1);
-                let mut decoder = layer.decoder(state)?;
-                Ok(Box::new(move || decoder.step(token.clone())))
+                Ok(Box::new(move || layer.step(token.clone(), &mut state)))
             }
             Self::Naive => {
                 let layer = softmax(benchmark);

@@ -1,47 +1,46 @@
-//! A layer that is held for decoding: weights and state as addresses that were looked up once. A step then names one
-//! tensor instead of eleven, and the state changes where it lies.
+//! A layer whose weights were looked up: their addresses, for call after call. A call then names input and state instead
+//! of eleven tensors, whose look-up on two threads takes longer than the token of a decoding step.
 //!
 //! burn's tensors do not change, and what is held here keeps them alive, so the addresses stay right for as long as
-//! this lives. The state is a copy that nothing else refers to.
+//! this lives. Whether they are still the layer's weights is for the layer to know (`attention::Remembered`).
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use burn::backend::Dispatch;
 use burn::backend::tensor::FloatTensor;
-use burn::tensor::{DType, Shape, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use burn_cubecl::CubeBackend;
 
-use super::buffer::{Buffer, device_index, on_device};
-use super::decode::FEW;
+use super::buffer::{device_index, on_device};
 use super::error::CudaError;
 use super::gpu::acquire;
-use super::layer::{LayerInputs, LayerOps, LayerRule, LayerTensors, serves_layer};
-use super::pass::{Layer, StepAt};
+use super::launch::serves;
+use super::layer::{LayerOps, LayerOutput, LayerRule, LayerWeights};
+use super::pass::{Call, Layer};
 
-/// What was looked up.
-struct Held(Layer);
+/// What was looked up, and the number of its GPU.
+struct Held {
+    layer: Layer,
+    gpu: usize,
+}
 
 // SAFETY: a `Layer` is tensors of burn, which may go to any thread, and what keeps their memory reserved: counters and
 // an address. It is used behind the mutex of `Slot`, and dropped by whoever is last.
 unsafe impl Send for Held {}
 
-/// Where the operations find a layer that is held, and what they give.
+/// Where the operations find a layer that is held.
 #[derive(Clone)]
 pub struct Slot {
     held: Arc<Mutex<Option<Held>>>,
-    rule: LayerRule,
-    /// Of the output, `[B, 1, F]`.
-    pub(super) output: Shape,
-    /// Of the state, `[B, H, D, D]`.
-    pub(super) state: Shape,
+    /// Of the output.
+    pub(super) columns: usize,
 }
 
 impl fmt::Debug for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slot")
-            .field("output", &self.output)
-            .field("state", &self.state)
+            .field("columns", &self.columns)
             .finish_non_exhaustive()
     }
 }
@@ -52,96 +51,139 @@ impl Slot {
     }
 }
 
-/// Looks the layer up; gives back its input. Leaves the slot empty where a step cannot go the short way.
+/// Looks the weights up; gives one of them back.
 pub(super) fn hold(
-    inputs: LayerInputs<CubeBackend>,
+    weights: LayerWeights<CubeBackend>,
     slot: &Slot,
 ) -> Result<FloatTensor<CubeBackend>, CudaError> {
-    let client = inputs.x.client.clone();
+    let client = weights.gamma.client.clone();
     on_device(&client, move || {
-        let x = inputs.x.clone();
-        let mut gpu = acquire(device_index(&x)?)?;
-        let layer = Layer::new(inputs, None, slot.rule)?;
-        if layer.is_step() {
-            // The state that was given may be a snapshot of others too: it is copied before it changes in place.
-            let bytes = 4 * layer.state.tensor.meta.num_elements();
-            gpu.inside(|gpu| gpu.copy(layer.last.address, layer.state.address, bytes))?;
-            *slot.lock()? = Some(Held(layer));
-        }
-        Ok(x)
+        let gamma = weights.gamma.clone();
+        let gpu = device_index(&gamma)?;
+        let layer = Layer::new(weights)?;
+        *slot.lock()? = Some(Held { layer, gpu });
+        Ok(gamma)
     })
 }
 
-/// One token of every sequence.
-pub(super) fn step(x: FloatTensor<CubeBackend>, slot: &Slot) -> Result<FloatTensor<CubeBackend>, CudaError> {
+/// Runs the layer in the slot. On the thread on which burn submits to the device: there buffers cost no round trip.
+pub(super) fn run(
+    x: FloatTensor<CubeBackend>,
+    state: FloatTensor<CubeBackend>,
+    lengths: Option<FloatTensor<CubeBackend>>,
+    (slot, rule): (&Slot, LayerRule),
+) -> Result<LayerOutput<CubeBackend>, CudaError> {
     let client = x.client.clone();
     on_device(&client, move || {
-        let mut gpu = acquire(device_index(&x)?)?;
         let held = slot.lock()?;
-        let Some(Held(layer)) = held.as_ref() else {
+        let Some(Held { layer, gpu }) = &*held else {
             return Err(CudaError::Unsupported("a layer that is not held".to_owned()));
         };
-        let x = Buffer::of(x)?.typed(DType::BF16)?;
-        let output = Buffer::new(&x.tensor, slot.output.clone(), DType::BF16)?;
-        let at = StepAt {
-            x: x.address,
-            output: output.address,
-            initial: layer.last.address,
-            last: layer.last.address,
-        };
-        gpu.inside(|gpu| layer.step(gpu, &at))?;
-        Ok(output.tensor)
+        let mut gpu = acquire(*gpu)?;
+        let call = Call::new(layer, rule, (x, state, lengths))?;
+        call.run(&mut gpu)?;
+        Ok(LayerOutput {
+            output: call.output.tensor,
+            state: call.last.tensor,
+        })
     })
 }
 
-/// The state as it is, and the end of holding.
-pub(super) fn release(slot: &Slot) -> Result<FloatTensor<CubeBackend>, CudaError> {
-    match slot.lock()?.take() {
-        Some(Held(layer)) => Ok(layer.last.tensor),
-        None => Err(CudaError::Unsupported("a layer that is not held".to_owned())),
+/// The weights of a layer as burn's tensors, see [`LayerWeights`].
+pub(crate) struct WeightTensors {
+    pub(crate) query: Tensor<2>,
+    pub(crate) key: Tensor<2>,
+    pub(crate) value: Tensor<2>,
+    pub(crate) gate_a: Tensor<2>,
+    pub(crate) gate_b: Tensor<2>,
+    pub(crate) output: Tensor<2>,
+    pub(crate) a_log: Tensor<1>,
+    pub(crate) dt_bias: Tensor<1>,
+    pub(crate) gamma: Tensor<1>,
+}
+
+impl WeightTensors {
+    /// Whether the kernels serve them: bf16 on a Hopper GPU, head size 64, 128 or 256, products available.
+    fn are_served(&self, device: &Device) -> bool {
+        let [inner, _] = self.output.dims();
+        let ([heads], [width]) = (self.a_log.dims(), self.gamma.dims());
+        let weights = [
+            &self.query,
+            &self.key,
+            &self.value,
+            &self.gate_a,
+            &self.gate_b,
+            &self.output,
+        ];
+        let small = [&self.a_log, &self.dt_bias, &self.gamma];
+        inner == heads * width
+            && serves(heads, width, width)
+            && weights.iter().all(|weight| weight.dtype() == DType::BF16 && weight.device() == *device)
+            && small
+                .iter()
+                .all(|numbers| matches!(numbers.dtype(), DType::BF16 | DType::F32) && numbers.device() == *device)
+            && super::device_number(device).is_some_and(super::products_ready)
     }
 }
 
-/// A layer held on a GPU; see [`crate::Decoder`].
-#[derive(Debug)]
+/// A layer held on a GPU.
+#[derive(Clone, Debug)]
 pub(crate) struct HeldLayer {
     slot: Slot,
-    /// The operations need a tensor to know the device by.
-    anchor: Tensor<3>,
+    device: Device,
 }
 
 impl HeldLayer {
-    /// Holds a layer whose tensors [`serves_layer`] accepts, for few sequences; `x` is zeros of a step's input.
-    pub(crate) fn new(tensors: LayerTensors, rule: LayerRule) -> Option<Self> {
-        let [batch, _, _] = tensors.x.dims();
-        if batch > FEW || !serves_layer(&tensors) {
+    /// Holds a layer, where the kernels serve it.
+    pub(crate) fn new(weights: WeightTensors) -> Option<Self> {
+        let device = weights.query.device();
+        if !weights.are_served(&device) {
             return None;
         }
         let slot = Slot {
             held: Arc::default(),
-            rule,
-            output: Shape::from([batch, 1, tensors.output.dims()[1]]),
-            state: tensors.state.shape(),
+            columns: weights.output.dims()[1],
         };
-        let anchor = <Dispatch as LayerOps>::hold_layer(tensors.into_inputs(), slot.clone());
-        let anchor = Tensor::<3>::from_dispatch(anchor);
-        // Steps may come from another thread, whose operations burn queues apart: what follows must find the layer.
-        anchor.device().sync().ok()?;
-        let held = slot.lock().is_ok_and(|held| held.is_some());
-        held.then_some(Self { slot, anchor })
+        let weights = LayerWeights {
+            query: weights.query.into_dispatch(),
+            key: weights.key.into_dispatch(),
+            value: weights.value.into_dispatch(),
+            gate_a: weights.gate_a.into_dispatch(),
+            gate_b: weights.gate_b.into_dispatch(),
+            output: weights.output.into_dispatch(),
+            a_log: weights.a_log.into_dispatch(),
+            dt_bias: weights.dt_bias.into_dispatch(),
+            gamma: weights.gamma.into_dispatch(),
+        };
+        drop(<Dispatch as LayerOps>::hold_layer(weights, slot.clone()));
+        // Calls may come from another thread, whose operations burn queues apart: they must find the layer.
+        device.sync().ok()?;
+        let is_held = slot.lock().is_ok_and(|held| held.is_some());
+        is_held.then_some(Self { slot, device })
     }
 
-    /// One token, `[B, 1, E]`.
-    pub(crate) fn step(&self, x: Tensor<3>) -> Tensor<3> {
-        Tensor::from_dispatch(<Dispatch as LayerOps>::held_step(
-            x.into_dispatch(),
-            self.slot.clone(),
-        ))
+    /// Whether tensors of this device are tensors of the layer's.
+    pub(crate) fn is_on(&self, device: &Device) -> bool {
+        self.device == *device
     }
 
-    /// The state after the last step.
-    pub(crate) fn into_state(self) -> Tensor<4> {
-        let anchor = self.anchor.into_dispatch();
-        Tensor::from_dispatch(<Dispatch as LayerOps>::held_state(anchor, self.slot))
+    /// Runs the layer over `x [B, N, E]`, bf16, from `state [B, H, D, D]`, f32, both on the layer's device; gives its
+    /// output and the state after the last token. With `lengths [B]`, f32, tokens behind the length of their sequence
+    /// are padding: they leave the state alone, and their output is of no use.
+    pub(crate) fn run(
+        &self,
+        x: Tensor<3>,
+        state: Tensor<4>,
+        lengths: Option<Tensor<1>>,
+        rule: LayerRule,
+    ) -> (Tensor<3>, Tensor<4>) {
+        let (x, state, slot) = (x.into_dispatch(), state.into_dispatch(), self.slot.clone());
+        let LayerOutput { output, state } = match lengths {
+            None => <Dispatch as LayerOps>::held_layer(x, state, slot, rule),
+            Some(lengths) => {
+                <Dispatch as LayerOps>::held_layer_padded(x, state, lengths.into_dispatch(), slot, rule)
+            }
+        };
+        (Tensor::from_dispatch(output), Tensor::from_dispatch(state))
     }
 }

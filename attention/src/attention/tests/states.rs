@@ -36,40 +36,6 @@ fn steps_agree_with_one_pass() {
 }
 
 #[test]
-fn a_decoder_does_what_steps_do_and_keeps_the_weights_it_began_with() {
-    let device = Device::flex();
-    for (name, config) in kinds() {
-        let mut layer = layer(&config, &device).packed();
-        let x = tensor(&[sequence(1, 9, config.d_model)], &device);
-        let mut state = State::new(&layer, 1);
-        let mut decoder = layer.decoder(State::new(&layer, 1)).expect("a decoder");
-        let mut wanted = Vec::new();
-        for token in 0..9 {
-            let x = x.clone().narrow(1, token, 1);
-            wanted.push(numbers(layer.step(x, &mut state).expect("an output")));
-        }
-        layer.query.weight = layer.query.weight.map(|weight| weight.mul_scalar(2.0));
-        for (token, wanted) in wanted.into_iter().enumerate() {
-            let x = x.clone().narrow(1, token, 1);
-            assert_eq!(numbers(decoder.step(x).expect("an output")), wanted, "{name}");
-        }
-        assert_eq!(decoder.tokens(), [9]);
-        assert_eq!(remembered(&decoder.into_state()), remembered(&state), "{name}");
-    }
-}
-
-#[test]
-fn a_decoder_refuses_what_does_not_fit() {
-    let device = Device::flex();
-    let layer = LiquidAttentionConfig::new(32, 2).init(&device).expect("a layer");
-    let other = LiquidAttentionConfig::new(32, 4).init(&device).expect("a layer");
-    assert!(layer.decoder(State::new(&other, 1)).is_err());
-    let mut decoder = layer.decoder(State::new(&layer, 1)).expect("a decoder");
-    let two = tensor(&[sequence(1, 2, 32)], &device);
-    assert!(matches!(decoder.step(two), Err(AttentionError::Shape { .. })));
-}
-
-#[test]
 fn a_resumed_prefill_agrees_with_one_pass() {
     let device = Device::flex();
     for (name, config) in kinds() {

@@ -3,7 +3,7 @@
 use burn::tensor::DType;
 use cudarc::driver::CudaEvent;
 
-use super::Layer;
+use super::Call;
 use crate::cuda::buffer::Buffer;
 use crate::cuda::decode::StepGates;
 use crate::cuda::error::CudaError;
@@ -21,8 +21,8 @@ pub(super) struct Work {
 }
 
 impl Work {
-    pub(super) fn new(layer: &Layer, rows: usize, records: usize) -> Result<Self, CudaError> {
-        let like = &layer.x.tensor;
+    pub(super) fn new(call: &Call, rows: usize, records: usize) -> Result<Self, CudaError> {
+        let (like, layer) = (&call.x.tensor, call.layer);
         Ok(Self {
             products: Buffer::new(like, [rows, layer.places.pitch], DType::BF16)?,
             gates: Buffer::new(like, [rows, layer.heads], DType::F32)?,
@@ -31,22 +31,23 @@ impl Work {
         })
     }
 
-    fn span(&self, layer: &Layer, piece: &Piece) -> Result<Span, CudaError> {
+    fn span(&self, call: &Call, piece: &Piece) -> Result<Span, CudaError> {
         Ok(Span {
             gates: self.gates.address,
             strengths: self.strengths.address,
             records: self.records.address,
-            ..layer.span(self.products.address, piece)?
+            ..call.span(self.products.address, piece)?
         })
     }
 
     /// Projections, gates and what does not depend on the state; all of it, for a single token.
-    fn front(&self, gpu: &mut Gpu, layer: &Layer, piece: &Piece) -> Result<(), CudaError> {
+    fn front(&self, gpu: &mut Gpu, call: &Call, piece: &Piece) -> Result<(), CudaError> {
+        let layer = call.layer;
         let x = Rows {
-            address: layer.x.address,
+            address: call.x.address,
             stride: layer.embed,
         }
-        .skip((piece.sequence * layer.tokens + piece.token) * layer.embed);
+        .skip((piece.sequence * call.tokens + piece.token) * layer.embed);
         let products = layer.products(self.products.address);
         let (rows, embed) = (piece.rows(), layer.embed);
         let weights = &layer.weights;
@@ -62,10 +63,10 @@ impl Work {
                 layer.product(gpu, (rows, embed, columns), (x, weight, to))?;
             }
         }
-        let span = self.span(layer, piece)?;
-        let (gates, lengths) = (layer.gates(&products)?, layer.lengths(piece.sequence));
+        let span = self.span(call, piece)?;
+        let (gates, lengths) = (layer.gates(&products)?, call.lengths(piece.sequence));
         if piece.tokens == 1 {
-            return gpu.step(&span, StepGates::Products(gates, lengths), layer.rule.rule, false);
+            return gpu.step(&span, StepGates::Products(gates, lengths), call.rule.rule, false);
         }
         let tokens = GatePiece {
             sequences: piece.sequences,
@@ -74,30 +75,31 @@ impl Work {
             lengths,
         };
         gpu.gates(gates, tokens, layer.heads, (span.gates, span.strengths))?;
-        gpu.prepare(&span, layer.rule.rule)
+        gpu.prepare(&span, call.rule.rule)
     }
 
     /// The projection of the output.
-    fn back(&self, gpu: &mut Gpu, layer: &Layer, piece: &Piece) -> Result<(), CudaError> {
+    fn back(&self, gpu: &mut Gpu, call: &Call, piece: &Piece) -> Result<(), CudaError> {
+        let layer = call.layer;
         let to = Rows {
-            address: layer.output.address,
+            address: call.output.address,
             stride: layer.columns,
         }
-        .skip((piece.sequence * layer.tokens + piece.token) * layer.columns);
+        .skip((piece.sequence * call.tokens + piece.token) * layer.columns);
         let size = (piece.rows(), layer.inner(), layer.columns);
-        layer.product(gpu, size, (self.span(layer, piece)?.output, &layer.out, to))
+        layer.product(gpu, size, (self.span(call, piece)?.output, &layer.out, to))
     }
 }
 
 /// One piece after the other.
-pub(super) fn whole(gpu: &mut Gpu, layer: &Layer, work: &Work, pieces: &[Piece]) -> Result<(), CudaError> {
+pub(super) fn whole(gpu: &mut Gpu, call: &Call, work: &Work, pieces: &[Piece]) -> Result<(), CudaError> {
     for piece in pieces {
-        work.front(gpu, layer, piece)?;
+        work.front(gpu, call, piece)?;
         if piece.tokens > 1 {
             let stream = gpu.stream.cu_stream();
-            gpu.scan(&work.span(layer, piece)?, layer.rule.rule.precise, stream)?;
+            gpu.scan(&work.span(call, piece)?, call.rule.rule.precise, stream)?;
         }
-        work.back(gpu, layer, piece)?;
+        work.back(gpu, call, piece)?;
     }
     Ok(())
 }
@@ -106,28 +108,28 @@ pub(super) fn whole(gpu: &mut Gpu, layer: &Layer, work: &Work, pieces: &[Piece])
 /// one before. Pieces take turns with two sets of work space.
 pub(super) fn overlapped(
     gpu: &mut Gpu,
-    layer: &Layer,
+    call: &Call,
     work: &[Work],
     pieces: &[Piece],
 ) -> Result<(), CudaError> {
     let (main, side) = (gpu.stream.cu_stream(), gpu.side.cu_stream());
     let mut before: Option<(&Work, &Piece, CudaEvent)> = None;
     for (piece, work) in pieces.iter().zip(work.iter().cycle()) {
-        work.front(gpu, layer, piece)?;
+        work.front(gpu, call, piece)?;
         let ready = gpu.mark(main)?;
         gpu.wait(side, &ready)?;
         if piece.tokens > 1 {
-            gpu.scan(&work.span(layer, piece)?, layer.rule.rule.precise, side)?;
+            gpu.scan(&work.span(call, piece)?, call.rule.rule.precise, side)?;
         }
         let scanned = gpu.mark(side)?;
         if let Some((work, piece, scanned)) = before.replace((work, piece, scanned)) {
             gpu.wait(main, &scanned)?;
-            work.back(gpu, layer, piece)?;
+            work.back(gpu, call, piece)?;
         }
     }
     if let Some((work, piece, scanned)) = before {
         gpu.wait(main, &scanned)?;
-        work.back(gpu, layer, piece)?;
+        work.back(gpu, call, piece)?;
     }
     Ok(())
 }
