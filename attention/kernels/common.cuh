@@ -61,6 +61,27 @@ DEV float log_gate_of(float a, const void *a_log, const void *dt_bias, int h, in
     return -expf(number(a_log, h, narrow & 1)) * (x > 20.f ? x : log1pf(expf(x)));
 }
 DEV float strength_of(float b) { return 1.f / (1.f + expf(-b)); }
+/// Where the gates of tokens come from, a row a token: numbers [rows, heads], or, where there are none, a layer's
+/// products and what belongs to them.
+struct Gates {
+    const float *log_gate, *beta;
+    const u16 *a, *b;
+    i64 stride;  // of a and b, elements
+    const void *a_log, *dt_bias;
+    const float *lengths;  // [batch], tokens of a sequence before its padding; or null
+    int first;             // place of the first token in its sequence
+    int narrow;            // 1: a_log, 2: dt_bias in bf16
+};
+struct Gate {
+    float log, strength;
+};
+/// The gate of a head at a token of a sequence, which lies in `row`. Padding has gate 0 and strength 0, which leave the
+/// state alone.
+DEV Gate gate_at(const Gates &x, int sequence, int token, i64 row, int h, int heads) {
+    if (x.log_gate) return {x.log_gate[row * heads + h], x.beta[row * heads + h]};
+    if (x.lengths && x.first + token >= x.lengths[sequence]) return {0.f, 0.f};
+    return {log_gate_of(bf16(x.a[row * x.stride + h]), x.a_log, x.dt_bias, h, x.narrow), strength_of(bf16(x.b[row * x.stride + h]))};
+}
 DEV u32 shared(const void *p) { return (u32)__cvta_generic_to_shared(p); }
 
 // ---- barriers ------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-// Around the recurrence. `rms_norm`: RMS norm of every head's output (`to` may be `from`), with the weights of the norm and, where there is one, the output
+// RMS norm of every head's output (`to` may be `from`), with the weights of the norm and, where there is one, the output
 // gate silu(z). D / 8 lanes a row, 16 bytes a lane.
 extern "C" __global__ void __launch_bounds__(256)
 rms_norm(const u16 *from, u16 *to, i64 stride, const float *__restrict__ gamma, const u16 *__restrict__ z, i64 ldz,
@@ -34,19 +34,4 @@ rms_norm(const u16 *from, u16 *to, i64 stride, const float *__restrict__ gamma, 
         }
     }
     *at = make_uint4(pack(x[0], x[1]), pack(x[2], x[3]), pack(x[4], x[5]), pack(x[6], x[7]));
-}
-
-/// The gates of a layer from its products (a and b, a row a token), in fp32. Behind the length of a sequence there is
-/// padding: gates 0 and 0, which leave the state alone. `lengths` may be null; `first` is the piece's first token.
-extern "C" __global__ void __launch_bounds__(256)
-gates(const u16 *__restrict__ a, const u16 *__restrict__ b, i64 stride, const void *__restrict__ a_log,
-      const void *__restrict__ dt_bias, int narrow, const float *__restrict__ lengths, int tokens, int first,
-      float *__restrict__ g, float *__restrict__ beta, i64 rows, int heads) {
-    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
-    if (i >= rows * heads) return;
-    const i64 row = i / heads;
-    const int h = i % heads;
-    const bool live = !lengths || first + row % tokens < lengths[row / tokens];
-    g[i] = live ? log_gate_of(bf16(a[row * stride + h]), a_log, dt_bias, h, narrow) : 0.f;
-    beta[i] = live ? strength_of(bf16(b[row * stride + h])) : 0.f;
 }

@@ -36,9 +36,8 @@ DEV void multiply(float (&c)[8], const float (&a)[8], const float *b, int pitch,
 }
 
 extern "C" __global__ void __launch_bounds__(128, D <= 128 ? 5 : 2)
-prepare(const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap k, const float *__restrict__ log_gate,
-        const float *__restrict__ beta, Record *__restrict__ records, int tokens, float scale, float epsilon,
-        int normalise, int erase) {
+prepare(const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap k, const __grid_constant__ Gates gates,
+        Record *__restrict__ records, int tokens, float scale, float epsilon, int normalise, int erase) {
     extern __shared__ __align__(1024) char smem[];
     constexpr int TILES = D / 64, SPENT = 24576;
     constexpr int AREA = TILES == 1 ? SPENT + sizeof(ForOutput) : 2 * TILES * HALF * 2;
@@ -65,9 +64,10 @@ prepare(const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap k
     // 0 in fp32: a lower gate forgets no more, but would take the last digits from the sums behind it.
     if (t < CHUNK) {
         const int token = first + t;
-        const i64 at = ((i64)b * tokens + token) * heads + h;
-        float g = token < tokens ? fmaxf(log_gate[at], -104.f) : 0.f;
-        sb[t] = token < tokens ? beta[at] : 0.f;
+        Gate gate = {0.f, 0.f};
+        if (token < tokens) gate = gate_at(gates, b, token, (i64)b * tokens + token, h, heads);
+        float g = fmaxf(gate.log, -104.f);
+        sb[t] = gate.strength;
         for (int s = 1; s < 32; s *= 2) {
             float left = __shfl_up_sync(~0u, g, s);
             if (lane >= s) g += left;

@@ -7,16 +7,13 @@ constexpr int THREADS = 512, GROUPS = THREADS / D, PART = D / GROUPS;
 struct Arguments {
     const u16 *q, *k, *v;
     u16 *o;
-    i64 ldq, ldk, ldv, ldo;      // elements from sequence to sequence
-    const float *log_gate, *beta; // [batch, heads]; or null and then from products, as `gates` does it:
-    const u16 *a, *b;
-    i64 ldg;
-    const void *a_log, *dt_bias, *gamma;  // gamma [D] or null: no norm
-    const float *lengths;                 // [batch] or null: 0 where the token is padding
-    const float *initial;                 // [batch, heads, D, D]
+    i64 ldq, ldk, ldv, ldo;  // elements from sequence to sequence
+    Gates gates;
+    const void *gamma;     // [D] or null: no norm
+    const float *initial;  // [batch, heads, D, D]
     float *final;
     float scale, epsilon, norm_epsilon;
-    int normalise, erase, narrow;  // narrow: 1 a_log, 2 dt_bias, 4 gamma in bf16
+    int normalise, erase, narrow;  // narrow: gamma in bf16
 };
 
 DEV float block_sum(float x, float *scratch) {
@@ -47,14 +44,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) step(const __grid_const
         sk[t] = kx, sq[t] = qx;
     }
     const float vx = bf16(x.v[b * x.ldv + h * D + column]);
-    float gate = 0, strength = 0;
-    if (x.log_gate) {
-        gate = x.log_gate[b * heads + h], strength = x.beta[b * heads + h];
-    } else if (!x.lengths || x.lengths[b] > 0) {
-        gate = log_gate_of(bf16(x.a[b * x.ldg + h]), x.a_log, x.dt_bias, h, x.narrow);
-        strength = strength_of(bf16(x.b[b * x.ldg + h]));
-    }
-    const float decay = expf(gate);
+    const Gate gate = gate_at(x.gates, b, 0, b, h, heads);
+    const float decay = expf(gate.log);
     const float nk = block_sum(kx * kx, scratch), nq = block_sum(qx * qx, scratch);
     const float rk = x.normalise ? rsqrtf(nk + x.epsilon) : 1.f, rq = (x.normalise ? rsqrtf(nq + x.epsilon) : 1.f) * x.scale;
 
@@ -70,11 +61,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) step(const __grid_const
     ks = 0, qs = 0;
 #pragma unroll
     for (int i = 0; i < GROUPS; ++i) ks += partial[0][i][column], qs += partial[1][i][column];
-    const float u = strength * (vx - (x.erase ? rk * ks : 0.f));
+    const float u = gate.strength * (vx - (x.erase ? rk * ks : 0.f));
 #pragma unroll
     for (int i = 0; i < PART; ++i) x.final[at + i * D] = s[i] + rk * sk[group * PART + i] * u;
 
     float y = rq * (qs + rk * qk * u);
-    if (x.gamma) y *= rsqrtf(block_sum(group ? 0.f : y * y, scratch) / D + x.norm_epsilon) * number(x.gamma, column, x.narrow & 4);
+    if (x.gamma) y *= rsqrtf(block_sum(group ? 0.f : y * y, scratch) / D + x.norm_epsilon) * number(x.gamma, column, x.narrow);
     if (group == 0) x.o[b * x.ldo + h * D + column] = (u16)pack(y, 0.f);
 }

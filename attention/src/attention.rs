@@ -23,7 +23,6 @@ mod remembered;
 mod tests;
 mod warm_up;
 
-
 /// What a layer is, apart from its weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {

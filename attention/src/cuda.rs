@@ -52,8 +52,8 @@ use burn_cubecl::{CubeBackend, CubeDevice};
 use liquid_cuda::{Element, Operands, Shape};
 
 pub use self::error::CudaError;
-pub(crate) use self::held::{HeldLayer, WeightTensors};
 pub use self::held::Slot;
+pub(crate) use self::held::{HeldLayer, WeightTensors, may_serve};
 pub use self::layer::{InputWeights, LayerOps, LayerOutput, LayerRule, LayerWeights, side_by_side};
 use crate::core::{
     DeltaGradients, DeltaInputs, DeltaOutput, DeltaRule, DeltaTraining, GatedNormGradients, LiquidBackend,

@@ -30,6 +30,9 @@ pub(crate) fn run(device: &Device) {
     let (d_model, heads) = (4096, 32);
     let layer = layer::make(device, d_model, heads).packed();
     wait(device);
+    let start = Instant::now();
+    layer.warm_up(1).unwrap_or_else(|error| layer::stop(&error));
+    println!("warm-up {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
     println!(
         "embed {d_model}, {heads} heads, batch 1, bf16, causal, projections included; memory besides weights and input"
     );

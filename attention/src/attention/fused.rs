@@ -4,7 +4,7 @@ use burn::nn::Linear;
 use burn::tensor::{DType, Tensor};
 
 use super::LiquidAttention;
-use crate::cuda::{HeldLayer, LayerRule, WeightTensors, side_by_side};
+use crate::cuda::{HeldLayer, LayerRule, WeightTensors, may_serve, side_by_side};
 use crate::padding::Packing;
 use crate::state::State;
 
@@ -25,7 +25,9 @@ impl LiquidAttention {
             ]
             .iter()
             .all(|linear| linear.bias.is_none());
-        if !plain {
+        // Asked before anything is kept: where weights are trained, nothing else may hold them.
+        if !plain || !may_serve(&self.query.weight.device()) {
+            self.held.forget();
             return None;
         }
         let weight = |linear: &Linear| linear.weight.val();

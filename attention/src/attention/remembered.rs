@@ -27,6 +27,11 @@ impl<T: Clone> Remembered<T> {
         *remembered = Some((values, made.clone()));
         made
     }
+
+    /// Drops what was made, and the parameters that are kept with it.
+    pub(crate) fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 impl<T> Default for Remembered<T> {
@@ -199,5 +204,7 @@ mod tests {
         assert_eq!(remembered.of(&layer, || 1), 1);
         assert_eq!(remembered.clone().of(&layer, || 2), 2);
         assert_eq!(remembered.of(&layer, || 3), 1);
+        remembered.forget();
+        assert_eq!(remembered.of(&layer, || 4), 4);
     }
 }

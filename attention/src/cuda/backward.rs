@@ -14,7 +14,7 @@ use super::buffer::{Buffer, on_device};
 use super::delta::{F32, Inputs};
 use super::error::CudaError;
 use super::gpu::{Gpu, acquire};
-use super::launch::{Rows, Span, record_bytes};
+use super::launch::{Gates, Rows, Span, record_bytes};
 use crate::core::{CHUNK, DeltaGradients, DeltaInputs, DeltaRule};
 use crate::portable::SEGMENT;
 
@@ -206,8 +206,10 @@ impl Call {
                 q: self.rows(&inputs.q, group),
                 k: self.rows(&inputs.k, group),
                 v: self.rows(&inputs.v, group),
-                gates: self.numbers(&inputs.gates, group),
-                strengths: self.numbers(&self.strengths, group),
+                gates: Gates::given(
+                    self.numbers(&inputs.gates, group),
+                    self.numbers(&self.strengths, group),
+                ),
                 records: self.work.records.address,
                 ..inputs.span(&inputs.v)
             },

@@ -9,7 +9,7 @@ use cudarc::driver::sys;
 
 use super::error::CudaError;
 use super::gpu::Gpu;
-use super::launch::{GateProducts, KEY_EPSILON, Rows, Small, Span, parameter};
+use super::launch::{Gates, KEY_EPSILON, Rows, Small, Span, parameter};
 use super::program::{Kernel, Variant};
 use crate::core::DeltaRule;
 
@@ -61,15 +61,8 @@ struct Matrices {
 struct StepArguments {
     rows: [u64; 4],
     strides: [i64; 4],
-    gates: u64,
-    strengths: u64,
-    a: u64,
-    b: u64,
-    gate_stride: i64,
-    a_log: u64,
-    dt_bias: u64,
+    gates: Gates,
     gamma: u64,
-    lengths: u64,
     initial: u64,
     last: u64,
     scale: f32,
@@ -78,15 +71,6 @@ struct StepArguments {
     normalise: c_int,
     erase: c_int,
     narrow: c_int,
-}
-
-/// Where a step's gates come from.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum StepGates {
-    /// From `Span::gates` and `Span::strengths`.
-    Given,
-    /// From products; and the sequences' lengths, see `GatePiece`.
-    Products(GateProducts, u64),
 }
 
 impl Gpu {
@@ -139,34 +123,14 @@ impl Gpu {
     }
 
     /// One token of every sequence. `early` as in [`Gpu::project`]; the state must have been there before that kernel.
-    pub(super) fn step(
-        &mut self,
-        span: &Span,
-        gates: StepGates,
-        rule: DeltaRule,
-        early: bool,
-    ) -> Result<(), CudaError> {
+    pub(super) fn step(&mut self, span: &Span, rule: DeltaRule, early: bool) -> Result<(), CudaError> {
         let rows = [span.q, span.k, span.v, span.output];
         let (gamma, norm_epsilon) = span.norm.unwrap_or((Small::NONE, 0.0));
-        let (products, lengths) = match gates {
-            StepGates::Given => (None, 0),
-            StepGates::Products(products, lengths) => (Some(products), lengths),
-        };
-        let made = |number: fn(&GateProducts) -> u64| products.as_ref().map_or(0, number);
-        let given = |address| if products.is_some() { 0 } else { address };
-        let narrow = products.map_or(0, |products| products.narrow());
         let arguments = StepArguments {
             rows: rows.map(|rows| rows.address),
             strides: rows.map(|rows| rows.stride as i64),
-            gates: given(span.gates),
-            strengths: given(span.strengths),
-            a: made(|products| products.a),
-            b: made(|products| products.b),
-            gate_stride: made(|products| products.stride as u64) as i64,
-            a_log: made(|products| products.a_log.address),
-            dt_bias: made(|products| products.dt_bias.address),
+            gates: span.gates,
             gamma: gamma.address,
-            lengths,
             initial: span.initial,
             last: span.last,
             scale: rule.scale,
@@ -174,7 +138,7 @@ impl Gpu {
             norm_epsilon,
             normalise: c_int::from(rule.normalise),
             erase: c_int::from(rule.erase),
-            narrow: narrow | c_int::from(gamma.narrow) << 2,
+            narrow: c_int::from(gamma.narrow),
         };
         self.launch_early(
             (Kernel::Step, span.width),

@@ -5,10 +5,9 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::buffer::{Buffer, device_index, on_device};
-use super::decode::StepGates;
 use super::error::CudaError;
 use super::gpu::{Gpu, acquire};
-use super::launch::{Rows, Span, record_bytes, serves};
+use super::launch::{Gates, Rows, Span, record_bytes, serves};
 use crate::core::{DeltaInputs, DeltaOutput, DeltaRule, DeltaTraining};
 use crate::portable::{SEGMENT, segments};
 
@@ -84,8 +83,7 @@ impl Inputs {
             k: rows(&self.k),
             v: rows(&self.v),
             output: rows(output),
-            gates: self.gates.address,
-            strengths: self.strengths.address,
+            gates: Gates::given(self.gates.address, self.strengths.address),
             records: 0,
             initial: self.state.address,
             last: 0,
@@ -124,7 +122,7 @@ fn forward_here(
         ..inputs.span(&output)
     };
     if inputs.tokens == 1 {
-        gpu.inside(|gpu| gpu.step(&span, StepGates::Given, rule, false))?;
+        gpu.inside(|gpu| gpu.step(&span, rule, false))?;
     } else {
         let records = record_bytes(inputs.batch, inputs.tokens, inputs.heads);
         let records = Buffer::new(&inputs.v.tensor, [records], DType::U8)?;

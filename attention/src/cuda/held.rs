@@ -103,7 +103,7 @@ pub(crate) struct WeightTensors {
 }
 
 impl WeightTensors {
-    /// Whether the kernels serve them: bf16 on a Hopper GPU, head size 64, 128 or 256, products available.
+    /// Whether the kernels serve them: bf16, head size 64, 128 or 256, where kernels and products are.
     fn are_served(&self, device: &Device) -> bool {
         let [inner, _] = self.output.dims();
         let ([heads], [width]) = (self.a_log.dims(), self.gamma.dims());
@@ -118,12 +118,19 @@ impl WeightTensors {
         let small = [&self.a_log, &self.dt_bias, &self.gamma];
         inner == heads * width
             && serves(heads, width, width)
-            && weights.iter().all(|weight| weight.dtype() == DType::BF16 && weight.device() == *device)
-            && small
+            && weights
                 .iter()
-                .all(|numbers| matches!(numbers.dtype(), DType::BF16 | DType::F32) && numbers.device() == *device)
-            && super::device_number(device).is_some_and(super::products_ready)
+                .all(|weight| weight.dtype() == DType::BF16 && weight.device() == *device)
+            && small.iter().all(|numbers| {
+                matches!(numbers.dtype(), DType::BF16 | DType::F32) && numbers.device() == *device
+            })
+            && may_serve(device)
     }
+}
+
+/// Whether there are kernels and products for layers on a device: a Hopper GPU, without gradients.
+pub(crate) fn may_serve(device: &Device) -> bool {
+    super::device_number(device).is_some_and(super::products_ready)
 }
 
 /// A layer held on a GPU.

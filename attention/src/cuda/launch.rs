@@ -45,9 +45,7 @@ pub(super) struct Span {
     pub(super) k: Rows,
     pub(super) v: Rows,
     pub(super) output: Rows,
-    /// `[batch, tokens, heads]`, f32.
-    pub(super) gates: u64,
-    pub(super) strengths: u64,
+    pub(super) gates: Gates,
     /// [`record_bytes`] of work space.
     pub(super) records: u64,
     /// `[batch, heads, width, width]`, f32; both may be the same.
@@ -61,14 +59,12 @@ impl Span {
     /// The same from a later row on. Rows of all sequences are counted through; records and states stay as they are.
     pub(super) fn skip(self, rows: usize) -> Self {
         let skip = |tensor: Rows| tensor.skip(rows * tensor.stride);
-        let numbers = (rows * self.heads) as u64 * F32;
         Self {
             q: skip(self.q),
             k: skip(self.k),
             v: skip(self.v),
             output: skip(self.output),
-            gates: self.gates + numbers,
-            strengths: self.strengths + numbers,
+            gates: self.gates.skip(rows, self.heads),
             ..self
         }
     }
@@ -95,31 +91,76 @@ impl Span {
     }
 }
 
-/// What the gates of a layer are made of: both products, elements from token to token, and the layer's parameters.
+/// Where the gates of a span's tokens come from; `Gates` in common.cuh.
+#[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub(super) struct GateProducts {
-    pub(super) a: u64,
-    pub(super) b: u64,
-    pub(super) stride: usize,
-    pub(super) a_log: Small,
-    pub(super) dt_bias: Small,
+pub(super) struct Gates {
+    pub(super) log_gate: u64,
+    pub(super) beta: u64,
+    a: u64,
+    b: u64,
+    stride: i64,
+    a_log: u64,
+    dt_bias: u64,
+    lengths: u64,
+    first: c_int,
+    narrow: c_int,
 }
 
-impl GateProducts {
-    /// Which parameters are in bf16, as the kernels count.
-    pub(super) fn narrow(&self) -> c_int {
-        c_int::from(self.a_log.narrow) | c_int::from(self.dt_bias.narrow) << 1
+impl Gates {
+    /// Numbers: log-gates and strengths `[batch, tokens, heads]`, f32.
+    pub(super) fn given(log_gate: u64, beta: u64) -> Self {
+        Self {
+            log_gate,
+            beta,
+            a: 0,
+            b: 0,
+            stride: 0,
+            a_log: 0,
+            dt_bias: 0,
+            lengths: 0,
+            first: 0,
+            narrow: 0,
+        }
     }
-}
 
-/// The tokens of [`Gpu::gates`]: how many sequences and tokens of each, the first one's place in its sequence, and the
-/// sequences' lengths, f32, behind which there is padding; 0 without padding.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct GatePiece {
-    pub(super) sequences: usize,
-    pub(super) tokens: usize,
-    pub(super) first: usize,
-    pub(super) lengths: u64,
+    /// The products of a layer with `gate_a` and `gate_b`, which lie alike, and its `a_log` and `dt_bias`.
+    pub(super) fn of_products([a, b]: [Rows; 2], [a_log, dt_bias]: [Small; 2]) -> Self {
+        Self {
+            a: a.address,
+            b: b.address,
+            stride: a.stride as i64,
+            a_log: a_log.address,
+            dt_bias: dt_bias.address,
+            narrow: c_int::from(a_log.narrow) | c_int::from(dt_bias.narrow) << 1,
+            ..Self::given(0, 0)
+        }
+    }
+
+    /// The same for sequences with padding behind their `lengths [batch]`, f32, the span's first token being their
+    /// `first`; an address of 0 stands for no padding.
+    pub(super) fn padded(self, lengths: u64, first: usize) -> Self {
+        Self {
+            lengths,
+            first: first as c_int,
+            ..self
+        }
+    }
+
+    /// The same from a later row on.
+    fn skip(self, rows: usize, heads: usize) -> Self {
+        let skip = |address, bytes| if address == 0 { 0 } else { address + bytes };
+        let numbers = (rows * heads) as u64 * F32;
+        let products = 2 * rows as u64 * self.stride as u64;
+        Self {
+            log_gate: skip(self.log_gate, numbers),
+            beta: skip(self.beta, numbers),
+            a: skip(self.a, products),
+            b: skip(self.b, products),
+            first: self.first + rows as c_int,
+            ..self
+        }
+    }
 }
 
 /// Work space of a span.
@@ -241,7 +282,6 @@ impl Gpu {
             parameter(&q),
             parameter(&k),
             parameter(&span.gates),
-            parameter(&span.strengths),
             parameter(&span.records),
             parameter(&tokens),
             parameter(&rule.scale),
@@ -327,44 +367,6 @@ impl Gpu {
             &mut parameters,
         )
     }
-
-    /// Log-gates and strengths of a piece, from their products.
-    pub(super) fn gates(
-        &mut self,
-        products: GateProducts,
-        piece: GatePiece,
-        heads: usize,
-        (gates, strengths): (u64, u64),
-    ) -> Result<(), CudaError> {
-        let rows = piece.sequences * piece.tokens;
-        let (count, heads_argument, stride) = (rows as i64, heads as c_int, products.stride as i64);
-        let (tokens, first) = (piece.tokens as c_int, piece.first as c_int);
-        let narrow = products.narrow();
-        let mut parameters = [
-            parameter(&products.a),
-            parameter(&products.b),
-            parameter(&stride),
-            parameter(&products.a_log.address),
-            parameter(&products.dt_bias.address),
-            parameter(&narrow),
-            parameter(&piece.lengths),
-            parameter(&tokens),
-            parameter(&first),
-            parameter(&gates),
-            parameter(&strengths),
-            parameter(&count),
-            parameter(&heads_argument),
-        ];
-        let stream = self.stream.cu_stream();
-        let blocks = (rows * heads).div_ceil(256);
-        self.launch(
-            (Kernel::Gates, 128, false, 0),
-            [blocks, 1, 1],
-            256,
-            stream,
-            &mut parameters,
-        )
-    }
 }
 
 #[cfg(test)]
@@ -386,8 +388,7 @@ mod tests {
             k: rows(2_000_000),
             v: rows(3_000_000),
             output: rows(4_000_000),
-            gates: 5_000_000,
-            strengths: 6_000_000,
+            gates: Gates::given(5_000_000, 6_000_000),
             records: 7,
             initial: 8,
             last: 9,
@@ -397,7 +398,8 @@ mod tests {
         // Rows of 192 numbers in bf16, and of 3 in f32.
         let rows = [later.q, later.k, later.v, later.output].map(|rows| rows.address);
         assert_eq!(rows, [1_001_920, 2_001_920, 3_001_920, 4_001_920]);
-        assert_eq!((later.gates, later.strengths), (5_000_060, 6_000_060));
+        assert_eq!((later.gates.log_gate, later.gates.beta), (5_000_060, 6_000_060));
+        assert_eq!((later.gates.a, later.gates.b), (0, 0));
         assert_eq!((later.records, later.initial, later.last), (7, 8, 9));
         assert_eq!((later.tokens, later.q.stride), (10, 192));
     }

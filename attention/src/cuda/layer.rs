@@ -180,7 +180,7 @@ pub fn side_by_side(weights: [Tensor<2>; 5]) -> [Tensor<2>; 5] {
     let alike = weights
         .iter()
         .all(|weight| weight.dtype() == DType::BF16 && weight.device() == device);
-    if !alike || !super::device_number(&device).is_some_and(super::products_ready) {
+    if !alike || !super::may_serve(&device) {
         return weights;
     }
     let [query, key, value, gate_a, gate_b] = weights.map(Tensor::into_dispatch);

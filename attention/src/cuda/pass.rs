@@ -7,10 +7,10 @@ use burn_cubecl::CubeBackend;
 use liquid_cuda::{Element, Layout, Operands, Shape as ProductShape, WORKSPACE};
 
 use super::buffer::{Buffer, Matrix};
-use super::decode::{FEW, Few, StepGates};
+use super::decode::{FEW, Few};
 use super::error::CudaError;
 use super::gpu::Gpu;
-use super::launch::{GateProducts, Rows, Small, Span, record_bytes};
+use super::launch::{Gates, Rows, Small, Span, record_bytes};
 use super::layer::{InputWeights, LayerRule, LayerWeights};
 use super::segment::{Piece, pieces};
 use super::weights::{Columns, Weights};
@@ -74,16 +74,6 @@ impl Layer {
             stride: self.places.pitch,
         };
         self.places.starts.map(|start| rows.skip(start))
-    }
-
-    fn gates(&self, products: &[Rows; 5]) -> Result<GateProducts, CudaError> {
-        Ok(GateProducts {
-            a: products[3].address,
-            b: products[4].address,
-            stride: self.places.pitch,
-            a_log: small(&self.a_log)?,
-            dt_bias: small(&self.dt_bias)?,
-        })
     }
 
     /// Enqueues one product of `rows` rows.
@@ -181,10 +171,11 @@ impl<'layer> Call<'layer> {
         self.lengths.as_ref().map_or(0, from)
     }
 
-    /// A span whose products lie at an address; what lies in other buffers is still to be filled in.
-    fn span(&self, address: u64, piece: &Piece) -> Result<Span, CudaError> {
+    /// The span of a piece whose products lie at an address, and its records at another.
+    fn span(&self, (products, records): (u64, u64), piece: &Piece) -> Result<Span, CudaError> {
         let layer = self.layer;
-        let [q, k, v, ..] = layer.products(address);
+        let [q, k, v, a, b] = layer.products(products);
+        let small_of = [small(&layer.a_log)?, small(&layer.dt_bias)?];
         let state = (piece.sequence * layer.heads * layer.width * layer.width * 4) as u64;
         let last = self.last.address + state;
         Ok(Span {
@@ -197,9 +188,8 @@ impl<'layer> Call<'layer> {
             v,
             // A block reads its columns of V before it writes the same place: the output needs no memory.
             output: v,
-            gates: 0,
-            strengths: 0,
-            records: 0,
+            gates: Gates::of_products([a, b], small_of).padded(self.lengths(piece.sequence), piece.token),
+            records,
             initial: if piece.is_first() {
                 self.state.address + state
             } else {
@@ -214,7 +204,11 @@ impl<'layer> Call<'layer> {
     fn is_step(&self) -> bool {
         let layer = self.layer;
         let fits = 2 * self.batch * layer.places.pitch <= WORKSPACE;
-        self.tokens == 1 && self.batch <= FEW && fits && layer.weights.in_rows() && !layer.out.layout.transposed
+        self.tokens == 1
+            && self.batch <= FEW
+            && fits
+            && layer.weights.in_rows()
+            && !layer.out.layout.transposed
     }
 
     /// One token of every sequence, in three launches. What is between the projections lies in the work space of the
@@ -242,9 +236,8 @@ impl<'layer> Call<'layer> {
             token: 0,
             tokens: 1,
         };
-        let span = self.span(gpu.workspace, &piece)?;
-        let gates = StepGates::Products(layer.gates(&products)?, self.lengths(0));
-        gpu.step(&span, gates, self.rule.rule, true)?;
+        let span = self.span((gpu.workspace, 0), &piece)?;
+        gpu.step(&span, self.rule.rule, true)?;
         let out = Few {
             weight: layer.out.buffer.address,
             pitch: layer.out.layout.stride,

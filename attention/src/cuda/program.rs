@@ -36,8 +36,6 @@ pub(super) enum Kernel {
     Step,
     /// The norm of every head's output.
     Norm,
-    /// The gates of a layer.
-    Gates,
     /// Products of few rows; compiled for their number.
     Project,
     /// States before every chunk again.
@@ -66,7 +64,7 @@ impl Kernel {
             Self::NormBackward | Self::SumParts | Self::RaiseStrengths => {
                 ("norm_backward.cu", include_str!("../../kernels/norm_backward.cu"))
             }
-            Self::Norm | Self::Gates => ("norm.cu", include_str!("../../kernels/norm.cu")),
+            Self::Norm => ("norm.cu", include_str!("../../kernels/norm.cu")),
         }
     }
 
@@ -76,7 +74,6 @@ impl Kernel {
             Self::Scan => c"scan",
             Self::Step => c"step",
             Self::Norm => c"rms_norm",
-            Self::Gates => c"gates",
             Self::Project => c"project",
             Self::States => c"states",
             Self::Gradients => c"gradients",

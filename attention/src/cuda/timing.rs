@@ -4,10 +4,10 @@
 use cudarc::driver::{CudaEvent, result, sys};
 use liquid_cuda::{Element, Layout, Operands, Shape};
 
-use super::decode::{Few, StepGates};
+use super::decode::Few;
 use super::error::CudaError;
 use super::gpu::{Gpu, acquire};
-use super::launch::{GatePiece, GateProducts, Rows, Small, Span, record_bytes};
+use super::launch::{Gates, Rows, Small, Span, record_bytes};
 use super::weights::Columns;
 use crate::core::DeltaRule;
 
@@ -87,7 +87,6 @@ struct Bench {
     output: Memory,
     products: Memory,
     y: Memory,
-    gates: Memory,
     records: Memory,
     state: Memory,
     small: Memory,
@@ -107,10 +106,9 @@ impl Bench {
             output: Memory::new(embed * embed, deviation)?,
             products: Memory::new(tokens * columns.pitch, 1.0)?,
             y: Memory::new(tokens * embed, 1.0)?,
-            gates: Memory::zeroed(8 * tokens * heads)?,
             records: Memory::zeroed(record_bytes(1, tokens, heads))?,
             state: Memory::zeroed(4 * heads * width * width)?,
-            small: Memory::zeroed(4 * (2 * heads + width))?,
+            small: Memory::new(2 * heads + width, 1.0)?,
         })
     }
 
@@ -124,9 +122,9 @@ impl Bench {
 
     fn span(&self) -> Span {
         let Sizes { embed, heads, tokens } = self.sizes;
-        let small = Small {
-            address: self.small.0,
-            narrow: false,
+        let small = |start: usize| Small {
+            address: self.small.0 + 2 * start as u64,
+            narrow: true,
         };
         Span {
             batch: 1,
@@ -137,26 +135,11 @@ impl Bench {
             k: self.rows(1),
             v: self.rows(2),
             output: self.rows(2),
-            gates: self.gates.0,
-            strengths: self.gates.0 + 4 * (tokens * heads) as u64,
+            gates: Gates::of_products([self.rows(3), self.rows(4)], [small(0), small(heads)]),
             records: self.records.0,
             initial: self.state.0,
             last: self.state.0,
-            norm: Some((small, 1e-6)),
-        }
-    }
-
-    fn gate_products(&self) -> GateProducts {
-        let small = Small {
-            address: self.small.0,
-            narrow: false,
-        };
-        GateProducts {
-            a: self.rows(3).address,
-            b: self.rows(4).address,
-            stride: self.columns.pitch,
-            a_log: small,
-            dt_bias: small,
+            norm: Some((small(2 * heads), 1e-6)),
         }
     }
 
@@ -226,8 +209,7 @@ impl Bench {
             ..self.span()
         };
         if parts[1] {
-            let gates = StepGates::Products(self.gate_products(), 0);
-            gpu.step(&span, gates, RULE, early && parts[0])?;
+            gpu.step(&span, RULE, early && parts[0])?;
         }
         let out = Few {
             weight: self.output.0,
@@ -288,7 +270,7 @@ pub fn kernel_times(index: usize, sizes: Sizes) -> Result<Vec<KernelTime>, CudaE
     let bench = &Bench::new(sizes)?;
     let mut times = Vec::new();
     let mut add = |name: &str, ms: f64| times.push((name.to_owned(), ms));
-    let Sizes { embed, heads, tokens } = sizes;
+    let Sizes { embed, heads, .. } = sizes;
     let span = bench.span();
     add("prepare", time(gpu, |gpu| gpu.prepare(&span, RULE))?);
     for (name, precise) in [("scan with norm", false), ("scan with norm, precise", true)] {
@@ -298,14 +280,6 @@ pub fn kernel_times(index: usize, sizes: Sizes) -> Result<Vec<KernelTime>, CudaE
         };
         add(name, time(gpu, scan)?);
     }
-    let piece = GatePiece {
-        sequences: 1,
-        tokens,
-        first: 0,
-        lengths: 0,
-    };
-    let gates = |gpu: &mut Gpu| gpu.gates(bench.gate_products(), piece, heads, (span.gates, span.strengths));
-    add("gates", time(gpu, gates)?);
     add(
         "product, one of q, k, v",
         time(gpu, |gpu| bench.product(gpu, (0, embed), span.q))?,

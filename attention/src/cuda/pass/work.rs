@@ -5,42 +5,32 @@ use cudarc::driver::CudaEvent;
 
 use super::Call;
 use crate::cuda::buffer::Buffer;
-use crate::cuda::decode::StepGates;
 use crate::cuda::error::CudaError;
 use crate::cuda::gpu::Gpu;
-use crate::cuda::launch::{GatePiece, Rows, Span};
+use crate::cuda::launch::{Rows, Span};
 use crate::cuda::segment::Piece;
 
 /// What exists for a piece between input and output.
 pub(super) struct Work {
     /// Products with the five weights side by side.
     products: Buffer,
-    gates: Buffer,
-    strengths: Buffer,
     records: Buffer,
 }
 
 impl Work {
     pub(super) fn new(call: &Call, rows: usize, records: usize) -> Result<Self, CudaError> {
-        let (like, layer) = (&call.x.tensor, call.layer);
+        let like = &call.x.tensor;
         Ok(Self {
-            products: Buffer::new(like, [rows, layer.places.pitch], DType::BF16)?,
-            gates: Buffer::new(like, [rows, layer.heads], DType::F32)?,
-            strengths: Buffer::new(like, [rows, layer.heads], DType::F32)?,
+            products: Buffer::new(like, [rows, call.layer.places.pitch], DType::BF16)?,
             records: Buffer::new(like, [records], DType::U8)?,
         })
     }
 
     fn span(&self, call: &Call, piece: &Piece) -> Result<Span, CudaError> {
-        Ok(Span {
-            gates: self.gates.address,
-            strengths: self.strengths.address,
-            records: self.records.address,
-            ..call.span(self.products.address, piece)?
-        })
+        call.span((self.products.address, self.records.address), piece)
     }
 
-    /// Projections, gates and what does not depend on the state; all of it, for a single token.
+    /// Projections and what does not depend on the state; all of it, for a single token.
     fn front(&self, gpu: &mut Gpu, call: &Call, piece: &Piece) -> Result<(), CudaError> {
         let layer = call.layer;
         let x = Rows {
@@ -64,17 +54,9 @@ impl Work {
             }
         }
         let span = self.span(call, piece)?;
-        let (gates, lengths) = (layer.gates(&products)?, call.lengths(piece.sequence));
         if piece.tokens == 1 {
-            return gpu.step(&span, StepGates::Products(gates, lengths), call.rule.rule, false);
+            return gpu.step(&span, call.rule.rule, false);
         }
-        let tokens = GatePiece {
-            sequences: piece.sequences,
-            tokens: piece.tokens,
-            first: piece.token,
-            lengths,
-        };
-        gpu.gates(gates, tokens, layer.heads, (span.gates, span.strengths))?;
         gpu.prepare(&span, call.rule.rule)
     }
 

@@ -5,10 +5,10 @@ use crate::core::CHUNK;
 use crate::cuda::backward::{Chunks, Gradients, Norm, PARTS};
 use crate::cuda::error::CudaError;
 use crate::cuda::gpu::Gpu;
-use crate::cuda::launch::Rows;
+use crate::cuda::launch::{Gates, Rows, Span};
 use crate::portable::SEGMENT;
 
-/// Times the kernels, for heads of 64 or 128 numbers; of others, nothing. `bench.gates` must be prepared.
+/// Times the kernels, for heads of 64 or 128 numbers; of others, nothing.
 pub(super) fn times(gpu: &mut Gpu, bench: &Bench) -> Result<Vec<KernelTime>, CudaError> {
     let Sizes { embed, heads, tokens } = bench.sizes;
     let width = embed / heads;
@@ -29,8 +29,12 @@ pub(super) fn times(gpu: &mut Gpu, bench: &Bench) -> Result<Vec<KernelTime>, Cud
         address: memory.0,
         stride: embed,
     };
+    let given = Memory::zeroed(8 * tokens * heads)?;
     let group = Chunks {
-        span: bench.span(),
+        span: Span {
+            gates: Gates::given(given.0, given.0 + 4 * (tokens * heads) as u64),
+            ..bench.span()
+        },
         saved: saved.0,
         between_segments: (heads * width * width) as u64,
         before: before.0,
@@ -46,9 +50,10 @@ pub(super) fn times(gpu: &mut Gpu, bench: &Bench) -> Result<Vec<KernelTime>, Cud
         strengths: numbers.0 + 4 * (tokens * heads) as u64,
         state: bench.state.0,
     };
+    let gamma = Memory::zeroed(4 * width)?;
     let norm = Norm {
         output: by[0].0,
-        gamma: bench.small.0 + 8 * heads as u64,
+        gamma: gamma.0,
         gate: 0,
         gradient: by[1].0,
         by_output: by[2].0,
