@@ -50,6 +50,9 @@ pub struct Settings {
 ///
 /// Made by [`crate::LiquidAttentionConfig`]. `query`, `key`, `value` and `output` have the names and shapes of burn's
 /// layer. Equations, and what they are not, stand in the crate's documentation.
+///
+/// On a GPU whose kernels serve the layer it remembers from call to call where its weights lie. Parameters may be
+/// replaced at any time: the next call notices, and frees the old ones.
 #[derive(Module, Debug)]
 pub struct LiquidAttention {
     /// `[d_model, key_heads * d_key]`.

@@ -29,6 +29,11 @@ enum Said {
     Note(String),
 }
 
+/// A peer of which a pass would take longer than this, in milliseconds, is left out: on a GPU burn tries each way to
+/// run it a hundred times before the first pass.
+const LONGEST_PASS: f64 = 60_000.0;
+const LONGEST_TUNED_PASS: f64 = 1_000.0;
+
 /// Version of burn, as the workspace pins it.
 const BURN: &str = "0.22.1";
 
@@ -124,22 +129,47 @@ impl Benchmark {
     /// Subjects at every length.
     fn all(&self, subjects: &[Subject], add: &mut dyn FnMut(Said)) -> Result<(), AttentionError> {
         for &subject in subjects {
+            let mut last = None;
             for &tokens in &self.seq_lengths {
+                let outcome = self.measure(subject, tokens, last)?;
+                if let Outcome::Measured { ms, .. } = outcome {
+                    last = Some((tokens, ms));
+                }
                 add(Said::Row(Row {
                     name: subject.name().to_owned(),
                     tokens,
-                    outcome: self.measure(subject, tokens)?,
+                    outcome,
                 }));
             }
         }
         Ok(())
     }
 
-    /// One subject at one length.
-    fn measure(&self, subject: Subject, tokens: usize) -> Result<Outcome, AttentionError> {
+    /// One subject at one length; `last` are the length before that it was measured at, and its milliseconds there.
+    fn measure(
+        &self,
+        subject: Subject,
+        tokens: usize,
+        last: Option<(usize, f64)>,
+    ) -> Result<Outcome, AttentionError> {
         let needed = subject.memory(self, tokens);
         if needed > self.memory_limit_gib {
             return Ok(Outcome::Skipped(format!("needs {needed:.0} GiB for the scores")));
+        }
+        let is_tuned = self.device.memory_pool_usage().is_some();
+        let longest = if is_tuned {
+            LONGEST_TUNED_PASS
+        } else {
+            LONGEST_PASS
+        };
+        if let Some((before, ms)) = last
+            && subject.is_quadratic()
+        {
+            let expected = ms * (tokens as f64 / before as f64).powi(2);
+            if expected > longest {
+                let text = format!("would take {:.0} s a pass", expected / 1e3);
+                return Ok(Outcome::Skipped(text));
+            }
         }
         let mut pass = subject.prepare(self, tokens)?;
         Ok(match meter::measure(&self.device, self.runs, &mut pass) {

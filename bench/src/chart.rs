@@ -5,20 +5,25 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 use epaint_default_fonts::UBUNTU_LIGHT;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, register_font};
 
 use crate::results;
 
 /// Width and height in pixels: twice what is comfortable on a plain screen, for those that are finer.
-const SIZE: (u32, u32) = (1720, 1040);
+const SIZE: (u32, u32) = (2200, 1040);
+/// Width of the column of names, right of the lines, which it would hide.
+const NAMES: u32 = 580;
+/// Height of a name's line there.
+const NAME: i32 = 52;
 /// The name under which plotters finds the font; a machine's own fonts are not asked for.
 const FONT: &str = "sans-serif";
 /// Height of the title's letters, and of all others.
 const TITLE: u32 = 40;
 const TEXT: u32 = 26;
 /// Colours that colour-blind readers tell apart (Okabe and Ito, "Color Universal Design", 2008), without the yellow, which
-/// white paper swallows.
-const COLOURS: [RGBColor; 8] = [
+/// white paper swallows, and with a grey and a dark brown.
+const COLOURS: [RGBColor; 9] = [
     RGBColor(213, 94, 0),
     RGBColor(0, 114, 178),
     RGBColor(0, 158, 115),
@@ -27,6 +32,7 @@ const COLOURS: [RGBColor; 8] = [
     RGBColor(86, 180, 233),
     RGBColor(0, 0, 0),
     RGBColor(127, 127, 127),
+    RGBColor(110, 60, 20),
 ];
 
 /// A line of the chart.
@@ -121,6 +127,7 @@ fn draw(pixels: &mut [u8], labels: &Labels<'_>, series: &[Series]) -> Result<(),
     };
     let area = BitMapBackend::with_buffer(pixels, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
+    let (area, names) = area.split_horizontally(SIZE.0 - NAMES);
     let mut chart = ChartBuilder::on(&area)
         .caption(labels.title, (FONT, TITLE))
         .margin(32)
@@ -139,27 +146,14 @@ fn draw(pixels: &mut [u8], labels: &Labels<'_>, series: &[Series]) -> Result<(),
         .y_label_formatter(&|place| labels.scale.label(*place))
         .draw()?;
     for (index, line) in series.iter().enumerate() {
-        let colour = COLOURS[index % COLOURS.len()];
-        chart
-            .draw_series(
-                LineSeries::new(line.points.iter().map(placed), colour.stroke_width(4).filled())
-                    .point_size(6),
-            )?
-            .label(&line.name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 36, y)], colour.stroke_width(4)));
+        let stroke = COLOURS[index % COLOURS.len()].stroke_width(4).filled();
+        let points = line.points.iter().map(placed);
+        chart.draw_series(LineSeries::new(points, stroke).point_size(6))?;
+        let y = TITLE as i32 + NAME * (1 + index as i32);
+        names.draw(&PathElement::new([(0, y), (36, y)], stroke))?;
+        let text = TextStyle::from((FONT, TEXT).into_font()).pos(Pos::new(HPos::Left, VPos::Center));
+        names.draw(&Text::new(line.name.as_str(), (52, y), text))?;
     }
-    chart
-        .configure_series_labels()
-        .label_font((FONT, TEXT))
-        .legend_area_size(48)
-        .margin(16)
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK.mix(0.4))
-        .position(match labels.scale {
-            Scale::Linear => SeriesLabelPosition::LowerLeft,
-            Scale::Logarithmic => SeriesLabelPosition::UpperLeft,
-        })
-        .draw()?;
     area.present()?;
     Ok(())
 }

@@ -19,7 +19,7 @@ impl Report {
         self.done += 1;
         self.failed += usize::from(!good);
         println!(
-            "{} {name}: {error:.2e} (at most {limit:.0e})",
+            "{} {name}: {error:.2e} (at most {limit:.1e})",
             if good { "ok  " } else { "FAIL" }
         );
     }

@@ -41,6 +41,11 @@ impl Subject {
         }
     }
 
+    /// Whether its time grows with the square of the tokens.
+    pub(super) fn is_quadratic(self) -> bool {
+        Self::PEERS.contains(&self)
+    }
+
     /// What the scores alone take, in GiB: their product, the masked copy, the softmax.
     pub(super) fn memory(self, benchmark: &Benchmark, tokens: usize) -> f64 {
         let pairs = (benchmark.batch_size * benchmark.num_heads) as f64 * (tokens as f64).powi(2);

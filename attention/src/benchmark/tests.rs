@@ -4,7 +4,7 @@
 
 use burn::tensor::{DType, Device};
 
-use super::{Benchmark, Outcome, Report};
+use super::{Benchmark, Outcome, Report, Subject};
 use crate::LiquidAttention;
 
 fn small() -> Benchmark {
@@ -48,6 +48,23 @@ fn skips_what_does_not_fit_and_says_so() {
     let report = LiquidAttention::benchmark(&benchmark, |_| ()).expect("a report");
     assert_eq!(report.ms("burn MultiHeadAttention", 100), None);
     assert!(report.to_string().contains("GiB for the scores"));
+}
+
+#[test]
+fn leaves_out_what_would_take_too_long() {
+    let benchmark = small();
+    let outcome = |subject, last| benchmark.measure(subject, 100, last).expect("an outcome");
+    // Two times the tokens, four times the time.
+    let refused = outcome(Subject::Flash, Some((50, 15_001.0)));
+    assert!(matches!(refused, Outcome::Skipped(reason) if reason.contains("60 s")));
+    assert!(matches!(
+        outcome(Subject::Flash, Some((50, 14_999.0))),
+        Outcome::Measured { .. }
+    ));
+    assert!(matches!(
+        outcome(Subject::Liquid, Some((50, 15_001.0))),
+        Outcome::Measured { .. }
+    ));
 }
 
 #[test]
