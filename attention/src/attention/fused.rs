@@ -57,7 +57,7 @@ impl LiquidAttention {
         state: &mut State,
     ) -> Option<Tensor<3>> {
         let layer = self.as_one()?;
-        if !layer.is_on(&x.device()) || !layer.is_on(&state.memory.device()) {
+        if !layer.takes(x, &state.memory) {
             return None;
         }
         let tokens = x.dims()[1] as u64;

@@ -103,29 +103,51 @@ pub(crate) struct WeightTensors {
 }
 
 impl WeightTensors {
-    /// Whether the kernels serve them: bf16, head size 64, 128 or 256, where kernels and products are.
-    fn are_served(&self, device: &Device) -> bool {
-        let [inner, _] = self.output.dims();
-        let ([heads], [width]) = (self.a_log.dims(), self.gamma.dims());
+    /// Whether the kernels serve them: bf16, heads of 64, 128 or 256, where kernels and products are. The kernels take
+    /// their word for the extents, so weights that were replaced by others of other sizes must not come that far.
+    fn are_served(&self, sizes: Sizes, device: &Device) -> bool {
+        let Sizes { embed, heads, width } = sizes;
+        let inner = heads * width;
         let weights = [
-            &self.query,
-            &self.key,
-            &self.value,
-            &self.gate_a,
-            &self.gate_b,
-            &self.output,
+            (&self.query, [embed, inner]),
+            (&self.key, [embed, inner]),
+            (&self.value, [embed, inner]),
+            (&self.gate_a, [embed, heads]),
+            (&self.gate_b, [embed, heads]),
+            (&self.output, [inner, self.output.dims()[1]]),
         ];
-        let small = [&self.a_log, &self.dt_bias, &self.gamma];
-        inner == heads * width
-            && serves(heads, width, width)
-            && weights
-                .iter()
-                .all(|weight| weight.dtype() == DType::BF16 && weight.device() == *device)
-            && small.iter().all(|numbers| {
-                matches!(numbers.dtype(), DType::BF16 | DType::F32) && numbers.device() == *device
+        let small = [
+            (&self.a_log, [heads]),
+            (&self.dt_bias, [heads]),
+            (&self.gamma, [width]),
+        ];
+        serves(heads, width, width)
+            && weights.iter().all(|(weight, shape)| {
+                weight.dtype() == DType::BF16 && weight.dims() == *shape && weight.device() == *device
+            })
+            && small.iter().all(|(numbers, shape)| {
+                matches!(numbers.dtype(), DType::BF16 | DType::F32)
+                    && numbers.dims() == *shape
+                    && numbers.device() == *device
             })
             && may_serve(device)
     }
+
+    fn sizes(&self) -> Sizes {
+        Sizes {
+            embed: self.query.dims()[0],
+            heads: self.a_log.dims()[0],
+            width: self.gamma.dims()[0],
+        }
+    }
+}
+
+/// Widths of a layer.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    embed: usize,
+    heads: usize,
+    width: usize,
 }
 
 /// Whether there are kernels and products for layers on a device: a Hopper GPU, without gradients.
@@ -137,14 +159,15 @@ pub(crate) fn may_serve(device: &Device) -> bool {
 #[derive(Clone, Debug)]
 pub(crate) struct HeldLayer {
     slot: Slot,
+    sizes: Sizes,
     device: Device,
 }
 
 impl HeldLayer {
     /// Holds a layer, where the kernels serve it.
     pub(crate) fn new(weights: WeightTensors) -> Option<Self> {
-        let device = weights.query.device();
-        if !weights.are_served(&device) {
+        let (device, sizes) = (weights.query.device(), weights.sizes());
+        if !weights.are_served(sizes, &device) {
             return None;
         }
         let slot = Slot {
@@ -166,16 +189,19 @@ impl HeldLayer {
         // Calls may come from another thread, whose operations burn queues apart: they must find the layer.
         device.sync().ok()?;
         let is_held = slot.lock().is_ok_and(|held| held.is_some());
-        is_held.then_some(Self { slot, device })
+        is_held.then_some(Self { slot, sizes, device })
     }
 
-    /// Whether tensors of this device are tensors of the layer's.
-    pub(crate) fn is_on(&self, device: &Device) -> bool {
-        self.device == *device
+    /// Whether the layer can run over `x [B, N, E]` from `state [B, H, D, D]`.
+    pub(crate) fn takes(&self, x: &Tensor<3>, state: &Tensor<4>) -> bool {
+        let Sizes { embed, heads, width } = self.sizes;
+        let [batch, _, given] = x.dims();
+        let types = x.dtype() == DType::BF16 && state.dtype() == DType::F32;
+        let here = x.device() == self.device && state.device() == self.device;
+        types && here && given == embed && state.dims() == [batch, heads, width, width]
     }
 
-    /// Runs the layer over `x [B, N, E]`, bf16, from `state [B, H, D, D]`, f32, both on the layer's device; gives its
-    /// output and the state after the last token. With `lengths [B]`, f32, tokens behind the length of their sequence
+    /// Runs the layer over what it [takes](Self::takes); gives its output and the state after the last token. With `lengths [B]`, f32, tokens behind the length of their sequence
     /// are padding: they leave the state alone, and their output is of no use.
     pub(crate) fn run(
         &self,
