@@ -1,6 +1,6 @@
 //! Causal on a GPU whose kernels serve the layer as a whole: see [`crate::cuda`].
 
-use burn::nn::Linear;
+use burn::module::Param;
 use burn::tensor::{DType, Tensor};
 
 use super::LiquidAttention;
@@ -12,38 +12,28 @@ impl LiquidAttention {
     /// The layer as one operation, where it can be one: without convolution, output gate and biases, on a GPU whose
     /// kernels serve it. Its weights are looked up once, and again when a parameter is another.
     fn as_one(&self) -> Option<HeldLayer> {
+        let linears = [
+            &self.query,
+            &self.key,
+            &self.value,
+            &self.gate_a,
+            &self.gate_b,
+            &self.output,
+        ];
         let plain = self.conv.is_none()
             && self.output_gate.is_none()
             && self.settings.key_heads == self.settings.n_heads
-            && [
-                &self.query,
-                &self.key,
-                &self.value,
-                &self.output,
-                &self.gate_a,
-                &self.gate_b,
-            ]
-            .iter()
-            .all(|linear| linear.bias.is_none());
+            && linears.iter().all(|linear| linear.bias.is_none());
         // Asked before anything is kept: where weights are trained, nothing else may hold them.
         if !plain || !may_serve(&self.query.weight.device()) {
             self.held.forget();
             return None;
         }
-        let weight = |linear: &Linear| linear.weight.val();
         let hold = || {
-            let weights = WeightTensors {
-                query: weight(&self.query),
-                key: weight(&self.key),
-                value: weight(&self.value),
-                gate_a: weight(&self.gate_a),
-                gate_b: weight(&self.gate_b),
-                output: weight(&self.output),
-                a_log: self.a_log.val(),
-                dt_bias: self.dt_bias.val(),
-                gamma: self.norm.gamma.val(),
-            };
-            HeldLayer::new(weights)
+            HeldLayer::new(WeightTensors {
+                matrices: linears.map(|linear| linear.weight.val()),
+                small: [&self.a_log, &self.dt_bias, &self.norm.gamma].map(Param::val),
+            })
         };
         self.held.of(self, hold)
     }

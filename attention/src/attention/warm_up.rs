@@ -6,7 +6,7 @@ use super::LiquidAttention;
 use crate::core::CHUNK;
 use crate::error::AttentionError;
 use crate::input::LiquidInput;
-use crate::precision::Precision;
+use crate::precision::PRECISE_FROM;
 
 impl LiquidAttention {
     /// Reads zeros as a batch of this size would be read, prefill and step, in every precision that the layer may take,
@@ -25,15 +25,12 @@ impl LiquidAttention {
         if self.settings.bidirectional {
             self.forward(LiquidInput::self_attn(long))?;
         } else {
-            let precisions: &[Precision] = match self.settings.precision {
-                Precision::Auto => &[Precision::Standard, Precision::Precise],
-                _ => &[self.settings.precision],
-            };
-            for &precision in precisions {
-                let layer = self.clone().with_precision(precision);
-                let mut state = layer.fresh_state(batch);
-                layer.prefill(long.clone(), &mut state)?;
-                layer.step(zeros(1), &mut state)?;
+            // Behind many tokens a layer may be precise. Not on a clone of the layer: that would remember for itself.
+            for behind in [0, PRECISE_FROM] {
+                let mut state = self.fresh_state(batch);
+                state.tokens.fill(behind);
+                self.prefill(long.clone(), &mut state)?;
+                self.step(zeros(1), &mut state)?;
             }
         }
         device

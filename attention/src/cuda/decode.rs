@@ -1,6 +1,6 @@
 //! One token of every sequence: two products of a few rows, bound by reading their weights once, and between them
 //! everything else in one kernel. Three launches in all, each placed while the one before still runs: the weights of
-//! the output projection are on their way to L2 while the state is updated. Nothing is captured or kept, so inputs,
+//! the output projection are on their way to L2 while the state is updated. Nothing is captured, so inputs,
 //! weights and states may lie elsewhere at every call.
 
 use std::ffi::{c_int, c_void};

@@ -89,55 +89,68 @@ pub(super) fn run(
     })
 }
 
-/// The weights of a layer as burn's tensors, see [`LayerWeights`].
+/// The parameters of a layer as burn's tensors, in the order of [`LayerWeights`].
 pub(crate) struct WeightTensors {
-    pub(crate) query: Tensor<2>,
-    pub(crate) key: Tensor<2>,
-    pub(crate) value: Tensor<2>,
-    pub(crate) gate_a: Tensor<2>,
-    pub(crate) gate_b: Tensor<2>,
-    pub(crate) output: Tensor<2>,
-    pub(crate) a_log: Tensor<1>,
-    pub(crate) dt_bias: Tensor<1>,
-    pub(crate) gamma: Tensor<1>,
+    /// Queries, keys, values, log-gates, strengths, output.
+    pub(crate) matrices: [Tensor<2>; 6],
+    /// `a_log`, `dt_bias`, `gamma`.
+    pub(crate) small: [Tensor<1>; 3],
 }
 
 impl WeightTensors {
-    /// Whether the kernels serve them: bf16, heads of 64, 128 or 256, where kernels and products are. The kernels take
-    /// their word for the extents, so weights that were replaced by others of other sizes must not come that far.
+    /// Whether the kernels serve them: bf16, heads of 64, 128 or 256. The kernels take their word for the extents, so
+    /// weights that were replaced by others of other sizes must not come that far.
     fn are_served(&self, sizes: Sizes, device: &Device) -> bool {
         let Sizes { embed, heads, width } = sizes;
         let inner = heads * width;
-        let weights = [
-            (&self.query, [embed, inner]),
-            (&self.key, [embed, inner]),
-            (&self.value, [embed, inner]),
-            (&self.gate_a, [embed, heads]),
-            (&self.gate_b, [embed, heads]),
-            (&self.output, [inner, self.output.dims()[1]]),
-        ];
-        let small = [
-            (&self.a_log, [heads]),
-            (&self.dt_bias, [heads]),
-            (&self.gamma, [width]),
+        let [.., output] = &self.matrices;
+        let [_, columns] = output.dims();
+        let shapes = [
+            [embed, inner],
+            [embed, inner],
+            [embed, inner],
+            [embed, heads],
+            [embed, heads],
+            [inner, columns],
         ];
         serves(heads, width, width)
-            && weights.iter().all(|(weight, shape)| {
-                weight.dtype() == DType::BF16 && weight.dims() == *shape && weight.device() == *device
+            && self.matrices.iter().zip(shapes).all(|(weight, shape)| {
+                weight.dtype() == DType::BF16 && weight.dims() == shape && weight.device() == *device
             })
-            && small.iter().all(|(numbers, shape)| {
-                matches!(numbers.dtype(), DType::BF16 | DType::F32)
-                    && numbers.dims() == *shape
-                    && numbers.device() == *device
-            })
-            && may_serve(device)
+            && self
+                .small
+                .iter()
+                .zip([heads, heads, width])
+                .all(|(numbers, count)| {
+                    matches!(numbers.dtype(), DType::BF16 | DType::F32)
+                        && numbers.dims() == [count]
+                        && numbers.device() == *device
+                })
     }
 
     fn sizes(&self) -> Sizes {
+        let [query, ..] = &self.matrices;
+        let [a_log, _, gamma] = &self.small;
         Sizes {
-            embed: self.query.dims()[0],
-            heads: self.a_log.dims()[0],
-            width: self.gamma.dims()[0],
+            embed: query.dims()[0],
+            heads: a_log.dims()[0],
+            width: gamma.dims()[0],
+        }
+    }
+
+    fn into_weights(self) -> LayerWeights<Dispatch> {
+        let [query, key, value, gate_a, gate_b, output] = self.matrices.map(Tensor::into_dispatch);
+        let [a_log, dt_bias, gamma] = self.small.map(Tensor::into_dispatch);
+        LayerWeights {
+            query,
+            key,
+            value,
+            gate_a,
+            gate_b,
+            output,
+            a_log,
+            dt_bias,
+            gamma,
         }
     }
 }
@@ -164,28 +177,21 @@ pub(crate) struct HeldLayer {
 }
 
 impl HeldLayer {
-    /// Holds a layer, where the kernels serve it.
+    /// Holds a layer on a device that [`may_serve`], if the kernels serve its weights.
     pub(crate) fn new(weights: WeightTensors) -> Option<Self> {
-        let (device, sizes) = (weights.query.device(), weights.sizes());
+        let [query, .., output] = &weights.matrices;
+        let (device, sizes) = (query.device(), weights.sizes());
         if !weights.are_served(sizes, &device) {
             return None;
         }
         let slot = Slot {
             held: Arc::default(),
-            columns: weights.output.dims()[1],
+            columns: output.dims()[1],
         };
-        let weights = LayerWeights {
-            query: weights.query.into_dispatch(),
-            key: weights.key.into_dispatch(),
-            value: weights.value.into_dispatch(),
-            gate_a: weights.gate_a.into_dispatch(),
-            gate_b: weights.gate_b.into_dispatch(),
-            output: weights.output.into_dispatch(),
-            a_log: weights.a_log.into_dispatch(),
-            dt_bias: weights.dt_bias.into_dispatch(),
-            gamma: weights.gamma.into_dispatch(),
-        };
-        drop(<Dispatch as LayerOps>::hold_layer(weights, slot.clone()));
+        drop(<Dispatch as LayerOps>::hold_layer(
+            weights.into_weights(),
+            slot.clone(),
+        ));
         // Calls may come from another thread, whose operations burn queues apart: they must find the layer.
         device.sync().ok()?;
         let is_held = slot.lock().is_ok_and(|held| held.is_some());
@@ -201,8 +207,9 @@ impl HeldLayer {
         types && here && given == embed && state.dims() == [batch, heads, width, width]
     }
 
-    /// Runs the layer over what it [takes](Self::takes); gives its output and the state after the last token. With `lengths [B]`, f32, tokens behind the length of their sequence
-    /// are padding: they leave the state alone, and their output is of no use.
+    /// Runs the layer over what it [takes](Self::takes); gives its output and the state after the last token. With
+    /// `lengths [B]`, f32, tokens behind the length of their sequence are padding: they leave the state alone, and their
+    /// output is of no use.
     pub(crate) fn run(
         &self,
         x: Tensor<3>,

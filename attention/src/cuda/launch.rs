@@ -396,10 +396,18 @@ mod tests {
         };
         let later = span.skip(5);
         // Rows of 192 numbers in bf16, and of 3 in f32.
-        let rows = [later.q, later.k, later.v, later.output].map(|rows| rows.address);
-        assert_eq!(rows, [1_001_920, 2_001_920, 3_001_920, 4_001_920]);
+        let addresses = [later.q, later.k, later.v, later.output].map(|rows| rows.address);
+        assert_eq!(addresses, [1_001_920, 2_001_920, 3_001_920, 4_001_920]);
         assert_eq!((later.gates.log_gate, later.gates.beta), (5_000_060, 6_000_060));
         assert_eq!((later.gates.a, later.gates.b), (0, 0));
+        let small = Small {
+            address: 10,
+            narrow: true,
+        };
+        let gates = Gates::of_products([rows(7_000_000), rows(8_000_000)], [small; 2]).padded(11, 64);
+        let gates = gates.skip(5, 3);
+        assert_eq!((gates.log_gate, gates.beta, gates.lengths), (0, 0, 11));
+        assert_eq!((gates.a, gates.b, gates.first), (7_001_920, 8_001_920, 69));
         assert_eq!((later.records, later.initial, later.last), (7, 8, 9));
         assert_eq!((later.tokens, later.q.stride), (10, 192));
     }
