@@ -52,6 +52,7 @@ DEV u32 pack(float low, float high) {
 DEV float low(u32 x) { return __uint_as_float(x << 16); }
 DEV float high(u32 x) { return __uint_as_float(x & 0xffff0000u); }
 DEV float bf16(u16 x) { return __uint_as_float((u32)x << 16); }
+DEV float silu(float x) { return x / (1.f + __expf(-x)); }
 /// A number of a small parameter of a layer, kept in fp32 or, `narrow`, in bf16.
 DEV float number(const void *p, int i, int narrow) { return narrow ? bf16(((const u16 *)p)[i]) : ((const float *)p)[i]; }
 /// The gates of a head from its two products: g = -exp(a_log) softplus(a + dt_bias), beta = sigmoid(b). Which of a_log,

@@ -37,7 +37,7 @@ DEV void multiply(float (&c)[8], const float (&a)[8], const float *b, int pitch,
 
 extern "C" __global__ void __launch_bounds__(128, D <= 128 ? 5 : 2)
 prepare(const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap k, const __grid_constant__ Gates gates,
-        Record *__restrict__ records, int tokens, float scale, float epsilon, int normalise, int erase) {
+        Record *__restrict__ records, int tokens, int group, float scale, float epsilon, int normalise, int erase) {
     extern __shared__ __align__(1024) char smem[];
     constexpr int TILES = D / 64, SPENT = 24576;
     constexpr int AREA = TILES == 1 ? SPENT + sizeof(ForOutput) : 2 * TILES * HALF * 2;
@@ -56,8 +56,8 @@ prepare(const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap k
         mbar_expect(bar, 2 * TILES * HALF * 2);
 #pragma unroll
         for (int i = 0; i < TILES; ++i) {
-            load_tile(sk + i * HALF, &k, bar, h * D + i * 64, first, b);
-            load_tile(sq + i * HALF, &q, bar, h * D + i * 64, first, b);
+            load_tile(sk + i * HALF, &k, bar, h / group * D + i * 64, first, b);
+            load_tile(sq + i * HALF, &q, bar, h / group * D + i * 64, first, b);
         }
     }
     // The running sum of the log gates. A token behind the end has gate 0 and strength 0: it changes nothing. e^-104 is

@@ -1,4 +1,4 @@
-// Project: y = x W for D rows of x (here D counts rows, not a head's columns), bound by reading W once. Several
+// Project: y = x W + bias for D rows of x (here D counts rows, not a head's columns), bound by reading W once. Several
 // matrices side by side in one launch: the projections of a decoding step.
 //
 // A block sums 128 columns over a part of the depth: 16 lanes take 8 columns each, 16 bytes a lane, 16 rows of W at
@@ -12,11 +12,12 @@ constexpr int UNROLL = 8;                                // rows of W under way 
 struct Matrix {
     const u16 *weight;
     u16 *y;
+    const u16 *bias;     // [columns] or null
     i64 pitch, stride;   // elements between rows of W and of y
     int columns, first;  // columns of W; first block of the grid that works on it
 };
 struct Matrices {
-    Matrix matrix[5];
+    Matrix matrix[6];
     int count;
 };
 
@@ -119,7 +120,10 @@ project(const u16 *__restrict__ x, i64 ldx, int depth, int ahead, const __grid_c
         const int b = i / mine, c = blockIdx.y * mine + i % mine;
         float s = 0;
         for (int rank = 0; rank < parts; ++rank) s += there(&total[b][c], rank);
-        if (first + c < m.columns) m.y[b * m.stride + first + c] = (u16)pack(s, 0.f);
+        if (first + c < m.columns) {
+            if (m.bias) s += bf16(m.bias[first + c]);
+            m.y[b * m.stride + first + c] = (u16)pack(s, 0.f);
+        }
     }
     cluster_sync();  // a block may not leave while another reads its sums
 }

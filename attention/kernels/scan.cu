@@ -42,6 +42,7 @@ struct Arguments {
     int tokens, chunks;
     float epsilon;
     int narrow;            // gamma in bf16
+    int group;             // heads that share queries and keys
 };
 
 /// Rounds a 16 x 16 block of accumulators to an A operand; `rest` takes what the rounding lost.
@@ -382,14 +383,14 @@ scan(const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap k, c
         if (t == 256)
             run_loads(sh.state_full, sh.state_empty, x.chunks, (TILES + 1) * HALF * 2 + sizeof(ForState), [&](int stage, int c, u64 *bar) {
 #pragma unroll
-                for (int i = 0; i < TILES; ++i) load_tile(sh.k[stage] + i * HALF, &k, bar, h * D + i * 64, c * CHUNK, b);
+                for (int i = 0; i < TILES; ++i) load_tile(sh.k[stage] + i * HALF, &k, bar, h / x.group * D + i * 64, c * CHUNK, b);
                 load_tile(sh.v[stage], &v, bar, h * D + tile * 64, c * CHUNK, b);
                 load_flat(&sh.for_state[stage], &records[c].state, sizeof(ForState), bar);
             });
         if (t == 288)
             run_loads(sh.output_full, sh.output_empty, x.chunks, TILES * HALF * 2 + sizeof(ForOutput), [&](int stage, int c, u64 *bar) {
 #pragma unroll
-                for (int i = 0; i < TILES; ++i) load_tile(sh.q[stage] + i * HALF, &q, bar, h * D + i * 64, c * CHUNK, b);
+                for (int i = 0; i < TILES; ++i) load_tile(sh.q[stage] + i * HALF, &q, bar, h / x.group * D + i * 64, c * CHUNK, b);
                 load_flat(&sh.for_output[stage], &records[c].output, sizeof(ForOutput), bar);
             });
         __syncwarp();

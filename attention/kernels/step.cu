@@ -1,19 +1,55 @@
 // Step: one token, everything between the projections in one kernel. One block a head and sequence; its 512 threads
 // hold the whole state of the head in registers, read and written once: S = e^g S, u = beta (v - k S),
-// S += k^T u, o = q S, then, where asked for, the RMS norm. All in fp32. `initial` may be `final`. The state does not
-// depend on the kernel before, so it is read before that ends.
+// S += k^T u, o = q S, before it the short convolution and after it RMS norm and output gate, where asked for. All in
+// fp32. `initial` may be `final`. The state does not depend on the kernel before, so it is read before that ends.
 constexpr int THREADS = 512, GROUPS = THREADS / D, PART = D / GROUPS;
+constexpr int WIDEST = 8;  // of the convolutions
+#ifndef CONVOLVED
+#define CONVOLVED 0
+#endif
+
+/// A short convolution over the channels of queries, keys and values, which lie in this order; of no use without
+/// CONVOLVED. `tail` may not be `last`: a channel of a query is read for every head that it serves.
+struct Convolution {
+    const u16 *weight;  // [channels, kernel]
+    const u16 *tail;    // [batch, kernel - 1, channels]: the tokens before
+    u16 *last;          // the tail of the next token
+    int kernel, channels;
+};
+
+/// The channel `c` of a token's `x` after the convolution. Of padding (`end`) nothing is remembered.
+DEV float convolved(const Convolution &conv, float x, int b, int c, bool end, bool keeps) {
+    if (!CONVOLVED) return x;
+    const int reach = conv.kernel - 1;
+    const i64 at = (i64)b * reach * conv.channels + c;
+    const u16 *weight = conv.weight + c * conv.kernel;
+    u16 before[WIDEST - 1], w[WIDEST - 1];  // all asked for before the first is used
+#pragma unroll
+    for (int j = 0; j < WIDEST - 1; ++j)
+        before[j] = j < reach ? conv.tail[at + j * conv.channels] : 0, w[j] = j < reach ? weight[j] : 0;
+    float sum = bf16(weight[reach]) * x;
+#pragma unroll
+    for (int j = 0; j < WIDEST - 1; ++j) {
+        sum += bf16(w[j]) * bf16(before[j]);
+        const int to = end ? j : j - 1;
+        if (keeps && j < reach && to >= 0) conv.last[at + to * conv.channels] = before[j];
+    }
+    if (keeps && !end) conv.last[at + (reach - 1) * conv.channels] = (u16)pack(x, 0.f);
+    return low(pack(silu(sum), 0.f));
+}
 
 struct Arguments {
     const u16 *q, *k, *v;
     u16 *o;
-    i64 ldq, ldk, ldv, ldo;  // elements from sequence to sequence
+    const u16 *z;          // of the output gate, or null
+    i64 ldq, ldk, ldv, ldo, ldz;  // elements from sequence to sequence
     Gates gates;
+    Convolution conv;
     const void *gamma;     // [D] or null: no norm
     const float *initial;  // [batch, heads, D, D]
     float *final;
     float scale, epsilon, norm_epsilon;
-    int normalise, erase, narrow;  // narrow: gamma in bf16
+    int normalise, erase, narrow, group;  // narrow: gamma in bf16; group: heads that share queries and keys
 };
 
 DEV float block_sum(float x, float *scratch) {
@@ -38,12 +74,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) step(const __grid_const
     for (int i = 0; i < PART; ++i) s[i] = x.initial[at + i * D];
     wait_for_last();
 
+    const bool end = x.gates.lengths && x.gates.first >= x.gates.lengths[b];
+    const int shared_head = h / x.group * D, keys = heads / x.group * D;
     float kx = 0, qx = 0;
     if (t < D) {
-        kx = bf16(x.k[b * x.ldk + h * D + t]), qx = bf16(x.q[b * x.ldq + h * D + t]);
+        const int c = shared_head + t;
+        const bool keeps = h % x.group == 0;
+        kx = convolved(x.conv, bf16(x.k[b * x.ldk + c]), b, keys + c, end, keeps);
+        qx = convolved(x.conv, bf16(x.q[b * x.ldq + c]), b, c, end, keeps);
         sk[t] = kx, sq[t] = qx;
     }
-    const float vx = bf16(x.v[b * x.ldv + h * D + column]);
+    const float vx = convolved(x.conv, bf16(x.v[b * x.ldv + h * D + column]), b, 2 * keys + h * D + column, end, group == 0);
     const Gate gate = gate_at(x.gates, b, 0, b, h, heads);
     const float decay = expf(gate.log);
     const float nk = block_sum(kx * kx, scratch), nq = block_sum(qx * qx, scratch);
@@ -67,5 +108,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) step(const __grid_const
 
     float y = rq * (qs + rk * qk * u);
     if (x.gamma) y *= rsqrtf(block_sum(group ? 0.f : y * y, scratch) / D + x.norm_epsilon) * number(x.gamma, column, x.narrow);
+    if (x.z) y *= silu(bf16(x.z[b * x.ldz + h * D + column]));
     if (group == 0) x.o[b * x.ldo + h * D + column] = (u16)pack(y, 0.f);
 }

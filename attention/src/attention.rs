@@ -190,7 +190,7 @@ impl LiquidAttention {
     }
 
     /// The same layer, its weights laid out for use: those of queries, keys, values and gates side by side in one
-    /// buffer, of which each `Linear` keeps its columns. A GPU then multiplies the input once with all five. It takes
+    /// buffer, of which each `Linear` keeps its columns. A GPU then multiplies the input once with all. It takes
     /// no memory beyond the weights, which may be read, saved and replaced as before; what is done to them later
     /// (casting, moving to another device, loading a record) takes them apart again, so it is the last step before
     /// use. On other devices, and for training, the layer stays as it is.

@@ -14,6 +14,7 @@
 //! | `backward` | their gradients |
 //! | `layer`, `held`, `weights` | a whole layer, its weights looked up once |
 //! | `pass`, `segment`, `decode` | its pass in pieces of the sequence; one token |
+//! | `convolution` | the short convolution of a piece |
 //! | [`timing`] | kernels alone, for the benchmark |
 //!
 //! # Safety
@@ -28,6 +29,7 @@
 
 mod backward;
 mod buffer;
+mod convolution;
 mod decode;
 mod delta;
 mod error;
@@ -245,6 +247,7 @@ fn multiply(
             x: x.buffer.address,
             weight: weight.buffer.address,
             y: y.address,
+            bias: 0,
         };
         if !operands.are_aligned() {
             return Err(CudaError::Unsupported(

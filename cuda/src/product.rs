@@ -124,12 +124,14 @@ pub struct Operands {
     pub weight: u64,
     /// Of `y`.
     pub y: u64,
+    /// Of a bias, one number of the type of `y` for every column; 0 where there is none.
+    pub bias: u64,
 }
 
 impl Operands {
     /// Whether the plans, which are made for addresses of 16 bytes, serve these.
     pub fn are_aligned(&self) -> bool {
-        [self.x, self.weight, self.y]
+        [self.x, self.weight, self.y, self.bias]
             .iter()
             .all(|address| address.is_multiple_of(u64::from(ALIGNMENT)))
     }
@@ -148,7 +150,8 @@ struct Plan {
 #[derive(Debug)]
 pub struct Products {
     handle: sys::cublasLtHandle_t,
-    plans: HashMap<Shape, Plan>,
+    /// With and without a bias.
+    plans: HashMap<(Shape, bool), Plan>,
 }
 
 impl Products {
@@ -178,14 +181,21 @@ impl Products {
         workspace: u64,
         stream: driver::sys::CUstream,
     ) -> Result<(), Error> {
-        if !self.plans.contains_key(&shape) {
-            let plan = plan(self.handle, shape)?;
-            self.plans.insert(shape, plan);
+        let biased = operands.bias != 0;
+        let key = (shape, biased);
+        if !self.plans.contains_key(&key) {
+            let plan = plan(self.handle, shape, biased)?;
+            self.plans.insert(key, plan);
         }
-        let plan = &self.plans[&shape];
+        let plan = &self.plans[&key];
+        use sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER as BIAS;
         let (one, zero) = (1_f32, 0_f32);
-        // SAFETY: the plan's descriptors live as long as `self`; the operands are the caller's promise.
+        // SAFETY: the plan's descriptors live as long as `self`, and a product reads its own while it is enqueued; the
+        // operands are the caller's promise.
         unsafe {
+            if biased {
+                set(plan.operation, BIAS, &operands.bias)?;
+            }
             result::matmul(
                 self.handle,
                 plan.operation,
@@ -209,7 +219,28 @@ impl Products {
     }
 }
 
-fn plan(handle: sys::cublasLtHandle_t, shape: Shape) -> Result<Plan, Error> {
+/// Sets an attribute of a product.
+///
+/// # Safety
+/// The descriptor is alive, and the attribute is one `T`.
+unsafe fn set<T>(
+    operation: sys::cublasLtMatmulDesc_t,
+    attribute: sys::cublasLtMatmulDescAttributes_t,
+    value: &T,
+) -> Result<(), Error> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        result::set_matmul_desc_attribute(
+            operation,
+            attribute,
+            std::ptr::from_ref(value).cast(),
+            size_of::<T>(),
+        )?;
+    }
+    Ok(())
+}
+
+fn plan(handle: sys::cublasLtHandle_t, shape: Shape, biased: bool) -> Result<Plan, Error> {
     let kind = shape.operands.kind();
     let sums = match shape.operands {
         Element::F32 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
@@ -219,19 +250,14 @@ fn plan(handle: sys::cublasLtHandle_t, shape: Shape) -> Result<Plan, Error> {
     let (weight, transpose_weight) = shape.weight_layout.descriptor(kind, shape.depth, shape.columns)?;
     let (x, transpose_x) = shape.x_layout.descriptor(kind, shape.rows, shape.depth)?;
     let (y, _) = Layout::rows(shape.y_stride).descriptor(shape.y.kind(), shape.rows, shape.columns)?;
-    use sys::cublasLtMatmulDescAttributes_t as Transpose;
-    for (operand, transpose) in [
-        (Transpose::CUBLASLT_MATMUL_DESC_TRANSA, transpose_weight),
-        (Transpose::CUBLASLT_MATMUL_DESC_TRANSB, transpose_x),
-    ] {
-        // SAFETY: the descriptor was just made; the attribute is one `Operation`.
-        unsafe {
-            result::set_matmul_desc_attribute(
-                operation,
-                operand,
-                (&raw const transpose).cast(),
-                size_of::<Operation>(),
-            )?;
+    use sys::cublasLtMatmulDescAttributes_t as Of;
+    // SAFETY: the descriptor was just made; the attributes are two of `Operation` and one of `cublasLtEpilogue_t`.
+    unsafe {
+        set(operation, Of::CUBLASLT_MATMUL_DESC_TRANSA, &transpose_weight)?;
+        set(operation, Of::CUBLASLT_MATMUL_DESC_TRANSB, &transpose_x)?;
+        if biased {
+            let bias = sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS;
+            set(operation, Of::CUBLASLT_MATMUL_DESC_EPILOGUE, &bias)?;
         }
     }
     let preference = result::create_matmul_pref()?;
@@ -278,9 +304,9 @@ mod tests {
 
     #[test]
     fn plans_serve_addresses_of_sixteen_bytes_only() {
-        let at = |x, weight, y| Operands { x, weight, y }.are_aligned();
-        assert!(at(0, 16, 4096));
-        assert!(!at(8, 16, 4096) && !at(16, 2, 4096) && !at(16, 32, 4100));
+        let at = |x, weight, y, bias| Operands { x, weight, y, bias }.are_aligned();
+        assert!(at(0, 16, 4096, 0) && at(0, 16, 4096, 32));
+        assert!(!at(8, 16, 4096, 0) && !at(16, 2, 4096, 0) && !at(16, 32, 4100, 0) && !at(16, 32, 64, 2));
     }
 
     #[test]

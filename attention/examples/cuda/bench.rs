@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use liquid_attention::cuda::timing;
-use liquid_attention::{AttentionError, Benchmark, LiquidAttention, Report};
+use liquid_attention::{AttentionError, Benchmark, LiquidAttention, LiquidAttentionConfig, Report};
 
 use crate::layer;
 
@@ -45,6 +45,38 @@ pub(crate) fn run(device: &Device) {
     }
     for tokens in [2_048, 131_072, 1 << 20] {
         step(device, &layer, d_model, tokens);
+    }
+}
+
+/// Prints what the options of a layer cost, and a layer of the sizes of Qwen3-Next.
+pub(crate) fn options(device: &Device) {
+    let drop_in = LiquidAttentionConfig::new(4096, 32);
+    let plain = layer::plain(4096, 32);
+    let next = LiquidAttentionConfig {
+        d_model: 2048,
+        ..plain.clone()
+    }
+    .with_d_key(Some(128))
+    .with_d_value(Some(128))
+    .with_n_key_heads(Some(16))
+    .with_conv_kernel(Some(4))
+    .with_output_gate(true);
+    let options = [
+        ("plain", plain.clone()),
+        ("biases", drop_in),
+        ("output gate", plain.clone().with_output_gate(true)),
+        ("16 key heads", plain.clone().with_n_key_heads(Some(16))),
+        ("convolution", plain.with_conv_kernel(Some(4))),
+        ("Qwen3-Next", next),
+    ];
+    for (name, config) in options {
+        println!("{name}");
+        let width = config.d_model;
+        let layer = layer::of(&config, device).packed();
+        for tokens in [2_048, 8_192, 32_768] {
+            prefill(device, &layer, width, tokens);
+        }
+        step(device, &layer, width, 2_048);
     }
 }
 

@@ -7,22 +7,33 @@ use liquid_attention::{LiquidAttention, LiquidAttentionConfig, Precision, State}
 use crate::check::{Report, tensor, values};
 use crate::plain::{Random, error};
 
-/// A layer of the given width whose projections have no bias, in bf16.
-pub(crate) fn make(device: &Device, d_model: usize, heads: usize) -> LiquidAttention {
-    struct ToBf16;
-    impl ModuleMapper for ToBf16 {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            param.map(|tensor| tensor.cast(DType::BF16))
-        }
-    }
-    let config = LiquidAttentionConfig::new(d_model, heads)
+/// A layer of the given width whose projections have no bias.
+pub(crate) fn plain(d_model: usize, heads: usize) -> LiquidAttentionConfig {
+    LiquidAttentionConfig::new(d_model, heads)
         .with_query_bias(false)
         .with_key_bias(false)
         .with_value_bias(false)
-        .with_output_bias(false);
+        .with_output_bias(false)
+}
+
+/// The same in bf16.
+pub(crate) fn make(device: &Device, d_model: usize, heads: usize) -> LiquidAttention {
+    of(&plain(d_model, heads), device)
+}
+
+/// A layer in bf16.
+pub(crate) fn of(config: &LiquidAttentionConfig, device: &Device) -> LiquidAttention {
     match config.init(device) {
-        Ok(layer) => layer.map(&mut ToBf16),
+        Ok(layer) => layer.map(&mut Cast(DType::BF16)),
         Err(error) => stop(&error),
+    }
+}
+
+struct Cast(DType);
+
+impl ModuleMapper for Cast {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|tensor| tensor.cast(self.0))
     }
 }
 
@@ -61,13 +72,47 @@ fn close(
         error(&state(ours.1), &wide(state(reference.1))),
         limit,
     );
+    let tail = |state: &State| state.conv.clone().map(values);
+    if let (Some(ours), Some(reference)) = (tail(ours.1), tail(reference.1)) {
+        report.add(&format!("{name}, tail"), error(&ours, &wide(reference)), limit);
+    }
+}
+
+/// Layers of several sizes, and with everything that a layer may have.
+fn layers() -> Vec<(String, LiquidAttentionConfig)> {
+    let named = |config: LiquidAttentionConfig| {
+        let LiquidAttentionConfig { d_model, n_heads, .. } = config;
+        (format!("{d_model} x {n_heads}"), config)
+    };
+    let sizes = [(256, 4), (512, 4), (512, 2), (1024, 8)].map(|(width, heads)| named(plain(width, heads)));
+    let options = [
+        ("biases", LiquidAttentionConfig::new(512, 4)),
+        ("output gate", plain(512, 4).with_output_gate(true)),
+        ("2 key heads", plain(512, 4).with_n_key_heads(Some(2))),
+        ("convolution", plain(512, 4).with_conv_kernel(Some(4))),
+        ("all, heads of 64", everything(256)),
+        ("all, heads of 128", everything(512)),
+        ("all, heads of 256", everything(1024)),
+    ];
+    let options = options.map(|(name, config)| (name.to_owned(), config));
+    sizes.into_iter().chain(options).collect()
+}
+
+/// A layer of four heads with every option: biases, a gate, shared queries and keys, a convolution.
+fn everything(d_model: usize) -> LiquidAttentionConfig {
+    LiquidAttentionConfig::new(d_model, 4)
+        .with_output_gate(true)
+        .with_n_key_heads(Some(2))
+        .with_conv_kernel(Some(if d_model == 512 { 4 } else { 3 }))
 }
 
 /// Against the portable path, resumed, side by side, and step by step.
 pub(crate) fn check(device: &Device, report: &mut Report) {
-    for (d_model, heads) in [(256, 4), (512, 4), (512, 2), (1024, 8)] {
-        let layer = make(device, d_model, heads);
+    for (name, config) in layers() {
+        let d_model = config.d_model;
+        let layer = of(&config, device);
         let portable = layer.clone().to_device(&Device::flex());
+        let portable = portable.map(&mut Cast(DType::F32));
         let packed = layer.clone().packed();
         weights(report, &layer, &packed);
         let mut random = Random::new(d_model as u64);
@@ -81,11 +126,18 @@ pub(crate) fn check(device: &Device, report: &mut Report) {
             (1, 20_000),
         ] {
             let x = input(&mut random, [batch, tokens, d_model], device);
-            let name = format!("layer {d_model} x {heads}, {batch} x {tokens}");
-            let mut state = layer.fresh_state(batch);
-            let fused = read(&layer, x.clone(), &mut state);
-            let mut other = packed.fresh_state(batch);
-            let side_by_side = read(&packed, x.clone(), &mut other);
+            let name = format!("layer {name}, {batch} x {tokens}");
+            // A first token alone gives q.k times v, normed: nothing but rounding where q.k is nearly 0.
+            let before = (tokens == 1).then(|| input(&mut random, [batch, 9, d_model], device));
+            let run = |layer: &LiquidAttention, at: &dyn Fn(Tensor<3>) -> Tensor<3>| {
+                let mut state = layer.fresh_state(batch);
+                if let Some(before) = before.clone() {
+                    read(layer, at(before), &mut state);
+                }
+                (read(layer, at(x.clone()), &mut state), state)
+            };
+            let (fused, state) = run(&layer, &|x| x);
+            let (side_by_side, other) = run(&packed, &|x| x);
             close(
                 report,
                 &format!("{name}, side by side"),
@@ -94,8 +146,7 @@ pub(crate) fn check(device: &Device, report: &mut Report) {
                 1e-2,
             );
             if batch * tokens <= 600 {
-                let mut plain = portable.fresh_state(batch);
-                let reference = read(&portable, x.clone().to_device(&Device::flex()), &mut plain);
+                let (reference, plain) = run(&portable, &|x| x.to_device(&Device::flex()).cast(DType::F32));
                 let name = format!("{name}, and portable");
                 close(report, &name, (fused.clone(), &state), (reference, &plain), 2e-2);
             }
@@ -104,7 +155,7 @@ pub(crate) fn check(device: &Device, report: &mut Report) {
             }
         }
         for batch in [1, 2, 3, 5, 8, 9] {
-            steps(device, report, &packed, d_model, batch);
+            steps(device, report, (&name, &packed), batch);
         }
     }
     replaced(device, report);
@@ -144,7 +195,8 @@ fn resumed(
     close(report, &format!("{name}, resumed"), (both, &state), whole, 1e-2);
 }
 
-fn steps(device: &Device, report: &mut Report, layer: &LiquidAttention, d_model: usize, batch: usize) {
+fn steps(device: &Device, report: &mut Report, (name, layer): (&str, &LiquidAttention), batch: usize) {
+    let d_model = layer.settings.d_model;
     let layer = layer.clone().with_precision(Precision::Standard);
     let tokens = 40;
     let x = input(&mut Random::new(5), [batch, tokens, d_model], device);
@@ -156,7 +208,7 @@ fn steps(device: &Device, report: &mut Report, layer: &LiquidAttention, d_model:
     let stepped = Tensor::cat(rows, 1);
     close(
         report,
-        &format!("layer {d_model}, {batch} sequences, steps and prefill"),
+        &format!("layer {name}, {batch} sequences, steps and prefill"),
         (stepped, &each),
         (prefilled, &all),
         2e-2,
@@ -164,7 +216,11 @@ fn steps(device: &Device, report: &mut Report, layer: &LiquidAttention, d_model:
     // A state may be a snapshot that others hold too: a step leaves it alone.
     let begun = layer.fresh_state(batch);
     read(&layer, x.narrow(1, 0, 1), &mut begun.clone());
-    let touched = values(begun.memory).iter().any(|number| *number != 0.0);
+    let tail = begun.conv.map_or_else(Vec::new, values);
+    let touched = values(begun.memory)
+        .iter()
+        .chain(&tail)
+        .any(|number| *number != 0.0);
     report.add("a step copies its state", f64::from(u8::from(touched)), 0.0);
 }
 
@@ -199,7 +255,37 @@ fn replaced(device: &Device, report: &mut Report) {
 /// Padded sequences: what stands in the padding changes nothing, bit for bit, and the rest is what the tokens alone
 /// give. The last is exact in the kernels; cuBLAS may sum a product of other rows in another order.
 pub(crate) fn padding(device: &Device, report: &mut Report) {
-    let layer = make(device, 512, 4).packed();
+    for config in [plain(512, 4), everything(512)] {
+        padded(device, report, &of(&config, device).packed());
+    }
+}
+
+/// A token that is padding leaves its sequence as it was, in a step too.
+fn silent_step(device: &Device, report: &mut Report, layer: &LiquidAttention, x: &Tensor<3>, state: &State) {
+    let [batch, ..] = x.dims();
+    let flags: Vec<bool> = (0..batch).map(|row| row != 1).collect();
+    let mask = Tensor::<2, Bool>::from_data(TensorData::new(flags, [batch, 1]), device);
+    let token = x.clone().narrow(1, 7, 1);
+    let (mut after, mut open) = (state.clone(), state.clone());
+    let padded = layer.prefill_padded(token.clone(), Some(mask), &mut after);
+    padded.unwrap_or_else(|error| stop(&error));
+    read(layer, token, &mut open);
+    for row in 0..batch {
+        let expected = if row == 1 { &open } else { state };
+        let same = |of: &State| {
+            let tail = of.conv.clone().map(|tail| values(tail.narrow(0, row, 1)));
+            (values(of.memory.clone().narrow(0, row, 1)), tail)
+        };
+        let differs = same(&after) != same(expected);
+        report.add(
+            &format!("a step of padding, sequence {row}"),
+            f64::from(u8::from(differs)),
+            0.0,
+        );
+    }
+}
+
+fn padded(device: &Device, report: &mut Report, layer: &LiquidAttention) {
     let (batch, tokens, width) = (3, 300, 512);
     let mut random = Random::new(77);
     let x = input(&mut random, [batch, tokens, width], device);
@@ -225,6 +311,7 @@ pub(crate) fn padding(device: &Device, report: &mut Report) {
         (context, state)
     };
     let (context, state) = run(x.clone());
+    silent_step(device, report, layer, &x, &state);
     let (other, other_state) = run(x.clone().mask_where(wide, noise));
     close(
         report,
@@ -241,9 +328,10 @@ pub(crate) fn padding(device: &Device, report: &mut Report) {
         let kept = Tensor::<1, burn::tensor::Int>::from_ints(kept.as_slice(), device);
         let one = |t: &Tensor<3>| t.clone().narrow(0, row, 1);
         let mut alone = layer.fresh_state(1);
-        let wanted = read(&layer, one(&x).select(1, kept.clone()), &mut alone);
+        let wanted = read(layer, one(&x).select(1, kept.clone()), &mut alone);
         let mut mine = state.clone();
         mine.memory = state.memory.clone().narrow(0, row, 1);
+        mine.conv = state.conv.clone().map(|tail| tail.narrow(0, row, 1));
         close(
             report,
             &format!("padding, sequence {row} and its tokens alone"),

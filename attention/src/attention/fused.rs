@@ -1,6 +1,7 @@
 //! Causal on a GPU whose kernels serve the layer as a whole: see [`crate::cuda`].
 
 use burn::module::Param;
+use burn::nn::Linear;
 use burn::tensor::{DType, Tensor};
 
 use super::LiquidAttention;
@@ -9,29 +10,26 @@ use crate::padding::Packing;
 use crate::state::State;
 
 impl LiquidAttention {
-    /// The layer as one operation, where it can be one: without convolution, output gate and biases, on a GPU whose
-    /// kernels serve it. Its weights are looked up once, and again when a parameter is another.
+    /// The layer as one operation, on a GPU whose kernels serve it. Its weights are looked up once, and again when a
+    /// parameter is another.
     fn as_one(&self) -> Option<HeldLayer> {
-        let linears = [
-            &self.query,
-            &self.key,
-            &self.value,
-            &self.gate_a,
-            &self.gate_b,
-            &self.output,
-        ];
-        let plain = self.conv.is_none()
-            && self.output_gate.is_none()
-            && self.settings.key_heads == self.settings.n_heads
-            && linears.iter().all(|linear| linear.bias.is_none());
+        let inputs = [&self.query, &self.key, &self.value, &self.gate_a, &self.gate_b];
+        // `init` gives none of these a bias, but whoever replaces one may.
+        let mut gates = [&self.gate_a, &self.gate_b].into_iter().chain(&self.output_gate);
         // Asked before anything is kept: where weights are trained, nothing else may hold them.
-        if !plain || !may_serve(&self.query.weight.device()) {
+        if gates.any(|gate| gate.bias.is_some()) || !may_serve(&self.query.weight.device()) {
             self.held.forget();
             return None;
         }
+        let bias = |linear: &Linear| linear.bias.as_ref().map(Param::val);
         let hold = || {
             HeldLayer::new(WeightTensors {
-                matrices: linears.map(|linear| linear.weight.val()),
+                input: inputs.map(|linear| linear.weight.val()),
+                gate: self.output_gate.as_ref().map(|gate| gate.weight.val()),
+                input_bias: [&self.query, &self.key, &self.value].map(bias),
+                output: self.output.weight.val(),
+                output_bias: bias(&self.output),
+                convolution: self.conv.as_ref().map(|conv| conv.weight.val()),
                 small: [&self.a_log, &self.dt_bias, &self.norm.gamma].map(Param::val),
             })
         };
@@ -47,7 +45,7 @@ impl LiquidAttention {
         state: &mut State,
     ) -> Option<Tensor<3>> {
         let layer = self.as_one()?;
-        if !layer.takes(x, &state.memory) {
+        if !layer.takes(x, &state.memory, state.conv.as_ref()) {
             return None;
         }
         let tokens = x.dims()[1] as u64;
@@ -57,8 +55,9 @@ impl LiquidAttention {
             rule: self.rule(behind),
             epsilon: self.norm.epsilon,
         };
-        let (context, memory) = layer.run(x.clone(), state.memory.clone(), lengths, rule);
-        state.memory = memory;
+        let before = (state.memory.clone(), state.conv.clone());
+        let (context, after) = layer.run(x.clone(), before, lengths, rule);
+        (state.memory, state.conv) = after;
         for count in &mut state.tokens {
             *count += tokens;
         }
@@ -73,8 +72,10 @@ impl LiquidAttention {
             &mut self.gate_a,
             &mut self.gate_b,
         ];
-        let moved = side_by_side(linears.each_ref().map(|linear| linear.weight.val()));
-        for (linear, moved) in linears.into_iter().zip(moved) {
+        let gate = self.output_gate.as_ref().map(|gate| gate.weight.val());
+        let (moved, gate) = side_by_side(linears.each_ref().map(|linear| linear.weight.val()), gate);
+        let linears = linears.into_iter().chain(&mut self.output_gate);
+        for (linear, moved) in linears.zip(moved.into_iter().chain(gate)) {
             let weight = linear.weight.clone();
             linear.weight = weight.map(|_| moved);
         }

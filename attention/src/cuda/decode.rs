@@ -7,6 +7,7 @@ use std::ffi::{c_int, c_void};
 
 use cudarc::driver::sys;
 
+use super::convolution::Convolution;
 use super::error::CudaError;
 use super::gpu::Gpu;
 use super::launch::{Gates, KEY_EPSILON, Rows, Small, Span, parameter};
@@ -16,7 +17,7 @@ use crate::core::DeltaRule;
 /// Rows up to which a product is bound by its weights; more go through cuBLASLt.
 pub(super) const FEW: usize = 8;
 /// Matrices of one launch; `Matrices` in project.cu.
-const MATRICES: usize = 5;
+const MATRICES: usize = 6;
 /// `COLUMNS` in project.cu: columns of a block.
 const COLUMNS: usize = 128;
 /// Blocks of a cluster, which share the depth: at most as many as any GPU takes, and so many that two on each of 132
@@ -33,6 +34,8 @@ pub(super) struct Few {
     /// Elements between rows of the weights.
     pub(super) pitch: usize,
     pub(super) columns: usize,
+    /// Address of `[columns]`; 0 without.
+    pub(super) bias: u64,
     pub(super) to: Rows,
 }
 
@@ -42,6 +45,7 @@ pub(super) struct Few {
 struct Matrix {
     weight: u64,
     y: u64,
+    bias: u64,
     pitch: i64,
     stride: i64,
     columns: c_int,
@@ -59,9 +63,10 @@ struct Matrices {
 /// `Arguments` in step.cu.
 #[repr(C)]
 struct StepArguments {
-    rows: [u64; 4],
-    strides: [i64; 4],
+    rows: [u64; 5],
+    strides: [i64; 5],
     gates: Gates,
+    convolution: Convolution,
     gamma: u64,
     initial: u64,
     last: u64,
@@ -71,10 +76,11 @@ struct StepArguments {
     normalise: c_int,
     erase: c_int,
     narrow: c_int,
+    group: c_int,
 }
 
 impl Gpu {
-    /// Products of `rows` rows, at most [`FEW`], of `depth` numbers with up to five matrices. With `early` the launch
+    /// Products of `rows` rows, at most [`FEW`], of `depth` numbers with up to six matrices. With `early` the launch
     /// may be placed while the kernel before runs, which must have written nothing but `x`.
     pub(super) fn project(
         &mut self,
@@ -92,6 +98,7 @@ impl Gpu {
             *slot = Matrix {
                 weight: matrix.weight,
                 y: matrix.to.address,
+                bias: matrix.bias,
                 pitch: matrix.pitch as i64,
                 stride: matrix.to.stride as i64,
                 columns: matrix.columns as c_int,
@@ -123,13 +130,19 @@ impl Gpu {
     }
 
     /// One token of every sequence. `early` as in [`Gpu::project`]; the state must have been there before that kernel.
-    pub(super) fn step(&mut self, span: &Span, rule: DeltaRule, early: bool) -> Result<(), CudaError> {
-        let rows = [span.q, span.k, span.v, span.output];
+    pub(super) fn step(
+        &mut self,
+        (span, convolution): (&Span, Convolution),
+        rule: DeltaRule,
+        early: bool,
+    ) -> Result<(), CudaError> {
+        let rows = [span.q, span.k, span.v, span.output, span.gate];
         let (gamma, norm_epsilon) = span.norm.unwrap_or((Small::NONE, 0.0));
         let arguments = StepArguments {
             rows: rows.map(|rows| rows.address),
             strides: rows.map(|rows| rows.stride as i64),
             gates: span.gates,
+            convolution,
             gamma: gamma.address,
             initial: span.initial,
             last: span.last,
@@ -139,9 +152,15 @@ impl Gpu {
             normalise: c_int::from(rule.normalise),
             erase: c_int::from(rule.erase),
             narrow: c_int::from(gamma.narrow),
+            group: span.group as c_int,
+        };
+        let kernel = if convolution.weight == 0 {
+            Kernel::Step
+        } else {
+            Kernel::ConvolvedStep
         };
         self.launch_early(
-            (Kernel::Step, span.width),
+            (kernel, span.width),
             ([span.heads as u32, span.batch as u32], 512),
             (1, early),
             &mut [parameter(&arguments)],

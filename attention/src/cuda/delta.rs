@@ -5,9 +5,10 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::buffer::{Buffer, device_index, on_device};
+use super::convolution::Convolution;
 use super::error::CudaError;
 use super::gpu::{Gpu, acquire};
-use super::launch::{Gates, Rows, Span, record_bytes, serves};
+use super::launch::{Gates, Rows, Small, Span, record_bytes, serves};
 use crate::core::{DeltaInputs, DeltaOutput, DeltaRule, DeltaTraining};
 use crate::portable::{SEGMENT, segments};
 
@@ -79,6 +80,7 @@ impl Inputs {
             tokens: self.tokens,
             heads: self.heads,
             width: self.width,
+            group: 1,
             q: rows(&self.q),
             k: rows(&self.k),
             v: rows(&self.v),
@@ -88,6 +90,7 @@ impl Inputs {
             initial: self.state.address,
             last: 0,
             norm: None,
+            gate: Rows::NONE,
         }
     }
 }
@@ -122,7 +125,7 @@ fn forward_here(
         ..inputs.span(&output)
     };
     if inputs.tokens == 1 {
-        gpu.inside(|gpu| gpu.step(&span, rule, false))?;
+        gpu.inside(|gpu| gpu.step((&span, Convolution::NONE), rule, false))?;
     } else {
         let records = record_bytes(inputs.batch, inputs.tokens, inputs.heads);
         let records = Buffer::new(&inputs.v.tensor, [records], DType::U8)?;
@@ -250,6 +253,13 @@ fn head_norm_here(
     let gate_rows = at(gate.as_ref().map_or(0, |gate| gate.address));
     let rows = (at(output.address), at(normed.address));
     let size = (batch * tokens, heads, width);
-    gpu.inside(|gpu| gpu.norm(rows, size, (gamma.address, epsilon as f32), gate_rows))?;
+    let gamma = Small {
+        address: gamma.address,
+        narrow: false,
+    };
+    gpu.inside(|gpu| {
+        let stream = gpu.stream.cu_stream();
+        gpu.norm(rows, size, (gamma, epsilon as f32), gate_rows, stream)
+    })?;
     Ok(normed.tensor)
 }

@@ -13,11 +13,13 @@ use burn::tensor::{DType, Device, Tensor};
 use burn_cubecl::CubeBackend;
 
 use super::buffer::{device_index, on_device};
+use super::convolution::WIDTHS;
 use super::error::CudaError;
 use super::gpu::acquire;
 use super::launch::serves;
-use super::layer::{LayerOps, LayerOutput, LayerRule, LayerWeights};
+use super::layer::{InputWeights, LayerInput, LayerOps, LayerOutput, LayerRule, LayerWeights};
 use super::pass::{Call, Layer};
+use super::weights::Columns;
 
 /// What was looked up, and the number of its GPU.
 struct Held {
@@ -68,31 +70,39 @@ pub(super) fn hold(
 
 /// Runs the layer in the slot. On the thread on which burn submits to the device: there buffers cost no round trip.
 pub(super) fn run(
-    x: FloatTensor<CubeBackend>,
-    state: FloatTensor<CubeBackend>,
-    lengths: Option<FloatTensor<CubeBackend>>,
-    (slot, rule): (&Slot, LayerRule),
+    input: LayerInput<CubeBackend>,
+    slot: &Slot,
+    rule: LayerRule,
 ) -> Result<LayerOutput<CubeBackend>, CudaError> {
-    let client = x.client.clone();
+    let client = input.x.client.clone();
     on_device(&client, move || {
         let held = slot.lock()?;
         let Some(Held { layer, gpu }) = &*held else {
             return Err(CudaError::Unsupported("a layer that is not held".to_owned()));
         };
         let mut gpu = acquire(*gpu)?;
-        let call = Call::new(layer, rule, (x, state, lengths))?;
+        let call = Call::new(layer, rule, input)?;
         call.run(&mut gpu)?;
         Ok(LayerOutput {
             output: call.output.tensor,
             state: call.last.tensor,
+            tail: call.last_tail.map(|tail| tail.tensor).into(),
         })
     })
 }
 
-/// The parameters of a layer as burn's tensors, in the order of [`LayerWeights`].
+/// The parameters of a layer as burn's tensors.
 pub(crate) struct WeightTensors {
-    /// Queries, keys, values, log-gates, strengths, output.
-    pub(crate) matrices: [Tensor<2>; 6],
+    /// Queries, keys, values, log-gates, strengths.
+    pub(crate) input: [Tensor<2>; 5],
+    /// Of the output gate.
+    pub(crate) gate: Option<Tensor<2>>,
+    /// Biases of queries, keys and values.
+    pub(crate) input_bias: [Option<Tensor<1>>; 3],
+    pub(crate) output: Tensor<2>,
+    pub(crate) output_bias: Option<Tensor<1>>,
+    /// Of the short convolution.
+    pub(crate) convolution: Option<Tensor<2>>,
     /// `a_log`, `dt_bias`, `gamma`.
     pub(crate) small: [Tensor<1>; 3],
 }
@@ -100,54 +110,101 @@ pub(crate) struct WeightTensors {
 impl WeightTensors {
     /// Whether the kernels serve them: bf16, heads of 64, 128 or 256. The kernels take their word for the extents, so
     /// weights that were replaced by others of other sizes must not come that far.
-    fn are_served(&self, sizes: Sizes, device: &Device) -> bool {
-        let Sizes { embed, heads, width } = sizes;
-        let inner = heads * width;
-        let [.., output] = &self.matrices;
-        let [_, columns] = output.dims();
-        let shapes = [
-            [embed, inner],
-            [embed, inner],
-            [embed, inner],
-            [embed, heads],
-            [embed, heads],
-            [inner, columns],
-        ];
-        serves(heads, width, width)
-            && self.matrices.iter().zip(shapes).all(|(weight, shape)| {
-                weight.dtype() == DType::BF16 && weight.dims() == shape && weight.device() == *device
+    fn are_served(&self, sizes: &Sizes, device: &Device) -> bool {
+        let Sizes {
+            embed,
+            heads,
+            keys,
+            width,
+            ..
+        } = *sizes;
+        let (inner, columns) = (heads * width, self.output.dims()[1]);
+        let inputs = [keys, keys, inner, heads, heads].map(|columns| [embed, columns]);
+        let matrix = |matrix: &Tensor<2>, shape: [usize; 2]| {
+            matrix.dtype() == DType::BF16 && matrix.dims() == shape && matrix.device() == *device
+        };
+        let bias = |bias: &Option<Tensor<1>>, count: usize| {
+            bias.as_ref().is_none_or(|bias| {
+                bias.dtype() == DType::BF16 && bias.dims() == [count] && bias.device() == *device
             })
+        };
+        let small = |numbers: &Tensor<1>, count: usize| {
+            matches!(numbers.dtype(), DType::BF16 | DType::F32)
+                && numbers.dims() == [count]
+                && numbers.device() == *device
+        };
+        let channels = 2 * keys + inner;
+        let convolution = |weight: &Tensor<2>| {
+            WIDTHS.contains(&weight.dims()[1]) && matrix(weight, [channels, weight.dims()[1]])
+        };
+        serves(heads, width, width)
+            && keys.is_multiple_of(width)
+            && keys > 0
+            && heads.is_multiple_of(keys / width)
+            && self
+                .input
+                .iter()
+                .zip(inputs)
+                .all(|(weight, shape)| matrix(weight, shape))
+            && self.gate.as_ref().is_none_or(|gate| matrix(gate, [embed, inner]))
+            && self
+                .input_bias
+                .iter()
+                .zip([keys, keys, inner])
+                .all(|(numbers, count)| bias(numbers, count))
+            && matrix(&self.output, [inner, columns])
+            && bias(&self.output_bias, columns)
+            && self.convolution.as_ref().is_none_or(convolution)
             && self
                 .small
                 .iter()
                 .zip([heads, heads, width])
-                .all(|(numbers, count)| {
-                    matches!(numbers.dtype(), DType::BF16 | DType::F32)
-                        && numbers.dims() == [count]
-                        && numbers.device() == *device
-                })
+                .all(|(numbers, count)| small(numbers, count))
     }
 
     fn sizes(&self) -> Sizes {
-        let [query, ..] = &self.matrices;
+        let [query, ..] = &self.input;
         let [a_log, _, gamma] = &self.small;
+        let [embed, keys] = query.dims();
         Sizes {
-            embed: query.dims()[0],
+            embed,
             heads: a_log.dims()[0],
+            keys,
             width: gamma.dims()[0],
+            tail: self.convolution.as_ref().map(|weight| {
+                let [channels, width] = weight.dims();
+                [width - 1, channels]
+            }),
         }
     }
 
+    /// The biases of queries, keys and values where the products with their matrices lie, zeros elsewhere.
+    fn input_bias(&self) -> Option<Tensor<1>> {
+        if self.input_bias.iter().all(Option::is_none) {
+            return None;
+        }
+        let [query, _, value, gates, _] = self.input.each_ref().map(|weight| weight.dims()[1]);
+        let gate = self.gate.as_ref().map_or(0, |gate| gate.dims()[1]);
+        let places = Columns::new([query, query, value, gates, gates, gate]);
+        let device = self.output.device();
+        let zeros = Tensor::zeros([places.pitch], (&device, DType::BF16));
+        let biases = self.input_bias.iter().zip(places.starts);
+        Some(biases.fold(zeros, |row, (bias, start)| match bias {
+            Some(bias) => row.slice_assign(start..start + bias.dims()[0], bias.clone()),
+            None => row,
+        }))
+    }
+
     fn into_weights(self) -> LayerWeights<Dispatch> {
-        let [query, key, value, gate_a, gate_b, output] = self.matrices.map(Tensor::into_dispatch);
+        let input_bias = self.input_bias();
+        let maybe = |bias: Option<Tensor<1>>| bias.map(Tensor::into_dispatch).into();
         let [a_log, dt_bias, gamma] = self.small.map(Tensor::into_dispatch);
         LayerWeights {
-            query,
-            key,
-            value,
-            gate_a,
-            gate_b,
-            output,
+            input: InputWeights::of(self.input, self.gate),
+            input_bias: maybe(input_bias),
+            output: self.output.into_dispatch(),
+            output_bias: maybe(self.output_bias),
+            convolution: self.convolution.map(Tensor::into_dispatch).into(),
             a_log,
             dt_bias,
             gamma,
@@ -160,7 +217,11 @@ impl WeightTensors {
 struct Sizes {
     embed: usize,
     heads: usize,
+    /// Numbers of a token's queries, and of its keys.
+    keys: usize,
     width: usize,
+    /// What the convolution keeps of a sequence.
+    tail: Option<[usize; 2]>,
 }
 
 /// Whether there are kernels and products for layers on a device: a Hopper GPU, without gradients.
@@ -179,14 +240,13 @@ pub(crate) struct HeldLayer {
 impl HeldLayer {
     /// Holds a layer on a device that [`may_serve`], if the kernels serve its weights.
     pub(crate) fn new(weights: WeightTensors) -> Option<Self> {
-        let [query, .., output] = &weights.matrices;
-        let (device, sizes) = (query.device(), weights.sizes());
-        if !weights.are_served(sizes, &device) {
+        let (device, sizes) = (weights.output.device(), weights.sizes());
+        if !weights.are_served(&sizes, &device) {
             return None;
         }
         let slot = Slot {
             held: Arc::default(),
-            columns: output.dims()[1],
+            columns: weights.output.dims()[1],
         };
         drop(<Dispatch as LayerOps>::hold_layer(
             weights.into_weights(),
@@ -198,32 +258,48 @@ impl HeldLayer {
         is_held.then_some(Self { slot, sizes, device })
     }
 
-    /// Whether the layer can run over `x [B, N, E]` from `state [B, H, D, D]`.
-    pub(crate) fn takes(&self, x: &Tensor<3>, state: &Tensor<4>) -> bool {
-        let Sizes { embed, heads, width } = self.sizes;
+    /// Whether the layer can run over `x [B, N, E]` from `state [B, H, D, D]` and what its convolution keeps.
+    pub(crate) fn takes(&self, x: &Tensor<3>, state: &Tensor<4>, tail: Option<&Tensor<3>>) -> bool {
+        let Sizes {
+            embed, heads, width, ..
+        } = self.sizes;
         let [batch, _, given] = x.dims();
         let types = x.dtype() == DType::BF16 && state.dtype() == DType::F32;
         let here = x.device() == self.device && state.device() == self.device;
-        types && here && given == embed && state.dims() == [batch, heads, width, width]
+        let tails = match (tail, self.sizes.tail) {
+            (Some(tail), Some([reach, channels])) => {
+                tail.dims() == [batch, reach, channels]
+                    && tail.dtype() == DType::BF16
+                    && tail.device() == self.device
+            }
+            (None, None) => true,
+            _ => false,
+        };
+        types && here && tails && given == embed && state.dims() == [batch, heads, width, width]
     }
 
-    /// Runs the layer over what it [takes](Self::takes); gives its output and the state after the last token. With
-    /// `lengths [B]`, f32, tokens behind the length of their sequence are padding: they leave the state alone, and their
-    /// output is of no use.
+    /// Runs the layer over what it [takes](Self::takes); gives its output, and the state and what the convolution keeps
+    /// after the last token. With `lengths [B]`, f32, tokens behind the length of their sequence are padding: they leave
+    /// both alone, and their output is of no use.
     pub(crate) fn run(
         &self,
         x: Tensor<3>,
-        state: Tensor<4>,
+        (state, tail): (Tensor<4>, Option<Tensor<3>>),
         lengths: Option<Tensor<1>>,
         rule: LayerRule,
-    ) -> (Tensor<3>, Tensor<4>) {
-        let (x, state, slot) = (x.into_dispatch(), state.into_dispatch(), self.slot.clone());
-        let LayerOutput { output, state } = match lengths {
-            None => <Dispatch as LayerOps>::held_layer(x, state, slot, rule),
-            Some(lengths) => {
-                <Dispatch as LayerOps>::held_layer_padded(x, state, lengths.into_dispatch(), slot, rule)
-            }
+    ) -> (Tensor<3>, (Tensor<4>, Option<Tensor<3>>)) {
+        let input = LayerInput {
+            x: x.into_dispatch(),
+            state: state.into_dispatch(),
+            tail: tail.map(Tensor::into_dispatch).into(),
+            lengths: lengths.map(Tensor::into_dispatch).into(),
         };
-        (Tensor::from_dispatch(output), Tensor::from_dispatch(state))
+        let LayerOutput { output, state, tail } =
+            <Dispatch as LayerOps>::held_layer(input, self.slot.clone(), rule);
+        let tail = tail.into_option().map(Tensor::from_dispatch);
+        (
+            Tensor::from_dispatch(output),
+            (Tensor::from_dispatch(state), tail),
+        )
     }
 }

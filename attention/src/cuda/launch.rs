@@ -25,6 +25,12 @@ pub(super) struct Rows {
 }
 
 impl Rows {
+    /// Where nothing is.
+    pub(super) const NONE: Self = Self {
+        address: 0,
+        stride: 0,
+    };
+
     /// The same rows from another column or token on; `elements` of bf16.
     pub(super) fn skip(self, elements: usize) -> Self {
         Self {
@@ -41,6 +47,8 @@ pub(super) struct Span {
     pub(super) tokens: usize,
     pub(super) heads: usize,
     pub(super) width: usize,
+    /// Heads, side by side, that share a head of queries and keys.
+    pub(super) group: usize,
     pub(super) q: Rows,
     pub(super) k: Rows,
     pub(super) v: Rows,
@@ -53,6 +61,8 @@ pub(super) struct Span {
     pub(super) last: u64,
     /// Weights `[width]` of the norm of every head's output, and its epsilon; no norm without.
     pub(super) norm: Option<(Small, f32)>,
+    /// The output gate before its `silu`, which follows the norm; nowhere where there is none.
+    pub(super) gate: Rows,
 }
 
 impl Span {
@@ -65,6 +75,7 @@ impl Span {
             v: skip(self.v),
             output: skip(self.output),
             gates: self.gates.skip(rows, self.heads),
+            gate: skip(self.gate),
             ..self
         }
     }
@@ -88,6 +99,12 @@ impl Small {
 impl Span {
     pub(super) fn chunks(&self) -> usize {
         self.tokens.div_ceil(CHUNK)
+    }
+
+    /// Queries or keys, of which there are fewer heads.
+    fn shared_map(&self, rows: Rows) -> Result<sys::CUtensorMap, CudaError> {
+        let heads = self.heads / self.group;
+        tensor_map(rows, &Self { heads, ..*self })
     }
 }
 
@@ -218,6 +235,7 @@ struct ScanArguments {
     chunks: c_int,
     epsilon: f32,
     narrow: c_int,
+    group: c_int,
 }
 
 /// Address of a value, as the driver takes the parameters of a launch.
@@ -272,9 +290,10 @@ impl Gpu {
 
     /// Everything of a span that does not depend on the state.
     pub(super) fn prepare(&mut self, span: &Span, rule: DeltaRule) -> Result<(), CudaError> {
-        let (q, k) = (tensor_map(span.q, span)?, tensor_map(span.k, span)?);
-        let (tokens, normalise, erase) = (
+        let (q, k) = (span.shared_map(span.q)?, span.shared_map(span.k)?);
+        let (tokens, group, normalise, erase) = (
             span.tokens as c_int,
+            span.group as c_int,
             c_int::from(rule.normalise),
             c_int::from(rule.erase),
         );
@@ -284,6 +303,7 @@ impl Gpu {
             parameter(&span.gates),
             parameter(&span.records),
             parameter(&tokens),
+            parameter(&group),
             parameter(&rule.scale),
             parameter(&KEY_EPSILON),
             parameter(&normalise),
@@ -294,7 +314,7 @@ impl Gpu {
         self.launch(what, grid, 128, stream, &mut parameters)
     }
 
-    /// The recurrence over the chunks of a prepared span.
+    /// The recurrence over the chunks of a prepared span, and the norm; what the gate multiplies is left out.
     pub(super) fn scan(
         &mut self,
         span: &Span,
@@ -302,8 +322,8 @@ impl Gpu {
         stream: sys::CUstream,
     ) -> Result<(), CudaError> {
         let maps = [
-            tensor_map(span.q, span)?,
-            tensor_map(span.k, span)?,
+            span.shared_map(span.q)?,
+            span.shared_map(span.k)?,
             tensor_map(span.v, span)?,
         ];
         let (gamma, epsilon) = span.norm.unwrap_or((Small::NONE, 0.0));
@@ -318,6 +338,7 @@ impl Gpu {
             chunks: span.chunks() as c_int,
             epsilon,
             narrow: c_int::from(gamma.narrow),
+            group: span.group as c_int,
         };
         let mut parameters = [
             parameter(&maps[0]),
@@ -340,25 +361,26 @@ impl Gpu {
         &mut self,
         (from, to): (Rows, Rows),
         (rows, heads, width): (usize, usize, usize),
-        (gamma, epsilon): (u64, f32),
+        (gamma, epsilon): (Small, f32),
         gate: Rows,
+        stream: sys::CUstream,
     ) -> Result<(), CudaError> {
-        let (all, heads_argument, normalise) = ((rows * heads) as i64, heads as c_int, 1 as c_int);
+        let (all, heads_argument, narrow) =
+            ((rows * heads) as i64, heads as c_int, c_int::from(gamma.narrow));
         let (stride, gate_stride) = (from.stride as i64, gate.stride as i64);
         let mut parameters = [
             parameter(&from.address),
             parameter(&to.address),
             parameter(&stride),
-            parameter(&gamma),
+            parameter(&gamma.address),
+            parameter(&narrow),
             parameter(&gate.address),
             parameter(&gate_stride),
             parameter(&all),
             parameter(&heads_argument),
             parameter(&epsilon),
-            parameter(&normalise),
         ];
         let blocks = (rows * heads * (width / 8)).div_ceil(256);
-        let stream = self.stream.cu_stream();
         self.launch(
             (Kernel::Norm, width, false, 0),
             [blocks, 1, 1],
@@ -384,6 +406,7 @@ mod tests {
             tokens: 10,
             heads: 3,
             width: 64,
+            group: 1,
             q: rows(1_000_000),
             k: rows(2_000_000),
             v: rows(3_000_000),
@@ -393,11 +416,15 @@ mod tests {
             initial: 8,
             last: 9,
             norm: None,
+            gate: rows(10_000_000),
         };
         let later = span.skip(5);
         // Rows of 192 numbers in bf16, and of 3 in f32.
-        let addresses = [later.q, later.k, later.v, later.output].map(|rows| rows.address);
-        assert_eq!(addresses, [1_001_920, 2_001_920, 3_001_920, 4_001_920]);
+        let addresses = [later.q, later.k, later.v, later.output, later.gate].map(|rows| rows.address);
+        assert_eq!(
+            addresses,
+            [1_001_920, 2_001_920, 3_001_920, 4_001_920, 10_001_920]
+        );
         assert_eq!((later.gates.log_gate, later.gates.beta), (5_000_060, 6_000_060));
         assert_eq!((later.gates.a, later.gates.b), (0, 0));
         let small = Small {

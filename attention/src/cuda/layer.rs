@@ -15,28 +15,72 @@ use super::held::{self, Slot};
 use super::weights;
 use crate::core::DeltaRule;
 
-/// The weights of a layer, `[in, out]`, bf16, as burn's `Linear` keeps them, and its small parameters, bf16 or f32.
+/// A tensor that not every layer has.
+#[derive(ExtensionType)]
+#[extension_type(fusion)]
+pub enum Maybe<B: Backend> {
+    /// It has none.
+    Absent,
+    /// It has this.
+    Present(FloatTensor<B>),
+}
+
+impl<B: Backend> Maybe<B> {
+    pub(super) fn into_option(self) -> Option<FloatTensor<B>> {
+        match self {
+            Self::Absent => None,
+            Self::Present(tensor) => Some(tensor),
+        }
+    }
+}
+
+impl<B: Backend> From<Option<FloatTensor<B>>> for Maybe<B> {
+    fn from(tensor: Option<FloatTensor<B>>) -> Self {
+        tensor.map_or(Self::Absent, Self::Present)
+    }
+}
+
+/// The weights of a layer, bf16, matrices `[in, out]` as burn's `Linear` keeps them, and its small parameters, bf16 or
+/// f32.
 #[derive(ExtensionType)]
 #[extension_type(fusion)]
 pub struct LayerWeights<B: Backend> {
-    /// `[E, H D]`.
-    pub query: FloatTensor<B>,
-    /// `[E, H D]`.
-    pub key: FloatTensor<B>,
-    /// `[E, H D]`.
-    pub value: FloatTensor<B>,
-    /// `[E, H]`, of the log-gates.
-    pub gate_a: FloatTensor<B>,
-    /// `[E, H]`, of the strengths.
-    pub gate_b: FloatTensor<B>,
+    /// Those that read the input.
+    #[extension_type]
+    pub input: InputWeights<B>,
+    /// Their biases, each where the products with its matrix lie (`Columns`) and zeros elsewhere.
+    #[extension_type]
+    pub input_bias: Maybe<B>,
     /// `[H D, F]`.
     pub output: FloatTensor<B>,
+    /// `[F]`.
+    #[extension_type]
+    pub output_bias: Maybe<B>,
+    /// Of the short convolution, `[channels, K]`.
+    #[extension_type]
+    pub convolution: Maybe<B>,
     /// `[H]`.
     pub a_log: FloatTensor<B>,
     /// `[H]`; the bias of `gate_a`.
     pub dt_bias: FloatTensor<B>,
     /// `[D]`; weights of the norm of every head's output.
     pub gamma: FloatTensor<B>,
+}
+
+/// What a layer reads.
+#[derive(ExtensionType)]
+#[extension_type(fusion)]
+pub struct LayerInput<B: Backend> {
+    /// `[B, N, E]`, bf16.
+    pub x: FloatTensor<B>,
+    /// `[B, H, D, D]`, f32.
+    pub state: FloatTensor<B>,
+    /// What the convolution keeps, `[B, K - 1, channels]`, bf16; present where there is one.
+    #[extension_type]
+    pub tail: Maybe<B>,
+    /// Tokens of each sequence before its padding, `[B]`, f32.
+    #[extension_type]
+    pub lengths: Maybe<B>,
 }
 
 /// What a layer gives.
@@ -47,6 +91,9 @@ pub struct LayerOutput<B: Backend> {
     pub output: FloatTensor<B>,
     /// `[B, H, D, D]`, f32.
     pub state: FloatTensor<B>,
+    /// `[B, K - 1, channels]`, bf16, where there is a convolution.
+    #[extension_type]
+    pub tail: Maybe<B>,
 }
 
 /// The numbers of a layer.
@@ -62,37 +109,32 @@ pub struct LayerRule {
 #[derive(ExtensionType)]
 #[extension_type(fusion)]
 pub struct InputWeights<B: Backend> {
-    /// Of queries.
+    /// Of queries, `[E, h D]` with `h` heads that divide the `H` heads of the state.
     pub query: FloatTensor<B>,
-    /// Of keys.
+    /// Of keys, `[E, h D]`.
     pub key: FloatTensor<B>,
-    /// Of values.
+    /// Of values, `[E, H D]`.
     pub value: FloatTensor<B>,
-    /// Of log-gates.
+    /// Of log-gates, `[E, H]`.
     pub gate_a: FloatTensor<B>,
-    /// Of strengths.
+    /// Of strengths, `[E, H]`.
     pub gate_b: FloatTensor<B>,
+    /// Of the output gate, `[E, H D]`.
+    #[extension_type]
+    pub gate: Maybe<B>,
 }
 
 fn kept(weights: &LayerWeightsMetadata, _slot: &Slot) -> TensorSpec {
     weights.gamma.clone()
 }
 
-fn metadata(x: &TensorSpec, state: &TensorSpec, slot: &Slot, _rule: &LayerRule) -> LayerOutputMetadata {
+fn metadata(input: &LayerInputMetadata, slot: &Slot, _rule: &LayerRule) -> LayerOutputMetadata {
+    let LayerInputMetadata { x, state, tail, .. } = input;
     LayerOutputMetadata {
         output: TensorSpec::new(Shape::from([x.shape[0], x.shape[1], slot.columns]), x.dtype),
         state: state.clone(),
+        tail: tail.clone(),
     }
-}
-
-fn padded_metadata(
-    x: &TensorSpec,
-    state: &TensorSpec,
-    _lengths: &TensorSpec,
-    slot: &Slot,
-    rule: &LayerRule,
-) -> LayerOutputMetadata {
-    metadata(x, state, slot, rule)
 }
 
 fn moved(weights: &InputWeightsMetadata) -> InputWeightsMetadata {
@@ -104,26 +146,15 @@ fn moved(weights: &InputWeightsMetadata) -> InputWeightsMetadata {
 /// [`HeldLayer::new`]: super::HeldLayer::new
 #[backend_extension(Cube, Fusion)]
 pub trait LayerOps: Backend {
-    /// Looks the weights up and puts them into the slot, for the two that follow; gives one of them back.
+    /// Looks the weights up and puts them into the slot, for the next; gives one of them back.
     #[fusion(meta = kept)]
     fn hold_layer(#[extension_type] weights: LayerWeights<Self>, slot: Slot) -> FloatTensor<Self>;
 
-    /// Runs the layer in the slot over `x [B, N, E]`, bf16, from `state [B, H, D, D]`, f32.
+    /// Runs the layer in the slot. Behind the lengths of the sequences, if there are any, what is kept stays as it is, and
+    /// the output is of no use.
     #[fusion(meta = metadata)]
     fn held_layer(
-        x: FloatTensor<Self>,
-        state: FloatTensor<Self>,
-        slot: Slot,
-        rule: LayerRule,
-    ) -> LayerOutput<Self>;
-
-    /// The same for sequences with padding behind their `lengths [B]`, f32: there the state stays as it is, and the
-    /// output is of no use.
-    #[fusion(meta = padded_metadata)]
-    fn held_layer_padded(
-        x: FloatTensor<Self>,
-        state: FloatTensor<Self>,
-        lengths: FloatTensor<Self>,
+        #[extension_type] input: LayerInput<Self>,
         slot: Slot,
         rule: LayerRule,
     ) -> LayerOutput<Self>;
@@ -138,23 +169,8 @@ impl LayerOps for CubeBackend {
         done(held::hold(weights, &slot))
     }
 
-    fn held_layer(
-        x: FloatTensor<Self>,
-        state: FloatTensor<Self>,
-        slot: Slot,
-        rule: LayerRule,
-    ) -> LayerOutput<Self> {
-        done(held::run(x, state, None, (&slot, rule)))
-    }
-
-    fn held_layer_padded(
-        x: FloatTensor<Self>,
-        state: FloatTensor<Self>,
-        lengths: FloatTensor<Self>,
-        slot: Slot,
-        rule: LayerRule,
-    ) -> LayerOutput<Self> {
-        done(held::run(x, state, Some(lengths), (&slot, rule)))
+    fn held_layer(input: LayerInput<Self>, slot: Slot, rule: LayerRule) -> LayerOutput<Self> {
+        done(held::run(input, &slot, rule))
     }
 
     fn side_by_side(weights: InputWeights<Self>) -> InputWeights<Self> {
@@ -173,23 +189,32 @@ fn done<R>(result: Result<R, CudaError>) -> R {
     }
 }
 
-/// Moves weights `[in, ..]` of queries, keys, values, log-gates and strengths into one matrix and gives them back as
-/// views of it, which [`linear_layer`] multiplies in one product. As they are where the kernels do not serve.
-pub fn side_by_side(weights: [Tensor<2>; 5]) -> [Tensor<2>; 5] {
+/// Weights `[in, ..]` of queries, keys, values, log-gates and strengths, and of the output gate, in one matrix, as views of
+/// it, which a layer multiplies in one product. As they are where the kernels do not serve.
+pub fn side_by_side(weights: [Tensor<2>; 5], gate: Option<Tensor<2>>) -> ([Tensor<2>; 5], Option<Tensor<2>>) {
     let device = weights[0].device();
     let alike = weights
         .iter()
+        .chain(&gate)
         .all(|weight| weight.dtype() == DType::BF16 && weight.device() == device);
     if !alike || !super::may_serve(&device) {
-        return weights;
+        return (weights, gate);
     }
-    let [query, key, value, gate_a, gate_b] = weights.map(Tensor::into_dispatch);
-    let moved = <Dispatch as LayerOps>::side_by_side(InputWeights {
-        query,
-        key,
-        value,
-        gate_a,
-        gate_b,
-    });
-    [moved.query, moved.key, moved.value, moved.gate_a, moved.gate_b].map(Tensor::from_dispatch)
+    let moved = <Dispatch as LayerOps>::side_by_side(InputWeights::of(weights, gate));
+    let five = [moved.query, moved.key, moved.value, moved.gate_a, moved.gate_b].map(Tensor::from_dispatch);
+    (five, moved.gate.into_option().map(Tensor::from_dispatch))
+}
+
+impl InputWeights<Dispatch> {
+    pub(super) fn of(weights: [Tensor<2>; 5], gate: Option<Tensor<2>>) -> Self {
+        let [query, key, value, gate_a, gate_b] = weights.map(Tensor::into_dispatch);
+        Self {
+            query,
+            key,
+            value,
+            gate_a,
+            gate_b,
+            gate: gate.map(Tensor::into_dispatch).into(),
+        }
+    }
 }

@@ -1,19 +1,19 @@
 //! One pass of a layer over its input: projections, gates, kernels and projection, piece after piece; a single token in
 //! three launches.
 
-use burn::backend::tensor::FloatTensor;
 use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
 use liquid_cuda::{Element, Layout, Operands, Shape as ProductShape, WORKSPACE};
 
 use super::buffer::{Buffer, Matrix};
+use super::convolution::Convolution;
 use super::decode::{FEW, Few};
 use super::error::CudaError;
 use super::gpu::Gpu;
 use super::launch::{Gates, Rows, Small, Span, record_bytes};
-use super::layer::{InputWeights, LayerRule, LayerWeights};
+use super::layer::{LayerInput, LayerRule, LayerWeights, Maybe};
 use super::segment::{Piece, pieces};
-use super::weights::{Columns, Weights};
+use super::weights::{Columns, MATRICES, Weights};
 
 mod work;
 
@@ -22,14 +22,21 @@ use work::{Work, overlapped, whole};
 /// The weights of a layer in device memory.
 pub(super) struct Layer {
     weights: Weights,
+    /// Where the products lie, like them.
+    bias: Option<Buffer>,
     out: Matrix,
+    out_bias: Option<Buffer>,
+    /// Its weights, `[channels, width]`.
+    convolution: Option<Buffer>,
     a_log: Buffer,
     dt_bias: Buffer,
     gamma: Buffer,
-    /// Where the products with the five weights go, side by side.
+    /// Where the products with the weights go, side by side.
     places: Columns,
     embed: usize,
     heads: usize,
+    /// Heads that share a head of queries and keys.
+    group: usize,
     width: usize,
     columns: usize,
 }
@@ -39,36 +46,41 @@ impl Layer {
         let out = Buffer::matrix(weights.output)?.typed(DType::BF16)?;
         let (a_log, gamma) = (Buffer::of(weights.a_log)?, Buffer::of(weights.gamma)?);
         let dt_bias = Buffer::of(weights.dt_bias)?;
-        let weights = Weights::new(InputWeights {
-            query: weights.query,
-            key: weights.key,
-            value: weights.value,
-            gate_a: weights.gate_a,
-            gate_b: weights.gate_b,
-        })?;
+        let bias = narrow(weights.input_bias)?;
+        let (out_bias, convolution) = (narrow(weights.output_bias)?, narrow(weights.convolution)?);
+        let weights = Weights::new(weights.input)?;
         let ([heads], [width]) = (a_log.shape()?, gamma.shape()?);
-        let ([embed, _], [_, columns]) = (weights.0[0].buffer.shape()?, out.buffer.shape()?);
+        let ([embed, keys], [_, columns]) = (weights.0[0].buffer.shape()?, out.buffer.shape()?);
         Ok(Self {
             places: Columns::new(weights.widths()?),
             weights,
+            bias,
             out,
+            out_bias,
+            convolution,
             a_log,
             dt_bias,
             gamma,
             embed,
             heads,
+            group: heads * width / keys,
             width,
             columns,
         })
     }
 
-    /// Numbers of a token's queries, keys or values.
+    /// Numbers of a token's values.
     fn inner(&self) -> usize {
         self.heads * self.width
     }
 
+    /// Numbers of a token's queries, keys and values together.
+    fn channels(&self) -> usize {
+        self.inner() + 2 * self.inner() / self.group
+    }
+
     /// Where the products of a row lie.
-    fn products(&self, address: u64) -> [Rows; 5] {
+    fn products(&self, address: u64) -> [Rows; MATRICES] {
         let rows = Rows {
             address,
             stride: self.places.pitch,
@@ -76,12 +88,22 @@ impl Layer {
         self.places.starts.map(|start| rows.skip(start))
     }
 
+    /// Address of the bias of the matrix with this number, and of those to its right; 0 without.
+    fn bias(&self, matrix: usize) -> u64 {
+        let of = |bias: &Buffer| bias.address + 2 * self.places.starts[matrix] as u64;
+        self.bias.as_ref().map_or(0, of)
+    }
+
+    fn out_bias(&self) -> u64 {
+        self.out_bias.as_ref().map_or(0, |bias| bias.address)
+    }
+
     /// Enqueues one product of `rows` rows.
     fn product(
         &self,
         gpu: &mut Gpu,
         (rows, depth, columns): (usize, usize, usize),
-        (x, weight, y): (Rows, &Matrix, Rows),
+        (x, weight, y, bias): (Rows, &Matrix, Rows, u64),
     ) -> Result<(), CudaError> {
         let shape = ProductShape {
             operands: Element::Bf16,
@@ -97,6 +119,7 @@ impl Layer {
             x: x.address,
             weight: weight.buffer.address,
             y: y.address,
+            bias,
         };
         // SAFETY: the buffers have these extents (checked by their shapes and `Work::new`) and outlive the stream's
         // work, since `inside` orders everything later behind it.
@@ -111,6 +134,9 @@ pub(super) struct Call<'layer> {
     state: Buffer,
     pub(super) output: Buffer,
     pub(super) last: Buffer,
+    /// What the convolution keeps, before and after; both where there is one.
+    tail: Option<Buffer>,
+    pub(super) last_tail: Option<Buffer>,
     /// Tokens of each sequence before its padding, f32.
     lengths: Option<Buffer>,
     batch: usize,
@@ -119,18 +145,17 @@ pub(super) struct Call<'layer> {
 }
 
 impl<'layer> Call<'layer> {
-    /// Of `x [B, N, E]` from `state [B, H, D, D]`, with the sequences' lengths where they are padded.
+    /// Of an input that fits the layer.
     pub(super) fn new(
         layer: &'layer Layer,
         rule: LayerRule,
-        (x, state, lengths): (
-            FloatTensor<CubeBackend>,
-            FloatTensor<CubeBackend>,
-            Option<FloatTensor<CubeBackend>>,
-        ),
+        input: LayerInput<CubeBackend>,
     ) -> Result<Self, CudaError> {
-        let x = Buffer::of(x)?.typed(DType::BF16)?;
-        let state = Buffer::of(state)?.typed(DType::F32)?;
+        let x = Buffer::of(input.x)?.typed(DType::BF16)?;
+        let state = Buffer::of(input.state)?.typed(DType::F32)?;
+        let tail = narrow(input.tail)?;
+        let like = |tail: &Buffer| Buffer::new(&x.tensor, tail.tensor.meta.shape().clone(), DType::BF16);
+        let lengths = input.lengths.into_option();
         let [batch, tokens, _] = x.shape()?;
         let state_shape = state.tensor.meta.shape().clone();
         Ok(Self {
@@ -140,6 +165,8 @@ impl<'layer> Call<'layer> {
                 .transpose()?,
             output: Buffer::new(&x.tensor, [batch, tokens, layer.columns], DType::BF16)?,
             last: Buffer::new(&x.tensor, state_shape, DType::F32)?,
+            last_tail: tail.as_ref().map(like).transpose()?,
+            tail,
             x,
             state,
             batch,
@@ -171,10 +198,44 @@ impl<'layer> Call<'layer> {
         self.lengths.as_ref().map_or(0, from)
     }
 
-    /// The span of a piece whose products lie at an address, and its records at another.
-    fn span(&self, (products, records): (u64, u64), piece: &Piece) -> Result<Span, CudaError> {
+    /// The convolution of a piece.
+    fn convolution(&self, piece: &Piece) -> Option<Convolution> {
         let layer = self.layer;
-        let [q, k, v, a, b] = layer.products(products);
+        let (weight, tail, last) = (
+            layer.convolution.as_ref()?,
+            self.tail.as_ref()?,
+            self.last_tail.as_ref()?,
+        );
+        let channels = layer.channels();
+        let width = weight.tensor.meta.shape().num_elements() / channels;
+        let sequence = |tail: &Buffer| tail.address + (2 * piece.sequence * (width - 1) * channels) as u64;
+        Some(Convolution {
+            weight: weight.address,
+            tail: sequence(if piece.is_first() { tail } else { last }),
+            last: sequence(last),
+            width: width as i32,
+            channels: channels as i32,
+        })
+    }
+
+    /// The span of a piece whose products lie at an address, or, where there is a convolution, what it makes of queries,
+    /// keys and values at the second; its records lie at the last.
+    fn span(
+        &self,
+        (products, convolved, records): (u64, Option<u64>, u64),
+        piece: &Piece,
+    ) -> Result<Span, CudaError> {
+        let layer = self.layer;
+        let [mut q, mut k, mut v, a, b, gate] = layer.products(products);
+        if let Some(address) = convolved {
+            let keys = layer.inner() / layer.group;
+            q = Rows {
+                address,
+                stride: layer.channels(),
+            };
+            k = q.skip(keys);
+            v = k.skip(keys);
+        }
         let small_of = [small(&layer.a_log)?, small(&layer.dt_bias)?];
         let state = (piece.sequence * layer.heads * layer.width * layer.width * 4) as u64;
         let last = self.last.address + state;
@@ -183,6 +244,7 @@ impl<'layer> Call<'layer> {
             tokens: piece.tokens,
             heads: layer.heads,
             width: layer.width,
+            group: layer.group,
             q,
             k,
             v,
@@ -197,6 +259,11 @@ impl<'layer> Call<'layer> {
             },
             last,
             norm: Some((small(&layer.gamma)?, self.rule.epsilon as f32)),
+            gate: if layer.weights.0.len() == MATRICES {
+                gate
+            } else {
+                Rows::NONE
+            },
         })
     }
 
@@ -217,11 +284,12 @@ impl<'layer> Call<'layer> {
         let layer = self.layer;
         let products = layer.products(gpu.workspace);
         let widths = layer.weights.widths()?;
-        let few: Vec<Few> = (0..5)
+        let few: Vec<Few> = (0..layer.weights.0.len())
             .map(|i| Few {
                 weight: layer.weights.0[i].buffer.address,
                 pitch: layer.weights.0[i].layout.stride,
                 columns: widths[i],
+                bias: layer.bias(i),
                 to: products[i],
             })
             .collect();
@@ -236,12 +304,14 @@ impl<'layer> Call<'layer> {
             token: 0,
             tokens: 1,
         };
-        let span = self.span((gpu.workspace, 0), &piece)?;
-        gpu.step(&span, self.rule.rule, true)?;
+        let span = self.span((gpu.workspace, None, 0), &piece)?;
+        let convolution = self.convolution(&piece).unwrap_or(Convolution::NONE);
+        gpu.step((&span, convolution), self.rule.rule, true)?;
         let out = Few {
             weight: layer.out.buffer.address,
             pitch: layer.out.layout.stride,
             columns: layer.columns,
+            bias: layer.out_bias(),
             to: Rows {
                 address: self.output.address,
                 stride: layer.columns,
@@ -249,6 +319,14 @@ impl<'layer> Call<'layer> {
         };
         gpu.project((span.output, self.batch, layer.inner()), &[out], true)
     }
+}
+
+/// A tensor of bf16, if there is one.
+fn narrow(tensor: Maybe<CubeBackend>) -> Result<Option<Buffer>, CudaError> {
+    let tensor = tensor.into_option();
+    tensor
+        .map(|tensor| Buffer::of(tensor)?.typed(DType::BF16))
+        .transpose()
 }
 
 /// A small parameter as the kernels take it.

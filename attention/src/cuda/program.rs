@@ -32,12 +32,16 @@ pub(super) enum Kernel {
     Prepare,
     /// The recurrence over chunks.
     Scan,
-    /// One token.
+    /// One token, with and without a convolution before.
     Step,
+    ConvolvedStep,
     /// The norm of every head's output.
     Norm,
     /// Products of few rows; compiled for their number.
     Project,
+    /// The short convolution, and what it keeps; compiled for its width.
+    Convolve,
+    KeepTail,
     /// States before every chunk again.
     States,
     /// The gradient by the state.
@@ -57,7 +61,12 @@ impl Kernel {
             Self::Prepare => ("prepare.cu", include_str!("../../kernels/prepare.cu")),
             Self::Scan => ("scan.cu", include_str!("../../kernels/scan.cu")),
             Self::Step => ("step.cu", include_str!("../../kernels/step.cu")),
+            Self::ConvolvedStep => (
+                "step.cu",
+                concat!("#define CONVOLVED 1\n", include_str!("../../kernels/step.cu")),
+            ),
             Self::Project => ("project.cu", include_str!("../../kernels/project.cu")),
+            Self::Convolve | Self::KeepTail => ("convolve.cu", include_str!("../../kernels/convolve.cu")),
             Self::States => backward!("states_backward.cu"),
             Self::Gradients => backward!("gradients_backward.cu"),
             Self::Rows => backward!("rows_backward.cu"),
@@ -72,9 +81,11 @@ impl Kernel {
         match self {
             Self::Prepare => c"prepare",
             Self::Scan => c"scan",
-            Self::Step => c"step",
+            Self::Step | Self::ConvolvedStep => c"step",
             Self::Norm => c"rms_norm",
             Self::Project => c"project",
+            Self::Convolve => c"convolve",
+            Self::KeepTail => c"keep_tail",
             Self::States => c"states",
             Self::Gradients => c"gradients",
             Self::Rows => c"rows",
@@ -89,7 +100,7 @@ impl Kernel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Variant {
     pub(super) kernel: Kernel,
-    /// Head size: 64, 128 or 256; rows, of [`Kernel::Project`].
+    /// Head size: 64, 128 or 256; rows, of [`Kernel::Project`]; tokens, of [`Kernel::Convolve`].
     pub(super) width: usize,
     pub(super) precise: bool,
     /// Dynamic shared memory of a block.

@@ -4,6 +4,7 @@
 use cudarc::driver::{CudaEvent, result, sys};
 use liquid_cuda::{Element, Layout, Operands, Shape};
 
+use super::convolution::Convolution;
 use super::decode::Few;
 use super::error::CudaError;
 use super::gpu::{Gpu, acquire};
@@ -95,7 +96,7 @@ struct Bench {
 impl Bench {
     fn new(sizes: Sizes) -> Result<Self, CudaError> {
         let Sizes { embed, heads, tokens } = sizes;
-        let columns = Columns::new([embed, embed, embed, heads, heads]);
+        let columns = Columns::new([embed, embed, embed, heads, heads, 0]);
         let width = embed / heads;
         let deviation = 1.0 / (embed as f32).sqrt();
         Ok(Self {
@@ -131,6 +132,7 @@ impl Bench {
             tokens,
             heads,
             width: embed / heads,
+            group: 1,
             q: self.rows(0),
             k: self.rows(1),
             v: self.rows(2),
@@ -140,6 +142,7 @@ impl Bench {
             initial: self.state.0,
             last: self.state.0,
             norm: Some((small(2 * heads), 1e-6)),
+            gate: Rows::NONE,
         }
     }
 
@@ -160,6 +163,7 @@ impl Bench {
             x: self.x.0,
             weight: self.weights.0 + 2 * start as u64,
             y: y.address,
+            bias: 0,
         };
         run(gpu, shape, operands)
     }
@@ -181,6 +185,7 @@ impl Bench {
             x: x.address,
             weight: self.output.0,
             y: self.y.0,
+            bias: 0,
         };
         run(gpu, shape, operands)
     }
@@ -198,6 +203,7 @@ impl Bench {
                 weight: self.weights.0 + 2 * self.columns.starts[i] as u64,
                 pitch: self.columns.pitch,
                 columns: widths[i],
+                bias: 0,
                 to: self.rows(i),
             })
             .collect();
@@ -209,12 +215,13 @@ impl Bench {
             ..self.span()
         };
         if parts[1] {
-            gpu.step(&span, RULE, early && parts[0])?;
+            gpu.step((&span, Convolution::NONE), RULE, early && parts[0])?;
         }
         let out = Few {
             weight: self.output.0,
             pitch: embed,
             columns: embed,
+            bias: 0,
             to: Rows {
                 address: self.y.0,
                 stride: embed,

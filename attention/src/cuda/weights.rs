@@ -14,13 +14,16 @@ use super::layer::InputWeights;
 const GRAIN: usize = 8;
 const BF16: usize = 2;
 
-/// Queries, keys, values, log-gates, strengths.
-pub(super) struct Weights(pub(super) [Matrix; 5]);
+/// Matrices that read a layer's input, at most.
+pub(super) const MATRICES: usize = 6;
+
+/// Queries, keys, values, log-gates, strengths, and the output gate where there is one.
+pub(super) struct Weights(pub(super) Vec<Matrix>);
 
 /// Where the columns of each matrix start when they lie side by side, and how many there are in all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Columns {
-    pub(super) starts: [usize; 5],
+    pub(super) starts: [usize; MATRICES],
     /// With the last matrix, without what is behind it.
     pub(super) used: usize,
     /// Elements between rows.
@@ -28,10 +31,14 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    pub(super) fn new(widths: [usize; 5]) -> Self {
-        let mut starts = [0; 5];
+    /// Of matrices with these columns; none stands for no matrix.
+    pub(super) fn new(widths: [usize; MATRICES]) -> Self {
+        let mut starts = [0; MATRICES];
         let mut used: usize = 0;
         for (start, width) in starts.iter_mut().zip(widths) {
+            if width == 0 {
+                continue;
+            }
             *start = used.next_multiple_of(GRAIN);
             used = *start + width;
         }
@@ -43,18 +50,21 @@ impl Columns {
 
 impl Weights {
     pub(super) fn new(weights: InputWeights<CubeBackend>) -> Result<Self, CudaError> {
+        let always = [
+            weights.query,
+            weights.key,
+            weights.value,
+            weights.gate_a,
+            weights.gate_b,
+        ];
+        let all = always.into_iter().chain(weights.gate.into_option());
         let matrix = |tensor| Buffer::matrix(tensor)?.typed(DType::BF16);
-        Ok(Self([
-            matrix(weights.query)?,
-            matrix(weights.key)?,
-            matrix(weights.value)?,
-            matrix(weights.gate_a)?,
-            matrix(weights.gate_b)?,
-        ]))
+        Ok(Self(all.map(matrix).collect::<Result<_, _>>()?))
     }
 
-    pub(super) fn widths(&self) -> Result<[usize; 5], CudaError> {
-        let mut widths = [0; 5];
+    /// Columns of each; none of the output gate where there is none.
+    pub(super) fn widths(&self) -> Result<[usize; MATRICES], CudaError> {
+        let mut widths = [0; MATRICES];
         for (width, matrix) in widths.iter_mut().zip(&self.0) {
             let [_, columns] = matrix.buffer.shape()?;
             *width = columns;
@@ -105,6 +115,7 @@ pub(super) fn side_by_side(
             value: next()?,
             gate_a: next()?,
             gate_b: next()?,
+            gate: views.next().into(),
         })
     })
 }
@@ -140,19 +151,24 @@ mod tests {
     #[test]
     fn every_matrix_starts_on_sixteen_bytes_and_behind_the_one_before() {
         for widths in [
-            [4096, 4096, 4096, 32, 32],
-            [256, 256, 256, 4, 4],
-            [64, 64, 64, 1, 1],
+            [4096, 4096, 4096, 32, 32, 0],
+            [2048, 2048, 4096, 32, 32, 4096],
+            [256, 256, 256, 4, 4, 0],
+            [64, 64, 64, 1, 1, 64],
         ] {
             let columns = Columns::new(widths);
             let mut end = 0;
             for (start, width) in columns.starts.into_iter().zip(widths) {
+                if width == 0 {
+                    continue;
+                }
                 assert!(start >= end && start - end < GRAIN && start.is_multiple_of(GRAIN));
                 end = start + width;
             }
             assert_eq!(columns.used, end);
             assert!(columns.pitch >= end && columns.pitch.is_multiple_of(64));
         }
-        assert_eq!(Columns::new([4096, 4096, 4096, 32, 32]).pitch, 12_352);
+        let columns = Columns::new([4096, 4096, 4096, 32, 32, 0]);
+        assert_eq!((columns.used, columns.pitch), (12_352, 12_352));
     }
 }

@@ -1,10 +1,11 @@
 //! What a piece of a sequence passes through, and the order of the pieces.
 
 use burn::tensor::DType;
-use cudarc::driver::CudaEvent;
+use cudarc::driver::{CudaEvent, sys};
 
 use super::Call;
 use crate::cuda::buffer::Buffer;
+use crate::cuda::convolution::Convolution;
 use crate::cuda::error::CudaError;
 use crate::cuda::gpu::Gpu;
 use crate::cuda::launch::{Rows, Span};
@@ -12,8 +13,10 @@ use crate::cuda::segment::Piece;
 
 /// What exists for a piece between input and output.
 pub(super) struct Work {
-    /// Products with the five weights side by side.
+    /// Products with the weights side by side.
     products: Buffer,
+    /// Queries, keys and values after the convolution, where there is one.
+    convolved: Option<Buffer>,
     records: Buffer,
 }
 
@@ -22,12 +25,18 @@ impl Work {
         let like = &call.x.tensor;
         Ok(Self {
             products: Buffer::new(like, [rows, call.layer.places.pitch], DType::BF16)?,
+            convolved: call
+                .tail
+                .as_ref()
+                .map(|_| Buffer::new(like, [rows, call.layer.channels()], DType::BF16))
+                .transpose()?,
             records: Buffer::new(like, [records], DType::U8)?,
         })
     }
 
     fn span(&self, call: &Call, piece: &Piece) -> Result<Span, CudaError> {
-        call.span((self.products.address, self.records.address), piece)
+        let convolved = self.convolved.as_ref().map(|rows| rows.address);
+        call.span((self.products.address, convolved, self.records.address), piece)
     }
 
     /// Projections and what does not depend on the state; all of it, for a single token.
@@ -45,19 +54,49 @@ impl Work {
             layer.product(
                 gpu,
                 (rows, embed, layer.places.used),
-                (x, &weights.0[0], products[0]),
+                (x, &weights.0[0], products[0], layer.bias(0)),
             )?;
         } else {
             let widths = weights.widths()?;
-            for ((weight, to), columns) in weights.0.iter().zip(products).zip(widths) {
-                layer.product(gpu, (rows, embed, columns), (x, weight, to))?;
+            for (i, ((weight, to), columns)) in weights.0.iter().zip(products).zip(widths).enumerate() {
+                layer.product(gpu, (rows, embed, columns), (x, weight, to, layer.bias(i)))?;
             }
+        }
+        if let (Some(rows), Some(convolution)) = (&self.convolved, call.convolution(piece)) {
+            gpu.convolve(
+                (products[0], rows.address),
+                (piece.sequences, piece.tokens),
+                (call.lengths(piece.sequence), piece.token),
+                &convolution,
+            )?;
         }
         let span = self.span(call, piece)?;
         if piece.tokens == 1 {
-            return gpu.step(&span, call.rule.rule, false);
+            return gpu.step((&span, Convolution::NONE), call.rule.rule, false);
         }
         gpu.prepare(&span, call.rule.rule)
+    }
+
+    /// The recurrence of a piece, if it is more than a token, with norm and output gate.
+    fn scan(
+        &self,
+        gpu: &mut Gpu,
+        call: &Call,
+        piece: &Piece,
+        stream: sys::CUstream,
+    ) -> Result<(), CudaError> {
+        if piece.tokens == 1 {
+            return Ok(());
+        }
+        let (span, precise) = (self.span(call, piece)?, call.rule.rule.precise);
+        match span.norm {
+            Some(norm) if span.gate.address != 0 => {
+                gpu.scan(&Span { norm: None, ..span }, precise, stream)?;
+                let size = (piece.rows(), span.heads, span.width);
+                gpu.norm((span.output, span.output), size, norm, span.gate, stream)
+            }
+            _ => gpu.scan(&span, precise, stream),
+        }
     }
 
     /// The projection of the output.
@@ -69,7 +108,8 @@ impl Work {
         }
         .skip((piece.sequence * call.tokens + piece.token) * layer.columns);
         let size = (piece.rows(), layer.inner(), layer.columns);
-        layer.product(gpu, size, (self.span(call, piece)?.output, &layer.out, to))
+        let from = self.span(call, piece)?.output;
+        layer.product(gpu, size, (from, &layer.out, to, layer.out_bias()))
     }
 }
 
@@ -77,10 +117,7 @@ impl Work {
 pub(super) fn whole(gpu: &mut Gpu, call: &Call, work: &Work, pieces: &[Piece]) -> Result<(), CudaError> {
     for piece in pieces {
         work.front(gpu, call, piece)?;
-        if piece.tokens > 1 {
-            let stream = gpu.stream.cu_stream();
-            gpu.scan(&work.span(call, piece)?, call.rule.rule.precise, stream)?;
-        }
+        work.scan(gpu, call, piece, gpu.stream.cu_stream())?;
         work.back(gpu, call, piece)?;
     }
     Ok(())
@@ -100,9 +137,7 @@ pub(super) fn overlapped(
         work.front(gpu, call, piece)?;
         let ready = gpu.mark(main)?;
         gpu.wait(side, &ready)?;
-        if piece.tokens > 1 {
-            gpu.scan(&work.span(call, piece)?, call.rule.rule.precise, side)?;
-        }
+        work.scan(gpu, call, piece, side)?;
         let scanned = gpu.mark(side)?;
         if let Some((work, piece, scanned)) = before.replace((work, piece, scanned)) {
             gpu.wait(main, &scanned)?;

@@ -267,6 +267,7 @@ impl Pass<'_> {
             x,
             weight: weight.address,
             y,
+            bias: 0,
         };
         let (workspace, stream) = (self.space.work.address, self.gpu.stream.cu_stream());
         // SAFETY: `space` has room for `rows` rows of every shape of the model; columns of a question are fewer than the
