@@ -52,6 +52,13 @@ DEV u32 pack(float low, float high) {
 DEV float low(u32 x) { return __uint_as_float(x << 16); }
 DEV float high(u32 x) { return __uint_as_float(x & 0xffff0000u); }
 DEV float bf16(u16 x) { return __uint_as_float((u32)x << 16); }
+/// Eight numbers of bf16, which are 16 bytes.
+DEV void unpack(float (&x)[8], const uint4 y) {
+    const u32 ys[4] = {y.x, y.y, y.z, y.w};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) x[2 * i] = low(ys[i]), x[2 * i + 1] = high(ys[i]);
+}
+DEV uint4 packed(const float (&x)[8]) { return make_uint4(pack(x[0], x[1]), pack(x[2], x[3]), pack(x[4], x[5]), pack(x[6], x[7])); }
 DEV float silu(float x) { return x / (1.f + __expf(-x)); }
 /// A number of a small parameter of a layer, kept in fp32 or, `narrow`, in bf16.
 DEV float number(const void *p, int i, int narrow) { return narrow ? bf16(((const u16 *)p)[i]) : ((const float *)p)[i]; }

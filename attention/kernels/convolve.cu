@@ -3,21 +3,14 @@
 // memory: x read and y written once. Sums are fp32. `keep_tail` makes the tail of what comes next; it may be in place.
 constexpr int K = D, REACH = K - 1, THREADS = 128, CHANNELS = 8, RUN = 16;  // channels and tokens of a thread
 
-DEV void widen(float (&x)[CHANNELS], const u16 *p) {
-    const uint4 raw = *(const uint4 *)p;
-    const u32 words[4] = {raw.x, raw.y, raw.z, raw.w};
-#pragma unroll
-    for (int i = 0; i < 4; ++i) x[2 * i] = low(words[i]), x[2 * i + 1] = high(words[i]);
-}
-
 extern "C" __global__ void __launch_bounds__(THREADS)
 convolve(const u16 *__restrict__ x, i64 ldx, u16 *__restrict__ y, const u16 *__restrict__ weight,
          const u16 *__restrict__ tail, int tokens, int channels) {
     const int channel = (blockIdx.x * THREADS + threadIdx.x) * CHANNELS, first = blockIdx.y * RUN, b = blockIdx.z;
     if (channel >= channels) return;
     const auto row = [&](float (&to)[CHANNELS], int t) {
-        if (t >= 0) widen(to, x + ((i64)b * tokens + t) * ldx + channel);
-        else widen(to, tail + ((i64)b * REACH + t + REACH) * channels + channel);
+        if (t >= 0) unpack(to, *(const uint4 *)(x + ((i64)b * tokens + t) * ldx + channel));
+        else unpack(to, *(const uint4 *)(tail + ((i64)b * REACH + t + REACH) * channels + channel));
     };
     float w[K][CHANNELS], window[K][CHANNELS];  // of the window, token t is row t - first modulo K
 #pragma unroll
@@ -37,8 +30,7 @@ convolve(const u16 *__restrict__ x, i64 ldx, u16 *__restrict__ y, const u16 *__r
             for (int i = 0; i < CHANNELS; ++i) sum[i] += w[j][i] * window[(n + 1 + j) % K][i];
 #pragma unroll
         for (int i = 0; i < CHANNELS; ++i) sum[i] = silu(sum[i]);
-        *(uint4 *)(y + ((i64)b * tokens + first + n) * channels + channel) =
-            make_uint4(pack(sum[0], sum[1]), pack(sum[2], sum[3]), pack(sum[4], sum[5]), pack(sum[6], sum[7]));
+        *(uint4 *)(y + ((i64)b * tokens + first + n) * channels + channel) = packed(sum);
     }
 }
 

@@ -10,11 +10,8 @@ rms_norm(const u16 *from, u16 *to, i64 stride, const void *__restrict__ gamma, i
     const int h = row % heads, column = threadIdx.x % LANES * 8;
     const i64 place = token * stride + h * D + column;
     uint4 *at = (uint4 *)(to + place);
-    const uint4 raw = *(const uint4 *)(from + place);
-    const u32 words[4] = {raw.x, raw.y, raw.z, raw.w};
     float x[8], sum = 0;
-#pragma unroll
-    for (int i = 0; i < 4; ++i) x[2 * i] = low(words[i]), x[2 * i + 1] = high(words[i]);
+    unpack(x, *(const uint4 *)(from + place));
 #pragma unroll
     for (int i = 0; i < 8; ++i) sum += x[i] * x[i];
     // Whole rows leave above, and a row never straddles a warp: the mask is the row's own lanes.
@@ -30,5 +27,5 @@ rms_norm(const u16 *from, u16 *to, i64 stride, const void *__restrict__ gamma, i
 #pragma unroll
         for (int i = 0; i < 4; ++i) x[2 * i] *= silu(low(g[i])), x[2 * i + 1] *= silu(high(g[i]));
     }
-    *at = make_uint4(pack(x[0], x[1]), pack(x[2], x[3]), pack(x[4], x[5]), pack(x[6], x[7]));
+    *at = packed(x);
 }

@@ -3,12 +3,6 @@
 // `sum_parts` adds up. `raise_strengths` keeps the writing strengths away from zero: the backward pass divides by them.
 constexpr int LANES = D / 8, ROWS = 256 / LANES;
 
-DEV void unpack(float (&x)[8], const uint4 y) {
-    const u32 ys[4] = {y.x, y.y, y.z, y.w};
-#pragma unroll
-    for (int i = 0; i < 4; ++i) x[2 * i] = low(ys[i]), x[2 * i + 1] = high(ys[i]);
-}
-DEV uint4 packed(const float (&x)[8]) { return make_uint4(pack(x[0], x[1]), pack(x[2], x[3]), pack(x[4], x[5]), pack(x[6], x[7])); }
 
 extern "C" __global__ void __launch_bounds__(256)
 rms_norm_backward(const u16 *__restrict__ from, const float *__restrict__ gamma, const u16 *__restrict__ z,

@@ -96,9 +96,11 @@ impl Buffer {
 
     /// The dimensions, if there are as many as expected.
     pub(super) fn shape<const N: usize>(&self) -> Result<[usize; N], CudaError> {
-        let shape = self.tensor.meta.shape().to_vec();
-        let text = format!("a tensor of shape {shape:?} where {N} dimensions are expected");
-        shape.try_into().map_err(|_| CudaError::Unsupported(text))
+        let shape = &self.tensor.meta.shape()[..];
+        <[usize; N]>::try_from(shape).map_err(|_| {
+            let text = format!("a tensor of shape {shape:?} where {N} dimensions are expected");
+            CudaError::Unsupported(text)
+        })
     }
 
     /// A matrix as it lies, if its rows or its columns are dense; copied otherwise.

@@ -12,12 +12,11 @@ use super::error::CudaError;
 use super::gpu::Gpu;
 use super::launch::{Gates, KEY_EPSILON, Rows, Small, Span, parameter};
 use super::program::{Kernel, Variant};
+use super::weights::MATRICES;
 use crate::core::DeltaRule;
 
 /// Rows up to which a product is bound by its weights; more go through cuBLASLt.
 pub(super) const FEW: usize = 8;
-/// Matrices of one launch; `Matrices` in project.cu.
-const MATRICES: usize = 6;
 /// `COLUMNS` in project.cu: columns of a block.
 const COLUMNS: usize = 128;
 /// Blocks of a cluster, which share the depth: at most as many as any GPU takes, and so many that two on each of 132
@@ -80,8 +79,8 @@ struct StepArguments {
 }
 
 impl Gpu {
-    /// Products of `rows` rows, at most [`FEW`], of `depth` numbers with up to six matrices. With `early` the launch
-    /// may be placed while the kernel before runs, which must have written nothing but `x`.
+    /// Products of `rows` rows, at most [`FEW`], of `depth` numbers with up to [`MATRICES`] matrices. With `early` the
+    /// launch may be placed while the kernel before runs, which must have written nothing but `x`.
     pub(super) fn project(
         &mut self,
         (x, rows, depth): (Rows, usize, usize),

@@ -119,23 +119,15 @@ impl WeightTensors {
             ..
         } = *sizes;
         let (inner, columns) = (heads * width, self.output.dims()[1]);
-        let inputs = [keys, keys, inner, heads, heads].map(|columns| [embed, columns]);
-        let matrix = |matrix: &Tensor<2>, shape: [usize; 2]| {
-            matrix.dtype() == DType::BF16 && matrix.dims() == shape && matrix.device() == *device
+        let matrix = |matrix: &Tensor<2>, shape| fits(matrix, shape, &[DType::BF16], device);
+        let bias = |bias: &Option<Tensor<1>>, count| {
+            bias.as_ref()
+                .is_none_or(|bias| fits(bias, [count], &[DType::BF16], device))
         };
-        let bias = |bias: &Option<Tensor<1>>, count: usize| {
-            bias.as_ref().is_none_or(|bias| {
-                bias.dtype() == DType::BF16 && bias.dims() == [count] && bias.device() == *device
-            })
-        };
-        let small = |numbers: &Tensor<1>, count: usize| {
-            matches!(numbers.dtype(), DType::BF16 | DType::F32)
-                && numbers.dims() == [count]
-                && numbers.device() == *device
-        };
-        let channels = 2 * keys + inner;
+        let small = |numbers, count| fits(numbers, [count], &[DType::BF16, DType::F32], device);
         let convolution = |weight: &Tensor<2>| {
-            WIDTHS.contains(&weight.dims()[1]) && matrix(weight, [channels, weight.dims()[1]])
+            let taps = weight.dims()[1];
+            WIDTHS.contains(&taps) && matrix(weight, [2 * keys + inner, taps])
         };
         serves(heads, width, width)
             && keys.is_multiple_of(width)
@@ -144,8 +136,8 @@ impl WeightTensors {
             && self
                 .input
                 .iter()
-                .zip(inputs)
-                .all(|(weight, shape)| matrix(weight, shape))
+                .zip([keys, keys, inner, heads, heads])
+                .all(|(weight, columns)| matrix(weight, [embed, columns]))
             && self.gate.as_ref().is_none_or(|gate| matrix(gate, [embed, inner]))
             && self
                 .input_bias
@@ -210,6 +202,11 @@ impl WeightTensors {
             gamma,
         }
     }
+}
+
+/// Whether a parameter is of this shape and one of these types, and lies on this device.
+fn fits<const D: usize>(parameter: &Tensor<D>, shape: [usize; D], types: &[DType], device: &Device) -> bool {
+    types.contains(&parameter.dtype()) && parameter.dims() == shape && parameter.device() == *device
 }
 
 /// Widths of a layer.

@@ -52,7 +52,7 @@ impl Layer {
         let ([heads], [width]) = (a_log.shape()?, gamma.shape()?);
         let ([embed, keys], [_, columns]) = (weights.0[0].buffer.shape()?, out.buffer.shape()?);
         Ok(Self {
-            places: Columns::new(weights.widths()?),
+            places: weights.columns()?,
             weights,
             bias,
             out,
@@ -79,13 +79,22 @@ impl Layer {
         self.inner() + 2 * self.inner() / self.group
     }
 
-    /// Where the products of a row lie.
+    /// Where the products of a row lie; nowhere those with a matrix that is not there.
     fn products(&self, address: u64) -> [Rows; MATRICES] {
+        let Columns {
+            starts,
+            widths,
+            pitch,
+            ..
+        } = self.places;
         let rows = Rows {
             address,
-            stride: self.places.pitch,
+            stride: pitch,
         };
-        self.places.starts.map(|start| rows.skip(start))
+        std::array::from_fn(|i| match widths[i] {
+            0 => Rows::NONE,
+            _ => rows.skip(starts[i]),
+        })
     }
 
     /// Address of the bias of the matrix with this number, and of those to its right; 0 without.
@@ -259,11 +268,7 @@ impl<'layer> Call<'layer> {
             },
             last,
             norm: Some((small(&layer.gamma)?, self.rule.epsilon as f32)),
-            gate: if layer.weights.0.len() == MATRICES {
-                gate
-            } else {
-                Rows::NONE
-            },
+            gate,
         })
     }
 
@@ -283,12 +288,11 @@ impl<'layer> Call<'layer> {
     fn step(&self, gpu: &mut Gpu) -> Result<(), CudaError> {
         let layer = self.layer;
         let products = layer.products(gpu.workspace);
-        let widths = layer.weights.widths()?;
-        let few: Vec<Few> = (0..layer.weights.0.len())
-            .map(|i| Few {
-                weight: layer.weights.0[i].buffer.address,
-                pitch: layer.weights.0[i].layout.stride,
-                columns: widths[i],
+        let few: Vec<Few> = (layer.weights.0.iter().enumerate())
+            .map(|(i, matrix)| Few {
+                weight: matrix.buffer.address,
+                pitch: matrix.layout.stride,
+                columns: layer.places.widths[i],
                 bias: layer.bias(i),
                 to: products[i],
             })

@@ -192,17 +192,16 @@ impl Bench {
 
     /// Some of the launches of a decoding step, placed `early` or one after the other.
     fn step(&self, gpu: &mut Gpu, parts: [bool; 3], early: bool) -> Result<(), CudaError> {
-        let Sizes { embed, heads, .. } = self.sizes;
+        let Sizes { embed, .. } = self.sizes;
         let x = Rows {
             address: self.x.0,
             stride: embed,
         };
-        let widths = [embed, embed, embed, heads, heads];
         let few: Vec<Few> = (0..5)
             .map(|i| Few {
                 weight: self.weights.0 + 2 * self.columns.starts[i] as u64,
                 pitch: self.columns.pitch,
-                columns: widths[i],
+                columns: self.columns.widths[i],
                 bias: 0,
                 to: self.rows(i),
             })

@@ -14,7 +14,7 @@ use super::layer::InputWeights;
 const GRAIN: usize = 8;
 const BF16: usize = 2;
 
-/// Matrices that read a layer's input, at most.
+/// Matrices that read a layer's input, at most; as many as `Matrices` in project.cu holds.
 pub(super) const MATRICES: usize = 6;
 
 /// Queries, keys, values, log-gates, strengths, and the output gate where there is one.
@@ -24,6 +24,8 @@ pub(super) struct Weights(pub(super) Vec<Matrix>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Columns {
     pub(super) starts: [usize; MATRICES],
+    /// Columns of each; none of a matrix that is not there.
+    pub(super) widths: [usize; MATRICES],
     /// With the last matrix, without what is behind it.
     pub(super) used: usize,
     /// Elements between rows.
@@ -44,7 +46,12 @@ impl Columns {
         }
         // Rows start on a line of the cache.
         let pitch = used.next_multiple_of(64);
-        Self { starts, used, pitch }
+        Self {
+            starts,
+            widths,
+            used,
+            pitch,
+        }
     }
 }
 
@@ -62,14 +69,14 @@ impl Weights {
         Ok(Self(all.map(matrix).collect::<Result<_, _>>()?))
     }
 
-    /// Columns of each; none of the output gate where there is none.
-    pub(super) fn widths(&self) -> Result<[usize; MATRICES], CudaError> {
+    /// Where they lie side by side.
+    pub(super) fn columns(&self) -> Result<Columns, CudaError> {
         let mut widths = [0; MATRICES];
         for (width, matrix) in widths.iter_mut().zip(&self.0) {
             let [_, columns] = matrix.buffer.shape()?;
             *width = columns;
         }
-        Ok(widths)
+        Ok(Columns::new(widths))
     }
 
     /// Whether they are one matrix with these columns.
@@ -96,7 +103,7 @@ pub(super) fn side_by_side(
     on_device(&client, move || {
         let mut gpu = acquire(device_index(&weights.query)?)?;
         let weights = Weights::new(weights)?;
-        let columns = Columns::new(weights.widths()?);
+        let columns = weights.columns()?;
         let [rows, _] = weights.0[0].buffer.shape()?;
         if !weights.in_rows() {
             return Err(CudaError::Unsupported("weights that lie transposed".to_owned()));

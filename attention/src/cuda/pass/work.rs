@@ -57,9 +57,9 @@ impl Work {
                 (x, &weights.0[0], products[0], layer.bias(0)),
             )?;
         } else {
-            let widths = weights.widths()?;
-            for (i, ((weight, to), columns)) in weights.0.iter().zip(products).zip(widths).enumerate() {
-                layer.product(gpu, (rows, embed, columns), (x, weight, to, layer.bias(i)))?;
+            for (i, weight) in weights.0.iter().enumerate() {
+                let size = (rows, embed, layer.places.widths[i]);
+                layer.product(gpu, size, (x, weight, products[i], layer.bias(i)))?;
             }
         }
         if let (Some(rows), Some(convolution)) = (&self.convolved, call.convolution(piece)) {
