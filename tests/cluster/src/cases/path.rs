@@ -53,6 +53,16 @@ pub(super) fn proxy(namespace: &str, proxy: &Value) -> Result<()> {
     })
 }
 
+/// What ask.py printed, in the log of a pod: there the containers stand in any order, and sidecars write JSON too.
+pub(super) fn answer(log: &str) -> Result<Value> {
+    let mut lines = log
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines
+        .find(|line| line.get("base_url").is_some())
+        .with_context(|| format!("the application printed no answer: {log}"))
+}
+
 fn whole(world: &World) -> Result<()> {
     let namespace = Namespace::opted_in("whole-path")?;
     let name = namespace.0.as_str();
@@ -71,11 +81,7 @@ fn whole(world: &World) -> Result<()> {
         "no native sidecar"
     );
 
-    let answer = log
-        .lines()
-        .rev()
-        .find_map(|line| serde_json::from_str::<Value>(line).ok());
-    let answer = answer.with_context(|| format!("the application printed no answer: {log}"))?;
+    let answer = answer(&log)?;
     ensure!(
         text(&answer, "/headers/x-liquid-decision") == "compressed",
         "the call was not compressed: {answer}"

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::Case;
-use super::path::proxy;
+use super::path::{answer, proxy};
 use crate::kubectl::{apply, finished, get, list, text};
 use crate::manifest::{self, application};
 use crate::world::{Namespace, SYSTEM, World, eventually};
@@ -102,12 +102,7 @@ fn asks(world: &World, name: &str, workers: &str) -> Result<Value> {
     }
     apply(&pod)?;
     let log = finished(THERE, name, Duration::from_secs(90))?;
-    let mut answers = log
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    answers
-        .find(|line| line.get("base_url").is_some())
-        .with_context(|| format!("no answer: {log}"))
+    answer(&log)
 }
 
 /// A container of one of our images that mounts these volumes below `/etc/liquid`.
