@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `gpu` | context, streams, the border to burn |
 //! | `buffer` | burn's tensors as device memory |
+//! | `queue` | the thread on which burn submits |
 //! | `program`, `launch` | the kernels: compiled, and called |
 //! | `delta` | the rule, the step, the norm |
 //! | `backward` | their gradients |
@@ -39,6 +40,7 @@ mod launch;
 mod layer;
 mod pass;
 mod program;
+mod queue;
 mod segment;
 pub mod timing;
 mod weights;
@@ -226,7 +228,7 @@ fn multiply(
         other => return Err(CudaError::Unsupported(format!("a product of {other:?}"))),
     };
     let client = x.client.clone();
-    buffer::on_device(&client, move || {
+    queue::on_device(&client, move || {
         let mut gpu = gpu::acquire(buffer::device_index(&x)?)?;
         let dtype = x.dtype;
         let x = buffer::Buffer::matrix(x)?;
@@ -273,12 +275,16 @@ fn warn(error: &CudaError) {
     }
 }
 
-/// Number of a CUDA device; none of a device that records gradients, or of another kind.
-fn device_number(device: &Device) -> Option<usize> {
+/// A CUDA device and its number; none of a device that records gradients, or of another kind.
+fn cuda_device(device: &Device) -> Option<(&CubeDevice, usize)> {
     match device.as_dispatch() {
-        DispatchDevice::Cube(CubeDevice::Cuda(device)) => Some(device.index),
+        DispatchDevice::Cube(device @ CubeDevice::Cuda(cuda)) => Some((device, cuda.index)),
         _ => None,
     }
+}
+
+fn device_number(device: &Device) -> Option<usize> {
+    cuda_device(device).map(|(_, number)| number)
 }
 
 /// The name of a CUDA device and the version of CUDA that its driver speaks; none of other devices.

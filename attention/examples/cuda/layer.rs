@@ -159,6 +159,7 @@ pub(crate) fn check(device: &Device, report: &mut Report) {
         }
     }
     replaced(device, report);
+    beyond_memory(device, report);
 }
 
 /// Moving the weights side by side changes none of them.
@@ -250,6 +251,24 @@ fn replaced(device: &Device, report: &mut Report) {
             report.add("a weight is replaced", f64::from(u8::from(!noticed)), 0.0);
         }
     }
+}
+
+/// A pass that no GPU has the memory for: whoever reads what it should have written is told so, its small state too,
+/// and the next pass is as if it had not been.
+fn beyond_memory(device: &Device, report: &mut Report) {
+    let layer = make(device, 512, 4).packed();
+    let x = input(&mut Random::new(9), [1, 70, 512], device);
+    let run = || values(read(&layer, x.clone(), &mut layer.fresh_state(1)));
+    let before = run();
+    let (endless, mut state) = (
+        x.clone().narrow(1, 0, 1).expand([1, 1 << 28, 512]),
+        layer.fresh_state(1),
+    );
+    let output = read(&layer, endless, &mut state);
+    let silent = output.narrow(1, 0, 1).try_into_data().is_ok() || state.memory.try_into_data().is_ok();
+    report.add("out of memory is an error", f64::from(u8::from(silent)), 0.0);
+    let changed = run() != before;
+    report.add("and passes", f64::from(u8::from(changed)), 0.0);
 }
 
 /// Padded sequences: what stands in the padding changes nothing, bit for bit, and the rest is what the tokens alone

@@ -10,11 +10,12 @@ use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::buffer::{Buffer, on_device};
+use super::buffer::Buffer;
 use super::delta::{F32, Inputs};
 use super::error::CudaError;
 use super::gpu::{Gpu, acquire};
 use super::launch::{Gates, Rows, Span, record_bytes};
+use super::queue::on_device;
 use crate::core::{CHUNK, DeltaGradients, DeltaInputs, DeltaRule};
 use crate::portable::SEGMENT;
 

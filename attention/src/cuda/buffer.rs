@@ -7,14 +7,10 @@ use burn_cubecl::CubeDevice;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
-use cubecl::client::Client;
-use cubecl::cuda::CudaRuntime;
-use cubecl_runtime::runtime::Runtime;
 use liquid_cuda::Layout;
 
 use super::error::CudaError;
-
-type Server = <CudaRuntime as Runtime>::Server;
+use super::queue::Server;
 
 /// A tensor, row after row, and where it lies. The memory stays its own as long as this lives.
 pub(super) struct Buffer {
@@ -52,14 +48,9 @@ fn layout(tensor: &CubeTensor) -> Option<Layout> {
     (down == 1 && across >= rows).then(|| Layout::columns(across))
 }
 
-/// Runs a task on the thread on which burn submits to the device.
-pub(super) fn on_device<R: Send + 'static>(
-    client: &Client,
-    task: impl FnOnce() -> Result<R, CudaError> + Send,
-) -> Result<R, CudaError> {
-    client
-        .exclusive(task)
-        .map_err(|error| CudaError::Buffer(format!("{error:?}")))?
+/// A tensor on the device of another, row after row; its elements are not set.
+pub(super) fn empty(like: &CubeTensor, shape: Shape, dtype: DType) -> CubeTensor {
+    empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape, dtype)
 }
 
 /// Number of the CUDA device that holds a tensor.
@@ -90,8 +81,7 @@ impl Buffer {
 
     /// Memory for a tensor on the device of another; its elements are not set.
     pub(super) fn new(like: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> Result<Self, CudaError> {
-        let (client, device) = (like.client.clone(), like.device.clone());
-        Self::of(empty_device_contiguous_dtype(client, device, shape.into(), dtype))
+        Self::of(empty(like, shape.into(), dtype))
     }
 
     /// The dimensions, if there are as many as expected.

@@ -4,11 +4,12 @@ use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::buffer::{Buffer, device_index, on_device};
+use super::buffer::{Buffer, device_index};
 use super::convolution::Convolution;
 use super::error::CudaError;
 use super::gpu::{Gpu, acquire};
 use super::launch::{Gates, Rows, Small, Span, record_bytes, serves};
+use super::queue::on_device;
 use crate::core::{DeltaInputs, DeltaOutput, DeltaRule, DeltaTraining};
 use crate::portable::{SEGMENT, segments};
 

@@ -9,16 +9,18 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use burn::backend::Dispatch;
 use burn::backend::tensor::FloatTensor;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Device, Shape, Tensor};
 use burn_cubecl::CubeBackend;
+use burn_cubecl::tensor::CubeTensor;
 
-use super::buffer::{device_index, on_device};
+use super::buffer::{device_index, empty};
 use super::convolution::WIDTHS;
 use super::error::CudaError;
 use super::gpu::acquire;
 use super::launch::serves;
-use super::layer::{InputWeights, LayerInput, LayerOps, LayerOutput, LayerRule, LayerWeights};
+use super::layer::{InputWeights, LayerInput, LayerOps, LayerOutput, LayerRule, LayerWeights, Maybe};
 use super::pass::{Call, Layer};
+use super::queue::{Queue, on_device};
 use super::weights::Columns;
 
 /// What was looked up, and the number of its GPU.
@@ -35,6 +37,7 @@ unsafe impl Send for Held {}
 #[derive(Clone)]
 pub struct Slot {
     held: Arc<Mutex<Option<Held>>>,
+    queue: Queue,
     /// Of the output.
     pub(super) columns: usize,
 }
@@ -68,27 +71,45 @@ pub(super) fn hold(
     })
 }
 
-/// Runs the layer in the slot. On the thread on which burn submits to the device: there buffers cost no round trip.
-pub(super) fn run(
-    input: LayerInput<CubeBackend>,
-    slot: &Slot,
-    rule: LayerRule,
-) -> Result<LayerOutput<CubeBackend>, CudaError> {
-    let client = input.x.client.clone();
-    on_device(&client, move || {
-        let held = slot.lock()?;
+/// Enqueues the layer in the slot, and gives what it will have written when burn's later work reads it. The thread that
+/// calls does not wait for it: a step would take as long as both then, not as the longer.
+pub(super) fn run(input: LayerInput<CubeBackend>, slot: &Slot, rule: LayerRule) -> LayerOutput<CubeBackend> {
+    let written = LayerOutput::empty(&input, slot.columns);
+    let (slot_of, output) = (slot.clone(), written.clone());
+    slot.queue.submit(written.tensors(), move || {
+        let held = slot_of.lock()?;
         let Some(Held { layer, gpu }) = &*held else {
             return Err(CudaError::Unsupported("a layer that is not held".to_owned()));
         };
         let mut gpu = acquire(*gpu)?;
-        let call = Call::new(layer, rule, input)?;
-        call.run(&mut gpu)?;
-        Ok(LayerOutput {
-            output: call.output.tensor,
-            state: call.last.tensor,
-            tail: call.last_tail.map(|tail| tail.tensor).into(),
-        })
-    })
+        Call::new(layer, rule, input, output)?.run(&mut gpu)
+    });
+    written
+}
+
+impl LayerOutput<CubeBackend> {
+    /// Memory for what a layer gives for an input.
+    fn empty(input: &LayerInput<CubeBackend>, columns: usize) -> Self {
+        let LayerInput { x, state, tail, .. } = input;
+        let like = |tensor: &CubeTensor, shape| empty(x, shape, tensor.dtype);
+        let shape = x.meta.shape();
+        Self {
+            output: like(x, Shape::from([shape[0], shape[1], columns])),
+            state: like(state, state.meta.shape().clone()),
+            tail: match tail {
+                Maybe::Absent => Maybe::Absent,
+                Maybe::Present(tail) => Maybe::Present(like(tail, tail.meta.shape().clone())),
+            },
+        }
+    }
+
+    fn tensors(&self) -> impl Iterator<Item = &CubeTensor> {
+        let tail = match &self.tail {
+            Maybe::Absent => None,
+            Maybe::Present(tail) => Some(tail),
+        };
+        [&self.output, &self.state].into_iter().chain(tail)
+    }
 }
 
 /// The parameters of a layer as burn's tensors.
@@ -238,11 +259,13 @@ impl HeldLayer {
     /// Holds a layer on a device that [`may_serve`], if the kernels serve its weights.
     pub(crate) fn new(weights: WeightTensors) -> Option<Self> {
         let (device, sizes) = (weights.output.device(), weights.sizes());
+        let (cuda, _) = super::cuda_device(&device)?;
         if !weights.are_served(&sizes, &device) {
             return None;
         }
         let slot = Slot {
             held: Arc::default(),
+            queue: Queue::of(cuda),
             columns: weights.output.dims()[1],
         };
         drop(<Dispatch as LayerOps>::hold_layer(

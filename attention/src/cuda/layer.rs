@@ -16,7 +16,7 @@ use super::weights;
 use crate::core::DeltaRule;
 
 /// A tensor that not every layer has.
-#[derive(ExtensionType)]
+#[derive(Clone, ExtensionType)]
 #[extension_type(fusion)]
 pub enum Maybe<B: Backend> {
     /// It has none.
@@ -84,7 +84,7 @@ pub struct LayerInput<B: Backend> {
 }
 
 /// What a layer gives.
-#[derive(ExtensionType)]
+#[derive(Clone, ExtensionType)]
 #[extension_type(fusion)]
 pub struct LayerOutput<B: Backend> {
     /// `[B, N, F]`, bf16.
@@ -170,7 +170,7 @@ impl LayerOps for CubeBackend {
     }
 
     fn held_layer(input: LayerInput<Self>, slot: Slot, rule: LayerRule) -> LayerOutput<Self> {
-        done(held::run(input, &slot, rule))
+        held::run(input, &slot, rule)
     }
 
     fn side_by_side(weights: InputWeights<Self>) -> InputWeights<Self> {

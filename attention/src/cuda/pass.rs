@@ -11,7 +11,7 @@ use super::decode::{FEW, Few};
 use super::error::CudaError;
 use super::gpu::Gpu;
 use super::launch::{Gates, Rows, Small, Span, record_bytes};
-use super::layer::{LayerInput, LayerRule, LayerWeights, Maybe};
+use super::layer::{LayerInput, LayerOutput, LayerRule, LayerWeights, Maybe};
 use super::segment::{Piece, pieces};
 use super::weights::{Columns, MATRICES, Weights};
 
@@ -141,11 +141,11 @@ pub(super) struct Call<'layer> {
     layer: &'layer Layer,
     x: Buffer,
     state: Buffer,
-    pub(super) output: Buffer,
-    pub(super) last: Buffer,
+    output: Buffer,
+    last: Buffer,
     /// What the convolution keeps, before and after; both where there is one.
     tail: Option<Buffer>,
-    pub(super) last_tail: Option<Buffer>,
+    last_tail: Option<Buffer>,
     /// Tokens of each sequence before its padding, f32.
     lengths: Option<Buffer>,
     batch: usize,
@@ -154,28 +154,26 @@ pub(super) struct Call<'layer> {
 }
 
 impl<'layer> Call<'layer> {
-    /// Of an input that fits the layer.
+    /// Of an input that fits the layer, and memory for its output.
     pub(super) fn new(
         layer: &'layer Layer,
         rule: LayerRule,
         input: LayerInput<CubeBackend>,
+        output: LayerOutput<CubeBackend>,
     ) -> Result<Self, CudaError> {
         let x = Buffer::of(input.x)?.typed(DType::BF16)?;
         let state = Buffer::of(input.state)?.typed(DType::F32)?;
-        let tail = narrow(input.tail)?;
-        let like = |tail: &Buffer| Buffer::new(&x.tensor, tail.tensor.meta.shape().clone(), DType::BF16);
         let lengths = input.lengths.into_option();
         let [batch, tokens, _] = x.shape()?;
-        let state_shape = state.tensor.meta.shape().clone();
         Ok(Self {
             layer,
             lengths: lengths
                 .map(|lengths| Buffer::of(lengths)?.typed(DType::F32))
                 .transpose()?,
-            output: Buffer::new(&x.tensor, [batch, tokens, layer.columns], DType::BF16)?,
-            last: Buffer::new(&x.tensor, state_shape, DType::F32)?,
-            last_tail: tail.as_ref().map(like).transpose()?,
-            tail,
+            output: Buffer::of(output.output)?,
+            last: Buffer::of(output.state)?,
+            tail: narrow(input.tail)?,
+            last_tail: narrow(output.tail)?,
             x,
             state,
             batch,

@@ -5,10 +5,11 @@ use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::buffer::{Buffer, Matrix, device_index, on_device};
+use super::buffer::{Buffer, Matrix, device_index};
 use super::error::CudaError;
 use super::gpu::{Gpu, acquire};
 use super::layer::InputWeights;
+use super::queue::on_device;
 
 /// Elements of bf16 in 16 bytes, which every matrix starts on.
 const GRAIN: usize = 8;

@@ -4,10 +4,11 @@ use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::launch::{Norm, PARTS};
-use crate::cuda::buffer::{Buffer, device_index, on_device};
+use crate::cuda::buffer::{Buffer, device_index};
 use crate::cuda::error::CudaError;
 use crate::cuda::gpu::acquire;
 use crate::cuda::launch::serves;
+use crate::cuda::queue::on_device;
 
 /// What the backward pass of a norm gives: by output, by weights (f32), by gate.
 pub(in crate::cuda) type Given = (CubeTensor, CubeTensor, Option<CubeTensor>);
