@@ -190,13 +190,14 @@ impl LiquidAttention {
     }
 
     /// The same layer, its weights laid out for use: those of queries, keys, values and gates side by side in one
-    /// buffer, of which each `Linear` keeps its columns. A GPU then multiplies the input once with all. It takes
+    /// buffer, of which each `Linear` keeps its columns, and all row after row, also where a checkpoint has them
+    /// transposed. A GPU then multiplies the input once with all, and a step reads them as they lie. It takes
     /// no memory beyond the weights, which may be read, saved and replaced as before; what is done to them later
     /// (casting, moving to another device, loading a record) takes them apart again, so it is the last step before
     /// use. On other devices, and for training, the layer stays as it is.
     pub fn packed(self) -> Self {
         #[cfg(feature = "cuda")]
-        return self.weights_side_by_side();
+        return self.laid_out();
         #[cfg(not(feature = "cuda"))]
         self
     }

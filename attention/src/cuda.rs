@@ -58,7 +58,8 @@ use liquid_cuda::{Element, Operands, Shape};
 pub use self::error::CudaError;
 pub use self::held::Slot;
 pub(crate) use self::held::{HeldLayer, WeightTensors, may_serve};
-pub use self::layer::{InputWeights, LayerOps, LayerOutput, LayerRule, LayerWeights, side_by_side};
+pub(crate) use self::layer::lay_out;
+pub use self::layer::{InputWeights, LayerMatrices, LayerOps, LayerOutput, LayerRule, LayerWeights};
 use crate::core::{
     DeltaGradients, DeltaInputs, DeltaOutput, DeltaRule, DeltaTraining, GatedNormGradients, LiquidBackend,
     NormGradients,

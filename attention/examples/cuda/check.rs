@@ -4,7 +4,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use liquid_attention::core::{DeltaRule, DeltaTensors, gated_delta, project};
 
 use crate::plain::{Case, Random, Size, error, recurrence};
-use crate::{layer, reference, train};
+use crate::{layer, loaded, reference, train};
 
 /// What was found so far.
 pub(crate) struct Report {
@@ -31,10 +31,11 @@ type Check = fn(&Device, &mut Report);
 /// Runs the checks named, or all; gives the number that failed.
 pub(crate) fn run(device: &Device, wanted: impl Fn(&str) -> bool) -> usize {
     let mut report = Report { failed: 0, done: 0 };
-    let parts: [(&str, Check); 6] = [
+    let parts: [(&str, Check); 7] = [
         ("rule", rule),
         ("product", products),
         ("layer", layer::check),
+        ("loaded", loaded::check),
         ("padding", layer::padding),
         ("train", train::check),
         ("long", long),

@@ -43,11 +43,11 @@ pub(crate) fn stop(error: &dyn std::fmt::Display) -> ! {
     panic!("{error}")
 }
 
-fn read(layer: &LiquidAttention, x: Tensor<3>, state: &mut State) -> Tensor<3> {
+pub(crate) fn read(layer: &LiquidAttention, x: Tensor<3>, state: &mut State) -> Tensor<3> {
     layer.prefill(x, state).unwrap_or_else(|error| stop(&error))
 }
 
-fn input(random: &mut Random, shape: [usize; 3], device: &Device) -> Tensor<3> {
+pub(crate) fn input(random: &mut Random, shape: [usize; 3], device: &Device) -> Tensor<3> {
     tensor(
         &random.normals(shape.iter().product()),
         shape,
@@ -57,7 +57,7 @@ fn input(random: &mut Random, shape: [usize; 3], device: &Device) -> Tensor<3> {
 }
 
 /// Relative difference of two tensors, and of two states.
-fn close(
+pub(crate) fn close(
     report: &mut Report,
     name: &str,
     ours: (Tensor<3>, &State),

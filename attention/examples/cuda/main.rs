@@ -1,4 +1,4 @@
-//! The kernels on a GPU: `check` (or some of `rule product layer padding train long`) compares them with
+//! The kernels on a GPU: `check` (or some of `rule product layer loaded padding train long`) compares them with
 //! the recurrence in f64, `kernels` times each kernel and product alone, `bench` measures the layer, `options` what its
 //! options cost, `training` a training step, and `table` prints what `cargo xtask bench attention --device cuda`
 //! prints. `reference` (transformers and flash-linear-attention, which Python must have) and `fallback` (burn's own
@@ -13,6 +13,7 @@
 mod bench;
 mod check;
 mod layer;
+mod loaded;
 mod plain;
 mod reference;
 mod train;

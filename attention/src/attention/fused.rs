@@ -5,7 +5,7 @@ use burn::nn::Linear;
 use burn::tensor::{DType, Tensor};
 
 use super::LiquidAttention;
-use crate::cuda::{HeldLayer, LayerRule, WeightTensors, may_serve, side_by_side};
+use crate::cuda::{HeldLayer, LayerRule, WeightTensors, lay_out, may_serve};
 use crate::padding::Packing;
 use crate::state::State;
 
@@ -64,7 +64,8 @@ impl LiquidAttention {
         Some(context)
     }
 
-    pub(super) fn weights_side_by_side(mut self) -> Self {
+    /// [`packed`](Self::packed) on a GPU.
+    pub(super) fn laid_out(mut self) -> Self {
         let linears = [
             &mut self.query,
             &mut self.key,
@@ -72,10 +73,11 @@ impl LiquidAttention {
             &mut self.gate_a,
             &mut self.gate_b,
         ];
+        let five = linears.each_ref().map(|linear| linear.weight.val());
         let gate = self.output_gate.as_ref().map(|gate| gate.weight.val());
-        let (moved, gate) = side_by_side(linears.each_ref().map(|linear| linear.weight.val()), gate);
-        let linears = linears.into_iter().chain(&mut self.output_gate);
-        for (linear, moved) in linears.zip(moved.into_iter().chain(gate)) {
+        let (five, gate, output) = lay_out(five, gate, self.output.weight.val());
+        let linears = (linears.into_iter().chain(&mut self.output_gate)).chain([&mut self.output]);
+        for (linear, moved) in linears.zip(five.into_iter().chain(gate).chain([output])) {
             let weight = linear.weight.clone();
             linear.weight = weight.map(|_| moved);
         }

@@ -26,6 +26,25 @@ pub(super) struct Matrix {
 }
 
 impl Matrix {
+    /// Row after row; copied if its columns are dense instead.
+    pub(super) fn into_rows(self) -> Result<Self, CudaError> {
+        if self.layout.transposed {
+            Self::rows(self.buffer.tensor)
+        } else {
+            Ok(self)
+        }
+    }
+
+    /// Copies the tensor if its elements are not in the order of its shape.
+    fn rows(tensor: CubeTensor) -> Result<Self, CudaError> {
+        let buffer = Buffer::of(tensor)?;
+        let [_, columns] = buffer.shape()?;
+        Ok(Self {
+            buffer,
+            layout: Layout::rows(columns),
+        })
+    }
+
     /// [`Buffer::typed`].
     pub(super) fn typed(self, dtype: DType) -> Result<Self, CudaError> {
         Ok(Self {
@@ -96,12 +115,7 @@ impl Buffer {
     /// A matrix as it lies, if its rows or its columns are dense; copied otherwise.
     pub(super) fn matrix(tensor: CubeTensor) -> Result<Matrix, CudaError> {
         let Some(layout) = layout(&tensor) else {
-            let buffer = Self::of(tensor)?;
-            let [_, columns] = buffer.shape()?;
-            return Ok(Matrix {
-                buffer,
-                layout: Layout::rows(columns),
-            });
+            return Matrix::rows(tensor);
         };
         Ok(Matrix {
             buffer: Self::as_it_lies(tensor)?,

@@ -1,6 +1,6 @@
 //! A whole layer without gradients: projections, gates, rule, norm and projection, in pieces of the sequence.
 //!
-//! The weights that read the input may lie side by side ([`side_by_side`]); then the input is read once for all five.
+//! The weights that read the input may lie side by side ([`lay_out`]); then the input is read once for all five.
 //! Besides input and output only two pieces exist at a time, and the border to burn is crossed once. The scan of a
 //! piece runs on a stream of its own beside the products of the next piece.
 
@@ -105,7 +105,18 @@ pub struct LayerRule {
     pub epsilon: f64,
 }
 
-/// The weights that read a layer's input, `[in, out]`: what [`side_by_side`] moves.
+/// The matrices of a layer, which [`lay_out`] moves.
+#[derive(ExtensionType)]
+#[extension_type(fusion)]
+pub struct LayerMatrices<B: Backend> {
+    /// Those that read the input.
+    #[extension_type]
+    pub input: InputWeights<B>,
+    /// `[H D, F]`.
+    pub output: FloatTensor<B>,
+}
+
+/// The weights that read a layer's input, `[in, out]`.
 #[derive(ExtensionType)]
 #[extension_type(fusion)]
 pub struct InputWeights<B: Backend> {
@@ -137,7 +148,7 @@ fn metadata(input: &LayerInputMetadata, slot: &Slot, _rule: &LayerRule) -> Layer
     }
 }
 
-fn moved(weights: &InputWeightsMetadata) -> InputWeightsMetadata {
+fn moved(weights: &LayerMatricesMetadata) -> LayerMatricesMetadata {
     weights.clone()
 }
 
@@ -159,9 +170,10 @@ pub trait LayerOps: Backend {
         rule: LayerRule,
     ) -> LayerOutput<Self>;
 
-    /// The same weights as views of one matrix in which they lie side by side.
+    /// The same weights, those that read the input as views of one matrix in which they lie side by side, that of the
+    /// output row after row.
     #[fusion(meta = moved)]
-    fn side_by_side(#[extension_type] weights: InputWeights<Self>) -> InputWeights<Self>;
+    fn lay_out(#[extension_type] weights: LayerMatrices<Self>) -> LayerMatrices<Self>;
 }
 
 impl LayerOps for CubeBackend {
@@ -173,8 +185,8 @@ impl LayerOps for CubeBackend {
         held::run(input, &slot, rule)
     }
 
-    fn side_by_side(weights: InputWeights<Self>) -> InputWeights<Self> {
-        done(weights::side_by_side(weights))
+    fn lay_out(weights: LayerMatrices<Self>) -> LayerMatrices<Self> {
+        done(weights::lay_out(weights))
     }
 }
 
@@ -189,20 +201,27 @@ fn done<R>(result: Result<R, CudaError>) -> R {
     }
 }
 
-/// Weights `[in, ..]` of queries, keys, values, log-gates and strengths, and of the output gate, in one matrix, as views of
-/// it, which a layer multiplies in one product. As they are where the kernels do not serve.
-pub fn side_by_side(weights: [Tensor<2>; 5], gate: Option<Tensor<2>>) -> ([Tensor<2>; 5], Option<Tensor<2>>) {
-    let device = weights[0].device();
-    let alike = weights
-        .iter()
-        .chain(&gate)
+/// Weights `[in, ..]` of queries, keys, values, log-gates and strengths, of the output gate and of the output, laid out
+/// for use: all but the last in one matrix, as views of it, which a layer multiplies in one product, and each row after
+/// row, as a step reads them. As they are where the kernels do not serve.
+pub(crate) fn lay_out(
+    weights: [Tensor<2>; 5],
+    gate: Option<Tensor<2>>,
+    output: Tensor<2>,
+) -> ([Tensor<2>; 5], Option<Tensor<2>>, Tensor<2>) {
+    let device = output.device();
+    let alike = (weights.iter().chain(&gate).chain([&output]))
         .all(|weight| weight.dtype() == DType::BF16 && weight.device() == device);
     if !alike || !super::may_serve(&device) {
-        return (weights, gate);
+        return (weights, gate, output);
     }
-    let moved = <Dispatch as LayerOps>::side_by_side(InputWeights::of(weights, gate));
-    let five = [moved.query, moved.key, moved.value, moved.gate_a, moved.gate_b].map(Tensor::from_dispatch);
-    (five, moved.gate.into_option().map(Tensor::from_dispatch))
+    let LayerMatrices { input, output } = <Dispatch as LayerOps>::lay_out(LayerMatrices {
+        input: InputWeights::of(weights, gate),
+        output: output.into_dispatch(),
+    });
+    let five = [input.query, input.key, input.value, input.gate_a, input.gate_b].map(Tensor::from_dispatch);
+    let gate = input.gate.into_option().map(Tensor::from_dispatch);
+    (five, gate, Tensor::from_dispatch(output))
 }
 
 impl InputWeights<Dispatch> {

@@ -8,7 +8,7 @@ use burn_cubecl::tensor::CubeTensor;
 use super::buffer::{Buffer, Matrix, device_index};
 use super::error::CudaError;
 use super::gpu::{Gpu, acquire};
-use super::layer::InputWeights;
+use super::layer::{InputWeights, LayerMatrices};
 use super::queue::on_device;
 
 /// Elements of bf16 in 16 bytes, which every matrix starts on.
@@ -90,25 +90,28 @@ impl Weights {
         })
     }
 
+    fn into_rows(self) -> Result<Self, CudaError> {
+        let matrices = self.0.into_iter().map(Matrix::into_rows);
+        Ok(Self(matrices.collect::<Result<_, _>>()?))
+    }
+
     /// Whether each lies row after row.
     pub(super) fn in_rows(&self) -> bool {
         self.0.iter().all(|matrix| !matrix.layout.transposed)
     }
 }
 
-/// Copies the weights into one matrix; gives views of it.
-pub(super) fn side_by_side(
-    weights: InputWeights<CubeBackend>,
-) -> Result<InputWeights<CubeBackend>, CudaError> {
-    let client = weights.query.client.clone();
+/// Copies the weights that read the input into one matrix, and gives views of it; that of the output row after row.
+pub(super) fn lay_out(
+    LayerMatrices { input, output }: LayerMatrices<CubeBackend>,
+) -> Result<LayerMatrices<CubeBackend>, CudaError> {
+    let client = output.client.clone();
     on_device(&client, move || {
-        let mut gpu = acquire(device_index(&weights.query)?)?;
-        let weights = Weights::new(weights)?;
+        let mut gpu = acquire(device_index(&output)?)?;
+        let output = Buffer::matrix(output)?.into_rows()?;
+        let weights = Weights::new(input)?.into_rows()?;
         let columns = weights.columns()?;
         let [rows, _] = weights.0[0].buffer.shape()?;
-        if !weights.in_rows() {
-            return Err(CudaError::Unsupported("weights that lie transposed".to_owned()));
-        }
         let whole = Buffer::new(&weights.0[0].buffer.tensor, [rows, columns.pitch], DType::BF16)?;
         gpu.inside(|gpu| copy(gpu, &weights, &columns, &whole))?;
         let mut views = weights
@@ -117,13 +120,17 @@ pub(super) fn side_by_side(
             .zip(columns.starts)
             .map(|(matrix, start)| view(&whole.tensor, &matrix.buffer.tensor, start, columns.pitch));
         let mut next = || views.next().ok_or(CudaError::Poisoned);
-        Ok(InputWeights {
+        let input = InputWeights {
             query: next()?,
             key: next()?,
             value: next()?,
             gate_a: next()?,
             gate_b: next()?,
             gate: views.next().into(),
+        };
+        Ok(LayerMatrices {
+            input,
+            output: output.buffer.tensor,
         })
     })
 }
