@@ -4,7 +4,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use liquid_attention::core::{DeltaRule, DeltaTensors, gated_delta, project};
 
 use crate::plain::{Case, Random, Size, error, recurrence};
-use crate::{layer, loaded, reference, train};
+use crate::{layer, loaded, others, reference, train};
 
 /// What was found so far.
 pub(crate) struct Report {
@@ -45,8 +45,12 @@ pub(crate) fn run(device: &Device, wanted: impl Fn(&str) -> bool) -> usize {
             part(device, &mut report);
         }
     }
-    // Only where they are named: one needs Python, the other takes minutes.
-    let named: [(&str, Check); 2] = [("reference", reference::check), ("fallback", train::fallback)];
+    // Only where they are named: one needs Python, the others take minutes.
+    let named: [(&str, Check); 3] = [
+        ("reference", reference::check),
+        ("others", others::check),
+        ("fallback", train::fallback),
+    ];
     for (name, part) in named {
         if std::env::args().any(|given| given == name) {
             part(device, &mut report);

@@ -1,8 +1,9 @@
 //! The kernels on a GPU: `check` (or some of `rule product layer loaded padding train long`) compares them with
 //! the recurrence in f64, `kernels` times each kernel and product alone, `bench` measures the layer, `options` what its
 //! options cost, `training` a training step, and `table` prints what `cargo xtask bench attention --device cuda`
-//! prints. `reference` (transformers and flash-linear-attention, which Python must have) and `fallback` (burn's own
-//! gradients, which take minutes to tune) run only where they are named. The rest in one command:
+//! prints. `reference` (transformers and flash-linear-attention, which Python must have), `others` and `fallback` (layers
+//! and gradients by burn's own operations, which take minutes to tune) run only where they are named. The rest in one
+//! command:
 //!
 //! ```text
 //! cargo run --release -p liquid-attention --features cuda --example cuda
@@ -14,6 +15,7 @@ mod bench;
 mod check;
 mod layer;
 mod loaded;
+mod others;
 mod plain;
 mod reference;
 mod train;

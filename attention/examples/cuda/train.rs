@@ -113,7 +113,7 @@ fn rule(device: &Device, report: &mut Report, (kind, size, erase): (&str, Size, 
 }
 
 /// The same weights elsewhere, as leaves that record gradients there.
-struct Onto<'a>(DType, &'a Device);
+pub(crate) struct Onto<'a>(pub(crate) DType, pub(crate) &'a Device);
 
 impl ModuleMapper for Onto<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -138,7 +138,7 @@ fn make(config: &LiquidAttentionConfig, device: &Device) -> LiquidAttention {
 }
 
 /// Gradients of a weighted sum of a layer's output, by its input and all its parameters.
-fn layer_gradients(
+pub(crate) fn layer_gradients(
     layer: &LiquidAttention,
     x: Tensor<3>,
     weights: Tensor<3>,
