@@ -2,6 +2,7 @@
 //! nothing of burn's is still on its way. burn's operations run on a thread before it, which should not wait for it.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use burn_cubecl::CubeDevice;
@@ -71,9 +72,14 @@ impl Queue {
         let server = self.server.clone();
         let written: Vec<_> = written.map(|tensor| tensor.handle.clone().binding()).collect();
         self.tasks.submit(move |_| {
-            let Err(error) = task() else { return };
+            // burn would log a panic, and hand on memory in which nothing was written.
+            let failure = match catch_unwind(AssertUnwindSafe(task)) {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "a panic, printed where it happened".to_owned(),
+            };
             let error = ServerError::Generic {
-                reason: format!("the fused layer failed on the GPU: {error}"),
+                reason: format!("the fused layer failed on the GPU: {failure}"),
                 backtrace: BackTrace::capture(),
             };
             server.submit(move |server| failed_writing(server, StreamId::current(), written, error));
