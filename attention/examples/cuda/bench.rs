@@ -41,7 +41,7 @@ pub(crate) fn run(device: &Device) {
         "tokens", "first ms", "median ms", "min ms", "extra GiB", "no sync ms"
     );
     for tokens in [2_048, 8_192, 32_768, 131_072, 1 << 20] {
-        prefill(device, &layer, d_model, tokens);
+        prefill(device, &layer, tokens);
     }
     for tokens in [2_048, 131_072, 1 << 20] {
         step(device, &layer, tokens);
@@ -73,10 +73,9 @@ pub(crate) fn options(device: &Device) {
     ];
     for (name, config) in options {
         println!("{name}");
-        let width = config.d_model;
         let layer = layer::of(&config, device).packed();
         for tokens in [2_048, 8_192, 32_768] {
-            prefill(device, &layer, width, tokens);
+            prefill(device, &layer, tokens);
         }
         step(device, &layer, 2_048);
     }
@@ -130,8 +129,8 @@ fn input(device: &Device, tokens: usize, d_model: usize) -> Tensor<3> {
     )
 }
 
-fn prefill(device: &Device, layer: &LiquidAttention, d_model: usize, tokens: usize) {
-    let x = input(device, tokens, d_model);
+fn prefill(device: &Device, layer: &LiquidAttention, tokens: usize) {
+    let x = input(device, tokens, layer.settings.d_model);
     let state = layer.fresh_state(1);
     wait(device);
     device.memory_cleanup();

@@ -23,6 +23,17 @@ impl Report {
             if good { "ok  " } else { "FAIL" }
         );
     }
+
+    /// Notes how far numbers are from those of a reference.
+    pub(crate) fn compare(&mut self, name: &str, ours: &[f32], wanted: &[f32], limit: f64) {
+        let wanted: Vec<f64> = wanted.iter().copied().map(f64::from).collect();
+        self.add(name, error(ours, &wanted), limit);
+    }
+
+    /// Notes whether something holds.
+    pub(crate) fn holds(&mut self, name: &str, good: bool) {
+        self.add(name, f64::from(u8::from(!good)), 0.0);
+    }
 }
 
 /// A part of the checks.
@@ -151,8 +162,12 @@ fn rule(device: &Device, report: &mut Report) {
         tensors(&case, DType::F32, &Device::flex()),
         delta_rule(64, true, false),
     );
-    let portable: Vec<f64> = values(portable).into_iter().map(f64::from).collect();
-    report.add("kernels and portable path", error(&values(ours), &portable), 6e-3);
+    report.compare(
+        "kernels and portable path",
+        &values(ours),
+        &values(portable),
+        6e-3,
+    );
 }
 
 /// The error may not grow along the sequence.
@@ -223,12 +238,8 @@ fn products(device: &Device, report: &mut Report) {
         );
         if rows == 64 {
             let burns = values(x.reshape([rows, depth]).matmul(weight));
-            let burns: Vec<f64> = burns.into_iter().map(f64::from).collect();
-            report.add(
-                &format!("product {rows} x {depth} x {columns} and burn's"),
-                error(&ours, &burns),
-                5e-3,
-            );
+            let name = format!("product {rows} x {depth} x {columns} and burn's");
+            report.compare(&name, &ours, &burns, 5e-3);
         }
     }
 }

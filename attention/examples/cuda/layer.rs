@@ -5,7 +5,7 @@ use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use liquid_attention::{LiquidAttention, LiquidAttentionConfig, Precision, State};
 
 use crate::check::{Report, tensor, values};
-use crate::plain::{Random, error};
+use crate::plain::Random;
 
 /// A layer of the given width whose projections have no bias.
 pub(crate) fn plain(d_model: usize, heads: usize) -> LiquidAttentionConfig {
@@ -47,6 +47,16 @@ pub(crate) fn read(layer: &LiquidAttention, x: Tensor<3>, state: &mut State) -> 
     layer.prefill(x, state).unwrap_or_else(|error| stop(&error))
 }
 
+/// The output of the last token in a step, all before it prefilled.
+pub(crate) fn last_in_a_step(layer: &LiquidAttention, x: &Tensor<3>) -> (Tensor<3>, State) {
+    let [batch, tokens, _] = x.dims();
+    let mut state = layer.fresh_state(batch);
+    read(layer, x.clone().narrow(1, 0, tokens - 1), &mut state);
+    let last = x.clone().narrow(1, tokens - 1, 1);
+    let stepped = layer.step(last, &mut state).unwrap_or_else(|error| stop(&error));
+    (stepped, state)
+}
+
 pub(crate) fn input(random: &mut Random, shape: [usize; 3], device: &Device) -> Tensor<3> {
     tensor(
         &random.normals(shape.iter().product()),
@@ -64,17 +74,17 @@ pub(crate) fn close(
     reference: (Tensor<3>, &State),
     limit: f64,
 ) {
-    let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<f64>>();
-    report.add(name, error(&values(ours.0), &wide(values(reference.0))), limit);
+    report.compare(name, &values(ours.0), &values(reference.0), limit);
     let state = |state: &State| values(state.memory.clone());
-    report.add(
+    report.compare(
         &format!("{name}, state"),
-        error(&state(ours.1), &wide(state(reference.1))),
+        &state(ours.1),
+        &state(reference.1),
         limit,
     );
     let tail = |state: &State| state.conv.clone().map(values);
     if let (Some(ours), Some(reference)) = (tail(ours.1), tail(reference.1)) {
-        report.add(&format!("{name}, tail"), error(&ours, &wide(reference)), limit);
+        report.compare(&format!("{name}, tail"), &ours, &reference, limit);
     }
 }
 
@@ -171,11 +181,7 @@ fn weights(report: &mut Report, layer: &LiquidAttention, packed: &LiquidAttentio
     ];
     for (ours, theirs) in pairs {
         let same = values(ours.weight.val()) == values(theirs.weight.val());
-        report.add(
-            "weights side by side are the same",
-            f64::from(u8::from(!same)),
-            0.0,
-        );
+        report.holds("weights side by side are the same", same);
     }
 }
 
@@ -222,7 +228,7 @@ fn steps(device: &Device, report: &mut Report, (name, layer): (&str, &LiquidAtte
         .iter()
         .chain(&tail)
         .any(|number| *number != 0.0);
-    report.add("a step copies its state", f64::from(u8::from(touched)), 0.0);
+    report.holds("a step copies its state", !touched);
 }
 
 /// A layer keeps where its weights lie. When one is replaced it must notice, and a call from another thread must find
@@ -237,7 +243,7 @@ fn replaced(device: &Device, report: &mut Report) {
         let before = run(&layer);
         let other = std::thread::scope(|scope| scope.spawn(|| run(&layer)).join());
         let same = other.is_ok_and(|other| other == before);
-        report.add("another thread, the same layer", f64::from(u8::from(!same)), 0.0);
+        report.holds("another thread, the same layer", same);
         for part in 0..3 {
             let linear = match part {
                 0 => &mut layer.query,
@@ -248,7 +254,7 @@ fn replaced(device: &Device, report: &mut Report) {
             let after = run(&layer);
             // A clone has to look everything up.
             let noticed = after == run(&layer.clone()) && after != before;
-            report.add("a weight is replaced", f64::from(u8::from(!noticed)), 0.0);
+            report.holds("a weight is replaced", noticed);
         }
     }
 }
@@ -266,9 +272,8 @@ fn beyond_memory(device: &Device, report: &mut Report) {
     );
     let output = read(&layer, endless, &mut state);
     let silent = output.narrow(1, 0, 1).try_into_data().is_ok() || state.memory.try_into_data().is_ok();
-    report.add("out of memory is an error", f64::from(u8::from(silent)), 0.0);
-    let changed = run() != before;
-    report.add("and passes", f64::from(u8::from(changed)), 0.0);
+    report.holds("out of memory is an error", !silent);
+    report.holds("and passes", run() == before);
 }
 
 /// Padded sequences: what stands in the padding changes nothing, bit for bit, and the rest is what the tokens alone
@@ -296,11 +301,7 @@ fn silent_step(device: &Device, report: &mut Report, layer: &LiquidAttention, x:
             (values(of.memory.clone().narrow(0, row, 1)), tail)
         };
         let differs = same(&after) != same(expected);
-        report.add(
-            &format!("a step of padding, sequence {row}"),
-            f64::from(u8::from(differs)),
-            0.0,
-        );
+        report.holds(&format!("a step of padding, sequence {row}"), !differs);
     }
 }
 

@@ -3,14 +3,14 @@
 
 use std::path::Path;
 
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Device};
+use liquid_attention::LiquidAttention;
 use liquid_attention::hf::{Checkpoint, GatedDeltaConfig};
-use liquid_attention::{LiquidAttention, State};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
 use crate::check::{Report, values};
-use crate::layer::{close, input, read, stop};
+use crate::layer::{close, input, last_in_a_step, read, stop};
 use crate::plain::Random;
 
 /// Sizes of Qwen3-Next, an eighth of each.
@@ -89,11 +89,7 @@ pub(crate) fn check(device: &Device, report: &mut Report) {
         let packed = layer.clone().packed();
         let same = values(layer.output.weight.val()) == values(packed.output.weight.val())
             && values(layer.key.weight.val()) == values(packed.key.weight.val());
-        report.add(
-            "loaded weights stay the same, packed",
-            f64::from(u8::from(!same)),
-            0.0,
-        );
+        report.holds("loaded weights stay the same, packed", same);
         for (batch, tokens) in [(1, 300), (2, 77)] {
             let x = input(&mut Random::new(12), [batch, tokens, HIDDEN], device);
             let mut plain = portable.fresh_state(batch);
@@ -117,14 +113,4 @@ pub(crate) fn check(device: &Device, report: &mut Report) {
             }
         }
     }
-}
-
-/// The output of the last token, all before it prefilled.
-fn last_in_a_step(layer: &LiquidAttention, x: &Tensor<3>) -> (Tensor<3>, State) {
-    let [batch, tokens, _] = x.dims();
-    let mut state = layer.fresh_state(batch);
-    read(layer, x.clone().narrow(1, 0, tokens - 1), &mut state);
-    let last = x.clone().narrow(1, tokens - 1, 1);
-    let stepped = layer.step(last, &mut state).unwrap_or_else(|error| stop(&error));
-    (stepped, state)
 }

@@ -7,9 +7,9 @@ use burn::tensor::{DType, Device, Tensor};
 use liquid_attention::{LiquidAttention, LiquidAttentionConfig, LiquidInput, patch_self_attention};
 
 use crate::check::{Report, tensor, values};
-use crate::layer::{close, plain, read, stop};
-use crate::plain::{Random, error};
-use crate::train::{Onto, layer_gradients};
+use crate::layer::{close, last_in_a_step, plain, stop};
+use crate::plain::Random;
+use crate::train::{Onto, compare_gradients};
 
 /// Runs them all. burn tunes its products for them, which takes a minute.
 pub(crate) fn check(device: &Device, report: &mut Report) {
@@ -34,12 +34,10 @@ pub(crate) fn check(device: &Device, report: &mut Report) {
             tensor(&x, shape, dtype, device),
             tensor(&x, shape, DType::F32, &Device::flex()),
         );
-        let passed = whole(&ours, there.clone());
-        add(
-            report,
+        report.compare(
             &format!("{name}, a pass"),
-            &values(passed),
-            whole(&exact, here.clone()),
+            &values(whole(&ours, there.clone())),
+            &values(whole(&exact, here.clone())),
             limit,
         );
         if !config.bidirectional {
@@ -47,11 +45,6 @@ pub(crate) fn check(device: &Device, report: &mut Report) {
         }
     }
     patched(device, report);
-}
-
-fn add<const D: usize>(report: &mut Report, name: &str, ours: &[f32], wanted: Tensor<D>, limit: f64) {
-    let wanted: Vec<f64> = values(wanted).into_iter().map(f64::from).collect();
-    report.add(name, error(ours, &wanted), limit);
 }
 
 fn whole(layer: &LiquidAttention, x: Tensor<3>) -> Tensor<3> {
@@ -67,19 +60,12 @@ fn in_two(
     exact: (&LiquidAttention, Tensor<3>),
     limit: f64,
 ) {
-    let run = |(layer, x): (&LiquidAttention, Tensor<3>)| {
-        let [batch, tokens, _] = x.dims();
-        let mut state = layer.fresh_state(batch);
-        read(layer, x.clone().narrow(1, 0, tokens - 1), &mut state);
-        let last = x.narrow(1, tokens - 1, 1);
-        let output = layer.step(last, &mut state).unwrap_or_else(|error| stop(&error));
-        (output, state)
-    };
-    let ((ours, state), (wanted, plain)) = (run(ours), run(exact));
+    let (output, state) = last_in_a_step(ours.0, &ours.1);
+    let (wanted, plain) = last_in_a_step(exact.0, &exact.1);
     close(
         report,
         &format!("{name}, a step"),
-        (ours, &state),
+        (output, &state),
         (wanted, &plain),
         limit,
     );
@@ -94,38 +80,18 @@ fn patched(device: &Device, report: &mut Report) {
         .unwrap_or_else(|error| stop(&error))
         .map(&mut Onto(DType::BF16, &home))
         .map(&mut Onto(DType::F32, &home));
-    let shape = [2, 301, 512];
-    let count = shape.iter().product();
-    let mut random = Random::new(22);
-    let (x, weights) = (random.normals(count), random.normals(count));
     let there = device.clone().autodiff();
     let trained = transposed(exact.clone().map(&mut Onto(DType::BF16, &there)));
-    let given = |numbers: &[f32], dtype, device: &Device| tensor(numbers, shape, dtype, device);
-    let ours = layer_gradients(
-        &trained,
-        given(&x, DType::BF16, &there),
-        given(&weights, DType::BF16, &there),
-    );
-    let wanted = layer_gradients(
-        &exact,
-        given(&x, DType::F32, &home),
-        given(&weights, DType::F32, &home),
-    );
-    for ((name, ours), (_, wanted)) in ours.into_iter().zip(wanted) {
-        let wanted: Vec<f64> = wanted.into_iter().map(f64::from).collect();
-        report.add(
-            &format!("patched, gradient by {name}"),
-            error(&ours, &wanted),
-            3e-2,
-        );
-    }
+    let shape = [2, 301, 512];
+    compare_gradients(report, "patched", (&trained, &exact), shape, &mut Random::new(22));
     let exact = exact.mark_distilled();
     let ours = transposed(exact.clone().map(&mut Onto(DType::BF16, device)));
     let exact = exact.map(&mut Onto(DType::F32, &Device::flex()));
+    let x = Random::new(22).normals(shape.iter().product());
     for (name, ours) in [("as it lies", ours.clone()), ("packed", ours.packed())] {
         let (there, here) = (
-            given(&x, DType::BF16, device),
-            given(&x, DType::F32, &Device::flex()),
+            tensor(&x, shape, DType::BF16, device),
+            tensor(&x, shape, DType::F32, &Device::flex()),
         );
         in_two(
             report,

@@ -9,7 +9,7 @@ use liquid_attention::{LiquidAttention, LiquidAttentionConfig, LiquidInput};
 
 use crate::check::{Report, delta_rule, tensor, tensors, values};
 use crate::layer::stop;
-use crate::plain::{Case, Random, Size, error};
+use crate::plain::{Case, Random, Size};
 
 /// All checks of this file.
 pub(crate) fn check(device: &Device, report: &mut Report) {
@@ -106,9 +106,8 @@ fn rule(device: &Device, report: &mut Report, (kind, size, erase): (&str, Size, 
     // Nearly identical keys: what a token writes is a small difference, and so are the gradients through it.
     let limit = if kind == "near" { 4e-2 } else { 1.5e-2 };
     for ((name, ours), exact) in NAMES.into_iter().zip(ours).zip(exact) {
-        let exact: Vec<f64> = exact.into_iter().map(f64::from).collect();
         let name = format!("gradients {kind} {size:?} erase {erase}, by {name}");
-        report.add(&name, error(&ours, &exact), limit);
+        report.compare(&name, &ours, &exact, limit);
     }
 }
 
@@ -138,7 +137,7 @@ fn make(config: &LiquidAttentionConfig, device: &Device) -> LiquidAttention {
 }
 
 /// Gradients of a weighted sum of a layer's output, by its input and all its parameters.
-pub(crate) fn layer_gradients(
+fn layer_gradients(
     layer: &LiquidAttention,
     x: Tensor<3>,
     weights: Tensor<3>,
@@ -174,28 +173,31 @@ fn layers(device: &Device, report: &mut Report) {
         let home = Device::flex().autodiff();
         let exact = layer.clone().map(&mut Onto(DType::F32, &home));
         for (batch, tokens) in [(1, 77), (2, 301)] {
+            let name = format!("layer {d_model} x {heads}, gate {gated}, {batch} x {tokens}");
             let mut random = Random::new(tokens as u64);
             let shape = [batch, tokens, d_model];
-            let count = batch * tokens * d_model;
-            let (x, weights) = (random.normals(count), random.normals(count));
-            let there = device.clone().autodiff();
-            let given = |dtype, device: &Device| {
-                (
-                    tensor(&x, shape, dtype, device),
-                    tensor(&weights, shape, dtype, device),
-                )
-            };
-            let (ours, wanted) = (given(DType::BF16, &there), given(DType::F32, &home));
-            let ours = layer_gradients(&layer, ours.0, ours.1);
-            let wanted = layer_gradients(&exact, wanted.0, wanted.1);
-            for ((name, ours), (_, wanted)) in ours.into_iter().zip(wanted) {
-                let wanted: Vec<f64> = wanted.into_iter().map(f64::from).collect();
-                let name = format!(
-                    "layer {d_model} x {heads}, gate {gated}, {batch} x {tokens}, gradient by {name}"
-                );
-                report.add(&name, error(&ours, &wanted), 3e-2);
-            }
+            compare_gradients(report, &name, (&layer, &exact), shape, &mut random);
         }
+    }
+}
+
+/// Gradients of a layer in bf16 against those of the same in f32, each on its device.
+pub(crate) fn compare_gradients(
+    report: &mut Report,
+    name: &str,
+    (layer, exact): (&LiquidAttention, &LiquidAttention),
+    shape: [usize; 3],
+    random: &mut Random,
+) {
+    let count = shape.iter().product();
+    let (x, weights) = (random.normals(count), random.normals(count));
+    let of = |layer: &LiquidAttention, dtype| {
+        let given = |numbers: &[f32]| tensor(numbers, shape, dtype, &layer.device());
+        layer_gradients(layer, given(&x), given(&weights))
+    };
+    let (ours, wanted) = (of(layer, DType::BF16), of(exact, DType::F32));
+    for ((by, ours), (_, wanted)) in ours.into_iter().zip(wanted) {
+        report.compare(&format!("{name}, gradient by {by}"), &ours, &wanted, 3e-2);
     }
 }
 

@@ -18,7 +18,7 @@ use super::convolution::WIDTHS;
 use super::error::CudaError;
 use super::gpu::acquire;
 use super::launch::serves;
-use super::layer::{InputWeights, LayerInput, LayerOps, LayerOutput, LayerRule, LayerWeights, Maybe};
+use super::layer::{InputWeights, LayerInput, LayerOps, LayerOutput, LayerRule, LayerWeights};
 use super::pass::{Call, Layer};
 use super::queue::{Queue, on_device};
 use super::weights::Columns;
@@ -96,19 +96,15 @@ impl LayerOutput<CubeBackend> {
         Self {
             output: like(x, Shape::from([shape[0], shape[1], columns])),
             state: like(state, state.meta.shape().clone()),
-            tail: match tail {
-                Maybe::Absent => Maybe::Absent,
-                Maybe::Present(tail) => Maybe::Present(like(tail, tail.meta.shape().clone())),
-            },
+            tail: (tail.as_option())
+                .map(|tail| like(tail, tail.meta.shape().clone()))
+                .into(),
         }
     }
 
     fn tensors(&self) -> impl Iterator<Item = &CubeTensor> {
-        let tail = match &self.tail {
-            Maybe::Absent => None,
-            Maybe::Present(tail) => Some(tail),
-        };
-        [&self.output, &self.state].into_iter().chain(tail)
+        let always = [&self.output, &self.state];
+        always.into_iter().chain(self.tail.as_option())
     }
 }
 

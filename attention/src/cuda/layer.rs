@@ -26,6 +26,13 @@ pub enum Maybe<B: Backend> {
 }
 
 impl<B: Backend> Maybe<B> {
+    pub(super) fn as_option(&self) -> Option<&FloatTensor<B>> {
+        match self {
+            Self::Absent => None,
+            Self::Present(tensor) => Some(tensor),
+        }
+    }
+
     pub(super) fn into_option(self) -> Option<FloatTensor<B>> {
         match self {
             Self::Absent => None,
@@ -105,7 +112,7 @@ pub struct LayerRule {
     pub epsilon: f64,
 }
 
-/// The matrices of a layer, which [`lay_out`] moves.
+/// The matrices of a layer, which [`LayerOps::lay_out`] moves.
 #[derive(ExtensionType)]
 #[extension_type(fusion)]
 pub struct LayerMatrices<B: Backend> {
@@ -152,9 +159,7 @@ fn moved(weights: &LayerMatricesMetadata) -> LayerMatricesMetadata {
     weights.clone()
 }
 
-/// The layer as operations of the CUDA backend. Only for weights that [`HeldLayer::new`] accepts.
-///
-/// [`HeldLayer::new`]: super::HeldLayer::new
+/// The layer as operations of the CUDA backend. Only for weights that `HeldLayer::new` accepts.
 #[backend_extension(Cube, Fusion)]
 pub trait LayerOps: Backend {
     /// Looks the weights up and puts them into the slot, for the next; gives one of them back.
