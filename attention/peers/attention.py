@@ -32,6 +32,11 @@ def synchronize():
         torch.cuda.synchronize()
 
 
+def rest():
+    if cuda:
+        time.sleep(1)
+
+
 def rounds(f, calls, runs):
     """Median milliseconds of a call, of several behind each other."""
     times = []
@@ -46,17 +51,26 @@ def rounds(f, calls, runs):
     return sorted(times)[len(times) // 2]
 
 
+def filling(ms):
+    """How many calls of so many milliseconds fill a round."""
+    return int(max(1, min(256, 10 / ms)))
+
+
 def timed(f):
     """As src/benchmark/meter.rs: calls behind each other for about 10 ms, and single calls; slow ones less often. A GPU rests
-    before, and then works for a while until it is as slow as it stays."""
-    rounds(f, 1, 2)
-    if cuda:
-        time.sleep(1)
+    before both, and then works for a while until it is as slow as it stays."""
+    rounds(f, 1, 1)
     single = rounds(f, 1, 1)
+    calls = filling(single)
+    if calls > 1:
+        calls = filling(rounds(f, calls, 1))
     runs = max(1, min(a.runs, int(5000 / single)))
-    calls = int(max(1, min(64, 10 / single)))
-    waited = rounds(f, 1, runs)
-    times = {"ms": rounds(f, calls, runs) if calls > 1 else waited, "waited_ms": waited}
+    rest()
+    times = {"waited_ms": rounds(f, 1, runs)}
+    times["ms"] = times["waited_ms"]
+    if calls > 1:
+        rest()
+        times["ms"] = rounds(f, calls, runs)
     if cuda:
         start = time.perf_counter()
         while time.perf_counter() - start < 2:

@@ -2,8 +2,8 @@
 //!
 //! Time is measured thrice: calls behind each other, as the layers of a model follow each other; a single call that is
 //! waited for, which adds the way to the device and back; and, on a GPU, calls behind each other when it has been at
-//! work for seconds: then it is at the limit of its power, and its clock is slower. Every subject begins with a rest,
-//! so that its figures do not depend on what was measured before. Memory is what a pass takes beyond what stood before it:
+//! work for seconds: then it is at the limit of its power, and its clock is slower. Before the first two it rests,
+//! so that they do not depend on what was measured before. Memory is what a pass takes beyond what stood before it:
 //! on a GPU the growth of burn's pool of device memory (buffers that another library allocates for itself are not in
 //! it), on a CPU the growth of the process's resident memory (Linux only; `None` elsewhere).
 
@@ -17,8 +17,8 @@ use super::subjects::Pass;
 const GIB: f64 = (1u64 << 30) as f64;
 /// Calls behind each other take about so long, in milliseconds; `peers/attention.py` has the same figures.
 const ROUND: f64 = 10.0;
-const CALLS: f64 = 64.0;
-/// How long a GPU rests before it is measured.
+const CALLS: f64 = 256.0;
+/// How long a GPU rests before a figure.
 const REST: Duration = Duration::from_secs(1);
 /// How long it works before what it sustains is measured.
 const HEAT: Duration = Duration::from_secs(2);
@@ -31,16 +31,20 @@ pub(super) fn measure(device: &Device, runs: usize, pass: &mut Pass) -> Result<O
     let rests = matches!(before, Some(Memory::Pool(_)));
     let first_ms = round(device, pass, 1)?;
     let extra_gib = before.and_then(|before| before.extra(device));
-    if rests {
-        std::thread::sleep(REST);
-    }
     let single = round(device, pass, 1)?;
     let runs = runs.min((ALL_ROUNDS / single) as usize).max(1);
-    let calls = (ROUND / single).clamp(1.0, CALLS) as usize;
+    let calls = calls_of_a_round(device, pass, single)?;
+    let rest = || {
+        if rests {
+            std::thread::sleep(REST);
+        }
+    };
+    rest();
     let waited_ms = median_of(device, pass, runs, 1)?;
     let ms = if calls == 1 {
         waited_ms
     } else {
+        rest();
         median_of(device, pass, runs, calls)?
     };
     let sustained_ms = if rests {
@@ -59,6 +63,15 @@ pub(super) fn measure(device: &Device, runs: usize, pass: &mut Pass) -> Result<O
         extra_gib,
         first_ms: Some(first_ms),
     })
+}
+
+/// How many calls fill a round. One that is waited for takes longer, so a round of as many as that tells.
+fn calls_of_a_round(device: &Device, pass: &mut Pass, single: f64) -> Result<usize, String> {
+    let filling = |ms: f64| (ROUND / ms).clamp(1.0, CALLS) as usize;
+    match filling(single) {
+        1 => Ok(1),
+        calls => round(device, pass, calls).map(filling),
+    }
 }
 
 /// Milliseconds of a call: the median of rounds of several behind each other.

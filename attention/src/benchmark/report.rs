@@ -60,27 +60,48 @@ pub enum Outcome {
     Skipped(String),
 }
 
+impl Outcome {
+    /// Milliseconds of a pass, of a rested device.
+    pub fn ms(&self) -> Option<f64> {
+        match self {
+            Self::Measured { ms, .. } => Some(*ms),
+            Self::Skipped(_) => None,
+        }
+    }
+
+    /// Milliseconds of a pass, of a device at work.
+    pub fn sustained_ms(&self) -> Option<f64> {
+        match self {
+            Self::Measured { sustained_ms, .. } => *sustained_ms,
+            Self::Skipped(_) => None,
+        }
+    }
+}
+
 impl Report {
-    /// Milliseconds of a subject at a length.
-    pub fn ms(&self, name: &str, tokens: usize) -> Option<f64> {
+    /// What came of a subject at a length.
+    pub fn outcome(&self, name: &str, tokens: usize) -> Option<&Outcome> {
         let row = self
             .rows
             .iter()
             .find(|row| row.name == name && row.tokens == tokens)?;
-        match row.outcome {
-            Outcome::Measured { ms, .. } => Some(ms),
-            Outcome::Skipped(_) => None,
-        }
+        Some(&row.outcome)
     }
 
-    /// By which power of the tokens a subject's time grows, from one length to another: 1 is linear.
-    pub fn exponent(&self, name: &str, from: usize, to: usize) -> Option<f64> {
-        let ratio = self.ms(name, to)? / self.ms(name, from)?;
+    /// By which power of the tokens a time of a subject grows, from one length to another: 1 is linear.
+    pub fn exponent(
+        &self,
+        name: &str,
+        (from, to): (usize, usize),
+        time: fn(&Outcome) -> Option<f64>,
+    ) -> Option<f64> {
+        let at = |tokens| self.outcome(name, tokens).and_then(time);
+        let ratio = at(to)? / at(from)?;
         (from != to).then(|| ratio.ln() / (to as f64 / from as f64).ln())
     }
 
-    /// The first subject's exponent from its second length to its last; short calls are not yet bound by the work.
-    fn growth(&self) -> Option<(usize, usize, f64)> {
+    /// The first subject, and its second and last length; shorter calls are not yet bound by the work.
+    fn growth(&self) -> Option<(&str, (usize, usize))> {
         let name = &self.rows.first()?.name;
         let mut lengths: Vec<usize> = self
             .rows
@@ -89,8 +110,7 @@ impl Report {
             .map(|row| row.tokens)
             .collect();
         lengths.sort_unstable();
-        let (from, to) = (*lengths.get(1)?, *lengths.last()?);
-        Some((from, to, self.exponent(name, from, to)?))
+        Some((name, (*lengths.get(1)?, *lengths.last()?)))
     }
 }
 
@@ -148,12 +168,18 @@ impl fmt::Display for Report {
         for row in &self.rows {
             writeln!(f, "{row}")?;
         }
-        if let Some((from, to, exponent)) = self.growth() {
-            let name = &self.rows[0].name;
-            writeln!(
+        if let Some((name, lengths)) = self.growth()
+            && let Some(rested) = self.exponent(name, lengths, Outcome::ms)
+        {
+            let (from, to) = lengths;
+            write!(
                 f,
-                "{name}: time grows with tokens^{exponent:.3} from {from} to {to}"
+                "{name}: time grows with tokens^{rested:.3} from {from} to {to}"
             )?;
+            if let Some(sustained) = self.exponent(name, lengths, Outcome::sustained_ms) {
+                write!(f, ", at work with tokens^{sustained:.3}")?;
+            }
+            writeln!(f)?;
         }
         Ok(())
     }

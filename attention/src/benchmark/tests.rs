@@ -4,7 +4,7 @@
 
 use burn::tensor::{DType, Device};
 
-use super::{Benchmark, Outcome, Report, Subject};
+use super::{Benchmark, Outcome, Report, Row, Subject};
 use crate::LiquidAttention;
 
 fn small() -> Benchmark {
@@ -31,7 +31,7 @@ fn measures_every_subject_at_every_length() {
             "{row}"
         );
     }
-    assert!(report.ms("LiquidAttention", 100).is_some());
+    assert!(report.outcome("LiquidAttention", 100).is_some());
     let table = report.to_string();
     assert!(
         table.contains("burn MultiHeadAttention") && table.contains("extra GiB"),
@@ -46,7 +46,8 @@ fn skips_what_does_not_fit_and_says_so() {
         ..small()
     };
     let report = LiquidAttention::benchmark(&benchmark, |_| ()).expect("a report");
-    assert_eq!(report.ms("burn MultiHeadAttention", 100), None);
+    let naive = report.outcome("burn MultiHeadAttention", 100).expect("a row");
+    assert_eq!(naive.ms(), None);
     assert!(report.to_string().contains("GiB for the scores"));
 }
 
@@ -65,6 +66,29 @@ fn leaves_out_what_would_take_too_long() {
         outcome(Subject::Liquid, Some((50, 15_001.0))),
         Outcome::Measured { .. }
     ));
+}
+
+#[test]
+fn tells_how_time_grows_rested_and_at_work() {
+    let row = |tokens, ms, sustained| Row {
+        name: "LiquidAttention".to_owned(),
+        tokens,
+        outcome: Outcome::Measured {
+            ms,
+            waited_ms: None,
+            sustained_ms: Some(sustained),
+            extra_gib: None,
+            first_ms: None,
+        },
+    };
+    let report = Report {
+        // The shortest does not count.
+        rows: vec![row(10, 9.0, 9.0), row(20, 1.0, 2.0), row(40, 4.0, 4.0)],
+        ..small().report()
+    };
+    let table = report.to_string();
+    let line = "time grows with tokens^2.000 from 20 to 40, at work with tokens^1.000";
+    assert!(table.contains(line), "{table}");
 }
 
 #[test]
