@@ -66,11 +66,11 @@ def timed(f):
         calls = filling(rounds(f, calls, 1))
     runs = max(1, min(a.runs, int(5000 / single)))
     rest()
-    times = {"waited_ms": rounds(f, 1, runs)}
-    times["ms"] = times["waited_ms"]
+    ms = waited = rounds(f, 1, runs)
     if calls > 1:
         rest()
-        times["ms"] = rounds(f, calls, runs)
+        ms = rounds(f, calls, runs)
+    times = {"ms": ms, "waited_ms": waited}
     if cuda:
         start = time.perf_counter()
         while time.perf_counter() - start < 2:

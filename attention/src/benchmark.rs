@@ -132,7 +132,7 @@ impl Benchmark {
             let mut last = None;
             for &tokens in &self.seq_lengths {
                 let outcome = self.measure(subject, tokens, last)?;
-                if let Outcome::Measured { ms, .. } = outcome {
+                if let Some(ms) = outcome.ms() {
                     last = Some((tokens, ms));
                 }
                 add(Said::Row(Row {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use burn::tensor::{DType, Device};
 use clap::{Args, ValueEnum};
-use liquid_attention::{Benchmark, LiquidAttention, Outcome, Report};
+use liquid_attention::{Benchmark, LiquidAttention, Report};
 
 use crate::chart::{self, Labels, Series};
 use crate::results;
@@ -143,7 +143,7 @@ fn benchmark(arguments: &Arguments) -> Result<Benchmark> {
 fn draw(path: &Path, report: &Report) -> Result<()> {
     let mut series: Vec<Series> = Vec::new();
     for row in &report.rows {
-        let Outcome::Measured { ms, .. } = row.outcome else {
+        let Some(ms) = row.outcome.ms() else {
             continue;
         };
         let point = (row.tokens as f64, ms);
