@@ -15,6 +15,7 @@
 //! arXiv 2410.10254; RADLADS, arXiv 2505.03005). This shows the recipe, not a model of use.
 
 use std::error::Error;
+use std::f64::consts::GOLDEN_RATIO;
 use std::path::Path;
 
 use burn::module::Module;
@@ -142,11 +143,14 @@ impl Text {
         Ok(Self { learn: all, test })
     }
 
-    /// `BATCH` pieces, other ones for each `step`.
+    /// `BATCH` pieces, other ones for each `step`. They begin at multiples of the golden ratio, which spread over a text of
+    /// any length; whole numbers in its place meet again after a few steps when the length is nearly a multiple.
     fn batch(from: &[u8], step: usize, device: &Device) -> Tensor<2, Int> {
+        let span = (from.len() - CONTEXT) as f64;
         let pieces: Vec<i32> = (0..BATCH)
             .flat_map(|row| {
-                let start = (step * BATCH + row).wrapping_mul(7919) % (from.len() - CONTEXT);
+                let turn = ((step * BATCH + row) as f64 * GOLDEN_RATIO).fract();
+                let start = (turn * span) as usize;
                 from[start..start + CONTEXT].iter().map(|byte| i32::from(*byte))
             })
             .collect();
