@@ -3,6 +3,8 @@
 //! What is decided is apart from what is done: [`objects`] and [`inject`] are pure, [`controller`], [`pki`],
 //! [`leader`] and [`webhook`] talk to the API server.
 
+#![forbid(unsafe_code)]
+
 pub mod api;
 pub mod check;
 pub mod config;

@@ -1,5 +1,7 @@
 //! The `liquid-operator` binary.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};

@@ -5,6 +5,8 @@
 //! test can prove what the sidecar sent and how it copes. The binary `mock-upstream` is the same thing for
 //! clients that are not written in Rust.
 
+#![forbid(unsafe_code)]
+
 mod fault;
 mod record;
 mod schema;

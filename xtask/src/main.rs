@@ -1,5 +1,7 @@
 //! `cargo xtask`: every command that a contributor needs. `--help` is the manual.
 
+#![forbid(unsafe_code)]
+
 mod bench;
 mod charts;
 mod cluster;

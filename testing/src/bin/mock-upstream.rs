@@ -1,6 +1,8 @@
 //! The mock upstream as a process, for clients that are not written in Rust. Prints its address on one line,
 //! then serves until its standard input closes or it is interrupted, so it never outlives who started it.
 
+#![forbid(unsafe_code)]
+
 use std::net::SocketAddr;
 
 use clap::Parser;

@@ -4,6 +4,8 @@
 //! The cases run one after the other in the order of [`cases::all`]: the first installs the charts, the last
 //! uninstalls them, and each of the others has a namespace of its own.
 
+#![forbid(unsafe_code)]
+
 mod admission;
 mod cases;
 mod guide;
