@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, bail};
-use liquid_worker::engine::{Auto, Budget, Extractor, Request, Settings, Tier};
+use liquid_worker::engine::{Auto, Budget, Extractor, Request, Settings, Tier, TierChoice};
 use liquid_worker::model::{Device, Models};
 
 use crate::{chart, results};
@@ -270,7 +270,7 @@ impl Bench {
                 document: &item.document,
                 question: &item.question,
                 budget,
-                tier: Some(self.tier),
+                tier: TierChoice::as_asked(self.tier),
                 deadline: None,
                 cancelled: &|| false,
             })
@@ -280,7 +280,7 @@ impl Bench {
                 "{}: ran {} ({})",
                 item.id,
                 extraction.tier.name(),
-                extraction.tier_reason
+                extraction.tier_reason.explanation()
             );
         }
         let kept: Vec<&str> = extraction

@@ -2,6 +2,10 @@
 //!
 //! Every field and its unit is documented there; the comments are carried over to the generated types.
 
+#![forbid(unsafe_code)]
+
+mod tier_reason;
+
 /// `liquid.worker.v1`: evidence extraction.
 pub mod worker {
     /// Version 1 of the contract. Fields may be added; none changes its meaning.

@@ -6,12 +6,14 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::PossibleValue;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, Config, ConfigError};
-use crate::engine::{ExtractError, Tier};
+use crate::engine::ExtractError;
 use crate::model::LoadError;
 use crate::server::ServeError;
+use crate::tier::Tier;
 
 mod describe;
 mod extract;
@@ -46,6 +48,16 @@ struct ServeArgs {
     /// Check the configuration, the model and the TLS files, then end.
     #[arg(long)]
     check: bool,
+}
+
+impl ValueEnum for Tier {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
+    }
 }
 
 #[derive(Args)]

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use config::{Environment, File, FileFormat};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Tier;
 use crate::model::Device;
+use crate::tier::Tier;
 
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
+use crate::document::SpanKind;
 
 mod encode;
 mod extractor;
@@ -26,7 +26,7 @@ mod reading;
 mod tests;
 mod tiers;
 
-pub use crate::document::SpanKind;
+pub use crate::tier::{Tier, TierChoice, TierReason};
 pub use extractor::Extractor;
 pub use memory::Memory;
 
@@ -64,8 +64,8 @@ pub struct Request<'a> {
     pub question: &'a str,
     /// How much may be kept.
     pub budget: Budget,
-    /// The engine to use; `None` is the best one there is.
-    pub tier: Option<Tier>,
+    /// The tier to run, and why that one.
+    pub tier: TierChoice,
     /// When the answer must be there. The expensive tiers spend less rather than miss it.
     pub deadline: Option<Instant>,
     /// Polled while working; `true` ends the work with [`ExtractError::Cancelled`].
@@ -104,53 +104,6 @@ impl Default for Auto {
             max_ratio: 20.0,
         }
     }
-}
-
-/// The engines, cheapest first. The lower-case names stand in configurations, on command lines and in reports.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Tier {
-    /// Words only.
-    Lexical,
-    /// Lexical plus the encoder's input embeddings.
-    Static,
-    /// Static plus a forward pass over the units that it ranks high.
-    Encoder,
-}
-
-impl Tier {
-    /// All tiers, cheapest first.
-    pub const ALL: [Self; 3] = [Self::Lexical, Self::Static, Self::Encoder];
-
-    /// The tier's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Lexical => "lexical",
-            Self::Static => "static",
-            Self::Encoder => "encoder",
-        }
-    }
-}
-
-/// Why the tier ran that was asked for.
-pub(crate) const AS_ASKED: &str = "as asked";
-
-/// Why the encoder read less than it may.
-pub(crate) const FEWER_WINDOWS: &str = "the deadline left the encoder time for fewer windows";
-
-/// Of the tiers that are served, cheapest first: the one asked for, or the best one that is not dearer; and why.
-pub(crate) fn tier_to_run(served: &[Tier], asked: Option<Tier>) -> (Tier, &'static str) {
-    let affordable = |tier: &&Tier| asked.is_none_or(|asked| **tier <= asked);
-    let best = served.iter().rev().find(affordable).or(served.first());
-    let tier = best.copied().unwrap_or(Tier::Lexical);
-    let why = match asked {
-        None => "the best one served",
-        Some(asked) if asked == tier => AS_ASKED,
-        Some(_) => "the tier asked for is not served",
-    };
-    (tier, why)
 }
 
 /// When the encoder stops, so that the rest of the work ends before the deadline: at this share of the time left.
@@ -214,8 +167,8 @@ pub struct Extraction {
     pub counts: Counts,
     /// The engine that ran.
     pub tier: Tier,
-    /// Why this engine ran, in a few words.
-    pub tier_reason: &'static str,
+    /// Why this engine ran.
+    pub tier_reason: TierReason,
     /// True if the deadline or a failing encoder made it do less than the tier can.
     pub limited: bool,
     /// Estimated share of the evidence that is kept, 0 to 1; `None` in coverage mode.

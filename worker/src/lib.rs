@@ -11,3 +11,4 @@ pub mod engine;
 pub mod model;
 pub mod scoring;
 pub mod select;
+pub mod tier;

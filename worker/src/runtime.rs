@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::engine::{
-    self, AS_ASKED, Budget, ExtractError, Extraction, Extractor, Memory, Request, Settings, Tier,
+    self, Budget, ExtractError, Extraction, Extractor, Memory, Request, Settings, Tier, TierChoice,
+    TierReason,
 };
 use crate::model::{Card, EmbeddingTable, EncodeError, LoadError, Models, WordPiece, is_model};
 
@@ -325,22 +326,19 @@ impl Inner {
     async fn compute(&self, job: Job, cancel: CancellationToken) -> Outcome {
         let waited = Instant::now();
         let work = async {
-            let (best, _) = engine::tier_to_run(&self.tiers, job.tier);
-            let (tier, why, slot) = self.admit(&job).await?;
+            let best = TierChoice::among(&self.tiers, job.tier).tier;
+            let (choice, slot) = self.admit(&job).await?;
             let queue = waited.elapsed();
             let mut extractor = self.extractor(&cancel, job.deadline);
             let cancel = cancel.clone();
             let work = tokio::task::spawn_blocking(move || {
-                let extraction = extract(&mut extractor, &job, tier, &cancel);
+                let extraction = extract(&mut extractor, &job, choice, &cancel);
                 drop(slot);
                 extraction
             });
-            let mut extraction = work.await.map_err(|e| JobError::Internal(e.to_string()))??;
-            if extraction.tier_reason == AS_ASKED {
-                extraction.tier_reason = why;
-            }
+            let extraction = work.await.map_err(|e| JobError::Internal(e.to_string()))??;
             Ok(Answer {
-                provisional: extraction.limited || tier < best,
+                provisional: extraction.limited || choice.tier < best,
                 extraction: Arc::new(extraction),
                 queue,
                 cached: false,
@@ -354,11 +352,12 @@ impl Inner {
 
     /// Waits for a slot, and says which tier to run in it and why. A request for the encoder that has a deadline
     /// waits for part of its time, then runs on the best cheaper tier.
-    async fn admit(&self, job: &Job) -> Result<(Tier, &'static str, Slot), JobError> {
-        let (tier, why) = engine::tier_to_run(&self.tiers, job.tier);
+    async fn admit(&self, job: &Job) -> Result<(TierChoice, Slot), JobError> {
+        let choice = TierChoice::among(&self.tiers, job.tier);
+        let tier = choice.tier;
         let bytes = job.document.len();
         let Some(deadline) = job.deadline else {
-            return Ok((tier, why, self.admission.admit(class(tier), bytes).await?));
+            return Ok((choice, self.admission.admit(class(tier), bytes).await?));
         };
         let cheaper = self.tiers.iter().rev().find(|other| **other < tier).copied();
         if let (Tier::Encoder, Some(cheaper)) = (tier, cheaper) {
@@ -366,14 +365,21 @@ impl Inner {
                 .saturating_duration_since(Instant::now())
                 .mul_f64(WAIT_FOR_ENCODER);
             match tokio::time::timeout(patience, self.admission.admit(Class::Encoder, bytes)).await {
-                Ok(slot) => return Ok((tier, why, slot?)),
+                Ok(slot) => return Ok((choice, slot?)),
                 Err(_) => {
                     let slot = self.slot_before(deadline, Class::Cheap, bytes).await?;
-                    return Ok((cheaper, "no slot of the encoder was free in time", slot));
+                    let reason = TierReason::NoFreeSlot;
+                    return Ok((
+                        TierChoice {
+                            tier: cheaper,
+                            reason,
+                        },
+                        slot,
+                    ));
                 }
             }
         }
-        Ok((tier, why, self.slot_before(deadline, class(tier), bytes).await?))
+        Ok((choice, self.slot_before(deadline, class(tier), bytes).await?))
     }
 
     async fn slot_before(&self, deadline: Instant, class: Class, bytes: usize) -> Result<Slot, JobError> {
@@ -411,14 +417,14 @@ fn was_hurried(started: Instant, deadline: Instant) -> bool {
 fn extract(
     extractor: &mut Extractor,
     job: &Job,
-    tier: Tier,
+    tier: TierChoice,
     cancel: &CancellationToken,
 ) -> Result<Extraction, ExtractError> {
     extractor.extract(&Request {
         document: &job.document,
         question: &job.question,
         budget: job.budget,
-        tier: Some(tier),
+        tier,
         deadline: job.deadline,
         cancelled: &|| cancel.is_cancelled(),
     })

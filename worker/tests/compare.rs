@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use liquid_worker::config::Config;
-use liquid_worker::engine::{Budget, Extraction, Extractor, Request, Settings, Tier};
+use liquid_worker::engine::{Budget, Extraction, Extractor, Request, Settings, Tier, TierChoice, TierReason};
 use liquid_worker::model::{Compared, Comparer, Comparison, Device, EncodeError, Encoded, Encoder, Models};
 use liquid_worker::runtime::{Job, Runtime};
 use support::write_tiny_model;
@@ -116,7 +116,7 @@ fn extract(models: Models, settings: Settings, text: &str) -> Extraction {
         document: text,
         question: "when does the contract end?",
         budget: Budget::Ratio(8.0),
-        tier: Some(Tier::Encoder),
+        tier: TierChoice::as_asked(Tier::Encoder),
         deadline: None,
         cancelled: &|| false,
     };
@@ -197,7 +197,7 @@ async fn without_memory_the_static_tier_answers_until_there_is_some() {
             answer.extraction.tier_reason,
             answer.provisional
         ),
-        (Tier::Static, "the encoder's device is out of memory", true)
+        (Tier::Static, TierReason::OutOfMemory, true)
     );
     assert!(!answer.extraction.spans.is_empty());
     full.store(false, Ordering::Relaxed);

@@ -129,6 +129,10 @@ fn extract_prints_spans_for_people_and_for_scripts() {
     .concat());
     let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(answer["kept"]["tokens"].as_u64().unwrap() <= 100, "{answer}");
+    assert_eq!(
+        (&answer["tier"], &answer["tier_reason"]),
+        (&"lexical".into(), &"best_served".into())
+    );
     for span in answer["spans"].as_array().unwrap() {
         let (start, end) = (
             span["start"].as_u64().unwrap() as usize,

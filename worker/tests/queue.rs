@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use liquid_proto::worker::v1::{DescribeRequest, ExtractHeader, ExtractResponse, Load, Tier};
+use liquid_proto::worker::v1::{DescribeRequest, ExtractHeader, ExtractResponse, Load, Tier, TierReason};
 use liquid_worker::config::Config;
 use liquid_worker::model::{Device, EncodeError, Encoded, Encoder, Models};
 use liquid_worker::runtime::Runtime;
@@ -247,6 +247,7 @@ async fn a_device_that_stops_half_way_brings_fewer_windows() {
             "the deadline left the encoder time for fewer windows"
         )
     );
+    assert_eq!(answer.tier_reason_code(), TierReason::FewerWindows);
     assert!(answer.encoded_tokens > 500 && !answer.cached && answer.provisional);
     drop(open);
     let whole = extract(
@@ -285,9 +286,14 @@ async fn without_a_free_slot_a_deadline_brings_a_cheaper_tier() {
         (answer.tier(), answer.tier_reason.as_str()),
         (Tier::Static, "no slot of the encoder was free in time")
     );
+    assert_eq!(answer.tier_reason_code(), TierReason::NoFreeSlot);
     assert!(!answer.spans.is_empty() && answer.provisional);
     drop(open);
-    assert_eq!(running.await.unwrap().unwrap().tier_reason, "as asked");
+    let first = running.await.unwrap().unwrap();
+    assert_eq!(
+        (first.tier_reason.as_str(), first.tier_reason_code()),
+        ("as asked", TierReason::AsAsked)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -306,6 +312,7 @@ async fn a_device_that_stands_still_brings_a_cheaper_tier() {
             (answer.tier(), answer.tier_reason.as_str()),
             (Tier::Static, "the encoder was not free in time")
         );
+        assert_eq!(answer.tier_reason_code(), TierReason::EncoderBusy);
         assert!(!answer.cached && answer.provisional);
     }
     drop(open);

@@ -82,7 +82,7 @@ async fn an_identical_request_is_answered_from_the_cache() {
     let (_, metrics) = server.get("/metrics").await;
     assert!(metrics.contains("liquid_worker_cache_hits_total 1"), "{metrics}");
     assert!(
-        metrics.contains("liquid_worker_documents_total{tier=\"lexical\""),
+        metrics.contains("liquid_worker_documents_total{tier=\"lexical\",reason=\"best_served\"} 3"),
         "{metrics}"
     );
     assert!(

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use liquid_worker::engine::{Budget, Extraction, Extractor, Memory, Request, Settings, Tier};
+use liquid_worker::engine::{Budget, Extraction, Extractor, Memory, Request, Settings, Tier, TierChoice};
 use liquid_worker::model::Models;
 
 use super::document::{self, Document};
@@ -84,7 +84,7 @@ fn extract(extractor: &mut Extractor, document: &Document, tier: Tier) -> Result
         document: &document.text,
         question: &document.question,
         budget: Budget::Ratio(10.0),
-        tier: Some(tier),
+        tier: TierChoice::as_asked(tier),
         deadline: None,
         cancelled: &|| false,
     })?;
@@ -92,7 +92,7 @@ fn extract(extractor: &mut Extractor, document: &Document, tier: Tier) -> Result
         extraction.tier == tier,
         "{} ran instead: {}",
         extraction.tier.name(),
-        extraction.tier_reason
+        extraction.tier_reason.explanation()
     );
     Ok(extraction)
 }

@@ -8,8 +8,10 @@ use serde_json::json;
 
 use super::{BudgetArgs, CliError, ExtractArgs, configuration};
 use crate::config::Config;
-use crate::engine::{self, AS_ASKED, Auto, Budget, Extraction, Extractor, Request, Settings, SpanKind, Tier};
+use crate::document::SpanKind;
+use crate::engine::{Auto, Budget, Extraction, Extractor, Request, Settings};
 use crate::model::Models;
+use crate::tier::{Tier, TierChoice};
 
 /// What `--ratio` is when no budget is given.
 const DEFAULT_RATIO: f64 = 10.0;
@@ -20,26 +22,22 @@ pub(super) fn run(args: ExtractArgs) -> Result<(), CliError> {
         config.model.folder = Some(folder);
     }
     let document = read(&args.document)?;
-    let tier = args.tier;
+    let tier = TierChoice::among(&config.served_tiers(), args.tier);
     let settings = Settings {
         encode_tokens: config.limits.most_encoded(),
         contract_thesaurus: config.scoring.contract_thesaurus,
         ..Settings::default()
     };
-    let mut extractor = Extractor::new(models(&config, tier)?, settings);
+    let mut extractor = Extractor::new(models(&config, tier.tier)?, settings);
     let started = Instant::now();
-    let (tier_to_run, why) = engine::tier_to_run(&config.served_tiers(), tier);
-    let mut extraction = extractor.extract(&Request {
+    let extraction = extractor.extract(&Request {
         document: &document,
         question: &args.question,
         budget: budget(&args.budget),
-        tier: Some(tier_to_run),
+        tier,
         deadline: None,
         cancelled: &|| false,
     })?;
-    if extraction.tier_reason == AS_ASKED {
-        extraction.tier_reason = why;
-    }
     let took = started.elapsed().as_secs_f64() * 1000.0;
     let text = if args.json {
         as_json(&document, &extraction, took)
@@ -75,11 +73,11 @@ fn read(path: &Path) -> Result<String, CliError> {
 }
 
 /// The model, unless the tier does without; loading it takes longer than a lexical answer.
-fn models(config: &Config, tier: Option<Tier>) -> Result<Option<Models>, CliError> {
+fn models(config: &Config, tier: Tier) -> Result<Option<Models>, CliError> {
     let Some(folder) = config.model.folder.as_deref() else {
         return Ok(None);
     };
-    if engine::tier_to_run(&config.served_tiers(), tier).0 == Tier::Lexical {
+    if tier == Tier::Lexical {
         return Ok(None);
     }
     Ok(Some(Models::load(folder, config.model.device)?))
@@ -133,7 +131,7 @@ fn for_people(document: &str, extraction: &Extraction, took: f64) -> String {
         counts.document_units,
         extraction.spans.len(),
         extraction.tier.name(),
-        extraction.tier_reason,
+        extraction.tier_reason.explanation(),
     ));
     if let Some(recall) = extraction.estimated_recall {
         text.push_str(&format!(
@@ -159,7 +157,7 @@ fn as_json(document: &str, extraction: &Extraction, took: f64) -> String {
     let answer = json!({
         "spans": extraction.spans.iter().map(span).collect::<Vec<_>>(),
         "tier": extraction.tier.name(),
-        "tier_reason": extraction.tier_reason,
+        "tier_reason": extraction.tier_reason.name(),
         "estimated_recall": extraction.estimated_recall,
         "document": {"units": counts.document_units, "words": counts.document_words, "tokens": counts.document_tokens},
         "kept": {"units": counts.kept_units, "words": counts.kept_words, "tokens": counts.kept_tokens},

@@ -7,8 +7,8 @@ use super::memory::Memory;
 use super::reading::Reading;
 use super::tiers::{EncoderEngine, Engine, LexicalEngine, Scores, StaticEngine};
 use super::{
-    AS_ASKED, Auto, Budget, Counts, ExtractError, Extraction, Limits, Request, Settings, Span, Tier, Timing,
-    end_of_encoding,
+    Auto, Budget, Counts, ExtractError, Extraction, Limits, Request, Settings, Span, Tier, TierReason,
+    Timing, end_of_encoding,
 };
 use crate::document::Unit;
 use crate::model::Models;
@@ -36,15 +36,6 @@ impl Extractor {
     #[must_use]
     pub fn with_memory(self, memory: Memory) -> Self {
         Self { memory, ..self }
-    }
-
-    /// The tiers that can run, cheapest first.
-    pub fn tiers(&self) -> &'static [Tier] {
-        if self.models.is_some() {
-            &Tier::ALL
-        } else {
-            &Tier::ALL[..1]
-        }
     }
 
     /// Finds what to keep of a document.
@@ -99,13 +90,13 @@ impl Extractor {
         })
     }
 
-    /// Scores with the tier that was asked for, or the best one below it that can run.
+    /// Scores with the tier that was chosen, or the best one below it that can run.
     fn score(
         &mut self,
         request: &Request<'_>,
         reading: &Reading<'_>,
         limits: &Limits<'_>,
-    ) -> Result<(Scores, &'static str), ExtractError> {
+    ) -> Result<(Scores, TierReason), ExtractError> {
         if request.question.trim().is_empty() {
             let values = coverage(&reading.document);
             let scores = Scores {
@@ -115,24 +106,19 @@ impl Extractor {
                 tier: Tier::Lexical,
                 instead: None,
             };
-            return Ok((scores, "no question: what represents the document best"));
+            return Ok((scores, TierReason::NoQuestion));
         }
-        let asked = if request.tier.is_some() {
-            AS_ASKED
-        } else {
-            "the best one loaded"
-        };
         let Some(models) = &mut self.models else {
-            let reason = match request.tier {
-                Some(Tier::Static | Tier::Encoder) => "no model is loaded",
-                _ => asked,
+            let reason = match request.tier.tier {
+                Tier::Lexical => request.tier.reason,
+                Tier::Static | Tier::Encoder => TierReason::NoModel,
             };
             return Ok((LexicalEngine.score(reading, limits)?, reason));
         };
         let cheaper = StaticEngine {
             embeddings: &models.embeddings,
         };
-        let mut engine: Box<dyn Engine + '_> = match request.tier.unwrap_or(Tier::Encoder) {
+        let mut engine: Box<dyn Engine + '_> = match request.tier.tier {
             Tier::Lexical => Box::new(LexicalEngine),
             Tier::Static => Box::new(cheaper),
             Tier::Encoder => Box::new(EncoderEngine {
@@ -142,7 +128,7 @@ impl Extractor {
                 memory: &self.memory,
             }),
         };
-        Ok((engine.score(reading, limits)?, asked))
+        Ok((engine.score(reading, limits)?, request.tier.reason))
     }
 }
 

@@ -13,7 +13,7 @@ fn request<'a>(document: &'a str, question: &'a str, budget: Budget) -> Request<
         document,
         question,
         budget,
-        tier: None,
+        tier: TierChoice::among(&[Tier::Lexical], None),
         deadline: None,
         cancelled: &|| false,
     }
@@ -103,13 +103,13 @@ fn automatic_budgets_stay_within_their_ratios() {
 #[test]
 fn a_missing_model_is_named_as_the_reason() {
     let asked = Request {
-        tier: Some(Tier::Encoder),
+        tier: TierChoice::as_asked(Tier::Encoder),
         ..request("Some text.", "text", Budget::Ratio(1.0))
     };
     let extraction = extractor().extract(&asked).unwrap();
     assert_eq!(
         (extraction.tier, extraction.tier_reason),
-        (Tier::Lexical, "no model is loaded")
+        (Tier::Lexical, TierReason::NoModel)
     );
 }
 
@@ -174,28 +174,6 @@ fn the_memory_is_bounded_and_forgets_the_longest_unused() {
     let remembered = (0..100).filter(|&id| memory.recall(&[id]).is_some()).count();
     assert!((2..=17).contains(&remembered), "{remembered}");
     assert!(memory.recall(&[99]).is_some() && memory.recall(&[1]).is_none());
-}
-
-#[test]
-fn a_tier_that_is_not_served_is_not_as_asked() {
-    use Tier::{Encoder, Lexical, Static};
-    let cases = [
-        (&Tier::ALL[..], None, (Encoder, "the best one served")),
-        (&Tier::ALL[..], Some(Static), (Static, "as asked")),
-        (
-            &[Lexical][..],
-            Some(Encoder),
-            (Lexical, "the tier asked for is not served"),
-        ),
-        (
-            &[Static][..],
-            Some(Lexical),
-            (Static, "the tier asked for is not served"),
-        ),
-    ];
-    for (served, asked, expected) in cases {
-        assert_eq!(tier_to_run(served, asked), expected, "{served:?} {asked:?}");
-    }
 }
 
 proptest! {

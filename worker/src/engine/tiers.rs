@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::encode::{self, ReadError};
 use super::memory::Memory;
 use super::reading::{PieceReading, Reading};
-use super::{ExtractError, FEWER_WINDOWS, Limits, Tier};
+use super::{ExtractError, Limits, Tier, TierReason};
 use crate::model::{EmbeddingTable, EncodeError, Encoder};
 use crate::scoring::{Matches, rarity, recipe};
 
@@ -18,7 +18,7 @@ pub(super) struct Scores {
     pub(super) encoding: Duration,
     /// The tier that made them; if it is cheaper than asked, or did less than it may, `instead` says why.
     pub(super) tier: Tier,
-    pub(super) instead: Option<&'static str>,
+    pub(super) instead: Option<TierReason>,
 }
 
 /// A way to score the units of a document.
@@ -117,7 +117,7 @@ impl Engine for EncoderEngine<'_> {
             return Ok(unread(values, Tier::Encoder, None));
         }
         if chosen.is_empty() {
-            return Ok(instead(values, "the deadline leaves no time for the encoder"));
+            return Ok(instead(values, TierReason::NoTime));
         }
         match encode::read(self.encoder, self.memory, limits, pieces, rarity, &chosen) {
             Ok(readings) => {
@@ -130,16 +130,16 @@ impl Engine for EncoderEngine<'_> {
                     encoded_tokens: readings.encoded_tokens,
                     encoding: readings.encoding,
                     tier: Tier::Encoder,
-                    instead: (planned_less || readings.cut_short).then_some(FEWER_WINDOWS),
+                    instead: (planned_less || readings.cut_short).then_some(TierReason::FewerWindows),
                 })
             }
             Err(ReadError::Request(error)) => Err(error),
             Err(ReadError::Encoder(error)) => {
                 limits.check_cancelled()?;
                 let reason = match error {
-                    EncodeError::Cancelled => "the encoder was not free in time",
-                    EncodeError::OutOfMemory { .. } => "the encoder's device is out of memory",
-                    _ => "the encoder failed",
+                    EncodeError::Cancelled => TierReason::EncoderBusy,
+                    EncodeError::OutOfMemory { .. } => TierReason::OutOfMemory,
+                    _ => TierReason::EncoderFailed,
                 };
                 if !matches!(error, EncodeError::Cancelled) {
                     tracing::warn!(%error, "the static tier answers instead of the encoder");

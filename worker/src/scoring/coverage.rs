@@ -8,8 +8,7 @@ use std::collections::HashMap;
 
 use super::question::{Terms, is_stop_word};
 use super::smooth::standardise;
-use crate::document::Document;
-use crate::engine::SpanKind;
+use crate::document::{Document, SpanKind};
 
 /// Stretches that get their share.
 const STRETCHES: usize = 20;

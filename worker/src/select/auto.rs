@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 
 use super::Selection;
 use crate::document::Document;
-use crate::engine::Tier;
+use crate::tier::Tier;
 
 /// Temperature of the softmax for each tier, in standard deviations of the score.
 fn temperature(tier: Tier) -> f32 {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::document::Document;
-use crate::engine::Tier;
+use crate::tier::Tier;
 
 fn text_of(sentences: usize) -> String {
     (0..sentences)

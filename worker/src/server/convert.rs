@@ -6,7 +6,8 @@ use liquid_proto::worker::v1 as proto;
 use tonic::Status;
 
 use super::status::invalid;
-use crate::engine::{Auto, Budget, SpanKind, Tier};
+use crate::document::SpanKind;
+use crate::engine::{Auto, Budget, Tier};
 use crate::runtime::{Answer, Load};
 
 /// Durations that only the server knows.
@@ -145,7 +146,8 @@ pub(super) fn response(answer: &Answer, times: &Times, load: Load) -> proto::Ext
         document_tokens: extraction.counts.document_tokens,
         kept_tokens: extraction.counts.kept_tokens,
         tier: tier_message(extraction.tier).into(),
-        tier_reason: extraction.tier_reason.to_owned(),
+        tier_reason: extraction.tier_reason.explanation().to_owned(),
+        tier_reason_code: extraction.tier_reason.into(),
         estimated_recall: extraction.estimated_recall.unwrap_or(0.0),
         timing: Some(timing),
         load: Some(load_message(load)),

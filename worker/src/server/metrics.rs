@@ -180,7 +180,7 @@ impl Metrics {
         let extraction = &answer.extraction;
         let ran = Ran {
             tier: extraction.tier.name(),
-            reason: extraction.tier_reason,
+            reason: extraction.tier_reason.name(),
         };
         self.documents.get_or_create(&ran).inc();
         self.document_tokens

@@ -16,8 +16,8 @@ use super::metrics::Metrics;
 use super::status::{cut_off, of_job, unavailable};
 use super::{Phase, Requests, receive};
 use crate::config::{Config, Limits};
-use crate::engine::Tier;
 use crate::runtime::{Answer, Job, Runtime};
+use crate::tier::Tier;
 
 /// The transport ends a call at its own deadline with a bare CANCELLED; ours comes this much earlier.
 const BEFORE_THE_TRANSPORT: Duration = Duration::from_millis(5);
@@ -109,7 +109,7 @@ impl Service {
         tracing::info!(
             request_id,
             tier = extraction.tier.name(),
-            reason = extraction.tier_reason,
+            reason = extraction.tier_reason.name(),
             cached = answer.cached,
             document_tokens = extraction.counts.document_tokens,
             kept_tokens = extraction.counts.kept_tokens,
