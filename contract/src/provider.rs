@@ -100,6 +100,32 @@ impl Provider {
         }
     }
 
+    /// Variable that the provider's own tools read their key from. The sidecar alone reads it; the table stands here so
+    /// that a new provider is one file.
+    pub const fn key_variable(self) -> Option<&'static str> {
+        match self {
+            Self::Openai => Some("OPENAI_API_KEY"),
+            Self::Azure => Some("AZURE_API_KEY"),
+            Self::Anthropic => Some("ANTHROPIC_API_KEY"),
+            Self::Gemini => Some("GEMINI_API_KEY"),
+            Self::Deepseek => Some("DEEPSEEK_API_KEY"),
+            Self::Vllm | Self::Tgi | Self::Ollama | Self::OpenaiCompatible | Self::Local => None,
+        }
+    }
+
+    /// Name that OpenTelemetry's GenAI conventions give the provider, where they give one. The sidecar's metrics and
+    /// traces hold it.
+    pub const fn genai_name(self) -> Option<&'static str> {
+        match self {
+            Self::Openai => Some("openai"),
+            Self::Azure => Some("azure.ai.openai"),
+            Self::Anthropic => Some("anthropic"),
+            Self::Gemini => Some("gcp.gemini"),
+            Self::Deepseek => Some("deepseek"),
+            Self::Vllm | Self::Tgi | Self::Ollama | Self::OpenaiCompatible | Self::Local => None,
+        }
+    }
+
     /// Whether a cluster must give the base URL: nothing listens on a pod's own loopback address but its sidecar, so
     /// [`Provider::local_url`] is no help there.
     pub const fn needs_base_url(self) -> bool {
