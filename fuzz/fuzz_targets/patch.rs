@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use liquid_sidecar::compress::Surface;
+use liquid_sidecar::api::Surface;
 use liquid_sidecar::policy::{Settings, plan};
 use liquid_sidecar::request::{Request, Site};
 use serde_json::value::RawValue;

@@ -1,8 +1,8 @@
 //! From "here are the body bytes of an LLM call" to "here are the bytes to forward, and why": reads the body
 //! (`request`), decides (`policy`), asks the workers (`extract`), writes the pack (`pack`) and patches the body.
 
+mod build_outcome;
 mod call;
-mod decide;
 mod finish;
 mod outcome;
 mod prepare;
@@ -16,9 +16,10 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-pub use call::{Call, Mode, OverrideError, Overrides, Surface, Tier};
-pub use outcome::{Action, Decision, Evidence, Excerpt, Outcome, Reason, Rejection, Stages};
+pub use call::Call;
+pub use outcome::{Action, Decision, Evidence, Excerpt, Outcome, Rejection, Stages};
 
+use crate::api::Reason;
 pub use crate::extract::WorkerStatus;
 use crate::extract::{Client, ExtractError, Found, OnWorkerUnavailable};
 use crate::pack::{Manifest, Store};
@@ -149,7 +150,7 @@ impl Compressor {
             Err(NoReplay::Failed(error)) => return self.without_worker(&job, &error, decision),
         };
         let start = Instant::now();
-        let size = job.ask.document.len();
+        let size = job.query.document.len();
         let work = move || (finish(&job, &extraction, reason), job);
         let (finished, job) = offload(size, work).await;
         decision.stages.pack_us = micros(start);
@@ -166,11 +167,11 @@ impl Compressor {
         match &job.turn {
             Turn::Current => self
                 .client
-                .extract(job.ask.clone())
+                .extract(job.query.clone())
                 .await
                 .map_err(NoReplay::Failed),
             Turn::Earlier { follow_up } => {
-                let extraction = replay(&self.client, &job.ask, follow_up).await?;
+                let extraction = replay(&self.client, &job.query, follow_up).await?;
                 Ok(Found {
                     extraction,
                     cached: true,

@@ -2,8 +2,6 @@
 //!
 //! Later sources win: defaults, the file, `SYNTHESIS_MODEL` (for `upstream.model`), `LIQUID_SIDECAR__SECTION__KEY`.
 
-pub mod watch;
-
 use std::path::Path;
 
 use config::{Environment, File, FileFormat};

@@ -2,11 +2,11 @@
 //! workers. Between `policy` and `pack`.
 
 mod answer;
-mod ask;
 mod client;
 mod error;
 mod lookup;
 mod pool;
+mod query;
 mod settings;
 mod tls;
 mod worker;
@@ -17,9 +17,9 @@ pub(crate) mod tests;
 use serde::Serialize;
 
 pub use answer::Extraction;
-pub use ask::{Ask, Budget, Key};
 pub use client::{Client, Found};
 pub use error::ExtractError;
+pub use query::{Budget, Query, QueryKey};
 pub use settings::{OnWorkerUnavailable, Settings, Tls};
 
 /// Reads the TLS files that the settings name, as `--check` does.

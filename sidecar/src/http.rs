@@ -2,9 +2,8 @@
 
 mod answer;
 mod body;
-pub mod error;
 mod headers;
-mod own;
+mod pages;
 mod passthrough;
 mod relay;
 mod route;
@@ -20,12 +19,12 @@ use axum::body::Body;
 use http::{HeaderMap, Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 
+use crate::api::{Wire, header_names};
 use crate::compress::Compressor;
 use crate::config::Limits;
+use crate::error::ApiError;
 use crate::report::{Exchange, Metrics};
-use crate::sse::Wire;
 use crate::upstream::{Routes, Upstreams};
-use error::ApiError;
 
 /// What a change of the configuration replaces while calls run; a call keeps what it started with.
 #[derive(Debug)]
@@ -84,7 +83,7 @@ impl App {
 pub async fn handle(app: Arc<App>, request: Request<Body>) -> Response<Body> {
     let path = request.uri().path();
     if let Some(path) = path.strip_prefix("/liquid/") {
-        return own::answer(&app, request.method(), path);
+        return pages::answer(&app, request.method(), path);
     }
     let route = route::surface(request.method(), path);
     let wire = route.map_or_else(|| guess_wire(request.headers()), |route| route.wire);
@@ -127,7 +126,7 @@ fn refuse(error: &ApiError, wire: Wire, mut exchange: Exchange) -> Response<Body
 
 /// Anthropic's clients name their API's version in every call.
 fn guess_wire(headers: &HeaderMap) -> Wire {
-    if headers.contains_key("anthropic-version") {
+    if headers.contains_key(header_names::ANTHROPIC_VERSION) {
         Wire::Messages
     } else {
         Wire::Chat

@@ -1,16 +1,38 @@
-//! The sidecar: takes OpenAI and Anthropic calls, forwards the evidence. Modules in the order in which data flows.
+//! The sidecar: takes OpenAI and Anthropic calls, forwards the evidence.
+//!
+//! Modules in the order in which data flows, each using only those above it: the vocabulary; a body read, judged,
+//! asked about and packed; upstreams and their answers; the answer to the client; the process around it all.
 
+#![forbid(unsafe_code)]
+
+pub mod api;
 pub mod bounded;
-pub mod compress;
-pub mod config;
-pub mod extract;
-pub mod http;
-pub mod local;
-pub mod pack;
-pub mod policy;
-pub mod report;
-pub mod request;
 pub mod settings;
+
+pub mod request;
+
+pub mod policy;
+
+pub mod pack;
+
+pub mod extract;
+
+pub mod compress;
+
 pub mod sse;
+
 pub mod translate;
+
 pub mod upstream;
+
+pub mod config;
+
+pub mod report;
+
+pub mod error;
+
+pub mod local;
+
+pub mod http;
+
+pub mod process;

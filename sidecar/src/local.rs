@@ -12,10 +12,10 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::api::{Usage, Wire};
 use crate::compress::{Decision, Evidence};
-use crate::http::error::ApiError;
+use crate::error::ApiError;
 use crate::report::Exchange;
-use crate::sse::{Usage, Wire};
 use passage::Answer;
 
 /// What is to be answered.

@@ -1,5 +1,7 @@
 //! The `liquid-sidecar` binary: parse, build, run, drain.
 
+#![forbid(unsafe_code)]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,7 +12,8 @@ use liquid_sidecar::config::{self, Config};
 use liquid_sidecar::extract;
 use liquid_sidecar::http::server::{self, Shard};
 use liquid_sidecar::http::{App, Live};
-use liquid_sidecar::report::{Metrics, admin, logs};
+use liquid_sidecar::process::{admin, logs, watch};
+use liquid_sidecar::report::Metrics;
 use liquid_sidecar::upstream::{Guard, Routes, Upstreams};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -125,7 +128,7 @@ async fn run(config: Config, file: Option<PathBuf>) -> Result<(), Error> {
 
     let (stop, end) = (CancellationToken::new(), CancellationToken::new());
     let admin = tokio::spawn(admin::serve(admin, Arc::clone(&app), stop.clone(), end.clone()));
-    let watch = file.map(|file| tokio::spawn(config::watch::follow(file, config, Arc::clone(&app))));
+    let watch = file.map(|file| tokio::spawn(watch::follow(file, config, Arc::clone(&app))));
     let serving = tokio::spawn(server::serve(listener, shards, stop.clone()));
     tokio::select! {
         _ = terminate.recv() => {}

@@ -1,10 +1,8 @@
-//! What the sidecar tells about itself: response headers, metrics, statistics, logs and traces. Beside the flow;
+//! What the sidecar tells about itself: response headers, metrics, statistics and traces. Beside the flow;
 //! nothing here changes a request or an answer's body, and nothing here holds a key or document text.
 
-pub mod admin;
 pub mod exchange;
 pub mod headers;
-pub mod logs;
 pub mod metrics;
 pub mod trace;
 

@@ -20,7 +20,7 @@ pub use literal::{Literal, LoneSurrogate, escape_into, is_escaped_as};
 pub use site::Site;
 pub use view::{Part, Request, Role};
 
-use crate::compress::Surface;
+use crate::api::Surface;
 
 /// A body that is not what its surface says.
 ///

@@ -9,4 +9,4 @@ mod parser;
 mod tap;
 
 pub use parser::{Event, Parser};
-pub use tap::{Ending, Tap, Usage, Wire, usage_of_body};
+pub use tap::{Ending, Tap, usage_of_body};

@@ -16,7 +16,7 @@ mod stream;
 mod tool;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
@@ -24,11 +24,9 @@ pub use response::Translation;
 pub(crate) use response::{now, usage_object};
 pub use stream::StreamTranslator;
 
-use crate::sse::Wire;
-use crate::upstream::Kind;
+use crate::api::header_names::{ANTHROPIC_VERSION, X_API_KEY};
+use crate::api::{ProviderKind, Wire};
 
-const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
-const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// Largest answer that is translated in one piece.
 const MAX_BODY_BYTES: usize = 64 << 20;
 
@@ -52,7 +50,7 @@ pub enum RequestError {
         /// The API's name.
         wire: &'static str,
         /// What the provider speaks.
-        kind: Kind,
+        kind: ProviderKind,
     },
     /// The body is not a JSON object of the expected shape.
     #[error("the request body cannot be read: {0}")]
@@ -90,9 +88,14 @@ impl RequestError {
 ///
 /// # Errors
 /// When there is no translation, the body cannot be read, or a field has no counterpart.
-pub fn request(wire: Wire, kind: Kind, body: &[u8], model: Option<&str>) -> Result<Translated, RequestError> {
+pub fn request(
+    wire: Wire,
+    kind: ProviderKind,
+    body: &[u8],
+    model: Option<&str>,
+) -> Result<Translated, RequestError> {
     match (wire, kind) {
-        (Wire::Chat, Kind::Anthropic) => request::translate(body, model),
+        (Wire::Chat, ProviderKind::Anthropic) => request::translate(body, model),
         (Wire::Chat, _) => Err(RequestError::Api {
             wire: "Chat Completions",
             kind,

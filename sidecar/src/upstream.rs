@@ -16,10 +16,10 @@ pub use connect::{ClientError, HttpClient};
 pub use guard::Guard;
 pub use provider::{Provider, ProviderError, Target};
 pub use send::{Answer, Arrived, Call, Failure};
-pub use settings::{Kind, ProviderSettings, Settings};
+pub use settings::{ProviderSettings, Settings};
 
+use crate::api::Wire;
 use crate::settings::Invalid;
-use crate::sse::Wire;
 
 /// Who answers which call. Rebuilt as a whole when the configuration changes.
 #[derive(Debug)]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::call::Mode;
-use super::outcome::{Evidence, Excerpt, Reason};
+use super::outcome::{Evidence, Excerpt};
 use super::prepare::Job;
+use crate::api::{Mode, Reason};
 use crate::extract::Extraction;
 use crate::pack::{self, Manifest, PackSize, Source};
 use crate::policy::{self, tokens};
@@ -24,11 +24,11 @@ pub(super) struct Packed {
 /// # Errors
 /// [`Reason::NotSmaller`] if that would not save enough.
 pub(super) fn finish(job: &Job, extraction: &Extraction, reason: Reason) -> Result<Packed, Reason> {
-    let document = &*job.ask.document;
+    let document = &*job.query.document;
     if extraction.spans.is_empty() || keeps_too_much(job, extraction) {
         return Err(Reason::NotSmaller);
     }
-    let text = pack::write(document, &job.ask.document_sha256, &extraction.spans);
+    let text = pack::write(document, &job.query.document_sha256, &extraction.spans);
     let pack_tokens = tokens::estimate(&text);
     // Escaping only lengthens: what is too long already need not be escaped.
     if !accept(job, pack_tokens, text.len()) {
@@ -51,7 +51,7 @@ pub(super) fn finish(job: &Job, extraction: &Extraction, reason: Reason) -> Resu
 /// True if so much is kept that a pack need not be written to see that it saves too little: half of what it must
 /// save leaves room for passages that are cheaper or dearer than the rest.
 fn keeps_too_much(job: &Job, extraction: &Extraction) -> bool {
-    let all = job.ask.document.len() as f64;
+    let all = job.query.document.len() as f64;
     let share = kept_bytes(extraction) as f64 / all.max(1.0);
     share >= 1.0 || (job.settings.mode != Mode::Force && share > 1.0 - job.settings.min_saving / 2.0)
 }
@@ -68,15 +68,15 @@ fn accept(job: &Job, pack_tokens: u64, pack_bytes: usize) -> bool {
 fn manifest(job: &Job, extraction: &Extraction, reason: Reason, text: &str, tokens: u64) -> Manifest {
     let pack_sha256 = Sha256::digest(text);
     let id = Sha256::new()
-        .chain_update(job.ask.key())
+        .chain_update(job.query.key())
         .chain_update(pack_sha256)
         .finalize();
-    let bytes = job.ask.document.len() as u64;
-    let question = &job.ask.question;
+    let bytes = job.query.document.len() as u64;
+    let question = &job.query.question;
     Manifest {
         id: format!("pk_{}", hex(&id[..12])),
         source: Source {
-            sha256: hex(&job.ask.document_sha256),
+            sha256: hex(&job.query.document_sha256),
             start: job.start,
             bytes,
             tokens: job.document_tokens,
@@ -104,7 +104,7 @@ fn manifest(job: &Job, extraction: &Extraction, reason: Reason, text: &str, toke
 }
 
 fn evidence(job: &Job, extraction: &Extraction, pack: String) -> Evidence {
-    let document = &*job.ask.document;
+    let document = &*job.query.document;
     let excerpts = extraction.spans.iter().filter_map(|span| {
         let text = document.get(span.start as usize..span.end as usize)?.to_owned();
         Some(Excerpt {
@@ -116,7 +116,7 @@ fn evidence(job: &Job, extraction: &Extraction, pack: String) -> Evidence {
         })
     });
     Evidence {
-        question: job.ask.question.clone(),
+        question: job.query.question.clone(),
         pack,
         excerpts: excerpts.collect(),
     }

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use sha2::{Digest, Sha256};
 
-use super::call::{Call, Surface};
-use super::outcome::Reason;
+use super::call::Call;
 use super::{State, micros};
-use crate::extract::{Ask, Budget};
+use crate::api::{Reason, Surface};
+use crate::extract::{Budget, Query};
 use crate::policy::{self, Plan, Turn, tokens};
 use crate::request::{Literal, Request, RequestError, Site};
 
@@ -45,7 +45,7 @@ pub(super) enum Next {
 
 /// A document on its way to a worker and back.
 pub(super) struct Job {
-    pub(super) ask: Ask,
+    pub(super) query: Query,
     pub(super) reason: Reason,
     pub(super) turn: Turn,
     pub(super) document_tokens: u64,
@@ -155,7 +155,7 @@ fn plan<'a>(
     } else {
         site
     };
-    let ask = Ask {
+    let query = Query {
         document,
         document_sha256,
         question,
@@ -165,7 +165,7 @@ fn plan<'a>(
     };
     let original = (request.hybrid.is_none() && site.holds_body()).then(|| call.body.clone());
     let job = Job {
-        ask,
+        query,
         reason,
         turn,
         document_tokens,

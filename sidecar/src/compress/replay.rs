@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use super::outcome::Reason;
-use crate::extract::{Ask, Client, ExtractError, Extraction};
+use crate::api::Reason;
+use crate::extract::{Client, ExtractError, Extraction, Query};
 use crate::pack::KeptSpan;
 use crate::policy::{Need, need};
 
@@ -24,22 +24,26 @@ pub(super) enum NoReplay {
 }
 
 /// The extraction behind the earlier turn's pack, if it may be used again. `ask` is what was asked then.
-pub(super) async fn replay(client: &Client, ask: &Ask, follow_up: &str) -> Result<Arc<Extraction>, NoReplay> {
-    let Some(earlier) = client.cached(&ask.key()) else {
+pub(super) async fn replay(
+    client: &Client,
+    query: &Query,
+    follow_up: &str,
+) -> Result<Arc<Extraction>, NoReplay> {
+    let Some(earlier) = client.cached(&query.key()) else {
         return Err(NoReplay::Pass(Reason::EarlierTurn));
     };
     let follow_up = follow_up.trim();
-    if follow_up.is_empty() || follow_up == ask.question {
+    if follow_up.is_empty() || follow_up == query.question {
         return Ok(earlier);
     }
     if need(follow_up) != Need::Evidence {
         return Err(NoReplay::Pass(Reason::FollowUp));
     }
-    let ask = Ask {
+    let query = Query {
         question: follow_up.to_owned(),
-        ..ask.clone()
+        ..query.clone()
     };
-    let now = client.extract(ask).await.map_err(NoReplay::Failed)?;
+    let now = client.extract(query).await.map_err(NoReplay::Failed)?;
     if holds(&earlier.spans, &now.extraction.spans) {
         Ok(earlier)
     } else {

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use tonic::Code;
 
 use super::*;
+use crate::api::{Mode, Overrides, Surface, Tier};
 use crate::extract::tests::worker::{Behaviour, TestWorker};
 
 const QUESTION: &str = "When did the turbine arrive?";
@@ -394,7 +395,7 @@ async fn a_large_body_shares_its_memory_with_the_document() {
     let Next::Extract(job) = prepared.next else {
         panic!()
     };
-    assert!(call.body.as_ptr_range().contains(&job.ask.document.as_ptr()));
+    assert!(call.body.as_ptr_range().contains(&job.query.document.as_ptr()));
     assert!(call.body.as_ptr_range().contains(&job.unchanged().as_ptr()));
 }
 

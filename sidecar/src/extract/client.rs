@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use futures::future::{BoxFuture, Either, FutureExt, Shared, WeakShared, select};
 use tokio::sync::Semaphore;
 
-use super::ask::{Ask, Key};
 use super::error::{ExtractError, Failure};
 use super::lookup::{Lookup, System};
 use super::pool::{Pool, Upkeep};
+use super::query::{Query, QueryKey};
 use super::worker::Failed;
 use super::{Extraction, Settings, WorkerStatus};
 use crate::bounded::Bounded;
@@ -32,8 +32,8 @@ struct State {
     settings: Settings,
     pool: Arc<Pool>,
     slots: Semaphore,
-    cache: Mutex<Bounded<Key, Arc<Extraction>>>,
-    running: Mutex<HashMap<Key, WeakShared<BoxFuture<'static, Answer>>>>,
+    cache: Mutex<Bounded<QueryKey, Arc<Extraction>>>,
+    running: Mutex<HashMap<QueryKey, WeakShared<BoxFuture<'static, Answer>>>>,
 }
 
 /// An answer and where it came from.
@@ -75,15 +75,15 @@ impl Client {
     ///
     /// # Errors
     /// [`ExtractError`] when no worker gave a usable answer in time.
-    pub async fn extract(&self, ask: Ask) -> Result<Found, ExtractError> {
-        let key = ask.key();
+    pub async fn extract(&self, query: Query) -> Result<Found, ExtractError> {
+        let key = query.key();
         if let Some(extraction) = self.cached(&key) {
             return Ok(Found {
                 extraction,
                 cached: true,
             });
         }
-        let extraction = self.join(key, ask).await?;
+        let extraction = self.join(key, query).await?;
         Ok(Found {
             extraction,
             cached: false,
@@ -91,7 +91,7 @@ impl Client {
     }
 
     /// An earlier answer, if it is still known.
-    pub fn cached(&self, key: &Key) -> Option<Arc<Extraction>> {
+    pub fn cached(&self, key: &QueryKey) -> Option<Arc<Extraction>> {
         lock(&self.shared.cache).get(key, Instant::now()).cloned()
     }
 
@@ -101,7 +101,7 @@ impl Client {
     }
 
     /// The call that already runs for `key`, or a new one.
-    fn join(&self, key: Key, ask: Ask) -> Running {
+    fn join(&self, key: QueryKey, query: Query) -> Running {
         let mut running = lock(&self.shared.running);
         if let Some(call) = running.get(&key).and_then(WeakShared::upgrade) {
             return call;
@@ -112,7 +112,7 @@ impl Client {
         }
         let state = Arc::clone(&self.shared);
         let call = async move {
-            let answer = state.answer(&ask).await.map(Arc::new);
+            let answer = state.answer(&query).await.map(Arc::new);
             if let Ok(extraction) = &answer
                 && !extraction.provisional
             {
@@ -132,12 +132,12 @@ impl Client {
 
 impl State {
     /// Asks workers within the deadline.
-    async fn answer(&self, ask: &Ask) -> Result<Extraction, ExtractError> {
-        let time = self.settings.deadline(ask.document.len());
+    async fn answer(&self, query: &Query) -> Result<Extraction, ExtractError> {
+        let time = self.settings.deadline(query.document.len());
         let deadline = Instant::now() + time;
         let work = async {
             let _slot = self.slots.acquire().await;
-            self.hedged(ask, deadline, time.mul_f64(self.settings.hedge_after.min(1.0)))
+            self.hedged(query, deadline, time.mul_f64(self.settings.hedge_after.min(1.0)))
                 .await
         };
         tokio::time::timeout(time, work)
@@ -148,12 +148,12 @@ impl State {
     /// Asks one worker after the other, and from `after` on a second line of them beside the first.
     async fn hedged(
         &self,
-        ask: &Ask,
+        query: &Query,
         deadline: Instant,
         after: Duration,
     ) -> Result<Extraction, ExtractError> {
         let tried = Mutex::default();
-        let first = self.attempts(ask, deadline, &tried).boxed();
+        let first = self.attempts(query, deadline, &tried).boxed();
         let wait = tokio::time::sleep(after).boxed();
         let first = match select(first, wait).await {
             Either::Left((answer, _)) => return answer,
@@ -162,7 +162,7 @@ impl State {
         if self.pool.len() < 2 || self.settings.hedge_after >= 1.0 {
             return first.await;
         }
-        let second = self.attempts(ask, deadline, &tried).boxed();
+        let second = self.attempts(query, deadline, &tried).boxed();
         match select(first, second).await.factor_first() {
             (Ok(answer), _) => Ok(answer),
             (Err(_), other) => other.await,
@@ -172,7 +172,7 @@ impl State {
     /// Tries workers until one answers, none is left or all attempts are spent.
     async fn attempts(
         &self,
-        ask: &Ask,
+        query: &Query,
         deadline: Instant,
         tried: &Mutex<Vec<SocketAddr>>,
     ) -> Result<Extraction, ExtractError> {
@@ -187,7 +187,7 @@ impl State {
                 continue;
             };
             lock(tried).push(worker.address);
-            match worker.extract(ask, deadline).await {
+            match worker.extract(query, deadline).await {
                 Ok(extraction) => return Ok(extraction),
                 Err(Failed {
                     error,

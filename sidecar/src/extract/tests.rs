@@ -14,8 +14,8 @@ use super::*;
 
 const DOCUMENT: &str = "Preamble.\nThe supplier is Örsted.\nNothing here.\nThe supplier pays.\n";
 
-fn ask(question: &str) -> Ask {
-    Ask {
+fn query(question: &str) -> Query {
+    Query {
         document: DOCUMENT.into(),
         document_sha256: Sha256::digest(DOCUMENT).into(),
         question: question.to_owned(),
@@ -51,7 +51,7 @@ fn kept(found: &Found) -> Vec<&str> {
 async fn finds_evidence_and_remembers_it() {
     let worker = TestWorker::start([Behaviour::Evidence]).await;
     let client = client(&[&worker]);
-    let found = client.extract(ask("Who is the supplier?")).await.unwrap();
+    let found = client.extract(query("Who is the supplier?")).await.unwrap();
     assert_eq!(kept(&found), ["The supplier is Örsted.", "The supplier pays."]);
     assert_eq!((found.cached, found.extraction.tier), (false, "lexical"));
     let (header, bytes) = worker.shared.last.lock().unwrap().clone().unwrap();
@@ -66,16 +66,16 @@ async fn finds_evidence_and_remembers_it() {
     assert!((1..=2_000).contains(&header.deadline_ms));
 
     let again = client
-        .extract(Ask {
+        .extract(Query {
             request_id: "r2".to_owned(),
-            ..ask("Who is the supplier?")
+            ..query("Who is the supplier?")
         })
         .await
         .unwrap();
     assert!(again.cached && again.extraction == found.extraction);
-    let other = Ask {
+    let other = Query {
         budget: Budget::Ratio(10.0),
-        ..ask("Who is the supplier?")
+        ..query("Who is the supplier?")
     };
     assert!(!client.extract(other).await.unwrap().cached);
     assert_eq!(worker.answered(), 2);
@@ -86,7 +86,7 @@ async fn what_a_hurried_worker_found_is_not_remembered() {
     let worker = TestWorker::start([Behaviour::Hurried, Behaviour::Evidence]).await;
     let client = client(&[&worker]);
     for cached in [false, false, true] {
-        let found = client.extract(ask("Who is the supplier?")).await.unwrap();
+        let found = client.extract(query("Who is the supplier?")).await.unwrap();
         assert_eq!(kept(&found), ["The supplier is Örsted.", "The supplier pays."]);
         assert_eq!(found.cached, cached);
     }
@@ -97,7 +97,7 @@ async fn what_a_hurried_worker_found_is_not_remembered() {
 async fn equal_asks_at_the_same_time_are_one_call() {
     let worker = TestWorker::start([Behaviour::Slow(Duration::from_millis(100))]).await;
     let client = client(&[&worker]);
-    let calls = (0..20).map(|_| client.extract(ask("Who is the supplier?")));
+    let calls = (0..20).map(|_| client.extract(query("Who is the supplier?")));
     let answers = futures::future::join_all(calls).await;
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!(worker.arrived(), 1);
@@ -109,10 +109,10 @@ async fn a_call_that_nobody_waits_for_is_cancelled() {
     let client = client(&[&worker]);
     let impatient = tokio::time::timeout(
         Duration::from_millis(100),
-        client.extract(ask("Who is the supplier?")),
+        client.extract(query("Who is the supplier?")),
     );
     assert!(impatient.await.is_err());
-    assert!(client.extract(ask("Who is the supplier?")).await.is_ok());
+    assert!(client.extract(query("Who is the supplier?")).await.is_ok());
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!((worker.arrived(), worker.answered()), (2, 1));
 }
@@ -124,7 +124,7 @@ async fn tries_another_worker_when_one_is_down_or_full() {
         let good = TestWorker::start([Behaviour::Evidence]).await;
         let client = client(&[&bad, &good]);
         for question in ["supplier one", "supplier two", "supplier three", "supplier four"] {
-            assert!(client.extract(ask(question)).await.is_ok(), "{code:?}");
+            assert!(client.extract(query(question)).await.is_ok(), "{code:?}");
         }
         assert_eq!(good.answered(), 4);
     }
@@ -139,14 +139,14 @@ async fn a_worker_that_is_gone_rests() {
     };
     drop(gone);
     let client = Client::start(settings);
-    let first = client.extract(ask("Who is the supplier?")).await;
+    let first = client.extract(query("Who is the supplier?")).await;
     assert!(
         matches!(first, Err(ExtractError::Unavailable { .. })),
         "{first:?}"
     );
     assert!(!client.workers()[0].healthy);
     let start = Instant::now();
-    assert!(client.extract(ask("Who is the supplier?")).await.is_err());
+    assert!(client.extract(query("Who is the supplier?")).await.is_err());
     assert!(
         start.elapsed() < Duration::from_millis(100),
         "a resting worker is not asked"
@@ -164,14 +164,14 @@ async fn waits_as_long_as_a_full_worker_asks() {
     let start = Instant::now();
     assert!(
         client(&[&worker])
-            .extract(ask("Who is the supplier?"))
+            .extract(query("Who is the supplier?"))
             .await
             .is_ok()
     );
     assert!(start.elapsed() >= wait);
     let full = TestWorker::start([Behaviour::Fail(Code::ResourceExhausted, Duration::from_secs(60))]).await;
     let error = client(&[&full])
-        .extract(ask("Who is the supplier?"))
+        .extract(query("Who is the supplier?"))
         .await
         .unwrap_err();
     assert!(
@@ -188,7 +188,7 @@ async fn gives_up_at_the_deadline() {
     });
     let start = Instant::now();
     assert_eq!(
-        client.extract(ask("Who is the supplier?")).await.unwrap_err(),
+        client.extract(query("Who is the supplier?")).await.unwrap_err(),
         ExtractError::Timeout
     );
     assert!(start.elapsed() < Duration::from_secs(2));
@@ -208,8 +208,8 @@ async fn a_hedge_answers_for_a_slow_worker() {
     };
     let client = Client::start(settings);
     // Whoever answers first is slow from then on; the other one still has a quick answer.
-    assert!(client.extract(ask("supplier one")).await.is_ok());
-    assert!(client.extract(ask("supplier two")).await.is_ok());
+    assert!(client.extract(query("supplier one")).await.is_ok());
+    assert!(client.extract(query("supplier two")).await.is_ok());
     assert_eq!(one.answered() + two.answered(), 2);
 }
 
@@ -222,7 +222,7 @@ async fn a_refusal_is_final() {
     );
     let client = client(&[&one, &two]);
     assert!(matches!(
-        client.extract(ask("supplier")).await,
+        client.extract(query("supplier")).await,
         Err(ExtractError::Refused { .. })
     ));
     assert_eq!(one.arrived() + two.arrived(), 1);
@@ -241,7 +241,7 @@ async fn spans_that_do_not_fit_the_document_are_not_used() {
         vec![(0, umlaut + 1)],
     ] {
         let worker = TestWorker::start([Behaviour::Spans(spans.clone())]).await;
-        let error = client(&[&worker]).extract(ask("supplier")).await.unwrap_err();
+        let error = client(&[&worker]).extract(query("supplier")).await.unwrap_err();
         assert!(
             matches!(error, ExtractError::Invalid { .. }),
             "{spans:?}: {error}"
@@ -260,7 +260,10 @@ async fn asks_the_less_busy_of_two() {
         .store(1_000_000, std::sync::atomic::Ordering::SeqCst);
     let client = client(&[&busy, &idle]);
     for number in 0..30 {
-        client.extract(ask(&format!("supplier {number}"))).await.unwrap();
+        client
+            .extract(query(&format!("supplier {number}")))
+            .await
+            .unwrap();
     }
     assert!(
         busy.answered() <= 1,
@@ -288,11 +291,11 @@ async fn health_decides_who_is_asked() {
     let limit = Duration::from_secs(10);
     worker.set_serving(false).await;
     tokio::time::timeout(limit, becomes(false)).await.unwrap();
-    assert!(client.extract(ask("supplier")).await.is_err());
+    assert!(client.extract(query("supplier")).await.is_err());
     assert_eq!(worker.arrived(), 0);
     worker.set_serving(true).await;
     tokio::time::timeout(limit, becomes(true)).await.unwrap();
-    assert!(client.extract(ask("supplier")).await.is_ok());
+    assert!(client.extract(query("supplier")).await.is_ok());
 }
 
 #[tokio::test]
@@ -303,7 +306,7 @@ async fn names_are_looked_up() {
         workers: vec![name],
         ..settings(&[])
     });
-    assert!(client.extract(ask("supplier")).await.is_ok());
+    assert!(client.extract(query("supplier")).await.is_ok());
 }
 
 #[tokio::test]
@@ -313,10 +316,10 @@ async fn an_unknown_name_holds_no_call_up_twice() {
         workers,
         ..settings(&[])
     });
-    assert!(client.extract(ask("supplier")).await.is_err());
+    assert!(client.extract(query("supplier")).await.is_err());
     let start = Instant::now();
     assert!(matches!(
-        client.extract(ask("supplier")).await,
+        client.extract(query("supplier")).await,
         Err(ExtractError::Unavailable { .. })
     ));
     assert!(start.elapsed() < Duration::from_millis(100));
@@ -328,12 +331,12 @@ async fn a_long_document_arrives_whole() {
     let document = format!("{}The supplier is far down.\n", "Line.\n".repeat(200_000));
     let document_sha256 = Sha256::digest(&document).into();
     let length = document.len();
-    let ask = Ask {
+    let query = Query {
         document: document.into(),
         document_sha256,
-        ..ask("Who is the supplier?")
+        ..query("Who is the supplier?")
     };
-    let found = client(&[&worker]).extract(ask).await.unwrap();
+    let found = client(&[&worker]).extract(query).await.unwrap();
     assert_eq!(found.extraction.spans.len(), 1);
     assert_eq!(worker.shared.last.lock().unwrap().clone().unwrap().1, length);
 }

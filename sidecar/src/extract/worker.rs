@@ -12,8 +12,8 @@ use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use super::ask::Ask;
 use super::error::{ExtractError, Failure};
+use super::query::Query;
 use super::{Extraction, Settings, WorkerStatus};
 
 /// Bytes of a message of the document's stream. Less than the contract recommends: the allocator keeps blocks of
@@ -109,12 +109,12 @@ impl Worker {
     }
 
     /// Sends the document and waits for its evidence.
-    pub(super) async fn extract(&self, ask: &Ask, deadline: Instant) -> Result<Extraction, Failed> {
-        let _guard = InFlight::enter(self, ask.document.len() as u64);
+    pub(super) async fn extract(&self, query: &Query, deadline: Instant) -> Result<Extraction, Failed> {
+        let _guard = InFlight::enter(self, query.document.len() as u64);
         let left = deadline.saturating_duration_since(Instant::now());
         // A little less than the caller waits, so that a slow worker is seen to be slow.
         let mine = left.mul_f64(0.95);
-        let mut request = tonic::Request::new(messages(ask, mine));
+        let mut request = tonic::Request::new(messages(query, mine));
         request.set_timeout(left);
         let mut client = WorkerClient::new(self.channel.clone()).max_decoding_message_size(64 << 20);
         let late = |_| Err(Status::deadline_exceeded("no answer in time"));
@@ -122,7 +122,7 @@ impl Worker {
             .await
             .unwrap_or_else(late)
         {
-            Ok(response) => self.answered(response.into_inner(), ask),
+            Ok(response) => self.answered(response.into_inner(), query),
             Err(status) => {
                 let failure = Failure::of(&status);
                 self.note(&failure);
@@ -134,11 +134,11 @@ impl Worker {
         }
     }
 
-    fn answered(&self, response: wire::ExtractResponse, ask: &Ask) -> Result<Extraction, Failed> {
+    fn answered(&self, response: wire::ExtractResponse, query: &Query) -> Result<Extraction, Failed> {
         if let Some(load) = response.load {
             self.tokens_in_flight.store(load.tokens_in_flight, Relaxed);
         }
-        let checked = Extraction::check(response, &ask.document, &self.name);
+        let checked = Extraction::check(response, &query.document, &self.name);
         match &checked {
             Ok(_) => {
                 self.answered.fetch_add(1, Relaxed);
@@ -199,13 +199,13 @@ impl Worker {
 }
 
 /// The stream of a request. Chunks are copied one at a time, as the connection takes them.
-fn messages(ask: &Ask, left: Duration) -> impl futures::Stream<Item = wire::ExtractRequest> + use<> {
+fn messages(query: &Query, left: Duration) -> impl futures::Stream<Item = wire::ExtractRequest> + use<> {
     // A tenth is left for the way there and back.
     let deadline_ms = u32::try_from(left.as_millis() * 9 / 10)
         .unwrap_or(u32::MAX)
         .max(1);
-    let header = Part::Header(ask.header(deadline_ms));
-    let document = ask.document.as_bytes().clone();
+    let header = Part::Header(query.header(deadline_ms));
+    let document = query.document.as_bytes().clone();
     let starts = (0..document.len()).step_by(CHUNK);
     let chunks = starts.map(move |start| {
         let end = (start + CHUNK).min(document.len());

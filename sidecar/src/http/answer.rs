@@ -5,11 +5,12 @@ use std::time::Duration;
 use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
-use super::error::ApiError;
 use super::relay::{Relay, Watch};
 use super::{headers, refuse};
+use crate::api::Wire;
+use crate::error::ApiError;
 use crate::report::Exchange;
-use crate::sse::{Tap, Wire};
+use crate::sse::Tap;
 use crate::translate::{self, Translation};
 use crate::upstream::{Arrived, Failure};
 

@@ -8,7 +8,7 @@ use http::StatusCode;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 
-use super::error::ApiError;
+use crate::error::ApiError;
 
 /// What is read and thrown away of a body that is too large, so that the client reads the answer before it
 /// sees the connection close.

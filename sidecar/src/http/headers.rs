@@ -4,6 +4,8 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use crate::api::header_names::OWN_PREFIX;
+
 const HOP_BY_HOP: [&str; 9] = [
     "connection",
     "keep-alive",
@@ -15,7 +17,6 @@ const HOP_BY_HOP: [&str; 9] = [
     "transfer-encoding",
     "upgrade",
 ];
-const OWN_PREFIX: &str = "x-liquid-";
 
 /// Makes a client's headers fit to be sent on: hop-by-hop ones, the host, `expect` (answered here already) and
 /// our own `x-liquid-*` ones go; everything else stays as it is.

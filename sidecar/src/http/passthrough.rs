@@ -4,13 +4,13 @@
 use axum::body::Body;
 use http::{Request, Response, StatusCode};
 
-use super::error::ApiError;
 use super::relay::{Relay, Watch};
 use super::{App, answer, headers, refuse, route, tunnel};
+use crate::api::{ProviderKind, Wire};
+use crate::error::ApiError;
 use crate::local;
 use crate::report::Exchange;
-use crate::sse::Wire;
-use crate::upstream::{Kind, Target};
+use crate::upstream::Target;
 
 /// Passes a call through to the provider of its API.
 pub(super) async fn handle(
@@ -23,7 +23,7 @@ pub(super) async fn handle(
     let live = app.live.load_full();
     let target = live.routes.passthrough(wire == Wire::Messages);
     let path = route::below_version(request.uri().path()).to_owned();
-    if target.provider.kind == Kind::Local {
+    if target.provider.kind == ProviderKind::Local {
         return local::other(request.method(), &path, wire, exchange);
     }
     forward(app, target, &path, wire, request, exchange).await

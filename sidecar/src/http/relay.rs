@@ -16,9 +16,10 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::error::ApiError;
+use crate::api::{Usage, Wire};
+use crate::error::ApiError;
 use crate::report::Exchange;
-use crate::sse::{Ending, Tap, Usage, Wire, usage_of_body};
+use crate::sse::{Ending, Tap, usage_of_body};
 use crate::translate::StreamTranslator;
 
 /// Time for the error event to leave before the body is aborted: an abort discards what is not yet sent.

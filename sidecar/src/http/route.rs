@@ -2,8 +2,7 @@
 
 use http::Method;
 
-use crate::compress::Surface;
-use crate::sse::Wire;
+use crate::api::{Surface, Wire};
 
 /// A surface: what may be compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

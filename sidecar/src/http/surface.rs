@@ -6,13 +6,14 @@ use axum::body::Body;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 
-use super::error::ApiError;
 use super::route::{Route, asks_dry_run};
-use super::{App, Live, answer, body, headers, own, passthrough, refuse};
-use crate::compress::{Call, Decision, Evidence, Mode, Outcome, Overrides};
+use super::{App, Live, answer, body, headers, pages, passthrough, refuse};
+use crate::api::{Mode, Overrides, ProviderKind, header_names};
+use crate::compress::{Call, Decision, Evidence, Outcome};
+use crate::error::ApiError;
 use crate::extract::OnWorkerUnavailable;
 use crate::report::Exchange;
-use crate::upstream::{self, Answer, Kind, Target};
+use crate::upstream::{self, Answer, Target};
 use crate::{local, report};
 
 /// Answers one call on a surface.
@@ -41,7 +42,7 @@ pub(super) async fn handle(
             body,
             decision,
             evidence,
-        } if decision.dry_run => own::dry_run(decision, evidence.as_deref(), body, exchange),
+        } if decision.dry_run => pages::dry_run(decision, evidence.as_deref(), body, exchange),
         Outcome::Forward {
             body,
             decision,
@@ -66,14 +67,14 @@ pub(super) async fn handle(
 async fn read(app: &App, live: &Live, route: Route, parts: &Parts, body: Body) -> Result<Call, ApiError> {
     let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let mut overrides = Overrides::parse(text).map_err(|error| ApiError::from(&error))?;
-    let is_local = |target: &Target| target.provider.kind == Kind::Local;
+    let is_local = |target: &Target| target.provider.kind == ProviderKind::Local;
     let targets = live.routes.targets(route.wire);
     if targets.first().is_some_and(is_local) && overrides.mode.is_none() {
         // The extractive answer is made of evidence, also of a document that is too short to be worth packing.
         overrides.mode = Some(Mode::Force);
     }
-    let asked = matches!(text("x-liquid-dry-run"), Some("1" | "true"));
-    let request_id = text("x-request-id")
+    let asked = matches!(text(header_names::DRY_RUN), Some("1" | "true"));
+    let request_id = text(header_names::REQUEST_ID)
         .filter(|id| is_request_id(id))
         .map(str::to_owned);
     let time = Duration::from_millis(app.limits.body_timeout_ms);

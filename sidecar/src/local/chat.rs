@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::new_id;
 use super::passage::Answer;
-use crate::sse::Usage;
+use crate::api::Usage;
 use crate::translate::{now, usage_object};
 
 /// One answer, `n` times: it is the same each time.

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::compress::{Action, Decision, Evidence, Excerpt, Reason};
+use crate::api::Reason;
+use crate::compress::{Action, Decision, Evidence, Excerpt};
 use crate::pack::SpanKind;
 use crate::policy::tokens::estimate;
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::passage::Answer;
 use super::{named, new_id};
-use crate::sse::Usage;
+use crate::api::Usage;
 use crate::translate::now;
 
 /// The response.

@@ -3,7 +3,8 @@
 
 use super::passage::Answer;
 use super::*;
-use crate::compress::{Action, Excerpt, Reason, Stages, Surface};
+use crate::api::{Reason, Surface};
+use crate::compress::{Action, Excerpt, Stages};
 use crate::pack::SpanKind;
 
 fn decision(action: Action, reason: Reason) -> Decision {

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::ask::{LONGEST_QUESTION, ask, clip};
 use super::content::{self, Content};
+use super::need::Need;
 use super::price::{expected_ratio, pays};
-use super::question::Need;
+use super::question::{LONGEST_QUESTION, ask, clip};
 use super::settings::{EarlierTurns, Settings, WholeDocument};
 use super::split::Marks;
 use super::tokens;
-use crate::compress::{Mode, Reason};
+use crate::api::{Mode, Reason};
 use crate::request::{Literal, Part, Request, Role};
 
 /// What to compress, and how.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::compress::{Mode, Overrides, Tier};
+use crate::api::{Mode, Overrides, Tier};
 use crate::settings::Invalid;
 
 /// When to compress, and how far. Section `[policy]`.

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::question::asks;
+use super::need::asks;
 
 /// The marks of a template stand near the ends: this many bytes are searched at each.
 const NEAR: usize = 16 << 10;

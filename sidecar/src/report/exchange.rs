@@ -9,8 +9,8 @@ use tracing::Span;
 
 use super::metrics::Metrics;
 use super::trace;
+use crate::api::Usage;
 use crate::compress::Decision;
-use crate::sse::Usage;
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,15 +2,9 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::api::header_names::{DECISION, ERROR, OVERHEAD_MS, PACK_ID, REASON, TOKENS_AFTER, TOKENS_BEFORE};
 use crate::compress::Decision;
 
-const DECISION: HeaderName = HeaderName::from_static("x-liquid-decision");
-const REASON: HeaderName = HeaderName::from_static("x-liquid-reason");
-const TOKENS_BEFORE: HeaderName = HeaderName::from_static("x-liquid-tokens-before");
-const TOKENS_AFTER: HeaderName = HeaderName::from_static("x-liquid-tokens-after");
-const PACK_ID: HeaderName = HeaderName::from_static("x-liquid-pack-id");
-const OVERHEAD_MS: HeaderName = HeaderName::from_static("x-liquid-overhead-ms");
-const ERROR: HeaderName = HeaderName::from_static("x-liquid-error");
 const MAX_ERROR_BYTES: usize = 200;
 
 /// Tells in an answer's headers what was decided about its request.

@@ -9,7 +9,7 @@ use super::json::{Kind, Reader};
 use super::literal::Literal;
 use super::read::string;
 use super::view::{Part, Request, Role};
-use crate::compress::Surface;
+use crate::api::Surface;
 
 /// The fields of a `/v1/hybrid_chat` body.
 #[derive(Debug, Clone)]

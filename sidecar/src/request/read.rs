@@ -7,7 +7,7 @@ use super::RequestError;
 use super::json::{JsonError, Key, Kind, Reader};
 use super::literal::Literal;
 use super::view::{Part, Request, Role};
-use crate::compress::Surface;
+use crate::api::Surface;
 
 /// More parts than any honest request has; keeps the view small beside the body.
 const MAX_PARTS: usize = 20_000;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::hybrid::Hybrid;
 use super::literal::Literal;
-use crate::compress::Surface;
+use crate::api::Surface;
 
 /// A request, read. Borrows from the body.
 #[derive(Debug, Clone)]

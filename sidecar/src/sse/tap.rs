@@ -8,39 +8,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Event, Parser};
+use crate::api::{Usage, Wire};
 
 /// Larger events are relayed all the same, only not read.
 const MAX_EVENT_BYTES: usize = 8 << 20;
-
-/// The shape an answer has on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wire {
-    /// `chat.completion` and `chat.completion.chunk`.
-    Chat,
-    /// `response` and its typed events.
-    Responses,
-    /// Anthropic `message` and its typed events.
-    Messages,
-}
-
-/// Tokens as the upstream billed them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// All input tokens, cached ones included.
-    pub input: Option<u64>,
-    /// All output tokens, reasoning included.
-    pub output: Option<u64>,
-    /// The part of `input` that came from the provider's cache.
-    pub cached: Option<u64>,
-}
-
-impl Usage {
-    fn merge(&mut self, later: Self) {
-        self.input = later.input.or(self.input);
-        self.output = later.output.or(self.output);
-        self.cached = later.cached.or(self.cached);
-    }
-}
 
 /// How a stream stands: whether its own protocol says that it is over.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

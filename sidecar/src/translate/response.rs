@@ -8,7 +8,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::StreamTranslator;
-use crate::sse::{Usage, usage_of_body};
+use crate::api::Usage;
+use crate::sse::usage_of_body;
 
 /// What the answer's translation needs to know of the request.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::Translation;
 use super::response::{error, now, usage_object};
-use crate::sse::{Ending, Event, Parser, Tap, Usage, Wire};
+use crate::api::{Usage, Wire};
+use crate::sse::{Ending, Event, Parser, Tap};
 
 /// Larger events cannot be translated and are left out.
 const MAX_EVENT_BYTES: usize = 8 << 20;

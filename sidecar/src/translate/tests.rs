@@ -8,7 +8,12 @@ use super::*;
 use crate::sse::Ending;
 
 fn translate(request: &Value) -> Result<(Value, Translation), RequestError> {
-    let out = super::request(Wire::Chat, Kind::Anthropic, request.to_string().as_bytes(), None)?;
+    let out = super::request(
+        Wire::Chat,
+        ProviderKind::Anthropic,
+        request.to_string().as_bytes(),
+        None,
+    )?;
     Ok((serde_json::from_slice(&out.body).unwrap(), out.translation))
 }
 
@@ -161,11 +166,11 @@ fn refusals_name_the_field() {
         );
     }
     assert!(matches!(
-        super::request(Wire::Chat, Kind::Anthropic, b"{", None),
+        super::request(Wire::Chat, ProviderKind::Anthropic, b"{", None),
         Err(RequestError::Body(_))
     ));
     assert!(matches!(
-        super::request(Wire::Messages, Kind::Openai, b"{}", None),
+        super::request(Wire::Messages, ProviderKind::Openai, b"{}", None),
         Err(RequestError::Api { .. })
     ));
 }

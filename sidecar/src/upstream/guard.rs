@@ -6,9 +6,9 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, OnceLock};
 
-use http::{HeaderMap, HeaderValue, header::HeaderName};
+use http::{HeaderMap, HeaderValue};
 
-const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
+use crate::api::header_names::CDN_LOOP;
 
 /// The addresses this process listens on, and the name it leaves on what it forwards.
 #[derive(Debug, Clone)]

@@ -3,18 +3,12 @@
 use std::sync::Arc;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use http::{HeaderMap, HeaderValue, Uri, header};
 
 use super::secret::{Secret, SecretError};
-use super::settings::{Kind, ProviderSettings, Settings};
-use crate::sse::Wire;
-
-const API_KEY: HeaderName = HeaderName::from_static("api-key");
-const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
-
-/// Every request header that may carry a caller's key.
-pub const CREDENTIALS: [HeaderName; 4] = [header::AUTHORIZATION, API_KEY, X_API_KEY, X_GOOG_API_KEY];
+use super::settings::{ProviderSettings, Settings};
+use crate::api::header_names::{API_KEY, CREDENTIALS, X_API_KEY};
+use crate::api::{ProviderKind, Wire};
 
 /// A provider ready for use.
 #[derive(Debug)]
@@ -22,7 +16,7 @@ pub struct Provider {
     /// Its name in the configuration.
     pub name: String,
     /// What it speaks.
-    pub kind: Kind,
+    pub kind: ProviderKind,
     base: Option<Base>,
     key: Option<Secret>,
 }
@@ -107,7 +101,7 @@ impl Provider {
         ambient_key: bool,
     ) -> Result<Arc<Self>, ProviderError> {
         let configured = settings.providers.get(name);
-        let built_in = Kind::built_in(name);
+        let built_in = ProviderKind::built_in(name);
         if configured.is_none() && built_in.is_none() {
             let (value, provider) = (name.to_owned(), name.to_owned());
             return Err(ProviderError::Unknown {
@@ -121,13 +115,13 @@ impl Provider {
         let kind = configured
             .kind
             .or(built_in.map(|(kind, _)| kind))
-            .unwrap_or(Kind::OpenaiCompatible);
+            .unwrap_or(ProviderKind::OpenaiCompatible);
         let url = configured
             .base_url
             .as_deref()
             .or(built_in.and_then(|(_, url)| url));
         let base = match (kind, url) {
-            (Kind::Local, _) => None,
+            (ProviderKind::Local, _) => None,
             (_, Some(url)) => Some(Base::parse(name, url, kind)?),
             (_, None) => {
                 let reason = "missing; give the URL with the API's version, such as https://host/v1";
@@ -167,8 +161,14 @@ impl Provider {
     /// Whether the provider answers this API in its own words, so that nothing has to be translated.
     pub fn speaks(&self, wire: Wire) -> bool {
         match (self.kind, wire) {
-            (Kind::Local | Kind::OpenaiCompatible | Kind::Vllm | Kind::Ollama, _) => true,
-            (Kind::Anthropic, wire) => wire == Wire::Messages,
+            (
+                ProviderKind::Local
+                | ProviderKind::OpenaiCompatible
+                | ProviderKind::Vllm
+                | ProviderKind::Ollama,
+                _,
+            ) => true,
+            (ProviderKind::Anthropic, wire) => wire == Wire::Messages,
             (_, wire) => wire != Wire::Messages,
         }
     }
@@ -215,8 +215,8 @@ impl Provider {
             return;
         };
         let (name, value) = match self.kind {
-            Kind::Azure => (API_KEY, HeaderValue::from_str(&key)),
-            Kind::Anthropic => (X_API_KEY, HeaderValue::from_str(&key)),
+            ProviderKind::Azure => (API_KEY, HeaderValue::from_str(&key)),
+            ProviderKind::Anthropic => (X_API_KEY, HeaderValue::from_str(&key)),
             _ => (
                 header::AUTHORIZATION,
                 HeaderValue::from_str(&format!("Bearer {key}")),
@@ -230,7 +230,7 @@ impl Provider {
 }
 
 impl Base {
-    fn parse(name: &str, url: &str, kind: Kind) -> Result<Self, ProviderError> {
+    fn parse(name: &str, url: &str, kind: ProviderKind) -> Result<Self, ProviderError> {
         let fail = |reason| ProviderError::BaseUrl {
             name: name.into(),
             value: url.into(),
@@ -266,7 +266,7 @@ impl Base {
             ));
         }
         let path = match kind {
-            Kind::Azure if !path.ends_with("/openai/v1") => format!("{path}/openai/v1"),
+            ProviderKind::Azure if !path.ends_with("/openai/v1") => format!("{path}/openai/v1"),
             _ => path.to_owned(),
         };
         Ok(Self {

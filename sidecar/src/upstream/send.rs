@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -18,8 +18,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::connect::ConnectError;
 use super::model::with_model;
-use super::{HttpClient, Kind, Settings, Target, Upstreams};
-use crate::sse::Wire;
+use super::{HttpClient, Settings, Target, Upstreams};
+use crate::api::{ProviderKind, Wire, header_names};
 use crate::translate;
 
 /// First wait of the backoff; doubles each time, with up to half of it taken off at random.
@@ -142,7 +142,7 @@ impl Upstreams {
         let deadline = Instant::now() + self.limits.total;
         let mut last = None;
         for target in targets {
-            if target.provider.kind == Kind::Local {
+            if target.provider.kind == ProviderKind::Local {
                 let model = target.model.clone().unwrap_or_else(|| "extractive".into());
                 return Ok(Answer::Local {
                     model: format!("{}/{model}", target.provider.name),
@@ -329,7 +329,7 @@ fn may_try_again(outcome: &Result<Answer, Failure>) -> bool {
             match arrived
                 .response
                 .headers()
-                .get("x-should-retry")
+                .get(header_names::SHOULD_RETRY)
                 .map(HeaderValue::as_bytes)
             {
                 Some(b"true") if !status.is_success() => true,
@@ -345,16 +345,16 @@ fn may_try_again(outcome: &Result<Answer, Failure>) -> bool {
 
 /// What the upstream asks for: `retry-after-ms`, then `retry-after` in seconds or as a date (RFC 9110, 10.2.3).
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = |name: &str| {
+    let text = |name: HeaderName| {
         headers
             .get(name)
             .and_then(|value| value.to_str().ok())
             .map(str::trim)
     };
-    if let Some(ms) = text("retry-after-ms").and_then(|value| value.parse::<f64>().ok()) {
+    if let Some(ms) = text(header_names::RETRY_AFTER_MS).and_then(|value| value.parse::<f64>().ok()) {
         return Duration::try_from_secs_f64(ms / 1000.0).ok();
     }
-    let value = text("retry-after")?;
+    let value = text(header::RETRY_AFTER)?;
     match value.parse::<f64>() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
         Err(_) => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::future::{BoxFuture, FutureExt};
 
 use super::worker::{Behaviour, TestWorker};
-use super::{ask, settings};
+use super::{query, settings};
 use crate::extract::client::Client;
 use crate::extract::lookup::Lookup;
 use crate::extract::{ExtractError, Settings};
@@ -77,7 +77,10 @@ async fn every_address_of_a_name_is_used() {
     table.set(Some(&[&one, &two, &three]));
     let client = client(&table, &["workers.example:50051"]);
     for number in 0..60 {
-        client.extract(ask(&format!("supplier {number}"))).await.unwrap();
+        client
+            .extract(query(&format!("supplier {number}")))
+            .await
+            .unwrap();
     }
     let answered = [one.answered(), two.answered(), three.answered()];
     assert!(answered.iter().all(|answered| *answered > 0), "{answered:?}");
@@ -91,13 +94,16 @@ async fn new_pods_are_asked_and_vanished_ones_are_not() {
     table.set(Some(&[&old, &stays]));
     let client = client(&table, &["workers.example:50051"]);
     known(&client, &[&old, &stays]).await;
-    client.extract(ask("supplier")).await.unwrap();
+    client.extract(query("supplier")).await.unwrap();
 
     table.set(Some(&[&stays, &new]));
     known(&client, &[&stays, &new]).await;
     let before = old.answered();
     for number in 0..40 {
-        client.extract(ask(&format!("supplier {number}"))).await.unwrap();
+        client
+            .extract(query(&format!("supplier {number}")))
+            .await
+            .unwrap();
     }
     assert_eq!(old.answered(), before);
     assert!(new.answered() > 0);
@@ -106,7 +112,7 @@ async fn new_pods_are_asked_and_vanished_ones_are_not() {
     table.set(None);
     tokio::time::sleep(Duration::from_millis(100)).await;
     known(&client, &[&stays, &new]).await;
-    assert!(client.extract(ask("supplier 99")).await.is_ok());
+    assert!(client.extract(query("supplier 99")).await.is_ok());
 }
 
 #[tokio::test]
@@ -128,13 +134,13 @@ async fn a_failing_name_keeps_its_own_addresses_only() {
 async fn workers_may_come_after_the_sidecar() {
     let table = Arc::new(Table::default());
     let client = client(&table, &["workers.example:50051"]);
-    let error = client.extract(ask("supplier")).await.unwrap_err();
+    let error = client.extract(query("supplier")).await.unwrap_err();
     assert!(matches!(error, ExtractError::Unavailable { .. }));
     assert!(error.to_string().contains("extract.workers"), "{error}");
     let worker = start().await;
     table.set(Some(&[&worker]));
     known(&client, &[&worker]).await;
-    assert!(client.extract(ask("supplier")).await.is_ok());
+    assert!(client.extract(query("supplier")).await.is_ok());
 }
 
 #[tokio::test]
@@ -150,8 +156,8 @@ async fn a_call_that_finds_nobody_has_the_names_looked_up() {
     tokio::time::sleep(Duration::from_millis(700)).await;
     known(&client, &[&goes]).await;
 
-    let error = client.extract(ask("supplier")).await.unwrap_err();
+    let error = client.extract(query("supplier")).await.unwrap_err();
     assert!(matches!(error, ExtractError::Unavailable { .. }), "{error}");
     known(&client, &[&comes]).await;
-    assert!(client.extract(ask("supplier")).await.is_ok());
+    assert!(client.extract(query("supplier")).await.is_ok());
 }

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
 use super::worker::{Behaviour, TestWorker};
-use super::{ask, settings};
+use super::{query, settings};
 use crate::extract::{Client, ExtractError, Settings, Tls, check_files};
 
 struct Authority {
@@ -113,7 +113,7 @@ fn client(worker: &TestWorker, tls: Tls) -> Client {
 /// Waits until extractions succeed.
 async fn succeeds(client: &Client) {
     let renewed = async {
-        while client.extract(ask("supplier")).await.is_err() {
+        while client.extract(query("supplier")).await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -126,7 +126,7 @@ async fn succeeds(client: &Client) {
 async fn both_sides_show_certificates() {
     let (ours, other) = (Authority::new(), Authority::new());
     let worker = ours.worker().await;
-    let answer = async |tls: Tls| client(&worker, tls).extract(ask("supplier")).await;
+    let answer = async |tls: Tls| client(&worker, tls).extract(query("supplier")).await;
     let good = Secret::new(&ours, &ours);
     assert!(answer(good.tls()).await.is_ok());
     for secret in [Secret::new(&ours, &other), Secret::new(&other, &ours)] {
@@ -153,7 +153,10 @@ async fn a_worker_of_another_name_is_not_trusted() {
         server_name: "another-worker".to_owned(),
         ..secret.tls()
     };
-    let error = client(&worker, other).extract(ask("supplier")).await.unwrap_err();
+    let error = client(&worker, other)
+        .extract(query("supplier"))
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("certificate"), "{error}");
     assert_eq!(worker.arrived(), 0);
 }
@@ -164,7 +167,7 @@ async fn new_certificates_are_taken_up() {
     let worker = ours.worker().await;
     let secret = Secret::new(&ours, &other);
     let client = client(&worker, secret.tls());
-    assert!(client.extract(ask("supplier")).await.is_err());
+    assert!(client.extract(query("supplier")).await.is_err());
     let (cert, key) = ours.issue("sidecar");
     secret.write(&ours.pem, &cert, &key);
     succeeds(&client).await;
@@ -176,7 +179,7 @@ async fn files_that_do_not_go_together_change_nothing() {
     let worker = ours.worker().await;
     let secret = Secret::new(&ours, &ours);
     let client = client(&worker, secret.tls());
-    assert!(client.extract(ask("supplier one")).await.is_ok());
+    assert!(client.extract(query("supplier one")).await.is_ok());
     let (cert, _) = ours.issue("sidecar");
     let (_, key) = ours.issue("sidecar");
     for (ca, cert, key) in [(ours.pem.as_str(), cert.as_str(), key.as_str()), ("", "", "")] {
@@ -185,7 +188,7 @@ async fn files_that_do_not_go_together_change_nothing() {
         assert!(client.workers().iter().all(|worker| worker.healthy) && client.workers().len() == 1);
         assert!(
             client
-                .extract(ask(&format!("supplier two {}", ca.len())))
+                .extract(query(&format!("supplier two {}", ca.len())))
                 .await
                 .is_ok()
         );
@@ -198,7 +201,7 @@ async fn files_may_come_after_the_sidecar() {
     let worker = ours.worker().await;
     let secret = Secret::empty();
     let client = client(&worker, secret.tls());
-    let error = client.extract(ask("supplier")).await.unwrap_err();
+    let error = client.extract(query("supplier")).await.unwrap_err();
     assert!(matches!(error, ExtractError::Unavailable { .. }));
     assert!(error.to_string().contains("ca.pem: "), "{error}");
     assert!(

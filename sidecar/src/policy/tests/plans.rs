@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::report;
-use crate::compress::{Mode, Reason, Surface};
+use crate::api::{Mode, Reason, Surface};
 use crate::policy::{Settings, Turn, WholeDocument, plan, price};
 use crate::request::{Request, Role};
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::report;
-use crate::compress::{Reason, Surface};
+use crate::api::{Reason, Surface};
 use crate::policy::{Marks, Need, Settings, Split, by_marks, by_reading, need, plan};
 use crate::request::Request;
 
@@ -145,7 +145,7 @@ proptest! {
         let text = pieces.concat();
         let body = serde_json::json!({"messages": [{"role": "user", "content": text}]}).to_string();
         let request = Request::read(Surface::ChatCompletions, body.as_bytes()).unwrap();
-        let force = Settings { mode: crate::compress::Mode::Force, ..Settings::default() };
+        let force = Settings { mode: crate::api::Mode::Force, ..Settings::default() };
         if let Ok(plan) = plan(&request, &force) {
             prop_assert!(!plan.document().is_empty() && text.contains(plan.document()));
         }

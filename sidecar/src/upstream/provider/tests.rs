@@ -3,7 +3,7 @@
 
 use super::*;
 
-fn provider(name: &str, kind: Kind, base_url: &str) -> Result<Arc<Provider>, ProviderError> {
+fn provider(name: &str, kind: ProviderKind, base_url: &str) -> Result<Arc<Provider>, ProviderError> {
     let mut settings = Settings::default();
     let entry = ProviderSettings {
         kind: Some(kind),
@@ -14,7 +14,7 @@ fn provider(name: &str, kind: Kind, base_url: &str) -> Result<Arc<Provider>, Pro
     Provider::resolve("upstream.openai", name, &settings, false)
 }
 
-fn url(kind: Kind, base_url: &str, path: &str, query: Option<&str>) -> String {
+fn url(kind: ProviderKind, base_url: &str, path: &str, query: Option<&str>) -> String {
     provider("x", kind, base_url)
         .unwrap()
         .url(path, query)
@@ -26,23 +26,28 @@ fn url(kind: Kind, base_url: &str, path: &str, query: Option<&str>) -> String {
 fn joins_base_and_path() {
     let chat = "/chat/completions";
     assert_eq!(
-        url(Kind::Openai, "https://a.example/v1/", chat, None),
+        url(ProviderKind::Openai, "https://a.example/v1/", chat, None),
         "https://a.example/v1/chat/completions"
     );
     assert_eq!(
-        url(Kind::Azure, "https://r.example", chat, None),
+        url(ProviderKind::Azure, "https://r.example", chat, None),
         "https://r.example/openai/v1/chat/completions"
     );
     assert_eq!(
-        url(Kind::Azure, "https://r.example/openai/v1/", chat, None),
+        url(ProviderKind::Azure, "https://r.example/openai/v1/", chat, None),
         "https://r.example/openai/v1/chat/completions"
     );
     assert_eq!(
-        url(Kind::Anthropic, "https://a/v1", "/messages", Some("beta=true")),
+        url(
+            ProviderKind::Anthropic,
+            "https://a/v1",
+            "/messages",
+            Some("beta=true")
+        ),
         "https://a/v1/messages?beta=true"
     );
     assert_eq!(
-        url(Kind::Openai, "http://127.0.0.1:1/v1", "/", None),
+        url(ProviderKind::Openai, "http://127.0.0.1:1/v1", "/", None),
         "http://127.0.0.1:1/"
     );
 }
@@ -56,7 +61,7 @@ fn refuses_unusable_base_urls() {
         "https://user:password@host/v1",
         "https://host/v1?key=1",
     ] {
-        let error = provider("x", Kind::Openai, bad).unwrap_err().to_string();
+        let error = provider("x", ProviderKind::Openai, bad).unwrap_err().to_string();
         assert!(error.contains("upstream.providers.x.base_url"), "{error}");
     }
     let unknown = Provider::resolve("upstream.openai", "nobody", &Settings::default(), false).unwrap_err();
@@ -65,7 +70,7 @@ fn refuses_unusable_base_urls() {
 
 #[test]
 fn the_callers_key_goes_only_where_it_may() {
-    let provider = provider("x", Kind::Openai, "https://host/v1").unwrap();
+    let provider = provider("x", ProviderKind::Openai, "https://host/v1").unwrap();
     let mut headers = HeaderMap::new();
     headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer caller"));
     provider.authorize(&mut headers, true);
@@ -78,10 +83,10 @@ fn the_callers_key_goes_only_where_it_may() {
 #[test]
 fn an_own_key_replaces_every_credential() {
     for (kind, name, value) in [
-        (Kind::Openai, header::AUTHORIZATION, "Bearer own"),
-        (Kind::Azure, API_KEY, "own"),
-        (Kind::Anthropic, X_API_KEY, "own"),
-        (Kind::Gemini, header::AUTHORIZATION, "Bearer own"),
+        (ProviderKind::Openai, header::AUTHORIZATION, "Bearer own"),
+        (ProviderKind::Azure, API_KEY, "own"),
+        (ProviderKind::Anthropic, X_API_KEY, "own"),
+        (ProviderKind::Gemini, header::AUTHORIZATION, "Bearer own"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");

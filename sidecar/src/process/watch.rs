@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Config, load};
 use crate::compress::Compressor;
+use crate::config::{Config, load};
 use crate::http::{App, Live};
 use crate::upstream::{Routes, Settings};
 

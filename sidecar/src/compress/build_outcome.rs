@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use super::call::Surface;
 use super::finish::Packed;
-use super::outcome::{Action, Decision, Outcome, Reason, Rejection, Stages};
+use super::outcome::{Action, Decision, Outcome, Rejection, Stages};
 use super::prepare::Prepared;
+use crate::api::{Reason, Surface};
 use crate::extract::ExtractError;
 use crate::request::RequestError;
 

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
-use crate::compress::{OverrideError, Rejection};
-use crate::sse::Wire;
+use crate::api::{OverrideError, Wire, header_names};
+use crate::compress::Rejection;
 use crate::upstream::Failure;
 
 /// An error, independent of the API it will be told in.
@@ -82,7 +82,7 @@ impl ApiError {
         }
         if let Some(should) = self.should_retry {
             let value = if should { "true" } else { "false" };
-            headers.insert("x-should-retry", HeaderValue::from_static(value));
+            headers.insert(header_names::SHOULD_RETRY, HeaderValue::from_static(value));
         }
         response
     }

@@ -12,9 +12,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-use super::trace;
-
 use crate::config::{Log, LogFormat, Traces};
+use crate::report::trace;
 
 /// Why logging or tracing could not be set up.
 #[derive(Debug, thiserror::Error)]

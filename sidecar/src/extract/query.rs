@@ -4,7 +4,7 @@ use bytestring::ByteString;
 use liquid_proto::worker::v1 as wire;
 use sha2::{Digest, Sha256};
 
-use crate::compress::Tier;
+use crate::api::Tier;
 use crate::policy;
 
 /// How much of the document may be kept.
@@ -41,7 +41,7 @@ impl From<&policy::Budget> for Budget {
 
 /// One question about one document.
 #[derive(Debug, Clone)]
-pub struct Ask {
+pub struct Query {
     /// The document; shares its memory with the body where nothing was escaped.
     pub document: ByteString,
     /// SHA-256 of the document.
@@ -57,11 +57,11 @@ pub struct Ask {
 }
 
 /// Two asks with the same key have the same answer.
-pub type Key = [u8; 32];
+pub type QueryKey = [u8; 32];
 
-impl Ask {
+impl Query {
     /// SHA-256 of document, question, budget and tier; not of the request's name.
-    pub fn key(&self) -> Key {
+    pub fn key(&self) -> QueryKey {
         let mut hash = Sha256::new();
         hash.update(self.document_sha256);
         hash.update((self.question.len() as u64).to_le_bytes());

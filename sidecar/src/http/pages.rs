@@ -7,11 +7,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::App;
-use super::error::ApiError;
+use crate::api::{Wire, header_names};
 use crate::compress::{Decision, Evidence};
+use crate::error::ApiError;
 use crate::pack::Manifest;
 use crate::report::Exchange;
-use crate::sse::Wire;
 
 /// Answers `GET /liquid/...`.
 pub(super) fn answer(app: &App, method: &Method, path: &str) -> Response<Body> {
@@ -33,7 +33,8 @@ pub(super) fn answer(app: &App, method: &Method, path: &str) -> Response<Body> {
         Some(manifest) => json(manifest.as_ref()),
         None => {
             let message = format!(
-                "no manifest of the name {id:?}: the id is in the header x-liquid-pack-id, and manifests are kept for pack.store_ttl_s"
+                "no manifest of the name {id:?}: the id is in the header {}, and manifests are kept for pack.store_ttl_s",
+                header_names::PACK_ID
             );
             ApiError::invalid(StatusCode::NOT_FOUND, "pack_not_found", message).response(Wire::Chat)
         }

@@ -1,0 +1,107 @@
+//! Why a call was compressed, passed or rejected.
+
+use serde::{Serialize, Serializer};
+
+/// Why. The strings are stable: they stand in headers, metrics, logs and manifests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Compressed: the evidence for the question.
+    Question,
+    /// Compressed: a question-independent selection.
+    Coverage,
+    /// Compressed: the identical pack that an earlier call of this conversation was given.
+    Replayed,
+    /// The settings or the caller's header switch compression off.
+    ModeOff,
+    /// No user text in the request.
+    NoUserText,
+    /// The longest text is shorter than `min_document_tokens`.
+    TooShort,
+    /// The document is longer than `max_document_bytes`.
+    TooLong,
+    /// No question was found.
+    NoQuestion,
+    /// The question needs the whole document: translate, rewrite, count, list every.
+    NeedsEverything,
+    /// The question asks for an overview, and `overview` is `pass`.
+    NeedsOverview,
+    /// The document stands in an earlier turn and was not compressed then (or no longer known).
+    EarlierTurn,
+    /// The document stands in an earlier turn, and the new question needs parts that its pack lacks.
+    FollowUp,
+    /// The document is under a cache marker of the provider.
+    CacheMarked,
+    /// The request leans on state of the provider (`previous_response_id`, `conversation`, `prediction`, ...).
+    Stateful,
+    /// The document is source code or a diff.
+    Code,
+    /// The document is not text: encoded data, very long runs without white space.
+    NotProse,
+    /// A key that the decision needs occurs twice.
+    DuplicateKey,
+    /// A string that the decision needs is not representable text (a lone surrogate).
+    LoneSurrogate,
+    /// More messages or parts than the sidecar looks at.
+    TooManyParts,
+    /// So many questions on one document that the provider's cached prefix is cheaper.
+    CachedPrefix,
+    /// The pack would not save enough.
+    NotSmaller,
+    /// The body is not what its surface says: the upstream will tell.
+    Unreadable,
+    /// No worker answered.
+    WorkerUnavailable,
+    /// No worker answered in time.
+    WorkerTimeout,
+    /// A worker refused the document or the question.
+    WorkerRefused,
+    /// A worker's answer failed the check of its spans.
+    WorkerInvalid,
+}
+
+impl Reason {
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Question => "question",
+            Self::Coverage => "coverage",
+            Self::Replayed => "replayed",
+            Self::ModeOff => "mode_off",
+            Self::NoUserText => "no_user_text",
+            Self::TooShort => "too_short",
+            Self::TooLong => "too_long",
+            Self::NoQuestion => "no_question",
+            Self::NeedsEverything => "needs_everything",
+            Self::NeedsOverview => "needs_overview",
+            Self::EarlierTurn => "earlier_turn",
+            Self::FollowUp => "follow_up",
+            Self::CacheMarked => "cache_marked",
+            Self::Stateful => "stateful",
+            Self::Code => "code",
+            Self::NotProse => "not_prose",
+            Self::DuplicateKey => "duplicate_key",
+            Self::LoneSurrogate => "lone_surrogate",
+            Self::TooManyParts => "too_many_parts",
+            Self::CachedPrefix => "cached_prefix",
+            Self::NotSmaller => "not_smaller",
+            Self::Unreadable => "unreadable",
+            Self::WorkerUnavailable => "worker_unavailable",
+            Self::WorkerTimeout => "worker_timeout",
+            Self::WorkerRefused => "worker_refused",
+            Self::WorkerInvalid => "worker_invalid",
+        }
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
