@@ -6,6 +6,7 @@
 // KubeSchema copies each struct, with its visibility, into a function.
 #![allow(unreachable_pub)]
 
+use kube::core::DeserializeGuard;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,7 @@ pub mod injection;
 pub mod model;
 pub mod network;
 pub mod policy;
+mod pull_policy;
 pub mod reasons;
 pub mod reference;
 pub mod status;
@@ -31,9 +33,13 @@ pub use injection::Injection;
 pub use model::Model;
 pub use network::Network;
 pub use policy::Policy;
+pub use pull_policy::PullPolicy;
 pub use status::Status;
 pub use synthesis::Synthesis;
 pub use workers::{Resources, Workers};
+
+/// A stored proxy, or the error that says why it cannot be read: one malformed resource must not end the watch of all.
+pub type GuardedProxy = DeserializeGuard<LiquidMemoryProxy>;
 
 /// A group of workers that find evidence, and what the sidecars of this namespace do with it.
 ///

@@ -20,26 +20,26 @@ use tokio_rustls::TlsConnector;
 use crate::api::LiquidMemoryProxy;
 use crate::config::Settings;
 
-/// For the connection and the handshake.
+/// Longest time for the connection and the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// What is not as it must be.
+/// A part of the installation that is not as it must be.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
-    /// There is no runtime or no API server.
+    /// There is no runtime, or no API server is known.
     #[error("cannot start: {0}")]
     Start(Box<dyn std::error::Error + Send + Sync>),
-    /// The API server refuses or lacks something.
+    /// The API server refuses a request, or lacks an object.
     #[error("{what}: {source}; {remedy}")]
     Api {
-        /// What was looked at.
+        /// The object that was read.
         what: &'static str,
-        /// What helps.
+        /// The remedy.
         remedy: &'static str,
-        /// What the client says.
+        /// The client's error.
         source: Box<kube::Error>,
     },
-    /// Nobody leads.
+    /// No replica leads.
     #[error("Lease {0}: nobody holds it; look at the operator's log")]
     NoLeader(String),
     /// The API server cannot trust the webhook.
@@ -47,17 +47,17 @@ pub enum CheckError {
         "MutatingWebhookConfiguration {name}: {entry} has no bundle of authorities; the leader writes it within seconds, look at its log"
     )]
     NoBundle {
-        /// The configuration.
+        /// Name of the configuration.
         name: String,
-        /// Its entry.
+        /// Name of the entry without a bundle.
         entry: String,
     },
     /// The webhook cannot be reached or trusted.
     #[error("webhook {host}: {why}; look at the operator's pods and at network policies")]
     Webhook {
-        /// Its name in the cluster.
+        /// Host name of the webhook in the cluster.
         host: String,
-        /// What happened.
+        /// The error of the connection or the handshake.
         why: String,
     },
 }
@@ -77,12 +77,15 @@ async fn check(settings: &Settings) -> Result<(), CheckError> {
     let client = client.map_err(|error| CheckError::Start(error.into()))?;
     let proxies = Api::<LiquidMemoryProxy>::all(client.clone());
     let proxies = proxies.list(&ListParams::default()).await;
-    let proxies = proxies.map_err(api("LiquidMemoryProxy", "install the chart liquid-memory-crds"))?;
+    let proxies = proxies.map_err(api_error(
+        "LiquidMemoryProxy",
+        "install the chart liquid-memory-crds",
+    ))?;
     println!("resource type: served, {} proxies", proxies.items.len());
 
     let leases = Api::<Lease>::namespaced(client.clone(), &settings.namespace);
     let lease = leases.get(&settings.lease_name).await;
-    let lease = lease.map_err(api("the Lease", "look at the operator's log"))?;
+    let lease = lease.map_err(api_error("the Lease", "look at the operator's log"))?;
     let holder = lease
         .spec
         .and_then(|spec| spec.holder_identity)
@@ -90,10 +93,10 @@ async fn check(settings: &Settings) -> Result<(), CheckError> {
     let holder = holder.ok_or_else(|| CheckError::NoLeader(settings.lease_name.clone()))?;
     println!("leader: {holder}");
 
-    let bundle = bundle(client, settings).await?;
+    let bundle = read_bundle(client, settings).await?;
     println!("webhook's bundle: there");
     let host = format!("{}.{}.svc", settings.webhook_service, settings.namespace);
-    let shaken = timeout(HANDSHAKE, handshake(&host, &bundle)).await;
+    let shaken = timeout(HANDSHAKE, shake_hands(&host, &bundle)).await;
     let shaken = shaken.unwrap_or_else(|_| Err(format!("no answer in {} s", HANDSHAKE.as_secs())));
     shaken.map_err(|why| CheckError::Webhook {
         host: host.clone(),
@@ -103,7 +106,7 @@ async fn check(settings: &Settings) -> Result<(), CheckError> {
     Ok(())
 }
 
-fn api(what: &'static str, remedy: &'static str) -> impl FnOnce(kube::Error) -> CheckError {
+fn api_error(what: &'static str, remedy: &'static str) -> impl FnOnce(kube::Error) -> CheckError {
     move |source| CheckError::Api {
         what,
         remedy,
@@ -111,11 +114,11 @@ fn api(what: &'static str, remedy: &'static str) -> impl FnOnce(kube::Error) -> 
     }
 }
 
-/// The authorities that the API server trusts for our webhook, as PEM.
-async fn bundle(client: Client, settings: &Settings) -> Result<Vec<u8>, CheckError> {
+/// Reads the authorities that the API server trusts for the webhook, as PEM.
+async fn read_bundle(client: Client, settings: &Settings) -> Result<Vec<u8>, CheckError> {
     let name = settings.webhook_name.clone();
     let found = Api::<MutatingWebhookConfiguration>::all(client).get(&name).await;
-    let found = found.map_err(api(
+    let found = found.map_err(api_error(
         "the MutatingWebhookConfiguration",
         "install the chart liquid-memory again",
     ))?;
@@ -135,7 +138,8 @@ async fn bundle(client: Client, settings: &Settings) -> Result<Vec<u8>, CheckErr
     Ok(last)
 }
 
-async fn handshake(host: &str, bundle: &[u8]) -> Result<(), String> {
+/// Connects to the webhook, trusting this bundle and no other.
+async fn shake_hands(host: &str, bundle: &[u8]) -> Result<(), String> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(bundle) {
         let certificate = certificate.map_err(|error| format!("the bundle cannot be read: {error}"))?;

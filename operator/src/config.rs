@@ -5,18 +5,15 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use liquid_contract::ports;
 
+use crate::api::PullPolicy;
 use crate::pki::{Times, TimesError};
 
 #[cfg(test)]
 mod tests;
 
-/// Where the API server calls, unless the settings say otherwise.
-const WEBHOOK_PORT: u16 = 9443;
-/// Where probes and Prometheus connect, unless the settings say otherwise.
-const ADMIN_PORT: u16 = 8080;
-
-/// What `liquid-operator serve` and `uninstall` are told.
+/// Settings of `liquid-operator serve`, `uninstall` and `check`.
 #[derive(Args, Clone, Debug)]
 pub struct Settings {
     /// The operator's own namespace: Lease, certificate authority, webhook service.
@@ -80,22 +77,20 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The lives of certificates.
+    /// Returns the lives of certificates.
     ///
     /// # Errors
-    /// Times that do not fit each other.
+    /// The times do not fit each other.
     pub fn times(&self) -> Result<Times, TimesError> {
         let times = Times {
             ca: self.ca_lifetime.0,
             leaf: self.leaf_lifetime.0,
             propagation: self.cert_propagation.0,
         };
-        times.checked()
+        times.check()
     }
-}
 
-impl Settings {
-    /// Every address of a pod of this cluster: what the operator, workers and sidecars listen on.
+    /// Returns the address on which operator, workers and sidecars listen: every address of a pod of this cluster.
     ///
     /// `::` takes IPv4 connections too, but cannot be listened on where a node has IPv6 switched off.
     pub fn any_address(&self) -> IpAddr {
@@ -105,51 +100,28 @@ impl Settings {
         }
     }
 
-    /// Where the API server calls.
+    /// Returns the address on which the webhook listens.
     pub fn webhook_address(&self) -> SocketAddr {
         self.webhook_listen
-            .unwrap_or_else(|| (self.any_address(), WEBHOOK_PORT).into())
+            .unwrap_or_else(|| (self.any_address(), ports::OPERATOR_WEBHOOK).into())
     }
 
-    /// Where probes and Prometheus connect.
+    /// Returns the address of probes and metrics.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin_listen
-            .unwrap_or_else(|| (self.any_address(), ADMIN_PORT).into())
+            .unwrap_or_else(|| (self.any_address(), ports::OPERATOR_ADMIN).into())
     }
 
-    /// The operator's own Deployment.
+    /// Returns the name of the operator's own Deployment.
     pub fn deployment(&self) -> &str {
         self.deployment.as_deref().unwrap_or(&self.webhook_service)
     }
 }
 
-/// When a kubelet pulls an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "PascalCase")]
-pub enum PullPolicy {
-    /// Before each start.
-    Always,
-    /// When the node lacks it.
-    IfNotPresent,
-    /// Never: the node must have it.
-    Never,
-}
-
-impl PullPolicy {
-    /// As Kubernetes writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Always => "Always",
-            Self::IfNotPresent => "IfNotPresent",
-            Self::Never => "Never",
-        }
-    }
-}
-
-/// How a log line looks.
+/// Format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Lines for people.
     Text,
     /// One JSON object a line.
     Json,
@@ -159,16 +131,16 @@ pub enum LogFormat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetime(pub Duration);
 
-/// Why a text is no [`Lifetime`].
+/// A text that is not a [`Lifetime`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no time: write a whole number and s, m, h or d, such as 24h")]
-pub struct NoLifetime(String);
+pub struct LifetimeError(String);
 
 impl FromStr for Lifetime {
-    type Err = NoLifetime;
+    type Err = LifetimeError;
 
-    fn from_str(text: &str) -> Result<Self, NoLifetime> {
-        let refuse = || NoLifetime(text.into());
+    fn from_str(text: &str) -> Result<Self, LifetimeError> {
+        let refuse = || LifetimeError(text.into());
         let unit = text.chars().last().ok_or_else(refuse)?;
         let seconds = match unit {
             's' => 1,

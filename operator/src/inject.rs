@@ -18,14 +18,13 @@
 pub mod annotations;
 pub mod choose;
 pub mod env;
-mod no_proxy;
 pub mod outcome;
-mod patch;
+mod patch_builder;
 pub mod pod;
+mod pod_patch;
 mod quantity;
 pub mod settings;
 mod sidecar;
-mod steps;
 mod volumes;
 
 #[cfg(test)]
@@ -34,28 +33,13 @@ mod tests;
 use serde_json::Value;
 
 pub use outcome::{Decision, Denial, Note, Outcome, Reason};
-pub use settings::{ConfigMaps, Key, Keys, Platform, Proxy, Resources};
+pub use settings::{ConfigMapData, ConfigMaps, Input, MountedKey, Proxy, SidecarDefaults, SidecarResources};
 
 use annotations::Overrides;
-use outcome::Skip;
+use outcome::SkipReason;
 use pod::Pod;
 
-/// What a decision is made from.
-#[derive(Clone, Copy, Debug)]
-pub struct Input<'a> {
-    /// The pod as the API server sent it.
-    pub pod: &'a Value,
-    /// The namespace that it is created in.
-    pub namespace: &'a str,
-    /// What holds for every pod.
-    pub platform: &'a Platform,
-    /// The proxies of that namespace.
-    pub proxies: &'a [Proxy],
-    /// The ConfigMaps that the pod's `envFrom` names; see [`env::config_maps`].
-    pub config_maps: &'a ConfigMaps,
-}
-
-/// Decides about one pod.
+/// Decides what a pod gets. A pod that cannot be served is denied, with the remedy.
 pub fn inject(input: &Input<'_>) -> Outcome {
     match decide(input) {
         Ok(outcome) => outcome,
@@ -69,24 +53,24 @@ pub fn inject(input: &Input<'_>) -> Outcome {
 
 fn decide(input: &Input<'_>) -> Result<Outcome, Denial> {
     let pod = Pod::read(input.pod)?;
-    if annotations::opted_out(&pod)? {
+    if annotations::is_opted_out(&pod)? {
         return Ok(Outcome::pass(Vec::new()));
     }
     let overrides = Overrides::read(&pod)?;
-    if let Some(skip) = cannot(&pod) {
-        return Ok(Outcome::pass(vec![skip.note()]));
+    if let Some(skip) = find_obstacle(&pod) {
+        return Ok(Outcome::pass(vec![skip.to_note()]));
     }
-    match sidecar::find(&pod)? {
-        Some(present) => Ok(steps::again(input, &pod, &overrides, &present)),
-        None => steps::first(input, &pod, &overrides),
+    match sidecar::find_sidecar(&pod)? {
+        Some(present) => Ok(pod_patch::patch_injected_pod(input, &pod, &overrides, &present)),
+        None => pod_patch::patch_new_pod(input, &pod, &overrides),
     }
 }
 
-/// Pods in which the sidecar cannot work. They pass, with a note.
-fn cannot(pod: &Pod<'_>) -> Option<Skip> {
+/// Returns why the sidecar cannot work in a pod. Such a pod passes, with a note.
+fn find_obstacle(pod: &Pod<'_>) -> Option<SkipReason> {
     if pod.spec.get("hostNetwork") == Some(&Value::Bool(true)) {
-        return Some(Skip::HostNetwork);
+        return Some(SkipReason::HostNetwork);
     }
     let windows = pod.spec.pointer("/os/name").and_then(Value::as_str) == Some("windows");
-    windows.then_some(Skip::Windows)
+    windows.then_some(SkipReason::Windows)
 }

@@ -3,6 +3,10 @@
 //! [`elector`] decides from what it has observed, without a clock and without a cluster; this file talks to the API
 //! server and runs the leader's work.
 //!
+//! # Why not a library
+//! The rules are few, and kubert's `lease` breaks the first guarantee below: it compares its own clock with the expiry
+//! that another machine wrote (`Utc::now() < expiry`), so a clock that is ahead takes a Lease that still holds.
+//!
 //! # Guarantees
 //! - A Lease expires when it has not been *seen to change* for its duration. Times that other machines wrote are
 //!   never compared with ours: clocks differ.
@@ -32,21 +36,21 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::names::FIELD_MANAGER;
-use elector::{Elector, Move};
+use elector::{Elector, NextWrite};
 
-/// How long things take.
+/// Durations of an election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timings {
     /// How long a Lease holds without being renewed.
     pub lease: Duration,
     /// How long the leader tries to renew it before it gives up.
     pub renew: Duration,
-    /// Between two tries.
+    /// Pause between two tries.
     pub retry: Duration,
 }
 
 impl Default for Timings {
-    /// client-go's.
+    /// Returns the durations of client-go.
     fn default() -> Self {
         Self {
             lease: Duration::from_secs(15),
@@ -56,23 +60,23 @@ impl Default for Timings {
     }
 }
 
-/// Who stands for which Lease.
+/// A candidate and the Lease that it stands for.
 #[derive(Clone)]
 pub struct Election {
-    /// How to reach the API server.
+    /// Client of the API server.
     pub client: Client,
-    /// The Lease's namespace.
+    /// Namespace of the Lease.
     pub namespace: String,
-    /// Its name.
+    /// Name of the Lease.
     pub lease: String,
-    /// This replica: unique, also among restarts of one pod. See [`identity`].
+    /// Identity of this replica: unique, also among restarts of one pod. See [`make_identity`].
     pub identity: String,
-    /// How long things take.
+    /// Durations of the election.
     pub timings: Timings,
 }
 
-/// A name for this replica that no other one and no earlier one has.
-pub fn identity(pod: &str) -> String {
+/// Makes a name for this replica that no other one and no earlier one has.
+pub fn make_identity(pod: &str) -> String {
     format!("{pod}_{:016x}", fastrand::u64(..))
 }
 
@@ -94,13 +98,13 @@ where
         let term = CancellationToken::new();
         let mut work = std::pin::pin!(lead(term.clone()));
         let ended = tokio::select! {
-            () = stop.cancelled() => End::Stopped,
-            () = candidate.hold() => End::Lost,
-            () = &mut work => End::Finished,
+            () = stop.cancelled() => TermEnd::Stopped,
+            () = candidate.hold() => TermEnd::Lost,
+            () = &mut work => TermEnd::Finished,
         };
         leading.send_replace(false);
         term.cancel();
-        if ended != End::Finished {
+        if ended != TermEnd::Finished {
             let left = candidate
                 .election
                 .timings
@@ -111,14 +115,15 @@ where
             }
         }
         match ended {
-            End::Lost => tracing::warn!("the Lease was lost"),
-            End::Stopped | End::Finished => return candidate.release().await,
+            TermEnd::Lost => tracing::warn!("the Lease was lost"),
+            TermEnd::Stopped | TermEnd::Finished => return candidate.release().await,
         }
     }
 }
 
+/// Why a term as leader has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+enum TermEnd {
     Stopped,
     Lost,
     Finished,
@@ -140,7 +145,7 @@ impl Candidate {
         }
     }
 
-    /// Tries until the Lease is ours.
+    /// Tries until this replica holds the Lease.
     async fn acquire(&mut self) {
         loop {
             if self.attempt(self.election.timings.renew).await {
@@ -169,7 +174,7 @@ impl Candidate {
         }
     }
 
-    /// One try to get or to keep the Lease. Whether it is ours now.
+    /// Tries once to get or to keep the Lease. Returns true if this replica holds it now.
     async fn attempt(&mut self, limit: Duration) -> bool {
         match timeout(limit, self.exchange()).await {
             Ok(Ok(ours)) => ours,
@@ -200,16 +205,16 @@ impl Candidate {
             ..PostParams::default()
         };
         let written = match self.elector.next(Instant::now(), Timestamp::now()) {
-            Move::Wait => {
+            NextWrite::Wait => {
                 self.elector.forget_version();
                 return Ok(false);
             }
-            Move::Create(lease) => {
-                let lease = self.named(lease);
+            NextWrite::Create(lease) => {
+                let lease = self.set_name(lease);
                 self.leases.create(&params, &lease).await
             }
-            Move::Write(lease) => {
-                let lease = self.named(lease);
+            NextWrite::Write(lease) => {
+                let lease = self.set_name(lease);
                 self.leases.replace(&self.election.lease, &params, &lease).await
             }
         };
@@ -218,7 +223,7 @@ impl Candidate {
                 self.elector.observe(Some(&lease), Instant::now());
                 Ok(true)
             }
-            // Somebody was faster.
+            // Another candidate was faster.
             Err(kube::Error::Api(status)) if status.code == 409 => {
                 self.elector.forget_version();
                 Ok(false)
@@ -227,13 +232,13 @@ impl Candidate {
         }
     }
 
-    fn named(&self, mut lease: Lease) -> Lease {
+    fn set_name(&self, mut lease: Lease) -> Lease {
         lease.metadata.name = Some(self.election.lease.clone());
         lease.metadata.namespace = Some(self.election.namespace.clone());
         lease
     }
 
-    /// Gives the Lease back, so that nobody has to wait for it to expire.
+    /// Releases the Lease, so that no other replica has to wait for it to expire.
     async fn release(&mut self) {
         match timeout(self.election.timings.retry, self.try_release()).await {
             Ok(Ok(())) => tracing::info!("the Lease was released"),
@@ -247,7 +252,7 @@ impl Candidate {
         let lease = self.leases.get_opt(&self.election.lease).await?;
         self.elector.observe(lease.as_ref(), Instant::now());
         if let Some(lease) = self.elector.released(Timestamp::now()) {
-            let lease = self.named(lease);
+            let lease = self.set_name(lease);
             let params = PostParams::default();
             self.leases.replace(&self.election.lease, &params, &lease).await?;
         }

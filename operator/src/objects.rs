@@ -10,9 +10,10 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use liquid_contract::files;
 
-use crate::api::LiquidMemoryProxy;
-use crate::config::{PullPolicy, Settings};
+use crate::api::{LiquidMemoryProxy, PullPolicy};
+use crate::config::Settings;
 
 mod deployment;
 mod inputs;
@@ -29,16 +30,16 @@ mod tests;
 
 pub use inputs::{Inputs, short_sum};
 pub use meta::{labels, selector};
-pub use sidecar_config::sidecar_toml;
-pub use worker_config::worker_toml;
+use sidecar_config::render_sidecar_toml;
+use worker_config::render_worker_toml;
 
 /// Why a resource has no objects.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// It has no name, namespace or uid: it does not come from an API server.
+    /// The resource has no name, namespace or uid: it does not come from an API server.
     #[error("the resource has no metadata.{0}; it must come from an API server")]
     Metadata(&'static str),
-    /// The configuration cannot be written.
+    /// A configuration cannot be written as TOML.
     #[error("the configuration of {0} cannot be written as TOML: {1}")]
     Toml(&'static str, toml::ser::Error),
     /// An object cannot be written as JSON.
@@ -46,20 +47,20 @@ pub enum BuildError {
     Json(#[from] serde_json::Error),
 }
 
-/// What the installation decides for every proxy.
+/// What the installation decides for the objects of every proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Platform {
     /// The operator's namespace.
     pub namespace: String,
-    /// Image of workers.
+    /// Image of the workers.
     pub worker_image: String,
-    /// When kubelets pull it.
+    /// When kubelets pull the image.
     pub pull_policy: PullPolicy,
-    /// Secrets to pull it with.
+    /// Secrets to pull the image with.
     pub pull_secrets: Vec<String>,
     /// The cluster's DNS domain.
     pub cluster_domain: String,
-    /// What workers and sidecars listen on: every address, of the family that pods have here.
+    /// Address on which workers and sidecars listen: every address, of the family that pods have here.
     pub any_address: IpAddr,
 }
 
@@ -79,59 +80,63 @@ impl From<&Settings> for Platform {
 /// Everything that belongs to one proxy, but for its Secrets, which are written with its certificates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Objects {
-    /// The workers' account; it may do nothing.
+    /// Account of the workers; it has no rights.
     pub service_account: ServiceAccount,
-    /// `worker.toml`.
+    /// ConfigMap with `worker.toml`.
     pub worker_config: ConfigMap,
-    /// `sidecar.toml`.
+    /// ConfigMap with `sidecar.toml`.
     pub sidecar_config: ConfigMap,
-    /// The workers' addresses.
+    /// Headless Service of the workers.
     pub service: Service,
-    /// Keeps nodes that are drained from stopping all workers at a time.
+    /// Disruption budget: drains of nodes stop one worker at a time.
     pub budget: PodDisruptionBudget,
-    /// Who may reach the workers; none if the resource does not want it.
+    /// NetworkPolicy of the workers; none if the resource does not want one.
     pub network: Option<NetworkPolicy>,
-    /// The workers.
+    /// Deployment of the workers.
     pub deployment: Deployment,
-    /// The resource names the workers' image itself.
+    /// Whether the resource names the workers' image itself.
     pub own_worker_image: bool,
 }
 
 impl Objects {
-    /// What this resource asks for.
+    /// Builds everything that the resource asks for.
     ///
     /// # Errors
     /// [`BuildError`] for a resource that does not come from an API server.
     pub fn build(proxy: &LiquidMemoryProxy, platform: &Platform) -> Result<Self, BuildError> {
-        let of = meta::Of::new(proxy)?;
-        let inputs = Inputs::of(proxy)?;
+        let owner = meta::ProxyRef::new(proxy)?;
+        let inputs = Inputs::from_proxy(proxy)?;
         Ok(Self {
-            service_account: service::account(&of),
-            worker_config: keep::worker_config(&of, worker_toml(proxy, &of, platform)?, &inputs),
-            sidecar_config: meta::config_map(
-                &of,
-                crate::names::sidecar_config(of.name),
-                "sidecar.toml",
-                sidecar_toml(proxy, &of, platform)?,
+            service_account: service::build_account(&owner),
+            worker_config: keep::build_worker_config(
+                &owner,
+                render_worker_toml(proxy, &owner, platform)?,
+                &inputs,
             ),
-            service: service::service(&of),
-            budget: service::budget(&of),
+            sidecar_config: meta::build_config_map(
+                &owner,
+                crate::names::sidecar_config(owner.name),
+                files::SIDECAR_CONFIG,
+                render_sidecar_toml(proxy, &owner, platform)?,
+            ),
+            service: service::build_service(&owner),
+            budget: service::build_disruption_budget(&owner),
             network: proxy
                 .spec
                 .network
                 .policy
-                .then(|| network::policy(proxy, &of, platform)),
-            deployment: deployment::deployment(proxy, &of, platform, &inputs)?,
+                .then(|| network::build_policy(proxy, &owner, platform)),
+            deployment: deployment::build_deployment(proxy, &owner, platform, &inputs)?,
             own_worker_image: proxy.spec.workers.image.is_some(),
         })
     }
 
-    /// The same with the workers' pod template and configuration from the cluster, if they were made from the same
-    /// inputs and are as they were made.
+    /// Takes the workers' pod template and configuration from the cluster, if they were made from the same inputs and
+    /// nobody has edited them.
     #[must_use]
     pub fn keeping(mut self, live: Option<&Deployment>, config: Option<&ConfigMap>) -> Self {
         if let (Some(live), Some(config)) = (live, config) {
-            keep::keep(&mut self, live, config);
+            keep::keep_live(&mut self, live, config);
         }
         self
     }

@@ -22,6 +22,7 @@ pub mod bundle;
 pub mod keeper;
 pub mod leaf;
 pub mod rotation;
+pub mod verdict;
 pub mod watch;
 mod x509;
 
@@ -35,7 +36,7 @@ pub use authority::Authority;
 pub use leaf::{Leaf, Profile};
 pub use x509::Facts;
 
-/// How long certificates live and how long it takes until they have arrived.
+/// Lives of certificates, and the time until a changed one has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Times {
     /// Life of an authority.
@@ -47,7 +48,7 @@ pub struct Times {
     pub propagation: Duration,
 }
 
-/// Why the times do not fit each other.
+/// Times that do not fit each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TimesError {
     /// Certificates would outlive what is left of their authority when it is renewed.
@@ -55,9 +56,9 @@ pub enum TimesError {
         "leaf lifetime {leaf:?} is more than a third of the CA lifetime {ca:?}: shorten it, or lengthen the CA's"
     )]
     Leaf {
-        /// What was given.
+        /// Life of a certificate.
         leaf: Duration,
-        /// What was given.
+        /// Life of an authority.
         ca: Duration,
     },
     /// Certificates would expire before their successors arrive.
@@ -66,9 +67,9 @@ pub enum TimesError {
          lifetime, or shorten the propagation if your kubelets sync faster"
     )]
     Propagation {
-        /// What was given.
+        /// Time until a changed Secret has arrived.
         propagation: Duration,
-        /// What was given.
+        /// Life of a certificate.
         leaf: Duration,
     },
 }
@@ -78,7 +79,7 @@ impl Times {
     ///
     /// # Errors
     /// Times that do not fit each other.
-    pub fn checked(self) -> Result<Self, TimesError> {
+    pub fn check(self) -> Result<Self, TimesError> {
         let Self {
             ca,
             leaf,
@@ -93,40 +94,40 @@ impl Times {
         Ok(self)
     }
 
-    /// How often everything is looked at.
-    pub fn look_every(&self) -> Duration {
+    /// Returns the pause between two checks of all certificates.
+    pub fn check_interval(&self) -> Duration {
         (self.leaf / 20).clamp(Duration::from_millis(500), Duration::from_secs(60))
     }
 }
 
-/// Why a certificate could not be made or read.
+/// A certificate that could not be made or read.
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
-    /// The generator refused.
+    /// The generator of certificates refused.
     #[error("a certificate could not be made: {0}")]
     Make(#[from] rcgen::Error),
-    /// A time outside of what certificates can say.
+    /// A time is outside of what certificates can hold.
     #[error("the time {0} cannot stand in a certificate: check the clock of this machine")]
     Time(String),
-    /// Not a certificate.
+    /// A text is not a certificate.
     #[error("{what} cannot be read: {why}")]
     Read {
-        /// Which one.
+        /// The certificate that was expected.
         what: &'static str,
-        /// Why.
+        /// The reader's message.
         why: String,
     },
-    /// A key of the Secret with the authorities.
+    /// The Secret with the authorities has a key that cannot be used.
     #[error(
         "Secret {secret} key {key}: {why}; restore it from a backup, or delete the Secret and the leader makes a new \
          authority"
     )]
     Secret {
-        /// Its name.
+        /// Name of the Secret.
         secret: &'static str,
         /// The key in it.
         key: &'static str,
-        /// What is wrong.
+        /// What is wrong with its value.
         why: String,
     },
 }

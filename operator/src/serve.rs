@@ -2,8 +2,8 @@
 //! ends.
 //!
 //! Every replica answers reviews ([`crate::webhook::run`]). The one that holds the Lease also reconciles and keeps the
-//! certificates. On SIGTERM the replica gives the Lease back at once, so that another one takes over, and answers
-//! reviews until the Service no longer leads here.
+//! certificates. On SIGTERM the replica releases the Lease at once, so that another one takes over, and answers reviews
+//! until the Service no longer routes to it.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -22,15 +22,15 @@ use crate::objects::Platform;
 use crate::telemetry::admin::Check;
 use crate::telemetry::{Metrics, admin, logs};
 use crate::webhook;
-use crate::webhook::run::Running;
+use crate::webhook::run::RunningWebhook;
 
-/// What keeps the operator from running.
+/// An error that keeps the operator from running.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// What keeps it from starting.
+/// Whatever keeps the operator from starting.
 pub fn start(settings: &Settings) -> Result<(), Error> {
     logs::start(settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -41,12 +41,12 @@ pub fn start(settings: &Settings) -> Result<(), Error> {
 
 async fn serve(settings: &Settings) -> Result<(), Error> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let identity = leader::identity(&std::env::var("HOSTNAME").unwrap_or_else(|_| FIELD_MANAGER.into()));
+    let identity = leader::make_identity(&std::env::var("HOSTNAME").unwrap_or_else(|_| FIELD_MANAGER.into()));
     let client = Client::try_default().await?;
     // The listener for probes outlives the rest: a replica that drains still says that it lives.
     let (stop, last) = (CancellationToken::new(), CancellationToken::new());
 
-    let counted = Arc::new(webhook::metrics::Metrics::default());
+    let counted = Arc::new(webhook::metrics::WebhookMetrics::default());
     let metrics = Arc::new(Metrics::with(|registry| counted.register(registry)));
     let address = settings.admin_address();
     let listener = TcpListener::bind(address).await;
@@ -54,7 +54,7 @@ async fn serve(settings: &Settings) -> Result<(), Error> {
         listener.map_err(|error| format!("admin listener {address}: {error}; choose a free address"))?;
     let hook = webhook::run::start(client.clone(), settings, &identity, counted, stop.clone()).await?;
     let hook = Arc::new(hook);
-    let checks = checks(&hook, &stop);
+    let checks = build_checks(&hook, &stop);
     let admin = tokio::spawn(admin::serve(listener, Arc::clone(&metrics), checks, last.clone()));
     let leading = tokio::spawn(lead(client, settings, identity, &metrics, &hook, &stop));
     tracing::info!(%address, webhook = %settings.webhook_address(), version = env!("CARGO_PKG_VERSION"), "serving");
@@ -66,17 +66,17 @@ async fn serve(settings: &Settings) -> Result<(), Error> {
     tracing::info!("stopping");
     stop.cancel();
     leading.await?;
-    hook.ended().await;
+    hook.wait().await;
     last.cancel();
     admin.await??;
     Ok(())
 }
 
-fn checks(hook: &Arc<Running>, stop: &CancellationToken) -> Vec<Check> {
+fn build_checks(hook: &Arc<RunningWebhook>, stop: &CancellationToken) -> Vec<Check> {
     let (hook, stop) = (Arc::clone(hook), stop.clone());
     vec![
         Check::new("certificate and proxies", move || hook.is_ready()),
-        Check::new("the end", move || !stop.is_cancelled()),
+        Check::new("draining", move || !stop.is_cancelled()),
     ]
 }
 
@@ -86,7 +86,7 @@ fn lead(
     settings: &Settings,
     identity: String,
     metrics: &Arc<Metrics>,
-    hook: &Arc<Running>,
+    hook: &Arc<RunningWebhook>,
     stop: &CancellationToken,
 ) -> impl Future<Output = ()> + Send + use<> {
     let election = Election {
@@ -103,7 +103,7 @@ fn lead(
     async move {
         let term = |term: CancellationToken| {
             let context = Context::new(client.clone(), platform.clone(), &identity, Arc::clone(&metrics));
-            let keeper = hook.keeper();
+            let keeper = hook.make_keeper();
             async move {
                 tokio::join!(keeper.run(term.clone()), controller::run(context, term));
             }

@@ -24,36 +24,36 @@ use crate::config::Settings;
 use crate::pki::authorities::SECRET;
 use crate::telemetry::logs;
 
-/// How long the operator may take to end.
+/// Longest time that the operator may take to end.
 const END: Duration = Duration::from_secs(60);
-/// Between two looks.
+/// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// The operator's pods.
+/// Selector of the operator's pods.
 const PODS: &str = "app.kubernetes.io/name=liquid-memory,app.kubernetes.io/component=operator";
 
 /// Why the operator could not be removed cleanly.
 #[derive(Debug, thiserror::Error)]
 pub enum UninstallError {
-    /// There is no log or no runtime.
+    /// There is no log, or no runtime.
     #[error("cannot start: {0}")]
     Start(Box<dyn std::error::Error + Send + Sync>),
-    /// The API server.
+    /// A request to the API server failed.
     #[error("cannot {what}: {source}")]
     Api {
         /// What was tried.
         what: &'static str,
-        /// What the client says.
+        /// The client's error.
         source: Box<kube::Error>,
     },
-    /// Pods of the operator that do not end.
+    /// Pods of the operator have not ended in time.
     #[error("{0} pods of the operator have not ended within a minute; delete them, then uninstall again")]
     Running(usize),
 }
 
-/// Takes back what the release does not remove.
+/// Removes what the release does not remove.
 ///
 /// # Errors
-/// [`UninstallError`] names the step.
+/// The first step that failed.
 pub fn start(settings: &Settings) -> Result<(), UninstallError> {
     logs::start(settings).map_err(|error| UninstallError::Start(error.into()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -61,7 +61,7 @@ pub fn start(settings: &Settings) -> Result<(), UninstallError> {
     runtime.block_on(uninstall(settings))
 }
 
-fn api(what: &'static str) -> impl FnOnce(kube::Error) -> UninstallError {
+fn api_error(what: &'static str) -> impl FnOnce(kube::Error) -> UninstallError {
     move |source| UninstallError::Api {
         what,
         source: Box::new(source),
@@ -69,7 +69,9 @@ fn api(what: &'static str) -> impl FnOnce(kube::Error) -> UninstallError {
 }
 
 async fn uninstall(settings: &Settings) -> Result<(), UninstallError> {
-    let client = Client::try_default().await.map_err(api("find the API server"))?;
+    let client = Client::try_default()
+        .await
+        .map_err(api_error("find the API server"))?;
     let own = &*settings.namespace;
     let webhooks = Api::<MutatingWebhookConfiguration>::all(client.clone());
     delete(
@@ -90,22 +92,22 @@ async fn uninstall(settings: &Settings) -> Result<(), UninstallError> {
     .await
 }
 
-/// Deletes an object that may be gone already.
-async fn delete<K>(api_of: &Api<K>, name: &str, what: &'static str) -> Result<(), UninstallError>
+/// Deletes an object, which may be gone already.
+async fn delete<K>(objects: &Api<K>, name: &str, what: &'static str) -> Result<(), UninstallError>
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
 {
-    match api_of.delete(name, &DeleteParams::default()).await {
+    match objects.delete(name, &DeleteParams::default()).await {
         Ok(_) => tracing::info!(name, "{what}: done"),
         Err(kube::Error::Api(status)) if status.is_not_found() => {
             tracing::info!(name, "{what}: gone already")
         }
-        Err(error) => return Err(api(what)(error)),
+        Err(error) => return Err(api_error(what)(error)),
     }
     Ok(())
 }
 
-/// Ends the operator, so that nobody restores what is deleted next.
+/// Ends the operator, so that it does not restore what is deleted next.
 async fn stop(client: &Client, settings: &Settings) -> Result<(), UninstallError> {
     let deployments = Api::<Deployment>::namespaced(client.clone(), &settings.namespace);
     let none = Patch::Merge(json!({ "spec": { "replicas": 0 } }));
@@ -115,7 +117,7 @@ async fn stop(client: &Client, settings: &Settings) -> Result<(), UninstallError
     {
         Ok(_) => {}
         Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
-        Err(error) => return Err(api("scale the operator's Deployment to 0")(error)),
+        Err(error) => return Err(api_error("scale the operator's Deployment to 0")(error)),
     }
     let pods = Api::<Pod>::namespaced(client.clone(), &settings.namespace);
     let ours = ListParams::default().labels(PODS);
@@ -124,7 +126,7 @@ async fn stop(client: &Client, settings: &Settings) -> Result<(), UninstallError
         let left = pods
             .list(&ours)
             .await
-            .map_err(api("list the operator's pods"))?
+            .map_err(api_error("list the operator's pods"))?
             .items
             .len();
         if left == 0 {

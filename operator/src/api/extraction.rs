@@ -1,6 +1,7 @@
 //! `spec.extraction`.
 
 use kube::KubeSchema;
+use liquid_contract::defaults;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,23 @@ pub enum Tier {
     Static,
     /// And by the model itself.
     Encoder,
+}
+
+impl Tier {
+    /// Returns the worker's tier; none for [`Self::Auto`], where the worker chooses.
+    pub fn to_contract(self) -> Option<liquid_contract::Tier> {
+        match self {
+            Self::Auto => None,
+            Self::Lexical => Some(liquid_contract::Tier::Lexical),
+            Self::Static => Some(liquid_contract::Tier::Static),
+            Self::Encoder => Some(liquid_contract::Tier::Encoder),
+        }
+    }
+
+    /// Returns true if workers of this tier read a model.
+    pub fn needs_model(self) -> bool {
+        self.to_contract().is_none_or(liquid_contract::Tier::needs_model)
+    }
 }
 
 /// How much of a document is kept: exactly one of the three.
@@ -108,7 +126,7 @@ impl Default for Extraction {
 impl Default for Budget {
     fn default() -> Self {
         Self {
-            ratio: Some(5.5.into()),
+            ratio: Some(defaults::BUDGET_RATIO.into()),
             max_tokens: None,
             auto: None,
         }
@@ -116,25 +134,25 @@ impl Default for Budget {
 }
 
 fn min_document_tokens() -> i64 {
-    2_000
+    defaults::MIN_DOCUMENT_TOKENS.into()
 }
 
 fn deadline() -> i64 {
-    10_000
+    defaults::DEADLINE_MS.into()
 }
 
 fn deadline_per_mebibyte() -> i64 {
-    1_000
+    defaults::DEADLINE_PER_MIB_MS.into()
 }
 
 fn floor() -> Decimal {
-    0.95.into()
+    defaults::BUDGET_FLOOR.into()
 }
 
 fn min_ratio() -> Decimal {
-    2.0.into()
+    defaults::BUDGET_MIN_RATIO.into()
 }
 
 fn max_ratio() -> Decimal {
-    20.0.into()
+    defaults::BUDGET_MAX_RATIO.into()
 }

@@ -1,6 +1,7 @@
 //! `spec.injection`.
 
 use kube::KubeSchema;
+use liquid_contract::{defaults, ports};
 use serde::{Deserialize, Serialize};
 
 use super::Resources;
@@ -51,17 +52,17 @@ impl Default for Injection {
 }
 
 fn port() -> i32 {
-    crate::names::SIDECAR_PORT.into()
+    ports::SIDECAR.into()
 }
 
 fn admin_port() -> i32 {
-    crate::names::SIDECAR_ADMIN_PORT.into()
+    ports::SIDECAR_ADMIN.into()
 }
 
 fn resources() -> Resources {
-    Resources::of(&[("cpu", "50m"), ("memory", "64Mi")], &[("memory", "512Mi")])
+    Resources::from_pairs(&[("cpu", "50m"), ("memory", "64Mi")], &[("memory", "512Mi")])
 }
 
 fn drain_seconds() -> i32 {
-    25
+    i32::try_from(defaults::DRAIN_SECONDS).unwrap_or(i32::MAX)
 }

@@ -3,6 +3,8 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use super::PullPolicy;
+
 /// Where the workers' model comes from.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -13,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub struct Model {
     /// The folder with `manifest.json` and the files that it lists.
     #[serde(default)]
-    pub source: Source,
+    pub source: ModelSource,
     /// SHA-256 of the folder's `manifest.json`, which holds the sums of all other files. A worker that finds another
     /// model does not start, and `ModelLoaded` says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -28,16 +30,16 @@ pub struct Model {
     validation = Rule::new("[has(self.image), has(self.persistentVolumeClaim), has(self.ociImage)].filter(set, set).size() == 1")
         .message("spec.model.source takes exactly one of image, persistentVolumeClaim and ociImage: remove the others")
 )]
-pub struct Source {
+pub struct ModelSource {
     /// In the workers' image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image: Option<InImage>,
+    pub image: Option<ImageModel>,
     /// On a volume of this namespace, mounted read-only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub persistent_volume_claim: Option<OnClaim>,
+    pub persistent_volume_claim: Option<ClaimModel>,
     /// In an image of its own, mounted as a volume. Needs Kubernetes 1.35, or 1.33 with the gate ImageVolume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub oci_image: Option<InOciImage>,
+    pub oci_image: Option<OciImageModel>,
 }
 
 /// A model in the workers' image.
@@ -47,7 +49,7 @@ pub struct Source {
     validation = Rule::new("self.path.startsWith('/') && !self.path.contains('..')")
         .message("spec.model.source.image.path is an absolute folder in the image, such as /models/all-minilm-l6-v2")
 )]
-pub struct InImage {
+pub struct ImageModel {
     /// The folder, absolute.
     #[serde(default = "image_path")]
     #[schemars(length(max = 500))]
@@ -63,7 +65,7 @@ pub struct InImage {
     validation = Rule::new("!self.path.startsWith('/') && !self.path.contains('..')")
         .message("spec.model.source.persistentVolumeClaim.path is a folder below the volume's root: leave the first '/' out")
 )]
-pub struct OnClaim {
+pub struct ClaimModel {
     /// The PersistentVolumeClaim.
     #[schemars(length(max = 253))]
     pub claim_name: String,
@@ -82,7 +84,7 @@ pub struct OnClaim {
     validation = Rule::new("!self.path.startsWith('/') && !self.path.contains('..')")
         .message("spec.model.source.ociImage.path is a folder below the image's root: leave the first '/' out")
 )]
-pub struct InOciImage {
+pub struct OciImageModel {
     /// The image, best by its digest.
     #[schemars(length(max = 500))]
     pub reference: String,
@@ -95,28 +97,17 @@ pub struct InOciImage {
     pub path: String,
 }
 
-/// When a kubelet pulls an image.
-#[derive(schemars::JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PullPolicy {
-    /// Before each start.
-    Always,
-    /// When the node lacks it.
-    IfNotPresent,
-    /// Never: the node must have it.
-    Never,
-}
-
-impl Default for Source {
+impl Default for ModelSource {
     fn default() -> Self {
         Self {
-            image: Some(InImage::default()),
+            image: Some(ImageModel::default()),
             persistent_volume_claim: None,
             oci_image: None,
         }
     }
 }
 
-impl Default for InImage {
+impl Default for ImageModel {
     fn default() -> Self {
         Self { path: image_path() }
     }

@@ -1,6 +1,7 @@
 //! `spec.policy`.
 
 use kube::KubeSchema;
+use liquid_contract::defaults;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,17 @@ pub enum Mode {
     Force,
 }
 
+impl Mode {
+    /// Returns the sidecar's mode.
+    pub fn to_contract(self) -> liquid_contract::Mode {
+        match self {
+            Self::Auto => liquid_contract::Mode::Auto,
+            Self::Off => liquid_contract::Mode::Off,
+            Self::Force => liquid_contract::Mode::Force,
+        }
+    }
+}
+
 /// What happens to a call without evidence.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnWorkerUnavailable {
@@ -63,6 +75,16 @@ pub enum OnWorkerUnavailable {
     Forward,
     /// It does not leave; the application gets an error.
     Reject,
+}
+
+impl OnWorkerUnavailable {
+    /// Returns the name in the sidecar's configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Reject => "reject",
+        }
+    }
 }
 
 /// What happens where the whole document matters.
@@ -75,6 +97,16 @@ pub enum WholeDocument {
     Coverage,
 }
 
+impl WholeDocument {
+    /// Returns the name in the sidecar's configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Coverage => "coverage",
+        }
+    }
+}
+
 /// What happens to a document in an earlier turn.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EarlierTurns {
@@ -83,6 +115,16 @@ pub enum EarlierTurns {
     Replay,
     /// It stays as it is.
     Untouched,
+}
+
+impl EarlierTurns {
+    /// Returns the name in the sidecar's configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Replay => "replay",
+            Self::Untouched => "untouched",
+        }
+    }
 }
 
 /// What the LLM's provider charges for text that it has seen before, against its plain input price.
@@ -140,11 +182,11 @@ impl Default for CachedPrefix {
 }
 
 fn min_saving() -> Decimal {
-    0.2.into()
+    defaults::MIN_SAVING.into()
 }
 
 fn min_saved_tokens() -> i64 {
-    500
+    defaults::MIN_SAVED_TOKENS.into()
 }
 
 fn yes() -> bool {
@@ -152,13 +194,13 @@ fn yes() -> bool {
 }
 
 fn write() -> Decimal {
-    1.25.into()
+    defaults::CACHED_PREFIX_WRITE.into()
 }
 
 fn read() -> Decimal {
-    0.1.into()
+    defaults::CACHED_PREFIX_READ.into()
 }
 
 fn ttl_seconds() -> i64 {
-    1_800
+    defaults::CACHED_PREFIX_TTL_SECONDS.into()
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[x_kube(
     validation = Rule::new("size(self.fallbacks) == 0 || has(self.model)")
         .message("spec.synthesis.fallbacks need spec.synthesis.model: name the model that they stand in for"),
-    validation = Rule::new("self.provider in ['openai', 'anthropic', 'gemini', 'deepseek', 'local'] || has(self.baseURL)")
+    validation = Rule::new(base_url_rule())
         .message("spec.synthesis.baseURL is needed for a provider without a public address: give the URL with the API's version, such as https://llm.example/v1"),
     validation = Rule::new("self.provider != 'local' || !(has(self.baseURL) || has(self.secretRef))")
         .message("spec.synthesis.provider local has no server: remove baseURL and secretRef"),
@@ -42,7 +42,7 @@ pub struct Synthesis {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.provider in ['openai', 'anthropic', 'gemini', 'deepseek', 'local'] || has(self.baseURL)")
+    validation = Rule::new(base_url_rule())
         .message("spec.synthesis.fallbacks[].baseURL is needed for a provider without a public address: give the URL with the API's version"),
     validation = Rule::new("!has(self.baseURL) || self.baseURL.matches('^https?://[^/]+')")
         .message("spec.synthesis.fallbacks[].baseURL starts with https:// or http:// and a host")
@@ -107,39 +107,36 @@ pub enum Provider {
 }
 
 impl Provider {
-    /// As the sidecar's configuration writes it.
-    pub fn name(self) -> &'static str {
+    /// Returns the provider as the sidecar knows it: name, public URL.
+    pub fn to_contract(self) -> liquid_contract::Provider {
         match self {
-            Self::Openai => "openai",
-            Self::Azure => "azure",
-            Self::Anthropic => "anthropic",
-            Self::Gemini => "gemini",
-            Self::Deepseek => "deepseek",
-            Self::Vllm => "vllm",
-            Self::Tgi => "tgi",
-            Self::Ollama => "ollama",
-            Self::OpenaiCompatible => "openai_compatible",
-            Self::Local => "local",
-        }
-    }
-
-    /// Its public API, as `sidecar/src/upstream/settings.rs` has it.
-    pub fn public_url(self) -> Option<&'static str> {
-        match self {
-            Self::Openai => Some("https://api.openai.com/v1"),
-            Self::Anthropic => Some("https://api.anthropic.com/v1"),
-            Self::Gemini => Some("https://generativelanguage.googleapis.com/v1beta/openai"),
-            Self::Deepseek => Some("https://api.deepseek.com/v1"),
-            Self::Azure | Self::Vllm | Self::Tgi | Self::Ollama | Self::OpenaiCompatible | Self::Local => {
-                None
-            }
+            Self::Openai => liquid_contract::Provider::Openai,
+            Self::Azure => liquid_contract::Provider::Azure,
+            Self::Anthropic => liquid_contract::Provider::Anthropic,
+            Self::Gemini => liquid_contract::Provider::Gemini,
+            Self::Deepseek => liquid_contract::Provider::Deepseek,
+            Self::Vllm => liquid_contract::Provider::Vllm,
+            Self::Tgi => liquid_contract::Provider::Tgi,
+            Self::Ollama => liquid_contract::Provider::Ollama,
+            Self::OpenaiCompatible => liquid_contract::Provider::OpenaiCompatible,
+            Self::Local => liquid_contract::Provider::Local,
         }
     }
 }
 
+/// Builds the CEL rule that demands a base URL for providers without a public address.
+fn base_url_rule() -> String {
+    let public: Vec<String> = liquid_contract::Provider::ALL
+        .into_iter()
+        .filter(|provider| !provider.needs_base_url())
+        .map(|provider| format!("'{}'", provider.name()))
+        .collect();
+    format!("self.provider in [{}] || has(self.baseURL)", public.join(", "))
+}
+
 impl Synthesis {
-    /// Every Secret key that sidecars need, each once.
-    pub fn secrets(&self) -> Vec<&SecretKey> {
+    /// Lists every Secret key that sidecars need, each once.
+    pub fn list_secrets(&self) -> Vec<&SecretKey> {
         let all = self
             .fallbacks
             .iter()

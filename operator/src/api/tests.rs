@@ -1,10 +1,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+use std::collections::BTreeSet;
+
 use kube::core::DeserializeGuard;
 use kube::core::cel::{validate_cel, validate_cel_update};
 use serde_json::{Value, json};
 
 use super::definition::yaml;
+use super::extraction::Tier;
+use super::policy::Mode;
+use super::synthesis::Provider;
 use super::{LiquidMemoryProxy, reference};
 
 fn folder() -> std::path::PathBuf {
@@ -222,5 +227,66 @@ fn ports_cannot_change_and_names_are_short() {
         long.metadata.name = Some(name.into());
         let refusal = rules(&long, None).unwrap_err();
         assert!(refusal.contains("at most 40 lower-case letters"), "{refusal}");
+    }
+}
+
+/// The values of an enum of the definition, by the path of its field below `spec`.
+fn values(path: &str) -> Vec<String> {
+    let definition = serde_json::to_value(super::definition::definition()).unwrap();
+    let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
+    let values = definition.pointer(&format!("{spec}/{path}/enum")).unwrap();
+    serde_json::from_value(values.clone()).unwrap()
+}
+
+#[test]
+fn providers_are_those_of_the_sidecar() {
+    let known = liquid_contract::Provider::ALL.map(|provider| provider.name().to_owned());
+    assert_eq!(values("synthesis/properties/provider"), known);
+    for name in known {
+        let provider: Provider = serde_json::from_value(name.clone().into()).unwrap();
+        assert_eq!(provider.to_contract().name(), name);
+        let spec = json!({ "synthesis": { "provider": name } });
+        let needs_url = provider.to_contract().needs_base_url();
+        assert_eq!(refused(spec).contains("baseURL is needed"), needs_url, "{name}");
+        let fallback = json!({ "provider": name, "model": "b" });
+        let spec = json!({ "synthesis": { "model": "a", "fallbacks": [fallback] } });
+        assert_eq!(refused(spec).contains("baseURL is needed"), needs_url, "{name}");
+    }
+}
+
+#[test]
+fn tiers_and_modes_are_those_of_worker_and_sidecar() {
+    let names = |path| values(path).into_iter().map(|name| name.to_lowercase());
+    let tiers: BTreeSet<String> = names("extraction/properties/tier").collect();
+    let known = liquid_contract::Tier::ALL.map(|tier| tier.name().to_owned());
+    assert_eq!(tiers, known.into_iter().chain(["auto".to_owned()]).collect());
+    let modes: BTreeSet<String> = names("policy/properties/mode").collect();
+    let known = liquid_contract::Mode::ALL.map(|mode| mode.name().to_owned());
+    assert_eq!(modes, known.into());
+    for tier in [Tier::Lexical, Tier::Static, Tier::Encoder] {
+        let name = serde_json::to_value(tier).unwrap();
+        let found = tier.to_contract().map(|tier| tier.name().to_owned());
+        assert_eq!(found, name.as_str().map(str::to_lowercase));
+    }
+    for mode in [Mode::Auto, Mode::Off, Mode::Force] {
+        let name = serde_json::to_value(mode).unwrap();
+        assert_eq!(
+            Some(mode.to_contract().name()),
+            name.as_str().map(str::to_lowercase).as_deref()
+        );
+    }
+}
+
+/// The ranges that the rules and the sidecar allow, and the message shows.
+#[test]
+fn ratios_are_those_that_the_sidecar_takes() {
+    let (least, most) = liquid_contract::defaults::BUDGET_RATIOS.into_inner();
+    let ratio = |ratio: f64| refused(json!({ "extraction": { "budget": { "ratio": ratio } } }));
+    assert_eq!((ratio(least), ratio(most)), (String::new(), String::new()));
+    for outside in [least - 0.1, most + 0.1] {
+        assert!(
+            ratio(outside).contains(&format!("{least} to {most}")),
+            "{outside}"
+        );
     }
 }

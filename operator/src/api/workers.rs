@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Affinity, PodResourceClaim, Toleration, TopologySpreadConstraint};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::KubeSchema;
+use liquid_contract::defaults;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -118,8 +119,8 @@ impl Default for Workers {
 }
 
 impl Resources {
-    /// From pairs of a name and a quantity.
-    pub(crate) fn of(requests: &[(&str, &str)], limits: &[(&str, &str)]) -> Self {
+    /// Builds requests and limits from pairs of a name and a quantity.
+    pub(crate) fn from_pairs(requests: &[(&str, &str)], limits: &[(&str, &str)]) -> Self {
         let map = |pairs: &[(&str, &str)]| {
             let pairs = pairs.iter();
             pairs
@@ -137,9 +138,9 @@ fn one() -> i32 {
     1
 }
 
-/// The model (92 MB), the documents that may be under way (512 MiB) and the caches (128 MiB) fit.
+/// Returns the default resources. The model (92 MB), the documents that may be under way (512 MiB) and the caches (128 MiB) fit.
 fn resources() -> Resources {
-    Resources::of(&[("cpu", "500m"), ("memory", "1Gi")], &[("memory", "2Gi")])
+    Resources::from_pairs(&[("cpu", "500m"), ("memory", "1Gi")], &[("memory", "2Gi")])
 }
 
 fn gpu_resource() -> String {
@@ -151,5 +152,5 @@ fn start_seconds() -> i32 {
 }
 
 fn drain_seconds() -> i32 {
-    25
+    i32::try_from(defaults::DRAIN_SECONDS).unwrap_or(i32::MAX)
 }

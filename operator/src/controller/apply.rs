@@ -10,16 +10,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::Error;
-use super::memory::Remembered;
+use super::shared_map::SharedMap;
 use crate::names::FIELD_MANAGER;
 use crate::objects::short_sum;
 
-/// The API server's code for an object that breaks its own rules.
+/// Status code by which the API server refuses an object that breaks its own rules.
 const INVALID: u16 = 422;
 
-/// An object of a proxy.
+/// Identifies an object of a proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+pub(super) struct ObjectKey {
     kind: &'static str,
     pub(super) namespace: String,
     /// The uid of the proxy.
@@ -27,38 +27,38 @@ pub(super) struct Key {
     name: String,
 }
 
-/// What was applied last to an object.
+/// The last apply of an object.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Applied {
-    /// Sum of what was asked for.
+pub(super) struct LastApply {
+    /// Checksum of the object that was applied.
     pub(super) wanted: String,
-    /// When the API server last changed something for us; it leaves the time alone when nothing was to change.
+    /// When the API server last changed something for the operator; an apply without effect leaves the time alone.
     pub(super) changed: Option<Time>,
 }
 
-/// What an apply has done.
+/// The effect of an apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// Nothing, or the first apply of this process.
+    /// Nothing changed, or it was the first apply of this process.
     Nothing,
-    /// The object was made.
+    /// The object was created.
     Created,
-    /// We asked for something else than before.
+    /// The operator applied something else than before.
     Changed,
-    /// We asked for the same as before, and it was not so.
+    /// The operator applied the same as before, and the object differed.
     Repaired,
 }
 
-/// Kinds of objects that a proxy has.
-pub(super) trait Owned:
+/// A kind of object that a proxy owns.
+pub(super) trait OwnedObject:
     Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned
 {
-    /// The kind's name.
+    /// Name of the kind.
     const KIND: &'static str;
 }
 
 macro_rules! owned {
-    ($($type:ty: $kind:literal),* $(,)?) => { $(impl Owned for $type { const KIND: &'static str = $kind; })* };
+    ($($type:ty: $kind:literal),* $(,)?) => { $(impl OwnedObject for $type { const KIND: &'static str = $kind; })* };
 }
 owned! {
     k8s_openapi::api::apps::v1::Deployment: "Deployment",
@@ -73,18 +73,18 @@ owned! {
 pub(super) struct Applier<'a> {
     pub(super) client: &'a Client,
     pub(super) namespace: &'a str,
-    /// The proxy's uid.
+    /// The uid of the proxy.
     pub(super) owner: &'a str,
-    pub(super) memory: &'a Remembered<Key, Applied>,
+    pub(super) memory: &'a SharedMap<ObjectKey, LastApply>,
 }
 
 impl Applier<'_> {
-    fn api<K: Owned>(&self) -> Api<K> {
+    fn api<K: OwnedObject>(&self) -> Api<K> {
         Api::namespaced(self.client.clone(), self.namespace)
     }
 
-    fn key<K: Owned>(&self, name: &str) -> Key {
-        Key {
+    fn key<K: OwnedObject>(&self, name: &str) -> ObjectKey {
+        ObjectKey {
             kind: K::KIND,
             namespace: self.namespace.to_owned(),
             owner: self.owner.to_owned(),
@@ -92,18 +92,18 @@ impl Applier<'_> {
         }
     }
 
-    /// The object as it is.
-    pub(super) async fn get<K: Owned>(&self, name: &str) -> Result<Option<K>, Error> {
+    /// Reads an object.
+    pub(super) async fn get<K: OwnedObject>(&self, name: &str) -> Result<Option<K>, Error> {
         let found = self.api::<K>().get_opt(name).await;
         found.map_err(|error| Error::api("read", K::KIND, name, error))
     }
 
-    /// Makes or changes an object; gives it back as it is now.
-    pub(super) async fn apply<K: Owned>(&self, wanted: &K) -> Result<(K, Effect), Error> {
+    /// Creates or changes an object; returns it as it is now, and what the apply has done.
+    pub(super) async fn apply<K: OwnedObject>(&self, wanted: &K) -> Result<(K, Effect), Error> {
         let name = wanted.name_any();
         let key = self.key::<K>(&name);
         let before = self.memory.get(&key);
-        let existed = before.is_some() || self.is_there::<K>(&name).await?;
+        let existed = before.is_some() || self.exists::<K>(&name).await?;
         let now = match self.patch(&name, Patch::Apply(wanted)).await {
             Err(Error::Refused { status, .. }) if status.code == INVALID && existed => {
                 self.overwrite(&name, wanted).await?
@@ -111,16 +111,16 @@ impl Applier<'_> {
             other => other?,
         };
         let sum = serde_json::to_vec(wanted).map(|bytes| short_sum(&bytes));
-        let applied = Applied {
+        let applied = LastApply {
             wanted: sum.map_err(crate::objects::BuildError::from)?,
-            changed: changed(now.meta()),
+            changed: last_change(now.meta()),
         };
-        let effect = effect(existed, before.as_ref(), &applied);
+        let effect = classify_effect(existed, before.as_ref(), &applied);
         self.memory.set(key, applied);
         Ok((now, effect))
     }
 
-    async fn patch<K: Owned>(&self, name: &str, patch: Patch<&K>) -> Result<K, Error> {
+    async fn patch<K: OwnedObject>(&self, name: &str, patch: Patch<&K>) -> Result<K, Error> {
         let parameters = match patch {
             Patch::Apply(_) => PatchParams::apply(FIELD_MANAGER).force(),
             _ => PatchParams {
@@ -134,13 +134,13 @@ impl Applier<'_> {
 
     /// Server-side apply cannot undo a change of the key of a list's entry: the changed entry stays beside ours, and
     /// the two may not go together (a Service with two ports of one name). A merge patch replaces lists as a whole.
-    async fn overwrite<K: Owned>(&self, name: &str, wanted: &K) -> Result<K, Error> {
+    async fn overwrite<K: OwnedObject>(&self, name: &str, wanted: &K) -> Result<K, Error> {
         self.patch(name, Patch::Merge(wanted)).await?;
         self.patch(name, Patch::Apply(wanted)).await
     }
 
-    /// Whether the object exists. Never takes over what somebody else has made.
-    async fn is_there<K: Owned>(&self, name: &str) -> Result<bool, Error> {
+    /// Returns true if the object exists. Fails if it does not belong to the proxy: what others made is never taken over.
+    async fn exists<K: OwnedObject>(&self, name: &str) -> Result<bool, Error> {
         let found = self.api::<K>().get_metadata_opt(name).await;
         let found = found.map_err(|error| Error::api("read", K::KIND, name, error))?;
         match found {
@@ -152,8 +152,8 @@ impl Applier<'_> {
         }
     }
 
-    /// Removes an object that is no longer wanted, if it is ours.
-    pub(super) async fn remove<K: Owned>(&self, name: &str) -> Result<(), Error> {
+    /// Removes an object that is no longer wanted, if it belongs to the proxy.
+    pub(super) async fn remove<K: OwnedObject>(&self, name: &str) -> Result<(), Error> {
         self.memory.remove(&self.key::<K>(name));
         let found = self.api::<K>().get_metadata_opt(name).await;
         let found = found.map_err(|error| Error::api("read", K::KIND, name, error))?;
@@ -182,8 +182,8 @@ fn owns(owner: &str, meta: &ObjectMeta) -> bool {
         .any(|reference| reference.uid == owner)
 }
 
-/// When our last apply changed something.
-fn changed(meta: &ObjectMeta) -> Option<Time> {
+/// Returns when the operator's last apply changed something.
+fn last_change(meta: &ObjectMeta) -> Option<Time> {
     let entries = meta.managed_fields.iter().flatten();
     let ours = entries.filter(|entry| {
         entry.manager.as_deref() == Some(FIELD_MANAGER)
@@ -193,7 +193,8 @@ fn changed(meta: &ObjectMeta) -> Option<Time> {
     ours.filter_map(|entry| entry.time.clone()).next()
 }
 
-pub(super) fn effect(existed: bool, before: Option<&Applied>, now: &Applied) -> Effect {
+/// Tells what an apply has done, from what is known of the one before.
+pub(super) fn classify_effect(existed: bool, before: Option<&LastApply>, now: &LastApply) -> Effect {
     match before {
         None if existed => Effect::Nothing,
         None => Effect::Created,

@@ -1,34 +1,33 @@
-//! The conditions that follow from what was seen: pure.
+//! The conditions that follow from an observation: pure.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::diagnose::{Finding, condition};
+use super::diagnose::{Finding, find_condition};
 use crate::api::LiquidMemoryProxy;
-use crate::api::extraction::Tier;
 use crate::api::reasons::{ConditionReason as Reason, ConditionType};
 
-/// What was seen of a proxy's workers.
-pub(super) struct Seen<'a> {
+/// What was observed of a proxy and its workers.
+pub(super) struct Observation<'a> {
     pub(super) proxy: &'a LiquidMemoryProxy,
-    /// As the API server gave it back; none if it was not reached.
+    /// The Deployment as the API server returned it; none if it did not.
     pub(super) deployment: Option<&'a Deployment>,
     pub(super) finding: Option<&'a Finding>,
-    /// Secrets of `spec.synthesis` that are not there.
+    /// Secrets that `spec.synthesis` names and that do not exist.
     pub(super) missing_secrets: &'a [String],
-    /// Why the objects are not as asked for.
+    /// Why the objects are not as the resource asks for.
     pub(super) failure: Option<(Reason, String)>,
 }
 
 /// A condition's status, reason and message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Verdict {
+struct ConditionVerdict {
     status: &'static str,
     reason: Reason,
     message: String,
 }
 
-impl Verdict {
+impl ConditionVerdict {
     fn yes(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             status: "True",
@@ -50,7 +49,7 @@ impl Verdict {
     }
 }
 
-/// How many workers there are.
+/// Numbers of workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) wanted: i32,
@@ -62,7 +61,8 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    pub(super) fn of(wanted: i32, deployment: Option<&Deployment>) -> Self {
+    /// Counts workers by the status of their Deployment.
+    pub(super) fn from_deployment(wanted: i32, deployment: Option<&Deployment>) -> Self {
         let status = deployment.and_then(|deployment| deployment.status.as_ref());
         let count = |number: Option<i32>| number.unwrap_or_default();
         let generation = deployment.and_then(|deployment| deployment.metadata.generation);
@@ -83,14 +83,18 @@ impl Counts {
     }
 }
 
-/// The conditions of a proxy. One that keeps its status keeps its time.
-pub(super) fn conditions(seen: &Seen<'_>, old: &[Condition], now: Time) -> Vec<Condition> {
-    let counts = Counts::of(seen.proxy.spec.workers.replicas, seen.deployment);
-    let accepted = accepted(seen);
-    let workers = workers(seen, counts);
-    let model = model(seen, counts);
-    let degraded = degraded(seen, counts, &workers);
-    let ready = ready(&accepted, &workers, &model, counts);
+/// Builds the conditions of a proxy. One that keeps its status keeps its time.
+pub(super) fn build_conditions(
+    observation: &Observation<'_>,
+    old: &[Condition],
+    now: Time,
+) -> Vec<Condition> {
+    let counts = Counts::from_deployment(observation.proxy.spec.workers.replicas, observation.deployment);
+    let accepted = judge_accepted(observation);
+    let workers = judge_workers(observation, counts);
+    let model = judge_model(observation, counts);
+    let degraded = judge_degraded(observation, counts, &workers);
+    let ready = judge_ready(&accepted, &workers, &model, counts);
     let all = [
         (ConditionType::Ready, ready),
         (ConditionType::Accepted, accepted),
@@ -98,7 +102,7 @@ pub(super) fn conditions(seen: &Seen<'_>, old: &[Condition], now: Time) -> Vec<C
         (ConditionType::ModelLoaded, model),
         (ConditionType::Degraded, degraded),
     ];
-    let generation = seen.proxy.metadata.generation;
+    let generation = observation.proxy.metadata.generation;
     all.into_iter()
         .map(|(name, verdict)| {
             let before = old.iter().find(|condition| condition.type_ == name.as_str());
@@ -116,38 +120,40 @@ pub(super) fn conditions(seen: &Seen<'_>, old: &[Condition], now: Time) -> Vec<C
         .collect()
 }
 
-fn accepted(seen: &Seen<'_>) -> Verdict {
-    match &seen.failure {
+fn judge_accepted(observation: &Observation<'_>) -> ConditionVerdict {
+    match &observation.failure {
         // Whether it is valid was decided before; that the API server is away says nothing about it.
-        Some((reason, message)) if *reason != Reason::ApiUnavailable => Verdict::no(*reason, message),
-        _ => Verdict::yes(Reason::AsExpected, "every object is as the resource asks for"),
+        Some((reason, message)) if *reason != Reason::ApiUnavailable => {
+            ConditionVerdict::no(*reason, message)
+        }
+        _ => ConditionVerdict::yes(Reason::AsExpected, "every object is as the resource asks for"),
     }
 }
 
-fn workers(seen: &Seen<'_>, counts: Counts) -> Verdict {
+fn judge_workers(observation: &Observation<'_>, counts: Counts) -> ConditionVerdict {
     let so_far = format!("{} of {} workers are ready", counts.ready, counts.wanted);
     if counts.wanted == 0 {
-        return Verdict::no(
+        return ConditionVerdict::no(
             Reason::ScaledToZero,
             "spec.workers.replicas is 0; set it to 1 or more",
         );
     }
     if counts.all_ready() {
-        return Verdict::yes(Reason::AsExpected, so_far);
+        return ConditionVerdict::yes(Reason::AsExpected, so_far);
     }
-    if let Some(finding) = seen.finding {
-        return Verdict::no(finding.reason, format!("{so_far}: {}", finding.message));
+    if let Some(finding) = observation.finding {
+        return ConditionVerdict::no(finding.reason, format!("{so_far}: {}", finding.message));
     }
-    let stuck = seen
+    let stuck = observation
         .deployment
-        .and_then(|deployment| condition(deployment, "Progressing"));
+        .and_then(|deployment| find_condition(deployment, "Progressing"));
     if stuck.is_some_and(|progress| progress.status == "False") {
-        return Verdict::no(
+        return ConditionVerdict::no(
             Reason::NotEnough,
             format!("{so_far}, and no more became so in time"),
         );
     }
-    let known = seen
+    let known = observation
         .proxy
         .status
         .as_ref()
@@ -158,39 +164,43 @@ fn workers(seen: &Seen<'_>, counts: Counts) -> Verdict {
         } else {
             Reason::Starting
         };
-        return Verdict::no(
+        return ConditionVerdict::no(
             reason,
             format!("{so_far}, {} have the newest configuration", counts.updated),
         );
     }
-    Verdict::no(Reason::Starting, so_far)
+    ConditionVerdict::no(Reason::Starting, so_far)
 }
 
-fn model(seen: &Seen<'_>, counts: Counts) -> Verdict {
-    if seen.proxy.spec.extraction.tier == Tier::Lexical {
-        return Verdict::yes(Reason::NotNeeded, "the tier Lexical needs no model");
+fn judge_model(observation: &Observation<'_>, counts: Counts) -> ConditionVerdict {
+    if !observation.proxy.spec.extraction.tier.needs_model() {
+        return ConditionVerdict::yes(Reason::NotNeeded, "the tier Lexical needs no model");
     }
-    if let Some(finding) = seen.finding.filter(|finding| finding.model) {
-        return Verdict::no(Reason::LoadFailed, &finding.message);
+    if let Some(finding) = observation.finding.filter(|finding| finding.model) {
+        return ConditionVerdict::no(Reason::LoadFailed, &finding.message);
     }
     if counts.ready > 0 {
         // A worker is ready only after it has checked its model's sums and run it once.
-        return Verdict::yes(Reason::Loaded, "read and checked by every ready worker");
+        return ConditionVerdict::yes(Reason::Loaded, "read and checked by every ready worker");
     }
     if counts.present == 0 {
-        return Verdict::no(Reason::NoWorkers, "there is no worker that could load it");
+        return ConditionVerdict::no(Reason::NoWorkers, "there is no worker that could load it");
     }
-    Verdict::no(Reason::Loading, "no worker has read its model yet")
+    ConditionVerdict::no(Reason::Loading, "no worker has read its model yet")
 }
 
-fn degraded(seen: &Seen<'_>, counts: Counts, workers: &Verdict) -> Verdict {
-    if let Some((reason, message)) = &seen.failure {
-        return Verdict::yes(*reason, message);
+fn judge_degraded(
+    observation: &Observation<'_>,
+    counts: Counts,
+    workers: &ConditionVerdict,
+) -> ConditionVerdict {
+    if let Some((reason, message)) = &observation.failure {
+        return ConditionVerdict::yes(*reason, message);
     }
-    if let [first, ..] = seen.missing_secrets {
+    if let [first, ..] = observation.missing_secrets {
         let message =
             format!("spec.synthesis names the Secret {first}, which is not there; new pods wait for it");
-        return Verdict::yes(Reason::SecretNotFound, message);
+        return ConditionVerdict::yes(Reason::SecretNotFound, message);
     }
     let passing = [
         Reason::AsExpected,
@@ -199,20 +209,25 @@ fn degraded(seen: &Seen<'_>, counts: Counts, workers: &Verdict) -> Verdict {
         Reason::RollingOut,
     ];
     if counts.wanted > 0 && !passing.contains(&workers.reason) {
-        return Verdict::yes(workers.reason, &workers.message);
+        return ConditionVerdict::yes(workers.reason, &workers.message);
     }
-    Verdict::no(Reason::AsExpected, "nothing is wrong")
+    ConditionVerdict::no(Reason::AsExpected, "nothing is wrong")
 }
 
-/// Calls are served: accepted, and at least one worker with its model is ready.
-fn ready(accepted: &Verdict, workers: &Verdict, model: &Verdict, counts: Counts) -> Verdict {
+/// Calls are served if the resource is accepted and at least one worker with its model is ready.
+fn judge_ready(
+    accepted: &ConditionVerdict,
+    workers: &ConditionVerdict,
+    model: &ConditionVerdict,
+    counts: Counts,
+) -> ConditionVerdict {
     if accepted.is("False") {
         return accepted.clone();
     }
     if counts.ready == 0 || counts.wanted == 0 {
         let cause = if workers.is("False") { workers } else { model };
-        return Verdict::no(cause.reason, &cause.message);
+        return ConditionVerdict::no(cause.reason, &cause.message);
     }
     let message = format!("{} of {} workers are ready", counts.ready, counts.wanted);
-    Verdict::yes(Reason::AsExpected, message)
+    ConditionVerdict::yes(Reason::AsExpected, message)
 }

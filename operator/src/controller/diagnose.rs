@@ -1,13 +1,13 @@
-//! Why workers are not ready: a pure reading of their Deployment and pods.
+//! Diagnoses why workers are not ready, from their Deployment and pods: pure.
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition};
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
+
+use liquid_contract::exit;
 
 use crate::api::reasons::ConditionReason as Reason;
 
-/// The worker's exit codes for a model that it cannot load; see `worker/src/cli.rs`.
-const EXIT_MODEL: i32 = 66;
-/// Longest quotation of a worker's last words, in bytes.
+/// Longest quotation of a worker's log, in bytes.
 const QUOTE: usize = 300;
 
 /// What stands in the way of a ready worker.
@@ -15,7 +15,7 @@ const QUOTE: usize = 300;
 pub(super) struct Finding {
     pub(super) reason: Reason,
     pub(super) message: String,
-    /// The model is what stands in the way.
+    /// Whether the model stands in the way.
     pub(super) model: bool,
 }
 
@@ -29,23 +29,24 @@ impl Finding {
     }
 }
 
-/// What is known besides the pods.
+/// What is known of a worker's pod besides its status.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Around<'a> {
-    /// The workers' certificate is there.
+pub(super) struct PodContext<'a> {
+    /// Whether the Secret with the workers' certificate exists.
     pub(super) certificate: bool,
-    /// The resource of GPUs that they ask for.
+    /// The GPU resource that workers ask for.
     pub(super) gpu: Option<&'a str>,
 }
 
-/// The most telling obstacle among the pods that are not ready; none if nothing speaks against waiting.
-pub(super) fn diagnose(deployment: &Deployment, pods: &[Pod], around: Around<'_>) -> Option<Finding> {
-    if let Some(refused) = condition(deployment, "ReplicaFailure").filter(|found| found.status == "True") {
+/// Finds the most telling obstacle among the pods that are not ready; none if nothing speaks against waiting.
+pub(super) fn diagnose(deployment: &Deployment, pods: &[Pod], around: PodContext<'_>) -> Option<Finding> {
+    if let Some(refused) = find_condition(deployment, "ReplicaFailure").filter(|found| found.status == "True")
+    {
         let message = refused.message.clone().unwrap_or_default();
         return Some(Finding::new(Reason::NotCreated, message));
     }
-    let waiting = pods.iter().filter(|pod| !ready(pod));
-    let findings = waiting.filter_map(|pod| of_pod(pod, around));
+    let waiting = pods.iter().filter(|pod| !is_ready(pod));
+    let findings = waiting.filter_map(|pod| diagnose_pod(pod, around));
     // A worker that says what is wrong is worth more than one that waits for it.
     findings.max_by_key(|finding| weight(finding.reason))
 }
@@ -60,19 +61,20 @@ fn weight(reason: Reason) -> u8 {
     }
 }
 
-pub(super) fn condition<'a>(deployment: &'a Deployment, name: &str) -> Option<&'a DeploymentCondition> {
+/// Finds a condition of a Deployment.
+pub(super) fn find_condition<'a>(deployment: &'a Deployment, name: &str) -> Option<&'a DeploymentCondition> {
     let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
     conditions.iter().find(|condition| condition.type_ == name)
 }
 
-/// True if the pod's own condition says so and it is not being removed.
-pub(super) fn ready(pod: &Pod) -> bool {
+/// Returns true if the pod's own condition says that it is ready, and it is not being deleted.
+pub(super) fn is_ready(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_none()
-        && pod_condition(pod, "Ready").is_some_and(|(status, ..)| status == "True")
+        && find_pod_condition(pod, "Ready").is_some_and(|(status, ..)| status == "True")
 }
 
-/// Status, reason and message of a pod's condition.
-fn pod_condition<'a>(pod: &'a Pod, name: &str) -> Option<(&'a str, &'a str, &'a str)> {
+/// Returns status, reason and message of a pod's condition.
+fn find_pod_condition<'a>(pod: &'a Pod, name: &str) -> Option<(&'a str, &'a str, &'a str)> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
     let found = conditions.iter().find(|condition| condition.type_ == name)?;
     Some((
@@ -82,19 +84,19 @@ fn pod_condition<'a>(pod: &'a Pod, name: &str) -> Option<(&'a str, &'a str, &'a 
     ))
 }
 
-fn of_pod(pod: &Pod, around: Around<'_>) -> Option<Finding> {
+fn diagnose_pod(pod: &Pod, around: PodContext<'_>) -> Option<Finding> {
     if pod.metadata.deletion_timestamp.is_some() {
         return None;
     }
-    if let Some(("False", _, message)) = pod_condition(pod, "PodScheduled") {
-        return Some(unscheduled(message, around.gpu));
+    if let Some(("False", _, message)) = find_pod_condition(pod, "PodScheduled") {
+        return Some(describe_unscheduled(message, around.gpu));
     }
     let status = pod.status.as_ref()?;
     let containers = status.container_statuses.iter().flatten();
-    if let Some(finding) = containers.flat_map(of_container).next() {
+    if let Some(finding) = containers.flat_map(diagnose_container).next() {
         return Some(finding);
     }
-    if let Some(("False", ..)) = pod_condition(pod, "PodReadyToStartContainers") {
+    if let Some(("False", ..)) = find_pod_condition(pod, "PodReadyToStartContainers") {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         return Some(if around.certificate {
             let message = format!(
@@ -111,7 +113,7 @@ fn of_pod(pod: &Pod, around: Around<'_>) -> Option<Finding> {
     None
 }
 
-fn unscheduled(message: &str, gpu: Option<&str>) -> Finding {
+fn describe_unscheduled(message: &str, gpu: Option<&str>) -> Finding {
     let lacks_gpu = gpu.is_some_and(|gpu| message.contains(&format!("Insufficient {gpu}")));
     let reason = if lacks_gpu {
         Reason::NoGpu
@@ -121,7 +123,7 @@ fn unscheduled(message: &str, gpu: Option<&str>) -> Finding {
     Finding::new(reason, message)
 }
 
-fn of_container(container: &ContainerStatus) -> Option<Finding> {
+fn diagnose_container(container: &ContainerStatus) -> Option<Finding> {
     let state = container.state.as_ref()?;
     if let Some(waiting) = &state.waiting {
         let reason = waiting.reason.as_deref().unwrap_or_default();
@@ -137,18 +139,15 @@ fn of_container(container: &ContainerStatus) -> Option<Finding> {
             _ => {}
         }
     }
-    ended(state)
-        .or_else(|| ended(container.last_state.as_ref()?))
+    let last = container.last_state.as_ref();
+    let mut ends = [Some(state), last].into_iter().flatten();
+    ends.find_map(|state| state.terminated.as_ref())
         .filter(|end| end.exit_code != 0)
-        .map(crashed)
+        .map(describe_crash)
 }
 
-fn ended(state: &ContainerState) -> Option<&ContainerStateTerminated> {
-    state.terminated.as_ref()
-}
-
-fn crashed(end: &ContainerStateTerminated) -> Finding {
-    let words = end.message.as_deref().map(last_line).unwrap_or_default();
+fn describe_crash(end: &ContainerStateTerminated) -> Finding {
+    let words = end.message.as_deref().map(quote_last_line).unwrap_or_default();
     let reason = end.reason.as_deref().unwrap_or("Error");
     let message = if reason == "OOMKilled" {
         "the worker needed more memory than spec.workers.resources.limits gives it".to_owned()
@@ -156,13 +155,13 @@ fn crashed(end: &ContainerStateTerminated) -> Finding {
         format!("the worker ended with {} ({reason}): {words}", end.exit_code)
     };
     Finding {
-        model: end.exit_code == EXIT_MODEL,
+        model: end.exit_code == i32::from(exit::MODEL),
         ..Finding::new(Reason::Crashing, message)
     }
 }
 
-/// The last line with content, cut to a length that fits a condition.
-fn last_line(text: &str) -> &str {
+/// Returns the last line with content, cut to a length that fits a condition.
+fn quote_last_line(text: &str) -> &str {
     let line = text
         .lines()
         .rev()

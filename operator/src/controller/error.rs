@@ -8,45 +8,45 @@ use crate::objects::BuildError;
 /// Why a resource could not be reconciled. It is tried again, later each time.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The resource gives no objects.
+    /// The resource has no objects.
     #[error("{0}")]
     Build(#[from] BuildError),
-    /// An object of the name is there and is not this proxy's.
+    /// An object of the name exists and does not belong to this proxy.
     #[error(
         "{kind} {name} exists and does not belong to this LiquidMemoryProxy; remove it, or give the proxy another name"
     )]
     NotOurs {
-        /// The object's kind.
+        /// Kind of the object.
         kind: &'static str,
-        /// Its name.
+        /// Name of the object.
         name: String,
     },
-    /// The API server understood and refused.
+    /// The API server refused a request.
     #[error("the API server refuses {kind} {name}: {}", .status.message)]
     Refused {
-        /// The object's kind.
+        /// Kind of the object.
         kind: &'static str,
-        /// Its name.
+        /// Name of the object.
         name: String,
-        /// Its answer.
+        /// The API server's answer.
         status: Box<Status>,
     },
-    /// The API server did not answer, or failed.
+    /// The API server did not answer, or failed to.
     #[error("cannot {action} {kind} {name}: {source}")]
     Api {
-        /// What was tried.
+        /// The verb of the request.
         action: &'static str,
-        /// The object's kind.
+        /// Kind of the object.
         kind: &'static str,
-        /// Its name.
+        /// Name of the object.
         name: String,
-        /// What the client says.
+        /// The client's error.
         source: Box<kube::Error>,
     },
 }
 
 impl Error {
-    /// From the client's error about an object.
+    /// Converts the client's error about an object.
     pub(super) fn api(action: &'static str, kind: &'static str, name: &str, source: kube::Error) -> Self {
         let name = name.to_owned();
         match source {
@@ -62,7 +62,7 @@ impl Error {
         }
     }
 
-    /// The reason in the conditions.
+    /// Returns the reason that the conditions give.
     pub fn reason(&self) -> ConditionReason {
         match self {
             Self::Build(_) | Self::Refused { .. } => ConditionReason::Refused,

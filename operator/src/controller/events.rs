@@ -1,6 +1,7 @@
-//! Events on a proxy: what has changed since the last status, in words a person understands.
+//! Events on a proxy: what has changed since its last status, in words that a person understands.
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::runtime::events::{Event, EventType, Recorder};
 
@@ -11,15 +12,15 @@ use crate::api::{LiquidMemoryProxy, Status};
 /// Longest note of an Event, in bytes; the API server takes 1024.
 const NOTE: usize = 1_000;
 
-/// What to tell.
+/// An Event on a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct ProxyEvent {
     pub(super) warning: bool,
     pub(super) reason: EventReason,
     pub(super) note: String,
 }
 
-impl Told {
+impl ProxyEvent {
     pub(super) fn normal(reason: EventReason, note: impl Into<String>) -> Self {
         Self {
             warning: false,
@@ -37,17 +38,17 @@ impl Told {
     }
 }
 
-/// Events for what the applies of one round have done: kind and name of each object, and the effect.
-pub(super) fn of_effects(effects: &[(&str, String, Effect)]) -> Vec<Told> {
+/// Describes what the applies of one reconciliation have done: kind and name of each object, and the effect.
+pub(super) fn describe_effects(effects: &[(&str, String, Effect)]) -> Vec<ProxyEvent> {
     let names = |wanted: Effect| {
         let chosen = effects.iter().filter(|(.., effect)| *effect == wanted);
         let names: Vec<String> = chosen.map(|(kind, name, _)| format!("{kind} {name}")).collect();
         names.join(", ")
     };
-    let mut told = Vec::new();
+    let mut events = Vec::new();
     let created = names(Effect::Created);
     if !created.is_empty() {
-        told.push(Told::normal(
+        events.push(ProxyEvent::normal(
             EventReason::WorkersCreated,
             format!("made {created}"),
         ));
@@ -56,14 +57,14 @@ pub(super) fn of_effects(effects: &[(&str, String, Effect)]) -> Vec<Told> {
     if !repaired.is_empty() {
         let note =
             format!("{repaired} had been changed by somebody else and is as the resource asks for again");
-        told.push(Told::warning(EventReason::DriftRepaired, note));
+        events.push(ProxyEvent::warning(EventReason::DriftRepaired, note));
     }
-    told
+    events
 }
 
-/// Events for what differs between two statuses.
-pub(super) fn of_status(old: Option<&Status>, new: &Status) -> Vec<Told> {
-    let mut told = Vec::new();
+/// Describes what differs between two statuses.
+pub(super) fn describe_changes(old: Option<&Status>, new: &Status) -> Vec<ProxyEvent> {
+    let mut events = Vec::new();
     let revisions = |status: &Status| {
         status
             .configuration
@@ -75,18 +76,18 @@ pub(super) fn of_status(old: Option<&Status>, new: &Status) -> Vec<Told> {
     {
         if sidecars != now_sidecars {
             let note = "sidecars read their changed configuration within two minutes; nothing restarts";
-            told.push(Told::normal(EventReason::ConfigurationChanged, note));
+            events.push(ProxyEvent::normal(EventReason::ConfigurationChanged, note));
         }
         if workers != now_workers {
             let note = "workers are replaced one after the other, because they read what has changed at their start only";
-            told.push(Told::normal(EventReason::RolloutStarted, note));
+            events.push(ProxyEvent::normal(EventReason::RolloutStarted, note));
         }
     }
-    told.extend(of_workers(old, new));
-    told
+    events.extend(describe_workers(old, new));
+    events
 }
 
-fn of_workers(old: Option<&Status>, new: &Status) -> Option<Told> {
+fn describe_workers(old: Option<&Status>, new: &Status) -> Option<ProxyEvent> {
     let name = ConditionType::WorkersReady.as_str();
     let find = |status: &'_ Status| {
         let found = status
@@ -101,7 +102,7 @@ fn of_workers(old: Option<&Status>, new: &Status) -> Option<Told> {
         return None;
     }
     if status == "True" {
-        return Some(Told::normal(EventReason::WorkersReady, message));
+        return Some(ProxyEvent::normal(EventReason::WorkersReady, message));
     }
     let passing = [
         ConditionReason::Starting,
@@ -113,19 +114,19 @@ fn of_workers(old: Option<&Status>, new: &Status) -> Option<Told> {
     if passing.iter().any(|passing| passing.as_str() == reason) {
         return None;
     }
-    Some(Told::warning(
+    Some(ProxyEvent::warning(
         EventReason::WorkersNotReady,
         format!("{reason}: {message}"),
     ))
 }
 
 /// Sends Events. One that cannot be sent is logged; it changes nothing.
-pub(super) async fn publish(recorder: &Recorder, about: &ObjectReference, told: Vec<Told>) {
-    for Told {
+pub(super) async fn publish(recorder: &Recorder, regarding: &ObjectReference, events: Vec<ProxyEvent>) {
+    for ProxyEvent {
         warning,
         reason,
         note,
-    } in told
+    } in events
     {
         let event = Event {
             type_: if warning {
@@ -134,20 +135,18 @@ pub(super) async fn publish(recorder: &Recorder, about: &ObjectReference, told: 
                 EventType::Normal
             },
             reason: reason.as_str().into(),
-            note: Some(shortened(note)),
+            note: Some(shorten(note)),
             action: "Reconcile".into(),
             secondary: None,
         };
-        if let Err(error) = recorder.publish(&event, about).await {
+        if let Err(error) = recorder.publish(&event, regarding).await {
             tracing::warn!(%error, %reason, "an Event cannot be sent");
         }
     }
 }
 
-/// The proxy as Events refer to it.
-pub(super) fn reference(
-    meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
-) -> ObjectReference {
+/// Builds the reference by which Events name a proxy.
+pub(super) fn build_reference(meta: &ObjectMeta) -> ObjectReference {
     ObjectReference {
         api_version: Some(LiquidMemoryProxy::api_version(&()).into()),
         kind: Some(LiquidMemoryProxy::kind(&()).into()),
@@ -158,7 +157,7 @@ pub(super) fn reference(
     }
 }
 
-fn shortened(mut note: String) -> String {
+fn shorten(mut note: String) -> String {
     let mut end = note.len().min(NOTE);
     while !note.is_char_boundary(end) {
         end -= 1;

@@ -11,26 +11,27 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use k8s_openapi::api::core::v1::Pod;
+use liquid_contract::endpoints::METRICS;
+use liquid_contract::ports::WORKER_ADMIN;
 
 use super::{diagnose, usage};
 use crate::api::status::Figures;
-use crate::names::WORKER_ADMIN_PORT;
 
 /// How often a proxy's workers are read.
 pub(super) const EVERY: Duration = Duration::from_secs(30);
-/// Pods that are read in one round; the others have their turn in the next rounds.
+/// Number of pods that are read in one round; the others have their turn in the next rounds.
 const PODS: usize = 16;
-/// Time for one pod.
+/// Longest time for one pod.
 const TIME: Duration = Duration::from_secs(2);
-/// Largest answer.
+/// Largest answer, in bytes.
 const BYTES: usize = 1 << 20;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Reads figures.
-pub(super) struct Reader(Client<HttpConnector, Empty<Bytes>>);
+/// An HTTP client for the figures of workers.
+pub(super) struct FigureReader(Client<HttpConnector, Empty<Bytes>>);
 
-impl Reader {
+impl FigureReader {
     pub(super) fn new() -> Self {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(TIME));
@@ -41,13 +42,13 @@ impl Reader {
         )
     }
 
-    /// The figures of those ready pods whose turn it is in this round, as far as they answer.
-    pub(super) async fn read(&self, pods: &[Pod], round: usize) -> BTreeMap<String, Figures> {
-        let targets = turn(targets(pods), round);
+    /// Reads the figures of those ready pods whose turn it is in this round, as far as they answer.
+    pub(super) async fn read_figures(&self, pods: &[Pod], round: usize) -> BTreeMap<String, Figures> {
+        let targets = select_turn(list_targets(pods), round);
         let reads = targets.into_iter().map(|(name, address)| async move {
             let answer = tokio::time::timeout(TIME, self.fetch(&address)).await;
             match answer.map_err(Failure::from).and_then(|answer| answer) {
-                Ok(text) => Some((name, usage::figures(&text))),
+                Ok(text) => Some((name, usage::parse_figures(&text))),
                 Err(error) => {
                     tracing::debug!(pod = name, error, "the worker's figures cannot be read");
                     None
@@ -59,7 +60,7 @@ impl Reader {
     }
 
     async fn fetch(&self, address: &str) -> Result<String, Failure> {
-        let uri: Uri = format!("http://{address}/metrics").parse()?;
+        let uri: Uri = format!("http://{address}{METRICS}").parse()?;
         let answer = self.0.get(uri).await?;
         if !answer.status().is_success() {
             return Err(format!("the worker answers {}", answer.status()).into());
@@ -69,24 +70,27 @@ impl Reader {
     }
 }
 
-/// Name and `address:port` of every pod that can be asked.
-fn targets(pods: &[Pod]) -> Vec<(String, String)> {
-    let asked = pods.iter().filter(|pod| diagnose::ready(pod)).filter_map(|pod| {
-        let address = pod.status.as_ref()?.pod_ip.as_deref()?;
-        let address = if address.contains(':') {
-            format!("[{address}]:{WORKER_ADMIN_PORT}")
-        } else {
-            format!("{address}:{WORKER_ADMIN_PORT}")
-        };
-        Some((pod.metadata.name.clone()?, address))
-    });
+/// Lists name and `address:port` of every pod that can be read.
+fn list_targets(pods: &[Pod]) -> Vec<(String, String)> {
+    let asked = pods
+        .iter()
+        .filter(|pod| diagnose::is_ready(pod))
+        .filter_map(|pod| {
+            let address = pod.status.as_ref()?.pod_ip.as_deref()?;
+            let address = if address.contains(':') {
+                format!("[{address}]:{WORKER_ADMIN}")
+            } else {
+                format!("{address}:{WORKER_ADMIN}")
+            };
+            Some((pod.metadata.name.clone()?, address))
+        });
     let mut targets: Vec<_> = asked.collect();
     targets.sort();
     targets
 }
 
-/// The part of a list whose turn it is.
-fn turn<T>(all: Vec<T>, round: usize) -> Vec<T> {
+/// Returns the part of a list whose turn it is.
+fn select_turn<T>(all: Vec<T>, round: usize) -> Vec<T> {
     if all.len() <= PODS {
         return all;
     }
@@ -102,15 +106,15 @@ fn turn<T>(all: Vec<T>, round: usize) -> Vec<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::{PODS, turn};
+    use super::{PODS, select_turn};
 
     #[test]
     fn every_pod_has_its_turn() {
-        assert_eq!(turn(vec![1, 2, 3], 7), [1, 2, 3]);
+        assert_eq!(select_turn(vec![1, 2, 3], 7), [1, 2, 3]);
         let all: Vec<usize> = (0..100).collect();
         let mut seen = vec![0; 100];
         for round in 0..25 {
-            let part = turn(all.clone(), round);
+            let part = select_turn(all.clone(), round);
             assert_eq!(part.len(), PODS);
             part.into_iter().for_each(|one| seen[one] += 1);
         }

@@ -1,55 +1,51 @@
-//! One reconciliation: objects applied, workers looked at, status and Events written.
+//! One reconciliation: objects applied, workers observed, status and Events written.
 
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::Timestamp;
-use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::Action;
-use kube::{Api, Resource};
 use serde_json::json;
 
-use super::apply::{Applier, Effect, Owned};
-use super::conditions::Seen;
-use super::diagnose::{Around, diagnose};
-use super::events::{self, Told};
-use super::memory::backoff;
-use super::status::{More, status};
-use super::{Context, Error, figures, usage};
+use super::apply::{Applier, Effect, OwnedObject};
+use super::backoff::compute_backoff;
+use super::conditions::Observation;
+use super::context::{Context, ProxyKey, RepairHistory};
+use super::diagnose::{PodContext, diagnose};
+use super::error::Error;
+use super::events::{self, ProxyEvent};
+use super::observe::{ClusterState, Observer};
+use super::status::{StatusInputs, build_status};
+use super::{clock, figures, write};
 use crate::api::reasons::{ConditionReason, ConditionType, EventReason};
-use crate::api::status::Usage;
 use crate::api::{LiquidMemoryProxy, Status};
-use crate::names::{FIELD_MANAGER, worker_tls, workers};
-use crate::objects::{Objects, selector};
+use crate::names::workers;
+use crate::objects::{BuildError, Objects};
 
-/// A malformed resource is looked at again when it changes; this is only in case that was missed.
+/// How long after a malformed resource was reported it is looked at again, in case its next change was missed.
 const MALFORMED: Duration = Duration::from_secs(600);
-
-/// After so long without a repair, the next one is the first again.
+/// How long without a repair it takes until the next one counts as the first again.
 const CALM: Duration = Duration::from_secs(600);
 
-/// A proxy as the API server gave it to us.
-struct At<'a> {
+/// One reconciliation of a proxy as the API server returned it.
+struct Reconciliation<'a> {
     proxy: &'a LiquidMemoryProxy,
-    namespace: &'a str,
-    name: &'a str,
+    key: ProxyKey,
     context: &'a Context,
 }
 
 /// What the applies have led to. One that fails does not keep the others from being tried.
-struct Outcome {
+struct ApplyOutcome {
     objects: Objects,
     deployment: Option<Deployment>,
     effects: Vec<(&'static str, String, Effect)>,
     failure: Option<Error>,
 }
 
-impl Outcome {
-    fn took<K: Owned>(&mut self, applied: Result<(K, Effect), Error>) -> Option<K> {
+impl ApplyOutcome {
+    fn record<K: OwnedObject>(&mut self, applied: Result<(K, Effect), Error>) -> Option<K> {
         match applied {
             Ok((now, effect)) => {
                 self.effects
@@ -65,133 +61,131 @@ impl Outcome {
     }
 }
 
-pub(super) async fn proxy(proxy: &LiquidMemoryProxy, context: &Context) -> Result<Action, Error> {
-    let (Some(namespace), Some(name)) = (&proxy.metadata.namespace, &proxy.metadata.name) else {
-        return Err(crate::objects::BuildError::Metadata("name").into());
-    };
-    let at = At {
-        proxy,
-        namespace,
-        name,
-        context,
+/// Reconciles a proxy that can be read.
+pub(super) async fn reconcile_proxy(proxy: &LiquidMemoryProxy, context: &Context) -> Result<Action, Error> {
+    let Some(key) = ProxyKey::from_meta(&proxy.metadata) else {
+        return Err(BuildError::Metadata("name").into());
     };
     if proxy.metadata.deletion_timestamp.is_some() {
         // Nothing outside the cluster has to be undone, so there is no finalizer: owner references take all away.
-        context.forget(namespace, name);
+        context.forget_proxy(&key);
         return Ok(Action::await_change());
     }
-    context
-        .uids
-        .set(at.key(), proxy.metadata.uid.clone().unwrap_or_default());
-    if let Some(wait) = at.truce() {
+    let uid = proxy.metadata.uid.clone().unwrap_or_default();
+    context.uids.set(key.clone(), uid);
+    let reconciliation = Reconciliation { proxy, key, context };
+    if let Some(wait) = reconciliation.truce_left() {
         return Ok(Action::requeue(wait));
     }
-    let outcome = at.apply().await?;
-    at.count_repair(&outcome);
-    let status = at.look(&outcome).await?;
-    let mut told = events::of_effects(&outcome.effects);
-    told.extend(outcome.failure.as_ref().and_then(|error| at.failed(error)));
-    told.extend(events::of_status(proxy.status.as_ref(), &status));
-    at.write(&status).await?;
-    events::publish(&context.recorder, &events::reference(&proxy.metadata), told).await;
+    let outcome = reconciliation.apply().await?;
+    reconciliation.count_repair(&outcome);
+    let status = reconciliation.decide_status(&outcome).await?;
+    let mut events = events::describe_effects(&outcome.effects);
+    events.extend(
+        outcome
+            .failure
+            .as_ref()
+            .and_then(|error| reconciliation.describe_failure(error)),
+    );
+    events.extend(events::describe_changes(proxy.status.as_ref(), &status));
+    reconciliation.write_status(&status).await?;
+    let reference = events::build_reference(&proxy.metadata);
+    events::publish(&context.recorder, &reference, events).await;
     match outcome.failure {
         Some(error) => Err(error),
         None => Ok(Action::requeue(figures::EVERY)),
     }
 }
 
-impl At<'_> {
-    async fn apply(&self) -> Result<Outcome, Error> {
+impl Reconciliation<'_> {
+    async fn apply(&self) -> Result<ApplyOutcome, Error> {
         let applier = Applier {
             client: &self.context.client,
-            namespace: self.namespace,
+            namespace: &self.key.namespace,
             owner: self.proxy.metadata.uid.as_deref().unwrap_or_default(),
             memory: &self.context.applied,
         };
-        let live = applier.get::<Deployment>(&workers(self.name)).await?;
-        let config = applier.get::<ConfigMap>(&workers(self.name)).await?;
+        let name = workers(&self.key.name);
+        let live = applier.get::<Deployment>(&name).await?;
+        let config = applier.get::<ConfigMap>(&name).await?;
         let objects =
             Objects::build(self.proxy, &self.context.platform)?.keeping(live.as_ref(), config.as_ref());
-        let mut outcome = Outcome {
+        let mut outcome = ApplyOutcome {
             objects: objects.clone(),
             deployment: live,
             effects: Vec::new(),
             failure: None,
         };
-        outcome.took(applier.apply(&objects.service_account).await);
-        outcome.took(applier.apply(&objects.worker_config).await);
-        outcome.took(applier.apply(&objects.sidecar_config).await);
-        outcome.took(applier.apply(&objects.service).await);
-        outcome.took(applier.apply(&objects.budget).await);
+        outcome.record(applier.apply(&objects.service_account).await);
+        outcome.record(applier.apply(&objects.worker_config).await);
+        outcome.record(applier.apply(&objects.sidecar_config).await);
+        outcome.record(applier.apply(&objects.service).await);
+        outcome.record(applier.apply(&objects.budget).await);
         match &objects.network {
             Some(network) => {
-                outcome.took(applier.apply(network).await);
+                outcome.record(applier.apply(network).await);
             }
             None => {
-                if let Err(error) = applier.remove::<NetworkPolicy>(&workers(self.name)).await {
+                if let Err(error) = applier.remove::<NetworkPolicy>(&name).await {
                     outcome.failure.get_or_insert(error);
                 }
             }
         }
-        if let Some(deployment) = outcome.took(applier.apply(&objects.deployment).await) {
+        if let Some(deployment) = outcome.record(applier.apply(&objects.deployment).await) {
             outcome.deployment = Some(deployment);
         }
         Ok(outcome)
     }
 
-    /// How long to let others have their way: somebody who changes an object after every repair, such as another
-    /// controller, must not keep us busy. A change of the resource itself is never held up.
-    fn truce(&self) -> Option<Duration> {
-        let (repairs, last) = self.context.repairs.get(&self.key())?;
-        let observed = self
-            .proxy
-            .status
-            .as_ref()
-            .and_then(|status| status.observed_generation);
+    /// Returns how long another writer may have its way: one that changes an object after every repair, such as
+    /// another controller, must not keep the operator busy. A change of the resource itself is never held up.
+    fn truce_left(&self) -> Option<Duration> {
+        let history = self.context.repairs.get(&self.key)?;
+        let status = self.proxy.status.as_ref();
+        let observed = status.and_then(|status| status.observed_generation);
         if observed != self.proxy.metadata.generation {
             return None;
         }
-        backoff(repairs)
-            .checked_sub(last.elapsed())
+        compute_backoff(history.repairs)
+            .checked_sub(history.last.elapsed())
             .filter(|wait| !wait.is_zero())
     }
 
-    fn count_repair(&self, outcome: &Outcome) {
-        if outcome
-            .effects
-            .iter()
-            .any(|(.., effect)| *effect == Effect::Repaired)
-        {
-            let before = self
-                .context
-                .repairs
-                .get(&self.key())
-                .filter(|(_, last)| last.elapsed() < CALM);
-            let repairs = before.map_or(1, |(repairs, _)| repairs.saturating_add(1));
-            self.context.repairs.set(self.key(), (repairs, Instant::now()));
+    fn count_repair(&self, outcome: &ApplyOutcome) {
+        let mut effects = outcome.effects.iter();
+        if !effects.any(|(.., effect)| *effect == Effect::Repaired) {
+            return;
         }
+        let before = self.context.repairs.get(&self.key);
+        let before = before.filter(|history| history.last.elapsed() < CALM);
+        let history = RepairHistory {
+            repairs: before.map_or(1, |history| history.repairs.saturating_add(1)),
+            last: Instant::now(),
+        };
+        self.context.repairs.set(self.key.clone(), history);
     }
 
-    fn key(&self) -> (String, String) {
-        (self.namespace.to_owned(), self.name.to_owned())
-    }
-
-    /// The status, from the objects, pods, Secrets and figures.
-    async fn look(&self, outcome: &Outcome) -> Result<Status, Error> {
-        let pods = self.pods().await?;
-        let certificate = self.secret_is_there(&worker_tls(self.name)).await?;
-        let missing_secrets = self.missing_secrets().await?;
-        let gpu = self
-            .proxy
-            .spec
-            .workers
-            .gpu
-            .as_ref()
-            .map(|gpu| gpu.resource_name.as_str());
+    /// Observes the cluster and decides the status.
+    async fn decide_status(&self, outcome: &ApplyOutcome) -> Result<Status, Error> {
+        let observer = Observer {
+            proxy: self.proxy,
+            key: &self.key,
+            context: self.context,
+        };
+        let ClusterState {
+            pods,
+            certificate,
+            missing_secrets,
+            usage,
+        } = observer.observe().await?;
+        let gpu = self.proxy.spec.workers.gpu.as_ref();
+        let around = PodContext {
+            certificate,
+            gpu: gpu.map(|gpu| gpu.resource_name.as_str()),
+        };
         let deployment = outcome.deployment.as_ref();
-        let finding =
-            deployment.and_then(|deployment| diagnose(deployment, &pods, Around { certificate, gpu }));
-        let seen = Seen {
+        let finding = deployment.and_then(|deployment| diagnose(deployment, &pods, around));
+        let observation = Observation {
             proxy: self.proxy,
             deployment,
             finding: finding.as_ref(),
@@ -201,160 +195,67 @@ impl At<'_> {
                 .as_ref()
                 .map(|error| (error.reason(), error.to_string())),
         };
-        let more = More {
+        let inputs = StatusInputs {
             objects: &outcome.objects,
             worker_image: &self.context.platform.worker_image,
-            usage: self.usage(&pods).await,
+            usage,
         };
-        Ok(status(&seen, more, now()))
+        Ok(build_status(&observation, inputs, clock::now()))
     }
 
-    async fn pods(&self) -> Result<Vec<Pod>, Error> {
-        let labels: Vec<String> = selector(self.name)
-            .into_iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        let pods = Api::<Pod>::namespaced(self.context.client.clone(), self.namespace);
-        let list = pods.list(&ListParams::default().labels(&labels.join(","))).await;
-        Ok(list
-            .map_err(|error| Error::api("list", "Pods of", self.name, error))?
-            .items)
-    }
-
-    async fn secret_is_there(&self, name: &str) -> Result<bool, Error> {
-        let secrets = Api::<Secret>::namespaced(self.context.client.clone(), self.namespace);
-        let found = secrets.get_metadata_opt(name).await;
-        Ok(found
-            .map_err(|error| Error::api("read", "Secret", name, error))?
-            .is_some())
-    }
-
-    async fn missing_secrets(&self) -> Result<Vec<String>, Error> {
-        let mut missing = Vec::new();
-        for key in self
-            .proxy
-            .spec
-            .synthesis
-            .iter()
-            .flat_map(|synthesis| synthesis.secrets())
-        {
-            if !self.secret_is_there(&key.name).await? {
-                missing.push(key.name.clone());
-            }
-        }
-        Ok(missing)
-    }
-
-    /// The workers' figures, if it is time to read them.
-    async fn usage(&self, pods: &[Pod]) -> Option<Usage> {
-        let key = self.key();
-        let last = self.context.rounds.get(&key);
-        if last.is_some_and(|(when, _)| when.elapsed() < figures::EVERY) {
-            return None;
-        }
-        let round = last.map_or(0, |(_, round)| round.wrapping_add(1));
-        self.context.rounds.set(key, (Instant::now(), round));
-        let read = self.context.reader.read(pods, round).await;
-        let present: Vec<&str> = pods
-            .iter()
-            .filter_map(|pod| pod.metadata.name.as_deref())
-            .collect();
-        let old = self
-            .proxy
-            .status
-            .as_ref()
-            .and_then(|status| status.usage.as_ref());
-        Some(usage::add(old, &present, &read, now()))
-    }
-
-    /// Told once for each kind of failure; the condition says it all the time.
-    fn failed(&self, error: &Error) -> Option<Told> {
+    /// Describes a failure once for each kind of it; the condition says it all the time.
+    fn describe_failure(&self, error: &Error) -> Option<ProxyEvent> {
         let reason = error.reason();
         let conditions = self.proxy.status.iter().flat_map(|status| &status.conditions);
         let mut degraded = conditions.filter(|condition| condition.type_ == ConditionType::Degraded.as_str());
         if degraded.any(|condition| condition.reason == reason.as_str()) {
             return None;
         }
-        Some(Told::warning(
+        Some(ProxyEvent::warning(
             EventReason::ReconcileFailed,
             format!("{reason}: {error}"),
         ))
     }
 
-    async fn write(&self, status: &Status) -> Result<(), Error> {
+    async fn write_status(&self, status: &Status) -> Result<(), Error> {
         if self.proxy.status.as_ref() == Some(status) {
             return Ok(());
         }
-        write_status(self.context, self.namespace, self.name, json!(status)).await
+        write::write_status(self.context, &self.key, json!(status)).await
     }
 }
 
-/// Says in status and Event that the stored resource cannot be read. Its objects are left as they are.
-pub(super) async fn malformed(invalid: &InvalidObject, context: &Context) -> Result<Action, Error> {
-    let (Some(namespace), Some(name)) = (&invalid.metadata.namespace, &invalid.metadata.name) else {
+/// Reports in status and Event that the stored resource cannot be read. Its objects are left as they are.
+pub(super) async fn report_malformed(invalid: &InvalidObject, context: &Context) -> Result<Action, Error> {
+    let Some(key) = ProxyKey::from_meta(&invalid.metadata) else {
         return Ok(Action::await_change());
     };
-    let reason = ConditionReason::Malformed;
+    let generation = invalid.metadata.generation;
+    let reported = context.malformed.get(&key);
+    if reported == generation && reported.is_some() {
+        return Ok(Action::requeue(MALFORMED));
+    }
     let message = format!(
         "{}; correct the field, or install the CRDs and the operator of one version",
         invalid.error
     );
     let condition = |name: ConditionType, status: &str| {
         json!({
-            "type": name.as_str(), "status": status, "reason": reason.as_str(), "message": message,
-            "observedGeneration": invalid.metadata.generation, "lastTransitionTime": now(),
+            "type": name.as_str(), "status": status, "reason": ConditionReason::Malformed.as_str(),
+            "message": message, "observedGeneration": generation, "lastTransitionTime": clock::now(),
         })
     };
-    let key = (namespace.clone(), name.clone());
-    let seen = context.malformed.get(&key);
-    if seen == invalid.metadata.generation && seen.is_some() {
-        return Ok(Action::requeue(MALFORMED));
-    }
     let conditions = [
         condition(ConditionType::Ready, "False"),
         condition(ConditionType::Accepted, "False"),
         condition(ConditionType::Degraded, "True"),
     ];
-    write_status(context, namespace, name, json!({ "conditions": conditions })).await?;
-    let told = vec![Told::warning(EventReason::Malformed, message.clone())];
-    events::publish(&context.recorder, &events::reference(&invalid.metadata), told).await;
-    if let Some(generation) = invalid.metadata.generation {
+    write::write_status(context, &key, json!({ "conditions": conditions })).await?;
+    let events = vec![ProxyEvent::warning(EventReason::Malformed, message.clone())];
+    let reference = events::build_reference(&invalid.metadata);
+    events::publish(&context.recorder, &reference, events).await;
+    if let Some(generation) = generation {
         context.malformed.set(key, generation);
     }
     Ok(Action::requeue(MALFORMED))
-}
-
-async fn write_status(
-    context: &Context,
-    namespace: &str,
-    name: &str,
-    status: serde_json::Value,
-) -> Result<(), Error> {
-    let proxies = Api::<super::Unread>::namespaced(context.client.clone(), namespace);
-    let patch = json!({
-        "apiVersion": LiquidMemoryProxy::api_version(&()),
-        "kind": LiquidMemoryProxy::kind(&()),
-        "status": status,
-    });
-    let parameters = PatchParams::apply(FIELD_MANAGER).force();
-    let written = proxies
-        .patch_status(name, &parameters, &Patch::Apply(&patch))
-        .await;
-    match written {
-        Ok(_) => Ok(()),
-        // It was removed meanwhile.
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(error) => Err(Error::api(
-            "write the status of",
-            "LiquidMemoryProxy",
-            name,
-            error,
-        )),
-    }
-}
-
-fn now() -> Time {
-    // Conditions hold whole seconds.
-    let second = Timestamp::now().as_second();
-    Time(Timestamp::from_second(second).unwrap_or_default())
 }

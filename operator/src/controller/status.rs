@@ -1,45 +1,54 @@
-//! The status that follows from what was seen: pure.
+//! The status that follows from an observation: pure.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::conditions::{Counts, Seen, conditions};
+use super::conditions::{Counts, Observation, build_conditions};
 use crate::api::status::{Configuration, Delivery, Part, Usage};
 use crate::api::{LiquidMemoryProxy, Status};
 use crate::names::{INPUTS_ANNOTATION, ROLLOUT_ANNOTATION};
 use crate::objects::{Objects, selector, short_sum};
 
-/// What the status says besides the conditions.
-pub(super) struct More<'a> {
-    /// The objects that were asked for.
+/// What the status is made from besides the observation.
+pub(super) struct StatusInputs<'a> {
+    /// The objects as they were applied.
     pub(super) objects: &'a Objects,
-    /// The operator's image of workers.
+    /// The operator's image for workers.
     pub(super) worker_image: &'a str,
     pub(super) usage: Option<Usage>,
 }
 
-/// The status.
-pub(super) fn status(seen: &Seen<'_>, more: More<'_>, now: Time) -> Status {
-    let proxy = seen.proxy;
+/// Builds the status of a proxy.
+pub(super) fn build_status(observation: &Observation<'_>, inputs: StatusInputs<'_>, now: Time) -> Status {
+    let proxy = observation.proxy;
     let old = proxy.status.as_ref();
-    let counts = Counts::of(proxy.spec.workers.replicas, seen.deployment);
+    let counts = Counts::from_deployment(proxy.spec.workers.replicas, observation.deployment);
     let name = proxy.metadata.name.as_deref().unwrap_or_default();
     let labels = selector(name)
         .into_iter()
         .map(|(name, value)| format!("{name}={value}"));
     Status {
         observed_generation: proxy.metadata.generation,
-        conditions: conditions(seen, old.map(|old| &*old.conditions).unwrap_or_default(), now),
+        conditions: build_conditions(
+            observation,
+            old.map(|old| &*old.conditions).unwrap_or_default(),
+            now,
+        ),
         workers: Some(format!("{}/{}", counts.ready, counts.wanted)),
         replicas: counts.present,
         ready_replicas: counts.ready,
         selector: Some(labels.collect::<Vec<_>>().join(",")),
-        configuration: Some(configuration(proxy, more.objects, counts, more.worker_image)),
-        usage: more.usage.or_else(|| old.and_then(|old| old.usage.clone())),
+        configuration: Some(describe_configuration(
+            proxy,
+            inputs.objects,
+            counts,
+            inputs.worker_image,
+        )),
+        usage: inputs.usage.or_else(|| old.and_then(|old| old.usage.clone())),
     }
 }
 
-fn configuration(
+fn describe_configuration(
     proxy: &LiquidMemoryProxy,
     objects: &Objects,
     counts: Counts,
@@ -59,9 +68,9 @@ fn configuration(
             progress: "running sidecars read it within two minutes, without a restart".into(),
         },
         workers: Part {
-            revision: revision(&objects.deployment),
+            revision: read_revision(&objects.deployment),
             delivery: Delivery::Rollout,
-            progress: workers(objects, counts, worker_image),
+            progress: describe_progress(objects, counts, worker_image),
         },
         injection: Part {
             revision: short_sum(&injection),
@@ -71,7 +80,7 @@ fn configuration(
     }
 }
 
-fn revision(deployment: &Deployment) -> String {
+fn read_revision(deployment: &Deployment) -> String {
     let annotations = deployment.metadata.annotations.as_ref();
     annotations
         .and_then(|all| all.get(INPUTS_ANNOTATION))
@@ -79,7 +88,7 @@ fn revision(deployment: &Deployment) -> String {
         .unwrap_or_default()
 }
 
-fn workers(objects: &Objects, counts: Counts, worker_image: &str) -> String {
+fn describe_progress(objects: &Objects, counts: Counts, worker_image: &str) -> String {
     let updated = if counts.observed { counts.updated } else { 0 };
     let mut text = format!("{updated} of {} workers have it", counts.wanted);
     let pod = objects

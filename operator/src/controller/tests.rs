@@ -10,17 +10,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::conditions::{Seen, conditions};
-use super::diagnose::{Around, Finding, diagnose};
-use super::events::{Told, of_effects, of_status};
-use super::memory::backoff;
-use super::status::{More, status};
-use super::usage::{add, figures};
+use super::backoff::compute_backoff;
+use super::conditions::{Observation, build_conditions};
+use super::diagnose::{Finding, PodContext, diagnose};
+use super::events::{ProxyEvent, describe_changes, describe_effects};
+use super::status::{StatusInputs, build_status};
+use super::usage::{add_reading, parse_figures};
 use crate::api::reasons::{ConditionReason, EventReason};
 use crate::api::status::Figures;
-use crate::api::{LiquidMemoryProxy, Status};
-use crate::config::PullPolicy;
-use crate::controller::apply::{Applied, Effect, effect};
+use crate::api::{LiquidMemoryProxy, PullPolicy, Status};
+use crate::controller::apply::{Effect, LastApply, classify_effect};
 use crate::objects::{Objects, Platform};
 
 fn at(second: i64) -> Time {
@@ -49,7 +48,7 @@ fn quiet() -> Deployment {
     deployment(json!({ "observedGeneration": 2 }))
 }
 
-const AROUND: Around<'_> = Around {
+const AROUND: PodContext<'_> = PodContext {
     certificate: true,
     gpu: Some("nvidia.com/gpu"),
 };
@@ -110,7 +109,7 @@ fn pods_say_what_stands_in_the_way() {
     assert_eq!(reason(json!({})), "none");
     let volumes = json!({ "conditions": [{ "type": "PodReadyToStartContainers", "status": "False" }] });
     assert_eq!(reason(volumes.clone()), "VolumeNotMounted");
-    let around = Around {
+    let around = PodContext {
         certificate: false,
         ..AROUND
     };
@@ -163,8 +162,8 @@ fn the_most_telling_pod_speaks() {
     );
 }
 
-fn seen<'a>(proxy: &'a LiquidMemoryProxy, deployment: Option<&'a Deployment>) -> Seen<'a> {
-    Seen {
+fn observed<'a>(proxy: &'a LiquidMemoryProxy, deployment: Option<&'a Deployment>) -> Observation<'a> {
+    Observation {
         proxy,
         deployment,
         finding: None,
@@ -174,8 +173,8 @@ fn seen<'a>(proxy: &'a LiquidMemoryProxy, deployment: Option<&'a Deployment>) ->
 }
 
 /// `Ready Accepted WorkersReady ModelLoaded Degraded` as `status/reason`.
-fn summary(seen: &Seen<'_>) -> String {
-    let all = conditions(seen, &[], at(10));
+fn summary(seen: &Observation<'_>) -> String {
+    let all = build_conditions(seen, &[], at(10));
     let parts: Vec<_> = all
         .iter()
         .map(|one| format!("{}/{}", one.status, one.reason))
@@ -207,7 +206,7 @@ fn conditions_of_a_life() {
         ),
     ];
     for (deployment, expected) in table {
-        assert_eq!(summary(&seen(&one, Some(&deployment))), expected);
+        assert_eq!(summary(&observed(&one, Some(&deployment))), expected);
     }
     let mut rolling = proxy(json!({ "workers": { "replicas": 3 } }));
     rolling.status = Some(Status {
@@ -215,16 +214,16 @@ fn conditions_of_a_life() {
         ..Status::default()
     });
     assert_eq!(
-        summary(&seen(&rolling, Some(&counts(3, 2, 1)))),
+        summary(&observed(&rolling, Some(&counts(3, 2, 1)))),
         "True/AsExpected True/AsExpected False/RollingOut True/Loaded False/AsExpected"
     );
     let none = proxy(json!({ "workers": { "replicas": 0 } }));
     assert_eq!(
-        summary(&seen(&none, Some(&counts(0, 0, 0)))),
+        summary(&observed(&none, Some(&counts(0, 0, 0)))),
         "False/ScaledToZero True/AsExpected False/ScaledToZero False/NoWorkers False/AsExpected"
     );
     let lexical = proxy(json!({ "extraction": { "tier": "Lexical" } }));
-    assert!(summary(&seen(&lexical, Some(&counts(1, 0, 1)))).contains("True/NotNeeded"));
+    assert!(summary(&observed(&lexical, Some(&counts(1, 0, 1)))).contains("True/NotNeeded"));
 }
 
 /// What the scheduler says of workers where no node has a GPU.
@@ -241,7 +240,7 @@ fn conditions_of_trouble() {
     let proxy = proxy(json!({}));
     let deployment = counts(1, 0, 1);
     let finding = no_gpu();
-    let mut trouble = seen(&proxy, Some(&deployment));
+    let mut trouble = observed(&proxy, Some(&deployment));
     trouble.finding = Some(&finding);
     assert_eq!(
         summary(&trouble),
@@ -255,7 +254,7 @@ fn conditions_of_trouble() {
     trouble.finding = Some(&model);
     assert!(summary(&trouble).contains("False/LoadFailed"));
 
-    let mut refused = seen(&proxy, None);
+    let mut refused = observed(&proxy, None);
     refused.failure = Some((ConditionReason::Refused, "quota".into()));
     assert_eq!(
         summary(&refused),
@@ -263,11 +262,11 @@ fn conditions_of_trouble() {
     );
     let missing = ["openai".to_owned()];
     let well = counts(1, 1, 1);
-    let mut secret = seen(&proxy, Some(&well));
+    let mut secret = observed(&proxy, Some(&well));
     secret.missing_secrets = &missing;
     assert!(summary(&secret).ends_with("True/SecretNotFound"));
     let stuck = deployment_stuck();
-    assert!(summary(&seen(&proxy, Some(&stuck))).contains("False/NotEnough"));
+    assert!(summary(&observed(&proxy, Some(&stuck))).contains("False/NotEnough"));
 }
 
 fn deployment_stuck() -> Deployment {
@@ -281,8 +280,8 @@ fn deployment_stuck() -> Deployment {
 fn a_condition_keeps_its_time_while_its_status_stays() {
     let proxy = proxy(json!({}));
     let (starting, well) = (counts(1, 0, 1), counts(1, 1, 1));
-    let first = conditions(&seen(&proxy, Some(&starting)), &[], at(10));
-    let second = conditions(&seen(&proxy, Some(&well)), &first, at(20));
+    let first = build_conditions(&observed(&proxy, Some(&starting)), &[], at(10));
+    let second = build_conditions(&observed(&proxy, Some(&well)), &first, at(20));
     let time = |all: &[Condition], name: &str| {
         let found = all.iter().find(|one| one.type_ == name).unwrap();
         found.last_transition_time.0.as_second()
@@ -294,9 +293,11 @@ fn a_condition_keeps_its_time_while_its_status_stays() {
 
 #[test]
 fn waits_grow_and_end() {
-    let waits: Vec<u64> = (1..=12).map(|failures| backoff(failures).as_secs()).collect();
+    let waits: Vec<u64> = (1..=12)
+        .map(|failures| compute_backoff(failures).as_secs())
+        .collect();
     assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
-    assert_eq!(backoff(u32::MAX), Duration::from_secs(300));
+    assert_eq!(compute_backoff(u32::MAX), Duration::from_secs(300));
 }
 
 #[test]
@@ -314,9 +315,9 @@ fn figures_are_read_from_metrics() {
         tokens_in: 1000,
         tokens_out: 180,
     };
-    assert_eq!(figures(text), expected);
+    assert_eq!(parse_figures(text), expected);
     assert_eq!(
-        figures("liquid_worker_documents_total{\nliquid_worker_documents_total x\n"),
+        parse_figures("liquid_worker_documents_total{\nliquid_worker_documents_total x\n"),
         Figures::default()
     );
 }
@@ -337,26 +338,26 @@ fn read(all: &[(&str, i64)]) -> BTreeMap<String, Figures> {
 
 #[test]
 fn usage_adds_up_over_restarts_and_silence() {
-    let first = add(None, &["a", "b"], &read(&[("a", 5), ("b", 1)]), at(1));
+    let first = add_reading(None, &["a", "b"], &read(&[("a", 5), ("b", 1)]), at(1));
     assert_eq!(
         (first.documents, first.tokens_saved, first.saved.as_deref()),
         (6, 492, Some("82%"))
     );
     // b does not answer: what is known of it stays.
-    let second = add(Some(&first), &["a", "b"], &read(&[("a", 7)]), at(2));
+    let second = add_reading(Some(&first), &["a", "b"], &read(&[("a", 7)]), at(2));
     assert_eq!((second.documents, second.changed_at.clone()), (8, Some(at(2))));
     // b's container was restarted, a is gone, c is new.
-    let third = add(Some(&second), &["b", "c"], &read(&[("b", 0), ("c", 2)]), at(3));
+    let third = add_reading(Some(&second), &["b", "c"], &read(&[("b", 0), ("c", 2)]), at(3));
     assert_eq!(
         (third.documents, third.gone, third.workers.len()),
         (10, one(8), 2)
     );
     // Nothing new: nothing changes, so no status is written.
     assert_eq!(
-        add(Some(&third), &["b", "c"], &read(&[("b", 0), ("c", 2)]), at(4)),
+        add_reading(Some(&third), &["b", "c"], &read(&[("b", 0), ("c", 2)]), at(4)),
         third
     );
-    assert_eq!(add(None, &[], &read(&[]), at(1)).saved, None);
+    assert_eq!(add_reading(None, &[], &read(&[]), at(1)).saved, None);
 }
 
 fn platform() -> Platform {
@@ -372,12 +373,12 @@ fn platform() -> Platform {
 
 fn status_of(proxy: &LiquidMemoryProxy, deployment: &Deployment) -> Status {
     let objects = Objects::build(proxy, &platform()).unwrap();
-    let more = More {
+    let inputs = StatusInputs {
         objects: &objects,
         worker_image: "worker:3",
         usage: None,
     };
-    status(&seen(proxy, Some(deployment)), more, at(10))
+    build_status(&observed(proxy, Some(deployment)), inputs, at(10))
 }
 
 #[test]
@@ -406,9 +407,9 @@ fn events_tell_changes_once() {
     );
     let old = status_of(&before, &counts(1, 0, 1));
     let new = status_of(&after, &counts(1, 1, 1));
-    let reasons: Vec<_> = of_status(Some(&old), &new)
+    let reasons: Vec<_> = describe_changes(Some(&old), &new)
         .iter()
-        .map(|told| told.reason)
+        .map(|event| event.reason)
         .collect();
     assert_eq!(
         reasons,
@@ -418,9 +419,9 @@ fn events_tell_changes_once() {
             EventReason::WorkersReady,
         ]
     );
-    assert_eq!(of_status(Some(&new), &new), []);
-    assert_eq!(of_status(None, &old), []);
-    assert_eq!(of_status(None, &new)[0].reason, EventReason::WorkersReady);
+    assert_eq!(describe_changes(Some(&new), &new), []);
+    assert_eq!(describe_changes(None, &old), []);
+    assert_eq!(describe_changes(None, &new)[0].reason, EventReason::WorkersReady);
 }
 
 #[test]
@@ -428,30 +429,30 @@ fn trouble_is_told_with_its_cause() {
     let proxy = proxy(json!({}));
     let deployment = counts(1, 0, 1);
     let finding = no_gpu();
-    let mut trouble = seen(&proxy, Some(&deployment));
+    let mut trouble = observed(&proxy, Some(&deployment));
     trouble.finding = Some(&finding);
     let new = Status {
-        conditions: conditions(&trouble, &[], at(10)),
+        conditions: build_conditions(&trouble, &[], at(10)),
         ..Status::default()
     };
     let note = "NoGpu: 0 of 1 workers are ready: 2 Insufficient nvidia.com/gpu";
     assert_eq!(
-        of_status(None, &new),
-        [Told::warning(EventReason::WorkersNotReady, note)]
+        describe_changes(None, &new),
+        [ProxyEvent::warning(EventReason::WorkersNotReady, note)]
     );
-    assert_eq!(of_status(Some(&new), &new), []);
+    assert_eq!(describe_changes(Some(&new), &new), []);
 }
 
 #[test]
 fn what_was_applied_is_told_where_it_matters() {
     let effect = |effect| vec![("Deployment", "docs-workers".to_owned(), effect)];
-    assert_eq!(of_effects(&effect(Effect::Nothing)), []);
-    assert_eq!(of_effects(&effect(Effect::Changed)), []);
+    assert_eq!(describe_effects(&effect(Effect::Nothing)), []);
+    assert_eq!(describe_effects(&effect(Effect::Changed)), []);
     assert_eq!(
-        of_effects(&effect(Effect::Created))[0].reason,
+        describe_effects(&effect(Effect::Created))[0].reason,
         EventReason::WorkersCreated
     );
-    let repaired = of_effects(&effect(Effect::Repaired));
+    let repaired = describe_effects(&effect(Effect::Repaired));
     assert!(
         repaired[0].warning
             && repaired[0]
@@ -462,23 +463,23 @@ fn what_was_applied_is_told_where_it_matters() {
 
 #[test]
 fn an_apply_knows_what_it_has_done() {
-    let applied = |wanted: &str, second| Applied {
+    let applied = |wanted: &str, second| LastApply {
         wanted: wanted.into(),
         changed: Some(at(second)),
     };
-    assert_eq!(effect(false, None, &applied("a", 1)), Effect::Created);
+    assert_eq!(classify_effect(false, None, &applied("a", 1)), Effect::Created);
     // After a restart of the operator nothing is known of what it did before.
-    assert_eq!(effect(true, None, &applied("a", 1)), Effect::Nothing);
+    assert_eq!(classify_effect(true, None, &applied("a", 1)), Effect::Nothing);
     assert_eq!(
-        effect(true, Some(&applied("a", 1)), &applied("a", 1)),
+        classify_effect(true, Some(&applied("a", 1)), &applied("a", 1)),
         Effect::Nothing
     );
     assert_eq!(
-        effect(true, Some(&applied("a", 1)), &applied("b", 2)),
+        classify_effect(true, Some(&applied("a", 1)), &applied("b", 2)),
         Effect::Changed
     );
     assert_eq!(
-        effect(true, Some(&applied("a", 1)), &applied("a", 2)),
+        classify_effect(true, Some(&applied("a", 1)), &applied("a", 2)),
         Effect::Repaired
     );
 }

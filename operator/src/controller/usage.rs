@@ -1,27 +1,23 @@
-//! What workers have done: their metrics read, and added up over restarts. Pure.
+//! Usage: figures parsed from the workers' metrics, and added up over restarts. Pure.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use liquid_contract::metrics::{DOCUMENT_TOKENS, DOCUMENTS, KEPT_TOKENS};
 
 use crate::api::status::{Figures, Usage, WorkerUsage};
 
-/// The counters that are read, without `_total`; see `worker/src/server/metrics.rs`.
-const DOCUMENTS: &str = "liquid_worker_documents_total";
-const TOKENS_IN: &str = "liquid_worker_document_tokens_total";
-const TOKENS_OUT: &str = "liquid_worker_kept_tokens_total";
-
-/// The figures in a worker's metrics, every label summed up. Lines of other metrics do not matter.
-pub(super) fn figures(metrics: &str) -> Figures {
+/// Parses the figures in a worker's metrics, summed up over all labels. Other metrics are ignored.
+pub(super) fn parse_figures(metrics: &str) -> Figures {
     let mut figures = Figures::default();
     for line in metrics.lines() {
-        let Some((name, value)) = sample(line) else {
+        let Some((name, value)) = parse_sample(line) else {
             continue;
         };
         let counter = match name {
-            DOCUMENTS => &mut figures.documents,
-            TOKENS_IN => &mut figures.tokens_in,
-            TOKENS_OUT => &mut figures.tokens_out,
+            _ if name == DOCUMENTS.sample => &mut figures.documents,
+            _ if name == DOCUMENT_TOKENS.sample => &mut figures.tokens_in,
+            _ if name == KEPT_TOKENS.sample => &mut figures.tokens_out,
             _ => continue,
         };
         *counter = counter.saturating_add(value);
@@ -29,8 +25,8 @@ pub(super) fn figures(metrics: &str) -> Figures {
     figures
 }
 
-/// Name and whole value of a sample of the OpenMetrics text format.
-fn sample(line: &str) -> Option<(&str, i64)> {
+/// Parses name and integer value of a sample of the OpenMetrics text format.
+fn parse_sample(line: &str) -> Option<(&str, i64)> {
     let (head, rest) = match line.find('{') {
         Some(open) => (&line[..open], line[open..].split_once("} ")?.1),
         None => line.split_once(' ')?,
@@ -39,11 +35,11 @@ fn sample(line: &str) -> Option<(&str, i64)> {
     Some((head, value.parse().ok()?))
 }
 
-/// Adds a reading to what was known.
+/// Adds a reading to the usage of the last status.
 ///
-/// `present` are the pods that exist, `read` the figures of those that answered. A pod that is gone, or whose
+/// `present` lists the pods that exist, `read` the figures of those that answered. A pod that is gone, or whose
 /// counters went back because its container was restarted, keeps its part in `gone`.
-pub(super) fn add(
+pub(super) fn add_reading(
     old: Option<&Usage>,
     present: &[&str],
     read: &BTreeMap<String, Figures>,
@@ -54,7 +50,7 @@ pub(super) fn add(
     let mut workers = BTreeMap::new();
     for worker in known {
         let now = read.get(&worker.pod);
-        let restarted = now.is_some_and(|now| went_back(worker.figures, *now));
+        let restarted = now.is_some_and(|now| has_gone_back(worker.figures, *now));
         if restarted || !present.contains(&worker.pod.as_str()) {
             usage.gone = sum(usage.gone, worker.figures);
         } else {
@@ -75,7 +71,7 @@ pub(super) fn add(
     usage.tokens_in = total.tokens_in;
     usage.tokens_out = total.tokens_out;
     usage.tokens_saved = total.tokens_in.saturating_sub(total.tokens_out);
-    usage.saved = share(usage.tokens_saved, usage.tokens_in);
+    usage.saved = format_share(usage.tokens_saved, usage.tokens_in);
     if changed || usage.changed_at.is_none() {
         usage.changed_at = Some(now);
     }
@@ -86,7 +82,7 @@ pub(super) fn add(
     usage
 }
 
-fn went_back(before: Figures, now: Figures) -> bool {
+fn has_gone_back(before: Figures, now: Figures) -> bool {
     now.documents < before.documents || now.tokens_in < before.tokens_in || now.tokens_out < before.tokens_out
 }
 
@@ -98,7 +94,7 @@ fn sum(a: Figures, b: Figures) -> Figures {
     }
 }
 
-/// Whole percent, rounded down: nothing is promised that was not saved.
-fn share(saved: i64, of: i64) -> Option<String> {
+/// Formats whole percent, rounded down: nothing is promised that was not saved.
+fn format_share(saved: i64, of: i64) -> Option<String> {
     (of > 0).then(|| format!("{}%", (i128::from(saved) * 100 / i128::from(of)).max(0)))
 }

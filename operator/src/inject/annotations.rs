@@ -3,23 +3,24 @@
 
 use std::collections::BTreeSet;
 
+use liquid_contract::Mode;
 use serde_json::Value;
 
 use super::outcome::{Denial, Note, Reason};
 use super::pod::Pod;
 use super::quantity;
-use super::settings::Resources;
+use super::settings::SidecarResources;
 use crate::names::{INJECT_LABEL, INJECTED_ANNOTATION, PROXY_ANNOTATION};
 
-/// What all our annotations begin with.
+/// Prefix of the operator's annotations.
 const GROUP: &str = "liquidmemory.dev/";
 
-/// Whether the pod's own label says no. That it was opted in is the API server's finding: it calls only for pods
-/// that the selectors of the webhook configuration match, and knows a label on a namespace before we can.
+/// Returns true if the pod's own label opts it out. That it was opted in is the API server's finding: it calls only
+/// for pods that the selectors of the webhook configuration match, and knows a label on a namespace before we can.
 ///
 /// # Errors
 /// A label that says neither yes nor no.
-pub fn opted_out(pod: &Pod<'_>) -> Result<bool, Denial> {
+pub fn is_opted_out(pod: &Pod<'_>) -> Result<bool, Denial> {
     match pod.meta("labels", INJECT_LABEL) {
         None | Some("enabled") => Ok(false),
         Some("disabled") => Ok(true),
@@ -27,31 +28,31 @@ pub fn opted_out(pod: &Pod<'_>) -> Result<bool, Denial> {
     }
 }
 
-/// What the annotations change.
+/// Settings that a pod's annotations change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// `proxy`: the proxy to use.
+    /// Annotation `proxy`: the proxy to use.
     pub proxy: Option<String>,
-    /// `cpu-request`, `cpu-limit`, `memory-request`, `memory-limit`.
-    pub resources: Resources,
-    /// `port`: where the sidecar serves the application.
+    /// Annotations `cpu-request`, `cpu-limit`, `memory-request` and `memory-limit`.
+    pub resources: SidecarResources,
+    /// Annotation `port`: where the sidecar serves the application.
     pub port: Option<u16>,
-    /// `admin-port`: where it serves probes and metrics.
+    /// Annotation `admin-port`: where the sidecar serves probes and metrics.
     pub admin_port: Option<u16>,
-    /// `mode`: `auto`, `off` or `force`.
-    pub mode: Option<&'static str>,
-    /// `skip-containers`: containers that get no base URL.
+    /// Annotation `mode`: `auto`, `off` or `force`.
+    pub mode: Option<Mode>,
+    /// Annotation `skip-containers`: containers that get no base URL.
     pub skip: BTreeSet<String>,
-    /// `adopt-upstream`: take the base URL that a container sets itself as the sidecar's upstream.
+    /// Annotation `adopt-upstream`: take the base URL that a container sets itself as the sidecar's upstream.
     pub adopt: bool,
-    /// `override-env-from`: set base URLs although an `envFrom` that cannot be read may hold them.
+    /// Annotation `override-env-from`: set base URLs although an `envFrom` that cannot be read may hold them.
     pub override_env_from: bool,
-    /// Annotations of our group that nobody reads.
+    /// Annotations of our group that the operator does not know.
     pub unknown: Vec<String>,
 }
 
 impl Overrides {
-    /// Reads and checks them.
+    /// Reads and checks the annotations of a pod.
     ///
     /// # Errors
     /// The first value that cannot be used.
@@ -62,13 +63,13 @@ impl Overrides {
                 continue;
             };
             let Value::String(value) = value else {
-                return Err(refuse(name, &value.to_string(), "not a string"));
+                return Err(deny(name, &value.to_string(), "not a string"));
             };
             overrides.set(name, short, value)?;
         }
         if let (Some(port), true) = (overrides.port, overrides.port == overrides.admin_port) {
             let remedy = "the sidecar needs two ports; choose another one than liquidmemory.dev/admin-port";
-            return Err(refuse(&format!("{GROUP}port"), &port.to_string(), remedy));
+            return Err(deny(&format!("{GROUP}port"), &port.to_string(), remedy));
         }
         Ok(overrides)
     }
@@ -77,29 +78,29 @@ impl Overrides {
         match short {
             _ if name == INJECTED_ANNOTATION => {}
             _ if name == PROXY_ANNOTATION => self.proxy = Some(value.into()),
-            "cpu-request" => self.resources.cpu_request = Some(amount(name, value, "50m")?),
-            "cpu-limit" => self.resources.cpu_limit = Some(amount(name, value, "1")?),
-            "memory-request" => self.resources.memory_request = Some(amount(name, value, "64Mi")?),
-            "memory-limit" => self.resources.memory_limit = Some(amount(name, value, "512Mi")?),
-            "port" => self.port = Some(port(name, value, "8787")?),
-            "admin-port" => self.admin_port = Some(port(name, value, "9465")?),
-            "mode" => self.mode = Some(mode(name, value)?),
-            "skip-containers" => self.skip = containers(name, value)?,
-            "adopt-upstream" => self.adopt = flag(name, value)?,
-            "override-env-from" => self.override_env_from = flag(name, value)?,
+            "cpu-request" => self.resources.cpu_request = Some(check_quantity(name, value, "50m")?),
+            "cpu-limit" => self.resources.cpu_limit = Some(check_quantity(name, value, "1")?),
+            "memory-request" => self.resources.memory_request = Some(check_quantity(name, value, "64Mi")?),
+            "memory-limit" => self.resources.memory_limit = Some(check_quantity(name, value, "512Mi")?),
+            "port" => self.port = Some(parse_port(name, value, "8787")?),
+            "admin-port" => self.admin_port = Some(parse_port(name, value, "9465")?),
+            "mode" => self.mode = Some(parse_mode(name, value)?),
+            "skip-containers" => self.skip = parse_containers(name, value)?,
+            "adopt-upstream" => self.adopt = parse_flag(name, value)?,
+            "override-env-from" => self.override_env_from = parse_flag(name, value)?,
             _ => self.unknown.push(name.into()),
         }
         Ok(())
     }
 
-    /// The sidecar's requests and limits: the proxy's, changed by the annotations.
+    /// Merges the sidecar's requests and limits: the proxy's, changed by the annotations.
     ///
     /// # Errors
     /// A request above its limit.
-    pub fn resources(&self, defaults: &Resources) -> Result<Resources, Denial> {
+    pub fn merge_resources(&self, defaults: &SidecarResources) -> Result<SidecarResources, Denial> {
         let pick = |own: &Option<String>, default: &Option<String>| own.clone().or_else(|| default.clone());
         let own = &self.resources;
-        let resources = Resources {
+        let resources = SidecarResources {
             cpu_request: pick(&own.cpu_request, &defaults.cpu_request),
             cpu_limit: pick(&own.cpu_limit, &defaults.cpu_limit),
             memory_request: pick(&own.memory_request, &defaults.memory_request),
@@ -112,18 +113,18 @@ impl Overrides {
             let (Some(request), Some(limit)) = (request, limit) else {
                 continue;
             };
-            if quantity::parse(request) > quantity::parse(limit) {
+            if quantity::parse_quantity(request) > quantity::parse_quantity(limit) {
                 let remedy = format!(
                     "above the limit of {limit}; lower it, or raise the limit with {GROUP}{kind}-limit"
                 );
-                return Err(refuse(&format!("{GROUP}{kind}-request"), request, &remedy));
+                return Err(deny(&format!("{GROUP}{kind}-request"), request, &remedy));
             }
         }
         Ok(resources)
     }
 
-    /// Notes about annotations that do nothing.
-    pub(super) fn notes(&self, pod: &Pod<'_>) -> Vec<Note> {
+    /// Lists notes about annotations that have no effect.
+    pub(super) fn list_notes(&self, pod: &Pod<'_>) -> Vec<Note> {
         let mut notes = Vec::new();
         if !self.unknown.is_empty() {
             notes.push(format!("{}: nobody reads it", self.unknown.join(", ")));
@@ -145,7 +146,7 @@ impl Overrides {
     }
 }
 
-fn refuse(name: &str, value: &str, remedy: &str) -> Denial {
+fn deny(name: &str, value: &str, remedy: &str) -> Denial {
     Denial::Annotation {
         name: name.into(),
         value: value.into(),
@@ -153,10 +154,10 @@ fn refuse(name: &str, value: &str, remedy: &str) -> Denial {
     }
 }
 
-fn amount(name: &str, value: &str, example: &str) -> Result<String, Denial> {
-    match quantity::parse(value) {
+fn check_quantity(name: &str, value: &str, example: &str) -> Result<String, Denial> {
+    match quantity::parse_quantity(value) {
         Some(_) => Ok(value.into()),
-        None => Err(refuse(
+        None => Err(deny(
             name,
             value,
             &format!("not a quantity above zero; write for example \"{example}\""),
@@ -164,29 +165,28 @@ fn amount(name: &str, value: &str, example: &str) -> Result<String, Denial> {
     }
 }
 
-fn port(name: &str, value: &str, example: &str) -> Result<u16, Denial> {
+fn parse_port(name: &str, value: &str, example: &str) -> Result<u16, Denial> {
     let port = value.parse().ok().filter(|port| *port >= 1024);
     port.ok_or_else(|| {
         let remedy = format!("not a port from 1024 to 65535; write for example \"{example}\"");
-        refuse(name, value, &remedy)
+        deny(name, value, &remedy)
     })
 }
 
-fn mode(name: &str, value: &str) -> Result<&'static str, Denial> {
-    let known = ["auto", "off", "force"].into_iter().find(|mode| *mode == value);
-    known.ok_or_else(|| refuse(name, value, "write \"auto\", \"off\" or \"force\""))
+fn parse_mode(name: &str, value: &str) -> Result<Mode, Denial> {
+    Mode::named(value).ok_or_else(|| deny(name, value, "write \"auto\", \"off\" or \"force\""))
 }
 
-fn flag(name: &str, value: &str) -> Result<bool, Denial> {
+fn parse_flag(name: &str, value: &str) -> Result<bool, Denial> {
     value
         .parse()
-        .map_err(|_| refuse(name, value, "write \"true\" or \"false\""))
+        .map_err(|_| deny(name, value, "write \"true\" or \"false\""))
 }
 
-fn containers(name: &str, value: &str) -> Result<BTreeSet<String>, Denial> {
+fn parse_containers(name: &str, value: &str) -> Result<BTreeSet<String>, Denial> {
     let names: BTreeSet<String> = value.split(',').map(|name| name.trim().to_owned()).collect();
     match names.contains("") {
-        true => Err(refuse(
+        true => Err(deny(
             name,
             value,
             "write names of containers, separated by commas",

@@ -3,20 +3,24 @@
 use super::outcome::{Denial, Note, Reason};
 use super::settings::Proxy;
 
-/// The proxy, and what to say about it.
+/// The proxy that serves a pod, and a note about the choice.
 #[derive(Clone, Debug)]
 pub struct Choice<'a> {
-    /// The proxy.
+    /// The chosen proxy.
     pub proxy: &'a Proxy,
-    /// Others were in reach and the pod names none.
+    /// A note if there were several proxies and the pod names none.
     pub ambiguous: Option<Note>,
 }
 
 /// Chooses by the annotation, else by age and then by name, so that a new proxy never takes pods from an old one.
 ///
 /// # Errors
-/// No proxy at all, or none of the name that the pod gives.
-pub fn choose<'a>(namespace: &str, named: Option<&str>, proxies: &'a [Proxy]) -> Result<Choice<'a>, Denial> {
+/// There is no proxy, or none of the name that the pod gives.
+pub fn choose_proxy<'a>(
+    namespace: &str,
+    named: Option<&str>,
+    proxies: &'a [Proxy],
+) -> Result<Choice<'a>, Denial> {
     if let Some(name) = named {
         let found = proxies.iter().find(|proxy| proxy.name == name);
         return match found {
@@ -27,7 +31,7 @@ pub fn choose<'a>(namespace: &str, named: Option<&str>, proxies: &'a [Proxy]) ->
             None => Err(Denial::UnknownProxy {
                 name: name.into(),
                 namespace: namespace.into(),
-                known: names(proxies),
+                known: list_names(proxies),
             }),
         };
     }
@@ -41,7 +45,7 @@ pub fn choose<'a>(namespace: &str, named: Option<&str>, proxies: &'a [Proxy]) ->
         let text = format!(
             "{} are in reach; {} serves the pod because it is the oldest; name one with the annotation \
              liquidmemory.dev/proxy",
-            names(proxies),
+            list_names(proxies),
             proxy.name
         );
         Note::new(Reason::ProxyAmbiguous, text)
@@ -49,7 +53,7 @@ pub fn choose<'a>(namespace: &str, named: Option<&str>, proxies: &'a [Proxy]) ->
     Ok(Choice { proxy, ambiguous })
 }
 
-fn names(proxies: &[Proxy]) -> String {
+fn list_names(proxies: &[Proxy]) -> String {
     let mut names: Vec<&str> = proxies.iter().map(|proxy| proxy.name.as_str()).collect();
     names.sort_unstable();
     match names.is_empty() {

@@ -13,48 +13,18 @@
 
 mod adopt;
 mod find;
-
-use serde_json::Value;
+mod no_proxy;
+mod plan;
 
 pub use adopt::Upstreams;
-pub(super) use find::{Found, find};
+pub use plan::{Api, EnvContext, Plan};
 
-use super::annotations::Overrides;
-use super::no_proxy;
 use super::outcome::{Note, Reason};
 use super::pod::{Container, items, text};
-use super::settings::ConfigMaps;
+use find::{VariableSource, find_variable};
 
-/// An API that applications call, and the variables that say where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Api {
-    /// OpenAI's.
-    OpenAi,
-    /// Anthropic's.
-    Anthropic,
-}
-
-impl Api {
-    const ALL: [Self; 2] = [Self::OpenAi, Self::Anthropic];
-
-    fn variables(self) -> &'static [&'static str] {
-        match self {
-            Self::OpenAi => &["OPENAI_BASE_URL", "OPENAI_API_BASE"],
-            Self::Anthropic => &["ANTHROPIC_BASE_URL"],
-        }
-    }
-
-    /// The value that leads to the sidecar. Anthropic's SDKs add the version themselves.
-    pub fn url(self, port: u16) -> String {
-        match self {
-            Self::OpenAi => format!("http://127.0.0.1:{port}/v1"),
-            Self::Anthropic => format!("http://127.0.0.1:{port}"),
-        }
-    }
-}
-
-/// Names of the ConfigMaps that have to be known before [`plan`] can decide.
-pub fn config_maps<'a>(containers: impl Iterator<Item = Container<'a>>) -> Vec<&'a str> {
+/// Lists the names of the ConfigMaps that [`plan_container`] has to know.
+pub fn list_config_maps<'a>(containers: impl Iterator<Item = Container<'a>>) -> Vec<&'a str> {
     let mut names: Vec<&str> = containers
         .flat_map(|container| items(container.value, "envFrom"))
         .filter_map(|source| text(source.get("configMapRef")?, "name"))
@@ -64,43 +34,23 @@ pub fn config_maps<'a>(containers: impl Iterator<Item = Container<'a>>) -> Vec<&
     names
 }
 
-/// What holds for all containers of a pod.
-#[derive(Debug)]
-pub struct Context<'a> {
-    /// The sidecar's port.
-    pub port: u16,
-    /// What the pod's owner asks for.
-    pub overrides: &'a Overrides,
-    /// What `envFrom` may bring.
-    pub config_maps: &'a ConfigMaps,
-}
-
-/// Changes of one container.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
-    /// Variables to add: name and value.
-    pub add: Vec<(&'static str, String)>,
-    /// Entries of `env` whose value changes: index and value.
-    pub replace: Vec<(usize, String)>,
-    /// What to say.
-    pub notes: Vec<Note>,
-    /// Whether calls of the container pass the sidecar, for one API at least.
-    pub served: bool,
-}
-
-/// Plans one container. What it adopts is kept in `upstreams`, which all containers share.
-pub fn plan(container: &Container<'_>, context: &Context<'_>, upstreams: &mut Upstreams) -> Plan {
+/// Plans the changes to one container. Base URLs that it adopts are kept in `upstreams`, which all containers share.
+pub fn plan_container(
+    container: &Container<'_>,
+    context: &EnvContext<'_>,
+    upstreams: &mut Upstreams,
+) -> Plan {
     let mut plan = Plan::default();
     for api in Api::ALL {
-        let variables: Vec<(&'static str, Found<'_>)> = api
+        let variables: Vec<(&'static str, VariableSource<'_>)> = api
             .variables()
             .iter()
-            .map(|name| (*name, find(container.value, name, context.config_maps)))
+            .map(|name| (*name, find_variable(container.value, name, context.config_maps)))
             .collect();
         plan_api(&mut plan, container, api, &variables, context, upstreams);
     }
     if plan.served {
-        no_proxy::plan(&mut plan, container, context.config_maps);
+        no_proxy::extend_no_proxy(&mut plan, container, context.config_maps);
     }
     plan
 }
@@ -109,11 +59,11 @@ fn plan_api(
     plan: &mut Plan,
     container: &Container<'_>,
     api: Api,
-    variables: &[(&'static str, Found<'_>)],
-    context: &Context<'_>,
+    variables: &[(&'static str, VariableSource<'_>)],
+    context: &EnvContext<'_>,
     upstreams: &mut Upstreams,
 ) {
-    let foreign: Vec<&(&'static str, Found<'_>)> = variables
+    let foreign: Vec<&(&'static str, VariableSource<'_>)> = variables
         .iter()
         .filter(|(_, found)| !is_free(found, context))
         .collect();
@@ -140,33 +90,30 @@ fn plan_api(
     plan.served = true;
     for (name, found) in variables {
         match found {
-            Found::Literal { value, .. } if points_here(value, context.port) => {}
-            Found::Literal { index, .. } => plan.replace.push((*index, api.url(context.port))),
-            _ => plan.add.push((*name, api.url(context.port))),
+            VariableSource::Literal { value, .. } if leads_to_sidecar(value, context.port) => {}
+            VariableSource::Literal { index, .. } => {
+                plan.replace.push((*index, api.sidecar_url(context.port)))
+            }
+            _ => plan.add.push((*name, api.sidecar_url(context.port))),
         }
     }
 }
 
-/// Whether a variable may be set, or is ours already.
-fn is_free(found: &Found<'_>, context: &Context<'_>) -> bool {
+/// Returns true if the operator may set the variable, or has set it already.
+fn is_free(found: &VariableSource<'_>, context: &EnvContext<'_>) -> bool {
     match found {
-        Found::Absent => true,
-        Found::Literal { value, .. } => points_here(value, context.port),
-        Found::Unknown { .. } => context.overrides.override_env_from,
-        Found::Reference | Found::ConfigMap { .. } => false,
+        VariableSource::Absent => true,
+        VariableSource::Literal { value, .. } => leads_to_sidecar(value, context.port),
+        VariableSource::Unknown { .. } => context.overrides.override_env_from,
+        VariableSource::Reference | VariableSource::ConfigMap { .. } => false,
     }
 }
 
-/// Whether a base URL leads to the sidecar.
-fn points_here(url: &str, port: u16) -> bool {
+/// Returns true if the base URL is that of the sidecar.
+fn leads_to_sidecar(url: &str, port: u16) -> bool {
     let rest = url.strip_prefix("http://").unwrap_or_default();
     let authority = rest.split('/').next().unwrap_or_default();
     ["127.0.0.1", "localhost"]
         .iter()
         .any(|host| authority == format!("{host}:{port}"))
-}
-
-/// The entries of `env`.
-pub(super) fn entries(container: &Value) -> impl Iterator<Item = &Value> {
-    items(container, "env")
 }

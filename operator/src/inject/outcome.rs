@@ -4,19 +4,19 @@ use json_patch::Patch;
 
 pub use crate::api::reasons::EventReason as Reason;
 
-/// What was decided about a pod.
+/// The decision about a pod, and what is said about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// The answer.
+    /// The answer to the API server.
     pub decision: Decision,
-    /// What people should know: Events and warnings.
+    /// What people should know: each becomes an Event, some a warning too.
     pub notes: Vec<Note>,
     /// The proxy that serves the pod, where one was chosen.
     pub proxy: Option<String>,
 }
 
 impl Outcome {
-    /// Lets the pod pass unchanged.
+    /// Passes the pod unchanged.
     pub(super) fn pass(notes: Vec<Note>) -> Self {
         Self {
             decision: Decision::Pass,
@@ -26,33 +26,33 @@ impl Outcome {
     }
 }
 
-/// What is answered.
+/// The answer about a pod.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
-    /// Allowed, with these changes. None means that the pod has all it needs.
+    /// The pod is allowed, with these changes. An empty patch means that it has all it needs.
     Patch(Patch),
-    /// Allowed as it is.
+    /// The pod is allowed as it is.
     Pass,
-    /// Refused.
+    /// The pod is refused.
     Deny(Denial),
 }
 
-/// Something people should know.
+/// Something that people should know about a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// Why.
+    /// The reason of the Event.
     pub reason: Reason,
-    /// One sentence: what, and the remedy.
+    /// One sentence: what happened, and the remedy.
     pub text: String,
 }
 
 impl Note {
-    /// Whether somebody should look at it.
+    /// Returns true if somebody should look at it.
     pub fn is_warning(&self) -> bool {
         !matches!(self.reason, Reason::Injected | Reason::BaseUrlAdopted)
     }
 
-    /// A note.
+    /// Creates a note.
     pub(super) fn new(reason: Reason, text: impl Into<String>) -> Self {
         Self {
             reason,
@@ -63,13 +63,13 @@ impl Note {
 
 /// Why an opted-in pod passes without the sidecar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Skip {
+pub(super) enum SkipReason {
     HostNetwork,
     Windows,
 }
 
-impl Skip {
-    pub(super) fn note(self) -> Note {
+impl SkipReason {
+    pub(super) fn to_note(self) -> Note {
         let text = match self {
             Self::HostNetwork => {
                 "spec.hostNetwork = true: the sidecar's ports would be the node's; leave it out, or label the pod \
@@ -87,29 +87,29 @@ impl Skip {
 /// Why a pod is refused. Each names the field, its value and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
-    /// No pod.
+    /// The object is not a pod.
     #[error("{field}: missing or of the wrong type; send a Pod")]
     Shape {
-        /// The field.
+        /// The field that is missing or of the wrong type.
         field: &'static str,
     },
-    /// The label that opts in or out.
+    /// The label that opts in or out has another value than these two.
     #[error("metadata.labels[liquidmemory.dev/inject] = {value:?}: write \"enabled\" or \"disabled\"")]
     Label {
-        /// Its value.
+        /// Value of the label.
         value: String,
     },
-    /// An annotation that cannot be used.
+    /// An annotation has a value that cannot be used.
     #[error("metadata.annotations[{name}] = {value:?}: {remedy}")]
     Annotation {
-        /// Its name.
+        /// Name of the annotation.
         name: String,
-        /// Its value.
+        /// Value of the annotation.
         value: String,
-        /// What is wrong, and what to write.
+        /// What is wrong with it, and what to write.
         remedy: String,
     },
-    /// Nothing to inject from.
+    /// The namespace has no proxy.
     #[error(
         "no LiquidMemoryProxy in namespace {namespace:?}: apply one, or take the label liquidmemory.dev/inject from \
          the namespace or set it to \"disabled\" on the pod"
@@ -118,41 +118,41 @@ pub enum Denial {
         /// The pod's namespace.
         namespace: String,
     },
-    /// The proxy that the pod names.
+    /// The namespace has no proxy of the name that the pod gives.
     #[error(
         "metadata.annotations[liquidmemory.dev/proxy] = {name:?}: no such LiquidMemoryProxy in namespace \
          {namespace:?}; there is {known}"
     )]
     UnknownProxy {
-        /// What the pod names.
+        /// Name that the pod gives.
         name: String,
         /// The pod's namespace.
         namespace: String,
-        /// The proxies there.
+        /// Names of the proxies there.
         known: String,
     },
-    /// A container listens where the sidecar would.
+    /// A container listens on a port of the sidecar.
     #[error(
         "spec.containers[{container}] has containerPort {port}, which the sidecar needs: set the annotation \
          liquidmemory.dev/{annotation} to another port"
     )]
     PortTaken {
-        /// The container.
+        /// Name of the container.
         container: String,
-        /// The port.
+        /// The port that both need.
         port: u16,
         /// The annotation that moves the sidecar.
         annotation: &'static str,
     },
-    /// Something of ours that is not ours.
+    /// A name that is reserved for the sidecar is taken by something else.
     #[error("{field} is named {name:?}, which is kept for the injected sidecar: choose another name")]
     NameTaken {
-        /// The field.
+        /// The list that holds the other object.
         field: &'static str,
-        /// The name.
+        /// The reserved name.
         name: String,
     },
-    /// Our own fault.
+    /// The operator has a fault.
     #[error(
         "a fault in the operator: its log says where, please report it; label the pod liquidmemory.dev/inject: disabled \
          to go on without the sidecar"

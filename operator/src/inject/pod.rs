@@ -7,23 +7,23 @@ use super::outcome::Denial;
 /// A pod whose shape was checked: the rest of the code can index without asking again.
 #[derive(Clone, Copy, Debug)]
 pub struct Pod<'a> {
-    /// `metadata`, if there is any.
+    /// The pod's `metadata`, if it has any.
     pub metadata: Option<&'a Map<String, Value>>,
-    /// `spec`.
+    /// The pod's `spec`.
     pub spec: &'a Value,
 }
 
-/// Which list of containers.
+/// A list of containers in a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum List {
+pub enum ContainerList {
     /// `spec.initContainers`.
     Init,
     /// `spec.containers`.
     Main,
 }
 
-impl List {
-    /// The field's name.
+impl ContainerList {
+    /// Returns the name of the field.
     pub fn field(self) -> &'static str {
         match self {
             Self::Init => "initContainers",
@@ -32,31 +32,31 @@ impl List {
     }
 }
 
-/// One container and where it stands.
+/// A container, and its place in the pod.
 #[derive(Clone, Copy, Debug)]
 pub struct Container<'a> {
-    /// The list.
-    pub list: List,
-    /// The place in it.
+    /// The list that holds it.
+    pub list: ContainerList,
+    /// Its index in that list.
     pub index: usize,
-    /// Its name.
+    /// Name of the container.
     pub name: &'a str,
-    /// All of it.
+    /// The container as JSON.
     pub value: &'a Value,
 }
 
 impl Container<'_> {
-    /// Whether it is an init container that runs beside the others.
+    /// Returns true for an init container that runs beside the others.
     pub fn is_native_sidecar(&self) -> bool {
-        self.list == List::Init && text(self.value, "restartPolicy") == Some("Always")
+        self.list == ContainerList::Init && text(self.value, "restartPolicy") == Some("Always")
     }
 }
 
 impl<'a> Pod<'a> {
-    /// Checks the shape.
+    /// Checks the shape of a pod.
     ///
     /// # Errors
-    /// No `spec.containers`.
+    /// The object has no `spec.containers`.
     pub fn read(pod: &'a Value) -> Result<Self, Denial> {
         let spec = pod.get("spec").filter(|spec| spec.is_object());
         let spec = spec.ok_or(Denial::Shape { field: "spec" })?;
@@ -71,20 +71,20 @@ impl<'a> Pod<'a> {
         })
     }
 
-    /// A label or an annotation.
+    /// Returns the value of a label or an annotation: `map` is `labels` or `annotations`.
     pub fn meta(&self, map: &str, key: &str) -> Option<&'a str> {
         self.metadata?.get(map)?.get(key)?.as_str()
     }
 
-    /// All annotations.
+    /// Iterates over all annotations: name and value.
     pub fn annotations(&self) -> impl Iterator<Item = (&'a str, &'a Value)> {
         let map = self.metadata.and_then(|metadata| metadata.get("annotations"));
         let pairs = map.and_then(Value::as_object).into_iter().flatten();
         pairs.map(|(key, value)| (key.as_str(), value))
     }
 
-    /// The containers of one list. Entries without a name are the API server's to refuse.
-    pub fn containers(&self, list: List) -> impl Iterator<Item = Container<'a>> {
+    /// Iterates over the containers of one list. Entries without a name are the API server's to refuse.
+    pub fn containers(&self, list: ContainerList) -> impl Iterator<Item = Container<'a>> {
         items(self.spec, list.field())
             .enumerate()
             .filter_map(move |(index, value)| {
@@ -98,18 +98,24 @@ impl<'a> Pod<'a> {
             })
     }
 
-    /// The containers of both lists, in the order in which they start.
+    /// Iterates over the containers of both lists, in the order in which they start.
     pub fn all_containers(&self) -> impl Iterator<Item = Container<'a>> {
-        self.containers(List::Init).chain(self.containers(List::Main))
+        self.containers(ContainerList::Init)
+            .chain(self.containers(ContainerList::Main))
     }
 }
 
-/// The string in a field.
+/// Returns the string in a field.
 pub fn text<'a>(value: &'a Value, field: &str) -> Option<&'a str> {
     value.get(field)?.as_str()
 }
 
-/// The items of an array in a field; nothing where it is absent or null.
+/// Iterates over the items of an array in a field; over none where it is absent or null.
 pub fn items<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
     value.get(field).and_then(Value::as_array).into_iter().flatten()
+}
+
+/// Iterates over the entries of a container's `env`.
+pub fn env_entries(container: &Value) -> impl Iterator<Item = &Value> {
+    items(container, "env")
 }

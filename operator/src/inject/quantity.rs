@@ -2,7 +2,7 @@
 //!
 //! Grammar: apimachinery's `pkg/api/resource/quantity.go`.
 
-/// Factors by suffix.
+/// Factor of each suffix.
 const SUFFIXES: [(&str, f64); 16] = [
     ("Ki", 1024.0),
     ("Mi", 1_048_576.0),
@@ -22,8 +22,8 @@ const SUFFIXES: [(&str, f64); 16] = [
     ("", 1.0),
 ];
 
-/// The amount that a text stands for, if it is a quantity above zero.
-pub(super) fn parse(text: &str) -> Option<f64> {
+/// Returns the amount that a text stands for, if it is a quantity above zero.
+pub(super) fn parse_quantity(text: &str) -> Option<f64> {
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());
@@ -42,7 +42,7 @@ pub(super) fn parse(text: &str) -> Option<f64> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-    use super::parse;
+    use super::parse_quantity;
 
     #[test]
     fn reads_quantities() {
@@ -58,7 +58,7 @@ mod tests {
             ("2E-1", 0.2),
             ("1G", 1e9),
         ] {
-            let parsed = parse(text).unwrap();
+            let parsed = parse_quantity(text).unwrap();
             assert!((parsed - amount).abs() <= amount * 1e-12, "{text}: {parsed}");
         }
     }
@@ -68,7 +68,7 @@ mod tests {
         for text in [
             "", "0", "-1", "1 Gi", "1gi", "Mi", ".", "1.2.3", "1e", "1e999", "NaN", "inf",
         ] {
-            assert_eq!(parse(text), None, "{text}");
+            assert_eq!(parse_quantity(text), None, "{text}");
         }
     }
 }

@@ -1,47 +1,63 @@
-//! What a decision is made from, apart from the pod: the platform, the proxies, the ConfigMaps.
+//! What a decision is made from: the pod, and what is known of its namespace and of the installation.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::jiff::Timestamp;
+use serde_json::Value;
 
-/// What holds for every pod.
+/// Everything that a decision about one pod is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The pod as the API server sent it.
+    pub pod: &'a Value,
+    /// The namespace in which the pod is created.
+    pub namespace: &'a str,
+    /// Settings of the installation for every sidecar.
+    pub defaults: &'a SidecarDefaults,
+    /// The proxies of that namespace.
+    pub proxies: &'a [Proxy],
+    /// The ConfigMaps that the pod's `envFrom` names; see [`list_config_maps`](super::env::list_config_maps).
+    pub config_maps: &'a ConfigMaps,
+}
+
+/// What the installation decides for every sidecar.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Platform {
-    /// The sidecar's image.
+pub struct SidecarDefaults {
+    /// Image of the sidecar.
     pub image: String,
-    /// `Always`, `IfNotPresent` or `Never`.
+    /// When kubelets pull the image: `Always`, `IfNotPresent` or `Never`.
     pub pull_policy: &'static str,
-    /// Secrets to pull it with; they must exist in the pod's namespace.
+    /// Secrets to pull the image with; they must exist in the pod's namespace.
     pub pull_secrets: Vec<String>,
-    /// What the sidecar's probes and metrics listen on: every address, of the family that pods have here.
+    /// Address on which the sidecar serves probes and metrics: every address, of the family that pods have here.
     pub any_address: IpAddr,
-    /// `text` or `json`.
+    /// Format of the sidecar's log: `text` or `json`.
     pub log_format: &'static str,
 }
 
-/// One `LiquidMemoryProxy`, as far as injection needs it.
+/// A `LiquidMemoryProxy`, as far as injection needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proxy {
-    /// Its name.
+    /// Name of the resource.
     pub name: String,
-    /// The sidecar's image, if it is not the platform's.
+    /// Image of the sidecar, if it is not the installation's.
     pub image: Option<String>,
-    /// When it was created; the oldest wins where several are in reach.
+    /// When the resource was created; the oldest wins where several are in reach.
     pub created: Option<Timestamp>,
-    /// Where the sidecar serves the application, on 127.0.0.1.
+    /// Port on which the sidecar serves the application, on 127.0.0.1.
     pub port: u16,
-    /// Where it serves probes and metrics.
+    /// Port on which the sidecar serves probes and metrics.
     pub admin_port: u16,
-    /// What it asks for.
-    pub resources: Resources,
+    /// CPU and memory of the sidecar.
+    pub resources: SidecarResources,
     /// Keys of upstreams to mount.
-    pub keys: Vec<Key>,
+    pub keys: Vec<MountedKey>,
 }
 
-/// Requests and limits, as Kubernetes writes quantities.
+/// Requests and limits of a sidecar, as Kubernetes writes quantities.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Resources {
+pub struct SidecarResources {
     /// `requests.cpu`.
     pub cpu_request: Option<String>,
     /// `limits.cpu`.
@@ -54,23 +70,23 @@ pub struct Resources {
 
 /// An upstream's key, mounted as a file in `KEYS_FOLDER`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Key {
-    /// The file's path below the folder.
+pub struct MountedKey {
+    /// Path of the file below the folder.
     pub path: String,
     /// The Secret in the pod's namespace.
     pub secret: String,
-    /// The key in it.
+    /// The key in the Secret.
     pub key: String,
 }
 
-/// ConfigMaps of the pod's namespace, by name. One that is not here is as one that cannot be read.
-pub type ConfigMaps = BTreeMap<String, Keys>;
+/// ConfigMaps of the pod's namespace, by name. A missing one counts as [`ConfigMapData::Unknown`].
+pub type ConfigMaps = BTreeMap<String, ConfigMapData>;
 
-/// What is known of a ConfigMap.
+/// What is known of a ConfigMap's content.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Keys {
-    /// Its `data`.
+pub enum ConfigMapData {
+    /// The ConfigMap was read; this is its `data`.
     Known(BTreeMap<String, String>),
-    /// It is not there yet, or the API server did not answer in time.
+    /// The ConfigMap does not exist yet, or the API server did not answer in time.
     Unknown,
 }

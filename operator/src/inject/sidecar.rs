@@ -2,51 +2,49 @@
 
 use std::net::SocketAddr;
 
+use liquid_contract::endpoints::{LIVEZ, READYZ};
+use liquid_contract::environment::{SIDECAR_ADMIN, SIDECAR_LISTEN, SIDECAR_LOG_FORMAT, SIDECAR_MODE};
+use liquid_contract::{Mode, files};
 use serde_json::{Map, Value, json};
 
 use super::env::Upstreams;
 use super::outcome::Denial;
-use super::pod::{Container, List, Pod, items, text};
-use super::settings::{Platform, Resources};
-use crate::names::{CONFIG_FOLDER, INJECTED_ANNOTATION, SIDECAR_CONTAINER};
+use super::pod::{Container, ContainerList, Pod, items, text};
+use super::settings::{SidecarDefaults, SidecarResources};
+use crate::names::{INJECTED_ANNOTATION, SIDECAR_CONTAINER};
 
-const LISTEN: &str = "LIQUID_SIDECAR__LISTEN__ADDRESS";
-const ADMIN: &str = "LIQUID_SIDECAR__LISTEN__ADMIN";
-const MODE: &str = "LIQUID_SIDECAR__POLICY__MODE";
-const LOG_FORMAT: &str = "LIQUID_SIDECAR__LOG__FORMAT";
-
-/// No user of the node and not root; the pod's own `runAsUser` must not reach the sidecar.
+/// User and group of the sidecar: no user of the node and not root. The pod's own `runAsUser` must not reach it.
 const USER: u32 = 65_532;
-/// Seconds that the sidecar may take to listen.
+/// How long the sidecar may take to listen, in seconds.
 const START_SECONDS: u32 = 60;
 
-/// What the container is made from.
+/// Everything that the sidecar's container is built from.
 #[derive(Debug)]
-pub(super) struct Spec<'a> {
-    pub(super) platform: &'a Platform,
+pub(super) struct SidecarSpec<'a> {
+    pub(super) defaults: &'a SidecarDefaults,
     pub(super) image: &'a str,
     pub(super) port: u16,
     pub(super) admin_port: u16,
-    pub(super) mode: Option<&'static str>,
-    pub(super) resources: Resources,
+    pub(super) mode: Option<Mode>,
+    pub(super) resources: SidecarResources,
     pub(super) upstreams: &'a Upstreams,
     pub(super) mounts: Vec<Value>,
 }
 
-/// The container: a native sidecar that starts before all others and ends after them.
-pub(super) fn container(spec: &Spec<'_>) -> Value {
+/// Builds the container: a native sidecar that starts before all others and ends after them.
+pub(super) fn build_container(spec: &SidecarSpec<'_>) -> Value {
     json!({
         "name": SIDECAR_CONTAINER,
         "image": spec.image,
-        "imagePullPolicy": spec.platform.pull_policy,
+        "imagePullPolicy": spec.defaults.pull_policy,
         "restartPolicy": "Always",
-        "args": ["--config", format!("{CONFIG_FOLDER}/sidecar.toml")],
-        "env": variables(spec),
+        "args": ["--config", format!("{}/{}", files::CONFIG_FOLDER, files::SIDECAR_CONFIG)],
+        "env": build_variables(spec),
         "ports": [{ "name": "liquid-admin", "containerPort": spec.admin_port, "protocol": "TCP" }],
-        "startupProbe": probe(spec.admin_port, "/livez", 1, START_SECONDS),
-        "livenessProbe": probe(spec.admin_port, "/livez", 10, 3),
-        "readinessProbe": probe(spec.admin_port, "/readyz", 5, 3),
-        "resources": resources(&spec.resources),
+        "startupProbe": build_probe(spec.admin_port, LIVEZ, 1, START_SECONDS),
+        "livenessProbe": build_probe(spec.admin_port, LIVEZ, 10, 3),
+        "readinessProbe": build_probe(spec.admin_port, READYZ, 5, 3),
+        "resources": build_resources(&spec.resources),
         "securityContext": {
             "allowPrivilegeEscalation": false,
             "capabilities": { "drop": ["ALL"] },
@@ -62,31 +60,32 @@ pub(super) fn container(spec: &Spec<'_>) -> Value {
     })
 }
 
-fn variables(spec: &Spec<'_>) -> Vec<Value> {
+fn build_variables(spec: &SidecarSpec<'_>) -> Vec<Value> {
     let mut variables = vec![
-        variable(LISTEN, &format!("127.0.0.1:{}", spec.port)),
-        variable(
-            ADMIN,
-            &SocketAddr::new(spec.platform.any_address, spec.admin_port).to_string(),
+        build_variable(SIDECAR_LISTEN, &format!("127.0.0.1:{}", spec.port)),
+        build_variable(
+            SIDECAR_ADMIN,
+            &SocketAddr::new(spec.defaults.any_address, spec.admin_port).to_string(),
         ),
-        variable(LOG_FORMAT, spec.platform.log_format),
+        build_variable(SIDECAR_LOG_FORMAT, spec.defaults.log_format),
     ];
-    variables.extend(spec.mode.map(|mode| variable(MODE, mode)));
+    variables.extend(spec.mode.map(|mode| build_variable(SIDECAR_MODE, mode.name())));
     variables.extend(
         spec.upstreams
             .variables()
-            .map(|(name, value)| variable(name, value)),
+            .map(|(name, value)| build_variable(name, value)),
     );
     variables
 }
 
-/// An entry of `env`.
-pub(super) fn variable(name: &str, value: &str) -> Value {
+/// Builds an entry of `env`.
+pub(super) fn build_variable(name: &str, value: &str) -> Value {
     json!({ "name": name, "value": value })
 }
 
-/// Both endpoints answer without a worker, so a missing worker never holds an application up.
-fn probe(port: u16, path: &str, period: u32, failures: u32) -> Value {
+/// Builds a probe of the admin listener. It answers without a worker, so a missing worker never holds up an
+/// application.
+fn build_probe(port: u16, path: &str, period: u32, failures: u32) -> Value {
     json!({
         "httpGet": { "path": path, "port": port, "scheme": "HTTP" },
         "periodSeconds": period,
@@ -95,7 +94,7 @@ fn probe(port: u16, path: &str, period: u32, failures: u32) -> Value {
     })
 }
 
-fn resources(resources: &Resources) -> Value {
+fn build_resources(resources: &SidecarResources) -> Value {
     let side = |cpu: &Option<String>, memory: &Option<String>| {
         let pairs = [("cpu", cpu), ("memory", memory)];
         let set = pairs
@@ -109,44 +108,47 @@ fn resources(resources: &Resources) -> Value {
     })
 }
 
-/// A sidecar that the pod has already.
+/// The sidecar that a pod has already.
 #[derive(Debug)]
-pub(super) struct Present<'a> {
-    /// Where it stands.
+pub(super) struct InjectedSidecar<'a> {
+    /// The sidecar's container.
     pub(super) container: Container<'a>,
-    /// Where it serves the application.
+    /// The port on which it serves the application.
     pub(super) port: u16,
-    /// What it has adopted.
+    /// The upstreams that it has adopted.
     pub(super) upstreams: Upstreams,
 }
 
-/// Finds it: the name, the place and the annotation say that it is ours.
+/// Finds the injected sidecar: its name, its place and the annotation tell it from a container of the application.
 ///
 /// # Errors
-/// The name is taken by something else.
-pub(super) fn find<'a>(pod: &Pod<'a>) -> Result<Option<Present<'a>>, Denial> {
+/// The name is taken by another container.
+pub(super) fn find_sidecar<'a>(pod: &Pod<'a>) -> Result<Option<InjectedSidecar<'a>>, Denial> {
     let taken = |field| Denial::NameTaken {
         field,
         name: SIDECAR_CONTAINER.into(),
     };
     let named = |container: &Container<'_>| container.name == SIDECAR_CONTAINER;
-    if pod.containers(List::Main).any(|container| named(&container)) {
+    if pod
+        .containers(ContainerList::Main)
+        .any(|container| named(&container))
+    {
         return Err(taken("spec.containers"));
     }
-    let Some(container) = pod.containers(List::Init).find(named) else {
+    let Some(container) = pod.containers(ContainerList::Init).find(named) else {
         return Ok(None);
     };
     let value_of = |name: &str| {
         let entry = items(container.value, "env").find(|entry| text(entry, "name") == Some(name));
         entry.and_then(|entry| text(entry, "value")).map(str::to_owned)
     };
-    let port = value_of(LISTEN).and_then(|address| address.strip_prefix("127.0.0.1:")?.parse().ok());
+    let port = value_of(SIDECAR_LISTEN).and_then(|address| address.strip_prefix("127.0.0.1:")?.parse().ok());
     let ours = container.is_native_sidecar() && pod.meta("annotations", INJECTED_ANNOTATION).is_some();
     match port.filter(|_| ours) {
-        Some(port) => Ok(Some(Present {
+        Some(port) => Ok(Some(InjectedSidecar {
             container,
             port,
-            upstreams: Upstreams::of(value_of),
+            upstreams: Upstreams::from_variables(value_of),
         })),
         None => Err(taken("spec.initContainers")),
     }

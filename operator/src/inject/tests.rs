@@ -11,8 +11,8 @@ use super::*;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-fn platform() -> Platform {
-    Platform {
+fn defaults() -> SidecarDefaults {
+    SidecarDefaults {
         image: "registry.example/liquid-sidecar:0.1.0".into(),
         pull_policy: "IfNotPresent",
         pull_secrets: vec!["registry-key".into()],
@@ -29,7 +29,7 @@ fn proxy(name: &str, created: &str) -> Proxy {
         created: created.parse().ok(),
         port: 8787,
         admin_port: 9465,
-        resources: Resources {
+        resources: SidecarResources {
             cpu_request: some("50m"),
             cpu_limit: some("1"),
             memory_request: some("64Mi"),
@@ -43,7 +43,7 @@ fn proxy(name: &str, created: &str) -> Proxy {
 #[derive(Clone, Debug)]
 struct Scene {
     pod: Value,
-    platform: Platform,
+    defaults: SidecarDefaults,
     proxies: Vec<Proxy>,
     config_maps: ConfigMaps,
 }
@@ -52,7 +52,7 @@ impl Scene {
     fn new(pod: Value) -> Self {
         Self {
             pod,
-            platform: platform(),
+            defaults: defaults(),
             proxies: vec![proxy("main", "2026-01-02T03:04:05Z")],
             config_maps: ConfigMaps::new(),
         }
@@ -63,7 +63,7 @@ impl Scene {
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect();
-        self.config_maps.insert(name.into(), Keys::Known(data));
+        self.config_maps.insert(name.into(), ConfigMapData::Known(data));
         self
     }
 
@@ -71,7 +71,7 @@ impl Scene {
         inject(&Input {
             pod: &self.pod,
             namespace: "shop",
-            platform: &self.platform,
+            defaults: &self.defaults,
             proxies: &self.proxies,
             config_maps: &self.config_maps,
         })

@@ -1,21 +1,23 @@
-//! The volumes that the sidecar mounts, and the file each gives it.
+//! The volumes that the sidecar mounts, and the files in them.
 
+use liquid_contract::files;
 use serde_json::{Value, json};
 
 use super::outcome::Denial;
 use super::pod::{Pod, items, text};
-use super::settings::{Key, Proxy};
+use super::settings::{MountedKey, Proxy};
 use crate::names;
 
 const CONFIG: &str = "liquid-memory-config";
 const TLS: &str = "liquid-memory-tls";
 const KEYS: &str = "liquid-memory-keys";
 
-/// Readable by the sidecar's user, whatever the pod says about groups; no other container mounts them.
+/// Mode of the files: readable by the sidecar's user, whatever the pod says about groups. No other container mounts
+/// them.
 const MODE: u16 = 0o444;
 
-/// The volumes that a sidecar of this proxy needs.
-pub(super) fn volumes(proxy: &Proxy) -> Vec<Value> {
+/// Builds the volumes that a sidecar of this proxy needs.
+fn build_volumes(proxy: &Proxy) -> Vec<Value> {
     let mut volumes = vec![
         json!({
             "name": CONFIG,
@@ -27,7 +29,7 @@ pub(super) fn volumes(proxy: &Proxy) -> Vec<Value> {
         }),
     ];
     if !proxy.keys.is_empty() {
-        let sources: Vec<Value> = proxy.keys.iter().map(source).collect();
+        let sources: Vec<Value> = proxy.keys.iter().map(build_source).collect();
         volumes.push(json!({
             "name": KEYS,
             "projected": { "defaultMode": MODE, "sources": sources },
@@ -36,14 +38,14 @@ pub(super) fn volumes(proxy: &Proxy) -> Vec<Value> {
     volumes
 }
 
-fn source(key: &Key) -> Value {
+fn build_source(key: &MountedKey) -> Value {
     json!({ "secret": { "name": key.secret, "items": [{ "key": key.key, "path": key.path }] } })
 }
 
-/// Where the sidecar finds them.
-pub(super) fn mounts(proxy: &Proxy) -> Vec<Value> {
+/// Builds the mounts of those volumes in the sidecar's container.
+pub(super) fn build_mounts(proxy: &Proxy) -> Vec<Value> {
     let mount = |name, path| json!({ "name": name, "mountPath": path, "readOnly": true });
-    let mut mounts = vec![mount(CONFIG, names::CONFIG_FOLDER), mount(TLS, names::TLS_FOLDER)];
+    let mut mounts = vec![mount(CONFIG, files::CONFIG_FOLDER), mount(TLS, files::TLS_FOLDER)];
     if !proxy.keys.is_empty() {
         mounts.push(mount(KEYS, names::KEYS_FOLDER));
     }
@@ -55,13 +57,13 @@ pub(super) fn mounts(proxy: &Proxy) -> Vec<Value> {
 
 const SERVICE_ACCOUNT_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// Those that the pod lacks.
+/// Lists the volumes that the pod lacks.
 ///
 /// # Errors
-/// A volume of the same name that is another one.
-pub(super) fn missing(pod: &Pod<'_>, proxy: &Proxy) -> Result<Vec<Value>, Denial> {
+/// The pod has a different volume of the same name.
+pub(super) fn list_missing(pod: &Pod<'_>, proxy: &Proxy) -> Result<Vec<Value>, Denial> {
     let mut missing = Vec::new();
-    for volume in volumes(proxy) {
+    for volume in build_volumes(proxy) {
         let name = text(&volume, "name").unwrap_or_default();
         match items(pod.spec, "volumes").find(|other| text(other, "name") == Some(name)) {
             None => missing.push(volume),

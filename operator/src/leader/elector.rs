@@ -1,4 +1,4 @@
-//! What a candidate does next, from what it has observed. Pure: times are arguments.
+//! Decides what a candidate does next, from what it has observed. Pure: times are arguments.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
-/// What to do with the Lease.
+/// What a candidate writes next.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Move {
-    /// It is somebody else's and may still hold.
+pub enum NextWrite {
+    /// Nothing: the Lease is held by another candidate, and has not expired.
     Wait,
-    /// There is none.
+    /// A new Lease: there is none.
     Create(Lease),
-    /// It is ours, free or expired.
+    /// The Lease over the version that was read: it is held by this candidate, free or expired.
     Write(Lease),
 }
 
-/// A Lease, and since when it is known not to have changed.
+/// A Lease as it was seen, and since when it is known not to have changed.
 #[derive(Clone, Debug)]
 struct Observed {
     spec: LeaseSpec,
@@ -27,18 +27,18 @@ struct Observed {
     since: Instant,
 }
 
-/// A candidate's memory.
+/// What a candidate has observed of the Lease.
 #[derive(Clone, Debug)]
 pub struct Elector {
     identity: String,
     duration: Duration,
     observed: Option<Observed>,
-    /// The object was looked for and not found.
+    /// Whether the Lease was looked for and not found.
     absent: bool,
 }
 
 impl Elector {
-    /// One that has seen nothing yet.
+    /// Creates an elector that has observed nothing yet.
     pub fn new(identity: String, duration: Duration) -> Self {
         Self {
             identity,
@@ -48,7 +48,7 @@ impl Elector {
         }
     }
 
-    /// Takes in the Lease as it was read or written.
+    /// Records the Lease as it was read or written.
     pub fn observe(&mut self, lease: Option<&Lease>, now: Instant) {
         self.absent = lease.is_none();
         let Some(lease) = lease else {
@@ -70,7 +70,7 @@ impl Elector {
         }
     }
 
-    /// The version that was read last may be old: the next try reads anew.
+    /// Makes the next try read anew, because the version that was read last may be old.
     pub fn forget_version(&mut self) {
         self.absent = false;
         if let Some(observed) = &mut self.observed {
@@ -78,37 +78,37 @@ impl Elector {
         }
     }
 
-    /// Whether a write can be tried without reading.
+    /// Returns true if a write can be tried without reading.
     pub fn knows_version(&self) -> bool {
         self.observed
             .as_ref()
             .is_some_and(|observed| observed.version.is_some())
     }
 
-    /// Whether somebody else was seen to hold the Lease.
+    /// Returns true if another candidate was seen to hold the Lease.
     pub fn is_taken(&self) -> bool {
         let holder = self.observed.as_ref().and_then(|observed| holder(&observed.spec));
         holder.is_some_and(|holder| *holder != self.identity)
     }
 
-    /// What to do now. `wall` is only written for people to read.
-    pub fn next(&self, now: Instant, wall: Timestamp) -> Move {
+    /// Decides what to write now. `wall` is only written for people to read.
+    pub fn next(&self, now: Instant, wall: Timestamp) -> NextWrite {
         let Some(observed) = &self.observed else {
             return match self.absent {
-                true => Move::Create(self.lease(self.claim(None, wall), None)),
-                false => Move::Wait,
+                true => NextWrite::Create(self.lease(self.claim(None, wall), None)),
+                false => NextWrite::Wait,
             };
         };
         let Some(version) = observed.version.clone() else {
-            return Move::Wait;
+            return NextWrite::Wait;
         };
         if self.is_taken() && now < observed.since + duration(&observed.spec) {
-            return Move::Wait;
+            return NextWrite::Wait;
         }
-        Move::Write(self.lease(self.claim(Some(&observed.spec), wall), Some(version)))
+        NextWrite::Write(self.lease(self.claim(Some(&observed.spec), wall), Some(version)))
     }
 
-    /// The Lease as it is given back, if it is ours.
+    /// Returns the Lease as it is released, if this candidate holds it.
     pub fn released(&self, wall: Timestamp) -> Option<Lease> {
         let observed = self.observed.as_ref()?;
         let version = observed.version.clone()?;

@@ -277,14 +277,14 @@ async fn the_clocks_of_others_do_not_count() {
 
 #[test]
 fn identities_differ() {
-    let one = identity("pod");
+    let one = make_identity("pod");
     assert!(one.starts_with("pod_"));
-    assert_ne!(one, identity("pod"));
+    assert_ne!(one, make_identity("pod"));
 }
 
 mod pure {
     use super::*;
-    use crate::leader::elector::{Elector, Move};
+    use crate::leader::elector::{Elector, NextWrite};
 
     const WALL: &str = "2026-11-24T00:00:00Z";
 
@@ -307,7 +307,7 @@ mod pure {
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_written_before_something_was_read() {
-        assert_eq!(me().next(Instant::now(), wall()), Move::Wait);
+        assert_eq!(me().next(Instant::now(), wall()), NextWrite::Wait);
     }
 
     #[tokio::test(start_paused = true)]
@@ -318,9 +318,9 @@ mod pure {
         // The object changed, the record did not: somebody set a label.
         let later = start + Duration::from_secs(14);
         elector.observe(Some(&lease(record, "2")), later);
-        assert_eq!(elector.next(later, wall()), Move::Wait);
+        assert_eq!(elector.next(later, wall()), NextWrite::Wait);
         let expired = start + Duration::from_secs(15);
-        let Move::Write(written) = elector.next(expired, wall()) else {
+        let NextWrite::Write(written) = elector.next(expired, wall()) else {
             panic!("not taken");
         };
         assert_eq!(written.metadata.resource_version.as_deref(), Some("2"));
@@ -335,10 +335,13 @@ mod pure {
             ..held_by("other", WALL)
         };
         elector.observe(Some(&lease(record, "1")), start);
-        assert_eq!(elector.next(start + Duration::from_secs(59), wall()), Move::Wait);
+        assert_eq!(
+            elector.next(start + Duration::from_secs(59), wall()),
+            NextWrite::Wait
+        );
         assert!(matches!(
             elector.next(start + Duration::from_secs(60), wall()),
-            Move::Write(_)
+            NextWrite::Write(_)
         ));
     }
 
@@ -347,7 +350,7 @@ mod pure {
         let (mut elector, now) = (me(), Instant::now());
         elector.observe(Some(&lease(held_by("", WALL), "1")), now);
         assert!(!elector.is_taken());
-        assert!(matches!(elector.next(now, wall()), Move::Write(_)));
+        assert!(matches!(elector.next(now, wall()), NextWrite::Write(_)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,23 +4,24 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy,
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::keep::TEMPLATE_ANNOTATION;
-use super::meta::{Of, label_selector};
+use super::meta::{ProxyRef, label_selector};
 use super::{BuildError, Inputs, Platform, pod};
 use crate::api::LiquidMemoryProxy;
 use crate::names;
 
-/// Beyond the start budget, in seconds: scheduling and pulling the image.
+/// What a rollout may take beyond the start of a worker, in seconds: scheduling, and pulling the image.
 const PROGRESS_MARGIN: i32 = 300;
 
-pub(super) fn deployment(
+/// Builds the workers' Deployment.
+pub(super) fn build_deployment(
     proxy: &LiquidMemoryProxy,
-    of: &Of<'_>,
+    owner: &ProxyRef<'_>,
     platform: &Platform,
     inputs: &Inputs,
 ) -> Result<Deployment, BuildError> {
     let workers = &proxy.spec.workers;
-    let template = pod::template(proxy, of, platform, inputs);
-    let mut metadata = of.meta(names::workers(of.name));
+    let template = pod::build_template(proxy, owner, platform, inputs);
+    let mut metadata = owner.build_meta(names::workers(owner.name));
     metadata.annotations = Some(
         [
             (names::INPUTS_ANNOTATION.to_owned(), inputs.sum.clone()),
@@ -32,8 +33,8 @@ pub(super) fn deployment(
         metadata,
         spec: Some(DeploymentSpec {
             replicas: Some(workers.replicas),
-            selector: label_selector(of.name),
-            strategy: Some(strategy(workers.replicas)),
+            selector: label_selector(owner.name),
+            strategy: Some(choose_strategy(workers.replicas)),
             template,
             revision_history_limit: Some(3),
             progress_deadline_seconds: Some(workers.start_seconds + PROGRESS_MARGIN),
@@ -43,8 +44,9 @@ pub(super) fn deployment(
     })
 }
 
-/// A worker more than asked for may find no GPU, and the rollout would wait for ever; so one stops first.
-fn strategy(replicas: i32) -> DeploymentStrategy {
+/// Chooses a strategy that never runs more workers than asked for: one more may find no GPU, and the rollout would wait
+/// for ever. So one stops first.
+fn choose_strategy(replicas: i32) -> DeploymentStrategy {
     if replicas <= 1 {
         return DeploymentStrategy {
             type_: Some("Recreate".into()),

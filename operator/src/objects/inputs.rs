@@ -1,38 +1,37 @@
-//! What a worker's pod is made from, and its sum. The operator's version and its default image are no part of it.
+//! What a worker's pod is made from, and its checksum. The operator's version and its default image are no part of it.
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::api::extraction::Tier;
 use crate::api::{LiquidMemoryProxy, Model, Workers};
 use crate::names::ROLLOUT_ANNOTATION;
 
-/// What a worker's pod is made from.
+/// Everything in a proxy that a worker's pod is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inputs {
-    /// A sum of it, 16 hexadecimal digits.
+    /// Checksum of the inputs, 16 hexadecimal digits.
     pub sum: String,
 }
 
 impl Inputs {
-    /// The inputs of a proxy's workers.
+    /// Reads the inputs of a proxy's workers.
     ///
     /// Fields that have their default are left out, so that a field that a later version adds changes nothing.
     ///
     /// # Errors
-    /// Those of the JSON writer.
-    pub fn of(proxy: &LiquidMemoryProxy) -> Result<Self, serde_json::Error> {
+    /// Errors of the JSON writer.
+    pub fn from_proxy(proxy: &LiquidMemoryProxy) -> Result<Self, serde_json::Error> {
         let workers = Workers {
             replicas: Workers::default().replicas,
             ..proxy.spec.workers.clone()
         };
         let value = json!({
-            "workers": differing(serde_json::to_value(workers)?, &serde_json::to_value(Workers::default())?),
-            "model": differing(
+            "workers": keep_differing(serde_json::to_value(workers)?, &serde_json::to_value(Workers::default())?),
+            "model": keep_differing(
                 serde_json::to_value(&proxy.spec.model)?,
                 &serde_json::to_value(Model::default())?,
             ),
-            "lexical": proxy.spec.extraction.tier == Tier::Lexical,
+            "lexical": !proxy.spec.extraction.tier.needs_model(),
             "rollout": proxy.metadata.annotations.as_ref().and_then(|all| all.get(ROLLOUT_ANNOTATION)),
         });
         Ok(Self {
@@ -41,8 +40,8 @@ impl Inputs {
     }
 }
 
-/// The entries of an object that differ from the default, at every level; other values as they are.
-fn differing(value: Value, default: &Value) -> Value {
+/// Returns the entries of an object that differ from the default, at every level; other values as they are.
+fn keep_differing(value: Value, default: &Value) -> Value {
     let Value::Object(fields) = value else {
         return value;
     };
@@ -50,7 +49,7 @@ fn differing(value: Value, default: &Value) -> Value {
         .into_iter()
         .filter_map(|(name, value)| match default.get(&name) {
             Some(default) if *default == value => None,
-            Some(default) => Some((name, differing(value, default))),
+            Some(default) => Some((name, keep_differing(value, default))),
             None => Some((name, value)),
         });
     let mut kept: Vec<(String, Value)> = kept.collect();
@@ -58,7 +57,7 @@ fn differing(value: Value, default: &Value) -> Value {
     Value::Object(Map::from_iter(kept))
 }
 
-/// The first 16 hexadecimal digits of the SHA-256.
+/// Returns the first 16 hexadecimal digits of the SHA-256.
 pub fn short_sum(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
     digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()

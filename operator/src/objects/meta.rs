@@ -10,14 +10,15 @@ use super::BuildError;
 use crate::api::LiquidMemoryProxy;
 use crate::names;
 
-/// The proxy that objects are made for.
-pub struct Of<'a> {
+/// The proxy that owns objects.
+pub(super) struct ProxyRef<'a> {
     pub(super) name: &'a str,
     pub(super) namespace: &'a str,
     owner: OwnerReference,
 }
 
-impl<'a> Of<'a> {
+impl<'a> ProxyRef<'a> {
+    /// Reads name, namespace and uid of a proxy that comes from an API server.
     pub(super) fn new(proxy: &'a LiquidMemoryProxy) -> Result<Self, BuildError> {
         let meta = &proxy.metadata;
         Ok(Self {
@@ -32,8 +33,8 @@ impl<'a> Of<'a> {
         })
     }
 
-    /// Metadata of an object of this proxy.
-    pub(super) fn meta(&self, name: String) -> ObjectMeta {
+    /// Builds the metadata of an object that the proxy owns.
+    pub(super) fn build_meta(&self, name: String) -> ObjectMeta {
         ObjectMeta {
             name: Some(name),
             namespace: Some(self.namespace.into()),
@@ -44,14 +45,14 @@ impl<'a> Of<'a> {
     }
 }
 
-/// The labels of every object of a proxy, its worker pods included.
+/// Labels of every object of a proxy, its workers' pods included.
 pub fn labels(proxy: &str) -> BTreeMap<String, String> {
     let mut labels = selector(proxy);
     labels.insert("app.kubernetes.io/managed-by".into(), names::FIELD_MANAGER.into());
     labels
 }
 
-/// The labels by which worker pods are found.
+/// Labels by which the workers' pods are found.
 pub fn selector(proxy: &str) -> BTreeMap<String, String> {
     [
         ("app.kubernetes.io/name", "liquid-memory"),
@@ -63,6 +64,7 @@ pub fn selector(proxy: &str) -> BTreeMap<String, String> {
     .collect()
 }
 
+/// Selector of the workers' pods.
 pub(super) fn label_selector(proxy: &str) -> LabelSelector {
     LabelSelector {
         match_labels: Some(selector(proxy)),
@@ -70,9 +72,10 @@ pub(super) fn label_selector(proxy: &str) -> LabelSelector {
     }
 }
 
-pub(super) fn config_map(of: &Of<'_>, name: String, file: &str, text: String) -> ConfigMap {
+/// Builds a ConfigMap with one file.
+pub(super) fn build_config_map(owner: &ProxyRef<'_>, name: String, file: &str, text: String) -> ConfigMap {
     ConfigMap {
-        metadata: of.meta(name),
+        metadata: owner.build_meta(name),
         data: Some([(file.into(), text)].into()),
         ..ConfigMap::default()
     }

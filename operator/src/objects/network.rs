@@ -1,39 +1,48 @@
-//! Who may reach the workers; and that they reach nobody: they hold the documents.
+//! The workers' NetworkPolicy: who may reach them, and that they reach nobody, because they hold the documents.
 
 use k8s_openapi::api::networking::v1::{
     NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use liquid_contract::ports;
 
 use super::Platform;
-use super::meta::{Of, label_selector};
+use super::meta::{ProxyRef, label_selector};
 use crate::api::LiquidMemoryProxy;
 use crate::api::network::Peer;
 use crate::names;
 
-pub(super) fn policy(proxy: &LiquidMemoryProxy, of: &Of<'_>, platform: &Platform) -> NetworkPolicy {
+/// Builds the workers' NetworkPolicy.
+pub(super) fn build_policy(
+    proxy: &LiquidMemoryProxy,
+    owner: &ProxyRef<'_>,
+    platform: &Platform,
+) -> NetworkPolicy {
     let network = &proxy.spec.network;
     let own = NetworkPolicyPeer {
         pod_selector: Some(LabelSelector::default()),
         ..NetworkPolicyPeer::default()
     };
     let operator = NetworkPolicyPeer {
-        namespace_selector: Some(labelled(&[("kubernetes.io/metadata.name", &platform.namespace)])),
-        pod_selector: Some(labelled(&[
+        namespace_selector: Some(select_labels(&[(
+            "kubernetes.io/metadata.name",
+            &platform.namespace,
+        )])),
+        pod_selector: Some(select_labels(&[
             ("app.kubernetes.io/name", "liquid-memory"),
             ("app.kubernetes.io/component", "operator"),
         ])),
         ip_block: None,
     };
     NetworkPolicy {
-        metadata: of.meta(names::workers(of.name)),
+        metadata: owner.build_meta(names::workers(owner.name)),
         spec: Some(NetworkPolicySpec {
-            pod_selector: Some(label_selector(of.name)),
+            pod_selector: Some(label_selector(owner.name)),
             policy_types: Some(vec!["Ingress".into(), "Egress".into()]),
             ingress: Some(vec![
-                rule(own, &network.allow_from, names::WORKER_PORT),
-                rule(operator, &network.allow_metrics_from, names::WORKER_ADMIN_PORT),
+                build_rule(own, &network.allow_from, ports::WORKER),
+                build_rule(operator, &network.allow_metrics_from, ports::WORKER_ADMIN),
             ]),
             // Nobody. An empty list would be rewritten by every apply: the API server does not store it.
             egress: None,
@@ -41,7 +50,7 @@ pub(super) fn policy(proxy: &LiquidMemoryProxy, of: &Of<'_>, platform: &Platform
     }
 }
 
-fn rule(first: NetworkPolicyPeer, others: &[Peer], port: u16) -> NetworkPolicyIngressRule {
+fn build_rule(first: NetworkPolicyPeer, others: &[Peer], port: u16) -> NetworkPolicyIngressRule {
     let others = others.iter().map(|peer| NetworkPolicyPeer {
         namespace_selector: peer.namespace_selector.clone(),
         pod_selector: peer.pod_selector.clone(),
@@ -57,7 +66,7 @@ fn rule(first: NetworkPolicyPeer, others: &[Peer], port: u16) -> NetworkPolicyIn
     }
 }
 
-fn labelled(labels: &[(&str, &str)]) -> LabelSelector {
+fn select_labels(labels: &[(&str, &str)]) -> LabelSelector {
     let labels = labels
         .iter()
         .map(|(name, value)| ((*name).into(), (*value).into()));

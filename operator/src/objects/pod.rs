@@ -1,4 +1,4 @@
-//! The workers' pod: passes Pod Security "restricted".
+//! The workers' pod template. It passes Pod Security "restricted".
 
 use std::collections::BTreeMap;
 
@@ -11,30 +11,33 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use liquid_contract::endpoints::{LIVEZ, READYZ};
+use liquid_contract::{files, ports};
 
-use super::meta::{Of, label_selector, labels};
+use super::meta::{ProxyRef, label_selector, labels};
 use super::worker_config::{NOTICE_SECONDS, uses_model};
 use super::{Inputs, Platform};
 use crate::api::{LiquidMemoryProxy, Workers};
 use crate::names;
 
-/// The user and group of all our images.
+/// User and group of every image of the product.
 const USER: i64 = 65_532;
-/// Between the end of the drain and the kill, in seconds: what ending the process takes.
+/// What the process may take to end after the drain, in seconds.
 const GRACE_MARGIN: i32 = 5;
-/// How often a starting worker is asked, in seconds.
+/// Period of the startup probe, in seconds.
 const STARTUP_PERIOD: i32 = 2;
 
-/// Workers of a namespace that opts in call no LLM, and must start while no operator answers.
+/// Labels of the workers' pods. Injection is disabled: workers call no LLM, and must start while no operator answers.
 fn pod_labels(proxy: &str) -> BTreeMap<String, String> {
     let mut labels = labels(proxy);
     labels.insert(names::INJECT_LABEL.into(), "disabled".into());
     labels
 }
 
-pub(super) fn template(
+/// Builds the workers' pod template.
+pub(super) fn build_template(
     proxy: &LiquidMemoryProxy,
-    of: &Of<'_>,
+    owner: &ProxyRef<'_>,
     platform: &Platform,
     inputs: &Inputs,
 ) -> PodTemplateSpec {
@@ -42,16 +45,16 @@ pub(super) fn template(
     let pull_secrets: Vec<_> = platform
         .pull_secrets
         .iter()
-        .map(|name| secret_name(name))
+        .map(|name| LocalObjectReference { name: name.clone() })
         .collect();
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
-            labels: Some(pod_labels(of.name)),
+            labels: Some(pod_labels(owner.name)),
             annotations: Some([(names::INPUTS_ANNOTATION.into(), inputs.sum.clone())].into()),
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {
-            service_account_name: Some(names::workers(of.name)),
+            service_account_name: Some(names::workers(owner.name)),
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
             image_pull_secrets: (!pull_secrets.is_empty()).then_some(pull_secrets),
@@ -61,29 +64,29 @@ pub(super) fn template(
                 run_as_user: Some(USER),
                 run_as_group: Some(USER),
                 fs_group: Some(USER),
-                seccomp_profile: Some(seccomp()),
+                seccomp_profile: Some(seccomp_profile()),
                 ..PodSecurityContext::default()
             }),
-            containers: vec![container(proxy, platform)],
-            volumes: Some(volumes(proxy, of, platform)),
-            node_selector: some(&workers.node_selector, |all| all.is_empty()),
-            tolerations: Some(tolerations(workers)).filter(|all| !all.is_empty()),
+            containers: vec![build_container(proxy, platform)],
+            volumes: Some(build_volumes(proxy, owner, platform)),
+            node_selector: non_empty(&workers.node_selector, |all| all.is_empty()),
+            tolerations: Some(build_tolerations(workers)).filter(|all| !all.is_empty()),
             affinity: workers.affinity.clone(),
-            topology_spread_constraints: Some(spread(workers, of)),
+            topology_spread_constraints: Some(build_spread(workers, owner)),
             runtime_class_name: workers.runtime_class_name.clone(),
             priority_class_name: workers.priority_class_name.clone(),
-            resource_claims: some(&workers.resource_claims, Vec::is_empty),
+            resource_claims: non_empty(&workers.resource_claims, Vec::is_empty),
             ..PodSpec::default()
         }),
     }
 }
 
-/// From SIGTERM to SIGKILL: notice, drain and the end of the process.
+/// Seconds from SIGTERM to SIGKILL: notice, drain and the end of the process.
 fn grace_seconds(workers: &Workers) -> i32 {
     NOTICE_SECONDS + workers.drain_seconds + GRACE_MARGIN
 }
 
-fn container(proxy: &LiquidMemoryProxy, platform: &Platform) -> Container {
+fn build_container(proxy: &LiquidMemoryProxy, platform: &Platform) -> Container {
     let workers = &proxy.spec.workers;
     Container {
         name: "worker".into(),
@@ -97,13 +100,13 @@ fn container(proxy: &LiquidMemoryProxy, platform: &Platform) -> Container {
         args: Some(vec![
             "serve".into(),
             "--config".into(),
-            format!("{}/worker.toml", names::CONFIG_FOLDER),
+            format!("{}/{}", files::CONFIG_FOLDER, files::WORKER_CONFIG),
         ]),
         ports: Some(vec![
-            port("grpc", names::WORKER_PORT),
-            port("admin", names::WORKER_ADMIN_PORT),
+            build_port("grpc", ports::WORKER),
+            build_port("admin", ports::WORKER_ADMIN),
         ]),
-        resources: Some(resources(workers)),
+        resources: Some(build_resources(workers)),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
             capabilities: Some(Capabilities {
@@ -112,32 +115,32 @@ fn container(proxy: &LiquidMemoryProxy, platform: &Platform) -> Container {
             }),
             read_only_root_filesystem: Some(true),
             run_as_non_root: Some(true),
-            seccomp_profile: Some(seccomp()),
+            seccomp_profile: Some(seccomp_profile()),
             ..SecurityContext::default()
         }),
         startup_probe: Some(Probe {
             period_seconds: Some(STARTUP_PERIOD),
             failure_threshold: Some((workers.start_seconds / STARTUP_PERIOD).max(1)),
-            ..probe("/readyz")
+            ..build_probe(READYZ)
         }),
         readiness_probe: Some(Probe {
             period_seconds: Some(2),
             failure_threshold: Some(2),
-            ..probe("/readyz")
+            ..build_probe(READYZ)
         }),
         liveness_probe: Some(Probe {
             period_seconds: Some(10),
             failure_threshold: Some(6),
-            ..probe("/livez")
+            ..build_probe(LIVEZ)
         }),
         // A worker that ends too soon says why on its last lines; they become the status's message.
         termination_message_policy: Some("FallbackToLogsOnError".into()),
-        volume_mounts: Some(mounts(proxy)),
+        volume_mounts: Some(build_mounts(proxy)),
         ..Container::default()
     }
 }
 
-fn port(name: &str, number: u16) -> ContainerPort {
+fn build_port(name: &str, number: u16) -> ContainerPort {
     ContainerPort {
         name: Some(name.into()),
         container_port: number.into(),
@@ -146,7 +149,7 @@ fn port(name: &str, number: u16) -> ContainerPort {
     }
 }
 
-fn probe(path: &str) -> Probe {
+fn build_probe(path: &str) -> Probe {
     Probe {
         http_get: Some(HTTPGetAction {
             path: Some(path.into()),
@@ -158,14 +161,14 @@ fn probe(path: &str) -> Probe {
     }
 }
 
-fn seccomp() -> SeccompProfile {
+fn seccomp_profile() -> SeccompProfile {
     SeccompProfile {
         type_: "RuntimeDefault".into(),
         ..SeccompProfile::default()
     }
 }
 
-fn resources(workers: &Workers) -> ResourceRequirements {
+fn build_resources(workers: &Workers) -> ResourceRequirements {
     let mut limits = workers.resources.limits.clone();
     if let Some(gpu) = &workers.gpu {
         limits.insert(gpu.resource_name.clone(), Quantity(gpu.count.to_string()));
@@ -179,14 +182,14 @@ fn resources(workers: &Workers) -> ResourceRequirements {
         })
         .collect();
     ResourceRequirements {
-        requests: some(&workers.resources.requests, |all| all.is_empty()),
-        limits: some(&limits, |all| all.is_empty()),
-        claims: some(&claims, Vec::is_empty),
+        requests: non_empty(&workers.resources.requests, |all| all.is_empty()),
+        limits: non_empty(&limits, |all| all.is_empty()),
+        claims: non_empty(&claims, Vec::is_empty),
     }
 }
 
-/// Nodes with GPUs are often kept free of pods that need none.
-fn tolerations(workers: &Workers) -> Vec<Toleration> {
+/// Builds the tolerations. Nodes with GPUs are often kept free of pods that need none, so their taint is tolerated.
+fn build_tolerations(workers: &Workers) -> Vec<Toleration> {
     let mut all = workers.tolerations.clone();
     if let Some(gpu) = &workers.gpu {
         let ours = Toleration {
@@ -202,7 +205,7 @@ fn tolerations(workers: &Workers) -> Vec<Toleration> {
     all
 }
 
-fn spread(workers: &Workers, of: &Of<'_>) -> Vec<TopologySpreadConstraint> {
+fn build_spread(workers: &Workers, owner: &ProxyRef<'_>) -> Vec<TopologySpreadConstraint> {
     if !workers.topology_spread_constraints.is_empty() {
         return workers.topology_spread_constraints.clone();
     }
@@ -210,12 +213,12 @@ fn spread(workers: &Workers, of: &Of<'_>) -> Vec<TopologySpreadConstraint> {
         max_skew: 1,
         topology_key: "kubernetes.io/hostname".into(),
         when_unsatisfiable: "ScheduleAnyway".into(),
-        label_selector: Some(label_selector(of.name)),
+        label_selector: Some(label_selector(owner.name)),
         ..TopologySpreadConstraint::default()
     }]
 }
 
-fn mounts(proxy: &LiquidMemoryProxy) -> Vec<VolumeMount> {
+fn build_mounts(proxy: &LiquidMemoryProxy) -> Vec<VolumeMount> {
     let mount = |name: &str, path: &str| VolumeMount {
         name: name.into(),
         mount_path: path.into(),
@@ -223,21 +226,21 @@ fn mounts(proxy: &LiquidMemoryProxy) -> Vec<VolumeMount> {
         ..VolumeMount::default()
     };
     let mut mounts = vec![
-        mount("config", names::CONFIG_FOLDER),
-        mount("tls", names::TLS_FOLDER),
+        mount("config", files::CONFIG_FOLDER),
+        mount("tls", files::TLS_FOLDER),
     ];
-    if model_volume(proxy).is_some() {
+    if build_model_volume(proxy).is_some() {
         mounts.push(mount("model", names::MODEL_FOLDER));
     }
     mounts
 }
 
-fn volumes(proxy: &LiquidMemoryProxy, of: &Of<'_>, platform: &Platform) -> Vec<Volume> {
+fn build_volumes(proxy: &LiquidMemoryProxy, owner: &ProxyRef<'_>, platform: &Platform) -> Vec<Volume> {
     let mut volumes = vec![
         Volume {
             name: "config".into(),
             config_map: Some(ConfigMapVolumeSource {
-                name: names::workers(of.name),
+                name: names::workers(owner.name),
                 ..ConfigMapVolumeSource::default()
             }),
             ..Volume::default()
@@ -245,15 +248,15 @@ fn volumes(proxy: &LiquidMemoryProxy, of: &Of<'_>, platform: &Platform) -> Vec<V
         Volume {
             name: "tls".into(),
             secret: Some(SecretVolumeSource {
-                secret_name: Some(names::worker_tls(of.name)),
-                // The group of the pod; nobody else.
+                secret_name: Some(names::worker_tls(owner.name)),
+                // The group of the pod; no other user.
                 default_mode: Some(0o440),
                 ..SecretVolumeSource::default()
             }),
             ..Volume::default()
         },
     ];
-    volumes.extend(model_volume(proxy).map(|mut volume| {
+    volumes.extend(build_model_volume(proxy).map(|mut volume| {
         if let Some(image) = volume.image.as_mut() {
             image
                 .pull_policy
@@ -264,8 +267,8 @@ fn volumes(proxy: &LiquidMemoryProxy, of: &Of<'_>, platform: &Platform) -> Vec<V
     volumes
 }
 
-/// The volume with the model, if it is not in the image and the tier needs one.
-fn model_volume(proxy: &LiquidMemoryProxy) -> Option<Volume> {
+/// Builds the volume with the model, if the tier needs one and it is not in the image.
+fn build_model_volume(proxy: &LiquidMemoryProxy) -> Option<Volume> {
     let source = &proxy.spec.model.source;
     if !uses_model(proxy) {
         return None;
@@ -286,19 +289,13 @@ fn model_volume(proxy: &LiquidMemoryProxy) -> Option<Volume> {
     source.oci_image.as_ref().map(|image| Volume {
         image: Some(ImageVolumeSource {
             reference: Some(image.reference.clone()),
-            pull_policy: image.pull_policy.map(|policy| format!("{policy:?}")),
+            pull_policy: image.pull_policy.map(|policy| policy.as_str().into()),
         }),
         ..volume
     })
 }
 
-fn secret_name(name: &str) -> LocalObjectReference {
-    LocalObjectReference {
-        name: name.to_owned(),
-    }
-}
-
-/// A list or map, unless it is empty.
-fn some<T: Clone>(value: &T, empty: impl Fn(&T) -> bool) -> Option<T> {
+/// Returns a list or map, unless it is empty.
+fn non_empty<T: Clone>(value: &T, empty: impl Fn(&T) -> bool) -> Option<T> {
     (!empty(value)).then(|| value.clone())
 }

@@ -1,31 +1,32 @@
-//! The workers' addresses, account and disruption budget.
+//! The workers' Service, account and disruption budget.
 
 use k8s_openapi::api::core::v1::{Service, ServiceAccount, ServicePort, ServiceSpec};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use liquid_contract::ports;
 
-use super::meta::{Of, label_selector, selector};
+use super::meta::{ProxyRef, label_selector, selector};
 use crate::names;
 
-/// May do nothing, and its token is not mounted.
-pub(super) fn account(of: &Of<'_>) -> ServiceAccount {
+/// Builds the workers' account: it has no rights, and its token is not mounted.
+pub(super) fn build_account(owner: &ProxyRef<'_>) -> ServiceAccount {
     ServiceAccount {
-        metadata: of.meta(names::workers(of.name)),
+        metadata: owner.build_meta(names::workers(owner.name)),
         automount_service_account_token: Some(false),
         ..ServiceAccount::default()
     }
 }
 
-/// Headless: the sidecar chooses among the workers itself.
-pub(super) fn service(of: &Of<'_>) -> Service {
+/// Builds the workers' Service. It is headless: the sidecar chooses among the workers itself.
+pub(super) fn build_service(owner: &ProxyRef<'_>) -> Service {
     Service {
-        metadata: of.meta(names::workers(of.name)),
+        metadata: owner.build_meta(names::workers(owner.name)),
         spec: Some(ServiceSpec {
             cluster_ip: Some("None".into()),
-            selector: Some(selector(of.name)),
+            selector: Some(selector(owner.name)),
             ports: Some(vec![ServicePort {
                 name: Some("grpc".into()),
-                port: names::WORKER_PORT.into(),
+                port: ports::WORKER.into(),
                 target_port: Some(IntOrString::String("grpc".into())),
                 protocol: Some("TCP".into()),
                 ..ServicePort::default()
@@ -36,13 +37,14 @@ pub(super) fn service(of: &Of<'_>) -> Service {
     }
 }
 
-/// One worker at a time may be evicted. The only one may be too: a node can always be drained.
-pub(super) fn budget(of: &Of<'_>) -> PodDisruptionBudget {
+/// Builds the disruption budget: one worker at a time may be evicted, also the only one, so that a node can always be
+/// drained.
+pub(super) fn build_disruption_budget(owner: &ProxyRef<'_>) -> PodDisruptionBudget {
     PodDisruptionBudget {
-        metadata: of.meta(names::workers(of.name)),
+        metadata: owner.build_meta(names::workers(owner.name)),
         spec: Some(PodDisruptionBudgetSpec {
             max_unavailable: Some(IntOrString::Int(1)),
-            selector: Some(label_selector(of.name)),
+            selector: Some(label_selector(owner.name)),
             unhealthy_pod_eviction_policy: Some("AlwaysAllow".into()),
             ..PodDisruptionBudgetSpec::default()
         }),

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use liquid_contract::{files, ports};
 use serde::Serialize;
 
-use super::meta::Of;
+use super::meta::ProxyRef;
 use super::{BuildError, Platform};
-use crate::api::extraction::{Budget, Tier};
-use crate::api::policy::{EarlierTurns, Mode, OnWorkerUnavailable, WholeDocument};
+use crate::api::extraction::Budget;
 use crate::api::synthesis::{Provider, SecretKey, Synthesis};
 use crate::api::{Decimal, LiquidMemoryProxy};
 use crate::names;
@@ -122,82 +122,68 @@ struct Log {
     format: &'static str,
 }
 
-/// The text of `sidecar.toml`.
+/// Renders `sidecar.toml`.
 ///
 /// # Errors
-/// Those of the TOML writer.
-pub fn sidecar_toml(
+/// [`BuildError::Toml`], which would be a fault of the writer.
+pub(super) fn render_sidecar_toml(
     proxy: &LiquidMemoryProxy,
-    of: &Of<'_>,
+    owner: &ProxyRef<'_>,
     platform: &Platform,
 ) -> Result<String, BuildError> {
     let injection = &proxy.spec.injection;
     let config = Config {
         listen: Listen {
             address: format!("127.0.0.1:{}", injection.port),
-            admin: socket(platform.any_address, injection.admin_port),
+            admin: format_socket(platform.any_address, injection.admin_port),
         },
         limits: Limits {
             drain_ms: injection.drain_seconds * 1_000,
         },
-        upstream: proxy.spec.synthesis.as_ref().map(upstream).unwrap_or_default(),
-        policy: policy(proxy),
-        extract: extract(proxy, of, platform),
+        upstream: proxy
+            .spec
+            .synthesis
+            .as_ref()
+            .map(build_upstream)
+            .unwrap_or_default(),
+        policy: build_policy(proxy),
+        extract: build_extract(proxy, owner, platform),
         log: Log { format: "json" },
     };
     toml::to_string(&config).map_err(|error| BuildError::Toml("sidecars", error))
 }
 
-/// `address:port`; an IPv6 address in brackets. The definition's rules keep ports in their range.
-fn socket(address: IpAddr, port: i32) -> String {
+/// Formats `address:port`, an IPv6 address in brackets. The definition's rules keep ports in their range.
+fn format_socket(address: IpAddr, port: i32) -> String {
     match address {
         IpAddr::V4(address) => format!("{address}:{port}"),
         IpAddr::V6(address) => format!("[{address}]:{port}"),
     }
 }
 
-fn policy(proxy: &LiquidMemoryProxy) -> Policy {
+fn build_policy(proxy: &LiquidMemoryProxy) -> Policy {
     let (policy, extraction) = (&proxy.spec.policy, &proxy.spec.extraction);
     Policy {
-        mode: match policy.mode {
-            Mode::Auto => "auto",
-            Mode::Off => "off",
-            Mode::Force => "force",
-        },
+        mode: policy.mode.to_contract().name(),
         min_document_tokens: extraction.min_document_tokens,
         min_saving: policy.min_saving.value(),
         min_saved_tokens: policy.min_saved_tokens,
-        tier: match extraction.tier {
-            Tier::Auto => None,
-            Tier::Lexical => Some("lexical"),
-            Tier::Static => Some("static"),
-            Tier::Encoder => Some("encoder"),
-        },
-        no_question: whole(policy.no_question),
-        overview: whole(policy.overview),
-        earlier_turns: match policy.earlier_turns {
-            EarlierTurns::Replay => "replay",
-            EarlierTurns::Untouched => "untouched",
-        },
-        budget: budget(&extraction.budget),
+        tier: extraction.tier.to_contract().map(|tier| tier.name()),
+        no_question: policy.no_question.name(),
+        overview: policy.overview.name(),
+        earlier_turns: policy.earlier_turns.name(),
+        budget: build_budget(&extraction.budget),
         cached_prefix: CachedPrefix {
             enabled: policy.cached_prefix.enabled,
             write: policy.cached_prefix.write.value(),
             read: policy.cached_prefix.read.value(),
-            instead: whole(policy.cached_prefix.instead),
+            instead: policy.cached_prefix.instead.name(),
             ttl_s: policy.cached_prefix.ttl_seconds,
         },
     }
 }
 
-fn whole(what: WholeDocument) -> &'static str {
-    match what {
-        WholeDocument::Pass => "pass",
-        WholeDocument::Coverage => "coverage",
-    }
-}
-
-fn budget(budget: &Budget) -> BudgetEntry {
+fn build_budget(budget: &Budget) -> BudgetEntry {
     BudgetEntry {
         ratio: budget.ratio.as_ref().map(Decimal::value),
         max_tokens: budget.max_tokens,
@@ -208,30 +194,28 @@ fn budget(budget: &Budget) -> BudgetEntry {
     }
 }
 
-fn extract(proxy: &LiquidMemoryProxy, of: &Of<'_>, platform: &Platform) -> Extract {
-    let host = names::worker_host(of.namespace, of.name, &platform.cluster_domain);
-    let tls = |file: &str| format!("{}/{file}", names::TLS_FOLDER);
+fn build_extract(proxy: &LiquidMemoryProxy, owner: &ProxyRef<'_>, platform: &Platform) -> Extract {
+    let host = names::worker_host(owner.namespace, owner.name, &platform.cluster_domain);
+    let tls = |file: &str| format!("{}/{file}", files::TLS_FOLDER);
     Extract {
-        workers: [format!("{host}:{}", names::WORKER_PORT)],
-        on_worker_unavailable: match proxy.spec.policy.on_worker_unavailable {
-            OnWorkerUnavailable::Forward => "forward",
-            OnWorkerUnavailable::Reject => "reject",
-        },
+        workers: [format!("{host}:{}", ports::WORKER)],
+        on_worker_unavailable: proxy.spec.policy.on_worker_unavailable.name(),
         deadline_ms: proxy.spec.extraction.deadline_milliseconds,
         deadline_per_mib_ms: proxy.spec.extraction.deadline_per_mebibyte_milliseconds,
         tls: Tls {
-            ca_file: tls("ca.crt"),
-            cert_file: tls("tls.crt"),
-            key_file: tls("tls.key"),
+            ca_file: tls(files::AUTHORITIES),
+            cert_file: tls(files::CERTIFICATE),
+            key_file: tls(files::KEY),
             server_name: host,
         },
     }
 }
 
-/// A provider with a URL or key of its own gets an entry of its own, so that two of one kind can differ.
-fn upstream(synthesis: &Synthesis) -> Upstream {
+/// Builds the upstream. A provider with a URL or key of its own gets an entry of its own, so that two of one kind can differ.
+fn build_upstream(synthesis: &Synthesis) -> Upstream {
     let mut providers = BTreeMap::new();
     let mut named = |entry: String, provider: Provider, url: &Option<String>, secret: &Option<SecretKey>| {
+        let provider = provider.to_contract();
         if url.is_none() && secret.is_none() {
             return provider.name().to_owned();
         }

@@ -8,8 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Inputs, Objects, Platform};
-use crate::api::LiquidMemoryProxy;
-use crate::config::PullPolicy;
+use crate::api::{LiquidMemoryProxy, PullPolicy};
 use crate::names::ROLLOUT_ANNOTATION;
 
 fn platform() -> Platform {
@@ -225,7 +224,7 @@ fn a_resource_from_nowhere_has_no_objects() {
 
 #[test]
 fn inputs_change_with_what_needs_new_workers_only() {
-    let sum = |spec: Value| Inputs::of(&proxy(spec)).unwrap().sum;
+    let sum = |spec: Value| Inputs::from_proxy(&proxy(spec)).unwrap().sum;
     let empty = sum(json!({}));
     for same in [
         json!({ "workers": { "replicas": 5 } }),
@@ -248,7 +247,7 @@ fn inputs_change_with_what_needs_new_workers_only() {
     }
     let mut asked = proxy(json!({}));
     asked.metadata.annotations = Some([(ROLLOUT_ANNOTATION.to_owned(), "1".to_owned())].into());
-    assert_ne!(Inputs::of(&asked).unwrap().sum, empty);
+    assert_ne!(Inputs::from_proxy(&asked).unwrap().sum, empty);
 }
 
 /// What the cluster has from an earlier operator, and what a later one wants.
@@ -265,10 +264,10 @@ fn earlier_and_later(spec: Value) -> (Objects, Objects) {
 fn a_new_operator_alone_changes_no_worker() {
     let (mut earlier, later) = earlier_and_later(json!({ "workers": { "replicas": 2 } }));
     // An earlier operator wrote another configuration too.
-    earlier.worker_config = super::keep::worker_config(
-        &super::meta::Of::new(&proxy(json!({}))).unwrap(),
+    earlier.worker_config = super::keep::build_worker_config(
+        &super::meta::ProxyRef::new(&proxy(json!({}))).unwrap(),
         "# earlier\n".into(),
-        &Inputs::of(&proxy(json!({}))).unwrap(),
+        &Inputs::from_proxy(&proxy(json!({}))).unwrap(),
     );
     assert_ne!(
         later.deployment.spec.as_ref().unwrap().template,

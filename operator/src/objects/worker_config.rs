@@ -2,15 +2,15 @@
 
 use std::net::SocketAddr;
 
+use liquid_contract::{Tier, files, ports};
 use serde::Serialize;
 
-use super::meta::Of;
+use super::meta::ProxyRef;
 use super::{BuildError, Platform};
 use crate::api::LiquidMemoryProxy;
-use crate::api::extraction::Tier;
 use crate::names;
 
-/// How long a stopping worker still takes requests, in seconds: until DNS and sidecars have seen that it goes.
+/// How long a stopping worker still takes requests, in seconds: until DNS and sidecars have noticed.
 pub(super) const NOTICE_SECONDS: i32 = 5;
 
 #[derive(Serialize)]
@@ -56,37 +56,41 @@ struct Log {
     format: &'static str,
 }
 
-/// True if the workers read a model.
+/// Returns true if the workers read a model.
 pub(super) fn uses_model(proxy: &LiquidMemoryProxy) -> bool {
-    proxy.spec.extraction.tier != Tier::Lexical
+    proxy.spec.extraction.tier.needs_model()
 }
 
-/// The text of `worker.toml`.
+/// Renders `worker.toml`.
 ///
 /// # Errors
-/// Those of the TOML writer.
-pub fn worker_toml(
+/// [`BuildError::Toml`], which would be a fault of the writer.
+pub(super) fn render_worker_toml(
     proxy: &LiquidMemoryProxy,
-    of: &Of<'_>,
+    owner: &ProxyRef<'_>,
     platform: &Platform,
 ) -> Result<String, BuildError> {
-    let tls = |file: &str| format!("{}/{file}", names::TLS_FOLDER);
+    let tls = |file: &str| format!("{}/{file}", files::TLS_FOLDER);
     let listen = |port: u16| Listen {
         listen: SocketAddr::new(platform.any_address, port),
     };
     let model = uses_model(proxy).then(|| Model {
-        folder: folder(proxy),
+        folder: model_folder(proxy),
         sha256: proxy.spec.model.sha256.as_deref(),
     });
     let config = Config {
-        tiers: if model.is_some() { &[] } else { &["lexical"] },
-        grpc: listen(names::WORKER_PORT),
-        admin: listen(names::WORKER_ADMIN_PORT),
+        tiers: if model.is_some() {
+            &[]
+        } else {
+            &[Tier::Lexical.name()]
+        },
+        grpc: listen(ports::WORKER),
+        admin: listen(ports::WORKER_ADMIN),
         tls: Tls {
-            cert_file: tls("tls.crt"),
-            key_file: tls("tls.key"),
-            client_ca_file: tls("ca.crt"),
-            client_identities: [names::sidecar_identity(of.namespace, of.name)],
+            cert_file: tls(files::CERTIFICATE),
+            key_file: tls(files::KEY),
+            client_ca_file: tls(files::AUTHORITIES),
+            client_identities: [names::sidecar_identity(owner.namespace, owner.name)],
         },
         model,
         drain: Drain {
@@ -98,8 +102,8 @@ pub fn worker_toml(
     toml::to_string(&config).map_err(|error| BuildError::Toml("workers", error))
 }
 
-/// Where the model is in the pod.
-fn folder(proxy: &LiquidMemoryProxy) -> String {
+/// Folder of the model in the pod.
+fn model_folder(proxy: &LiquidMemoryProxy) -> String {
     let source = &proxy.spec.model.source;
     let below = |path: &str| match path {
         "" => names::MODEL_FOLDER.to_owned(),

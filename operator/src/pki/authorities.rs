@@ -5,13 +5,13 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::leaf::Data;
+use super::leaf::SecretData;
 use super::rotation::{State, Step, Validity};
 use super::{Authority, Facts, PkiError, Times};
 
-/// The Secret's name.
+/// Name of the Secret.
 pub const SECRET: &str = "liquid-memory-ca";
-/// Annotation: since when everything is as the present phase of a rotation wants it.
+/// Annotation of the Secret: since when everything is as the present phase of a rotation wants it.
 pub const COMPLETE_SINCE: &str = "liquidmemory.dev/rotation-complete-since";
 
 const CURRENT: (&str, &str) = ("tls.crt", "tls.key");
@@ -21,18 +21,18 @@ const OLD: &str = "old-tls.crt";
 /// The authority that signs, and those that are trusted beside it while a rotation is on.
 #[derive(Clone, Debug)]
 pub struct Authorities {
-    /// Signs.
+    /// The authority that signs.
     pub current: Authority,
-    /// Will sign.
+    /// The authority that will sign.
     pub next: Option<Authority>,
-    /// Signed before: its certificate, PEM. Its key is gone.
+    /// Certificate of the authority that signed before, PEM. Its key is gone.
     pub old: Option<String>,
     /// Since when everything is as this phase wants it.
     pub complete_since: Option<Timestamp>,
 }
 
 impl Authorities {
-    /// The first one of an installation.
+    /// Makes the first authority of an installation.
     ///
     /// # Errors
     /// A time that a certificate cannot hold.
@@ -45,14 +45,14 @@ impl Authorities {
         })
     }
 
-    /// Every certificate to trust, PEM.
+    /// Returns every certificate to trust, PEM.
     pub fn bundle(&self) -> String {
         let next = self.next.as_ref().map(Authority::certificate);
         let parts = [Some(self.current.certificate()), next, self.old.as_deref()];
         parts.into_iter().flatten().collect()
     }
 
-    /// What the rotation depends on.
+    /// Returns what the rotation depends on.
     ///
     /// # Errors
     /// An old certificate that cannot be read.
@@ -63,7 +63,7 @@ impl Authorities {
         };
         let old = self.old.as_deref();
         let old = old
-            .map(|old| Facts::of_pem("old certificate authority", old))
+            .map(|old| Facts::from_pem("old certificate authority", old))
             .transpose()?;
         Ok(State {
             current: validity(self.current.facts()),
@@ -73,7 +73,7 @@ impl Authorities {
         })
     }
 
-    /// The authorities after a step.
+    /// Returns the authorities after a step.
     ///
     /// # Errors
     /// A time that a certificate cannot hold.
@@ -96,12 +96,12 @@ impl Authorities {
         Ok(after)
     }
 
-    /// Reads the Secret.
+    /// Reads the authorities from their Secret.
     ///
     /// # Errors
     /// A key that is missing or cannot be read.
     pub fn read(secret: &Secret) -> Result<Self, PkiError> {
-        let empty = Data::new();
+        let empty = SecretData::new();
         let data = secret.data.as_ref().unwrap_or(&empty);
         let fail = |key, why: String| PkiError::Secret {
             secret: SECRET,
@@ -133,9 +133,9 @@ impl Authorities {
         })
     }
 
-    /// What the Secret holds.
-    pub fn data(&self) -> Data {
-        let mut data = Data::new();
+    /// Returns the data of the Secret.
+    pub fn to_data(&self) -> SecretData {
+        let mut data = SecretData::new();
         let mut put = |key: &str, text: &str| data.insert(key.into(), ByteString(text.as_bytes().to_vec()));
         put(CURRENT.0, self.current.certificate());
         put(CURRENT.1, self.current.key());
@@ -149,11 +149,11 @@ impl Authorities {
         data
     }
 
-    /// The Secret, to be written over the version that was read.
-    pub fn secret(&self, namespace: &str, version: Option<String>) -> Secret {
+    /// Builds the Secret, to be written over the version that was read.
+    pub fn to_secret(&self, namespace: &str, version: Option<String>) -> Secret {
         let mut secret = Secret {
             type_: Some("Opaque".into()),
-            data: Some(self.data()),
+            data: Some(self.to_data()),
             ..Secret::default()
         };
         secret.metadata.name = Some(SECRET.into());

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use super::leaf::{Leaf, Profile, San, Usage};
 use super::{Facts, PkiError};
 
-/// Clocks of a cluster differ; a certificate is valid a little before it is made.
+/// How long before it is made a certificate is valid: clocks of a cluster differ.
 const SKEW: Duration = Duration::from_secs(300);
 
 /// A certificate authority. Its key is not shown by `Debug`.
@@ -33,7 +33,7 @@ impl fmt::Debug for Authority {
 }
 
 impl Authority {
-    /// Makes one: ECDSA on P-256, may sign leaves only.
+    /// Makes an authority: ECDSA on P-256, may sign leaves only.
     ///
     /// # Errors
     /// A time that a certificate cannot hold.
@@ -49,7 +49,7 @@ impl Authority {
         Self::read(certificate, key.serialize_pem())
     }
 
-    /// Takes one from its PEM texts.
+    /// Reads an authority from its PEM texts.
     ///
     /// # Errors
     /// A certificate or key that cannot be read, or that do not belong together.
@@ -58,7 +58,7 @@ impl Authority {
             what: "certificate authority",
             why: why.into(),
         };
-        let facts = Facts::of_pem("certificate authority", &certificate)?;
+        let facts = Facts::from_pem("certificate authority", &certificate)?;
         let pair = KeyPair::from_pem(&key)?;
         if pair.subject_public_key_info() != facts.public_key {
             return Err(fail("its key belongs to another certificate"));
@@ -73,22 +73,22 @@ impl Authority {
         })
     }
 
-    /// Its certificate, PEM.
+    /// Returns its certificate, PEM.
     pub fn certificate(&self) -> &str {
         &self.certificate
     }
 
-    /// Its key, PEM. Only for the Secret in the operator's namespace.
+    /// Returns its key, PEM. Only for the Secret in the operator's namespace.
     pub(super) fn key(&self) -> &str {
         &self.key
     }
 
-    /// What its certificate says.
+    /// Returns what its certificate says.
     pub fn facts(&self) -> &Facts {
         &self.facts
     }
 
-    /// Signs a leaf with a key of its own. It ends with the authority at the latest.
+    /// Issues a leaf with a key of its own. It expires with the authority at the latest.
     ///
     /// # Errors
     /// A name or a time that a certificate cannot hold.

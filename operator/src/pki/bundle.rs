@@ -5,9 +5,9 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-/// The patch that puts every wrong bundle right: a strategic merge, which finds the entries by name. Nothing if all
+/// Builds the patch that corrects every wrong bundle: a strategic merge, which finds the entries by name. None if all
 /// are right. It carries the version that was read, so that it never overwrites a change it has not seen.
-pub fn repair(configuration: &MutatingWebhookConfiguration, bundle: &str) -> Option<Value> {
+pub fn build_repair(configuration: &MutatingWebhookConfiguration, bundle: &str) -> Option<Value> {
     let wanted = ByteString(bundle.as_bytes().to_vec());
     let wrong: Vec<Value> = configuration
         .webhooks
@@ -53,9 +53,9 @@ mod tests {
 
     #[test]
     fn repairs_only_what_is_wrong() {
-        assert_eq!(repair(&configuration(&[Some("A"), Some("A")]), "A"), None);
-        assert_eq!(repair(&configuration(&[]), "A"), None);
-        let patch = repair(&configuration(&[Some("A"), None, Some("B")]), "A").unwrap();
+        assert_eq!(build_repair(&configuration(&[Some("A"), Some("A")]), "A"), None);
+        assert_eq!(build_repair(&configuration(&[]), "A"), None);
+        let patch = build_repair(&configuration(&[Some("A"), None, Some("B")]), "A").unwrap();
         assert_eq!(
             patch,
             json!({

@@ -9,8 +9,8 @@
 //! The Secret with the authorities is only written over the version that was read. A leader that has lost its Lease
 //! without noticing can at worst issue a certificate once more; it cannot take a step twice.
 
+mod events;
 mod secrets;
-mod tell;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -30,61 +30,61 @@ use tokio_util::sync::CancellationToken;
 
 use super::authorities::SECRET;
 use super::rotation::{self, Step};
-use super::watch::Current;
+use super::watch::CurrentAuthorities;
 use super::{Authorities, PkiError, Times, bundle};
 use crate::names::FIELD_MANAGER;
 
-/// How long a round that failed waits for the next one.
+/// Pause after a round that failed.
 const AFTER_ERROR: Duration = Duration::from_secs(5);
-/// Proxies that are looked at at a time.
+/// Number of proxies that are kept at a time.
 const AT_A_TIME: usize = 8;
 
 /// A proxy whose workers and sidecars need certificates.
 #[derive(Clone, Debug)]
 pub struct Holder {
-    /// Its namespace.
+    /// Namespace of the proxy.
     pub namespace: String,
-    /// Its name.
+    /// Name of the proxy.
     pub name: String,
-    /// Deletes the Secrets with it.
+    /// Reference by which its Secrets are deleted with it.
     pub owner: OwnerReference,
 }
 
-/// What the leader has to know.
+/// Settings of the keeper.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct KeeperSettings {
     /// The operator's namespace.
     pub namespace: String,
-    /// The MutatingWebhookConfiguration.
+    /// Name of the MutatingWebhookConfiguration.
     pub webhook: String,
     /// The cluster's DNS domain.
     pub cluster_domain: String,
-    /// How long things live.
+    /// Lives of certificates.
     pub times: Times,
 }
 
-/// Why a round did not come to its end.
+/// Why a round was not completed.
 #[derive(Debug, thiserror::Error)]
-pub enum KeepError {
-    /// The API server.
+pub enum KeeperError {
+    /// A request to the API server failed.
     #[error("{what}: {source}")]
     Api {
         /// What was done.
         what: &'static str,
-        /// What it said.
+        /// The client's error.
         source: Box<kube::Error>,
     },
-    /// A certificate.
+    /// A certificate could not be made or read.
     #[error(transparent)]
     Pki(#[from] PkiError),
-    /// A Secret of the name exists already.
+    /// A Secret of the name exists and does not belong to the proxy.
     #[error(
         "Secret {namespace}/{name} exists and belongs to somebody else: rename it, or rename the LiquidMemoryProxy"
     )]
     NotOurs {
-        /// Its namespace.
+        /// Namespace of the Secret.
         namespace: String,
-        /// Its name.
+        /// Name of the Secret.
         name: String,
     },
 }
@@ -93,39 +93,39 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn api(what: &'static str) -> impl FnOnce(kube::Error) -> KeepError {
-    move |source| KeepError::Api {
+fn api_error(what: &'static str) -> impl FnOnce(kube::Error) -> KeeperError {
+    move |source| KeeperError::Api {
         what,
         source: Box::new(source),
     }
 }
 
-/// Lists the proxies that are there now.
+/// A function that lists the proxies of the moment.
 pub type Holders = Arc<dyn Fn() -> Vec<Holder> + Send + Sync>;
 
 /// Keeps the certificates while this replica leads.
 pub struct Keeper {
     client: Client,
-    settings: Settings,
+    settings: KeeperSettings,
     holders: Holders,
-    /// Told when a proxy comes.
+    /// Notified when a proxy is created.
     wake: Arc<Notify>,
-    authorities: Current,
+    authorities: CurrentAuthorities,
     recorder: Recorder,
-    /// What was read or written last; restores the Secret if somebody deletes it.
+    /// The authorities that were read or written last; they restore the Secret if it is deleted.
     last: Mutex<Option<Authorities>>,
-    /// The bundle that was written last; if it is wrong again, somebody has changed it.
+    /// The bundle that was written last; if it is wrong again, another writer has changed it.
     bundled: Mutex<Option<String>>,
 }
 
 impl Keeper {
-    /// Puts it together.
+    /// Creates a keeper. `wake` is notified when a proxy is created; `authorities` follows the Secret.
     pub fn new(
         client: Client,
-        settings: Settings,
+        settings: KeeperSettings,
         holders: Holders,
         wake: Arc<Notify>,
-        authorities: Current,
+        authorities: CurrentAuthorities,
         recorder: Recorder,
     ) -> Self {
         Self {
@@ -153,12 +153,12 @@ impl Keeper {
         let mut authorities = self.authorities.clone();
         loop {
             let pause = match self.round(Timestamp::now()).await {
-                Ok(Step::Keep) => self.settings.times.look_every(),
+                Ok(Step::Keep) => self.settings.times.check_interval(),
                 // The next phase begins at once.
                 Ok(_) => continue,
                 Err(error) => {
-                    tracing::warn!(%error, "certificates could not be brought into line; trying again");
-                    AFTER_ERROR.min(self.settings.times.look_every())
+                    tracing::warn!(%error, "certificates could not be updated; trying again");
+                    AFTER_ERROR.min(self.settings.times.check_interval())
                 }
             };
             tokio::select! {
@@ -169,12 +169,12 @@ impl Keeper {
         }
     }
 
-    /// One round. Returns the step that was taken.
+    /// Takes one round. Returns the step of the rotation that was taken.
     ///
     /// # Errors
     /// The Secret with the authorities cannot be read or written. Failures of single proxies are logged; they only
     /// keep a rotation from going on.
-    pub async fn round(&self, now: Timestamp) -> Result<Step, KeepError> {
+    pub async fn round(&self, now: Timestamp) -> Result<Step, KeeperError> {
         let (authorities, version) = self.load(now).await?;
         let complete = self.distribute(&authorities, now).await;
         let times = &self.settings.times;
@@ -183,7 +183,7 @@ impl Keeper {
             return Ok(step);
         }
         let after = authorities.after(step, times, now)?;
-        let secret = after.secret(&self.settings.namespace, version);
+        let secret = after.to_secret(&self.settings.namespace, version);
         let params = PostParams {
             field_manager: Some(FIELD_MANAGER.into()),
             ..PostParams::default()
@@ -191,9 +191,9 @@ impl Keeper {
         self.authority_secrets()
             .replace(SECRET, &params, &secret)
             .await
-            .map_err(api("writing the certificate authorities"))?;
+            .map_err(api_error("writing the certificate authorities"))?;
         tracing::info!(?step, "the certificate authorities have changed");
-        self.tell_step(step).await;
+        self.report_step(step).await;
         self.remember(after);
         Ok(step)
     }
@@ -207,10 +207,10 @@ impl Keeper {
     }
 
     /// Reads the authorities; makes them where there are none.
-    async fn load(&self, now: Timestamp) -> Result<(Authorities, Option<String>), KeepError> {
+    async fn load(&self, now: Timestamp) -> Result<(Authorities, Option<String>), KeeperError> {
         let secrets = self.authority_secrets();
         let found = secrets.get_opt(SECRET).await;
-        let found = found.map_err(api("reading the certificate authorities"))?;
+        let found = found.map_err(api_error("reading the certificate authorities"))?;
         if let Some(secret) = found {
             let authorities = Authorities::read(&secret)?;
             self.remember(authorities.clone());
@@ -226,15 +226,15 @@ impl Keeper {
             ..PostParams::default()
         };
         let secret = secrets
-            .create(&params, &authorities.secret(&self.settings.namespace, None))
+            .create(&params, &authorities.to_secret(&self.settings.namespace, None))
             .await
-            .map_err(api("creating the certificate authorities"))?;
+            .map_err(api_error("creating the certificate authorities"))?;
         tracing::info!(secret = SECRET, "created");
         self.remember(authorities.clone());
         Ok((authorities, secret.resource_version()))
     }
 
-    /// Brings every certificate and bundle into line. Whether all are.
+    /// Updates every certificate and bundle. Returns true if all are as they should be.
     async fn distribute(&self, authorities: &Authorities, now: Timestamp) -> bool {
         let results = (self.holders)().into_iter().map(|holder| async move {
             let done = self.keep_proxy(&holder, authorities, now).await;
@@ -254,14 +254,14 @@ impl Keeper {
         webhook.is_ok() && results.into_iter().all(|done| done)
     }
 
-    /// Puts the webhook's bundle right. There is nothing to do where injection is not installed.
-    async fn keep_webhook(&self, authorities: &Authorities) -> Result<(), KeepError> {
+    /// Corrects the webhook's bundle. There is nothing to do where injection is not installed.
+    async fn keep_webhook(&self, authorities: &Authorities) -> Result<(), KeeperError> {
         let name = &self.settings.webhook;
         let webhooks: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
         let found = webhooks.get_opt(name).await;
-        let found = found.map_err(api("reading the webhook configuration"))?;
+        let found = found.map_err(api_error("reading the webhook configuration"))?;
         let wanted = authorities.bundle();
-        let patch = found.and_then(|found| bundle::repair(&found, &wanted));
+        let patch = found.and_then(|found| bundle::build_repair(&found, &wanted));
         let Some(patch) = patch else {
             return Ok(());
         };
@@ -272,14 +272,14 @@ impl Keeper {
         webhooks
             .patch(name, &params, &Patch::Strategic(patch))
             .await
-            .map_err(api("writing the webhook configuration"))?;
+            .map_err(api_error("writing the webhook configuration"))?;
         tracing::info!(
             webhook = name,
-            "the bundle of certificate authorities was put right"
+            "the bundle of certificate authorities was corrected"
         );
         let before = lock(&self.bundled).replace(wanted.clone());
         if before == Some(wanted) {
-            self.tell_repair().await;
+            self.report_repair().await;
         }
         Ok(())
     }

@@ -4,11 +4,13 @@
 mod model;
 
 use super::authorities::{COMPLETE_SINCE, SECRET};
-use super::leaf::{BUNDLE, CERTIFICATE, Data, KEY, Verdict, judge};
+use super::leaf::SecretData;
 use super::rotation::{State, Step, Validity, is_due, step};
+use super::verdict::{LeafVerdict, judge_leaf};
 use super::*;
 use k8s_openapi::ByteString;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use liquid_contract::files::{AUTHORITIES, CERTIFICATE, KEY};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -24,19 +26,19 @@ fn at(hours: i64) -> Timestamp {
     "2026-11-24T00:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_hours(hours)
 }
 
-fn text(data: &Data, key: &str) -> String {
+fn text(data: &SecretData, key: &str) -> String {
     String::from_utf8(data[key].0.clone()).unwrap()
 }
 
 #[test]
 fn times_that_do_not_fit_are_refused() {
-    assert_eq!(times().checked(), Ok(times()));
+    assert_eq!(times().check(), Ok(times()));
     let leaf = Times {
         leaf: 25 * HOUR,
         ..times()
     };
     assert_eq!(
-        leaf.checked().unwrap_err().to_string(),
+        leaf.check().unwrap_err().to_string(),
         "leaf lifetime 90000s is more than a third of the CA lifetime 259200s: shorten it, or lengthen the CA's"
     );
     let slow = Times {
@@ -44,7 +46,7 @@ fn times_that_do_not_fit_are_refused() {
         ..times()
     };
     assert_eq!(
-        slow.checked().unwrap_err().to_string(),
+        slow.check().unwrap_err().to_string(),
         "certificate propagation 32400s is more than a third of the leaf lifetime 86400s: lengthen the leaf lifetime, \
          or shorten the propagation if your kubelets sync faster"
     );
@@ -55,7 +57,7 @@ fn a_leaf_says_who_it_is_for() {
     let authority = Authority::generate(at(0), times().ca).unwrap();
     let names = |profile: &Profile| {
         let leaf = authority.issue(profile, at(0), times().leaf).unwrap();
-        let facts = Facts::of_pem("leaf", &leaf.certificate).unwrap();
+        let facts = Facts::from_pem("leaf", &leaf.certificate).unwrap();
         assert_eq!(facts.signer, authority.facts().key_id);
         assert_eq!(facts.not_after, at(24));
         assert!(!facts.is_ca);
@@ -90,7 +92,7 @@ fn a_leaf_never_outlives_its_authority() {
     let leaf = authority
         .issue(&Profile::sidecar("a", "b"), at(60), times().leaf)
         .unwrap();
-    let facts = Facts::of_pem("leaf", &leaf.certificate).unwrap();
+    let facts = Facts::from_pem("leaf", &leaf.certificate).unwrap();
     assert_eq!(facts.not_after, authority.facts().not_after);
 }
 
@@ -115,11 +117,11 @@ fn the_secret_gives_the_same_authorities_back() {
     .enumerate()
     {
         authorities = authorities.after(step, &times(), at(number as i64)).unwrap();
-        let secret = authorities.secret("system", Some("7".into()));
+        let secret = authorities.to_secret("system", Some("7".into()));
         assert_eq!(secret.metadata.name.as_deref(), Some(SECRET));
         assert_eq!(secret.metadata.resource_version.as_deref(), Some("7"));
         let read = Authorities::read(&secret).unwrap();
-        assert_eq!(read.data(), authorities.data(), "{step:?}");
+        assert_eq!(read.to_data(), authorities.to_data(), "{step:?}");
         assert_eq!(read.bundle(), authorities.bundle(), "{step:?}");
         assert_eq!(read.state().unwrap(), authorities.state().unwrap(), "{step:?}");
     }
@@ -129,8 +131,8 @@ fn the_secret_gives_the_same_authorities_back() {
 fn a_broken_secret_is_told_apart() {
     let good = Authorities::generate(at(0), &times()).unwrap();
     let other = Authorities::generate(at(0), &times()).unwrap();
-    let read = |change: &dyn Fn(&mut Data)| {
-        let mut secret = good.secret("system", None);
+    let read = |change: &dyn Fn(&mut SecretData)| {
+        let mut secret = good.to_secret("system", None);
         change(secret.data.as_mut().unwrap());
         Authorities::read(&secret).map(|_| ()).unwrap_err().to_string()
     };
@@ -141,7 +143,7 @@ fn a_broken_secret_is_told_apart() {
         format!("Secret liquid-memory-ca key tls.key: missing{remedy}")
     );
     let foreign = read(&|data| {
-        data.insert("tls.key".into(), other.data()["tls.key"].clone());
+        data.insert("tls.key".into(), other.to_data()["tls.key"].clone());
     });
     assert_eq!(
         foreign,
@@ -190,14 +192,14 @@ fn what_an_application_gets_holds_no_key_but_its_own() {
             Profile::worker("a", "b", "cluster.local"),
         ] {
             let leaf = authorities.current.issue(&profile, at(1), HOUR).unwrap();
-            let data = leaf.data(&authorities.bundle());
-            assert_eq!(data.keys().collect::<Vec<_>>(), [BUNDLE, CERTIFICATE, KEY]);
-            for key in [BUNDLE, CERTIFICATE] {
+            let data = leaf.to_data(&authorities.bundle());
+            assert_eq!(data.keys().collect::<Vec<_>>(), [AUTHORITIES, CERTIFICATE, KEY]);
+            for key in [AUTHORITIES, CERTIFICATE] {
                 assert!(!text(&data, key).contains("PRIVATE KEY"), "{key}");
             }
             let own = text(&data, KEY);
             let authority_keys: Vec<String> = authorities
-                .data()
+                .to_data()
                 .into_iter()
                 .filter(|(key, _)| key.ends_with(".key"))
                 .map(|(_, value)| String::from_utf8(value.0).unwrap())
@@ -212,56 +214,56 @@ fn a_stored_leaf_is_judged() {
     let authorities = Authorities::generate(at(0), &times()).unwrap();
     let profile = Profile::worker("shop", "main", "cluster.local");
     let leaf = authorities.current.issue(&profile, at(0), times().leaf).unwrap();
-    let data = leaf.data(&authorities.bundle());
-    let judged = |data: &Data, now| judge(Some(data), &profile, &authorities, now);
+    let data = leaf.to_data(&authorities.bundle());
+    let judged = |data: &SecretData, now| judge_leaf(Some(data), &profile, &authorities, now);
     assert_eq!(
-        judge(None, &profile, &authorities, at(0)),
-        Verdict::Issue("it is missing")
+        judge_leaf(None, &profile, &authorities, at(0)),
+        LeafVerdict::Issue("it is missing")
     );
-    assert_eq!(judged(&data, at(0)), Verdict::Keep);
-    assert_eq!(judged(&data, at(15)), Verdict::Keep);
+    assert_eq!(judged(&data, at(0)), LeafVerdict::Keep);
+    assert_eq!(judged(&data, at(15)), LeafVerdict::Keep);
     assert_eq!(
         judged(&data, at(17)),
-        Verdict::Issue("two thirds of its life are over")
+        LeafVerdict::Issue("two thirds of its life are over")
     );
     assert_eq!(
         judged(&data, at(100)),
-        Verdict::Issue("two thirds of its life are over")
+        LeafVerdict::Issue("two thirds of its life are over")
     );
     let with = |key: &str, value: &str| {
         let mut data = data.clone();
         data.insert(key.into(), ByteString(value.as_bytes().to_vec()));
         judged(&data, at(0))
     };
-    assert_eq!(with(BUNDLE, "x"), Verdict::Rebundle(leaf.clone()));
-    assert_eq!(with(CERTIFICATE, "x"), Verdict::Issue("it cannot be read"));
+    assert_eq!(with(AUTHORITIES, "x"), LeafVerdict::Rebundle(leaf.clone()));
+    assert_eq!(with(CERTIFICATE, "x"), LeafVerdict::Issue("it cannot be read"));
     let other = authorities.current.issue(&profile, at(0), times().leaf).unwrap();
     assert_eq!(
         with(KEY, &other.key),
-        Verdict::Issue("its key belongs to another certificate")
+        LeafVerdict::Issue("its key belongs to another certificate")
     );
     assert_eq!(
         with(KEY, "x"),
-        Verdict::Issue("its key belongs to another certificate")
+        LeafVerdict::Issue("its key belongs to another certificate")
     );
     let mut short = data.clone();
     short.remove(KEY);
-    assert_eq!(judged(&short, at(0)), Verdict::Issue("it is incomplete"));
+    assert_eq!(judged(&short, at(0)), LeafVerdict::Issue("it is incomplete"));
     let moved = Profile::worker("shop", "main", "other.domain");
     assert_eq!(
-        judge(Some(&data), &moved, &authorities, at(0)),
-        Verdict::Issue("its names have changed")
+        judge_leaf(Some(&data), &moved, &authorities, at(0)),
+        LeafVerdict::Issue("its names have changed")
     );
     // Announced: the bundle changes and the leaf stays. Promoted: the leaf is issued again.
     let announced = authorities.after(Step::Announce, &times(), at(0)).unwrap();
     assert_eq!(
-        judge(Some(&data), &profile, &announced, at(0)),
-        Verdict::Rebundle(leaf)
+        judge_leaf(Some(&data), &profile, &announced, at(0)),
+        LeafVerdict::Rebundle(leaf)
     );
     let promoted = announced.after(Step::Promote, &times(), at(0)).unwrap();
     assert_eq!(
-        judge(Some(&data), &profile, &promoted, at(0)),
-        Verdict::Issue("another authority signs now")
+        judge_leaf(Some(&data), &profile, &promoted, at(0)),
+        LeafVerdict::Issue("another authority signs now")
     );
     assert_eq!(promoted.old.as_deref(), Some(authorities.current.certificate()));
     let dropped = promoted.after(Step::Drop, &times(), at(0)).unwrap();
@@ -329,7 +331,7 @@ fn due_after_two_thirds() {
 #[test]
 fn a_mark_that_cannot_be_read_only_lengthens_the_phase() {
     let authorities = Authorities::generate(at(0), &times()).unwrap();
-    let mut secret = authorities.secret("system", None);
+    let mut secret = authorities.to_secret("system", None);
     secret.metadata.annotations = Some([(COMPLETE_SINCE.into(), "yesterday".into())].into());
     assert_eq!(Authorities::read(&secret).unwrap().complete_since, None);
 }

@@ -14,15 +14,15 @@ use tokio_util::sync::CancellationToken;
 use super::Authorities;
 use super::authorities::SECRET;
 
-/// The authorities as they are now; nothing before the first were read.
-pub type Current = Receiver<Option<Arc<Authorities>>>;
+/// A receiver of the present authorities; none before the first were read.
+pub type CurrentAuthorities = Receiver<Option<Arc<Authorities>>>;
 
-/// Follows the Secret until `stop`. The future has to be run; the receiver shows what it has read.
+/// Follows the Secret until `stop`. The returned future has to be run; the receiver shows what it has read.
 pub fn follow(
     client: Client,
     namespace: &str,
     stop: CancellationToken,
-) -> (Current, impl Future<Output = ()> + use<>) {
+) -> (CurrentAuthorities, impl Future<Output = ()> + use<>) {
     let (sender, receiver) = channel(None);
     let secrets: Api<Secret> = Api::namespaced(client, namespace);
     let run = async move {
@@ -33,7 +33,7 @@ pub fn follow(
             tokio::select! {
                 () = stop.cancelled() => return,
                 event = events.next() => match event {
-                    Some(event) => take(event, &sender),
+                    Some(event) => handle_event(event, &sender),
                     None => return,
                 },
             }
@@ -42,7 +42,7 @@ pub fn follow(
     (receiver, run)
 }
 
-fn take(event: Result<Event<Secret>, watcher::Error>, sender: &Sender<Option<Arc<Authorities>>>) {
+fn handle_event(event: Result<Event<Secret>, watcher::Error>, sender: &Sender<Option<Arc<Authorities>>>) {
     match event {
         Ok(Event::Apply(secret) | Event::InitApply(secret)) => match Authorities::read(&secret) {
             Ok(authorities) => {

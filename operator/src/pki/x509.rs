@@ -13,19 +13,19 @@ use super::PkiError;
 /// What a certificate says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// Valid from.
+    /// Start of its validity.
     pub not_before: Timestamp,
-    /// Valid until.
+    /// End of its validity.
     pub not_after: Timestamp,
     /// Identifier of its own key.
     pub key_id: Option<Vec<u8>>,
     /// Identifier of the key that signed it.
     pub signer: Option<Vec<u8>>,
-    /// `DNS:...` and `URI:...`.
+    /// Names of its holder, as `DNS:...` and `URI:...`.
     pub names: BTreeSet<String>,
     /// Its public key, as the DER of SubjectPublicKeyInfo.
     pub public_key: Vec<u8>,
-    /// Whether it may sign others.
+    /// Whether it may sign other certificates.
     pub is_ca: bool,
 }
 
@@ -33,8 +33,8 @@ impl Facts {
     /// Reads the first certificate of a PEM text.
     ///
     /// # Errors
-    /// Not a certificate.
-    pub fn of_pem(what: &'static str, pem: &str) -> Result<Self, PkiError> {
+    /// The text holds no certificate.
+    pub fn from_pem(what: &'static str, pem: &str) -> Result<Self, PkiError> {
         let fail = |why: String| PkiError::Read { what, why };
         let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| fail(error.to_string()))?;
         let (_, certificate) = X509Certificate::from_der(&der).map_err(|error| fail(error.to_string()))?;
@@ -56,7 +56,9 @@ impl Facts {
                     facts.signer = id.key_identifier.as_ref().map(|id| id.0.to_vec());
                 }
                 ParsedExtension::SubjectAlternativeName(names) => {
-                    facts.names.extend(names.general_names.iter().filter_map(name));
+                    facts
+                        .names
+                        .extend(names.general_names.iter().filter_map(format_name));
                 }
                 _ => {}
             }
@@ -65,7 +67,7 @@ impl Facts {
     }
 }
 
-fn name(name: &GeneralName<'_>) -> Option<String> {
+fn format_name(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(name) => Some(format!("DNS:{name}")),
         GeneralName::URI(name) => Some(format!("URI:{name}")),

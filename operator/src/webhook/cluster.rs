@@ -6,7 +6,6 @@ use std::sync::Arc;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference};
 use kube::api::ListParams;
-use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::{self, Event, watcher};
@@ -15,23 +14,20 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::source::Source;
-use crate::api::{self, LiquidMemoryProxy};
-use crate::inject::{Key, Keys, Proxy, Resources};
+use crate::api::{self, GuardedProxy, LiquidMemoryProxy};
+use crate::inject::{ConfigMapData, MountedKey, Proxy, SidecarResources};
 use crate::pki::keeper::{Holder, Holders};
 
-/// One malformed proxy must not end the watch of all.
-type Guarded = DeserializeGuard<LiquidMemoryProxy>;
-
-/// The cluster.
+/// A watched cache of all proxies, and a client for what is not in it.
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
-    proxies: Store<Guarded>,
+    proxies: Store<GuardedProxy>,
     changed: Arc<Notify>,
 }
 
 impl Cluster {
-    /// Starts to watch; the future has to be run, and ends with `stop`.
+    /// Starts to watch. The returned future has to be run, and ends with `stop`.
     pub fn follow(client: Client, stop: CancellationToken) -> (Self, impl Future<Output = ()>) {
         let (proxies, writer) = reflector::store();
         let changed = Arc::new(Notify::new());
@@ -40,7 +36,7 @@ impl Cluster {
             proxies,
             changed: Arc::clone(&changed),
         };
-        let events = watcher(Api::<Guarded>::all(client), watcher::Config::default());
+        let events = watcher(Api::<GuardedProxy>::all(client), watcher::Config::default());
         let run = async move {
             let events = reflector::reflector(writer, events.default_backoff());
             let mut events = std::pin::pin!(events);
@@ -61,26 +57,33 @@ impl Cluster {
         (cluster, run)
     }
 
-    /// Whether all proxies are known.
-    pub async fn ready(&self) {
+    /// Waits until all proxies are known.
+    pub async fn wait_until_known(&self) {
         // An error means that the watch has ended, and with it this process.
         let _ = self.proxies.wait_until_ready().await;
     }
 
-    /// Told when a proxy comes.
-    pub fn changed(&self) -> Arc<Notify> {
+    /// Returns what is notified when a proxy is created.
+    pub fn notifier(&self) -> Arc<Notify> {
         Arc::clone(&self.changed)
     }
 
-    /// The proxies whose workers and sidecars need certificates. Also those that cannot be read: their workers run.
-    pub fn holders(&self) -> Holders {
+    /// Returns a function that lists the proxies whose workers and sidecars need certificates. Proxies that cannot be
+    /// read are among them: their workers run.
+    pub fn lister(&self) -> Holders {
         let proxies = self.proxies.clone();
-        Arc::new(move || proxies.state().iter().filter_map(|proxy| holder(proxy)).collect())
+        Arc::new(move || {
+            proxies
+                .state()
+                .iter()
+                .filter_map(|proxy| to_holder(proxy))
+                .collect()
+        })
     }
 }
 
-/// Whether a proxy came that was not known. Most changes are of the status, which the operator writes itself.
-fn is_news(known: &mut HashSet<String>, event: &Event<Guarded>) -> bool {
+/// Returns true if a proxy was created. Most changes are of the status, which the operator writes itself.
+fn is_news(known: &mut HashSet<String>, event: &Event<GuardedProxy>) -> bool {
     match event {
         Event::Apply(proxy) | Event::InitApply(proxy) => proxy.uid().is_some_and(|uid| known.insert(uid)),
         Event::Delete(proxy) => {
@@ -95,7 +98,7 @@ fn is_news(known: &mut HashSet<String>, event: &Event<Guarded>) -> bool {
     }
 }
 
-fn holder(proxy: &Guarded) -> Option<Holder> {
+fn to_holder(proxy: &GuardedProxy) -> Option<Holder> {
     if proxy.meta().deletion_timestamp.is_some() {
         return None;
     }
@@ -112,16 +115,16 @@ impl Source for Cluster {
         let here = all
             .iter()
             .filter(|proxy| proxy.meta().namespace.as_deref() == Some(namespace));
-        here.filter_map(|proxy| proxy.0.as_ref().ok().and_then(injectable))
+        here.filter_map(|proxy| proxy.0.as_ref().ok().and_then(to_injection))
             .collect()
     }
 
     async fn proxies_now(&self, namespace: &str) -> Option<Vec<Proxy>> {
-        let proxies: Api<Guarded> = Api::namespaced(self.client.clone(), namespace);
+        let proxies: Api<GuardedProxy> = Api::namespaced(self.client.clone(), namespace);
         match proxies.list(&ListParams::default()).await {
             Ok(list) => Some(
                 list.iter()
-                    .filter_map(|proxy| injectable(proxy.0.as_ref().ok()?))
+                    .filter_map(|proxy| to_injection(proxy.0.as_ref().ok()?))
                     .collect(),
             ),
             Err(error) => {
@@ -131,14 +134,14 @@ impl Source for Cluster {
         }
     }
 
-    async fn config_map(&self, namespace: &str, name: &str) -> Keys {
+    async fn config_map(&self, namespace: &str, name: &str) -> ConfigMapData {
         let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
         match config_maps.get_opt(name).await {
-            Ok(Some(found)) => Keys::Known(found.data.unwrap_or_default()),
-            Ok(None) => Keys::Unknown,
+            Ok(Some(found)) => ConfigMapData::Known(found.data.unwrap_or_default()),
+            Ok(None) => ConfigMapData::Unknown,
             Err(error) => {
                 tracing::warn!(%error, namespace, name, "a ConfigMap could not be read");
-                Keys::Unknown
+                ConfigMapData::Unknown
             }
         }
     }
@@ -160,8 +163,9 @@ impl Source for Cluster {
     }
 }
 
-/// A proxy as injection needs it. Nothing if it is being deleted, or its ports are none, which its rules exclude.
-pub fn injectable(proxy: &LiquidMemoryProxy) -> Option<Proxy> {
+/// Converts a proxy to what injection needs of it. None if it is being deleted, or if a port is out of range, which the
+/// rules of the definition exclude.
+pub fn to_injection(proxy: &LiquidMemoryProxy) -> Option<Proxy> {
     let meta = &proxy.metadata;
     if meta.deletion_timestamp.is_some() {
         return None;
@@ -171,16 +175,16 @@ pub fn injectable(proxy: &LiquidMemoryProxy) -> Option<Proxy> {
         .spec
         .synthesis
         .iter()
-        .flat_map(|synthesis| synthesis.secrets());
+        .flat_map(|synthesis| synthesis.list_secrets());
     Some(Proxy {
         name: meta.name.clone()?,
         image: injection.image.clone(),
         created: meta.creation_timestamp.as_ref().map(|time| time.0),
         port: injection.port.try_into().ok()?,
         admin_port: injection.admin_port.try_into().ok()?,
-        resources: resources(&injection.resources),
+        resources: read_resources(&injection.resources),
         keys: keys
-            .map(|key| Key {
+            .map(|key| MountedKey {
                 path: format!("{}/{}", key.name, key.key),
                 secret: key.name.clone(),
                 key: key.key.clone(),
@@ -189,12 +193,12 @@ pub fn injectable(proxy: &LiquidMemoryProxy) -> Option<Proxy> {
     })
 }
 
-fn resources(resources: &api::Resources) -> Resources {
+fn read_resources(resources: &api::Resources) -> SidecarResources {
     let get = |side: &std::collections::BTreeMap<String, _>, key: &str| {
         let quantity: Option<&k8s_openapi::apimachinery::pkg::api::resource::Quantity> = side.get(key);
         quantity.map(|quantity| quantity.0.clone())
     };
-    Resources {
+    SidecarResources {
         cpu_request: get(&resources.requests, "cpu"),
         cpu_limit: get(&resources.limits, "cpu"),
         memory_request: get(&resources.requests, "memory"),

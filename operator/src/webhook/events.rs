@@ -7,44 +7,44 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::metrics::Metrics;
+use super::metrics::WebhookMetrics;
 use crate::inject::{Note, Reason};
 
-/// Events that may wait. More are dropped and counted: the pods matter more.
+/// Number of Events that may wait. More are dropped and counted: the pods matter more.
 const QUEUE: usize = 256;
-/// The API server's limit of a note.
+/// Longest note, in bytes: the API server's limit.
 const NOTE_BYTES: usize = 1024;
 
-/// An Event to be written.
+/// An Event about injection that is to be written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Notice {
-    /// What it is about.
+    /// The object that the Event is about.
     pub regarding: ObjectReference,
-    /// Why.
+    /// Reason of the Event.
     pub reason: Reason,
     /// Whether somebody should look at it.
     pub warning: bool,
-    /// The sentence.
+    /// Note of the Event, one sentence.
     pub text: String,
 }
 
-/// Takes Events without waiting.
+/// A bounded queue of Events. Putting one never waits.
 #[derive(Clone)]
 pub struct Outbox {
     sender: mpsc::Sender<Notice>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<WebhookMetrics>,
 }
 
 impl Outbox {
-    /// The outbox, and where its Events come out.
-    pub fn new(metrics: Arc<Metrics>) -> (Self, mpsc::Receiver<Notice>) {
+    /// Creates the queue, and the end at which its Events come out.
+    pub fn new(metrics: Arc<WebhookMetrics>) -> (Self, mpsc::Receiver<Notice>) {
         let (sender, receiver) = mpsc::channel(QUEUE);
         (Self { sender, metrics }, receiver)
     }
 
-    /// Puts one Event for each reason.
+    /// Queues one Event for each reason.
     pub fn put(&self, regarding: &ObjectReference, notes: &[Note]) {
-        for notice in notices(regarding, notes) {
+        for notice in merge_notes(regarding, notes) {
             if self.sender.try_send(notice).is_err() {
                 self.metrics.events_dropped();
             }
@@ -52,8 +52,8 @@ impl Outbox {
     }
 }
 
-/// One Event for each reason: Events of one object and reason are counted, not listed.
-fn notices(regarding: &ObjectReference, notes: &[Note]) -> Vec<Notice> {
+/// Merges notes into one Event for each reason: Events of one object and reason are counted, not listed.
+fn merge_notes(regarding: &ObjectReference, notes: &[Note]) -> Vec<Notice> {
     let mut notices: Vec<Notice> = Vec::new();
     for note in notes {
         match notices.iter_mut().find(|notice| notice.reason == note.reason) {
@@ -75,7 +75,7 @@ fn notices(regarding: &ObjectReference, notes: &[Note]) -> Vec<Notice> {
     notices
 }
 
-/// Cuts a text to so many bytes, at a character's border, and shows that it was cut.
+/// Cuts a text to so many bytes, at a character's boundary, and marks the cut.
 pub(super) fn shorten(text: &mut String, bytes: usize) {
     const MARK: &str = "...";
     if text.len() > bytes {
@@ -84,7 +84,7 @@ pub(super) fn shorten(text: &mut String, bytes: usize) {
     }
 }
 
-/// Writes Events until every outbox is gone.
+/// Writes Events until every [`Outbox`] is dropped.
 pub async fn publish(recorder: Recorder, mut notices: mpsc::Receiver<Notice>) {
     while let Some(notice) = notices.recv().await {
         let event = Event {
@@ -103,9 +103,9 @@ pub async fn publish(recorder: Recorder, mut notices: mpsc::Receiver<Notice>) {
     }
 }
 
-/// What Events about a pod are shown with: its owner, which lives longer and has a name; else the pod by its name;
-/// else nothing of its own.
-pub fn regarding(pod: &Value, namespace: &str, name: Option<&str>) -> Option<ObjectReference> {
+/// Finds the object that Events about a pod name: its owner, which lives longer and has a name, else the pod itself if
+/// it has a name.
+pub fn find_regarding(pod: &Value, namespace: &str, name: Option<&str>) -> Option<ObjectReference> {
     let owners = pod.pointer("/metadata/ownerReferences").and_then(Value::as_array);
     let is_controller = |owner: &&Value| owner.get("controller") == Some(&Value::Bool(true));
     let owner = owners.and_then(|owners| owners.iter().find(is_controller).or(owners.first()));

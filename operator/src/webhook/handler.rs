@@ -8,35 +8,43 @@ use futures::future::join_all;
 use tokio::time::timeout;
 
 use super::events::{self, Outbox, shorten};
-use super::metrics::Metrics;
+use super::metrics::WebhookMetrics;
 use super::review::{Request, Review};
 use super::source::Source;
 use crate::inject::pod::Pod;
-use crate::inject::{ConfigMaps, Decision, Denial, Input, Keys, Note, Outcome, Platform, Proxy, env, inject};
+use crate::inject::{
+    ConfigMapData, ConfigMaps, Decision, Denial, Input, Note, Outcome, Proxy, SidecarDefaults, env, inject,
+};
 
-/// For everything that is asked of the API server during one review; the webhook's own deadline is 5 s.
+/// Longest time for each question to the API server during a review; the webhook's own deadline is 5 s.
 const ASK: Duration = Duration::from_secs(2);
-/// The API server's advice for the length of a warning.
+/// Longest warning, in bytes: the API server's advice.
 const WARNING_BYTES: usize = 250;
 /// Namespaces whose pods are never touched, whatever the selectors of the configuration say.
 const NEVER: [&str; 2] = ["kube-system", "kube-node-lease"];
 
-/// Answers reviews.
+/// Decides reviews.
 pub struct Handler<S> {
     source: S,
-    platform: Platform,
+    defaults: SidecarDefaults,
     /// The operator's namespace.
     own: String,
     outbox: Outbox,
-    metrics: Arc<Metrics>,
+    metrics: Arc<WebhookMetrics>,
 }
 
 impl<S: Source> Handler<S> {
-    /// Puts it together.
-    pub fn new(source: S, platform: Platform, own: String, outbox: Outbox, metrics: Arc<Metrics>) -> Self {
+    /// Creates a handler. `own` is the operator's namespace, whose pods are never touched.
+    pub fn new(
+        source: S,
+        defaults: SidecarDefaults,
+        own: String,
+        outbox: Outbox,
+        metrics: Arc<WebhookMetrics>,
+    ) -> Self {
         Self {
             source,
-            platform,
+            defaults,
             own,
             outbox,
             metrics,
@@ -52,21 +60,21 @@ impl<S: Source> Handler<S> {
             return Review::allow(&request.uid);
         }
         let outcome = self.decide(request, namespace).await;
-        let (mut review, result) = answer(&request.uid, &outcome);
-        review.response.warnings = warnings(&outcome.notes);
+        let (mut review, result) = build_answer(&request.uid, &outcome);
+        review.response.warnings = build_warnings(&outcome.notes);
         self.metrics.reviewed(result, &outcome.notes, begun.elapsed());
-        self.tell(request, namespace, &outcome, result);
+        self.report(request, namespace, &outcome, result);
         review
     }
 
     async fn decide(&self, request: &Request, namespace: &str) -> Outcome {
-        let config_maps = self.config_maps(request, namespace).await;
+        let config_maps = self.read_config_maps(request, namespace).await;
         let decide = |proxies: &[Proxy]| {
-            guarded(|| {
+            catch_fault(|| {
                 inject(&Input {
                     pod: &request.object,
                     namespace,
-                    platform: &self.platform,
+                    defaults: &self.defaults,
                     proxies,
                     config_maps: &config_maps,
                 })
@@ -87,23 +95,23 @@ impl<S: Source> Handler<S> {
     }
 
     /// Reads the ConfigMaps that the pod's `envFrom` names, all at once.
-    async fn config_maps(&self, request: &Request, namespace: &str) -> ConfigMaps {
+    async fn read_config_maps(&self, request: &Request, namespace: &str) -> ConfigMaps {
         let Ok(pod) = Pod::read(&request.object) else {
             return ConfigMaps::new();
         };
-        let read = env::config_maps(pod.all_containers())
+        let read = env::list_config_maps(pod.all_containers())
             .into_iter()
             .map(|name| async move {
                 let keys = timeout(ASK, self.source.config_map(namespace, name)).await;
-                (name.to_owned(), keys.unwrap_or(Keys::Unknown))
+                (name.to_owned(), keys.unwrap_or(ConfigMapData::Unknown))
             });
         join_all(read).await.into_iter().collect()
     }
 
-    /// Says what happened, unless nothing did.
-    fn tell(&self, request: &Request, namespace: &str, outcome: &Outcome, result: &'static str) {
+    /// Logs the outcome, and sends its notes as Events unless the review is a dry run.
+    fn report(&self, request: &Request, namespace: &str, outcome: &Outcome, result: &'static str) {
         let name = request.name.as_deref();
-        let regarding = events::regarding(&request.object, namespace, name);
+        let regarding = events::find_regarding(&request.object, namespace, name);
         tracing::info!(
             namespace,
             pod = name,
@@ -116,7 +124,7 @@ impl<S: Source> Handler<S> {
         if request.dry_run == Some(true) {
             return;
         }
-        // A pod without an owner and without a name yet is told of at its proxy.
+        // A pod without an owner and without a name yet is reported on the proxy.
         let proxy = outcome.proxy.as_deref();
         let regarding = regarding.or_else(|| Some(self.source.reference(namespace, proxy?)));
         if let Some(regarding) = regarding {
@@ -125,8 +133,8 @@ impl<S: Source> Handler<S> {
     }
 }
 
-/// A fault in our code denies the pod; it never takes the server or the answer down.
-pub(super) fn guarded(decide: impl FnOnce() -> Outcome) -> Outcome {
+/// Turns a panic into a denial: a fault of the operator never takes the server or the answer down.
+pub(super) fn catch_fault(decide: impl FnOnce() -> Outcome) -> Outcome {
     let outcome = catch_unwind(AssertUnwindSafe(decide));
     outcome.unwrap_or_else(|_| Outcome {
         decision: Decision::Deny(Denial::Fault),
@@ -135,7 +143,7 @@ pub(super) fn guarded(decide: impl FnOnce() -> Outcome) -> Outcome {
     })
 }
 
-fn answer(uid: &str, outcome: &Outcome) -> (Review, &'static str) {
+fn build_answer(uid: &str, outcome: &Outcome) -> (Review, &'static str) {
     match &outcome.decision {
         Decision::Patch(patch) => match Review::patch(uid, patch) {
             Ok(review) if patch.0.is_empty() => (review, "unchanged"),
@@ -147,7 +155,7 @@ fn answer(uid: &str, outcome: &Outcome) -> (Review, &'static str) {
     }
 }
 
-fn warnings(notes: &[Note]) -> Vec<String> {
+fn build_warnings(notes: &[Note]) -> Vec<String> {
     let warnings = notes.iter().filter(|note| note.is_warning());
     warnings
         .map(|note| {

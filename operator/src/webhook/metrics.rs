@@ -1,4 +1,4 @@
-//! What the webhook counts.
+//! The metrics of the webhook.
 
 use std::time::Duration;
 
@@ -12,27 +12,27 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::inject::Note;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Result {
+struct ResultLabel {
     result: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Reason {
+struct ReasonLabel {
     reason: &'static str,
 }
 
 /// The webhook's metrics.
 #[derive(Debug)]
-pub struct Metrics {
-    reviews: Family<Result, Counter>,
-    notes: Family<Reason, Counter>,
+pub struct WebhookMetrics {
+    reviews: Family<ResultLabel, Counter>,
+    notes: Family<ReasonLabel, Counter>,
     duration: Histogram,
     dropped: Counter,
     handshakes_failed: Counter,
     certificate_expires: Gauge,
 }
 
-impl Default for Metrics {
+impl Default for WebhookMetrics {
     fn default() -> Self {
         Self {
             reviews: Family::default(),
@@ -46,8 +46,8 @@ impl Default for Metrics {
     }
 }
 
-impl Metrics {
-    /// Makes them visible.
+impl WebhookMetrics {
+    /// Registers them with the prefix `webhook`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("webhook");
         registry.register("reviews", "Reviews by result", self.reviews.clone());
@@ -76,10 +76,10 @@ impl Metrics {
     }
 
     pub(super) fn reviewed(&self, result: &'static str, notes: &[Note], took: Duration) {
-        self.reviews.get_or_create(&Result { result }).inc();
+        self.reviews.get_or_create(&ResultLabel { result }).inc();
         for note in notes {
             let reason = note.reason.as_str();
-            self.notes.get_or_create(&Reason { reason }).inc();
+            self.notes.get_or_create(&ReasonLabel { reason }).inc();
         }
         self.duration.observe(took.as_secs_f64());
     }

@@ -19,55 +19,55 @@ struct Incoming {
     request: Option<Request>,
 }
 
-/// The part of a request that decisions need.
+/// An admission request, as far as decisions need it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Request {
-    /// Given back in the response.
+    /// Identifier, returned in the response.
     pub uid: String,
-    /// `CREATE`, ...
+    /// Operation, such as `CREATE`.
     pub operation: String,
-    /// Set for subresources.
+    /// Name of the subresource, if the request is for one.
     #[serde(default)]
     pub sub_resource: Option<String>,
-    /// Where the pod is created.
+    /// Namespace in which the pod is created.
     #[serde(default)]
     pub namespace: Option<String>,
-    /// Its name; empty for `generateName`.
+    /// Name of the pod; empty for `generateName`.
     #[serde(default)]
     pub name: Option<String>,
-    /// Nothing will be stored.
+    /// True if nothing will be stored.
     #[serde(default)]
     pub dry_run: Option<bool>,
-    /// The pod.
+    /// The pod as JSON.
     #[serde(default)]
     pub object: Value,
 }
 
-/// Why a body is no review.
+/// Why a body is not a review.
 #[derive(Debug, thiserror::Error)]
 pub enum ReviewError {
-    /// Not JSON, or a field is missing.
+    /// The body is not JSON, or a field is missing.
     #[error("not an AdmissionReview: {0}")]
     Json(#[from] serde_json::Error),
-    /// Another version or kind.
+    /// The object has another version or kind.
     #[error("{kind} of {version}: send AdmissionReview of {API_VERSION}")]
     Kind {
-        /// What was sent.
+        /// Kind of the object.
         kind: String,
-        /// What was sent.
+        /// Version of the object.
         version: String,
     },
-    /// A response.
+    /// The review has no request.
     #[error("AdmissionReview without a request")]
     NoRequest,
 }
 
-/// Reads a review.
+/// Reads the request of a review.
 ///
 /// # Errors
-/// What is no review of this version.
-pub fn read(body: &[u8]) -> Result<Request, ReviewError> {
+/// The body is not a review of this version.
+pub fn read_request(body: &[u8]) -> Result<Request, ReviewError> {
     let incoming: Incoming = serde_json::from_slice(body)?;
     if incoming.api_version != API_VERSION || incoming.kind != KIND {
         return Err(ReviewError::Kind {
@@ -78,34 +78,34 @@ pub fn read(body: &[u8]) -> Result<Request, ReviewError> {
     incoming.request.ok_or(ReviewError::NoRequest)
 }
 
-/// What is answered.
+/// The answer to a review.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Review {
     #[serde(rename = "apiVersion")]
     api_version: &'static str,
     kind: &'static str,
-    /// The decision.
+    /// The decision about the pod.
     pub response: Response,
 }
 
-/// The decision.
+/// The decision about a pod.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Response {
-    /// The request's.
+    /// Identifier of the request.
     pub uid: String,
     /// Whether the pod may be created.
     pub allowed: bool,
-    /// Why not.
+    /// Why the pod may not be created.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
-    /// `JSONPatch`.
+    /// Type of the patch: `JSONPatch`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch_type: Option<&'static str>,
     /// The patch, base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch: Option<String>,
-    /// Shown to whoever creates the pod.
+    /// Warnings that are shown to whoever creates the pod.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
@@ -113,7 +113,7 @@ pub struct Response {
 /// Why a pod may not be created.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Status {
-    /// For people.
+    /// Message for people.
     pub message: String,
     /// HTTP status that the client sees.
     pub code: u16,
@@ -135,12 +135,12 @@ impl Review {
         }
     }
 
-    /// The pod as it is.
+    /// Allows the pod as it is.
     pub fn allow(uid: &str) -> Self {
         Self::new(uid, true)
     }
 
-    /// Not this pod.
+    /// Denies the pod.
     pub fn deny(uid: &str, message: impl ToString) -> Self {
         let mut review = Self::new(uid, false);
         review.response.status = Some(Status {
@@ -150,10 +150,10 @@ impl Review {
         review
     }
 
-    /// The pod with changes; one without any is as [`Self::allow`].
+    /// Allows the pod with changes; an empty patch is as [`Self::allow`].
     ///
     /// # Errors
-    /// A patch that is not JSON.
+    /// The patch cannot be written as JSON.
     pub fn patch(uid: &str, patch: &Patch) -> Result<Self, serde_json::Error> {
         let mut review = Self::new(uid, true);
         if !patch.0.is_empty() {

@@ -13,49 +13,49 @@ use tokio_util::task::TaskTracker;
 use super::cluster::Cluster;
 use super::events::{self, Outbox};
 use super::handler::Handler;
-use super::metrics::Metrics;
+use super::metrics::WebhookMetrics;
 use super::server;
-use super::serving::Serving;
+use super::serving::ServingCertificate;
 use crate::config::{LogFormat, Settings};
-use crate::inject::Platform;
+use crate::inject::SidecarDefaults;
 use crate::names::FIELD_MANAGER;
-use crate::pki::keeper::{self, Keeper};
-use crate::pki::watch::{self, Current};
+use crate::pki::keeper::{Keeper, KeeperSettings};
+use crate::pki::watch::{self, CurrentAuthorities};
 use crate::pki::{Profile, Times, TimesError};
 
-/// Why it cannot start.
+/// Why the webhook cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Lives of certificates.
+    /// The lives of certificates do not fit each other.
     #[error(transparent)]
     Times(#[from] TimesError),
-    /// The address.
+    /// The address cannot be listened on.
     #[error("webhook listener {address}: {source}; choose a free address")]
     Listen {
-        /// What was given.
+        /// The address of the settings.
         address: SocketAddr,
-        /// Why not.
+        /// The error of the listener.
         source: std::io::Error,
     },
-    /// The provider of TLS.
+    /// TLS cannot be set up.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
 }
 
-/// What runs.
-pub struct Running {
+/// The running webhook, and what the leader's part is made from.
+pub struct RunningWebhook {
     client: Client,
-    settings: keeper::Settings,
+    settings: KeeperSettings,
     recorder: Recorder,
     cluster: Cluster,
-    current: Current,
-    serving: Arc<Serving>,
+    current: CurrentAuthorities,
+    serving: Arc<ServingCertificate>,
     proxies_known: Arc<AtomicBool>,
     tasks: TaskTracker,
 }
 
 /// Starts the watches, the certificate and the listener. They end with `stop`; wait for that with
-/// [`Running::ended`]. `instance` names this replica in Events.
+/// [`RunningWebhook::wait`]. `instance` names this replica in Events.
 ///
 /// # Errors
 /// Settings that do not fit, an address that is taken.
@@ -63,9 +63,9 @@ pub async fn start(
     client: Client,
     settings: &Settings,
     instance: &str,
-    metrics: Arc<Metrics>,
+    metrics: Arc<WebhookMetrics>,
     stop: CancellationToken,
-) -> Result<Running, StartError> {
+) -> Result<RunningWebhook, StartError> {
     let times = settings.times()?;
     let address = settings.webhook_address();
     let listener = TcpListener::bind(address)
@@ -86,7 +86,7 @@ pub async fn start(
     tasks.spawn(follow);
     let (cluster, follow) = Cluster::follow(client.clone(), last.clone());
     tasks.spawn(follow);
-    let serving = serving(settings, times, Arc::clone(&metrics));
+    let serving = build_certificate(settings, times, Arc::clone(&metrics));
     let (keep, authorities, end) = (Arc::clone(&serving), current.clone(), last.clone());
     tasks.spawn(async move { keep.run(authorities, end).await });
     let proxies_known = Arc::<AtomicBool>::default();
@@ -94,7 +94,7 @@ pub async fn start(
     tasks.spawn(async move {
         tokio::select! {
             () = end.cancelled() => {}
-            () = wait.ready() => known.store(true, Ordering::Release),
+            () = wait.wait_until_known() => known.store(true, Ordering::Release),
         }
     });
 
@@ -103,22 +103,22 @@ pub async fn start(
     let own = settings.namespace.clone();
     let handler = Handler::new(
         cluster.clone(),
-        platform(settings),
+        read_defaults(settings),
         own,
         outbox,
         Arc::clone(&metrics),
     );
-    let router = server::router(Arc::new(handler));
-    let tls = server::tls(Arc::clone(&serving))?;
+    let router = server::build_router(Arc::new(handler));
+    let tls = server::build_tls_config(Arc::clone(&serving))?;
     tasks.spawn(async move {
         server::serve(listener, tls, router, metrics, stop).await;
         last.cancel();
     });
     tasks.close();
 
-    Ok(Running {
+    Ok(RunningWebhook {
         client,
-        settings: keeper::Settings {
+        settings: KeeperSettings {
             namespace: settings.namespace.clone(),
             webhook: settings.webhook_name.clone(),
             cluster_domain: settings.cluster_domain.clone(),
@@ -133,46 +133,50 @@ pub async fn start(
     })
 }
 
-impl Running {
-    /// Whether reviews can be answered: there is a certificate, and the proxies are known.
+impl RunningWebhook {
+    /// Returns true if reviews can be answered: there is a certificate, and the proxies are known.
     pub fn is_ready(&self) -> bool {
         self.proxies_known.load(Ordering::Acquire) && self.serving.is_ready()
     }
 
-    /// The leader's part: certificates and their rotation. Run it for a term.
-    pub fn keeper(&self) -> Keeper {
+    /// Makes the leader's part: certificates and their rotation. It is run for a term.
+    pub fn make_keeper(&self) -> Keeper {
         Keeper::new(
             self.client.clone(),
             self.settings.clone(),
-            self.cluster.holders(),
-            self.cluster.changed(),
+            self.cluster.lister(),
+            self.cluster.notifier(),
             self.current.clone(),
             self.recorder.clone(),
         )
     }
 
     /// Waits until everything has ended.
-    pub async fn ended(&self) {
+    pub async fn wait(&self) {
         self.tasks.wait().await;
     }
 }
 
-fn serving(settings: &Settings, times: Times, metrics: Arc<Metrics>) -> Arc<Serving> {
+fn build_certificate(
+    settings: &Settings,
+    times: Times,
+    metrics: Arc<WebhookMetrics>,
+) -> Arc<ServingCertificate> {
     let Settings {
         webhook_service,
         namespace,
         cluster_domain,
         ..
     } = settings;
-    Serving::new(
+    ServingCertificate::new(
         Profile::webhook(webhook_service, namespace, cluster_domain),
         times,
         metrics,
     )
 }
 
-fn platform(settings: &Settings) -> Platform {
-    Platform {
+fn read_defaults(settings: &Settings) -> SidecarDefaults {
+    SidecarDefaults {
         image: settings.sidecar_image.clone(),
         pull_policy: settings.image_pull_policy.as_str(),
         pull_secrets: settings

@@ -1,4 +1,4 @@
-//! Accepts, encrypts, bounds: connections, handshakes, bodies and the end.
+//! The TLS server: accepts connections, bounds handshakes and bodies, and drains.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,44 +22,44 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::handler::Handler;
-use super::metrics::Metrics;
-use super::serving::Serving;
+use super::metrics::WebhookMetrics;
+use super::serving::ServingCertificate;
 use super::source::Source;
 use super::{INJECT_PATH, review};
 
-/// A pod and what surrounds it; etcd takes 1.5 MiB, the API server 3 MiB.
+/// Largest body, in bytes: a pod and what surrounds it; etcd takes 1.5 MiB, the API server 3 MiB.
 const BODY_BYTES: usize = 8 << 20;
-/// For a handshake.
+/// Longest handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// For the head of a request, also of the next one on a kept connection.
+/// Longest wait for the head of a request, also of the next one on a kept connection.
 const HEADER: Duration = Duration::from_secs(60);
-/// API servers keep a few connections each.
+/// Most connections at a time; API servers keep a few each.
 const CONNECTIONS: usize = 512;
-/// After `stop`: how long new connections are still taken, because the Service may still lead here.
+/// How long new connections are accepted after `stop`, because the Service may still route to this replica.
 const NOTICE: Duration = Duration::from_secs(3);
-/// And how long running reviews may take after that.
+/// How long running reviews may take after that.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// The routes.
-pub fn router<S: Source>(handler: Arc<Handler<S>>) -> Router {
+/// Builds the routes.
+pub fn build_router<S: Source>(handler: Arc<Handler<S>>) -> Router {
     Router::new()
-        .route(INJECT_PATH, post(answer::<S>))
+        .route(INJECT_PATH, post(answer_review::<S>))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(handler)
 }
 
-async fn answer<S: Source>(State(handler): State<Arc<Handler<S>>>, body: Bytes) -> Response {
-    match review::read(&body) {
+async fn answer_review<S: Source>(State(handler): State<Arc<Handler<S>>>, body: Bytes) -> Response {
+    match review::read_request(&body) {
         Ok(request) => Json(handler.review(&request).await).into_response(),
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     }
 }
 
-/// How the certificate is shown: HTTP/2 or 1.1, no client certificate, because API servers have none by default.
+/// Builds the settings of TLS: HTTP/2 or 1.1, no client certificate, because API servers have none by default.
 ///
 /// # Errors
-/// A provider without the protocol's versions.
-pub fn tls(serving: Arc<Serving>) -> Result<Arc<ServerConfig>, rustls::Error> {
+/// The cryptographic provider lacks a version of the protocol.
+pub fn build_tls_config(serving: Arc<ServingCertificate>) -> Result<Arc<ServerConfig>, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
@@ -73,7 +73,7 @@ pub async fn serve(
     listener: TcpListener,
     tls: Arc<ServerConfig>,
     router: Router,
-    metrics: Arc<Metrics>,
+    metrics: Arc<WebhookMetrics>,
     stop: CancellationToken,
 ) {
     let acceptor = TlsAcceptor::from(tls);
@@ -105,7 +105,7 @@ pub async fn serve(
         let (acceptor, router, metrics) = (acceptor.clone(), router.clone(), Arc::clone(&metrics));
         let watcher = graceful.watcher();
         tokio::spawn(async move {
-            connection(stream, acceptor, router, metrics, watcher).await;
+            serve_connection(stream, acceptor, router, metrics, watcher).await;
             drop(slot);
         });
     }
@@ -114,11 +114,11 @@ pub async fn serve(
     }
 }
 
-async fn connection(
+async fn serve_connection(
     stream: TcpStream,
     acceptor: TlsAcceptor,
     router: Router,
-    metrics: Arc<Metrics>,
+    metrics: Arc<WebhookMetrics>,
     watcher: Watcher,
 ) {
     // Answers are small: waiting for more to send only costs time.

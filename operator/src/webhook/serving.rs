@@ -1,4 +1,4 @@
-//! The webhook's certificate: signed in this process by the authority at hand, swapped without a restart.
+//! The webhook's serving certificate: signed in this process by the present authority, swapped without a restart.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,41 +13,41 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio_util::sync::CancellationToken;
 
-use super::metrics::Metrics;
-use crate::pki::watch::Current;
+use super::metrics::WebhookMetrics;
+use crate::pki::watch::CurrentAuthorities;
 use crate::pki::{Authorities, Facts, PkiError, Profile, Times, rotation};
 
-/// The certificate that is shown now, if there is one.
-pub struct Serving {
+/// The certificate that the webhook presents, if there is one.
+pub struct ServingCertificate {
     profile: Profile,
     times: Times,
-    metrics: Arc<Metrics>,
-    shown: ArcSwapOption<Shown>,
+    metrics: Arc<WebhookMetrics>,
+    shown: ArcSwapOption<SignedCertificate>,
 }
 
 #[derive(Debug)]
-struct Shown {
+struct SignedCertificate {
     key: Arc<CertifiedKey>,
     facts: Facts,
 }
 
-impl fmt::Debug for Serving {
+impl fmt::Debug for ServingCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Serving")
+        f.debug_struct("ServingCertificate")
             .field("profile", &self.profile)
             .finish_non_exhaustive()
     }
 }
 
-impl ResolvesServerCert for Serving {
+impl ResolvesServerCert for ServingCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.shown.load().as_ref().map(|shown| Arc::clone(&shown.key))
     }
 }
 
-impl Serving {
-    /// None yet.
-    pub fn new(profile: Profile, times: Times, metrics: Arc<Metrics>) -> Arc<Self> {
+impl ServingCertificate {
+    /// Creates the place for a certificate; there is none yet.
+    pub fn new(profile: Profile, times: Times, metrics: Arc<WebhookMetrics>) -> Arc<Self> {
         Arc::new(Self {
             profile,
             times,
@@ -56,7 +56,7 @@ impl Serving {
         })
     }
 
-    /// Whether a certificate is shown that has not expired.
+    /// Returns true if there is a certificate that has not expired.
     pub fn is_ready(&self) -> bool {
         let shown = self.shown.load();
         shown
@@ -64,15 +64,15 @@ impl Serving {
             .is_some_and(|shown| shown.facts.not_after > Timestamp::now())
     }
 
-    /// The certificate that is shown.
+    /// Returns the certificate that is presented.
     #[cfg(test)]
     pub(super) fn certificate(&self) -> Option<CertificateDer<'static>> {
         self.shown.load().as_ref()?.key.cert.first().cloned()
     }
 
-    /// Signs and swaps when the authority changes or two thirds of the certificate's life are over, until `stop`.
-    pub async fn run(&self, mut authorities: Current, stop: CancellationToken) {
-        let pause: Duration = self.times.look_every();
+    /// Signs and swaps the certificate when the authority changes or two thirds of the certificate's life are over, until `stop`.
+    pub async fn run(&self, mut authorities: CurrentAuthorities, stop: CancellationToken) {
+        let pause: Duration = self.times.check_interval();
         loop {
             let now = authorities.borrow_and_update().clone();
             if let Some(now) = now
@@ -88,10 +88,10 @@ impl Serving {
         }
     }
 
-    /// Signs a new one if that is due.
+    /// Signs a new certificate if that is due.
     ///
     /// # Errors
-    /// A certificate that cannot be made.
+    /// The certificate cannot be made.
     pub fn renew(&self, authorities: &Authorities, now: Timestamp) -> Result<(), PkiError> {
         let due = self.shown.load().as_ref().is_none_or(|shown| {
             let facts = &shown.facts;
@@ -102,7 +102,7 @@ impl Serving {
             return Ok(());
         }
         let leaf = authorities.current.issue(&self.profile, now, self.times.leaf)?;
-        let facts = Facts::of_pem("webhook certificate", &leaf.certificate)?;
+        let facts = Facts::from_pem("webhook certificate", &leaf.certificate)?;
         let read = |why: String| PkiError::Read {
             what: "webhook certificate",
             why,
@@ -115,7 +115,7 @@ impl Serving {
         let key = Arc::new(key.map_err(|error| read(error.to_string()))?);
         self.metrics.certificate_expires(facts.not_after.as_second());
         tracing::info!(until = %facts.not_after, "the webhook's certificate was renewed");
-        self.shown.store(Some(Arc::new(Shown { key, facts })));
+        self.shown.store(Some(Arc::new(SignedCertificate { key, facts })));
         Ok(())
     }
 }

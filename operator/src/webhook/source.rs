@@ -1,22 +1,22 @@
-//! What the handler has to know of the cluster: a small trait, so that tests need none.
+//! What the handler has to know of the cluster, as a small trait, so that tests need no cluster.
 
 use std::future::Future;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 
-use crate::inject::{Keys, Proxy};
+use crate::inject::{ConfigMapData, Proxy};
 
 /// The cluster as the handler sees it.
 pub trait Source: Send + Sync + 'static {
-    /// The proxies of a namespace, from a watched cache.
+    /// Lists the proxies of a namespace, from a watched cache.
     fn proxies(&self, namespace: &str) -> Vec<Proxy>;
 
-    /// The same, asked of the API server; nothing if it does not answer.
+    /// Lists the proxies of a namespace, asked of the API server; none if it does not answer.
     fn proxies_now(&self, namespace: &str) -> impl Future<Output = Option<Vec<Proxy>>> + Send;
 
-    /// What a ConfigMap holds.
-    fn config_map(&self, namespace: &str, name: &str) -> impl Future<Output = Keys> + Send;
+    /// Reads a ConfigMap.
+    fn config_map(&self, namespace: &str, name: &str) -> impl Future<Output = ConfigMapData> + Send;
 
-    /// How an Event names a proxy.
+    /// Builds the reference by which Events name a proxy.
     fn reference(&self, namespace: &str, proxy: &str) -> ObjectReference;
 }

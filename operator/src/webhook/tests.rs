@@ -27,11 +27,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::events::{Notice, Outbox};
 use super::handler::Handler;
-use super::metrics::Metrics;
-use super::serving::Serving;
+use super::metrics::WebhookMetrics;
+use super::serving::ServingCertificate;
 use super::source::Source;
 use super::{handler, review, server};
-use crate::inject::{Keys, Platform, Proxy, Reason, Resources};
+use crate::inject::{ConfigMapData, Proxy, Reason, SidecarDefaults, SidecarResources};
 use crate::pki::rotation::Step;
 use crate::pki::{Authorities, Profile, Times};
 
@@ -42,7 +42,7 @@ const HOST: &str = "hook.system.svc";
 struct Cluster {
     cached: Vec<Proxy>,
     stored: Vec<Proxy>,
-    config_maps: BTreeMap<String, Keys>,
+    config_maps: BTreeMap<String, ConfigMapData>,
     asked: Arc<AtomicUsize>,
 }
 
@@ -56,7 +56,7 @@ impl Source for Cluster {
         Some(self.stored.clone())
     }
 
-    async fn config_map(&self, _: &str, name: &str) -> Keys {
+    async fn config_map(&self, _: &str, name: &str) -> ConfigMapData {
         self.asked.fetch_add(1, Ordering::Relaxed);
         match self.config_maps.get(name) {
             Some(keys) => keys.clone(),
@@ -81,23 +81,23 @@ fn proxy(name: &str) -> Proxy {
         created: None,
         port: 8787,
         admin_port: 9465,
-        resources: Resources::default(),
+        resources: SidecarResources::default(),
         keys: Vec::new(),
     }
 }
 
 fn new_handler(cluster: Cluster) -> (Handler<Cluster>, mpsc::Receiver<Notice>) {
-    let platform = Platform {
+    let defaults = SidecarDefaults {
         image: "sidecar:1".into(),
         pull_policy: "IfNotPresent",
         pull_secrets: Vec::new(),
         any_address: Ipv4Addr::UNSPECIFIED.into(),
         log_format: "json",
     };
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::new(WebhookMetrics::default());
     let (outbox, notices) = Outbox::new(Arc::clone(&metrics));
     (
-        Handler::new(cluster, platform, "system".into(), outbox, metrics),
+        Handler::new(cluster, defaults, "system".into(), outbox, metrics),
         notices,
     )
 }
@@ -131,7 +131,7 @@ fn request(pod: &Value, change: &[(&str, Value)]) -> Value {
 }
 
 async fn answer(handler: &Handler<Cluster>, review: &Value) -> Value {
-    let request = review::read(review.to_string().as_bytes()).unwrap();
+    let request = review::read_request(review.to_string().as_bytes()).unwrap();
     serde_json::to_value(handler.review(&request).await).unwrap()["response"].clone()
 }
 
@@ -254,7 +254,7 @@ async fn a_config_map_that_does_not_come_in_time_is_unknown() {
     let mut cluster = one_proxy();
     cluster
         .config_maps
-        .insert("known".into(), Keys::Known(BTreeMap::new()));
+        .insert("known".into(), ConfigMapData::Known(BTreeMap::new()));
     let (handler, mut notices) = new_handler(cluster);
     let mut pod = pod();
     pod["spec"]["containers"] = json!([
@@ -299,7 +299,7 @@ async fn long_texts_are_cut() {
 
 #[tokio::test]
 async fn events_that_pile_up_are_dropped_and_counted() {
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::new(WebhookMetrics::default());
     let (outbox, _notices) = Outbox::new(Arc::clone(&metrics));
     let note = crate::inject::Note {
         reason: Reason::Injected,
@@ -325,24 +325,24 @@ fn times() -> Times {
 
 struct Running {
     address: SocketAddr,
-    serving: Arc<Serving>,
+    serving: Arc<ServingCertificate>,
     authorities: watch::Sender<Option<Arc<Authorities>>>,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
 
 async fn start(cluster: Cluster) -> Running {
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::new(WebhookMetrics::default());
     let profile = Profile::webhook("hook", "system", "cluster.local");
-    let serving = Serving::new(profile, times(), Arc::clone(&metrics));
+    let serving = ServingCertificate::new(profile, times(), Arc::clone(&metrics));
     let (authorities, current) = watch::channel(None);
     let stop = CancellationToken::new();
     let (keeping, ending) = (Arc::clone(&serving), stop.clone());
     tokio::spawn(async move { keeping.run(current, ending).await });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let router = server::router(Arc::new(new_handler(cluster).0));
-    let tls = server::tls(Arc::clone(&serving)).unwrap();
+    let router = server::build_router(Arc::new(new_handler(cluster).0));
+    let tls = server::build_tls_config(Arc::clone(&serving)).unwrap();
     let task = tokio::spawn(server::serve(listener, tls, router, metrics, stop.clone()));
     Running {
         address,
@@ -464,14 +464,14 @@ async fn answers_everything_that_can_be_read_with_a_decision() {
 
 #[test]
 fn a_certificate_is_renewed_after_two_thirds_of_its_life() {
-    let serving = Serving::new(
+    let serving = ServingCertificate::new(
         Profile::webhook("hook", "system", "cluster.local"),
         times(),
-        Arc::new(Metrics::default()),
+        Arc::new(WebhookMetrics::default()),
     );
     let now = Timestamp::now();
     let authorities = Authorities::generate(now, &times()).unwrap();
-    let fingerprint = |serving: &Serving| serving.certificate().unwrap();
+    let fingerprint = |serving: &ServingCertificate| serving.certificate().unwrap();
     serving.renew(&authorities, now).unwrap();
     let first = fingerprint(&serving);
     serving
@@ -486,7 +486,7 @@ fn a_certificate_is_renewed_after_two_thirds_of_its_life() {
 
 #[test]
 fn a_fault_is_a_denial() {
-    let outcome = handler::guarded(|| panic!("a fault, on purpose"));
+    let outcome = handler::catch_fault(|| panic!("a fault, on purpose"));
     assert_eq!(
         outcome.decision,
         crate::inject::Decision::Deny(crate::inject::Denial::Fault)

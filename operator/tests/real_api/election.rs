@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use libtest_mimic::Trial;
-use liquid_operator::leader::{Election, Timings, identity, run};
+use liquid_operator::leader::{Election, Timings, make_identity, run};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -33,7 +33,7 @@ fn stand(stage: &Stage, lease: &str, working: &Arc<AtomicUsize>) -> Candidate {
         client: stage.client.clone(),
         namespace: stage.own.clone(),
         lease: lease.into(),
-        identity: identity("test"),
+        identity: make_identity("test"),
         timings: Timings::default(),
     };
     let (sender, leading) = watch::channel(false);

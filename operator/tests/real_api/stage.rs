@@ -19,8 +19,8 @@ use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client, Config};
 use liquid_operator::api::{LiquidMemoryProxy, LiquidMemoryProxySpec, definition};
 use liquid_operator::config::Settings;
-use liquid_operator::webhook::metrics::Metrics;
-use liquid_operator::webhook::run::{Running, start};
+use liquid_operator::webhook::metrics::WebhookMetrics;
+use liquid_operator::webhook::run::{RunningWebhook, start};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -46,7 +46,7 @@ pub(crate) struct Stage {
     pub(crate) webhook: String,
     /// The resource type was not there before.
     defined: bool,
-    running: Running,
+    running: RunningWebhook,
     stop: CancellationToken,
 }
 
@@ -111,10 +111,10 @@ impl Stage {
         }
 
         let stop = CancellationToken::new();
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(WebhookMetrics::default());
         let running = start(client.clone(), &settings, "test", metrics, stop.clone());
         let running = running.await.unwrap();
-        let (keeper, term) = (running.keeper(), stop.clone());
+        let (keeper, term) = (running.make_keeper(), stop.clone());
         tokio::spawn(async move { keeper.run(term).await });
         let stage = Self {
             client,
@@ -191,7 +191,7 @@ impl Stage {
     /// Ends the operator's parts and removes everything.
     pub(crate) async fn clear(&self) {
         self.stop.cancel();
-        self.running.ended().await;
+        self.running.wait().await;
         let now = DeleteParams::background();
         self.webhooks().delete(&self.webhook, &now).await.unwrap();
         let namespaces: Api<Namespace> = Api::all(self.client.clone());

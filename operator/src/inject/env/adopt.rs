@@ -2,18 +2,20 @@
 
 use http::Uri;
 use http::uri::Scheme;
+use liquid_contract::environment::{SIDECAR_ANTHROPIC_URL, SIDECAR_OPENAI_URL};
 
-use super::{Api, Context, Found};
+use super::find::VariableSource;
+use super::plan::{Api, EnvContext};
 
-/// The sidecar's variable for an API's upstream.
-pub(in crate::inject) fn variable(api: Api) -> &'static str {
+/// Returns the variable by which the sidecar learns an API's upstream.
+fn upstream_variable(api: Api) -> &'static str {
     match api {
-        Api::OpenAi => "LIQUID_SIDECAR__UPSTREAM__PROVIDERS__OPENAI__BASE_URL",
-        Api::Anthropic => "LIQUID_SIDECAR__UPSTREAM__PROVIDERS__ANTHROPIC__BASE_URL",
+        Api::OpenAi => SIDECAR_OPENAI_URL,
+        Api::Anthropic => SIDECAR_ANTHROPIC_URL,
     }
 }
 
-/// What the sidecar's upstreams were set to by containers of this pod.
+/// Upstreams that containers of one pod have set for its sidecar.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Upstreams {
     openai: Option<String>,
@@ -21,11 +23,11 @@ pub struct Upstreams {
 }
 
 impl Upstreams {
-    /// The variables of a sidecar that has been injected already.
-    pub(in crate::inject) fn of(value_of: impl Fn(&str) -> Option<String>) -> Self {
+    /// Reads them from the variables of an injected sidecar.
+    pub(in crate::inject) fn from_variables(value_of: impl Fn(&str) -> Option<String>) -> Self {
         Self {
-            openai: value_of(variable(Api::OpenAi)),
-            anthropic: value_of(variable(Api::Anthropic)),
+            openai: value_of(upstream_variable(Api::OpenAi)),
+            anthropic: value_of(upstream_variable(Api::Anthropic)),
         }
     }
 
@@ -36,11 +38,11 @@ impl Upstreams {
         }
     }
 
-    /// The sidecar's variables.
+    /// Lists the sidecar's variables: name and value.
     pub(in crate::inject) fn variables(&self) -> impl Iterator<Item = (&'static str, &str)> {
         [(Api::OpenAi, &self.openai), (Api::Anthropic, &self.anthropic)]
             .into_iter()
-            .filter_map(|(api, url)| Some((variable(api), url.as_deref()?)))
+            .filter_map(|(api, url)| Some((upstream_variable(api), url.as_deref()?)))
     }
 }
 
@@ -48,14 +50,14 @@ impl Upstreams {
 /// that begins with their names.
 pub(super) fn try_adopt(
     api: Api,
-    foreign: &[&(&'static str, Found<'_>)],
-    context: &Context<'_>,
+    foreign: &[&(&'static str, VariableSource<'_>)],
+    context: &EnvContext<'_>,
     upstreams: &mut Upstreams,
 ) -> Result<String, String> {
     let mut url: Option<String> = None;
     for (_, found) in foreign {
-        let value = value(found, context)?;
-        let value = upstream(api, value)?;
+        let value = readable_value(found, context)?;
+        let value = normalize_url(api, value)?;
         if url.as_ref().is_some_and(|url| *url != value) {
             return Err("have different values; set them to the same one".into());
         }
@@ -74,27 +76,32 @@ pub(super) fn try_adopt(
     }
 }
 
-fn value<'a>(found: &Found<'a>, context: &Context<'_>) -> Result<&'a str, String> {
+/// Returns the value that may be adopted, or why there is none.
+fn readable_value<'a>(found: &VariableSource<'a>, context: &EnvContext<'_>) -> Result<&'a str, String> {
     let kept = "its calls do not pass the sidecar";
     match found {
-        Found::Reference => Err(format!("comes by valueFrom; {kept}")),
-        Found::Unknown { kind, name } => Err(format!(
+        VariableSource::Reference => Err(format!("comes by valueFrom; {kept}")),
+        VariableSource::Unknown { kind, name } => Err(format!(
             "may come from {kind} {name}, which is not read; {kept} unless liquidmemory.dev/override-env-from is \
              \"true\""
         )),
-        Found::Literal { value, .. } | Found::ConfigMap { value, .. } if context.overrides.adopt => Ok(value),
-        Found::Literal { .. } => Err(format!(
+        VariableSource::Literal { value, .. } | VariableSource::ConfigMap { value, .. }
+            if context.overrides.adopt =>
+        {
+            Ok(value)
+        }
+        VariableSource::Literal { .. } => Err(format!(
             "is set; {kept}: remove it, or set liquidmemory.dev/adopt-upstream to \"true\""
         )),
-        Found::ConfigMap { name, .. } => Err(format!(
+        VariableSource::ConfigMap { name, .. } => Err(format!(
             "comes from ConfigMap {name}; {kept}: remove it, or set liquidmemory.dev/adopt-upstream to \"true\""
         )),
-        Found::Absent => Err("is not set".into()),
+        VariableSource::Absent => Err("is not set".into()),
     }
 }
 
-/// The value as the sidecar wants it: with the version, without what it refuses.
-fn upstream(api: Api, value: &str) -> Result<String, String> {
+/// Returns the URL as the sidecar reads it, with the API's version; refuses what the sidecar would refuse.
+fn normalize_url(api: Api, value: &str) -> Result<String, String> {
     let refuse = |why: &str| Err(format!("cannot be adopted: {why}"));
     if value.contains("$(") {
         return refuse("it refers to another variable; write the URL out");

@@ -3,39 +3,38 @@
 
 use serde_json::Value;
 
-use super::entries;
-use crate::inject::pod::{items, text};
-use crate::inject::settings::{ConfigMaps, Keys};
+use crate::inject::pod::{env_entries, items, text};
+use crate::inject::settings::{ConfigMapData, ConfigMaps};
 
-/// Where a variable comes from.
+/// The place that a container has a variable from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::inject) enum Found<'a> {
-    /// Nowhere, as far as the pod says. The image may set it; ours wins over that.
+pub(super) enum VariableSource<'a> {
+    /// The pod does not set it. The image may; `env` wins over that.
     Absent,
-    /// `env[index].value`; absent there means the empty text.
+    /// `env[index].value`; the empty text if that is absent.
     Literal { index: usize, value: &'a str },
     /// `env[].valueFrom`.
     Reference,
     /// A ConfigMap in `envFrom`.
     ConfigMap { name: &'a str, value: &'a str },
-    /// A source in `envFrom` that may hold it and cannot be read.
+    /// A source in `envFrom` that may hold the variable and cannot be read.
     Unknown { kind: &'static str, name: &'a str },
 }
 
-/// Finds a variable.
-pub(in crate::inject) fn find<'a>(
+/// Finds where a container has a variable from.
+pub(super) fn find_variable<'a>(
     container: &'a Value,
     variable: &str,
     config_maps: &'a ConfigMaps,
-) -> Found<'a> {
-    let entry = entries(container)
+) -> VariableSource<'a> {
+    let entry = env_entries(container)
         .enumerate()
         .filter(|(_, entry)| text(entry, "name") == Some(variable))
         .last();
     if let Some((index, entry)) = entry {
         return match entry.get("valueFrom") {
-            Some(from) if !from.is_null() => Found::Reference,
-            _ => Found::Literal {
+            Some(from) if !from.is_null() => VariableSource::Reference,
+            _ => VariableSource::Literal {
                 index,
                 value: text(entry, "value").unwrap_or_default(),
             },
@@ -45,22 +44,26 @@ pub(in crate::inject) fn find<'a>(
     sources
         .into_iter()
         .rev()
-        .find_map(|source| from_source(source, variable, config_maps))
-        .unwrap_or(Found::Absent)
+        .find_map(|source| find_in_source(source, variable, config_maps))
+        .unwrap_or(VariableSource::Absent)
 }
 
-fn from_source<'a>(source: &'a Value, variable: &str, config_maps: &'a ConfigMaps) -> Option<Found<'a>> {
+fn find_in_source<'a>(
+    source: &'a Value,
+    variable: &str,
+    config_maps: &'a ConfigMaps,
+) -> Option<VariableSource<'a>> {
     let key = variable.strip_prefix(text(source, "prefix").unwrap_or_default())?;
     if let Some(name) = source.get("secretRef").and_then(|secret| text(secret, "name")) {
-        return Some(Found::Unknown { kind: "Secret", name });
+        return Some(VariableSource::Unknown { kind: "Secret", name });
     }
     let name = text(source.get("configMapRef")?, "name")?;
     match config_maps.get(name) {
-        Some(Keys::Known(data)) => {
+        Some(ConfigMapData::Known(data)) => {
             let value = data.get(key)?;
-            Some(Found::ConfigMap { name, value })
+            Some(VariableSource::ConfigMap { name, value })
         }
-        Some(Keys::Unknown) | None => Some(Found::Unknown {
+        Some(ConfigMapData::Unknown) | None => Some(VariableSource::Unknown {
             kind: "ConfigMap",
             name,
         }),

@@ -331,7 +331,7 @@ fn a_config_map_that_is_not_there_is_an_obstacle() {
     let mut scene = Scene::new(pod);
     for _ in 0..2 {
         assert_eq!(value(&scene.patched(), "app", "OPENAI_BASE_URL"), None);
-        scene.config_maps.insert("later".into(), Keys::Unknown);
+        scene.config_maps.insert("later".into(), ConfigMapData::Unknown);
     }
 }
 

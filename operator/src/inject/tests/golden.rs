@@ -84,7 +84,7 @@ fn every_annotation() {
         json!({ "name": "metrics", "image": "metrics:1" }),
     ]);
     let mut second = proxy("second", "2026-02-02T00:00:00Z");
-    second.keys = vec![Key {
+    second.keys = vec![MountedKey {
         path: "openai".into(),
         secret: "llm-keys".into(),
         key: "openai-key".into(),
@@ -110,7 +110,7 @@ fn values_of_the_application_are_kept() {
         ] },
     }))
     .config_map("settings", &[("OPENAI_API_BASE", "https://map.corp/v1"), ("DEBUG", "1")]);
-    scene.platform.pull_secrets.clear();
+    scene.defaults.pull_secrets.clear();
     golden("kept", &scene);
 }
 

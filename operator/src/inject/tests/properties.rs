@@ -98,7 +98,7 @@ fn scene() -> impl Strategy<Value = Scene> {
             .config_map("known", &data)
             .config_map("other", &[("no_proxy", ".svc")]);
         if keys {
-            scene.proxies[0].keys = vec![Key {
+            scene.proxies[0].keys = vec![MountedKey {
                 path: "openai".into(),
                 secret: "s".into(),
                 key: "k".into(),

@@ -4,51 +4,52 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
 
-use super::{Holder, KeepError, Keeper, api};
+use super::{Holder, Keeper, KeeperError, api_error};
 use crate::names::{self, FIELD_MANAGER};
 use crate::pki::Authorities;
-use crate::pki::leaf::{Data, Profile, Verdict, judge};
+use crate::pki::leaf::{Profile, SecretData};
+use crate::pki::verdict::{LeafVerdict, judge_leaf};
 
 impl Keeper {
-    /// Brings both into line.
+    /// Keeps both Secrets of a proxy as they should be.
     pub(super) async fn keep_proxy(
         &self,
         holder: &Holder,
         authorities: &Authorities,
         now: Timestamp,
-    ) -> Result<(), KeepError> {
+    ) -> Result<(), KeeperError> {
         let Holder { namespace, name, .. } = holder;
         let worker = Profile::worker(namespace, name, &self.settings.cluster_domain);
-        let worker = self.keep(holder, names::worker_tls(name), &worker, authorities, now);
+        let worker = self.keep_leaf(holder, names::worker_tls(name), &worker, authorities, now);
         let sidecar = Profile::sidecar(namespace, name);
-        let sidecar = self.keep(holder, names::sidecar_tls(name), &sidecar, authorities, now);
+        let sidecar = self.keep_leaf(holder, names::sidecar_tls(name), &sidecar, authorities, now);
         worker.await?;
         sidecar.await
     }
 
-    async fn keep(
+    async fn keep_leaf(
         &self,
         holder: &Holder,
         name: String,
         profile: &Profile,
         authorities: &Authorities,
         now: Timestamp,
-    ) -> Result<(), KeepError> {
+    ) -> Result<(), KeeperError> {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &holder.namespace);
         let found = secrets.get_opt(&name).await;
-        let found = found.map_err(api("reading a certificate"))?;
+        let found = found.map_err(api_error("reading a certificate"))?;
         if let Some(found) = found.as_ref().filter(|found| !is_ours(found, holder)) {
             let (namespace, name) = (found.metadata.namespace.clone(), found.metadata.name.clone());
-            return Err(KeepError::NotOurs {
+            return Err(KeeperError::NotOurs {
                 namespace: namespace.unwrap_or_default(),
                 name: name.unwrap_or_default(),
             });
         }
         let data = found.as_ref().and_then(|found| found.data.as_ref());
-        let leaf = match judge(data, profile, authorities, now) {
-            Verdict::Keep => return Ok(()),
-            Verdict::Rebundle(leaf) => leaf,
-            Verdict::Issue(why) => {
+        let leaf = match judge_leaf(data, profile, authorities, now) {
+            LeafVerdict::Keep => return Ok(()),
+            LeafVerdict::Rebundle(leaf) => leaf,
+            LeafVerdict::Issue(why) => {
                 tracing::info!(
                     namespace = holder.namespace,
                     secret = name,
@@ -60,11 +61,11 @@ impl Keeper {
                     .issue(profile, now, self.settings.times.leaf)?
             }
         };
-        let secret = secret(holder, &name, leaf.data(&authorities.bundle()));
+        let secret = build_secret(holder, &name, leaf.to_data(&authorities.bundle()));
         let params = PatchParams::apply(FIELD_MANAGER).force();
         match secrets.patch(&name, &params, &Patch::Apply(&secret)).await {
             Err(error) if is_ending(&error) => Ok(()),
-            result => result.map(|_| ()).map_err(api("writing a certificate")),
+            result => result.map(|_| ()).map_err(api_error("writing a certificate")),
         }
     }
 }
@@ -74,7 +75,7 @@ fn is_ours(secret: &Secret, holder: &Holder) -> bool {
     owners.iter().any(|owner| owner.uid == holder.owner.uid)
 }
 
-/// Whether the namespace is being deleted: what lies in it needs no certificates any more.
+/// Returns true if the namespace is being deleted: what lies in it needs no certificates any more.
 fn is_ending(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else {
         return false;
@@ -85,8 +86,8 @@ fn is_ending(error: &kube::Error) -> bool {
         .any(|cause| cause.reason == "NamespaceTerminating")
 }
 
-/// The Secret as it is applied. Labels as on everything else of a proxy.
-pub(in crate::pki) fn secret(holder: &Holder, name: &str, data: Data) -> Secret {
+/// Builds the Secret as it is applied, with the labels of a proxy's objects.
+fn build_secret(holder: &Holder, name: &str, data: SecretData) -> Secret {
     let mut secret = Secret {
         type_: Some("kubernetes.io/tls".into()),
         data: Some(data),

@@ -186,7 +186,7 @@ fn small() -> Times {
         leaf: Duration::from_secs(600),
         propagation: Duration::from_secs(60),
     }
-    .checked()
+    .check()
     .unwrap()
 }
 

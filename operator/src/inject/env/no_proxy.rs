@@ -1,12 +1,13 @@
-//! Keeps calls to the sidecar away from a proxy of the network that the container is told to use.
+//! Keeps calls to the sidecar away from the network's proxy, where a container uses one.
 //!
 //! Clients differ in which spelling they read first, so a list that exists is extended where it stands; only where
 //! there is none, both spellings are added.
 
-use super::env::{Found, Plan, find};
-use super::outcome::{Note, Reason};
-use super::pod::Container;
-use super::settings::ConfigMaps;
+use super::find::{VariableSource, find_variable};
+use super::plan::Plan;
+use crate::inject::outcome::{Note, Reason};
+use crate::inject::pod::Container;
+use crate::inject::settings::ConfigMaps;
 
 const PROXIES: [&str; 6] = [
     "HTTP_PROXY",
@@ -19,35 +20,35 @@ const PROXIES: [&str; 6] = [
 const LISTS: [&str; 2] = ["NO_PROXY", "no_proxy"];
 const HOSTS: [&str; 2] = ["127.0.0.1", "localhost"];
 
-/// Adds our hosts to a container's list where a proxy is visible.
-pub(super) fn plan(plan: &mut Plan, container: &Container<'_>, config_maps: &ConfigMaps) {
-    let find = |variable| find(container.value, variable, config_maps);
+/// Adds the sidecar's hosts to a container's exceptions where the container uses a proxy of the network.
+pub(super) fn extend_no_proxy(plan: &mut Plan, container: &Container<'_>, config_maps: &ConfigMaps) {
+    let find = |variable| find_variable(container.value, variable, config_maps);
     let visible = PROXIES.iter().any(|variable| match find(*variable) {
-        Found::Literal { value, .. } | Found::ConfigMap { value, .. } => !value.is_empty(),
-        Found::Reference => true,
-        Found::Absent | Found::Unknown { .. } => false,
+        VariableSource::Literal { value, .. } | VariableSource::ConfigMap { value, .. } => !value.is_empty(),
+        VariableSource::Reference => true,
+        VariableSource::Absent | VariableSource::Unknown { .. } => false,
     });
     if !visible {
         return;
     }
     let lists = LISTS.map(|variable| (variable, find(variable)));
-    let none = lists.iter().all(|(_, found)| *found == Found::Absent);
+    let none = lists.iter().all(|(_, found)| *found == VariableSource::Absent);
     for (variable, found) in lists {
         match found {
-            Found::Absent if none => plan.add.push((variable, HOSTS.join(","))),
-            Found::Absent => {}
-            Found::Literal { index, value } => {
-                if let Some(value) = extended(value) {
+            VariableSource::Absent if none => plan.add.push((variable, HOSTS.join(","))),
+            VariableSource::Absent => {}
+            VariableSource::Literal { index, value } => {
+                if let Some(value) = extend_list(value) {
                     plan.replace.push((index, value));
                 }
             }
-            Found::ConfigMap { value, .. } if extended(value).is_none() => {}
+            VariableSource::ConfigMap { value, .. } if extend_list(value).is_none() => {}
             // The kubelet puts in what envFrom brings; if it brings nothing, a name that no host has stays.
-            Found::ConfigMap { .. } | Found::Unknown { .. } => {
+            VariableSource::ConfigMap { .. } | VariableSource::Unknown { .. } => {
                 let value = format!("$({variable}),{}", HOSTS.join(","));
                 plan.add.push((variable, value));
             }
-            Found::Reference => {
+            VariableSource::Reference => {
                 let text = format!(
                     "container {}: {variable} comes by valueFrom; make sure that it lists {}",
                     container.name,
@@ -59,8 +60,8 @@ pub(super) fn plan(plan: &mut Plan, container: &Container<'_>, config_maps: &Con
     }
 }
 
-/// The list with our hosts, if one is missing.
-fn extended(list: &str) -> Option<String> {
+/// Returns the list with the sidecar's hosts, unless it has them all.
+fn extend_list(list: &str) -> Option<String> {
     let present: Vec<&str> = list.split(',').map(str::trim).collect();
     if present.contains(&"*") {
         return None;

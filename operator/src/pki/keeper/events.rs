@@ -9,8 +9,8 @@ use crate::pki::authorities::SECRET;
 use crate::pki::rotation::Step;
 
 impl Keeper {
-    /// Tells of a step that an operator of the cluster may want to know.
-    pub(super) async fn tell_step(&self, step: Step) {
+    /// Reports a step of the rotation that people who run the cluster may want to know of.
+    pub(super) async fn report_step(&self, step: Step) {
         let note = match step {
             Step::Keep | Step::Complete => return,
             Step::Announce => {
@@ -27,20 +27,20 @@ impl Keeper {
             Step::Replace => EventType::Warning,
             _ => EventType::Normal,
         };
-        let about = ObjectReference {
+        let regarding = ObjectReference {
             api_version: Some("v1".into()),
             kind: Some("Secret".into()),
             name: Some(SECRET.into()),
             namespace: Some(self.settings.namespace.clone()),
             ..ObjectReference::default()
         };
-        self.tell(kind, EventReason::CertificatesRotated, note, about)
+        self.publish(kind, EventReason::CertificatesRotated, note, regarding)
             .await;
     }
 
-    /// Tells that somebody had changed the webhook's bundle.
-    pub(super) async fn tell_repair(&self) {
-        let about = ObjectReference {
+    /// Reports that the webhook's bundle had been changed by another writer.
+    pub(super) async fn report_repair(&self) {
+        let regarding = ObjectReference {
             api_version: Some("admissionregistration.k8s.io/v1".into()),
             kind: Some("MutatingWebhookConfiguration".into()),
             name: Some(self.settings.webhook.clone()),
@@ -48,11 +48,11 @@ impl Keeper {
         };
         let note =
             "the bundle of certificate authorities had been changed by somebody else and is right again";
-        self.tell(EventType::Warning, EventReason::BundleRepaired, note, about)
+        self.publish(EventType::Warning, EventReason::BundleRepaired, note, regarding)
             .await;
     }
 
-    async fn tell(&self, kind: EventType, reason: EventReason, note: &str, about: ObjectReference) {
+    async fn publish(&self, kind: EventType, reason: EventReason, note: &str, regarding: ObjectReference) {
         let event = Event {
             type_: kind,
             reason: reason.as_str().into(),
@@ -60,7 +60,7 @@ impl Keeper {
             action: "KeepCertificates".into(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, &about).await {
+        if let Err(error) = self.recorder.publish(&event, &regarding).await {
             tracing::warn!(%error, %reason, "an Event could not be written");
         }
     }

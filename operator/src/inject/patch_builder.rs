@@ -4,15 +4,15 @@ use json_patch::jsonptr::{PointerBuf, Token};
 use json_patch::{AddOperation, Patch, PatchOperation, ReplaceOperation};
 use serde_json::Value;
 
-use super::pod::List;
+use super::pod::ContainerList;
 
-/// The operations so far, in the order in which they are applied.
+/// A JSON Patch in the making: the operations so far, in the order in which they are applied.
 #[derive(Debug, Default)]
-pub(super) struct Builder {
+pub(super) struct PatchBuilder {
     operations: Vec<PatchOperation>,
 }
 
-impl Builder {
+impl PatchBuilder {
     /// Adds at a path. An index moves what stands there; `-` is the end of an array.
     pub(super) fn add(&mut self, path: &[Token<'_>], value: Value) {
         self.operations.push(PatchOperation::Add(AddOperation {
@@ -21,7 +21,7 @@ impl Builder {
         }));
     }
 
-    /// Puts another value in the place of one.
+    /// Replaces the value at a path.
     pub(super) fn replace(&mut self, path: &[Token<'_>], value: Value) {
         self.operations.push(PatchOperation::Replace(ReplaceOperation {
             path: PointerBuf::from_tokens(path),
@@ -29,7 +29,7 @@ impl Builder {
         }));
     }
 
-    /// Appends to an array, or makes it: `parent` is the object that has it, `path` its path.
+    /// Appends to an array, or creates it: `parent` is the object that holds it, `path` the path of that object.
     pub(super) fn append(&mut self, parent: &Value, path: &[Token<'_>], field: &str, values: Vec<Value>) {
         if values.is_empty() {
             return;
@@ -46,7 +46,7 @@ impl Builder {
         }
     }
 
-    /// Sets a key of a map of strings, or makes the map.
+    /// Sets a key of a map of strings, or creates the map: `parent` and `path` as for [`Self::append`].
     pub(super) fn set(&mut self, parent: &Value, path: &[Token<'_>], field: &str, key: &str, value: &str) {
         let mut path = path.to_vec();
         path.push(Token::new(field));
@@ -58,13 +58,13 @@ impl Builder {
         }
     }
 
-    /// All of them.
+    /// Returns the finished patch.
     pub(super) fn finish(self) -> Patch {
         Patch(self.operations)
     }
 }
 
-/// The path of a container.
-pub(super) fn container(list: List, index: usize) -> Vec<Token<'static>> {
+/// Returns the path of a container.
+pub(super) fn container_path(list: ContainerList, index: usize) -> Vec<Token<'static>> {
     vec![Token::new("spec"), Token::new(list.field()), index.into()]
 }

@@ -4,48 +4,57 @@ use json_patch::jsonptr::Token;
 use serde_json::{Value, json};
 
 use super::annotations::Overrides;
-use super::choose::choose;
-use super::env::{self, Context, Upstreams};
+use super::choose::choose_proxy;
+use super::env::{self, EnvContext, Upstreams};
 use super::outcome::{Decision, Denial, Note, Outcome, Reason};
-use super::patch::{self, Builder};
-use super::pod::{Container, List, Pod, items, text};
-use super::sidecar::{self, Present, Spec};
-use super::{Input, settings::Proxy, volumes};
+use super::patch_builder::{PatchBuilder, container_path};
+use super::pod::{Container, ContainerList, Pod, env_entries, items, text};
+use super::settings::{Input, Proxy};
+use super::sidecar::{self, InjectedSidecar, SidecarSpec};
+use super::volumes;
 use crate::names::INJECTED_ANNOTATION;
 
-/// The pod has no sidecar yet: everything is added.
-pub(super) fn first(input: &Input<'_>, pod: &Pod<'_>, overrides: &Overrides) -> Result<Outcome, Denial> {
-    let choice = choose(input.namespace, overrides.proxy.as_deref(), input.proxies)?;
+/// Patches a pod that has no sidecar yet: everything is added.
+pub(super) fn patch_new_pod(
+    input: &Input<'_>,
+    pod: &Pod<'_>,
+    overrides: &Overrides,
+) -> Result<Outcome, Denial> {
+    let choice = choose_proxy(input.namespace, overrides.proxy.as_deref(), input.proxies)?;
     let proxy = choice.proxy;
-    let (port, admin_port) = ports(pod, overrides, proxy)?;
-    let resources = overrides.resources(&proxy.resources)?;
-    let missing = volumes::missing(pod, proxy)?;
+    let (port, admin_port) = choose_ports(pod, overrides, proxy)?;
+    let resources = overrides.merge_resources(&proxy.resources)?;
+    let missing = volumes::list_missing(pod, proxy)?;
 
-    let mut patch = Builder::default();
+    let mut patch = PatchBuilder::default();
     let mut upstreams = Upstreams::default();
-    let context = Context {
+    let context = EnvContext {
         port,
         overrides,
         config_maps: input.config_maps,
     };
-    let mut notes: Vec<Note> = choice.ambiguous.into_iter().chain(overrides.notes(pod)).collect();
-    let served = containers(&mut patch, pod, 0, &context, &mut upstreams, &mut notes);
-    let spec = Spec {
-        platform: input.platform,
-        image: proxy.image.as_deref().unwrap_or(&input.platform.image),
+    let mut notes: Vec<Note> = choice
+        .ambiguous
+        .into_iter()
+        .chain(overrides.list_notes(pod))
+        .collect();
+    let served = patch_containers(&mut patch, pod, 0, &context, &mut upstreams, &mut notes);
+    let spec = SidecarSpec {
+        defaults: input.defaults,
+        image: proxy.image.as_deref().unwrap_or(&input.defaults.image),
         port,
         admin_port,
         mode: overrides.mode,
         resources,
         upstreams: &upstreams,
-        mounts: volumes::mounts(proxy),
+        mounts: volumes::build_mounts(proxy),
     };
-    insert_first(&mut patch, pod, sidecar::container(&spec));
+    insert_sidecar(&mut patch, pod, sidecar::build_container(&spec));
     let in_spec = [Token::new("spec")];
     patch.append(pod.spec, &in_spec, "volumes", missing);
-    pull_secrets(&mut patch, pod, &input.platform.pull_secrets);
+    append_pull_secrets(&mut patch, pod, &input.defaults.pull_secrets);
     annotate(&mut patch, input.pod, &proxy.name);
-    notes.insert(0, injected(&proxy.name, &served));
+    notes.insert(0, note_injected(&proxy.name, &served));
     Ok(Outcome {
         decision: Decision::Patch(patch.finish()),
         notes,
@@ -53,31 +62,31 @@ pub(super) fn first(input: &Input<'_>, pod: &Pod<'_>, overrides: &Overrides) -> 
     })
 }
 
-/// The pod has the sidecar: only what later webhooks added gets its variables. The sidecar itself says what its
-/// port is, so this needs no proxy.
-pub(super) fn again(
+/// Patches a pod that has the sidecar: only containers that later webhooks added get their variables. The sidecar
+/// itself says what its port is, so this needs no proxy.
+pub(super) fn patch_injected_pod(
     input: &Input<'_>,
     pod: &Pod<'_>,
     overrides: &Overrides,
-    present: &Present<'_>,
+    present: &InjectedSidecar<'_>,
 ) -> Outcome {
-    let mut patch = Builder::default();
+    let mut patch = PatchBuilder::default();
     let mut upstreams = present.upstreams.clone();
-    let context = Context {
+    let context = EnvContext {
         port: present.port,
         overrides,
         config_maps: input.config_maps,
     };
     let mut notes = Vec::new();
     let after = present.container.index + 1;
-    containers(&mut patch, pod, after, &context, &mut upstreams, &mut notes);
+    patch_containers(&mut patch, pod, after, &context, &mut upstreams, &mut notes);
     let known: Vec<&str> = present.upstreams.variables().map(|(name, _)| name).collect();
     let added: Vec<Value> = upstreams
         .variables()
         .filter(|(name, _)| !known.contains(name))
-        .map(|(name, value)| sidecar::variable(name, value))
+        .map(|(name, value)| sidecar::build_variable(name, value))
         .collect();
-    let path = patch::container(List::Init, present.container.index);
+    let path = container_path(ContainerList::Init, present.container.index);
     patch.append(present.container.value, &path, "env", added);
     Outcome {
         decision: Decision::Patch(patch.finish()),
@@ -86,8 +95,8 @@ pub(super) fn again(
     }
 }
 
-/// The sidecar's ports, none of which a container may claim.
-fn ports(pod: &Pod<'_>, overrides: &Overrides, proxy: &Proxy) -> Result<(u16, u16), Denial> {
+/// Chooses the sidecar's ports, none of which a container may claim.
+fn choose_ports(pod: &Pod<'_>, overrides: &Overrides, proxy: &Proxy) -> Result<(u16, u16), Denial> {
     let port = overrides.port.unwrap_or(proxy.port);
     let admin_port = overrides.admin_port.unwrap_or(proxy.admin_port);
     let pair = [(port, "port"), (admin_port, "admin-port")];
@@ -116,40 +125,40 @@ fn ports(pod: &Pod<'_>, overrides: &Overrides, proxy: &Proxy) -> Result<(u16, u1
 
 /// Gives the containers their variables. Ordinary init containers before `first_init` run before the sidecar does
 /// and get none. Returns the names of those whose calls pass the sidecar.
-fn containers<'a>(
-    patch: &mut Builder,
+fn patch_containers<'a>(
+    patch: &mut PatchBuilder,
     pod: &Pod<'a>,
     first_init: usize,
-    context: &Context<'_>,
+    context: &EnvContext<'_>,
     upstreams: &mut Upstreams,
     notes: &mut Vec<Note>,
 ) -> Vec<&'a str> {
     let mut served = Vec::new();
     for container in pod.all_containers() {
-        let early = container.list == List::Init && container.index < first_init;
+        let early = container.list == ContainerList::Init && container.index < first_init;
         let skipped = context.overrides.skip.contains(container.name);
         if early || skipped || container.is_native_sidecar() {
             continue;
         }
-        let plan = env::plan(&container, context, upstreams);
+        let plan = env::plan_container(&container, context, upstreams);
         if plan.served {
             served.push(container.name);
         }
-        apply(patch, &container, plan.add, plan.replace);
+        apply_plan(patch, &container, plan.add, plan.replace);
         notes.extend(plan.notes);
     }
     served
 }
 
-fn apply(
-    patch: &mut Builder,
+fn apply_plan(
+    patch: &mut PatchBuilder,
     container: &Container<'_>,
     add: Vec<(&'static str, String)>,
     replace: Vec<(usize, String)>,
 ) {
-    let path = patch::container(container.list, container.index);
+    let path = container_path(container.list, container.index);
     for (index, value) in replace {
-        let entry = env::entries(container.value).nth(index);
+        let entry = env_entries(container.value).nth(index);
         let mut path = path.clone();
         path.extend([Token::new("env"), index.into(), Token::new("value")]);
         match entry.and_then(|entry| entry.get("value")) {
@@ -159,13 +168,13 @@ fn apply(
     }
     let add = add
         .into_iter()
-        .map(|(name, value)| sidecar::variable(name, &value))
+        .map(|(name, value)| sidecar::build_variable(name, &value))
         .collect();
     patch.append(container.value, &path, "env", add);
 }
 
 /// Puts the sidecar before all other init containers, after their own paths were used.
-fn insert_first(patch: &mut Builder, pod: &Pod<'_>, sidecar: Value) {
+fn insert_sidecar(patch: &mut PatchBuilder, pod: &Pod<'_>, sidecar: Value) {
     let mut path = vec![Token::new("spec"), Token::new("initContainers")];
     if pod.spec.get("initContainers").is_some_and(Value::is_array) {
         path.push(0.into());
@@ -175,7 +184,7 @@ fn insert_first(patch: &mut Builder, pod: &Pod<'_>, sidecar: Value) {
     }
 }
 
-fn pull_secrets(patch: &mut Builder, pod: &Pod<'_>, wanted: &[String]) {
+fn append_pull_secrets(patch: &mut PatchBuilder, pod: &Pod<'_>, wanted: &[String]) {
     let present: Vec<&str> = items(pod.spec, "imagePullSecrets")
         .filter_map(|secret| text(secret, "name"))
         .collect();
@@ -187,7 +196,7 @@ fn pull_secrets(patch: &mut Builder, pod: &Pod<'_>, wanted: &[String]) {
     patch.append(pod.spec, &[Token::new("spec")], "imagePullSecrets", missing);
 }
 
-fn annotate(patch: &mut Builder, pod: &Value, proxy: &str) {
+fn annotate(patch: &mut PatchBuilder, pod: &Value, proxy: &str) {
     match pod.get("metadata").filter(|metadata| metadata.is_object()) {
         Some(metadata) => {
             let path = [Token::new("metadata")];
@@ -200,7 +209,7 @@ fn annotate(patch: &mut Builder, pod: &Value, proxy: &str) {
     }
 }
 
-fn injected(proxy: &str, served: &[&str]) -> Note {
+fn note_injected(proxy: &str, served: &[&str]) -> Note {
     let who = match served.is_empty() {
         true => "no container calls through it".to_owned(),
         false => format!("calls of {} pass it", served.join(", ")),

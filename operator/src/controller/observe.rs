@@ -1,0 +1,103 @@
+//! What is there: pods, Secrets and the workers' figures of one proxy, read from the cluster.
+
+use std::time::Instant;
+
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::Api;
+use kube::api::ListParams;
+
+use super::context::{Context, ProxyKey, ReadingRound};
+use super::error::Error;
+use super::{clock, figures, usage};
+use crate::api::LiquidMemoryProxy;
+use crate::api::status::Usage;
+use crate::names::worker_tls;
+use crate::objects::selector;
+
+/// What was read of a proxy's namespace.
+pub(super) struct ClusterState {
+    /// The pods of its workers.
+    pub(super) pods: Vec<Pod>,
+    /// Whether the Secret with the workers' certificate exists.
+    pub(super) certificate: bool,
+    /// Secrets that `spec.synthesis` names and that do not exist.
+    pub(super) missing_secrets: Vec<String>,
+    /// The workers' figures, if it was time to read them.
+    pub(super) usage: Option<Usage>,
+}
+
+/// Reads what there is of a proxy.
+pub(super) struct Observer<'a> {
+    pub(super) proxy: &'a LiquidMemoryProxy,
+    pub(super) key: &'a ProxyKey,
+    pub(super) context: &'a Context,
+}
+
+impl Observer<'_> {
+    /// Reads everything that the status is made from.
+    ///
+    /// # Errors
+    /// The API server refuses or does not answer. A worker that does not answer is no error.
+    pub(super) async fn observe(&self) -> Result<ClusterState, Error> {
+        let pods = self.list_pods().await?;
+        let certificate = self.secret_exists(&worker_tls(&self.key.name)).await?;
+        let missing_secrets = self.list_missing_secrets().await?;
+        let usage = self.read_usage(&pods).await;
+        Ok(ClusterState {
+            pods,
+            certificate,
+            missing_secrets,
+            usage,
+        })
+    }
+
+    async fn list_pods(&self) -> Result<Vec<Pod>, Error> {
+        let labels: Vec<String> = selector(&self.key.name)
+            .into_iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        let pods = Api::<Pod>::namespaced(self.context.client.clone(), &self.key.namespace);
+        let list = pods.list(&ListParams::default().labels(&labels.join(","))).await;
+        let list = list.map_err(|error| Error::api("list", "Pods of", &self.key.name, error))?;
+        Ok(list.items)
+    }
+
+    async fn secret_exists(&self, name: &str) -> Result<bool, Error> {
+        let secrets = Api::<Secret>::namespaced(self.context.client.clone(), &self.key.namespace);
+        let found = secrets.get_metadata_opt(name).await;
+        let found = found.map_err(|error| Error::api("read", "Secret", name, error))?;
+        Ok(found.is_some())
+    }
+
+    async fn list_missing_secrets(&self) -> Result<Vec<String>, Error> {
+        let mut missing = Vec::new();
+        let synthesis = self.proxy.spec.synthesis.iter();
+        for key in synthesis.flat_map(|synthesis| synthesis.list_secrets()) {
+            if !self.secret_exists(&key.name).await? {
+                missing.push(key.name.clone());
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Reads the workers' figures, if it is time to, and adds them to those of the last status.
+    async fn read_usage(&self, pods: &[Pod]) -> Option<Usage> {
+        let last = self.context.rounds.get(self.key);
+        if last.is_some_and(|last| last.when.elapsed() < figures::EVERY) {
+            return None;
+        }
+        let next = ReadingRound {
+            when: Instant::now(),
+            round: last.map_or(0, |last| last.round.wrapping_add(1)),
+        };
+        self.context.rounds.set(self.key.clone(), next);
+        let read = self.context.reader.read_figures(pods, next.round).await;
+        let present: Vec<&str> = pods
+            .iter()
+            .filter_map(|pod| pod.metadata.name.as_deref())
+            .collect();
+        let status = self.proxy.status.as_ref();
+        let old = status.and_then(|status| status.usage.as_ref());
+        Some(usage::add_reading(old, &present, &read, clock::now()))
+    }
+}
