@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, bail};
-use liquid_worker::engine::{Auto, Budget, Extractor, Request, Settings, Tier, TierChoice};
+use liquid_worker::engine::{AutoBudget, Budget, Extractor, Request, Settings, Tier, TierChoice};
 use liquid_worker::model::{Device, Models};
 
 use crate::{chart, results};
@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_delimiter = ',', default_values_t = [5.5, 10.0, 20.0])]
     ratios: Vec<f64>,
     /// The engine
-    #[arg(long, value_enum, default_value = "encoder")]
+    #[arg(long, default_value_t = Tier::Encoder)]
     tier: Tier,
     /// Whether contracts are searched with the thesaurus of contract language, which follows the clauses that cuad
     /// asks for; "both" measures each
@@ -50,7 +50,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     auto: bool,
     /// Share of the evidence that the automatic budget aims at
-    #[arg(long, default_value_t = Auto::default().floor)]
+    #[arg(long, default_value_t = AutoBudget::default().floor())]
     floor: f64,
     #[command(flatten)]
     choice: Choice,
@@ -175,16 +175,12 @@ impl Bench {
         mut packs: Option<BufWriter<std::fs::File>>,
     ) -> anyhow::Result<Report> {
         let mut report = Report::new(self.tier, &self.settings);
-        let mut budgets: Vec<Budget> = arguments
-            .ratios
-            .iter()
-            .map(|&ratio| Budget::Ratio(ratio))
-            .collect();
+        let budgets = arguments.ratios.iter().map(|&ratio| Budget::ratio(ratio));
+        let mut budgets = budgets.collect::<Result<Vec<Budget>, _>>()?;
         if arguments.auto {
-            budgets.push(Budget::Auto(Auto {
-                floor: arguments.floor,
-                ..Auto::default()
-            }));
+            let default = AutoBudget::default();
+            let (least, most) = (default.min_ratio().get(), default.max_ratio().get());
+            budgets.push(Budget::Auto(AutoBudget::new(arguments.floor, least, most)?));
         }
         let mut auto = Vec::new();
         let mut same = arguments.same_as.as_deref().map(same::Same::read).transpose()?;
@@ -292,12 +288,13 @@ impl Bench {
         let score = metric::score(&item.answers, &item.evidence, &pack);
         let document_words = item.document.split_whitespace().count();
         if let Budget::Ratio(ratio) = budget
-            && score.words > (document_words as f64 / ratio) as usize
+            && score.words > ratio.words_of(document_words)
         {
             bail!(
-                "{}: the pack of {} words exceeds its budget at ratio {ratio}",
+                "{}: the pack of {} words exceeds its budget at ratio {}",
                 item.id,
-                score.words
+                score.words,
+                ratio.get()
             );
         }
         let cell = Cell {
@@ -320,7 +317,7 @@ impl Bench {
         let fixed_ratio = (1.0 / share).max(1.0);
         let mut fixed = Vec::new();
         for set in sets {
-            let outcomes = self.measure(set, &[Budget::Ratio(fixed_ratio)])?;
+            let outcomes = self.measure(set, &[Budget::ratio(fixed_ratio)?])?;
             fixed.extend(outcomes.iter().map(|outcomes| row(set, None, outcomes)));
         }
         Ok(report::Auto {

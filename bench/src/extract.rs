@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_delimiter = ',', default_values_t = [2_000, 8_000, 32_000, 128_000, 1_000_000])]
     tokens: Vec<usize>,
     /// Tiers to measure.
-    #[arg(long, value_delimiter = ',', value_enum, default_values_t = Tier::ALL)]
+    #[arg(long, value_delimiter = ',', default_values_t = Tier::ALL)]
     tier: Vec<Tier>,
     /// Where the encoder runs: cpu, cuda or cuda:N.
     #[arg(long, default_value = "cpu")]

@@ -6,10 +6,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::builder::PossibleValue;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+use liquid_contract::exit;
+use liquid_process::Invalid;
+use liquid_process::config::{self, ConfigError};
 
-use crate::config::{self, Config, ConfigError};
+use crate::config::Config;
 use crate::engine::ExtractError;
 use crate::model::LoadError;
 use crate::server::ServeError;
@@ -50,16 +53,6 @@ struct ServeArgs {
     check: bool,
 }
 
-impl ValueEnum for Tier {
-    fn value_variants<'a>() -> &'a [Self] {
-        &Self::ALL
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.name()))
-    }
-}
-
 #[derive(Args)]
 struct ExtractArgs {
     /// The document, UTF-8; "-" reads standard input.
@@ -71,7 +64,7 @@ struct ExtractArgs {
     #[command(flatten)]
     budget: BudgetArgs,
     /// The engine to use [default: the best one there is].
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = tier_parser())]
     tier: Option<Tier>,
     /// Folder of the model [default: model.folder of the configuration; without one: lexical only].
     #[arg(long, value_name = "FOLDER")]
@@ -105,6 +98,14 @@ struct DescribeArgs {
     config: Option<PathBuf>,
 }
 
+/// Reads the name of a tier, and lists the names in the help.
+fn tier_parser() -> impl TypedValueParser<Value = Tier> {
+    PossibleValuesParser::new(Tier::ALL.map(Tier::name)).try_map(|name| name.parse::<Tier>())
+}
+
+/// Exit code of a fault that is neither the input's nor the configuration's.
+const FAULT: u8 = 1;
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 enum CliError {
@@ -118,6 +119,8 @@ enum CliError {
     Read { name: String, source: std::io::Error },
     #[error("{name}: is not UTF-8 at byte {position}; convert it first, for example with iconv")]
     Encoding { name: String, position: usize },
+    #[error(transparent)]
+    Budget(#[from] Invalid),
     #[error(transparent)]
     Extract(#[from] ExtractError),
     #[error("standard output: {0}")]
@@ -138,10 +141,10 @@ impl From<ServeError> for CliError {
 impl CliError {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Serve(ServeError::Tls(_)) => 64,
-            Self::Read { .. } | Self::Encoding { .. } | Self::Extract(ExtractError::Invalid { .. }) => 65,
-            Self::Load(_) => 66,
-            Self::Serve(_) | Self::Extract(_) | Self::Write(_) | Self::System(_) => 1,
+            Self::Config(_) | Self::Serve(ServeError::Tls(_)) => exit::CONFIGURATION,
+            Self::Read { .. } | Self::Encoding { .. } | Self::Budget(_) => exit::INPUT,
+            Self::Load(_) => exit::MODEL,
+            Self::Serve(_) | Self::Extract(_) | Self::Write(_) | Self::System(_) => FAULT,
         }
     }
 

@@ -4,9 +4,12 @@
 //! Later sources win: defaults, the file, `LIQUID_WORKER__SECTION__KEY`.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use config::{Environment, File, FileFormat};
+use liquid_contract::environment::WORKER_PREFIX;
+use liquid_contract::{defaults, ports};
+use liquid_process::Invalid;
+use liquid_process::config::Configuration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Device;
@@ -15,8 +18,6 @@ use crate::tier::Tier;
 #[cfg(test)]
 mod tests;
 
-const PREFIX: &str = "LIQUID_WORKER";
-
 /// Everything that can be set. A change needs a restart, but for the contents of the files that `[tls]` names.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -24,23 +25,23 @@ pub struct Config {
     /// Tiers to serve: any of `lexical`, `static`, `encoder`. Default: all that the model folder allows, so
     /// `["lexical"]` without one.
     pub tiers: Vec<Tier>,
-    /// Where sidecars connect.
+    /// The address at which sidecars connect.
     pub grpc: Grpc,
-    /// Where probes and Prometheus connect.
+    /// The address at which probes and Prometheus connect.
     pub admin: Admin,
-    /// Encryption of `grpc.listen`.
+    /// Encryption of the connections to `grpc.listen`.
     pub tls: Tls,
-    /// The model.
+    /// The model behind the static and encoder tiers.
     pub model: Model,
-    /// How evidence is found.
+    /// Choices in how evidence is found.
     pub scoring: Scoring,
-    /// Sizes and numbers.
+    /// Limits of sizes and of concurrent requests.
     pub limits: Limits,
-    /// What is remembered.
+    /// Sizes of the caches.
     pub cache: Cache,
-    /// How the worker ends.
+    /// Times of the drain after SIGTERM.
     pub drain: Drain,
-    /// What is logged.
+    /// Format and level of the log.
     pub log: Log,
 }
 
@@ -55,7 +56,7 @@ pub struct Grpc {
 impl Default for Grpc {
     fn default() -> Self {
         Self {
-            listen: ([127, 0, 0, 1], 50051).into(),
+            listen: ([127, 0, 0, 1], ports::WORKER).into(),
         }
     }
 }
@@ -71,7 +72,7 @@ pub struct Admin {
 impl Default for Admin {
     fn default() -> Self {
         Self {
-            listen: ([127, 0, 0, 1], 9464).into(),
+            listen: ([127, 0, 0, 1], ports::WORKER_ADMIN).into(),
         }
     }
 }
@@ -83,16 +84,16 @@ impl Default for Admin {
 pub struct Tls {
     /// Certificate chain, PEM.
     pub cert_file: Option<PathBuf>,
-    /// Its private key, PEM.
+    /// Private key of the certificate, PEM.
     pub key_file: Option<PathBuf>,
     /// Authorities whose client certificates are required, PEM, one or more. Without it any client may connect.
     pub client_ca_file: Option<PathBuf>,
     /// Clients that may connect: their certificate must carry one of these URIs as a subject alternative name,
     /// such as `spiffe://example.org/ns/shop/sidecar`. Default none: every client that an authority vouches for.
     pub client_identities: Vec<String>,
-    /// How often the files are looked at, in milliseconds. Default 5000.
+    /// Time between two reads of the files, in milliseconds. Default 5000.
     pub reload_ms: u64,
-    /// How long the start waits for files that are missing or do not fit each other, in milliseconds; the worker
+    /// Longest time that the start waits for files that are missing or do not fit each other, in milliseconds; the worker
     /// is alive and not ready meanwhile, then it ends with an error. Default 30000.
     pub start_wait_ms: u64,
 }
@@ -118,7 +119,7 @@ pub struct Model {
     pub folder: Option<PathBuf>,
     /// SHA-256 of the folder's `manifest.json`, in hexadecimal. Default: any model will do. Another one is refused.
     pub sha256: Option<String>,
-    /// Where the encoder runs: `cpu` (default), `cuda` (the first NVIDIA GPU) or `cuda:N`. GPUs need a worker that is
+    /// Device that runs the encoder: `cpu` (default), `cuda` (the first NVIDIA GPU) or `cuda:N`. GPUs need a worker that is
     /// built with the feature `cuda`.
     pub device: Device,
 }
@@ -213,7 +214,7 @@ impl Default for Drain {
     fn default() -> Self {
         Self {
             notice_ms: 2_000,
-            timeout_ms: 25_000,
+            timeout_ms: u64::from(defaults::DRAIN_SECONDS) * 1000,
         }
     }
 }
@@ -237,74 +238,53 @@ impl Default for Log {
     }
 }
 
-/// How a log line looks.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
     /// One JSON object a line.
     Json,
 }
 
-/// Why the configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// It cannot be read: the file is missing, not TOML, has an unknown key or a value of the wrong type.
-    #[error("{0}")]
-    Read(#[from] config::ConfigError),
-    /// It can be read, and these values cannot be used.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-    Invalid(Vec<Invalid>),
-}
+impl Configuration for Config {
+    const PREFIX: &'static str = WORKER_PREFIX;
+    const LISTS: &'static [&'static str] = &["tiers", "tls.client_identities"];
 
-/// A value that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field} = {value}: {remedy}")]
-pub struct Invalid {
-    /// Path of the key, such as `limits.queue`.
-    pub field: &'static str,
-    /// The value as it was read.
-    pub value: String,
-    /// What to write instead.
-    pub remedy: &'static str,
-}
-
-/// Reads the file, if one is given, and this process's environment.
-///
-/// # Errors
-/// [`ConfigError`] names every wrong field with its value and the remedy.
-pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
-    let variables = std::env::vars_os();
-    let text =
-        variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    load_with(file, text.collect())
-}
-
-/// As [`load`], with the given variables for the environment.
-///
-/// # Errors
-/// As [`load`].
-pub fn load_with(file: Option<&Path>, variables: Vec<(String, String)>) -> Result<Config, ConfigError> {
-    let environment = Environment::with_prefix(PREFIX)
-        .prefix_separator("__")
-        .separator("__")
-        .try_parsing(true)
-        .list_separator(",")
-        .with_list_parse_key("tiers")
-        .with_list_parse_key("tls.client_identities")
-        .source(Some(variables.into_iter().collect()));
-    let mut builder = config::Config::builder();
-    if let Some(path) = file {
-        builder = builder.add_source(File::from(path).format(FileFormat::Toml));
+    fn validate(&self) -> Vec<Invalid> {
+        let mut found: Vec<Invalid> = within("limits", self.limits.validate()).collect();
+        if self.model.folder.is_none() && self.tiers.iter().any(|tier| tier.needs_model()) {
+            let remedy = "static and encoder need model.folder; set it, or serve lexical only";
+            found.push(Invalid::new("tiers", format!("{:?}", self.tiers), remedy));
+        }
+        if let Some(sum) = &self.model.sha256
+            && !(sum.len() == 64 && sum.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        {
+            let remedy =
+                "write what `sha256sum manifest.json` prints in the model's folder: 64 hexadecimal digits";
+            found.push(Invalid::new("model.sha256", sum, remedy));
+        }
+        if self.grpc.listen == self.admin.listen && self.admin.listen.port() != 0 {
+            let remedy = "is grpc.listen too; set another port";
+            found.push(Invalid::new("admin.listen", self.admin.listen, remedy));
+        }
+        found.extend(within("tls", self.tls.validate()));
+        if self.log.level.parse::<tracing_subscriber::EnvFilter>().is_err() {
+            let remedy = "not a filter; write for example info, or warn,liquid_worker=debug";
+            found.push(Invalid::new("log.level", &self.log.level, remedy));
+        }
+        found
     }
-    let config: Config = builder.add_source(environment).build()?.try_deserialize()?;
-    config.validate()?;
-    Ok(config)
+}
+
+/// Names the fields of a section's findings from the root.
+fn within(section: &str, found: Vec<Invalid>) -> impl Iterator<Item = Invalid> {
+    found.into_iter().map(move |invalid| invalid.within(section))
 }
 
 impl Config {
-    /// The tiers to serve, cheapest first; never empty.
+    /// Returns the tiers to serve, cheapest first; never empty.
     pub fn served_tiers(&self) -> Vec<Tier> {
         let all = |tier: &Tier| match self.model.folder {
             Some(_) => self.tiers.is_empty() || self.tiers.contains(tier),
@@ -313,113 +293,69 @@ impl Config {
         Tier::ALL.into_iter().filter(all).collect()
     }
 
-    /// True if a tier is served that needs the model.
+    /// Returns true if a tier is served that needs the model.
     pub fn needs_model(&self) -> bool {
-        self.served_tiers().iter().any(|tier| *tier > Tier::Lexical)
-    }
-
-    fn validate(&self) -> Result<(), ConfigError> {
-        let mut wrong = self.limits.validate();
-        let mut refuse = |field, value: String, remedy| wrong.push(Invalid { field, value, remedy });
-        if self.model.folder.is_none() && self.tiers.iter().any(|tier| *tier != Tier::Lexical) {
-            let remedy = "static and encoder need model.folder; set it, or serve lexical only";
-            refuse("tiers", format!("{:?}", self.tiers), remedy);
-        }
-        if let Some(sum) = &self.model.sha256
-            && !(sum.len() == 64 && sum.bytes().all(|byte| byte.is_ascii_hexdigit()))
-        {
-            let remedy =
-                "write what `sha256sum manifest.json` prints in the model's folder: 64 hexadecimal digits";
-            refuse("model.sha256", sum.clone(), remedy);
-        }
-        if self.grpc.listen == self.admin.listen && self.admin.listen.port() != 0 {
-            refuse(
-                "admin.listen",
-                self.admin.listen.to_string(),
-                "is grpc.listen too; set another port",
-            );
-        }
-        self.tls.validate(&mut refuse);
-        if self.log.level.parse::<tracing_subscriber::EnvFilter>().is_err() {
-            let remedy = "not a filter; write for example info, or warn,liquid_worker=debug";
-            refuse("log.level", self.log.level.clone(), remedy);
-        }
-        if wrong.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigError::Invalid(wrong))
-        }
+        self.served_tiers().iter().any(|tier| tier.needs_model())
     }
 }
 
 impl Tls {
-    fn validate(&self, refuse: &mut impl FnMut(&'static str, String, &'static str)) {
+    fn validate(&self) -> Vec<Invalid> {
+        let mut found = Vec::new();
+        let mut refuse = |field, value: String, remedy| found.push(Invalid::new(field, value, remedy));
         if self.cert_file.is_some() != self.key_file.is_some() {
             let remedy = "set cert_file and key_file, or neither";
-            refuse("tls.key_file", format!("{:?}", self.key_file), remedy);
+            refuse("key_file", format!("{:?}", self.key_file), remedy);
         }
         if self.client_ca_file.is_some() && self.cert_file.is_none() {
             let value = format!("{:?}", self.client_ca_file);
-            refuse("tls.client_ca_file", value, "needs cert_file and key_file too");
+            refuse("client_ca_file", value, "needs cert_file and key_file too");
         }
         let identities = format!("{:?}", self.client_identities);
         if !self.client_identities.is_empty() && self.client_ca_file.is_none() {
             let remedy = "needs client_ca_file: without it no client shows a certificate";
-            refuse("tls.client_identities", identities, remedy);
+            refuse("client_identities", identities, remedy);
         } else if !self.client_identities.iter().all(|uri| uri.contains("://")) {
             let remedy = "write whole URIs, such as spiffe://example.org/ns/shop/sidecar";
-            refuse("tls.client_identities", identities, remedy);
+            refuse("client_identities", identities, remedy);
         }
         if self.reload_ms == 0 {
-            refuse("tls.reload_ms", "0".to_owned(), "set at least 1");
+            refuse("reload_ms", "0".to_owned(), "set at least 1");
         }
+        found
     }
 }
 
 impl Limits {
-    /// `encode_tokens`, unless it is left to the device.
+    /// Returns `encode_tokens`, unless it is left to the device.
     pub fn most_encoded(&self) -> Option<usize> {
         (self.encode_tokens > 0).then_some(self.encode_tokens)
     }
 
     fn validate(&self) -> Vec<Invalid> {
+        let mut found = Vec::new();
+        let mut refuse = |field, value: u64, remedy| found.push(Invalid::new(field, value, remedy));
         let positive = [
-            ("limits.max_document_bytes", self.max_document_bytes),
-            ("limits.max_question_bytes", self.max_question_bytes),
-            ("limits.max_chunk_bytes", self.max_chunk_bytes),
+            ("max_document_bytes", self.max_document_bytes),
+            ("max_question_bytes", self.max_question_bytes),
+            ("max_chunk_bytes", self.max_chunk_bytes),
         ];
-        let zero = positive.into_iter().filter(|(_, value)| *value == 0);
-        let mut wrong: Vec<Invalid> = zero
-            .map(|(field, value)| Invalid {
-                field,
-                value: value.to_string(),
-                remedy: "set at least 1",
-            })
-            .collect();
-        let mut refuse = |field, value: u64, remedy| {
-            wrong.push(Invalid {
-                field,
-                value: value.to_string(),
-                remedy,
-            })
-        };
+        for (field, _) in positive.into_iter().filter(|(_, value)| *value == 0) {
+            refuse(field, 0, "set at least 1");
+        }
         if self.max_document_bytes > u64::from(u32::MAX) {
             refuse(
-                "limits.max_document_bytes",
+                "max_document_bytes",
                 self.max_document_bytes,
                 "set at most 4294967295",
             );
         }
         if self.max_chunk_bytes > 64 << 20 {
-            refuse(
-                "limits.max_chunk_bytes",
-                self.max_chunk_bytes,
-                "set at most 67108864",
-            );
+            refuse("max_chunk_bytes", self.max_chunk_bytes, "set at most 67108864");
         }
         if self.max_buffered_bytes < self.max_document_bytes {
             let remedy = "set at least max_document_bytes, or no document of that length could ever be sent";
-            refuse("limits.max_buffered_bytes", self.max_buffered_bytes, remedy);
+            refuse("max_buffered_bytes", self.max_buffered_bytes, remedy);
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         for (field, slots) in [
@@ -427,18 +363,10 @@ impl Limits {
             ("encoder_slots", self.encoder_slots),
         ] {
             if slots > 64 * cores {
-                let field = if field == "cheap_slots" {
-                    "limits.cheap_slots"
-                } else {
-                    "limits.encoder_slots"
-                };
-                refuse(
-                    field,
-                    slots as u64,
-                    "set at most 64 for each core, or 0 for the default",
-                );
+                let remedy = "set at most 64 for each core, or 0 for the default";
+                refuse(field, slots as u64, remedy);
             }
         }
-        wrong
+        found
     }
 }

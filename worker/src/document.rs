@@ -10,7 +10,9 @@
 //! looks at a bounded number of them, or remembers where it failed.
 
 mod blocks;
+mod cutter;
 mod json;
+mod lines;
 mod sentences;
 mod speakers;
 mod tables;
@@ -18,6 +20,7 @@ mod tables;
 mod tests;
 mod words;
 
+use cutter::Cutter;
 pub use words::{is_white_space, stands_alone, word_count};
 
 /// Longest unit, in words. A longer sentence, row or element is cut.
@@ -100,79 +103,6 @@ impl<'a> Document<'a> {
             words,
             budget_words: if 2 * spaced >= words { spaced } else { words },
             transcript,
-        }
-    }
-}
-
-/// Collects units; what every detector writes to.
-struct Cutter<'a> {
-    text: &'a str,
-    units: Vec<Unit>,
-    block: u32,
-    heading: Option<u32>,
-}
-
-impl<'a> Cutter<'a> {
-    fn new(text: &'a str) -> Self {
-        Self {
-            text,
-            units: Vec::new(),
-            block: 0,
-            heading: None,
-        }
-    }
-
-    fn slice(&self, start: usize, end: usize) -> &'a str {
-        self.text.get(start..end).unwrap_or_default()
-    }
-
-    fn next_block(&mut self) {
-        self.block += 1;
-    }
-
-    /// Adds the non-blank part of a range as one unit, or as several if it is too long. Gives back the index
-    /// of the first one.
-    fn push(&mut self, start: usize, end: usize, kind: SpanKind, lead: Option<u32>) -> Option<u32> {
-        let slice = self.slice(start, end);
-        let trimmed = slice.trim();
-        if trimmed.is_empty() {
-            return None;
-        }
-        let start = start + (slice.len() - slice.trim_start().len());
-        let end = start + trimmed.len();
-        let first = self.units.len() as u32;
-        let words = word_count(trimmed);
-        if words <= MAX_UNIT_WORDS && trimmed.len() <= MAX_UNIT_BYTES {
-            self.add(start, end, words, kind, lead);
-        } else {
-            for (from, to) in words::cut_long(trimmed, MAX_UNIT_WORDS, MAX_UNIT_BYTES) {
-                self.add(
-                    start + from,
-                    start + to,
-                    word_count(&trimmed[from..to]),
-                    kind,
-                    lead,
-                );
-            }
-        }
-        Some(first)
-    }
-
-    fn add(&mut self, start: usize, end: usize, words: usize, kind: SpanKind, lead: Option<u32>) {
-        self.units.push(Unit {
-            start,
-            end,
-            words: words as u32,
-            kind,
-            lead,
-            block: self.block,
-        });
-    }
-
-    /// Adds the sentences of a range.
-    fn push_prose(&mut self, start: usize, end: usize, kind: SpanKind, lead: Option<u32>) {
-        for (from, to) in sentences::cut(self.slice(start, end)) {
-            self.push(start + from, start + to, kind, lead);
         }
     }
 }

@@ -18,15 +18,17 @@ use std::time::{Duration, Instant};
 
 use crate::document::SpanKind;
 
+mod budget;
 mod encode;
 mod extractor;
+mod input;
 mod memory;
-mod reading;
 #[cfg(test)]
 mod tests;
 mod tiers;
 
 pub use crate::tier::{Tier, TierChoice, TierReason};
+pub use budget::{AutoBudget, Budget, Ratio};
 pub use extractor::Extractor;
 pub use memory::Memory;
 
@@ -70,40 +72,6 @@ pub struct Request<'a> {
     pub deadline: Option<Instant>,
     /// Polled while working; `true` ends the work with [`ExtractError::Cancelled`].
     pub cancelled: &'a dyn Fn() -> bool,
-}
-
-/// How much of the document may be kept.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Budget {
-    /// At most `floor(words / ratio)` words; the ratio is at least 1.
-    Ratio(f64),
-    /// At most this many tokens of the model's tokenizer (estimated from bytes where there is none).
-    MaxTokens(u64),
-    /// At most this many words.
-    MaxWords(u64),
-    /// The smallest pack that is estimated to hold a share of the evidence.
-    Auto(Auto),
-}
-
-/// Limits of an automatic budget.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Auto {
-    /// Share of the evidence to keep, in (0, 1].
-    pub floor: f64,
-    /// Never keep more than `floor(words / min_ratio)` words; at least 1.
-    pub min_ratio: f64,
-    /// Never keep less than `floor(words / max_ratio)` words; at least `min_ratio`.
-    pub max_ratio: f64,
-}
-
-impl Default for Auto {
-    fn default() -> Self {
-        Self {
-            floor: 0.95,
-            min_ratio: 2.0,
-            max_ratio: 20.0,
-        }
-    }
 }
 
 /// When the encoder stops, so that the rest of the work ends before the deadline: at this share of the time left.
@@ -217,16 +185,6 @@ impl Limits<'_> {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ExtractError {
-    /// A field of the request cannot be used.
-    #[error("{field} is {value}: {remedy}")]
-    Invalid {
-        /// The field.
-        field: &'static str,
-        /// What it holds.
-        value: String,
-        /// What to send instead.
-        remedy: &'static str,
-    },
     /// The caller gave up.
     #[error("the request was cancelled")]
     Cancelled,

@@ -1,14 +1,24 @@
-//! Finds the evidence for a question in a document. Modules in the order in which data flows.
+//! Finds the evidence for a question in a document.
+//!
+//! | floor | modules |
+//! |---|---|
+//! | the program | `cli`; `server`: gRPC, TLS, metrics, drain |
+//! | concurrency | `runtime`: queue, single flight, cache, the device's thread |
+//! | one request | `engine`, which runs the next three |
+//! | its steps | `document`: units; `scoring`: a number for each unit; `select`: the units that fit the budget |
+//! | ground | `config`; `model`: tokenizer, embeddings, encoder; `tier`; `vectors` |
+//!
+//! Imports go down this table, never up. On one floor `scoring` and `select` import `document`, and `config` imports
+//! `model` and `tier`.
 
 pub mod cli;
 pub mod config;
-pub mod server;
-
-pub mod runtime;
-
 pub mod document;
 pub mod engine;
 pub mod model;
+pub mod runtime;
 pub mod scoring;
 pub mod select;
+pub mod server;
 pub mod tier;
+mod vectors;

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 mod batches;
 mod bert;
 mod comparison;
-mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod device;
@@ -25,14 +24,13 @@ pub use comparison::{Compared, Comparison};
 pub use cuda::CudaError;
 pub use device::{Device, UnknownDevice};
 pub use embedding::EmbeddingTable;
-pub(crate) use encoder::ADDED_TOKENS;
 pub use encoder::{Comparer, EncodeError, Encoded, Encoder};
 pub use manifest::{MANIFEST, ManifestError, is_model};
 pub use weights::WeightsError;
+pub(crate) use wordpiece::ADDED_TOKENS;
 pub use wordpiece::{Pieces, TokenizerError, WordPiece};
 
-use bert::{Bert, Config};
-use encoder::MiniLm;
+use bert::{Config, CpuEncoder};
 use manifest::Manifest;
 use weights::Weights;
 
@@ -171,7 +169,7 @@ fn open(
 ) -> Result<Opened, LoadError> {
     match device {
         Device::Cpu => Ok(Opened {
-            encoder: Box::new(MiniLm::new(Bert::load(weights, config)?)),
+            encoder: Box::new(CpuEncoder::load(weights, config)?),
             device: device.to_string(),
             gpu: None,
         }),

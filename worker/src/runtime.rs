@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::engine::{
-    self, Budget, ExtractError, Extraction, Extractor, Memory, Request, Settings, Tier, TierChoice,
-    TierReason,
+    self, AutoBudget, Budget, ExtractError, Extraction, Extractor, Memory, Request, Settings, Tier,
+    TierChoice, TierReason,
 };
 use crate::model::{Card, EmbeddingTable, EncodeError, LoadError, Models, WordPiece, is_model};
 
@@ -75,16 +75,6 @@ pub enum JobError {
         /// When a try is worth it.
         retry_after: Duration,
     },
-    /// A field cannot be used.
-    #[error("{field} is {value}: {remedy}")]
-    Invalid {
-        /// The field.
-        field: &'static str,
-        /// What it holds.
-        value: String,
-        /// What to send instead.
-        remedy: &'static str,
-    },
     /// The deadline passed.
     #[error("the deadline passed before the answer was there")]
     DeadlineExceeded,
@@ -99,7 +89,6 @@ pub enum JobError {
 impl From<ExtractError> for JobError {
     fn from(error: ExtractError) -> Self {
         match error {
-            ExtractError::Invalid { field, value, remedy } => Self::Invalid { field, value, remedy },
             ExtractError::Cancelled => Self::Cancelled,
             ExtractError::DeadlineExceeded => Self::DeadlineExceeded,
             other => Self::Internal(other.to_string()),
@@ -145,7 +134,7 @@ fn try_device(models: &mut Models) -> Result<Option<f64>, LoadError> {
 struct Key {
     document: [u8; 32],
     question: Arc<str>,
-    budget: [u64; 4],
+    budget: Budget,
     tier: Option<Tier>,
 }
 
@@ -285,7 +274,7 @@ impl Runtime {
                 document: DOCUMENT.to_owned(),
                 sha256: [0; 32],
                 question: "When is the worker ready?".to_owned(),
-                budget: Budget::Ratio(2.0),
+                budget: Budget::Auto(AutoBudget::default()),
                 tier: Some(*tier),
                 deadline: None,
                 reservation: self.reserve(),
@@ -432,21 +421,10 @@ fn extract(
 
 impl Key {
     fn of(job: &Job) -> Self {
-        let budget = match job.budget {
-            Budget::Ratio(ratio) => [1, ratio.to_bits(), 0, 0],
-            Budget::MaxTokens(tokens) => [2, tokens, 0, 0],
-            Budget::MaxWords(words) => [3, words, 0, 0],
-            Budget::Auto(auto) => [
-                4,
-                auto.floor.to_bits(),
-                auto.min_ratio.to_bits(),
-                auto.max_ratio.to_bits(),
-            ],
-        };
         Self {
             document: job.sha256,
             question: job.question.as_str().into(),
-            budget,
+            budget: job.budget,
             tier: job.tier,
         }
     }

@@ -10,6 +10,7 @@ mod maxsim;
 mod question;
 pub mod recipe;
 mod smooth;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod thesaurus;
@@ -17,7 +18,7 @@ mod windows;
 
 pub use coverage::coverage;
 pub use lexical::Lexical;
-pub use maxsim::{Matches, dot, norm, rarity, unit};
+pub use maxsim::{Matches, rarity};
 pub use question::Question;
 pub use smooth::{add_scaled, smooth, standardise};
 pub use windows::{Window, spread, windows};

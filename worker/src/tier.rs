@@ -1,36 +1,8 @@
 //! The tiers, and which of them runs for a request. Scoring, choosing, configuration and reports all speak of tiers, so
 //! this module stands below them and knows none of them.
 
-use serde::{Deserialize, Serialize};
-
+pub use liquid_contract::Tier;
 pub use liquid_proto::worker::v1::TierReason;
-
-/// An engine that scores the units of a document; cheaper ones compare as less. Configurations, command lines and
-/// reports have the lower-case names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Tier {
-    /// Scores by words only.
-    Lexical,
-    /// Scores by words and by the encoder's input embeddings.
-    Static,
-    /// Adds a forward pass of the encoder over the windows that the static tier ranks high.
-    Encoder,
-}
-
-impl Tier {
-    /// All tiers, cheapest first.
-    pub const ALL: [Self; 3] = [Self::Lexical, Self::Static, Self::Encoder];
-
-    /// Returns the tier's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Lexical => "lexical",
-            Self::Static => "static",
-            Self::Encoder => "encoder",
-        }
-    }
-}
 
 /// The tier that a request is to run on, and why that one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

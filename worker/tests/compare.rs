@@ -115,7 +115,7 @@ fn extract(models: Models, settings: Settings, text: &str) -> Extraction {
     let request = Request {
         document: text,
         question: "when does the contract end?",
-        budget: Budget::Ratio(8.0),
+        budget: Budget::ratio(8.0).unwrap(),
         tier: TierChoice::as_asked(Tier::Encoder),
         deadline: None,
         cancelled: &|| false,
@@ -174,7 +174,7 @@ fn job(runtime: &Runtime, text: &str) -> Job {
         document: text.to_owned(),
         sha256: [1; 32],
         question: "when does the contract end?".to_owned(),
-        budget: Budget::Ratio(8.0),
+        budget: Budget::ratio(8.0).unwrap(),
         tier: None,
         deadline: Some(Instant::now() + Duration::from_secs(600)),
         reservation: runtime.reserve(),

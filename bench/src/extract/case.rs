@@ -83,7 +83,7 @@ fn extract(extractor: &mut Extractor, document: &Document, tier: Tier) -> Result
     let extraction = extractor.extract(&Request {
         document: &document.text,
         question: &document.question,
-        budget: Budget::Ratio(10.0),
+        budget: Budget::ratio(10.0)?,
         tier: TierChoice::as_asked(tier),
         deadline: None,
         cancelled: &|| false,

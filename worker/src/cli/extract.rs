@@ -4,12 +4,13 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Instant;
 
+use liquid_process::Invalid;
 use serde_json::json;
 
 use super::{BudgetArgs, CliError, ExtractArgs, configuration};
 use crate::config::Config;
 use crate::document::SpanKind;
-use crate::engine::{Auto, Budget, Extraction, Extractor, Request, Settings};
+use crate::engine::{AutoBudget, Budget, Extraction, Extractor, Request, Settings};
 use crate::model::Models;
 use crate::tier::{Tier, TierChoice};
 
@@ -22,6 +23,7 @@ pub(super) fn run(args: ExtractArgs) -> Result<(), CliError> {
         config.model.folder = Some(folder);
     }
     let document = read(&args.document)?;
+    let budget = budget(&args.budget)?;
     let tier = TierChoice::among(&config.served_tiers(), args.tier);
     let settings = Settings {
         encode_tokens: config.limits.most_encoded(),
@@ -33,7 +35,7 @@ pub(super) fn run(args: ExtractArgs) -> Result<(), CliError> {
     let extraction = extractor.extract(&Request {
         document: &document,
         question: &args.question,
-        budget: budget(&args.budget),
+        budget,
         tier,
         deadline: None,
         cancelled: &|| false,
@@ -83,14 +85,14 @@ fn models(config: &Config, tier: Tier) -> Result<Option<Models>, CliError> {
     Ok(Some(Models::load(folder, config.model.device)?))
 }
 
-fn budget(args: &BudgetArgs) -> Budget {
+fn budget(args: &BudgetArgs) -> Result<Budget, Invalid> {
     match args {
-        BudgetArgs { auto: true, .. } => Budget::Auto(Auto::default()),
+        BudgetArgs { auto: true, .. } => Ok(Budget::Auto(AutoBudget::default())),
         BudgetArgs {
             max_tokens: Some(tokens),
             ..
-        } => Budget::MaxTokens(*tokens),
-        BudgetArgs { ratio, .. } => Budget::Ratio(ratio.unwrap_or(DEFAULT_RATIO)),
+        } => Budget::max_tokens(*tokens),
+        BudgetArgs { ratio, .. } => Budget::ratio(ratio.unwrap_or(DEFAULT_RATIO)),
     }
 }
 

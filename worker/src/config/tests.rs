@@ -1,5 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+use std::path::Path;
+
+use liquid_process::config::{ConfigError, load_with};
+
 use super::*;
 
 fn environment(variables: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -17,7 +21,7 @@ fn from_file(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigErr
 
 #[test]
 fn without_a_file_it_serves_the_lexical_tier_on_loopback() {
-    let config = load_with(None, Vec::new()).unwrap();
+    let config: Config = load_with(None, Vec::new()).unwrap();
     assert_eq!(config, Config::default());
     assert_eq!(config.served_tiers(), [Tier::Lexical]);
     assert!(config.grpc.listen.ip().is_loopback() && config.admin.listen.ip().is_loopback());
@@ -69,7 +73,8 @@ fn wrong_values_are_named_all_at_once_with_a_remedy() {
     let ConfigError::Invalid(wrong) = from_file(file, &[]).unwrap_err() else {
         panic!("read")
     };
-    let fields: Vec<_> = wrong.iter().map(|invalid| invalid.field).collect();
+    let wrong = wrong.as_slice();
+    let fields: Vec<_> = wrong.iter().map(|invalid| invalid.field.as_str()).collect();
     let expected = [
         "limits.max_chunk_bytes",
         "limits.max_buffered_bytes",
@@ -120,6 +125,6 @@ fn unknown_keys_and_devices_are_refused() {
         let error = from_file(text, &[]).unwrap_err();
         assert!(matches!(error, ConfigError::Read(_)), "{text}: {error}");
     }
-    let error = load_with(Some(Path::new("absent.toml")), Vec::new()).unwrap_err();
+    let error = load_with::<Config>(Some(Path::new("absent.toml")), Vec::new()).unwrap_err();
     assert!(error.to_string().contains("absent.toml"), "{error}");
 }

@@ -2,10 +2,12 @@
 //! headings, speakers' turns, list items, and prose for all the rest.
 
 use super::SpanKind;
+use super::cutter::Cutter;
 use super::json::Json;
+use super::lines::{Line, lines};
 use super::speakers::Speakers;
 use super::tables::{HtmlTables, Table};
-use super::{Cutter, words};
+use super::words;
 
 /// Longest heading, in words and in bytes.
 const MAX_HEADING_WORDS: usize = 12;
@@ -13,19 +15,6 @@ const MAX_HEADING_BYTES: usize = 160;
 
 /// A list item up to this many words is one unit; a longer one is cut into sentences.
 const WHOLE_ITEM_WORDS: usize = 40;
-
-/// A line, without its line feed.
-#[derive(Clone, Copy)]
-pub(super) struct Line {
-    pub(super) start: usize,
-    pub(super) end: usize,
-}
-
-impl Line {
-    pub(super) fn text(self, text: &str) -> &str {
-        text.get(self.start..self.end).unwrap_or_default()
-    }
-}
 
 /// Cuts the cutter's text. True if it is a transcript.
 pub(super) fn cut(cutter: &mut Cutter<'_>) -> bool {
@@ -45,16 +34,6 @@ pub(super) fn cut(cutter: &mut Cutter<'_>) -> bool {
     }
     reader.flush();
     reader.speakers.transcript
-}
-
-fn lines(text: &str) -> Vec<Line> {
-    let mut lines = Vec::new();
-    let mut start = 0;
-    for end in memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]) {
-        lines.push(Line { start, end });
-        start = end + 1;
-    }
-    lines
 }
 
 struct Reader<'c, 'a> {

@@ -5,7 +5,8 @@
 //! long is cut after the commas one level deeper, and so on.
 
 use super::SpanKind;
-use super::{Cutter, MAX_UNIT_BYTES, MAX_UNIT_WORDS, word_count};
+use super::cutter::Cutter;
+use super::{MAX_UNIT_BYTES, MAX_UNIT_WORDS, word_count};
 
 /// Deepest level whose commas may cut.
 const MAX_CUT_DEPTH: u8 = 12;

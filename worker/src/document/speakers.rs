@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::blocks::Line;
+use super::lines::Line;
 
 /// Longest label, in bytes and in words.
 const MAX_LABEL_BYTES: usize = 120;

@@ -1,8 +1,9 @@
 //! Finds tables and cuts them into rows: Markdown, HTML, separated values, fixed-width columns.
 
 use super::SpanKind;
-use super::blocks::Line;
-use super::{Cutter, words};
+use super::cutter::Cutter;
+use super::lines::Line;
+use super::words;
 
 /// Fewest lines of a table that has no mark but the likeness of its lines.
 const MIN_LIKE_ROWS: usize = 3;

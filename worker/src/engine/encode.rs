@@ -5,12 +5,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::input::PieceInput;
 use super::memory::Memory;
-use super::reading::PieceReading;
 use super::{CPU_ENCODE_TOKENS, ExtractError, Limits};
 use crate::model::{ADDED_TOKENS, Comparer, Comparison, EncodeError, Encoded, Encoder};
-use crate::scoring::{Matches, dot, norm, unit};
+use crate::scoring::Window;
+use crate::scoring::recipe::EncoderSignals;
 use crate::select;
+use crate::vectors::{dot, norm, unit};
 
 /// Tokens encoded between two looks at the clock and the caller, without and with a deadline. What was read before
 /// the time was over counts, so short steps lose less of it; long ones keep all cores busy.
@@ -20,7 +22,7 @@ const HURRIED_STEP_TOKENS: usize = 1024;
 /// Comparisons of fewer tokens say nothing about a device's speed.
 const TELLING_TOKENS: usize = 4096;
 
-/// Most tokens to read for one request with this encoder.
+/// Returns the most tokens that may be read for one request: what is configured, else what suits the encoder.
 pub(super) fn limit(configured: Option<usize>, encoder: &mut dyn Encoder) -> usize {
     configured.unwrap_or(match encoder.comparer() {
         Some(_) => usize::MAX,
@@ -28,15 +30,10 @@ pub(super) fn limit(configured: Option<usize>, encoder: &mut dyn Encoder) -> usi
     })
 }
 
-/// What was read of a document for a question.
-pub(super) struct Readings {
-    /// Which match windows were read.
-    pub(super) read: Vec<bool>,
-    pub(super) matches: Matches,
-    /// Cosines with the question's embedding; 0 where nothing was read.
-    pub(super) window_cosines: Vec<f32>,
-    pub(super) unit_cosines: Vec<f32>,
-    /// Tokens that went through the encoder, remembered ones not counted.
+/// The encoder's part of a request: what it said, and what that cost.
+pub(super) struct EncoderPass {
+    pub(super) signals: EncoderSignals,
+    /// Tokens that went through the encoder, remembered windows not counted.
     pub(super) encoded_tokens: u64,
     /// Time spent with the encoder.
     pub(super) encoding: Duration,
@@ -44,15 +41,15 @@ pub(super) struct Readings {
     pub(super) cut_short: bool,
 }
 
-/// The windows worth reading, best first, within a budget of tokens: a window is as good as its best unit.
+/// Chooses the windows worth reading, best first, within a budget of tokens; a window is as good as its best unit.
 pub(super) fn choose(
-    pieces: &PieceReading,
+    pieces: &PieceInput,
     ids: &[&[u32]],
     static_scores: &[f32],
     most: usize,
     budget: usize,
 ) -> Vec<usize> {
-    let best = |window: &crate::scoring::Window| {
+    let best = |window: &Window| {
         static_scores[window.start..window.end]
             .iter()
             .copied()
@@ -75,7 +72,7 @@ pub(super) fn choose(
     chosen
 }
 
-/// Tokens that may be encoded: the request's limit, or what the time left allows at the speed measured.
+/// Returns how many tokens may be encoded: the request's limit, or what the time left allows at the measured speed.
 pub(super) fn budget(limit: usize, limits: &Limits<'_>, memory: &Memory) -> usize {
     let Some(until) = limits.encode_until else {
         return limit;
@@ -84,16 +81,16 @@ pub(super) fn budget(limit: usize, limits: &Limits<'_>, memory: &Memory) -> usiz
     limit.min((seconds * memory.speed()) as usize)
 }
 
-/// Reads the chosen windows. Stops early, with what it has, when the deadline comes near.
+/// Reads the chosen windows with the encoder. Stops early, with what it has, when the deadline comes near.
 pub(super) fn read(
     encoder: &mut dyn Encoder,
     memory: &Memory,
     limits: &Limits<'_>,
-    pieces: &PieceReading,
+    pieces: &PieceInput,
     rarity: Vec<f32>,
     chosen: &[usize],
-) -> Result<Readings, ReadError> {
-    let work = Work {
+) -> Result<EncoderPass, ReadError> {
+    let plan = ReadingPlan {
         memory,
         limits,
         pieces,
@@ -102,94 +99,93 @@ pub(super) fn read(
         most: encoder.max_tokens(),
     };
     match encoder.comparer() {
-        Some(comparer) => work.compare(comparer, rarity),
-        None => work.encode(encoder, rarity),
+        Some(comparer) => plan.compare(comparer, rarity),
+        None => plan.encode(encoder, rarity),
     }
 }
 
-/// What is read, and within which limits.
-struct Work<'a> {
+/// Which windows to read, and within which limits.
+struct ReadingPlan<'a> {
     memory: &'a Memory,
     limits: &'a Limits<'a>,
-    pieces: &'a PieceReading,
-    /// The pieces of each window.
+    pieces: &'a PieceInput,
+    /// Vocabulary ids of each window.
     ids: &'a [&'a [u32]],
     chosen: &'a [usize],
-    /// Most pieces of a window.
+    /// Most pieces of a window that the encoder reads.
     most: usize,
 }
 
-impl Work<'_> {
-    /// By an encoder that gives hidden states.
-    fn encode(&self, encoder: &mut dyn Encoder, rarity: Vec<f32>) -> Result<Readings, ReadError> {
+impl ReadingPlan<'_> {
+    /// Reads with an encoder that returns hidden states, and matches them here.
+    fn encode(&self, encoder: &mut dyn Encoder, rarity: Vec<f32>) -> Result<EncoderPass, ReadError> {
         let dim = encoder.dim();
-        let mut spent = Spent::default();
-        let said = encode(encoder, self.memory, &[self.question()], &mut spent)?;
-        let Some(said) = said.first() else {
+        let mut cost = EncoderCost::default();
+        let asked = encode(encoder, self.memory, &[self.question()], &mut cost)?;
+        let Some(asked) = asked.first() else {
             return Err(EncodeError::Device("no answer".to_owned()).into());
         };
-        let question_states: Vec<Vec<f32>> = said.tokens.chunks_exact(dim).map(unit).collect();
+        let question = EncodedQuestion {
+            pieces: asked.tokens.chunks_exact(dim).map(unit).collect(),
+            sentence: &asked.sentence,
+        };
         let step_tokens = match self.limits.encode_until {
             Some(_) => HURRIED_STEP_TOKENS,
             None => STEP_TOKENS,
         };
-        let mut readings = Readings::new(self.pieces, rarity);
-        self.in_steps(step_tokens, &mut readings, |step, readings| {
+        let mut pass = EncoderPass::unread(self.pieces, rarity);
+        self.in_steps(step_tokens, &mut pass, |step, pass| {
             let texts: Vec<&[u32]> = step.iter().map(|&window| self.text(window)).collect();
-            let encoded = encode(encoder, self.memory, &texts, &mut spent)?;
+            let encoded = encode(encoder, self.memory, &texts, &mut cost)?;
             for (&window, encoded) in step.iter().zip(&encoded) {
-                readings.read[window] = true;
-                readings
-                    .matches
-                    .set(window, &question_states, &encoded.tokens, dim);
-                readings.window_cosines[window] = dot(&encoded.sentence, &said.sentence);
-                readings.set_units(self.pieces, window, encoded, &said.sentence);
+                pass.add(self.pieces, window, encoded, &question);
             }
             Ok(())
         })?;
-        readings.encoded_tokens = spent.tokens as u64;
-        readings.encoding = spent.time;
-        Ok(readings)
+        pass.encoded_tokens = cost.tokens as u64;
+        pass.encoding = cost.time;
+        Ok(pass)
     }
 
-    /// By a device that matches by itself.
-    fn compare(&self, comparer: &mut dyn Comparer, rarity: Vec<f32>) -> Result<Readings, ReadError> {
+    /// Reads with a device that matches windows by itself.
+    fn compare(&self, comparer: &mut dyn Comparer, rarity: Vec<f32>) -> Result<EncoderPass, ReadError> {
         let matched = rarity.len();
-        let mut readings = Readings::new(self.pieces, rarity);
-        self.in_steps(comparer.step_tokens(), &mut readings, |step, readings| {
+        let mut pass = EncoderPass::unread(self.pieces, rarity);
+        self.in_steps(comparer.step_tokens(), &mut pass, |step, pass| {
             let task = Arc::new(self.task(matched, step));
             let start = Instant::now();
             let compared = comparer.compare(&task)?;
             let (tokens, time) = (task.tokens(), start.elapsed());
-            readings.encoding += time;
+            pass.encoding += time;
             if tokens >= TELLING_TOKENS {
                 self.memory.measured(tokens, time.as_secs_f64());
             }
-            let asked = if readings.encoded_tokens == 0 {
+            let asked = if pass.encoded_tokens == 0 {
                 task.question.len() + ADDED_TOKENS
             } else {
                 0
             };
-            readings.encoded_tokens += (tokens + asked) as u64;
+            pass.encoded_tokens += (tokens + asked) as u64;
+            let signals = &mut pass.signals;
             for (place, &window) in step.iter().enumerate() {
-                readings.read[window] = true;
-                readings.window_cosines[window] = compared.windows[place];
+                signals.read[window] = true;
+                signals.window_cosines[window] = compared.windows[place];
                 let best = &compared.best[place * task.pieces..][..task.pieces];
-                readings.matches.set_best(window, best);
+                signals.matches.set_best(window, best);
                 let units = self.pieces.windows[window].start..self.pieces.windows[window].end;
-                readings.unit_cosines[units].copy_from_slice(&compared.units[task.units_of(place)]);
+                signals.unit_cosines[units].copy_from_slice(&compared.units[task.units_of(place)]);
             }
             Ok(())
         })?;
-        Ok(readings)
+        Ok(pass)
     }
 
     /// Hands the chosen windows to `read`, about `step_tokens` at a time, until all are read or the time is over.
     fn in_steps(
         &self,
         step_tokens: usize,
-        readings: &mut Readings,
-        mut read: impl FnMut(&[usize], &mut Readings) -> Result<(), EncodeError>,
+        pass: &mut EncoderPass,
+        mut read: impl FnMut(&[usize], &mut EncoderPass) -> Result<(), EncodeError>,
     ) -> Result<(), ReadError> {
         let mut any = false;
         for step in steps(self.chosen, self.ids, self.most, step_tokens) {
@@ -197,12 +193,12 @@ impl Work<'_> {
             let outcome = if self.limits.encoding_is_over() {
                 Err(EncodeError::Cancelled)
             } else {
-                read(step, readings)
+                read(step, pass)
             };
             match outcome {
                 Ok(()) => any = true,
                 Err(EncodeError::Cancelled) if any => {
-                    readings.cut_short = true;
+                    pass.cut_short = true;
                     break;
                 }
                 Err(error) => return Err(error.into()),
@@ -211,19 +207,19 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The question, cut to what the encoder reads.
+    /// Returns the question's ids, cut to what the encoder reads.
     fn question(&self) -> &[u32] {
         let question = &self.pieces.question;
         &question[..question.len().min(self.most)]
     }
 
-    /// A window, likewise.
+    /// Returns a window's ids, cut likewise.
     fn text(&self, window: usize) -> &[u32] {
         let ids = self.ids[window];
         &ids[..ids.len().min(self.most)]
     }
 
-    /// The windows of a step with their units.
+    /// Describes the windows of a step, with their units, to a device that compares.
     fn task(&self, matched: usize, step: &[usize]) -> Comparison {
         let mut task = Comparison::new(self.question().to_vec(), matched);
         for &window in step {
@@ -233,7 +229,7 @@ impl Work<'_> {
     }
 }
 
-/// Why the encoder could not read.
+/// Why the windows could not be read.
 pub(super) enum ReadError {
     /// The encoder failed; the cheaper tiers still work.
     Encoder(EncodeError),
@@ -253,37 +249,44 @@ impl From<ExtractError> for ReadError {
     }
 }
 
-impl Readings {
-    /// Nothing read yet.
-    fn new(pieces: &PieceReading, rarity: Vec<f32>) -> Self {
+impl EncoderPass {
+    fn unread(pieces: &PieceInput, rarity: Vec<f32>) -> Self {
         Self {
-            read: vec![false; pieces.windows.len()],
-            matches: Matches::new(rarity, pieces.windows.len()),
-            window_cosines: vec![0.0; pieces.windows.len()],
-            unit_cosines: vec![0.0; pieces.units.len()],
+            signals: EncoderSignals::unread(rarity, pieces.windows.len(), pieces.units.len()),
             encoded_tokens: 0,
             encoding: Duration::ZERO,
             cut_short: false,
         }
     }
 
-    /// Sets the cosines of a window's units: the mean of their hidden states with the question's embedding.
-    fn set_units(&mut self, pieces: &PieceReading, window: usize, encoded: &Encoded, question: &[f32]) {
-        let dim = question.len();
+    /// Takes in what the encoder said about a window and about the question.
+    fn add(&mut self, pieces: &PieceInput, window: usize, encoded: &Encoded, question: &EncodedQuestion<'_>) {
+        let signals = &mut self.signals;
+        signals.read[window] = true;
+        let dim = question.sentence.len();
+        signals
+            .matches
+            .set(window, &question.pieces, &encoded.tokens, dim);
+        signals.window_cosines[window] = dot(&encoded.sentence, question.sentence);
         let first = pieces.windows[window].start;
         for (place, pieces) in pieces.units_within(window).enumerate() {
             let end = (pieces.end * dim).min(encoded.tokens.len());
             let states = encoded.tokens.get(pieces.start * dim..end).unwrap_or_default();
-            let mut mean = vec![0.0_f32; dim];
-            for state in states.chunks_exact(dim) {
-                mean.iter_mut().zip(state).for_each(|(mean, x)| *mean += x);
-            }
-            self.unit_cosines[first + place] = dot(&mean, question) / norm(&mean);
+            signals.unit_cosines[first + place] = cosine_of_mean(states, question.sentence);
         }
     }
 }
 
-/// Runs of windows of about `step_tokens` tokens.
+/// Returns the cosine of the mean of hidden states, `[tokens, dim]` row-major, and an embedding, `[dim]` at length 1.
+fn cosine_of_mean(states: &[f32], embedding: &[f32]) -> f32 {
+    let mut mean = vec![0.0_f32; embedding.len()];
+    for state in states.chunks_exact(embedding.len()) {
+        mean.iter_mut().zip(state).for_each(|(mean, x)| *mean += x);
+    }
+    dot(&mean, embedding) / norm(&mean)
+}
+
+/// Cuts the chosen windows into runs of about `step_tokens` tokens.
 fn steps<'a>(
     chosen: &'a [usize],
     ids: &'a [&[u32]],
@@ -305,19 +308,27 @@ fn steps<'a>(
     })
 }
 
-/// What the encoder did for a request.
+/// The question as the encoder sees it.
+struct EncodedQuestion<'a> {
+    /// Hidden states of its word pieces, each at length 1.
+    pieces: Vec<Vec<f32>>,
+    /// Its embedding.
+    sentence: &'a [f32],
+}
+
+/// What reading windows has cost so far.
 #[derive(Default)]
-struct Spent {
+struct EncoderCost {
     tokens: usize,
     time: Duration,
 }
 
-/// Encodes windows, remembered ones for free.
+/// Encodes windows; those that are remembered cost nothing.
 fn encode(
     encoder: &mut dyn Encoder,
     memory: &Memory,
     windows: &[&[u32]],
-    spent: &mut Spent,
+    cost: &mut EncoderCost,
 ) -> Result<Vec<Arc<Encoded>>, EncodeError> {
     let remembered: Vec<Option<Arc<Encoded>>> = windows.iter().map(|window| memory.recall(window)).collect();
     let missing: Vec<&[u32]> = windows
@@ -333,8 +344,8 @@ fn encode(
         let tokens = missing.iter().map(|window| window.len() + ADDED_TOKENS).sum();
         let time = start.elapsed();
         memory.measured(tokens, time.as_secs_f64());
-        spent.tokens += tokens;
-        spent.time += time;
+        cost.tokens += tokens;
+        cost.time += time;
     }
     let mut fresh = missing.iter().zip(fresh).map(|(window, encoded)| {
         let encoded = Arc::new(encoded);

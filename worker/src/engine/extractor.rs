@@ -1,13 +1,14 @@
 //! Runs a request: checks it, reads the document, picks the tier, scores, chooses, verifies.
 
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use super::encode;
+use super::input::ScoringInput;
 use super::memory::Memory;
-use super::reading::Reading;
 use super::tiers::{EncoderEngine, Engine, LexicalEngine, Scores, StaticEngine};
 use super::{
-    Auto, Budget, Counts, ExtractError, Extraction, Limits, Request, Settings, Span, Tier, TierReason,
+    Budget, Counts, ExtractError, Extraction, Limits, Ratio, Request, Settings, Span, Tier, TierReason,
     Timing, end_of_encoding,
 };
 use crate::document::Unit;
@@ -41,10 +42,8 @@ impl Extractor {
     /// Finds what to keep of a document.
     ///
     /// # Errors
-    /// [`ExtractError::Invalid`] names the field of the budget that cannot be used; the others say that the
-    /// caller or the clock ended the request.
+    /// [`ExtractError::Cancelled`] and [`ExtractError::DeadlineExceeded`] if the caller or the clock ended the request.
     pub fn extract(&mut self, request: &Request<'_>) -> Result<Extraction, ExtractError> {
-        check(&request.budget)?;
         let limits = Limits {
             deadline: request.deadline,
             encode_until: request.deadline.map(end_of_encoding),
@@ -52,7 +51,7 @@ impl Extractor {
         };
         limits.check()?;
         let start = Instant::now();
-        let reading = Reading::new(
+        let input = ScoringInput::new(
             request.document,
             request.question,
             self.models.as_ref(),
@@ -60,15 +59,15 @@ impl Extractor {
         );
         limits.check()?;
         let prepared = Instant::now();
-        let (scores, reason) = self.score(request, &reading, &limits)?;
+        let (scores, reason) = self.score(request, &input, &limits)?;
         limits.check()?;
         let scored = Instant::now();
         let answers_question = !request.question.trim().is_empty();
-        let confidence = Confidence::new(&reading.document, &scores.values, scores.tier);
-        let selection = choose(&reading, &scores.values, &confidence, request.budget);
+        let confidence = Confidence::new(&input.document, &scores.values, scores.tier);
+        let selection = choose(&input, &scores.values, &confidence, request.budget);
         let spans = spans(
             request.document,
-            &reading.document.units,
+            &input.document.units,
             &selection.taken,
             &scores.values,
         )?;
@@ -80,7 +79,7 @@ impl Extractor {
         };
         Ok(Extraction {
             spans,
-            counts: counts(&reading, &selection),
+            counts: counts(&input, &selection),
             tier: scores.tier,
             limited: scores.instead.is_some(),
             tier_reason: scores.instead.unwrap_or(reason),
@@ -94,11 +93,11 @@ impl Extractor {
     fn score(
         &mut self,
         request: &Request<'_>,
-        reading: &Reading<'_>,
+        input: &ScoringInput<'_>,
         limits: &Limits<'_>,
     ) -> Result<(Scores, TierReason), ExtractError> {
         if request.question.trim().is_empty() {
-            let values = coverage(&reading.document);
+            let values = coverage(&input.document);
             let scores = Scores {
                 values,
                 encoded_tokens: 0,
@@ -113,7 +112,7 @@ impl Extractor {
                 Tier::Lexical => request.tier.reason,
                 Tier::Static | Tier::Encoder => TierReason::NoModel,
             };
-            return Ok((LexicalEngine.score(reading, limits)?, reason));
+            return Ok((LexicalEngine.score(input, limits)?, reason));
         };
         let cheaper = StaticEngine {
             embeddings: &models.embeddings,
@@ -128,67 +127,35 @@ impl Extractor {
                 memory: &self.memory,
             }),
         };
-        Ok((engine.score(reading, limits)?, request.tier.reason))
+        Ok((engine.score(input, limits)?, request.tier.reason))
     }
 }
 
-/// Checks that a budget can be used.
-fn check(budget: &Budget) -> Result<(), ExtractError> {
-    let invalid = |field, value: String, remedy| Err(ExtractError::Invalid { field, value, remedy });
-    // Written so that NaN fails too.
-    let at_least = |value: f64, least: f64| value >= least;
-    match *budget {
-        Budget::Ratio(ratio) if !at_least(ratio, 1.0) => {
-            invalid("budget.ratio", ratio.to_string(), "send a number of at least 1")
-        }
-        Budget::MaxTokens(0) => invalid("budget.max_tokens", "0".to_owned(), "send at least 1"),
-        Budget::MaxWords(0) => invalid("budget.max_words", "0".to_owned(), "send at least 1"),
-        Budget::Auto(Auto { floor, .. }) if !(at_least(floor, f64::MIN_POSITIVE) && floor <= 1.0) => invalid(
-            "budget.auto.floor",
-            floor.to_string(),
-            "send a share above 0 and at most 1",
-        ),
-        Budget::Auto(Auto { min_ratio, .. }) if !at_least(min_ratio, 1.0) => invalid(
-            "budget.auto.min_ratio",
-            min_ratio.to_string(),
-            "send a number of at least 1",
-        ),
-        Budget::Auto(Auto {
-            min_ratio, max_ratio, ..
-        }) if !at_least(max_ratio, min_ratio) => invalid(
-            "budget.auto.max_ratio",
-            max_ratio.to_string(),
-            "send at least min_ratio",
-        ),
-        _ => Ok(()),
-    }
-}
-
-fn choose(reading: &Reading<'_>, scores: &[f32], confidence: &Confidence, budget: Budget) -> Selection {
-    let units = &reading.document.units;
+fn choose(input: &ScoringInput<'_>, scores: &[f32], confidence: &Confidence, budget: Budget) -> Selection {
+    let units = &input.document.units;
     let order = select::order(scores);
     let words: Vec<u32> = units.iter().map(|unit| unit.words).collect();
-    let of_ratio = |ratio: f64| (reading.document.budget_words as f64 / ratio).floor() as usize;
-    let gap = if reading.document.transcript {
+    let of_ratio = |ratio: Ratio| ratio.words_of(input.document.budget_words);
+    let gap = if input.document.transcript {
         select::TRANSCRIPT_GAP_WORDS
     } else {
         select::GAP_WORDS
     };
     let take = |costs: &[u32], budget| select::take(units, costs, &order, budget, gap);
-    let most = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+    let most = |limit: NonZeroU64| usize::try_from(limit.get()).unwrap_or(usize::MAX);
     match budget {
         Budget::Ratio(ratio) => take(&words, of_ratio(ratio)),
         Budget::MaxWords(limit) => take(&words, most(limit)),
-        Budget::MaxTokens(limit) => take(&reading.unit_tokens, most(limit)),
+        Budget::MaxTokens(limit) => take(&input.unit_tokens, most(limit)),
         Budget::Auto(auto) => {
-            let range = of_ratio(auto.max_ratio)..=of_ratio(auto.min_ratio);
-            select::smallest(range, auto.floor, confidence, |budget| take(&words, budget))
+            let range = of_ratio(auto.max_ratio())..=of_ratio(auto.min_ratio());
+            select::smallest(range, auto.floor(), confidence, |budget| take(&words, budget))
         }
     }
 }
 
-fn counts(reading: &Reading<'_>, selection: &Selection) -> Counts {
-    let units = &reading.document.units;
+fn counts(input: &ScoringInput<'_>, selection: &Selection) -> Counts {
+    let units = &input.document.units;
     let taken = || {
         selection
             .taken
@@ -200,10 +167,10 @@ fn counts(reading: &Reading<'_>, selection: &Selection) -> Counts {
     Counts {
         document_units: units.len() as u64,
         kept_units: taken().count() as u64,
-        document_words: reading.document.words as u64,
+        document_words: input.document.words as u64,
         kept_words: taken().map(|unit| u64::from(units[unit].words)).sum(),
-        document_tokens: reading.tokens,
-        kept_tokens: taken().map(|unit| u64::from(reading.unit_tokens[unit])).sum(),
+        document_tokens: input.tokens,
+        kept_tokens: taken().map(|unit| u64::from(input.unit_tokens[unit])).sum(),
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::encode::{self, ReadError};
+use super::input::{PieceInput, ScoringInput};
 use super::memory::Memory;
-use super::reading::{PieceReading, Reading};
 use super::{ExtractError, Limits, Tier, TierReason};
 use crate::model::{EmbeddingTable, EncodeError, Encoder};
 use crate::scoring::{Matches, rarity, recipe};
@@ -23,17 +23,17 @@ pub(super) struct Scores {
 
 /// A way to score the units of a document.
 pub(super) trait Engine {
-    /// Scores every unit. `reading` has pieces if the engine needs a model.
-    fn score(&mut self, reading: &Reading<'_>, limits: &Limits<'_>) -> Result<Scores, ExtractError>;
+    /// Scores every unit. `input` has pieces if the engine needs a model.
+    fn score(&mut self, input: &ScoringInput<'_>, limits: &Limits<'_>) -> Result<Scores, ExtractError>;
 }
 
 /// Words only.
 pub(super) struct LexicalEngine;
 
 impl Engine for LexicalEngine {
-    fn score(&mut self, reading: &Reading<'_>, _: &Limits<'_>) -> Result<Scores, ExtractError> {
-        let total = recipe::lexical(&reading.document, &reading.lexical);
-        let values = recipe::finish(&reading.document, total);
+    fn score(&mut self, input: &ScoringInput<'_>, _: &Limits<'_>) -> Result<Scores, ExtractError> {
+        let total = recipe::lexical(&input.document, &input.lexical);
+        let values = recipe::finish(&input.document, total);
         Ok(Scores {
             values,
             encoded_tokens: 0,
@@ -52,28 +52,28 @@ pub(super) struct StaticEngine<'m> {
 impl StaticEngine<'_> {
     fn values(
         &self,
-        reading: &Reading<'_>,
-        pieces: &PieceReading,
+        input: &ScoringInput<'_>,
+        pieces: &PieceInput,
         lexical: Vec<f32>,
         rarity: &[f32],
     ) -> Vec<f32> {
         let ids = pieces.window_ids();
         let matches = Matches::of_embeddings(self.embeddings, &pieces.question, rarity.to_vec(), &ids);
         recipe::finish(
-            &reading.document,
+            &input.document,
             recipe::with_static(lexical, &pieces.windows, &matches),
         )
     }
 }
 
 impl Engine for StaticEngine<'_> {
-    fn score(&mut self, reading: &Reading<'_>, limits: &Limits<'_>) -> Result<Scores, ExtractError> {
-        let Some(pieces) = &reading.pieces else {
-            return LexicalEngine.score(reading, limits);
+    fn score(&mut self, input: &ScoringInput<'_>, limits: &Limits<'_>) -> Result<Scores, ExtractError> {
+        let Some(pieces) = &input.pieces else {
+            return LexicalEngine.score(input, limits);
         };
-        let lexical = recipe::lexical(&reading.document, &reading.lexical);
+        let lexical = recipe::lexical(&input.document, &input.lexical);
         let rarity = rarity(&pieces.question, &pieces.window_ids());
-        let values = self.values(reading, pieces, lexical, &rarity);
+        let values = self.values(input, pieces, lexical, &rarity);
         Ok(Scores {
             values,
             encoded_tokens: 0,
@@ -94,14 +94,14 @@ pub(super) struct EncoderEngine<'m> {
 }
 
 impl Engine for EncoderEngine<'_> {
-    fn score(&mut self, reading: &Reading<'_>, limits: &Limits<'_>) -> Result<Scores, ExtractError> {
-        let Some(pieces) = &reading.pieces else {
-            return LexicalEngine.score(reading, limits);
+    fn score(&mut self, input: &ScoringInput<'_>, limits: &Limits<'_>) -> Result<Scores, ExtractError> {
+        let Some(pieces) = &input.pieces else {
+            return LexicalEngine.score(input, limits);
         };
-        let lexical = recipe::lexical(&reading.document, &reading.lexical);
+        let lexical = recipe::lexical(&input.document, &input.lexical);
         let ids = pieces.window_ids();
         let rarity = rarity(&pieces.question, &ids);
-        let values = self.cheaper.values(reading, pieces, lexical.clone(), &rarity);
+        let values = self.cheaper.values(input, pieces, lexical.clone(), &rarity);
         let budget = encode::budget(self.tokens, limits, self.memory);
         let chosen = encode::choose(pieces, &ids, &values, self.encoder.max_tokens(), budget);
         let unread = |values, tier, instead| Scores {
@@ -120,17 +120,17 @@ impl Engine for EncoderEngine<'_> {
             return Ok(instead(values, TierReason::NoTime));
         }
         match encode::read(self.encoder, self.memory, limits, pieces, rarity, &chosen) {
-            Ok(readings) => {
-                let scores = recipe::with_encoder(lexical, &values, &readings.for_recipe(pieces));
-                let values = recipe::finish(&reading.document, scores);
+            Ok(pass) => {
+                let scores = recipe::with_encoder(lexical, &values, &pieces.windows, &pass.signals);
+                let values = recipe::finish(&input.document, scores);
                 let readable = ids.iter().filter(|ids| !ids.is_empty()).count();
                 let planned_less = budget < self.tokens && chosen.len() < readable;
                 Ok(Scores {
                     values,
-                    encoded_tokens: readings.encoded_tokens,
-                    encoding: readings.encoding,
+                    encoded_tokens: pass.encoded_tokens,
+                    encoding: pass.encoding,
                     tier: Tier::Encoder,
-                    instead: (planned_less || readings.cut_short).then_some(TierReason::FewerWindows),
+                    instead: (planned_less || pass.cut_short).then_some(TierReason::FewerWindows),
                 })
             }
             Err(ReadError::Request(error)) => Err(error),
@@ -146,18 +146,6 @@ impl Engine for EncoderEngine<'_> {
                 }
                 Ok(instead(values, reason))
             }
-        }
-    }
-}
-
-impl encode::Readings {
-    fn for_recipe<'a>(&'a self, pieces: &'a PieceReading) -> recipe::Readings<'a> {
-        recipe::Readings {
-            windows: &pieces.windows,
-            read: &self.read,
-            matches: &self.matches,
-            window_cosines: &self.window_cosines,
-            unit_cosines: &self.unit_cosines,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::encoder::ADDED_TOKENS;
+use super::wordpiece::ADDED_TOKENS;
 
 /// What to compare. Windows hold vocabulary ids without `[CLS]` and `[SEP]`, as for `Encoder::encode`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,20 +1,9 @@
-//! Windows of word pieces in, hidden states out: batches them by length for the forward pass.
+//! What an encoder is to the engine: windows of word pieces in, hidden states or cosines out. Each model has a folder of
+//! its own that implements [`Encoder`].
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use super::bert::{Batch, Bert};
 use super::comparison::{Compared, Comparison};
-use super::device;
-
-/// `[CLS]` and `[SEP]` of BERT's vocabulary.
-pub(super) const CLS: i32 = 101;
-pub(super) const SEP: i32 = 102;
-/// Those two, which every window gets.
-pub(crate) const ADDED_TOKENS: usize = 2;
-
-/// Padded tokens in a batch on a processor: its activations should stay in a core's cache.
-const BATCH_TOKENS: usize = 256;
 
 /// Turns windows of word pieces into vectors. One thread owns an encoder; it may use more inside.
 pub trait Encoder: Send {
@@ -99,13 +88,6 @@ pub enum EncodeError {
     Cancelled,
 }
 
-/// MiniLM on the processor.
-pub(super) struct MiniLm {
-    bert: Bert,
-    /// Batches that run side by side.
-    lanes: usize,
-}
-
 /// Checks that every window fits the model.
 pub(super) fn check_lengths<'a>(
     windows: impl Iterator<Item = &'a [u32]>,
@@ -122,81 +104,6 @@ pub(super) fn check_lengths<'a>(
         }
     }
     Ok(())
-}
-
-impl MiniLm {
-    pub(super) fn new(bert: Bert) -> Self {
-        Self {
-            bert,
-            lanes: device::lanes(),
-        }
-    }
-
-    fn run(&self, windows: &[&[u32]], batch: &[usize]) -> Result<Vec<Encoded>, EncodeError> {
-        let padded = pad(windows, batch);
-        let states = self.bert.forward(&padded).map_err(EncodeError::Device)?;
-        let rows = padded.length * self.dim();
-        let each = states.chunks_exact(rows).zip(&padded.lengths);
-        Ok(each
-            .map(|(states, length)| pooled(&states[..length * self.dim()], self.dim()))
-            .collect())
-    }
-}
-
-impl Encoder for MiniLm {
-    fn dim(&self) -> usize {
-        self.bert.config().hidden_size
-    }
-
-    fn max_tokens(&self) -> usize {
-        self.bert.config().max_position_embeddings - ADDED_TOKENS
-    }
-
-    fn encode(&mut self, windows: &[&[u32]]) -> Result<Vec<Encoded>, EncodeError> {
-        check_lengths(windows.iter().copied(), self.max_tokens())?;
-        let batches = batches(windows, BATCH_TOKENS, self.lanes);
-        let done = side_by_side(&batches, self.lanes, |batch| self.run(windows, batch));
-        let mut encoded: Vec<Option<Encoded>> = windows.iter().map(|_| None).collect();
-        for (batch, answers) in batches.iter().zip(done) {
-            for (window, answer) in batch.iter().zip(answers?) {
-                encoded[*window] = Some(answer);
-            }
-        }
-        Ok(encoded.into_iter().flatten().collect())
-    }
-}
-
-/// Groups windows, longest first, into batches of at most `budget` padded tokens (or one window), and small
-/// enough that every lane has some.
-fn batches(windows: &[&[u32]], budget: usize, lanes: usize) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..windows.len()).collect();
-    order.sort_by_key(|i| std::cmp::Reverse(windows[*i].len()));
-    let total: usize = windows.iter().map(|w| w.len() + ADDED_TOKENS).sum();
-    let budget = budget.min(total.div_ceil(lanes));
-    let mut batches: Vec<Vec<usize>> = Vec::new();
-    for window in order {
-        match batches.last_mut() {
-            Some(batch) if (batch.len() + 1) * (windows[batch[0]].len() + ADDED_TOKENS) <= budget => {
-                batch.push(window)
-            }
-            _ => batches.push(vec![window]),
-        }
-    }
-    batches
-}
-
-fn pad(windows: &[&[u32]], batch: &[usize]) -> Batch {
-    let lengths: Vec<usize> = batch.iter().map(|i| windows[*i].len() + ADDED_TOKENS).collect();
-    let length = lengths.iter().copied().max().unwrap_or(0);
-    let mut ids = Vec::with_capacity(length * batch.len());
-    for window in batch {
-        let end = ids.len() + length;
-        ids.push(CLS);
-        ids.extend(windows[*window].iter().map(|id| *id as i32));
-        ids.push(SEP);
-        ids.resize(end, 0);
-    }
-    Batch { ids, lengths, length }
 }
 
 /// The answer for one window from its hidden states, those of `[CLS]` and `[SEP]` included.
@@ -220,30 +127,4 @@ pub(super) fn pooled(states: &[f32], dim: usize) -> Encoded {
         tokens: states[dim..states.len() - dim].to_vec(),
         sentence,
     }
-}
-
-/// Runs `work` on every item with `lanes` threads, this one included, and gives the results in order.
-fn side_by_side<T: Sync, R: Send>(items: &[T], lanes: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let next = AtomicUsize::new(0);
-    let results: Mutex<Vec<(usize, R)>> = Mutex::new(Vec::with_capacity(items.len()));
-    std::thread::scope(|scope| {
-        let run = || {
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(item) = items.get(index) else { break };
-                let result = work(item);
-                results
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push((index, result));
-            }
-        };
-        for _ in 1..lanes.min(items.len()) {
-            scope.spawn(run);
-        }
-        run();
-    });
-    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    results.sort_by_key(|(index, _)| *index);
-    results.into_iter().map(|(_, result)| result).collect()
 }

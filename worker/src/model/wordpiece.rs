@@ -16,6 +16,15 @@ mod ascii;
 
 use ascii::AsciiPieces;
 
+/// The vocabulary entry `[CLS]`, which an encoder reads before each window.
+pub(super) const CLS: i32 = 101;
+
+/// The vocabulary entry `[SEP]`, which an encoder reads behind each window.
+pub(super) const SEP: i32 = 102;
+
+/// Number of tokens that an encoder adds to each window: `[CLS]` and `[SEP]`.
+pub(crate) const ADDED_TOKENS: usize = 2;
+
 /// Texts shorter than this, in bytes, are not worth a second thread.
 const BYTES_PER_THREAD: usize = 64 * 1024;
 

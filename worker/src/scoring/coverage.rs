@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 
-use super::question::{Terms, is_stop_word};
 use super::smooth::standardise;
+use super::terms::{Terms, is_stop_word};
 use crate::document::{Document, SpanKind};
 
 /// Stretches that get their share.

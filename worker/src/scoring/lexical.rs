@@ -1,6 +1,7 @@
 //! BM25 over windows of units. Only the question's terms are counted, so a document costs one scan.
 
-use super::question::{Question, Terms};
+use super::question::Question;
+use super::terms::Terms;
 use super::thesaurus::Language;
 use super::windows::Window;
 use crate::document::Document;

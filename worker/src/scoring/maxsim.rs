@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use crate::model::EmbeddingTable;
+use crate::vectors::{dot, norm, unit};
 
 /// Most pieces of a question that are matched.
 const MAX_QUESTION_PIECES: usize = 128;
@@ -123,33 +124,4 @@ fn raise(best: &mut [f32], others: &[f32]) {
     for (best, &other) in best.iter_mut().zip(others) {
         *best = best.max(other);
     }
-}
-
-/// The dot product. Eight sums side by side let the compiler use vector registers.
-pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0_f32; 8];
-    let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
-    let rest: f32 = a8
-        .remainder()
-        .iter()
-        .zip(b8.remainder())
-        .map(|(x, y)| x * y)
-        .sum();
-    for (x, y) in a8.zip(b8) {
-        for lane in 0..8 {
-            sums[lane] += x[lane] * y[lane];
-        }
-    }
-    rest + sums.iter().sum::<f32>()
-}
-
-/// Euclidean length, never 0.
-pub fn norm(vector: &[f32]) -> f32 {
-    dot(vector, vector).sqrt().max(1e-9)
-}
-
-/// The vector at length 1.
-pub fn unit(vector: &[f32]) -> Vec<f32> {
-    let scale = 1.0 / norm(vector);
-    vector.iter().map(|x| x * scale).collect()
 }

@@ -47,43 +47,54 @@ pub fn with_static(mut total: Vec<f32>, windows: &[Window], matches: &Matches) -
     total
 }
 
-/// What the encoder says about the windows it has read.
-pub struct Readings<'a> {
-    /// The match windows of the document.
-    pub windows: &'a [Window],
-    /// Which of them were read.
-    pub read: &'a [bool],
-    /// Matches of the hidden states.
-    pub matches: &'a Matches,
-    /// Cosine of each window's embedding and the question's.
-    pub window_cosines: &'a [f32],
-    /// Cosine of each unit's mean hidden state and the question's embedding.
-    pub unit_cosines: &'a [f32],
+/// What an encoder says about the match windows that it has read.
+pub struct EncoderSignals {
+    /// Flags of the windows that were read.
+    pub read: Vec<bool>,
+    /// Similarities of the windows' hidden states to the question's.
+    pub matches: Matches,
+    /// Cosine of each window's embedding and the question's; 0 where nothing was read.
+    pub window_cosines: Vec<f32>,
+    /// Cosine of each unit's mean hidden state and the question's embedding; 0 where nothing was read.
+    pub unit_cosines: Vec<f32>,
 }
 
-/// The lexical signals plus the encoder's. Units that were not read get what a line fitted through the read
-/// ones predicts from their static score, so that both kinds compare.
-pub fn with_encoder(mut total: Vec<f32>, static_scores: &[f32], readings: &Readings<'_>) -> Vec<f32> {
+impl EncoderSignals {
+    /// Makes the signals of a document of which nothing has been read: `rarity` of the question's pieces, and the
+    /// numbers of match windows and of units.
+    pub fn unread(rarity: Vec<f32>, windows: usize, units: usize) -> Self {
+        Self {
+            read: vec![false; windows],
+            matches: Matches::new(rarity, windows),
+            window_cosines: vec![0.0; windows],
+            unit_cosines: vec![0.0; units],
+        }
+    }
+}
+
+/// Adds the encoder's signals to the lexical ones in `total`. Units that were not read get what a line fitted through
+/// the read ones predicts from their static score, so that both kinds compare.
+pub fn with_encoder(
+    mut total: Vec<f32>,
+    static_scores: &[f32],
+    windows: &[Window],
+    signals: &EncoderSignals,
+) -> Vec<f32> {
     let units = total.len();
     let mut read = vec![false; units];
-    for (window, _) in readings
-        .windows
-        .iter()
-        .zip(readings.read)
-        .filter(|(_, read)| **read)
-    {
+    for (window, _) in windows.iter().zip(&signals.read).filter(|(_, read)| **read) {
         read[window.start..window.end].fill(true);
     }
-    let near = near(units, readings.windows, readings.matches);
-    let cosines = spread(units, readings.windows, readings.window_cosines);
-    for mut signal in [near, cosines, readings.unit_cosines.to_vec()] {
+    let near = near(units, windows, &signals.matches);
+    let cosines = spread(units, windows, &signals.window_cosines);
+    for mut signal in [near, cosines, signals.unit_cosines.clone()] {
         predict(&mut signal, &read, static_scores);
         add_standardised(&mut total, signal, ENCODER_WEIGHT);
     }
-    let wide_windows: Vec<(usize, usize)> = wide_ranges(readings.windows.len())
-        .filter(|&(start, end)| readings.read[start..end].contains(&true))
+    let wide_windows: Vec<(usize, usize)> = wide_ranges(windows.len())
+        .filter(|&(start, end)| signals.read[start..end].contains(&true))
         .collect();
-    let (mut wide, wide_read) = wide(units, readings.windows, &wide_windows, readings.matches);
+    let (mut wide, wide_read) = wide(units, windows, &wide_windows, &signals.matches);
     predict(&mut wide, &wide_read, static_scores);
     add_standardised(&mut total, wide, ENCODER_WEIGHT);
     total

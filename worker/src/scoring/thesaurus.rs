@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
-use super::question::stem;
+use super::terms::stem;
 
 /// Stems that contracts are full of.
 const CONTRACT_STEMS: [&str; 9] = [
@@ -73,7 +73,7 @@ fn entries() -> &'static [Entry] {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::super::question::Terms;
+    use super::super::terms::Terms;
     use super::*;
 
     #[test]

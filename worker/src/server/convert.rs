@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use liquid_process::Invalid;
 use liquid_proto::worker::v1 as proto;
 use tonic::Status;
 
 use super::status::invalid;
 use crate::document::SpanKind;
-use crate::engine::{Auto, Budget, Tier};
+use crate::engine::{AutoBudget, Budget, Tier};
 use crate::runtime::{Answer, Load};
 
 /// Durations that only the server knows.
@@ -18,54 +19,34 @@ pub(super) struct Times {
     pub(super) total: Duration,
 }
 
-/// The budget of a header, with the defaults filled in.
+/// Reads the budget of a header, with the defaults filled in.
 pub(super) fn budget(budget: Option<proto::Budget>) -> Result<Budget, Status> {
     use proto::budget::Limit;
-    match budget.and_then(|budget| budget.limit) {
-        None => Err(invalid(
-            "budget",
-            "is not set; set ratio, max_tokens, max_words or auto",
-        )),
-        Some(Limit::Ratio(ratio)) if ratio.is_finite() && ratio >= 1.0 => Ok(Budget::Ratio(ratio)),
-        Some(Limit::Ratio(ratio)) => Err(invalid(
-            "budget.ratio",
-            format!("is {ratio}; send a number of at least 1"),
-        )),
-        Some(Limit::MaxTokens(0)) => Err(invalid("budget.max_tokens", "is 0; send at least 1")),
-        Some(Limit::MaxTokens(tokens)) => Ok(Budget::MaxTokens(tokens)),
-        Some(Limit::MaxWords(0)) => Err(invalid("budget.max_words", "is 0; send at least 1")),
-        Some(Limit::MaxWords(words)) => Ok(Budget::MaxWords(words)),
-        Some(Limit::Auto(auto)) => automatic(auto),
-    }
+    let Some(limit) = budget.and_then(|budget| budget.limit) else {
+        let remedy = "is not set; set ratio, max_tokens, max_words or auto";
+        return Err(invalid("budget", remedy));
+    };
+    let budget = match limit {
+        Limit::Ratio(ratio) => Budget::ratio(ratio),
+        Limit::MaxTokens(tokens) => Budget::max_tokens(tokens),
+        Limit::MaxWords(words) => Budget::max_words(words),
+        Limit::Auto(auto) => auto_budget(auto),
+    };
+    budget.map_err(|error| invalid(&error.field, format!("is {}; {}", error.value, error.remedy)))
 }
 
-fn automatic(asked: proto::AutoBudget) -> Result<Budget, Status> {
-    let default = Auto::default();
+/// Reads an automatic budget, in which 0 is the default.
+fn auto_budget(asked: proto::AutoBudget) -> Result<Budget, Invalid> {
+    let default = AutoBudget::default();
     let or = |value: f64, default: f64| if value == 0.0 { default } else { value };
-    let floor = or(asked.floor, default.floor);
-    let min_ratio = or(asked.min_ratio, default.min_ratio);
-    let max_ratio = or(asked.max_ratio, default.max_ratio.max(min_ratio));
-    if !(floor > 0.0 && floor <= 1.0) {
-        return Err(invalid(
-            "budget.auto.floor",
-            format!("is {floor}; send a share above 0 and at most 1, or 0"),
-        ));
-    }
-    if !(min_ratio.is_finite() && min_ratio >= 1.0) {
-        return Err(invalid(
-            "budget.auto.min_ratio",
-            format!("is {min_ratio}; send at least 1, or 0"),
-        ));
-    }
-    if !(max_ratio.is_finite() && max_ratio >= min_ratio) {
-        let remedy = format!("is {max_ratio}; send at least min_ratio ({min_ratio}), or 0");
-        return Err(invalid("budget.auto.max_ratio", remedy));
-    }
-    Ok(Budget::Auto(Auto {
-        floor,
-        min_ratio,
-        max_ratio,
-    }))
+    let min_ratio = or(asked.min_ratio, default.min_ratio().get());
+    let max_ratio = or(asked.max_ratio, default.max_ratio().get().max(min_ratio));
+    AutoBudget::new(or(asked.floor, default.floor()), min_ratio, max_ratio)
+        .map(Budget::Auto)
+        .map_err(|mut error| {
+            error.remedy.push_str(", or 0 for the default");
+            error
+        })
 }
 
 /// The tier of a header. The decoder, which no worker serves yet, is replaced by the best tier there is.

@@ -44,7 +44,6 @@ pub(super) fn of_job(error: &JobError, request_id: &str) -> Status {
             let details = ErrorDetails::with_retry_info(Some(*retry_after));
             Status::with_error_details(Code::ResourceExhausted, error.to_string(), details)
         }
-        JobError::Invalid { field, value, remedy } => invalid(field, format!("is {value}; {remedy}")),
         JobError::DeadlineExceeded => Status::deadline_exceeded(error.to_string()),
         JobError::Cancelled => Status::cancelled(error.to_string()),
         JobError::Internal(_) => {

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::model::comparison::Comparison;
-use crate::model::encoder::{ADDED_TOKENS, CLS, SEP};
+use crate::model::wordpiece::{ADDED_TOKENS, CLS, SEP};
 
 /// Queries of a block of the kernel `attend`; its constant QUERIES.
 const QUERIES: usize = 80;

@@ -10,7 +10,7 @@ use super::weights::{Linear, Norm, OnDevice, split};
 use crate::model::bert::Config;
 use crate::model::comparison::Compared;
 use crate::model::encoder::Encoded;
-use crate::scoring::unit;
+use crate::vectors::unit;
 use Argument::{Address, Float, Int};
 
 /// Columns of the question's operand are a multiple of this, so that there are four shapes of products with it.

@@ -1,4 +1,4 @@
-//! A document and a question made ready for scoring: units, terms, word pieces, match windows.
+//! What the tiers read: a document and a question, cut into units, terms, word pieces and match windows.
 
 use std::ops::Range;
 
@@ -9,27 +9,31 @@ use crate::scoring::{Lexical, Question, Window, recipe, windows};
 /// Bytes for a token where no tokenizer is loaded; about right for English prose.
 const BYTES_PER_TOKEN: usize = 4;
 
-/// What every tier reads.
-pub(super) struct Reading<'a> {
+/// A document and a question as the tiers read them.
+pub(super) struct ScoringInput<'a> {
     pub(super) document: Document<'a>,
     pub(super) lexical: Lexical,
-    /// What the tiers with a model read; `None` without one.
-    pub(super) pieces: Option<PieceReading>,
-    /// Tokens of each unit, estimated where there is no tokenizer.
+    /// The word pieces that the static and encoder tiers read; `None` without a model.
+    pub(super) pieces: Option<PieceInput>,
+    /// Tokens of each unit, estimated from bytes where there is no tokenizer.
     pub(super) unit_tokens: Vec<u32>,
+    /// Tokens of the document, estimated likewise.
     pub(super) tokens: u64,
 }
 
 /// A document and a question as word pieces.
-pub(super) struct PieceReading {
+pub(super) struct PieceInput {
+    /// Vocabulary ids of the question.
     pub(super) question: Vec<u32>,
+    /// Vocabulary ids of the document.
     pub(super) ids: Vec<u32>,
-    /// The pieces of each unit.
+    /// The pieces of each unit, as ranges of `ids`.
     pub(super) units: Vec<Range<usize>>,
+    /// Runs of units that the question is matched with.
     pub(super) windows: Vec<Window>,
 }
 
-impl<'a> Reading<'a> {
+impl<'a> ScoringInput<'a> {
     pub(super) fn new(text: &'a str, question: &str, models: Option<&Models>, thesaurus: bool) -> Self {
         let document = Document::parse(text);
         let lexical = Lexical::count(&document, &Question::parse(question, thesaurus));
@@ -49,28 +53,28 @@ impl<'a> Reading<'a> {
                 tokens,
             };
         };
-        let pieces = models.tokenizer.encode(text);
-        let units = pieces_of_units(&document, &pieces);
+        let encoded = models.tokenizer.encode(text);
+        let units = pieces_of_units(&document, &encoded);
         let unit_tokens = units.iter().map(|range| range.len() as u32).collect();
-        let reading = PieceReading {
+        let pieces = PieceInput {
             question: models.tokenizer.encode(question).ids,
             windows: windows(&document.units, recipe::MATCH_WORDS, recipe::MATCH_WORDS),
             units,
-            ids: pieces.ids,
+            ids: encoded.ids,
         };
-        let tokens = reading.ids.len() as u64;
+        let tokens = pieces.ids.len() as u64;
         Self {
             document,
             lexical,
-            pieces: Some(reading),
+            pieces: Some(pieces),
             unit_tokens,
             tokens,
         }
     }
 }
 
-impl PieceReading {
-    /// The pieces of each match window.
+impl PieceInput {
+    /// Returns the vocabulary ids of each match window.
     pub(super) fn window_ids(&self) -> Vec<&[u32]> {
         let range = |window: &Window| match (self.units.get(window.start), self.units.get(window.end - 1)) {
             (Some(first), Some(last)) => self.ids.get(first.start..last.end).unwrap_or_default(),
@@ -79,7 +83,7 @@ impl PieceReading {
         self.windows.iter().map(range).collect()
     }
 
-    /// The pieces of each unit of a window, counted from the window's first.
+    /// Returns the pieces of each unit of a window, counted from the window's first piece.
     pub(super) fn units_within(&self, window: usize) -> impl Iterator<Item = Range<usize>> {
         let window = &self.windows[window];
         let units = &self.units[window.start..window.end];
@@ -88,7 +92,7 @@ impl PieceReading {
     }
 }
 
-/// The pieces that lie in each unit. Both are in order, so one walk finds them; a piece belongs to the unit in
+/// Finds the pieces that lie in each unit. Both are in order, so one walk finds them; a piece belongs to the unit in
 /// which it begins.
 fn pieces_of_units(document: &Document<'_>, pieces: &Pieces) -> Vec<Range<usize>> {
     let begins_before =

@@ -1,0 +1,126 @@
+//! The encoder on the processor: batches windows by length and runs the batches side by side, one on each core.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::config::Config;
+use super::forward::{Batch, Bert};
+use crate::model::device;
+use crate::model::encoder::{EncodeError, Encoded, Encoder, check_lengths, pooled};
+use crate::model::weights::{Weights, WeightsError};
+use crate::model::wordpiece::{ADDED_TOKENS, CLS, SEP};
+
+/// Padded tokens in a batch: its activations should stay in a core's cache.
+const BATCH_TOKENS: usize = 256;
+
+/// BERT on the processor.
+pub(in crate::model) struct CpuEncoder {
+    bert: Bert,
+    /// Batches that run side by side.
+    lanes: usize,
+}
+
+impl CpuEncoder {
+    /// Takes the weights into memory in the layout of the forward pass.
+    ///
+    /// # Errors
+    /// [`WeightsError`] names the tensor that is missing or of another type or shape than the configuration says.
+    pub(in crate::model) fn load(weights: &Weights<'_>, config: &Config) -> Result<Self, WeightsError> {
+        Ok(Self {
+            bert: Bert::load(weights, config)?,
+            lanes: device::lanes(),
+        })
+    }
+
+    fn run(&self, windows: &[&[u32]], batch: &[usize]) -> Result<Vec<Encoded>, EncodeError> {
+        let padded = pad(windows, batch);
+        let states = self.bert.forward(&padded).map_err(EncodeError::Device)?;
+        let rows = padded.length * self.dim();
+        let each = states.chunks_exact(rows).zip(&padded.lengths);
+        Ok(each
+            .map(|(states, length)| pooled(&states[..length * self.dim()], self.dim()))
+            .collect())
+    }
+}
+
+impl Encoder for CpuEncoder {
+    fn dim(&self) -> usize {
+        self.bert.config().hidden_size
+    }
+
+    fn max_tokens(&self) -> usize {
+        self.bert.config().max_position_embeddings - ADDED_TOKENS
+    }
+
+    fn encode(&mut self, windows: &[&[u32]]) -> Result<Vec<Encoded>, EncodeError> {
+        check_lengths(windows.iter().copied(), self.max_tokens())?;
+        let batches = batches(windows, BATCH_TOKENS, self.lanes);
+        let done = side_by_side(&batches, self.lanes, |batch| self.run(windows, batch));
+        let mut encoded: Vec<Option<Encoded>> = windows.iter().map(|_| None).collect();
+        for (batch, answers) in batches.iter().zip(done) {
+            for (window, answer) in batch.iter().zip(answers?) {
+                encoded[*window] = Some(answer);
+            }
+        }
+        Ok(encoded.into_iter().flatten().collect())
+    }
+}
+
+/// Groups windows, longest first, into batches of at most `budget` padded tokens (or one window), and small
+/// enough that every lane has some.
+fn batches(windows: &[&[u32]], budget: usize, lanes: usize) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..windows.len()).collect();
+    order.sort_by_key(|i| std::cmp::Reverse(windows[*i].len()));
+    let total: usize = windows.iter().map(|w| w.len() + ADDED_TOKENS).sum();
+    let budget = budget.min(total.div_ceil(lanes));
+    let mut batches: Vec<Vec<usize>> = Vec::new();
+    for window in order {
+        match batches.last_mut() {
+            Some(batch) if (batch.len() + 1) * (windows[batch[0]].len() + ADDED_TOKENS) <= budget => {
+                batch.push(window)
+            }
+            _ => batches.push(vec![window]),
+        }
+    }
+    batches
+}
+
+fn pad(windows: &[&[u32]], batch: &[usize]) -> Batch {
+    let lengths: Vec<usize> = batch.iter().map(|i| windows[*i].len() + ADDED_TOKENS).collect();
+    let length = lengths.iter().copied().max().unwrap_or(0);
+    let mut ids = Vec::with_capacity(length * batch.len());
+    for window in batch {
+        let end = ids.len() + length;
+        ids.push(CLS);
+        ids.extend(windows[*window].iter().map(|id| *id as i32));
+        ids.push(SEP);
+        ids.resize(end, 0);
+    }
+    Batch { ids, lengths, length }
+}
+
+/// Runs `work` on every item with `lanes` threads, this one included, and gives the results in order.
+fn side_by_side<T: Sync, R: Send>(items: &[T], lanes: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<(usize, R)>> = Mutex::new(Vec::with_capacity(items.len()));
+    std::thread::scope(|scope| {
+        let run = || {
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(item) = items.get(index) else { break };
+                let result = work(item);
+                results
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push((index, result));
+            }
+        };
+        for _ in 1..lanes.min(items.len()) {
+            scope.spawn(run);
+        }
+        run();
+    });
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(index, _)| *index);
+    results.into_iter().map(|(_, result)| result).collect()
+}
