@@ -3,13 +3,13 @@
 
 pub mod header_names;
 mod overrides;
-mod provider;
 mod reason;
 mod surface;
 mod usage;
 
-pub use overrides::{Mode, OverrideError, Overrides, Tier};
-pub use provider::ProviderKind;
+pub use overrides::{OverrideError, Overrides};
 pub use reason::Reason;
 pub use surface::{Surface, Wire};
 pub use usage::Usage;
+
+pub use liquid_contract::{Mode, Provider as ProviderKind, Tier};

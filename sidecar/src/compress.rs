@@ -14,6 +14,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Instant;
 
+use liquid_process::Invalid;
 use serde::{Deserialize, Serialize};
 
 pub use call::Call;
@@ -24,7 +25,6 @@ pub use crate::extract::WorkerStatus;
 use crate::extract::{Client, ExtractError, Found, OnWorkerUnavailable};
 use crate::pack::{Manifest, Store};
 use crate::policy::{History, Turn};
-use crate::settings::Invalid;
 use crate::{extract, pack, policy};
 use finish::finish;
 use prepare::{Job, Next, prepare};

@@ -4,17 +4,21 @@
 
 use std::path::Path;
 
-use config::{Environment, File, FileFormat};
+use liquid_contract::defaults::DRAIN_SECONDS;
+use liquid_contract::environment::SIDECAR_PREFIX;
+use liquid_contract::ports;
+use liquid_process::Invalid;
+use liquid_process::config::Configuration;
 use serde::Deserialize;
 
-use crate::settings::Invalid;
+pub use liquid_process::config::ConfigError;
+
 use crate::upstream::Routes;
 use crate::{compress, extract, pack, policy, upstream};
 
-const PREFIX: &str = "LIQUID_SIDECAR";
+/// Sets `upstream.model` unless [`MODEL_VARIABLE`] is set.
 const SYNTHESIS_MODEL: &str = "SYNTHESIS_MODEL";
-/// Keys whose environment value is a list, its items separated by commas.
-const LISTS: [&str; 2] = ["upstream.fallbacks", "extract.workers"];
+const MODEL_VARIABLE: &str = "LIQUID_SIDECAR__UPSTREAM__MODEL";
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -53,8 +57,8 @@ pub struct Listen {
 impl Default for Listen {
     fn default() -> Self {
         Self {
-            address: ([127, 0, 0, 1], 8787).into(),
-            admin: ([127, 0, 0, 1], 9465).into(),
+            address: ([127, 0, 0, 1], ports::SIDECAR).into(),
+            admin: ([127, 0, 0, 1], ports::SIDECAR_ADMIN).into(),
             threads: 0,
         }
     }
@@ -90,7 +94,7 @@ impl Default for Limits {
             max_concurrent_requests: 1024,
             header_timeout_ms: 75_000,
             body_timeout_ms: 120_000,
-            drain_ms: 25_000,
+            drain_ms: 1_000 * u64::from(DRAIN_SECONDS),
         }
     }
 }
@@ -132,75 +136,49 @@ pub struct Traces {
     pub otlp_endpoint: Option<String>,
 }
 
-/// Why the configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// It cannot be read: the file is missing, not TOML, has an unknown key or a value of the wrong type.
-    #[error("{0}")]
-    Read(#[from] config::ConfigError),
-    /// It can be read, and these values cannot be used.
-    #[error("{}", .0.join("\n"))]
-    Invalid(Vec<String>),
-}
-
 /// Reads the file, if one is given, and this process's environment.
 ///
 /// # Errors
 /// [`ConfigError`] names every wrong field with its value and the remedy.
 pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
-    let variables = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    load_with(file, variables.collect())
+    load_with(file, liquid_process::config::variables())
 }
 
-/// As [`load`], with the given variables for the environment.
+/// Reads the file, if one is given, and the given variables instead of the environment.
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_with(file: Option<&Path>, variables: Vec<(String, String)>) -> Result<Config, ConfigError> {
-    let synthesis = variables
+pub fn load_with(file: Option<&Path>, mut variables: Vec<(String, String)>) -> Result<Config, ConfigError> {
+    let value_of = |wanted: &str| {
+        variables
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+    };
+    let model = variables
         .iter()
         .find(|(name, value)| name == SYNTHESIS_MODEL && !value.is_empty());
-    let synthesis = synthesis.map(|(_, value)| value.clone());
-    let mut environment = Environment::with_prefix(PREFIX)
-        .prefix_separator("__")
-        .separator("__")
-        .try_parsing(true)
-        .list_separator(",")
-        .source(Some(variables.into_iter().collect()));
-    for key in LISTS {
-        environment = environment.with_list_parse_key(key);
+    if let (Some((_, model)), None) = (model, value_of(MODEL_VARIABLE)) {
+        let model = (MODEL_VARIABLE.to_owned(), model.clone());
+        variables.push(model);
     }
-    let mut builder = config::Config::builder();
-    if let Some(path) = file {
-        builder = builder.add_source(File::from(path).format(FileFormat::Toml));
-    }
-    let config: Config = builder
-        .add_source(Synthesis(synthesis))
-        .add_source(environment)
-        .build()?
-        .try_deserialize()?;
-    config.validate()?;
-    Ok(config)
+    liquid_process::config::load_with(file, variables)
 }
 
-/// `SYNTHESIS_MODEL` as a source of its own, between the file and the other variables.
-#[derive(Debug, Clone)]
-struct Synthesis(Option<String>);
+impl Configuration for Config {
+    const PREFIX: &'static str = SIDECAR_PREFIX;
+    const LISTS: &'static [&'static str] = &["upstream.fallbacks", "extract.workers"];
 
-impl config::Source for Synthesis {
-    fn clone_into_box(&self) -> Box<dyn config::Source + Send + Sync> {
-        Box::new(self.clone())
-    }
-
-    fn collect(&self) -> Result<config::Map<String, config::Value>, config::ConfigError> {
-        let mut upstream = config::Map::new();
-        if let Some(model) = &self.0 {
-            upstream.insert("model".to_owned(), config::Value::from(model.clone()));
-        }
-        Ok([("upstream".to_owned(), config::Value::from(upstream))]
-            .into_iter()
-            .collect())
+    fn validate(&self) -> Vec<Invalid> {
+        let limits = self.limits.validate().into_iter();
+        let upstream = self.upstream.validate().into_iter();
+        limits
+            .map(|invalid| invalid.within("limits"))
+            .chain(upstream.map(|invalid| invalid.within("upstream")))
+            .chain(self.compress().validate())
+            .chain(self.log.validate())
+            .chain(self.listen.validate())
+            .chain(Routes::resolve(&self.upstream).err())
+            .collect()
     }
 }
 
@@ -213,37 +191,13 @@ impl Config {
             pack: self.pack.clone(),
         }
     }
+}
 
-    fn validate(&self) -> Result<(), ConfigError> {
-        let limits = self
-            .limits
-            .validate()
-            .into_iter()
-            .map(|invalid| invalid.within("limits"));
-        let upstream = self
-            .upstream
-            .validate()
-            .into_iter()
-            .map(|invalid| invalid.within("upstream"));
-        let invalid = limits
-            .chain(upstream)
-            .chain(self.compress().validate())
-            .chain(self.log.validate());
-        let mut wrong: Vec<String> = invalid.map(|invalid| invalid.to_string()).collect();
-        if self.listen.address == self.listen.admin && self.listen.admin.port() != 0 {
-            wrong.push(format!(
-                "listen.admin = {}: is listen.address too; set another port",
-                self.listen.admin
-            ));
-        }
-        if let Err(error) = Routes::resolve(&self.upstream) {
-            wrong.push(error.to_string());
-        }
-        if wrong.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigError::Invalid(wrong))
-        }
+impl Listen {
+    fn validate(&self) -> Option<Invalid> {
+        let taken = self.address == self.admin && self.admin.port() != 0;
+        let remedy = "is listen.address too; set another port";
+        taken.then(|| Invalid::new("listen.admin", self.admin, remedy))
     }
 }
 

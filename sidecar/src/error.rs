@@ -1,5 +1,7 @@
 //! Answers that the sidecar gives itself when it cannot pass a call on, in the words of the API that was called.
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -7,7 +9,7 @@ use serde_json::json;
 
 use crate::api::{OverrideError, Wire, header_names};
 use crate::compress::Rejection;
-use crate::upstream::Failure;
+use crate::upstream::{ConnectError, Failure};
 
 /// An error, independent of the API it will be told in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +21,7 @@ pub struct ApiError {
     /// `error.code`.
     pub code: &'static str,
     /// `error.param`.
-    pub param: Option<&'static str>,
+    pub param: Option<Cow<'static, str>>,
     /// `error.message`.
     pub message: String,
     /// `retry-after`, in seconds.
@@ -137,20 +139,22 @@ impl From<&Failure> for ApiError {
         let status = failure.status();
         let message = failure.to_string();
         match failure {
-            Failure::Loop(_) => Self {
+            Failure::Connect(ConnectError::Loop { .. }) => Self {
                 should_retry: Some(false),
                 ..Self::server(status, "loop_detected", message)
             },
-            Failure::Connect(_) => Self::server(status, "upstream_unreachable", message),
-            Failure::Broken { .. } => Self::server(status, "upstream_broken", message),
             // Another try would cost the same time again.
-            Failure::ConnectTimeout(_) | Failure::FirstByte { .. } | Failure::Total { .. } => Self {
+            Failure::Connect(ConnectError::Timeout { .. })
+            | Failure::FirstByte { .. }
+            | Failure::Total { .. } => Self {
                 kind: "timeout_error",
                 should_retry: Some(false),
                 ..Self::server(status, "upstream_timeout", message)
             },
+            Failure::Connect(_) => Self::server(status, "upstream_unreachable", message),
+            Failure::Broken { .. } => Self::server(status, "upstream_broken", message),
             Failure::Untranslatable(error) => Self {
-                param: error.param(),
+                param: error.param().map(Cow::Borrowed),
                 ..Self::invalid(status, error.code(), message)
             },
         }
@@ -163,7 +167,7 @@ impl From<&Rejection> for ApiError {
             status: StatusCode::from_u16(rejection.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
             kind: rejection.kind,
             code: rejection.code,
-            param: rejection.param,
+            param: rejection.param.map(Cow::Borrowed),
             message: rejection.message.clone(),
             retry_after: rejection.retry_after,
             should_retry: Some(rejection.retry_after.is_some()),
@@ -174,7 +178,7 @@ impl From<&Rejection> for ApiError {
 impl From<&OverrideError> for ApiError {
     fn from(error: &OverrideError) -> Self {
         Self {
-            param: Some(error.header),
+            param: Some(error.header().to_owned().into()),
             ..Self::invalid(StatusCode::BAD_REQUEST, "invalid_header", error.to_string())
         }
     }

@@ -4,10 +4,11 @@
 //! asked about and packed; upstreams and their answers; the answer to the client; the process around it all.
 
 #![forbid(unsafe_code)]
+#![forbid(unsafe_code)]
 
 pub mod api;
 pub mod bounded;
-pub mod settings;
+mod cause;
 
 pub mod request;
 

@@ -82,7 +82,7 @@ fn write(question: &Question<'_>, exchange: &mut Exchange) -> Result<Response<Bo
         let message = "local/extractive quotes passages and cannot fill a schema: leave response_format out, or set upstream.model to a language model";
         let error = ApiError::invalid(StatusCode::BAD_REQUEST, "unsupported_parameter", message);
         return Err(ApiError {
-            param: Some("response_format"),
+            param: Some("response_format".into()),
             ..error
         });
     }
@@ -91,7 +91,7 @@ fn write(question: &Question<'_>, exchange: &mut Exchange) -> Result<Response<Bo
         let message = format!("n = {n}: give 1 to {MAX_ANSWERS}");
         let error = ApiError::invalid(StatusCode::BAD_REQUEST, "invalid_value", message);
         return Err(ApiError {
-            param: Some("n"),
+            param: Some("n".into()),
             ..error
         });
     }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use liquid_contract::exit;
 use liquid_sidecar::compress::Compressor;
 use liquid_sidecar::config::{self, Config};
 use liquid_sidecar::extract;
@@ -22,11 +23,6 @@ use tokio_util::sync::CancellationToken;
 /// A call allocates many small things and frees them at once; the system's allocator takes a seventh of its time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// The configuration cannot be used.
-const EXIT_CONFIG: u8 = 64;
-/// It can, and the sidecar could not start or run.
-const EXIT_RUN: u8 = 70;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -48,13 +44,13 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => {
             eprintln!("{error}");
-            return ExitCode::from(EXIT_CONFIG);
+            return ExitCode::from(exit::CONFIGURATION);
         }
     };
     if arguments.check {
         if let Err(error) = extract::check_files(&config.extract) {
             eprintln!("extract.tls: {error}");
-            return ExitCode::from(EXIT_CONFIG);
+            return ExitCode::from(exit::CONFIGURATION);
         }
         println!("the configuration can be used");
         return ExitCode::SUCCESS;
@@ -63,7 +59,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("liquid-sidecar: {error}");
-            ExitCode::from(EXIT_RUN)
+            ExitCode::from(exit::RUN)
         }
     }
 }

@@ -131,17 +131,27 @@ pub fn request_headers(headers: &mut HeaderMap) {
     }
 }
 
-/// Takes in an answer in whole.
+/// Why an answer could not be collected.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// The answer broke off.
+    #[error(transparent)]
+    Broken(#[from] hyper::Error),
+    /// The answer is too large to be held.
+    #[error("the answer is larger than {MAX_BODY_BYTES} bytes")]
+    TooLarge,
+}
+
+/// Collects a whole answer.
 ///
 /// # Errors
-/// The transport's words when it breaks off, or when it is too large.
-pub async fn collect(first: Bytes, mut rest: Incoming) -> Result<Bytes, String> {
+/// [`CollectError`] when the answer breaks off or is too large.
+pub async fn collect(first: Bytes, mut rest: Incoming) -> Result<Bytes, CollectError> {
     let mut whole = BytesMut::from(first);
     while let Some(frame) = rest.frame().await {
-        let frame = frame.map_err(|error| error.to_string())?;
-        if let Some(data) = frame.data_ref() {
+        if let Some(data) = frame?.data_ref() {
             if whole.len() + data.len() > MAX_BODY_BYTES {
-                return Err(format!("the answer is larger than {MAX_BODY_BYTES} bytes"));
+                return Err(CollectError::TooLarge);
             }
             whole.extend_from_slice(data);
         }

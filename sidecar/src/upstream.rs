@@ -12,14 +12,15 @@ pub mod settings;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use connect::{ClientError, HttpClient};
+use liquid_process::Invalid;
+
+pub use connect::{ClientError, ConnectError, HttpClient};
 pub use guard::Guard;
-pub use provider::{Provider, ProviderError, Target};
+pub use provider::{Provider, Target};
 pub use send::{Answer, Arrived, Call, Failure};
 pub use settings::{ProviderSettings, Settings};
 
 use crate::api::Wire;
-use crate::settings::Invalid;
 
 /// Who answers which call. Rebuilt as a whole when the configuration changes.
 #[derive(Debug)]
@@ -34,16 +35,21 @@ impl Routes {
     ///
     /// # Errors
     /// The first provider, key or choice that cannot be used.
-    pub fn resolve(settings: &Settings) -> Result<Self, ProviderError> {
+    pub fn resolve(settings: &Settings) -> Result<Self, Invalid> {
         if settings.model.is_none() && !settings.fallbacks.is_empty() {
-            return Err(ProviderError::FallbacksWithoutModel);
+            let remedy = "upstream.model is not set; set it to the first choice";
+            return Err(Invalid::new(
+                "upstream.fallbacks",
+                format!("{:?}", settings.fallbacks),
+                remedy,
+            ));
         }
         for name in settings.providers.keys() {
             Provider::resolve("upstream.providers", name, settings, false)?;
         }
         let default = |field, name: &str| {
             let provider = Provider::resolve(field, name, settings, false)?;
-            Ok::<_, ProviderError>(Target {
+            Ok::<_, Invalid>(Target {
                 provider,
                 model: None,
                 forward_key: true,
@@ -128,7 +134,7 @@ impl Upstreams {
     /// # Errors
     /// A CA file, TLS or resolver configuration that cannot be used.
     pub fn new(settings: &Settings, guard: Guard) -> Result<Self, ClientError> {
-        let options = connect::Options {
+        let options = connect::ClientOptions {
             guard: guard.clone(),
             timeout: Duration::from_millis(settings.connect_timeout_ms),
             ca_file: settings.ca_file.as_deref(),

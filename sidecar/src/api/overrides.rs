@@ -1,33 +1,13 @@
 //! What one caller asks for in its request headers, over the settings.
 
-use serde::{Deserialize, Serialize};
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use liquid_contract::defaults::BUDGET_RATIOS;
+use liquid_contract::{Mode, Tier};
+use liquid_process::Invalid;
 
 use super::header_names::{MAX_TOKENS, MODE, RATIO, TIER};
-
-/// How willing the sidecar is to compress.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Never.
-    Off,
-    /// Where it is safe and pays.
-    #[default]
-    Auto,
-    /// Wherever it is safe, also where it does not pay: short documents, repeated documents, no question.
-    Force,
-}
-
-/// The engine that the worker is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Tier {
-    /// Words only.
-    Lexical,
-    /// Lexical and the encoder's input embeddings.
-    Static,
-    /// Static and a forward pass of the encoder.
-    Encoder,
-}
 
 /// What one caller asks for, over the settings. `None` leaves the setting.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -44,73 +24,77 @@ pub struct Overrides {
 
 /// A request header whose value cannot be used; the call is answered with 400.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("header {header}: {value:?} is not valid; {remedy}")]
-pub struct OverrideError {
-    /// The header, lower case.
-    pub header: &'static str,
-    /// What it said, cut at 64 characters.
-    pub value: String,
-    /// What to send instead.
-    pub remedy: &'static str,
+#[error("header {}: {:?} is not valid; {}", .0.field, .0.value, .0.remedy)]
+pub struct OverrideError(Invalid);
+
+impl OverrideError {
+    /// Returns the header's name, lower case.
+    pub fn header(&self) -> &str {
+        &self.0.field
+    }
+
+    fn new(header: &str, value: &str, remedy: impl Into<String>) -> Self {
+        let value: String = value.chars().take(MAX_QUOTED_CHARS).collect();
+        Self(Invalid::new(header, value, remedy))
+    }
 }
 
+/// A wrong value is quoted up to this length.
+const MAX_QUOTED_CHARS: usize = 64;
+
+/// The token limits that may be asked for.
+const TOKEN_LIMITS: RangeInclusive<u64> = 1..=10_000_000;
+
 impl Overrides {
-    /// Reads the headers through `get` (lower-case name to value).
+    /// Reads the headers through `get`, which maps a lower-case name to the value.
     ///
     /// # Errors
     /// [`OverrideError`] for a value out of range, and for a ratio beside a token limit.
     pub fn parse<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<Self, OverrideError> {
         let read = |header| get(header).map(str::trim);
         let overrides = Self {
-            mode: read(MODE).map(mode).transpose()?,
-            ratio: read(RATIO).map(ratio).transpose()?,
-            max_tokens: read(MAX_TOKENS).map(max_tokens).transpose()?,
-            tier: read(TIER).map(tier).transpose()?,
+            mode: read(MODE).map(parse_mode).transpose()?,
+            ratio: read(RATIO).map(parse_ratio).transpose()?,
+            max_tokens: read(MAX_TOKENS).map(parse_max_tokens).transpose()?,
+            tier: read(TIER).map(parse_tier).transpose()?,
         };
         if overrides.ratio.is_some() && overrides.max_tokens.is_some() {
             let value = read(RATIO).unwrap_or_default();
-            return Err(refuse(
-                RATIO,
-                value,
-                "send x-liquid-ratio or x-liquid-max-tokens, not both",
-            ));
+            let remedy = format!("send {RATIO} or {MAX_TOKENS}, not both");
+            return Err(OverrideError::new(RATIO, value, remedy));
         }
         Ok(overrides)
     }
 }
 
-fn mode(value: &str) -> Result<Mode, OverrideError> {
-    match value {
-        "off" => Ok(Mode::Off),
-        "auto" => Ok(Mode::Auto),
-        "force" => Ok(Mode::Force),
-        _ => Err(refuse(MODE, value, "send off, auto or force")),
-    }
+fn parse_mode(value: &str) -> Result<Mode, OverrideError> {
+    Mode::named(value).ok_or_else(|| OverrideError::new(MODE, value, send_one_of(&Mode::ALL.map(Mode::name))))
 }
 
-fn tier(value: &str) -> Result<Tier, OverrideError> {
-    match value {
-        "lexical" => Ok(Tier::Lexical),
-        "static" => Ok(Tier::Static),
-        "encoder" => Ok(Tier::Encoder),
-        _ => Err(refuse(TIER, value, "send lexical, static or encoder")),
-    }
+fn parse_tier(value: &str) -> Result<Tier, OverrideError> {
+    let remedy = |_| OverrideError::new(TIER, value, send_one_of(&Tier::ALL.map(Tier::name)));
+    value.parse().map_err(remedy)
 }
 
-fn ratio(value: &str) -> Result<f64, OverrideError> {
-    let parsed = value.parse().ok().filter(|r: &f64| (1.0..=1000.0).contains(r));
-    parsed.ok_or_else(|| refuse(RATIO, value, "send a number from 1 to 1000"))
+fn parse_ratio(value: &str) -> Result<f64, OverrideError> {
+    let parsed = value.parse().ok().filter(|ratio| BUDGET_RATIOS.contains(ratio));
+    parsed.ok_or_else(|| OverrideError::new(RATIO, value, send_between("number", &BUDGET_RATIOS)))
 }
 
-fn max_tokens(value: &str) -> Result<u64, OverrideError> {
-    let parsed = value.parse().ok().filter(|n: &u64| (1..=10_000_000).contains(n));
-    parsed.ok_or_else(|| refuse(MAX_TOKENS, value, "send a whole number from 1 to 10000000"))
+fn parse_max_tokens(value: &str) -> Result<u64, OverrideError> {
+    let parsed = value.parse().ok().filter(|limit| TOKEN_LIMITS.contains(limit));
+    parsed.ok_or_else(|| OverrideError::new(MAX_TOKENS, value, send_between("whole number", &TOKEN_LIMITS)))
 }
 
-fn refuse(header: &'static str, value: &str, remedy: &'static str) -> OverrideError {
-    OverrideError {
-        header,
-        value: value.chars().take(64).collect(),
-        remedy,
+fn send_between<T: Display>(what: &str, range: &RangeInclusive<T>) -> String {
+    format!("send a {what} from {} to {}", range.start(), range.end())
+}
+
+/// Writes `send a, b or c`.
+fn send_one_of(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [only] => format!("send {only}"),
+        [others @ .., last] => format!("send {} or {last}", others.join(", ")),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use base16ct::lower::encode_string;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
@@ -74,9 +75,9 @@ fn manifest(job: &Job, extraction: &Extraction, reason: Reason, text: &str, toke
     let bytes = job.query.document.len() as u64;
     let question = &job.query.question;
     Manifest {
-        id: format!("pk_{}", hex(&id[..12])),
+        id: format!("pk_{}", encode_string(&id[..12])),
         source: Source {
-            sha256: hex(&job.query.document_sha256),
+            sha256: encode_string(&job.query.document_sha256),
             start: job.start,
             bytes,
             tokens: job.document_tokens,
@@ -84,10 +85,10 @@ fn manifest(job: &Job, extraction: &Extraction, reason: Reason, text: &str, toke
         question_sha256: if question.is_empty() {
             String::new()
         } else {
-            hex(&Sha256::digest(question))
+            encode_string(&Sha256::digest(question))
         },
         pack: PackSize {
-            sha256: hex(&pack_sha256),
+            sha256: encode_string(&pack_sha256),
             bytes: text.len() as u64,
             tokens,
             kept_bytes: kept_bytes(extraction),
@@ -120,8 +121,4 @@ fn evidence(job: &Job, extraction: &Extraction, pack: String) -> Evidence {
         pack,
         excerpts: excerpts.collect(),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -5,14 +5,17 @@ use liquid_proto::worker::v1 as wire;
 use super::ExtractError;
 use crate::pack::{KeptSpan, SpanKind, WorkerTiming};
 
+/// A worker's own sentence is cut here: it goes to manifests.
+const MAX_REASON_CHARS: usize = 200;
+
 /// The evidence in a document.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Extraction {
     /// Spans in source order; they do not overlap and stand on character boundaries.
     pub spans: Vec<KeptSpan>,
-    /// The engine that ran, and why.
+    /// The name of the engine that ran.
     pub tier: &'static str,
-    /// Why this engine.
+    /// The stable name of the reason for this engine, such as `as_asked`.
     pub tier_reason: String,
     /// Estimated share of the evidence in the spans; 0 when there is no estimate.
     pub estimated_recall: f64,
@@ -34,6 +37,7 @@ impl Extraction {
         document: &str,
         worker: &str,
     ) -> Result<Self, ExtractError> {
+        let tier_reason = tier_reason(&response);
         let mut spans = Vec::with_capacity(response.spans.len());
         let mut end = 0;
         for span in response.spans {
@@ -57,7 +61,7 @@ impl Extraction {
         Ok(Self {
             spans,
             tier,
-            tier_reason: response.tier_reason.chars().take(200).collect(),
+            tier_reason,
             estimated_recall: Some(response.estimated_recall)
                 .filter(|r| r.is_finite())
                 .unwrap_or(0.0),
@@ -98,6 +102,14 @@ fn tier(tier: wire::Tier) -> &'static str {
         wire::Tier::Static => "static",
         wire::Tier::Encoder => "encoder",
         wire::Tier::Decoder => "decoder",
+    }
+}
+
+/// The reason's stable name; from a worker that has none yet, the sentence that it sent.
+fn tier_reason(response: &wire::ExtractResponse) -> String {
+    match response.tier_reason_code() {
+        wire::TierReason::Unspecified => response.tier_reason.chars().take(MAX_REASON_CHARS).collect(),
+        reason => reason.name().to_owned(),
     }
 }
 

@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::future::{BoxFuture, Either, FutureExt, Shared, WeakShared, select};
+use liquid_process::lock;
 use tokio::sync::Semaphore;
 
 use super::error::{ExtractError, Failure};
@@ -214,8 +215,4 @@ async fn wait_for_room(last: Option<&ExtractError>, deadline: Instant) -> bool {
         tokio::time::sleep(*wait).await;
     }
     fits
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use crate::cause::innermost;
+
 /// Why a document was not extracted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -75,15 +77,6 @@ impl Failure {
             _ => Self::Fault,
         }
     }
-}
-
-/// The cause behind all causes: what wraps it only says that the transport failed.
-pub(super) fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }
 
 impl ExtractError {

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use liquid_contract::{defaults, ports};
+use liquid_process::Invalid;
 use serde::{Deserialize, Serialize};
-
-use crate::settings::Invalid;
 
 /// Where the workers are and how long to wait for them. Section `[extract]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -79,10 +79,10 @@ pub struct Tls {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            workers: vec!["127.0.0.1:50051".to_owned()],
+            workers: vec![format!("127.0.0.1:{}", ports::WORKER)],
             on_worker_unavailable: OnWorkerUnavailable::Forward,
-            deadline_ms: 10_000,
-            deadline_per_mib_ms: 1_000,
+            deadline_ms: defaults::DEADLINE_MS.into(),
+            deadline_per_mib_ms: defaults::DEADLINE_PER_MIB_MS.into(),
             hedge_after: 0.5,
             attempts: 3,
             connect_timeout_ms: 1_000,

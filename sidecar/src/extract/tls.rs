@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use super::{ExtractError, Tls};
+use crate::cause::innermost;
 
 /// TLS settings as they were when the files were read.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ pub(super) fn load(tls: &Tls) -> Result<Credentials, ExtractError> {
     let probe = Endpoint::from_static("https://worker").tls_config(config.clone());
     probe.map_err(|error| {
         let path = tls.cert_file.as_ref().unwrap_or(&tls.ca_file);
-        unusable(path, super::error::innermost(&error))
+        unusable(path, innermost(&error))
     })?;
     Ok(Credentials {
         config,

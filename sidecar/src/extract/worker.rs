@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use liquid_process::lock;
 use liquid_proto::worker::v1::{self as wire, extract_request::Part, worker_client::WorkerClient};
 use tonic::Status;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
@@ -192,9 +193,7 @@ impl Worker {
     }
 
     fn rest(&self) -> std::sync::MutexGuard<'_, Rest> {
-        self.rest
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        lock(&self.rest)
     }
 }
 

@@ -92,9 +92,9 @@ async fn whole(
                 .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             return response(status, parts.headers, Body::from(body));
         }
-        Ok(Err(reason)) => Failure::Broken {
+        Ok(Err(error)) => Failure::Broken {
             provider: target.provider.name.clone(),
-            reason,
+            source: error.into(),
         },
         Err(_) => Failure::Total {
             limit_ms: total.as_millis(),

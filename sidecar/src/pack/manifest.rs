@@ -28,7 +28,7 @@ pub struct Manifest {
     pub reason: String,
     /// The engine that ran: `lexical`, `static`, `encoder`.
     pub tier: String,
-    /// Why this engine.
+    /// The reason for this engine, by its stable name, such as `as_asked`.
     pub tier_reason: String,
     /// Estimated share of the evidence that is kept, 0 to 1; 0 when the engine has no estimate.
     pub estimated_recall: f64,

@@ -1,8 +1,7 @@
 //! The pack store's settings: section `[pack]`.
 
+use liquid_process::Invalid;
 use serde::{Deserialize, Serialize};
-
-use crate::settings::Invalid;
 
 /// How long manifests can be looked up. Section `[pack]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

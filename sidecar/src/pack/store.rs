@@ -1,7 +1,9 @@
 //! Keeps recent manifests for `GET /liquid/packs/{id}`: bounded in bytes and age, and never any document text.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use liquid_process::lock;
 
 use super::{KeptSpan, Manifest, Range, Settings};
 use crate::bounded::Bounded;
@@ -26,15 +28,11 @@ impl Store {
         let lists = manifest.kept.len() * size_of::<KeptSpan>() + manifest.dropped.len() * size_of::<Range>();
         let weight = (lists + size_of::<Manifest>() + 512) as u64;
         let id = manifest.id.clone();
-        self.lock().insert(id, manifest, weight, Instant::now());
+        lock(&self.manifests).insert(id, manifest, weight, Instant::now());
     }
 
     /// The manifest of that id.
     pub fn get(&self, id: &str) -> Option<Arc<Manifest>> {
-        self.lock().get(&id.to_owned(), Instant::now()).cloned()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Bounded<String, Arc<Manifest>>> {
-        self.manifests.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.manifests).get(&id.to_owned(), Instant::now()).cloned()
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use liquid_process::lock;
+
 use super::settings::{Budget, CachedPrefix};
 use crate::bounded::Bounded;
 
@@ -50,10 +52,7 @@ impl History {
     pub fn note(&self, document: &Sha256, question: &Sha256, now: Instant) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = *question;
         let question = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        let mut documents = self
-            .documents
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut documents = lock(&self.documents);
         let Some(asked) = documents.get(document, now) else {
             documents.insert(*document, vec![question], 1, now);
             return 1;

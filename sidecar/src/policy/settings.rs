@@ -1,9 +1,10 @@
 //! The policy's settings: section `[policy]`.
 
+use liquid_contract::defaults;
+use liquid_process::Invalid;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Mode, Overrides, Tier};
-use crate::settings::Invalid;
 
 /// When to compress, and how far. Section `[policy]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,10 +38,10 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             mode: Mode::Auto,
-            min_document_tokens: 2_000,
+            min_document_tokens: defaults::MIN_DOCUMENT_TOKENS.into(),
             max_document_bytes: 64 << 20,
-            min_saving: 0.2,
-            min_saved_tokens: 500,
+            min_saving: defaults::MIN_SAVING,
+            min_saved_tokens: defaults::MIN_SAVED_TOKENS.into(),
             tier: None,
             no_question: WholeDocument::Pass,
             overview: WholeDocument::Pass,
@@ -95,12 +96,12 @@ pub struct Budget {
 impl Default for Budget {
     fn default() -> Self {
         Self {
-            ratio: 5.5,
+            ratio: defaults::BUDGET_RATIO,
             max_tokens: None,
             auto: false,
-            floor: 0.95,
-            min_ratio: 2.0,
-            max_ratio: 20.0,
+            floor: defaults::BUDGET_FLOOR,
+            min_ratio: defaults::BUDGET_MIN_RATIO,
+            max_ratio: defaults::BUDGET_MAX_RATIO,
         }
     }
 }
@@ -133,11 +134,11 @@ impl Default for CachedPrefix {
     fn default() -> Self {
         Self {
             enabled: true,
-            write: 1.25,
-            read: 0.1,
+            write: defaults::CACHED_PREFIX_WRITE,
+            read: defaults::CACHED_PREFIX_READ,
             instead: WholeDocument::Pass,
             documents: 4_096,
-            ttl_s: 1_800,
+            ttl_s: defaults::CACHED_PREFIX_TTL_SECONDS.into(),
         }
     }
 }
@@ -217,7 +218,7 @@ impl Budget {
             ("max_ratio", self.max_ratio),
         ];
         for (field, value) in ratios {
-            if !(1.0..=1000.0).contains(&value) {
+            if !defaults::BUDGET_RATIOS.contains(&value) {
                 wrong.push(Invalid::new(field, value, "set a number from 1 to 1000"));
             }
         }

@@ -12,6 +12,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use http::{StatusCode, header};
+use liquid_contract::endpoints;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -37,9 +38,9 @@ pub async fn serve(
     end: CancellationToken,
 ) -> std::io::Result<()> {
     let router = Router::new()
-        .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
+        .route(endpoints::LIVEZ, get(async || "ok\n"))
+        .route(endpoints::READYZ, get(ready))
+        .route(endpoints::METRICS, get(metrics))
         .with_state(Admin { app, draining });
     axum::serve(listener, router)
         .with_graceful_shutdown(end.cancelled_owned())

@@ -3,6 +3,7 @@
 //! Names are looked up by DNS alone. The hosts file is never read: in TLS interception mode it is what points
 //! the provider's name at this sidecar. Proxy variables are not read either.
 
+use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -15,6 +16,7 @@ use std::time::Duration;
 use axum::body::Body;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ResolveHosts, ResolverConfig};
+use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use http::Uri;
 use hyper_rustls::HttpsConnector;
@@ -27,30 +29,44 @@ use tokio::task::JoinSet;
 use tower::Service;
 
 use super::guard::Guard;
+use crate::cause::innermost;
+
+type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Pooled client to all upstreams.
-pub type HttpClient = Client<Bounded, Body>;
+pub type HttpClient = Client<TimeLimitedConnector, Body>;
 
 /// Head start of one address over the next (RFC 8305, section 5).
 const ADDRESS_DELAY: Duration = Duration::from_millis(250);
 
-/// Why no connection could be opened.
-#[derive(Debug, thiserror::Error)]
+/// An error that can be kept in several places.
+type SharedError = Arc<dyn Error + Send + Sync>;
+
+/// Why no connection could be opened. Cheap to clone: whoever reports it finds it by reference among the sources of the
+/// client's error.
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ConnectError {
+    /// The provider has no URL for the call.
+    #[error("{provider} has no URL")]
+    NoUrl {
+        /// The provider's name.
+        provider: String,
+    },
     /// The URL has no host, or a port that is not a number.
     #[error("the upstream's URL names no host")]
     NoHost,
     /// DNS has no address for the host.
-    #[error("no address found for {host}: {reason} (names come from DNS alone, the hosts file is not read)")]
+    #[error("no address found for {host}: {source} (names come from DNS alone, the hosts file is not read)")]
     Lookup {
         /// The name that was looked up.
         host: String,
-        /// The resolver's words.
-        reason: String,
+        /// The resolver's error.
+        source: NetError,
     },
     /// The address is one that this process listens on.
     #[error(
-        "the upstream {host} is {address}, which is this sidecar itself: set the provider's base_url to the real upstream"
+        "the upstream {host} is {address}, which is this sidecar itself: set the provider's base_url to the real \
+         upstream"
     )]
     Loop {
         /// The upstream's name.
@@ -70,7 +86,15 @@ pub enum ConnectError {
         /// The upstream's name.
         host: String,
         /// The last address's error.
-        source: io::Error,
+        source: Arc<io::Error>,
+    },
+    /// TCP was connected, and TLS or HTTP could not be set up on it.
+    #[error("could not connect to {host}: {}", innermost(source))]
+    Handshake {
+        /// The upstream's name.
+        host: String,
+        /// The TLS library's or the transport's error.
+        source: SharedError,
     },
 }
 
@@ -78,24 +102,32 @@ pub enum ConnectError {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The extra authorities could not be read.
-    #[error("upstream.ca_file {path}: {reason}; give a PEM file with at least one certificate")]
+    #[error("upstream.ca_file {path}: {source}; {CA_FILE_REMEDY}")]
     CaFile {
         /// The configured path.
         path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
+        /// The error of the file system, of the PEM reader or of the TLS library.
+        source: BoxError,
+    },
+    /// The file of extra authorities holds none.
+    #[error("upstream.ca_file {path}: holds no certificate; {CA_FILE_REMEDY}")]
+    EmptyCaFile {
+        /// The configured path.
+        path: PathBuf,
     },
     /// The TLS library refused its configuration.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
     /// The resolver could not start.
     #[error("name resolution: {0}")]
-    Resolver(String),
+    Resolver(#[source] NetError),
 }
+
+const CA_FILE_REMEDY: &str = "give a PEM file with at least one certificate";
 
 /// How to build the clients.
 #[derive(Debug)]
-pub struct Options<'a> {
+pub struct ClientOptions<'a> {
     /// Refuses own addresses.
     pub guard: Guard,
     /// For TCP and TLS together.
@@ -109,7 +141,7 @@ pub struct Options<'a> {
 ///
 /// # Errors
 /// A CA file that cannot be read, or a TLS or resolver configuration that is refused.
-pub fn clients(options: Options<'_>) -> Result<(HttpClient, HttpClient), ClientError> {
+pub fn clients(options: ClientOptions<'_>) -> Result<(HttpClient, HttpClient), ClientError> {
     let connector = Connector {
         resolver: Arc::new(resolver()?),
         guard: options.guard,
@@ -130,7 +162,7 @@ pub fn clients(options: Options<'_>) -> Result<(HttpClient, HttpClient), ClientE
             .pool_idle_timeout(Duration::from_secs(60))
             .http2_keep_alive_interval(Duration::from_secs(20))
             .http2_adaptive_window(true)
-            .build(Bounded {
+            .build(TimeLimitedConnector {
                 https,
                 limit: options.timeout,
             })
@@ -144,9 +176,7 @@ fn resolver() -> Result<TokioResolver, ClientError> {
         TokioResolver::builder_with_config(ResolverConfig::default(), TokioRuntimeProvider::default())
     });
     builder.options_mut().use_hosts_file = ResolveHosts::Never;
-    builder
-        .build()
-        .map_err(|error| ClientError::Resolver(error.to_string()))
+    builder.build().map_err(ClientError::Resolver)
 }
 
 fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, ClientError> {
@@ -154,19 +184,12 @@ fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, ClientError> {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
     };
     if let Some(path) = ca_file {
-        let fail = |reason: String| ClientError::CaFile {
+        let added = add_certificates(&mut roots, path).map_err(|source| ClientError::CaFile {
             path: path.into(),
-            reason,
-        };
-        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| fail(error.to_string()))?;
-        let mut added = 0;
-        for certificate in certificates {
-            let certificate = certificate.map_err(|error| fail(error.to_string()))?;
-            roots.add(certificate).map_err(|error| fail(error.to_string()))?;
-            added += 1;
-        }
+            source,
+        })?;
         if added == 0 {
-            return Err(fail("holds no certificate".into()));
+            return Err(ClientError::EmptyCaFile { path: path.into() });
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -176,16 +199,24 @@ fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, ClientError> {
         .with_no_client_auth())
 }
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// Adds the certificates of a PEM file, and returns how many they are.
+fn add_certificates(roots: &mut RootCertStore, path: &Path) -> Result<usize, BoxError> {
+    let mut added = 0;
+    for certificate in CertificateDer::pem_file_iter(path)? {
+        roots.add(certificate?)?;
+        added += 1;
+    }
+    Ok(added)
+}
 
 /// The whole way to a connection, TLS included, within a time limit.
 #[derive(Clone)]
-pub struct Bounded {
+pub struct TimeLimitedConnector {
     https: HttpsConnector<Connector>,
     limit: Duration,
 }
 
-impl Service<Uri> for Bounded {
+impl Service<Uri> for TimeLimitedConnector {
     type Response = <HttpsConnector<Connector> as Service<Uri>>::Response;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
@@ -199,7 +230,12 @@ impl Service<Uri> for Bounded {
         let connected = tokio::time::timeout(self.limit, self.https.call(uri));
         Box::pin(async move {
             match connected.await {
-                Ok(connected) => connected,
+                Ok(Ok(connected)) => Ok(connected),
+                Ok(Err(error)) if error.is::<ConnectError>() => Err(error),
+                Ok(Err(error)) => {
+                    let source = error.into();
+                    Err(ConnectError::Handshake { host, source }.into())
+                }
                 Err(_) => Err(ConnectError::Timeout { host }.into()),
             }
         })
@@ -251,7 +287,7 @@ impl Connector {
         }
         race(addresses).await.map_err(|source| ConnectError::Tcp {
             host: host.into(),
-            source,
+            source: source.into(),
         })
     }
 
@@ -264,15 +300,19 @@ impl Connector {
             return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         }
         let found = self.resolver.lookup_ip(host).await;
-        let found = found.map_err(|error| ConnectError::Lookup {
+        let found = found.map_err(|source| ConnectError::Lookup {
             host: host.into(),
-            reason: error.to_string(),
+            source,
         })?;
         Ok(found.iter().collect())
     }
 }
 
 /// Connects to the first address that answers; each later one starts after a delay or the failure of one before.
+///
+/// hyper-util's `HttpConnector` races addresses too, but it takes them from a resolver, which is asked for a name alone.
+/// The loop guard needs the port beside each address: another port of this host is a legitimate upstream. So this module
+/// looks names up, checks address and port, and races what is left itself.
 async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = addresses.into_iter();
     let mut running = JoinSet::new();

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Uri, header};
+use liquid_process::Invalid;
 
-use super::secret::{Secret, SecretError};
+use super::secret::Secret;
 use super::settings::{ProviderSettings, Settings};
 use crate::api::header_names::{API_KEY, CREDENTIALS, X_API_KEY};
 use crate::api::{ProviderKind, Wire};
@@ -40,54 +41,6 @@ pub struct Target {
     pub forward_key: bool,
 }
 
-/// A provider or choice that cannot work.
-#[derive(Debug, thiserror::Error)]
-pub enum ProviderError {
-    /// No provider of this name.
-    #[error(
-        "{field} = {value:?}: no such provider; use a built-in one (openai, azure, anthropic, gemini, deepseek, vllm, tgi, ollama, local) or add [upstream.providers.{provider}]"
-    )]
-    Unknown {
-        /// The configuration's key.
-        field: &'static str,
-        /// Its value.
-        value: String,
-        /// The provider's name in it.
-        provider: String,
-    },
-    /// Not of the form provider/model.
-    #[error(
-        "{field} = {value:?}: not of the form provider/model; write for example \"openai/gpt-5\" or \"local/extractive\""
-    )]
-    Form {
-        /// The configuration's key.
-        field: &'static str,
-        /// Its value.
-        value: String,
-    },
-    /// The base URL cannot be used.
-    #[error("upstream.providers.{name}.base_url = {value:?}: {reason}")]
-    BaseUrl {
-        /// The provider's name.
-        name: String,
-        /// The value.
-        value: String,
-        /// What is wrong, and the remedy.
-        reason: &'static str,
-    },
-    /// The key cannot be read.
-    #[error("upstream.providers.{name}: {source}")]
-    Key {
-        /// The provider's name.
-        name: String,
-        /// The reason.
-        source: SecretError,
-    },
-    /// Fallbacks without anything to fall back from.
-    #[error("upstream.fallbacks is set but upstream.model is not: set upstream.model to the first choice")]
-    FallbacksWithoutModel,
-}
-
 impl Provider {
     /// Resolves a provider by name. With `ambient_key` the provider's usual variable counts where no key is
     /// configured.
@@ -99,49 +52,37 @@ impl Provider {
         name: &str,
         settings: &Settings,
         ambient_key: bool,
-    ) -> Result<Arc<Self>, ProviderError> {
+    ) -> Result<Arc<Self>, Invalid> {
         let configured = settings.providers.get(name);
-        let built_in = ProviderKind::built_in(name);
+        let built_in = ProviderKind::built_in_named(name);
         if configured.is_none() && built_in.is_none() {
-            let (value, provider) = (name.to_owned(), name.to_owned());
-            return Err(ProviderError::Unknown {
-                field,
-                value,
-                provider,
-            });
+            return Err(unknown_provider(field, name));
         }
         let default = ProviderSettings::default();
         let configured = configured.unwrap_or(&default);
         let kind = configured
             .kind
-            .or(built_in.map(|(kind, _)| kind))
+            .or(built_in)
             .unwrap_or(ProviderKind::OpenaiCompatible);
         let url = configured
             .base_url
             .as_deref()
-            .or(built_in.and_then(|(_, url)| url));
+            .or(built_in.and_then(ProviderKind::default_url));
         let base = match (kind, url) {
             (ProviderKind::Local, _) => None,
             (_, Some(url)) => Some(Base::parse(name, url, kind)?),
             (_, None) => {
-                let reason = "missing; give the URL with the API's version, such as https://host/v1";
-                return Err(ProviderError::BaseUrl {
-                    name: name.into(),
-                    value: String::new(),
-                    reason,
-                });
+                let remedy = "missing; give the URL with the API's version, such as https://host/v1";
+                return Err(invalid_base_url(name, "", remedy));
             }
         };
         let key = Secret::open(
             configured.api_key_env.as_deref(),
             configured.api_key_file.as_deref(),
         )
-        .map_err(|source| ProviderError::Key {
-            name: name.into(),
-            source,
-        })?;
+        .map_err(|invalid| invalid.within(&entry(name)))?;
         let usual = || {
-            kind.usual_key_variable()
+            kind.key_variable()
                 .filter(|_| ambient_key)
                 .and_then(Secret::from_variable)
         };
@@ -230,12 +171,8 @@ impl Provider {
 }
 
 impl Base {
-    fn parse(name: &str, url: &str, kind: ProviderKind) -> Result<Self, ProviderError> {
-        let fail = |reason| ProviderError::BaseUrl {
-            name: name.into(),
-            value: url.into(),
-            reason,
-        };
+    fn parse(name: &str, url: &str, kind: ProviderKind) -> Result<Self, Invalid> {
+        let fail = |remedy| invalid_base_url(name, url, remedy);
         let parts = url
             .parse::<Uri>()
             .map_err(|_| fail("not a URL; write for example https://host/v1"))?
@@ -277,17 +214,37 @@ impl Base {
     }
 }
 
+/// The section of one provider.
+fn entry(name: &str) -> String {
+    format!("upstream.providers.{name}")
+}
+
+fn invalid_base_url(name: &str, value: &str, remedy: &str) -> Invalid {
+    Invalid::new("base_url", format!("{value:?}"), remedy).within(&entry(name))
+}
+
+fn unknown_provider(field: &str, name: &str) -> Invalid {
+    let built_in: Vec<&str> = ProviderKind::built_in().map(ProviderKind::name).collect();
+    let remedy = format!(
+        "no such provider; use a built-in one ({}) or add [{}]",
+        built_in.join(", "),
+        entry(name)
+    );
+    Invalid::new(field, format!("{name:?}"), remedy)
+}
+
 /// Splits `provider/model` at its first slash; a model's name may hold more of them.
 ///
 /// # Errors
 /// When a side is missing.
-pub fn split_choice<'a>(field: &'static str, value: &'a str) -> Result<(&'a str, &'a str), ProviderError> {
+pub fn split_choice<'a>(field: &'static str, value: &'a str) -> Result<(&'a str, &'a str), Invalid> {
     match value.split_once('/') {
         Some((provider, model)) if !provider.is_empty() && !model.is_empty() => Ok((provider, model)),
-        _ => Err(ProviderError::Form {
-            field,
-            value: value.into(),
-        }),
+        _ => {
+            let remedy =
+                "not of the form provider/model; write for example \"openai/gpt-5\" or \"local/extractive\"";
+            Err(Invalid::new(field, format!("{value:?}"), remedy))
+        }
     }
 }
 

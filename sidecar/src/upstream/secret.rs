@@ -2,30 +2,18 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
+
+use liquid_process::{Invalid, lock};
+
+/// The setting that names the variable.
+const VARIABLE: &str = "api_key_env";
+/// The setting that names the file.
+const FILE: &str = "api_key_file";
 
 /// How often a file is looked at, at most.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
-
-/// Why a key cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum SecretError {
-    /// The variable is not set, or empty.
-    #[error("api_key_env = {0:?}: that variable is not set; set it or remove the line")]
-    Variable(String),
-    /// The file cannot be read, or is empty.
-    #[error("api_key_file = {path}: {reason}; it must hold the key and nothing else")]
-    File {
-        /// The configured path.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// Both sources are set.
-    #[error("api_key_env and api_key_file are both set: keep one")]
-    Both,
-}
 
 /// A key and where it comes from.
 pub struct Secret {
@@ -57,13 +45,17 @@ impl Secret {
     ///
     /// # Errors
     /// A source that is configured and gives no key.
-    pub fn open(variable: Option<&str>, file: Option<&Path>) -> Result<Option<Self>, SecretError> {
+    pub fn open(variable: Option<&str>, file: Option<&Path>) -> Result<Option<Self>, Invalid> {
         match (variable, file) {
             (None, None) => Ok(None),
-            (Some(_), Some(_)) => Err(SecretError::Both),
-            (Some(name), None) => Self::from_variable(name)
-                .map(Some)
-                .ok_or_else(|| SecretError::Variable(name.into())),
+            (Some(_), Some(path)) => {
+                let remedy = "api_key_env is set too; keep one";
+                Err(Invalid::new(FILE, path.display(), remedy))
+            }
+            (Some(name), None) => Self::from_variable(name).map(Some).ok_or_else(|| {
+                let remedy = "that variable is not set; set it or remove the line";
+                Invalid::new(VARIABLE, format!("{name:?}"), remedy)
+            }),
             (None, Some(path)) => {
                 let value = read(path)?;
                 let modified = modified(path);
@@ -95,7 +87,7 @@ impl Secret {
         match &self.source {
             Source::Value(value) => Some(value.clone()),
             Source::File { path, state } => {
-                let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut state = lock(state);
                 if state.checked.elapsed() >= CHECK_EVERY {
                     state.refresh(path);
                 }
@@ -131,10 +123,10 @@ fn modified(path: &Path) -> Option<SystemTime> {
         .ok()
 }
 
-fn read(path: &Path) -> Result<String, SecretError> {
-    let fail = |reason: String| SecretError::File {
-        path: path.into(),
-        reason,
+fn read(path: &Path) -> Result<String, Invalid> {
+    let fail = |reason: String| {
+        let remedy = format!("{reason}; it must hold the key and nothing else");
+        Invalid::new(FILE, path.display(), remedy)
     };
     let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
     let key = text.trim();
@@ -175,13 +167,8 @@ mod tests {
 
     #[test]
     fn a_missing_source_is_an_error() {
-        assert!(matches!(
-            Secret::open(Some("LIQUID_NOT_SET_ANYWHERE"), None),
-            Err(SecretError::Variable(_))
-        ));
-        assert!(matches!(
-            Secret::open(None, Some(Path::new("/nowhere"))),
-            Err(SecretError::File { .. })
-        ));
+        let field = |variable, file| Secret::open(variable, file).unwrap_err().field;
+        assert_eq!(field(Some("LIQUID_NOT_SET_ANYWHERE"), None), VARIABLE);
+        assert_eq!(field(None, Some(Path::new("/nowhere"))), FILE);
     }
 }

@@ -6,6 +6,7 @@
 //! gets, word for word. Once a first byte is here nothing is tried again.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
@@ -14,12 +15,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body::Frame;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper_util::client;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::connect::ConnectError;
 use super::model::with_model;
 use super::{HttpClient, Settings, Target, Upstreams};
 use crate::api::{ProviderKind, Wire, header_names};
+use crate::cause::{self, innermost};
 use crate::translate;
 
 /// First wait of the backoff; doubles each time, with up to half of it taken off at random.
@@ -92,22 +95,16 @@ pub struct Arrived {
 /// Why no answer came.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The upstream is this sidecar.
-    #[error("{0}")]
-    Loop(String),
-    /// No connection.
-    #[error("{0}")]
-    Connect(String),
-    /// The connection took too long.
-    #[error("{0}")]
-    ConnectTimeout(String),
+    /// No connection could be opened.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// The connection broke before an answer was there.
-    #[error("{provider} closed the connection before it answered: {reason}")]
+    #[error("{provider} closed the connection before it answered: {}", innermost(&**source))]
     Broken {
         /// The provider's name.
         provider: String,
-        /// The transport's words.
-        reason: String,
+        /// The transport's error.
+        source: Box<dyn Error + Send + Sync>,
     },
     /// Nothing came in time.
     #[error("{provider} sent no first byte within {limit_ms} ms (upstream.first_byte_timeout_ms)")]
@@ -124,7 +121,7 @@ pub enum Failure {
         limit_ms: u128,
     },
     /// The request cannot be put into the provider's words.
-    #[error("{0}")]
+    #[error(transparent)]
     Untranslatable(#[from] translate::RequestError),
 }
 
@@ -238,7 +235,7 @@ impl Upstreams {
         let name = &target.provider.name;
         let limit = self.limits.first_byte;
         match tokio::time::timeout(limit, client.request(request)).await {
-            Ok(answer) => answer.map_err(|error| failure(&error, name)),
+            Ok(answer) => answer.map_err(|error| Failure::from_client(error, name)),
             Err(_) => Err(Failure::FirstByte {
                 provider: name.clone(),
                 limit_ms: limit.as_millis(),
@@ -273,9 +270,9 @@ impl Prepared {
                 translate::request(call.wire, provider.kind, &call.body, target.model.as_deref())?;
             ("/messages", None, translated.body, Some(translated.translation))
         };
-        let url = provider
-            .url(path, query)
-            .ok_or_else(|| Failure::Connect(format!("{} has no URL", provider.name)))?;
+        let url = provider.url(path, query).ok_or_else(|| ConnectError::NoUrl {
+            provider: provider.name.clone(),
+        })?;
         Ok(Self {
             uri: url,
             body,
@@ -308,7 +305,7 @@ async fn exchange(
     let mut response = client
         .request(request)
         .await
-        .map_err(|error| failure(&error, provider))?;
+        .map_err(|error| Failure::from_client(error, provider))?;
     if !response.status().is_success() {
         return Ok((response, None));
     }
@@ -317,7 +314,7 @@ async fn exchange(
         None => Ok((response, None)),
         Some(Err(error)) => Err(Failure::Broken {
             provider: provider.into(),
-            reason: reason(&error),
+            source: error.into(),
         }),
     }
 }
@@ -338,7 +335,9 @@ fn may_try_again(outcome: &Result<Answer, Failure>) -> bool {
             }
         }
         Ok(Answer::Local { .. }) => false,
-        Err(Failure::Loop(_) | Failure::Untranslatable(_) | Failure::Total { .. }) => false,
+        Err(
+            Failure::Connect(ConnectError::Loop { .. }) | Failure::Untranslatable(_) | Failure::Total { .. },
+        ) => false,
         Err(_) => true,
     }
 }
@@ -369,44 +368,30 @@ fn backoff(tried: u32) -> Duration {
     full.mul_f64(1.0 - 0.5 * fastrand::f64())
 }
 
-/// Says what went wrong in terms of this module.
-fn failure(error: &hyper_util::client::legacy::Error, provider: &str) -> Failure {
-    let mut source = error.source();
-    while let Some(cause) = source {
-        match cause.downcast_ref::<ConnectError>() {
-            Some(error @ ConnectError::Loop { .. }) => return Failure::Loop(error.to_string()),
-            Some(error @ ConnectError::Timeout { .. }) => return Failure::ConnectTimeout(error.to_string()),
-            Some(error) => return Failure::Connect(error.to_string()),
-            None => source = cause.source(),
+impl Failure {
+    /// Tells a connection that could not be opened from one that broke.
+    fn from_client(error: client::legacy::Error, provider: &str) -> Self {
+        match cause::find::<ConnectError>(&error) {
+            Some(cause) => Self::Connect(cause.clone()),
+            None if error.is_connect() => Self::Connect(ConnectError::Handshake {
+                host: provider.into(),
+                source: Arc::new(error),
+            }),
+            None => Self::Broken {
+                provider: provider.into(),
+                source: error.into(),
+            },
         }
     }
-    match error.is_connect() {
-        true => Failure::Connect(format!("could not connect to {provider}: {}", reason(error))),
-        false => Failure::Broken {
-            provider: provider.into(),
-            reason: reason(error),
-        },
-    }
-}
 
-/// The innermost cause: the outer ones only say "client error".
-fn reason(error: &dyn Error) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
-}
-
-impl Failure {
-    /// The answer's status for it.
+    /// Returns the status of the answer that reports the failure.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Loop(_) => StatusCode::LOOP_DETECTED,
-            Self::Connect(_) | Self::Broken { .. } => StatusCode::BAD_GATEWAY,
-            Self::ConnectTimeout(_) | Self::FirstByte { .. } | Self::Total { .. } => {
+            Self::Connect(ConnectError::Loop { .. }) => StatusCode::LOOP_DETECTED,
+            Self::Connect(ConnectError::Timeout { .. }) | Self::FirstByte { .. } | Self::Total { .. } => {
                 StatusCode::GATEWAY_TIMEOUT
             }
+            Self::Connect(_) | Self::Broken { .. } => StatusCode::BAD_GATEWAY,
             Self::Untranslatable(_) => StatusCode::BAD_REQUEST,
         }
     }

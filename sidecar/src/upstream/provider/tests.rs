@@ -3,7 +3,7 @@
 
 use super::*;
 
-fn provider(name: &str, kind: ProviderKind, base_url: &str) -> Result<Arc<Provider>, ProviderError> {
+fn provider(name: &str, kind: ProviderKind, base_url: &str) -> Result<Arc<Provider>, Invalid> {
     let mut settings = Settings::default();
     let entry = ProviderSettings {
         kind: Some(kind),
