@@ -76,7 +76,6 @@
 //! `modeling_qwen3_5.py`.
 
 mod attention;
-mod benchmark;
 mod config;
 mod conv;
 pub mod core;
@@ -94,7 +93,6 @@ mod precision;
 mod state;
 
 pub use attention::{LiquidAttention, Settings};
-pub use benchmark::{Benchmark, Outcome, Report, Row};
 pub use config::LiquidAttentionConfig;
 pub use conv::ShortConvolution;
 pub use error::AttentionError;

@@ -1,13 +1,23 @@
-//! `liquid-bench attention`: the headline table of `liquid-attention`, measured by its own
-//! `LiquidAttention::benchmark`; this writes it as JSON and draws it.
+//! `liquid-bench attention`: the headline table of `liquid-attention`, printed, written as JSON and drawn.
+
+mod benchmark;
+mod meter;
+mod peers;
+mod report;
+mod subjects;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use burn::tensor::{DType, Device};
 use clap::{Args, ValueEnum};
-use liquid_attention::{Benchmark, LiquidAttention, Report};
 
+pub(crate) use self::benchmark::Benchmark;
+pub(crate) use self::report::Report;
+#[cfg(feature = "cuda")]
+pub(crate) use self::subjects::Cast;
 use crate::chart::{self, Labels, Series};
 use crate::results;
 
@@ -71,7 +81,7 @@ enum Place {
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let benchmark = benchmark(arguments)?;
-    let report = LiquidAttention::benchmark(&benchmark, |report| {
+    let report = benchmark.run(|report| {
         if let Some(row) = report.rows.last() {
             println!("{row}");
         }

@@ -1,6 +1,8 @@
 //! `liquid-bench`: measures what the documentation claims. One module a subcommand; each prints a table and
 //! writes JSON and a PNG.
 
+#![forbid(unsafe_code)]
+
 mod attention;
 mod chart;
 mod evidence;
@@ -8,6 +10,8 @@ mod extract;
 mod gateway;
 mod gpu;
 mod results;
+mod suite;
+mod versions;
 
 use clap::{Parser, Subcommand};
 
@@ -30,6 +34,8 @@ enum Command {
     Gateway(gateway::Arguments),
     /// The encoder on a GPU: agreement with the processor, speed, and what it does when memory runs out
     Gpu(gpu::Arguments),
+    /// The GPU suite: the kernels of attention checked against references, and timed
+    Suite(suite::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -39,5 +45,6 @@ fn main() -> anyhow::Result<()> {
         Command::Extract(arguments) => extract::run(&arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),
         Command::Gpu(arguments) => gpu::run(&arguments),
+        Command::Suite(arguments) => suite::run(&arguments),
     }
 }

@@ -11,18 +11,19 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 
-use super::Outcome;
+use super::report::Outcome;
 use super::subjects::Pass;
 
 const GIB: f64 = (1u64 << 30) as f64;
-/// Calls behind each other take about so long, in milliseconds; `peers/attention.py` has the same figures.
+/// Time of a round of calls behind each other, in milliseconds; `attention/peers/attention.py` has the same figure.
 const ROUND: f64 = 10.0;
+/// Most calls in a round; `attention/peers/attention.py` has the same figure.
 const CALLS: f64 = 256.0;
-/// How long a GPU rests before a figure.
+/// Rest of a GPU before a figure.
 const REST: Duration = Duration::from_secs(1);
-/// How long it works before what it sustains is measured.
+/// Work of a GPU before its sustained speed is measured.
 const HEAT: Duration = Duration::from_secs(2);
-/// A slow subject gets fewer rounds, so that all of them take about so long.
+/// Time of all rounds of a slow subject, in milliseconds, which gets fewer of them for it.
 const ALL_ROUNDS: f64 = 5_000.0;
 
 /// Medians of `runs` rounds after a first call, which is reported apart: it may compile and choose kernels.
@@ -65,7 +66,7 @@ pub(super) fn measure(device: &Device, runs: usize, pass: &mut Pass) -> Result<O
     })
 }
 
-/// How many calls fill a round. One that is waited for takes longer, so a round of as many as that tells.
+/// Calls that fill a round. One that is waited for takes longer, so a round of as many as that decides.
 fn calls_of_a_round(device: &Device, pass: &mut Pass, single: f64) -> Result<usize, String> {
     let filling = |ms: f64| (ROUND / ms).clamp(1.0, CALLS) as usize;
     match filling(single) {
@@ -74,7 +75,7 @@ fn calls_of_a_round(device: &Device, pass: &mut Pass, single: f64) -> Result<usi
     }
 }
 
-/// Milliseconds of a call: the median of rounds of several behind each other.
+/// Milliseconds of a call: the median of `runs` rounds of `calls` behind each other.
 fn median_of(device: &Device, pass: &mut Pass, runs: usize, calls: usize) -> Result<f64, String> {
     let times = (0..runs).map(|_| round(device, pass, calls));
     let mut times = times.collect::<Result<Vec<_>, _>>()?;
@@ -82,7 +83,7 @@ fn median_of(device: &Device, pass: &mut Pass, runs: usize, calls: usize) -> Res
     Ok(times.get(times.len() / 2).copied().unwrap_or(f64::NAN))
 }
 
-/// Milliseconds of a call, of several behind each other.
+/// Milliseconds of a call: the mean of `calls` behind each other.
 fn round(device: &Device, pass: &mut Pass, calls: usize) -> Result<f64, String> {
     let synced = || device.sync().map_err(|error| error.to_string());
     synced()?;
@@ -94,14 +95,16 @@ fn round(device: &Device, pass: &mut Pass, calls: usize) -> Result<f64, String> 
     Ok(start.elapsed().as_secs_f64() * 1e3 / calls as f64)
 }
 
+/// Memory in use before a pass, in bytes.
 enum Memory {
-    /// Bytes in use in the pool.
+    /// Bytes reserved in burn's pool of device memory.
     Pool(u64),
-    /// Resident bytes.
+    /// Resident bytes of this process.
     Process(u64),
 }
 
 impl Memory {
+    /// Reads what is in use now; `None` where that cannot be known.
     fn before(device: &Device) -> Option<Self> {
         device.memory_cleanup();
         if let Some(usage) = device.memory_pool_usage() {
@@ -112,6 +115,7 @@ impl Memory {
         status("VmRSS:").map(Self::Process)
     }
 
+    /// GiB at the peak since then beyond what was in use.
     fn extra(&self, device: &Device) -> Option<f64> {
         let (before, peak) = match self {
             Self::Pool(before) => (*before, device.memory_pool_usage()?.bytes_reserved),
@@ -121,7 +125,7 @@ impl Memory {
     }
 }
 
-/// A line of `/proc/self/status`, in bytes.
+/// The figure in a line of `/proc/self/status`, in bytes.
 fn status(field: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;

@@ -4,8 +4,9 @@
 
 use burn::tensor::{DType, Device};
 
-use super::{Benchmark, Outcome, Report, Row, Subject};
-use crate::LiquidAttention;
+use super::benchmark::{Benchmark, Measured};
+use super::report::{Outcome, Report, Row};
+use super::subjects::Subject;
 
 fn small() -> Benchmark {
     Benchmark {
@@ -23,7 +24,7 @@ fn small() -> Benchmark {
 #[test]
 fn measures_every_subject_at_every_length() {
     let mut lines = 0;
-    let report = LiquidAttention::benchmark(&small(), |_: &Report| lines += 1).expect("a report");
+    let report = small().run(|_: &Report| lines += 1).expect("a report");
     assert_eq!((report.rows.len(), lines), (8, 8));
     for row in &report.rows {
         assert!(
@@ -45,7 +46,7 @@ fn skips_what_does_not_fit_and_says_so() {
         memory_limit_gib: 1e-5,
         ..small()
     };
-    let report = LiquidAttention::benchmark(&benchmark, |_| ()).expect("a report");
+    let report = benchmark.run(|_| ()).expect("a report");
     let naive = report.outcome("burn MultiHeadAttention", 100).expect("a row");
     assert_eq!(naive.ms(), None);
     assert!(report.to_string().contains("GiB for the scores"));
@@ -54,16 +55,19 @@ fn skips_what_does_not_fit_and_says_so() {
 #[test]
 fn leaves_out_what_would_take_too_long() {
     let benchmark = small();
-    let outcome = |subject, last| benchmark.measure(subject, 100, last).expect("an outcome");
+    let outcome = |subject, ms| {
+        let last = Some(Measured { tokens: 50, ms });
+        benchmark.measure(subject, 100, last).expect("an outcome")
+    };
     // Two times the tokens, four times the time.
-    let refused = outcome(Subject::Flash, Some((50, 15_001.0)));
+    let refused = outcome(Subject::Flash, 15_001.0);
     assert!(matches!(refused, Outcome::Skipped(reason) if reason.contains("60 s")));
     assert!(matches!(
-        outcome(Subject::Flash, Some((50, 14_999.0))),
+        outcome(Subject::Flash, 14_999.0),
         Outcome::Measured { .. }
     ));
     assert!(matches!(
-        outcome(Subject::Liquid, Some((50, 15_001.0))),
+        outcome(Subject::Liquid, 15_001.0),
         Outcome::Measured { .. }
     ));
 }
@@ -97,7 +101,7 @@ fn a_python_that_is_not_there_is_a_row() {
         python: Some("no-such-python".into()),
         ..small()
     };
-    let report = LiquidAttention::benchmark(&benchmark, |_| ()).expect("a report");
+    let report = benchmark.run(|_| ()).expect("a report");
     let row = report.rows.iter().find(|row| row.tokens == 0).expect("a row");
     assert!(
         matches!(&row.outcome, Outcome::Skipped(reason) if reason.contains("no-such-python")),

@@ -1,4 +1,4 @@
-//! What is measured in this process.
+//! The subjects that are measured in this process.
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::Linear;
@@ -8,23 +8,24 @@ use burn::nn::attention::{
 use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{DType, Tensor};
+use liquid_attention::core::project;
+use liquid_attention::{AttentionError, LiquidAttention, LiquidAttentionConfig, LiquidInput, State};
 
-use super::Benchmark;
-use crate::attention::LiquidAttention;
-use crate::config::LiquidAttentionConfig;
-use crate::core::project;
-use crate::error::AttentionError;
-use crate::input::LiquidInput;
-use crate::state::State;
+use super::benchmark::Benchmark;
 
 /// One forward pass, projections included.
 pub(super) type Pass = Box<dyn FnMut() -> Result<Tensor<3>, AttentionError>>;
 
+/// A layer, or a call of one, that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
+    /// A causal pass of `LiquidAttention`.
     Liquid,
+    /// A step of `LiquidAttention` behind a prompt.
     LiquidStep,
+    /// burn's `MultiHeadAttention`, which forms the scores.
     Naive,
+    /// burn's fused attention between the same projections.
     Flash,
 }
 
@@ -46,7 +47,7 @@ impl Subject {
         Self::PEERS.contains(&self)
     }
 
-    /// What the scores alone take, in GiB: their product, the masked copy, the softmax.
+    /// Memory of the scores alone in GiB: their product, the masked copy, the softmax.
     pub(super) fn memory(self, benchmark: &Benchmark, tokens: usize) -> f64 {
         let pairs = (benchmark.batch_size * benchmark.num_heads) as f64 * (tokens as f64).powi(2);
         match self {
@@ -55,7 +56,7 @@ impl Subject {
         }
     }
 
-    /// Everything up to the pass that is measured.
+    /// Makes layer and input, and returns the pass that is measured.
     pub(super) fn prepare(self, benchmark: &Benchmark, tokens: usize) -> Result<Pass, AttentionError> {
         let x = benchmark.input(tokens);
         match self {
@@ -135,8 +136,8 @@ fn fused(layer: &MultiHeadAttention, x: Tensor<3>) -> Tensor<3> {
     )
 }
 
-/// Weights in the type that is measured.
-struct Cast(DType);
+/// Casts weights to the type that is measured.
+pub(crate) struct Cast(pub(crate) DType);
 
 impl ModuleMapper for Cast {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {

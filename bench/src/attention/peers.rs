@@ -1,4 +1,4 @@
-//! What is measured in Python, in a process of its own: `attention/peers/attention.py`.
+//! The peers in Python, measured in a process of their own by `attention/peers/attention.py`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -7,11 +7,12 @@ use std::process::{Command, Stdio};
 use burn::tensor::DType;
 use serde::Deserialize;
 
-use super::{Benchmark, Outcome, Row, Said};
+use super::benchmark::{Benchmark, Entry};
+use super::report::{Outcome, Row};
 
-const SCRIPT: &str = include_str!("../../peers/attention.py");
+const SCRIPT: &str = include_str!("../../../attention/peers/attention.py");
 
-/// A line that the script prints.
+/// A line of figures that the script prints.
 #[derive(Deserialize)]
 struct Line {
     name: String,
@@ -23,16 +24,16 @@ struct Line {
     skipped: Option<String>,
 }
 
-/// What the script says of itself.
+/// A line of versions that the script prints.
 #[derive(Deserialize)]
 struct Note {
     note: String,
 }
 
-/// Rows of the peers and notes on their versions, as they come; a row that says why where they end early.
-pub(super) fn run(benchmark: &Benchmark, python: &Path, add: &mut dyn FnMut(Said)) {
+/// Adds the peers' rows and notes on their versions as they come, and a row that says why where they end early.
+pub(super) fn run(benchmark: &Benchmark, python: &Path, add: &mut dyn FnMut(Entry)) {
     if let Err(reason) = read(benchmark, python, add) {
-        add(Said::Row(Row {
+        add(Entry::Row(Row {
             name: "PyTorch, flash-linear-attention".to_owned(),
             tokens: 0,
             outcome: Outcome::Skipped(reason),
@@ -58,7 +59,8 @@ fn row(line: Line) -> Row {
     }
 }
 
-fn read(benchmark: &Benchmark, python: &Path, add: &mut dyn FnMut(Said)) -> Result<(), String> {
+/// Runs the script and adds what it prints; the error is its last line on standard error.
+fn read(benchmark: &Benchmark, python: &Path, add: &mut dyn FnMut(Entry)) -> Result<(), String> {
     let lengths: Vec<String> = benchmark.seq_lengths.iter().map(usize::to_string).collect();
     let device = match format!("{:?}", benchmark.device).to_lowercase().contains("cuda") {
         true => "cuda",
@@ -95,9 +97,9 @@ fn read(benchmark: &Benchmark, python: &Path, add: &mut dyn FnMut(Said)) -> Resu
     let lines = child.stdout.take().map(|output| BufReader::new(output).lines());
     for line in lines.into_iter().flatten().map_while(Result::ok) {
         if let Ok(figures) = serde_json::from_str(&line) {
-            add(Said::Row(row(figures)));
+            add(Entry::Row(row(figures)));
         } else if let Ok(Note { note }) = serde_json::from_str(&line) {
-            add(Said::Note(note));
+            add(Entry::Note(note));
         }
     }
     let status = child.wait().map_err(|error| error.to_string())?;

@@ -1,63 +1,62 @@
 //! The headline table: time and memory of a forward pass by length, beside what would be used instead.
 //!
-//! One run measures everything on one device: this crate's layer and its `step`, burn's `MultiHeadAttention` (which
-//! forms the N x N scores), burn's fused attention between the same four projections (by this crate's product), and,
-//! where Python has them, PyTorch's attention and the layers of flash-linear-attention. Figures of different runs are not comparable; the
-//! ratios of one run are.
+//! One run measures everything on one device: `LiquidAttention` and its `step`, burn's `MultiHeadAttention` (which
+//! forms the N x N scores), burn's fused attention between the same four projections (by the layer's product), and,
+//! where Python has them, PyTorch's attention and the layers of flash-linear-attention. Figures of different runs are
+//! not comparable; the ratios of one run are.
 
 use std::path::PathBuf;
 
 use burn::tensor::{DType, Device, Distribution, Tensor};
+use liquid_attention::AttentionError;
 
-use crate::attention::LiquidAttention;
-use crate::error::AttentionError;
+use super::report::{Outcome, Report, Row};
+use super::subjects::Subject;
+use super::{meter, peers};
+use crate::versions;
 
-mod meter;
-mod peers;
-mod report;
-mod subjects;
-#[cfg(test)]
-mod tests;
-
-pub use report::{Outcome, Report, Row};
-use subjects::Subject;
-
-/// What a report grows by.
-enum Said {
+/// An addition to the report.
+pub(super) enum Entry {
+    /// A figure, or why there is none.
     Row(Row),
-    /// Versions of what else ran.
+    /// Versions of libraries that were measured.
     Note(String),
 }
 
-/// A peer of which a pass would take longer than this, in milliseconds, is left out: on a GPU burn tries each way to
-/// run it a hundred times before the first pass.
+/// Longest pass of a peer, in milliseconds; one that would take longer is left out.
 const LONGEST_PASS: f64 = 60_000.0;
+
+/// The same on a GPU, where burn tries each way to run a peer a hundred times before the first pass.
 const LONGEST_TUNED_PASS: f64 = 1_000.0;
 
-/// Version of burn, as the workspace pins it.
-const BURN: &str = "0.22.1";
-
-/// What to measure. The defaults are those of the headline table.
+/// Sizes of a measurement. The defaults are those of the headline table.
 #[derive(Clone, Debug)]
-pub struct Benchmark {
+pub(crate) struct Benchmark {
     /// Width of the layer.
-    pub embed_dim: usize,
+    pub(crate) embed_dim: usize,
     /// Heads.
-    pub num_heads: usize,
+    pub(crate) num_heads: usize,
     /// Sequences at once.
-    pub batch_size: usize,
+    pub(crate) batch_size: usize,
     /// Tokens of a sequence, one row each.
-    pub seq_lengths: Vec<usize>,
+    pub(crate) seq_lengths: Vec<usize>,
     /// Number type of weights and input.
-    pub dtype: DType,
+    pub(crate) dtype: DType,
     /// Where to run.
-    pub device: Device,
+    pub(crate) device: Device,
     /// Timed rounds of passes, after one pass that is not timed; the median counts.
-    pub runs: usize,
+    pub(crate) runs: usize,
     /// A subject that needs more memory than this is skipped, in GiB.
-    pub memory_limit_gib: f64,
+    pub(crate) memory_limit_gib: f64,
     /// The Python that may have torch and fla; `None` leaves those peers out.
-    pub python: Option<PathBuf>,
+    pub(crate) python: Option<PathBuf>,
+}
+
+/// Milliseconds of a pass at a length.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measured {
+    pub(super) tokens: usize,
+    pub(super) ms: f64,
 }
 
 impl Default for Benchmark {
@@ -76,34 +75,32 @@ impl Default for Benchmark {
     }
 }
 
-impl LiquidAttention {
-    /// Measures; see [`Benchmark`]. After every row, `say` is given the report so far.
+impl Benchmark {
+    /// Measures everything; `show` is given the report so far after every row.
     ///
     /// # Errors
     /// Widths that do not fit. What cannot run is a row that says why.
-    pub fn benchmark(benchmark: &Benchmark, mut say: impl FnMut(&Report)) -> Result<Report, AttentionError> {
-        let mut report = benchmark.report();
-        let mut add = |said: Said| match said {
-            Said::Note(note) => report.notes.push(note),
-            Said::Row(row) => {
+    pub(crate) fn run(&self, mut show: impl FnMut(&Report)) -> Result<Report, AttentionError> {
+        let mut report = self.report();
+        let mut add = |entry: Entry| match entry {
+            Entry::Note(note) => report.notes.push(note),
+            Entry::Row(row) => {
                 report.rows.push(row);
-                say(&report);
+                show(&report);
             }
         };
-        benchmark.all(&Subject::OURS, &mut add)?;
-        if let Some(python) = &benchmark.python {
-            benchmark.device.memory_cleanup();
-            peers::run(benchmark, python, &mut add);
+        self.measure_all(&Subject::OURS, &mut add)?;
+        if let Some(python) = &self.python {
+            self.device.memory_cleanup();
+            peers::run(self, python, &mut add);
         }
         // Last, as burn tunes their products for minutes when a shape is new.
-        benchmark.all(&Subject::PEERS, &mut add)?;
+        self.measure_all(&Subject::PEERS, &mut add)?;
         Ok(report)
     }
-}
 
-impl Benchmark {
     /// A report without rows.
-    fn report(&self) -> Report {
+    pub(super) fn report(&self) -> Report {
         Report {
             device: format!("{:?}", self.device),
             dtype: peers::dtype_name(self.dtype).to_owned(),
@@ -112,30 +109,30 @@ impl Benchmark {
             batch_size: self.batch_size,
             runs: self.runs,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            notes: vec![format!("burn {BURN}, {}", self.place())],
+            notes: vec![format!("burn {}, {}", versions::burn(), self.device_name())],
             rows: Vec::new(),
         }
     }
 
-    /// What the device is, in its maker's words where they are known.
-    fn place(&self) -> String {
+    /// The device's name as its maker has it where that is known, else burn's.
+    fn device_name(&self) -> String {
         #[cfg(feature = "cuda")]
-        if let Some(name) = crate::cuda::device_name(&self.device) {
+        if let Some(name) = liquid_attention::cuda::device_name(&self.device) {
             return name;
         }
         format!("{:?}", self.device)
     }
 
-    /// Subjects at every length.
-    fn all(&self, subjects: &[Subject], add: &mut dyn FnMut(Said)) -> Result<(), AttentionError> {
+    /// Measures subjects at every length.
+    fn measure_all(&self, subjects: &[Subject], add: &mut dyn FnMut(Entry)) -> Result<(), AttentionError> {
         for &subject in subjects {
             let mut last = None;
             for &tokens in &self.seq_lengths {
                 let outcome = self.measure(subject, tokens, last)?;
                 if let Some(ms) = outcome.ms() {
-                    last = Some((tokens, ms));
+                    last = Some(Measured { tokens, ms });
                 }
-                add(Said::Row(Row {
+                add(Entry::Row(Row {
                     name: subject.name().to_owned(),
                     tokens,
                     outcome,
@@ -145,12 +142,12 @@ impl Benchmark {
         Ok(())
     }
 
-    /// One subject at one length; `last` are the length before that it was measured at, and its milliseconds there.
-    fn measure(
+    /// Measures one subject at one length; `last` is what it took at the length before.
+    pub(super) fn measure(
         &self,
         subject: Subject,
         tokens: usize,
-        last: Option<(usize, f64)>,
+        last: Option<Measured>,
     ) -> Result<Outcome, AttentionError> {
         let needed = subject.memory(self, tokens);
         if needed > self.memory_limit_gib {
@@ -162,7 +159,7 @@ impl Benchmark {
         } else {
             LONGEST_PASS
         };
-        if let Some((before, ms)) = last
+        if let Some(Measured { tokens: before, ms }) = last
             && subject.is_quadratic()
         {
             let expected = ms * (tokens as f64 / before as f64).powi(2);
@@ -178,8 +175,8 @@ impl Benchmark {
         })
     }
 
-    /// An input, `[batch_size, tokens, embed_dim]`.
-    fn input(&self, tokens: usize) -> Tensor<3> {
+    /// A random input, `[batch_size, tokens, embed_dim]`.
+    pub(super) fn input(&self, tokens: usize) -> Tensor<3> {
         let shape = [self.batch_size, tokens, self.embed_dim];
         Tensor::random(shape, Distribution::Normal(0.0, 1.0), (&self.device, self.dtype))
     }

@@ -1,4 +1,4 @@
-//! What was measured, and the table of it.
+//! The report of the headline table: figures, and how they are printed.
 
 use std::fmt;
 
@@ -6,71 +6,71 @@ use serde::Serialize;
 
 /// Figures of one run on one device.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// burn's name of the device.
-    pub device: String,
+    pub(crate) device: String,
     /// Number type of weights and input.
-    pub dtype: String,
+    pub(crate) dtype: String,
     /// Width of the layer.
-    pub embed_dim: usize,
+    pub(crate) embed_dim: usize,
     /// Heads.
-    pub num_heads: usize,
+    pub(crate) num_heads: usize,
     /// Sequences at once.
-    pub batch_size: usize,
+    pub(crate) batch_size: usize,
     /// Timed passes a figure.
-    pub runs: usize,
-    /// Version of this crate.
-    pub version: String,
-    /// What else ran: device, driver, libraries and their versions.
-    pub notes: Vec<String>,
-    /// In the order measured.
-    pub rows: Vec<Row>,
+    pub(crate) runs: usize,
+    /// Version of the workspace.
+    pub(crate) version: String,
+    /// Versions of libraries and driver, and the device's full name.
+    pub(crate) notes: Vec<String>,
+    /// Figures in the order in which they were measured.
+    pub(crate) rows: Vec<Row>,
 }
 
 /// One subject at one length.
 #[derive(Clone, Debug, Serialize)]
-pub struct Row {
-    /// The subject.
-    pub name: String,
+pub(crate) struct Row {
+    /// Name of the subject.
+    pub(crate) name: String,
     /// Tokens of a sequence.
-    pub tokens: usize,
-    /// What came of it.
+    pub(crate) tokens: usize,
+    /// The figures, or why there are none.
     #[serde(flatten)]
-    pub outcome: Outcome,
+    pub(crate) outcome: Outcome,
 }
 
 /// A figure, or why there is none.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// It ran.
+pub(crate) enum Outcome {
+    /// The subject ran.
     Measured {
         /// Milliseconds of a pass among passes behind each other, median; of single ones where one takes over 5 ms.
         ms: f64,
         /// Milliseconds of a single pass that is waited for, median.
         waited_ms: Option<f64>,
-        /// Milliseconds of a pass when the device has been at work for a while; on GPUs only, where it is slower then.
+        /// Milliseconds of a pass on a GPU that has been at work for a while and is slower then.
         sustained_ms: Option<f64>,
-        /// GiB beyond weights and input, where it can be known.
+        /// Memory beyond weights and input in GiB, where it can be known.
         extra_gib: Option<f64>,
         /// Milliseconds of the first pass, which may compile kernels.
         first_ms: Option<f64>,
     },
-    /// It did not run.
+    /// The subject did not run, for this reason.
     Skipped(String),
 }
 
 impl Outcome {
-    /// Milliseconds of a pass, of a rested device.
-    pub fn ms(&self) -> Option<f64> {
+    /// Milliseconds of a pass on a rested device.
+    pub(crate) fn ms(&self) -> Option<f64> {
         match self {
             Self::Measured { ms, .. } => Some(*ms),
             Self::Skipped(_) => None,
         }
     }
 
-    /// Milliseconds of a pass, of a device at work.
-    pub fn sustained_ms(&self) -> Option<f64> {
+    /// Milliseconds of a pass on a device at work.
+    pub(crate) fn sustained_ms(&self) -> Option<f64> {
         match self {
             Self::Measured { sustained_ms, .. } => *sustained_ms,
             Self::Skipped(_) => None,
@@ -79,8 +79,8 @@ impl Outcome {
 }
 
 impl Report {
-    /// What came of a subject at a length.
-    pub fn outcome(&self, name: &str, tokens: usize) -> Option<&Outcome> {
+    /// The outcome of a subject at a length.
+    pub(crate) fn outcome(&self, name: &str, tokens: usize) -> Option<&Outcome> {
         let row = self
             .rows
             .iter()
@@ -88,20 +88,16 @@ impl Report {
         Some(&row.outcome)
     }
 
-    /// By which power of the tokens a time of a subject grows, from one length to another: 1 is linear.
-    pub fn exponent(
-        &self,
-        name: &str,
-        (from, to): (usize, usize),
-        time: fn(&Outcome) -> Option<f64>,
-    ) -> Option<f64> {
+    /// Power of the tokens with which a time of a subject grows from one length to another; 1 is linear.
+    fn exponent(&self, growth: Growth<'_>, time: fn(&Outcome) -> Option<f64>) -> Option<f64> {
+        let Growth { name, from, to } = growth;
         let at = |tokens| self.outcome(name, tokens).and_then(time);
         let ratio = at(to)? / at(from)?;
         (from != to).then(|| ratio.ln() / (to as f64 / from as f64).ln())
     }
 
-    /// The first subject, and its second and last length; shorter calls are not yet bound by the work.
-    fn growth(&self) -> Option<(&str, (usize, usize))> {
+    /// The first subject, from its second length to its last; shorter calls are not yet bound by the work.
+    fn growth(&self) -> Option<Growth<'_>> {
         let name = &self.rows.first()?.name;
         let mut lengths: Vec<usize> = self
             .rows
@@ -110,11 +106,23 @@ impl Report {
             .map(|row| row.tokens)
             .collect();
         lengths.sort_unstable();
-        Some((name, (*lengths.get(1)?, *lengths.last()?)))
+        Some(Growth {
+            name,
+            from: *lengths.get(1)?,
+            to: *lengths.last()?,
+        })
     }
 }
 
-/// Width of the column of names.
+/// A subject and the two lengths between which its time is compared.
+#[derive(Clone, Copy)]
+struct Growth<'a> {
+    name: &'a str,
+    from: usize,
+    to: usize,
+}
+
+/// Width of the column of names, in characters.
 const NAME: usize = 38;
 
 impl fmt::Display for Row {
@@ -168,15 +176,15 @@ impl fmt::Display for Report {
         for row in &self.rows {
             writeln!(f, "{row}")?;
         }
-        if let Some((name, lengths)) = self.growth()
-            && let Some(rested) = self.exponent(name, lengths, Outcome::ms)
+        if let Some(growth) = self.growth()
+            && let Some(rested) = self.exponent(growth, Outcome::ms)
         {
-            let (from, to) = lengths;
+            let Growth { name, from, to } = growth;
             write!(
                 f,
                 "{name}: time grows with tokens^{rested:.3} from {from} to {to}"
             )?;
-            if let Some(sustained) = self.exponent(name, lengths, Outcome::sustained_ms) {
+            if let Some(sustained) = self.exponent(growth, Outcome::sustained_ms) {
                 write!(f, ", at work with tokens^{sustained:.3}")?;
             }
             writeln!(f)?;

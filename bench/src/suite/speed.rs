@@ -1,0 +1,7 @@
+//! The measurements of the suite.
+
+pub(super) mod kernels;
+pub(super) mod layer;
+mod rounds;
+pub(super) mod table;
+pub(super) mod training;
