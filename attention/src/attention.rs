@@ -23,59 +23,60 @@ mod remembered;
 mod tests;
 mod warm_up;
 
-/// What a layer is, apart from its weights.
+/// Widths and switches of a layer: everything but its weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     /// Width of input and output.
     pub d_model: usize,
-    /// Heads of the state.
+    /// Number of heads of the state.
     pub n_heads: usize,
-    /// Heads of queries and keys.
+    /// Number of heads of queries and keys.
     pub key_heads: usize,
     /// Width of a head's queries and keys.
     pub d_key: usize,
     /// Width of a head's values.
     pub d_value: usize,
-    /// The delta rule rather than plain addition.
+    /// Whether the delta rule is applied, rather than plain addition.
     pub erase: bool,
-    /// Without a causal mask: two scans rather than one sum.
+    /// Whether a call without a causal mask takes two scans rather than one sum.
     pub bidirectional: bool,
     /// When kernels keep more digits.
     pub precision: Precision,
-    /// Set by [`crate::patch_self_attention`]; see [`LiquidAttention::mark_distilled`].
+    /// Whether the projections are those of a softmax attention that were not trained since: set by
+    /// [`crate::patch_self_attention`], cleared by [`LiquidAttention::mark_distilled`].
     pub needs_distillation: bool,
 }
 
 /// Attention in linear time and constant memory, in the place of `burn::nn::attention::MultiHeadAttention`.
 ///
-/// Made by [`crate::LiquidAttentionConfig`]. `query`, `key`, `value` and `output` have the names and shapes of burn's
-/// layer. Equations, and what they are not, stand in the crate's documentation.
+/// [`crate::LiquidAttentionConfig`] creates it. `query`, `key`, `value` and `output` have the names and shapes
+/// of burn's layer. The crate's documentation has the equations, and says what they are not.
 ///
-/// On a GPU whose kernels serve the layer it remembers from call to call where its weights lie. Parameters may be
+/// On a GPU whose kernels serve the layer, it keeps the addresses of its weights from call to call. Parameters may be
 /// replaced at any time: the next call notices, and frees the old ones.
 #[derive(Module, Debug)]
 pub struct LiquidAttention {
-    /// `[d_model, key_heads * d_key]`.
+    /// Query projection, `[d_model, key_heads * d_key]`.
     pub query: Linear,
-    /// `[d_model, key_heads * d_key]`.
+    /// Key projection, `[d_model, key_heads * d_key]`.
     pub key: Linear,
-    /// `[d_model, n_heads * d_value]`.
+    /// Value projection, `[d_model, n_heads * d_value]`.
     pub value: Linear,
-    /// `[n_heads * d_value, d_model]`.
+    /// Output projection, `[n_heads * d_value, d_model]`.
     pub output: Linear,
-    /// `[d_model, n_heads]`: how much is forgotten.
+    /// Projection to the log-gates, `[d_model, n_heads]`: how much is forgotten.
     pub gate_a: Linear,
-    /// `[d_model, n_heads]`: how strongly a token is written.
+    /// Projection to the writing strengths, `[d_model, n_heads]`.
     pub gate_b: Linear,
-    /// `[n_heads]`: logarithm of the fastest forgetting.
+    /// Logarithm of each head's fastest forgetting, `[n_heads]`.
     pub a_log: Param<Tensor<1>>,
-    /// `[n_heads]`: forgetting of a token with nothing to say.
+    /// Bias under the softplus of the log-gates, `[n_heads]`: forgetting of a token whose gate input is 0.
     pub dt_bias: Param<Tensor<1>>,
-    /// Over each head's output, `gamma [d_value]`.
+    /// Norm over each head's output, `gamma [d_value]`.
     pub norm: RmsNorm,
-    /// `[d_model, n_heads * d_value]`.
+    /// Output gate, `[d_model, n_heads * d_value]`.
     pub output_gate: Option<Linear>,
-    /// Over queries, keys and values side by side.
+    /// Short convolution over queries, keys and values side by side.
     pub conv: Option<ShortConvolution>,
     /// Widths and switches.
     #[module(skip)]
@@ -87,7 +88,7 @@ pub struct LiquidAttention {
 }
 
 impl LiquidAttention {
-    /// Attention over whole sequences.
+    /// Computes attention over whole sequences.
     ///
     /// # Errors
     /// What linear attention cannot do ([`AttentionError`]), shapes and types that do not fit, and a layer that
@@ -119,8 +120,8 @@ impl LiquidAttention {
         Ok(LiquidOutput { context })
     }
 
-    /// Reads `x [B, N, d_model]` causally after what `state` remembers, and leaves there what is to be remembered.
-    /// Two calls give what one call with both inputs gives, up to rounding.
+    /// Reads `x [B, N, d_model]` causally after what `state` remembers, and updates it. Returns the output of
+    /// every token, `[B, N, d_model]`. Two calls return what one call with both inputs returns, up to rounding.
     ///
     /// # Errors
     /// As [`Self::forward`], and a state of another layer or batch. Then the state is unchanged.
@@ -128,7 +129,8 @@ impl LiquidAttention {
         self.prefill_padded(x, None, state)
     }
 
-    /// [`Self::prefill`] for sequences of different lengths; `mask_pad [B, N]` is true where there is padding.
+    /// Does what [`Self::prefill`] does for sequences of different lengths; `mask_pad [B, N]` is true where there is
+    /// padding.
     ///
     /// # Errors
     /// As [`Self::prefill`].
@@ -151,7 +153,7 @@ impl LiquidAttention {
         Ok(self.recurrent(x, mask_pad, state))
     }
 
-    /// One token, `x [B, 1, d_model]`, at the same cost after ten tokens and after ten million.
+    /// Reads one token, `x [B, 1, d_model]`, at the same cost after ten tokens and after ten million.
     ///
     /// # Errors
     /// As [`Self::prefill`].
@@ -160,7 +162,7 @@ impl LiquidAttention {
         self.prefill(x, state)
     }
 
-    /// A state for `batch` sequences that have not begun.
+    /// Returns a state for `batch` sequences that have not begun.
     pub fn fresh_state(&self, batch: usize) -> State {
         State::new(self, batch)
     }
@@ -178,7 +180,7 @@ impl LiquidAttention {
 
     /// Whether the layer holds projections of softmax attention that were not trained for this rule yet. Such a
     /// layer runs on an autodiff device, to be trained, and nowhere else. The mark is not part of a record: a
-    /// layer that is loaded anew has the mark of the layer it is loaded into.
+    /// layer that is loaded again has the mark of the layer it is loaded into.
     pub fn needs_distillation(&self) -> bool {
         self.settings.needs_distillation
     }
@@ -189,12 +191,12 @@ impl LiquidAttention {
         self
     }
 
-    /// The same layer, its weights laid out for use: those of queries, keys, values and gates side by side in one
-    /// buffer, of which each `Linear` keeps its columns, and all row after row, also where a checkpoint has them
-    /// transposed. A GPU then multiplies the input once with all, and a step reads them as they lie. It takes
-    /// no memory beyond the weights, which may be read, saved and replaced as before; what is done to them later
-    /// (casting, moving to another device, loading a record) takes them apart again, so it is the last step before
-    /// use. On other devices, and for training, the layer stays as it is.
+    /// Returns the same layer with its weights laid out for use: those of queries, keys, values and gates side
+    /// by side in one buffer, of which each `Linear` keeps its columns, and all row after row, also where a
+    /// checkpoint has them transposed. A GPU then multiplies the input once with all, and a step reads them as
+    /// they lie. It takes no memory beyond the weights, which may be read, saved and replaced as before; what
+    /// is done to them later (casting, moving to another device, loading a record) takes them apart again, so
+    /// it is the last step before use. On other devices, and for training, the layer stays as it is.
     pub fn packed(self) -> Self {
         #[cfg(feature = "cuda")]
         return self.laid_out();
@@ -202,17 +204,17 @@ impl LiquidAttention {
         self
     }
 
-    /// Where the weights are.
+    /// Device of the weights.
     pub fn device(&self) -> Device {
         self.query.weight.val().device()
     }
 
-    /// The number type of the weights.
+    /// Number type of the weights.
     pub fn dtype(&self) -> DType {
         self.query.weight.val().dtype()
     }
 
-    /// Refuses what would be computed wrongly.
+    /// Refuses an input that would be computed wrongly.
     fn ready(&self, x: &Tensor<3>) -> Result<(), AttentionError> {
         if self.settings.needs_distillation && !self.device().is_autodiff() {
             return Err(AttentionError::NeedsDistillation);
@@ -237,7 +239,7 @@ impl LiquidAttention {
         Ok(())
     }
 
-    /// Norm, gate and output projection of the heads' output `[B, N, H, dv]`; `x` is what the gate reads.
+    /// Applies norm, gate and output projection to the heads' output `[B, N, H, dv]`; `x` is the gate's input.
     fn finish(&self, output: Tensor<4>, x: &Tensor<3>) -> Tensor<3> {
         let [batch, tokens, heads, width] = output.dims();
         let gate = self

@@ -1,4 +1,4 @@
-//! The settings of a layer, and how one is made.
+//! The settings of a layer, and its construction.
 
 use burn::config::Config;
 use burn::module::Param;
@@ -27,20 +27,21 @@ pub struct LiquidAttentionConfig {
     /// Width of a head's values. `d_model / n_heads` unless set.
     #[config(default = "None")]
     pub d_value: Option<usize>,
-    /// The delta rule; off is simple gated linear attention.
+    /// Whether the delta rule is applied; off is simple gated linear attention.
     #[config(default = true)]
     pub erase: bool,
     /// Width of a short causal convolution of queries, keys and values. `Some(4)` helps a model that is trained
     /// with it; `None` is the drop-in.
     #[config(default = "None")]
     pub conv_kernel: Option<usize>,
-    /// Multiply the normed output by `silu` of a further projection.
+    /// Whether the normed output is multiplied by `silu` of a further projection.
     #[config(default = false)]
     pub output_gate: bool,
-    /// Without a causal mask: scan in both directions and add, instead of the order-free sum over all keys.
+    /// Whether a call without a causal mask scans in both directions and adds, instead of the order-free sum
+    /// over all keys.
     #[config(default = false)]
     pub bidirectional: bool,
-    /// Added to the mean square under the root of the output's norm.
+    /// Constant that is added to the mean square under the root of the output's norm.
     #[config(default = 1e-6)]
     pub norm_epsilon: f64,
     /// When kernels keep more digits.
@@ -64,7 +65,7 @@ pub struct LiquidAttentionConfig {
 }
 
 impl LiquidAttentionConfig {
-    /// The settings with every width filled in, or why they do not fit.
+    /// Fills in every width, or says why they do not fit.
     pub fn resolve(&self) -> Result<Settings, AttentionError> {
         let refuse = |field, value: String, reason: &str| {
             Err(AttentionError::Config {
@@ -124,7 +125,7 @@ impl LiquidAttentionConfig {
         })
     }
 
-    /// Makes a layer.
+    /// Creates a layer with new weights.
     ///
     /// # Errors
     /// [`AttentionError::Config`] when the widths do not fit together.

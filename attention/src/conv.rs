@@ -8,10 +8,10 @@ use burn::tensor::{Device, Int, Tensor, activation};
 
 use crate::padding::Packing;
 
-/// `y_t = silu(sum_j weight[:, j] x_(t - K + 1 + j))`, one weight a channel and offset.
+/// The convolution `y_t = silu(sum_j weight[:, j] x_(t - K + 1 + j))`, with one weight for each channel and offset.
 #[derive(Module, Debug)]
 pub struct ShortConvolution {
-    /// `[channels, K]`; the last column weighs the token itself.
+    /// Weights, `[channels, K]`; the last column weighs the token itself.
     pub weight: Param<Tensor<2>>,
 }
 
@@ -26,12 +26,12 @@ impl ShortConvolution {
         Self { weight }
     }
 
-    /// Tokens that a token looks back to.
+    /// Number of earlier tokens that a token depends on.
     pub(crate) fn reach(&self) -> usize {
         self.weight.shape()[1] - 1
     }
 
-    /// Convolves `x [B, N, channels]` after the `tail [B, K - 1, channels]` of what came before; gives the next
+    /// Convolves `x [B, N, channels]` after the `tail [B, K - 1, channels]` of what came before; returns the next
     /// tail too.
     pub(crate) fn forward(
         &self,
@@ -51,7 +51,7 @@ impl ShortConvolution {
         (activation::silu(sum), self.tail(all, packing))
     }
 
-    /// The last `K - 1` tokens of each sequence, from `[B, K - 1 + N, channels]`.
+    /// Returns the last `K - 1` tokens of each sequence, from `[B, K - 1 + N, channels]`.
     fn tail(&self, all: Tensor<3>, packing: Option<&Packing>) -> Tensor<3> {
         let [batch, width, channels] = all.dims();
         let reach = self.reach();

@@ -23,9 +23,10 @@
 //! | `state` | `[B, H, dk, dv]` | f32 |
 //! | `output` | `[B, N, H, dv]` | as `v` |
 //!
-//! Log-gates are finite. `N >= 1`; `N = 1` is a decoding step. With [`DeltaRule::normalise`] the implementation divides every row of
-//! `q` and `k` by its Euclidean norm first, `x / sqrt(sum x^2 + 1e-6)`, in f32; gradients are with respect to the
-//! rows given. State, gates, their sums and the triangular factor are f32 in every implementation.
+//! Log-gates are finite. `N >= 1`; `N = 1` is a decoding step. With [`DeltaRule::normalise`] the implementation
+//! divides every row of `q` and `k` by its Euclidean norm first, `x / sqrt(sum x^2 + 1e-6)`, in f32; gradients
+//! are with respect to the rows given. State, gates, their sums and the triangular factor are f32 in every
+//! implementation.
 //!
 //! # The switch
 //!
@@ -51,20 +52,20 @@ pub use tensors::{DeltaTensors, gated_delta, head_norm, project};
 /// Tokens in a chunk: within one the work is dense products, from one to the next only the state passes.
 pub const CHUNK: usize = 64;
 
-/// How the rule is applied. Everything that is not a tensor.
+/// How the rule is applied: everything that is not a tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DeltaRule {
-    /// Read what a key already holds and write only the difference (the delta rule). Off: plain gated addition.
+    /// Whether only the difference to what a key already holds is written (the delta rule). Off: plain gated addition.
     pub erase: bool,
-    /// Divide the rows of `q` and `k` by their norm.
+    /// Whether the rows of `q` and `k` are divided by their norm.
     pub normalise: bool,
     /// Factor on the output; usually `1 / sqrt(dk)`.
     pub scale: f32,
-    /// Keep the operands that meet the state in f32 too, where a kernel would round them to bf16.
+    /// Whether the operands that meet the state stay in f32 too, where a kernel would round them to bf16.
     pub precise: bool,
 }
 
-/// The tensors of the rule; shapes and types stand in the module's documentation.
+/// The tensors of the rule; the module's documentation has their shapes and types.
 #[derive(ExtensionType)]
 #[extension_type(fusion: cfg(feature = "cuda"))]
 pub struct DeltaInputs<B: Backend> {
@@ -86,9 +87,9 @@ pub struct DeltaInputs<B: Backend> {
 #[derive(ExtensionType)]
 #[extension_type(fusion: cfg(feature = "cuda"))]
 pub struct DeltaOutput<B: Backend> {
-    /// `[B, N, H, dv]`, in the type of `v`.
+    /// Output of every token, `[B, N, H, dv]`, in the type of `v`.
     pub output: FloatTensor<B>,
-    /// `[B, H, dk, dv]`, f32: the state after the last token.
+    /// State after the last token, `[B, H, dk, dv]`, f32.
     pub state: FloatTensor<B>,
 }
 
@@ -96,41 +97,41 @@ pub struct DeltaOutput<B: Backend> {
 #[derive(ExtensionType)]
 #[extension_type(fusion: cfg(feature = "cuda"))]
 pub struct DeltaTraining<B: Backend> {
-    /// `[B, N, H, dv]`, in the type of `v`.
+    /// Output of every token, `[B, N, H, dv]`, in the type of `v`.
     pub output: FloatTensor<B>,
-    /// `[B, H, dk, dv]`, f32: the state after the last token.
+    /// State after the last token, `[B, H, dk, dv]`, f32.
     pub state: FloatTensor<B>,
-    /// What the backward pass of the same backend wants to find again; opaque to everybody else. The portable
-    /// one keeps the state before every segment, `[segments, B, H, dk, dv]`.
+    /// Tensor that the backward pass of the same backend reads again; opaque to all others. The portable one is the
+    /// state before every segment, `[segments, B, H, dk, dv]`.
     pub saved: FloatTensor<B>,
 }
 
-/// Gradients by the inputs of the same names, in their shapes and types.
+/// Gradients with respect to the inputs of the same names, in their shapes and types.
 pub type DeltaGradients<B> = DeltaInputs<B>;
 
-/// Gradients of [`LiquidBackend::head_norm`] by its inputs, in their shapes and types.
+/// Gradients of [`LiquidBackend::head_norm`] with respect to its inputs, in their shapes and types.
 #[derive(ExtensionType)]
 #[extension_type(fusion: cfg(feature = "cuda"))]
 pub struct NormGradients<B: Backend> {
-    /// By the heads' output.
+    /// Gradient with respect to the heads' output.
     pub output: FloatTensor<B>,
-    /// By the weights.
+    /// Gradient with respect to the weights.
     pub gamma: FloatTensor<B>,
 }
 
-/// Gradients of [`LiquidBackend::gated_head_norm`] by its inputs, in their shapes and types.
+/// Gradients of [`LiquidBackend::gated_head_norm`] with respect to its inputs, in their shapes and types.
 #[derive(ExtensionType)]
 #[extension_type(fusion: cfg(feature = "cuda"))]
 pub struct GatedNormGradients<B: Backend> {
-    /// By the heads' output.
+    /// Gradient with respect to the heads' output.
     pub output: FloatTensor<B>,
-    /// By the weights.
+    /// Gradient with respect to the weights.
     pub gamma: FloatTensor<B>,
-    /// By the gate.
+    /// Gradient with respect to the gate.
     pub gate: FloatTensor<B>,
 }
 
-/// The operations that a backend may do in its own way. The default bodies are the portable ones.
+/// The operations that a backend may implement in its own way. The default bodies are the portable ones.
 #[backend_extension(
     Flex,
     Cube: cfg(feature = "cuda"),
@@ -144,7 +145,7 @@ pub trait LiquidBackend: Backend {
         portable::forward::<Self>(inputs, rule)
     }
 
-    /// The same, keeping what [`Self::gated_delta_backward`] needs.
+    /// Runs the rule as [`Self::gated_delta`] does, and keeps what [`Self::gated_delta_backward`] needs.
     #[fusion(meta = metadata::training)]
     fn gated_delta_training(
         #[extension_type] inputs: DeltaInputs<Self>,
@@ -153,8 +154,9 @@ pub trait LiquidBackend: Backend {
         portable::forward_saving::<Self>(inputs, rule)
     }
 
-    /// Gradients by every input, given `saved` of the forward pass and the gradients by its output (`d_output`,
-    /// shaped and typed as it) and by the state after the last token (`d_state`, f32).
+    /// Computes the gradients with respect to every input, given `saved` of the forward pass and the gradients
+    /// with respect to its output (`d_output`, shaped and typed as it) and to the state after the last token
+    /// (`d_state`, f32).
     #[fusion(meta = metadata::backward)]
     fn gated_delta_backward(
         #[extension_type] inputs: DeltaInputs<Self>,
@@ -166,19 +168,19 @@ pub trait LiquidBackend: Backend {
         portable::backward::<Self>(inputs, saved, d_output, d_state, rule)
     }
 
-    /// `x [R, K]` times `weight [K, M]`: the projections, which are most of a layer's work.
+    /// Multiplies `x [R, K]` by `weight [K, M]`: the projections, which are most of a layer's work.
     #[fusion(meta = metadata::product)]
     fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         Self::float_matmul(x, weight)
     }
 
-    /// Root mean square norm of every head's output `[B, N, H, dv]`, times `gamma [dv]`; computed in f32.
+    /// Computes the root mean square norm of every head's output `[B, N, H, dv]`, times `gamma [dv]`, in f32.
     #[fusion(meta = metadata::head_norm)]
     fn head_norm(output: FloatTensor<Self>, gamma: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self> {
         portable::head_norm::<Self>(output, gamma, None, epsilon)
     }
 
-    /// The same, times `silu(gate)`; `gate` is shaped as `output`.
+    /// Computes [`Self::head_norm`] times `silu(gate)`; `gate` is shaped as `output`.
     #[fusion(meta = metadata::gated_head_norm)]
     fn gated_head_norm(
         output: FloatTensor<Self>,
@@ -189,7 +191,7 @@ pub trait LiquidBackend: Backend {
         portable::head_norm::<Self>(output, gamma, Some(gate), epsilon)
     }
 
-    /// Gradients of [`Self::head_norm`], given that by what it returned.
+    /// Computes the gradients of [`Self::head_norm`], given the gradient with respect to its result.
     #[fusion(meta = metadata::head_norm_backward)]
     fn head_norm_backward(
         output: FloatTensor<Self>,
@@ -201,7 +203,7 @@ pub trait LiquidBackend: Backend {
         NormGradients { output, gamma }
     }
 
-    /// Gradients of [`Self::gated_head_norm`], given that by what it returned.
+    /// Computes the gradients of [`Self::gated_head_norm`], given the gradient with respect to its result.
     #[fusion(meta = metadata::gated_head_norm_backward)]
     fn gated_head_norm_backward(
         output: FloatTensor<Self>,

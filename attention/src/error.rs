@@ -4,39 +4,39 @@
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttentionError {
-    /// There is no matrix of weights in linear attention.
+    /// The attention weights were asked for; linear attention has no matrix of weights.
     #[error(
         "need_weights: linear attention never forms the N x N weights; leave it off, or use \
          burn::nn::attention::MultiHeadAttention for the layers whose weights you look at"
     )]
     WeightsUnavailable,
-    /// A mask of pairs would need every pair.
+    /// A mask of pairs was given; it would need every pair.
     #[error(
         "mask_attn: an arbitrary mask of query and key pairs needs every pair; use is_causal(true) for the \
          autoregressive mask, mask_pad for padding, or MultiHeadAttention for other patterns"
     )]
     ArbitraryMask,
-    /// Causal attention reads and writes at the same token.
+    /// Causal attention was asked for with keys of another sequence; it reads and writes at the same token.
     #[error(
         "is_causal with separate query and key/value inputs: causal attention needs one sequence; use \
          LiquidInput::self_attn, or is_causal(false) for cross-attention"
     )]
     CausalCross,
-    /// The layer was made for both directions, the call asks for one, or for other lengths.
+    /// The layer is bidirectional, and the call asks for one direction, or for keys of another sequence.
     #[error("bidirectional layer: {0}; initialise the layer with bidirectional = false for that")]
     Bidirectional(&'static str),
-    /// The short convolution looks at the tokens before, so it needs an order.
+    /// The layer has a short convolution, which needs an order, and the call has none.
     #[error(
         "is_causal(false) with a short convolution: it reads the tokens before each token; set is_causal(true), \
          or initialise the layer with conv_kernel = None"
     )]
     ConvolutionNeedsOrder,
-    /// Two shapes do not fit.
+    /// A shape does not fit.
     #[error("{field}: shape {given:?} given where {wanted} is needed")]
     Shape {
         /// The argument.
         field: &'static str,
-        /// Its shape.
+        /// The argument's shape.
         given: Vec<usize>,
         /// The shape that fits.
         wanted: String,
@@ -46,7 +46,7 @@ pub enum AttentionError {
     Type {
         /// The argument.
         field: &'static str,
-        /// Its type.
+        /// The argument's type.
         given: burn::tensor::DType,
         /// The weights' type.
         wanted: burn::tensor::DType,
@@ -56,9 +56,9 @@ pub enum AttentionError {
     Config {
         /// The key.
         field: &'static str,
-        /// Its value.
+        /// The key's value.
         value: String,
-        /// Why not, and what would do.
+        /// Why the value does not fit, and which would.
         reason: String,
     },
     /// Softmax projections were copied into a layer that was not trained with them.
@@ -70,12 +70,12 @@ pub enum AttentionError {
     /// Bytes that are not a saved state, or the state of another layer.
     #[error("state: {0}")]
     State(String),
-    /// The device failed while it was waited for.
+    /// The device failed while a call waited for it.
     #[error("the device failed: {0}")]
     Device(String),
 }
 
-/// Fails unless the shape is the one wanted; dimensions that may be anything are `None`.
+/// Fails unless the shape is the one wanted; `None` stands for a dimension of any length.
 pub(crate) fn shaped(
     field: &'static str,
     given: &[usize],

@@ -33,7 +33,7 @@ pub enum LoadError {
     Read {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A file is not what its name says.

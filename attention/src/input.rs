@@ -1,14 +1,14 @@
-//! What goes into a forward pass and what comes out; the shape of burn's `MhaInput` and `MhaOutput`.
+//! Input and output of a forward pass, in the shape of burn's `MhaInput` and `MhaOutput`.
 
 use burn::tensor::{Bool, Tensor};
 
 use crate::error::{AttentionError, shaped};
 
-/// Where queries, keys and values come from.
+/// Sequences of queries, keys and values.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     pub(crate) query: Tensor<3>,
-    /// Keys and values, where they are not of the same sequence.
+    /// Sequences of keys and values, where they are not that of the queries.
     pub(crate) others: Option<(Tensor<3>, Tensor<3>)>,
 }
 
@@ -33,35 +33,36 @@ impl LiquidInput {
         }
     }
 
-    /// Self-attention over `[B, N, d_model]`.
+    /// Returns the input of self-attention over `[B, N, d_model]`.
     pub fn self_attn(tensor: Tensor<3>) -> Self {
         Self::of(tensor, None)
     }
 
-    /// Attention of `query [B, Nq, d_model]` to `key` and `value [B, Nk, d_model]`. It cannot be causal.
+    /// Returns the input of attention from `query [B, Nq, d_model]` to `key` and `value [B, Nk, d_model]`. It cannot be
+    /// causal.
     pub fn new(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>) -> Self {
         Self::of(query, Some((key, value)))
     }
 
-    /// Each token sees itself and those before it. Off unless set, as with `MhaInput` without a mask.
+    /// Lets each token see itself and those before it only. Off unless set, as with `MhaInput` without a mask.
     pub fn is_causal(mut self, causal: bool) -> Self {
         self.causal = causal;
         self
     }
 
-    /// Padding among the keys, `[B, Nk]`, true where there is padding. Padding may stand anywhere; a padded token
-    /// is treated as if it had been deleted, and its output is zeros.
+    /// Sets the padding among the keys, `[B, Nk]`, true where there is padding. Padding may be anywhere; a
+    /// padded token is treated as if it had been deleted, and its output is zeros.
     pub fn mask_pad(mut self, mask_pad: Tensor<2, Bool>) -> Self {
         self.mask_pad = Some(mask_pad);
         self
     }
 
-    /// PyTorch's name for [`Self::mask_pad`].
+    /// Sets the padding, by PyTorch's name for [`Self::mask_pad`].
     pub fn key_padding_mask(self, mask: Tensor<2, Bool>) -> Self {
         self.mask_pad(mask)
     }
 
-    /// A mask of pairs, `[B, Nq, Nk]`. Accepted here for the sake of burn's interface and refused by `forward`.
+    /// Sets a mask of pairs, `[B, Nq, Nk]`: accepted for the sake of burn's interface, and refused by `forward`.
     pub fn mask_attn(mut self, _mask: Tensor<3, Bool>) -> Self {
         self.mask_attn = true;
         self
@@ -73,7 +74,7 @@ impl LiquidInput {
         self
     }
 
-    /// What every layer refuses, and shapes that do not fit together.
+    /// Refuses what no layer computes, and shapes that do not fit together.
     pub(crate) fn check(&self, d_model: usize) -> Result<(), AttentionError> {
         if self.weights {
             return Err(AttentionError::WeightsUnavailable);
@@ -104,9 +105,9 @@ impl LiquidInput {
     }
 }
 
-/// Output of [`crate::LiquidAttention::forward`]. Unlike burn's it has no weights.
+/// Output of [`crate::LiquidAttention::forward`]. Unlike burn's it has no attention weights.
 #[derive(Clone, Debug)]
 pub struct LiquidOutput {
-    /// `[B, Nq, d_model]`.
+    /// Output of every query, `[B, Nq, d_model]`.
     pub context: Tensor<3>,
 }

@@ -1,5 +1,5 @@
-//! What everything is compared with: the recurrence and the layer, written plainly in f64, one token after the
-//! other. It shares no code with the rest of the crate.
+//! The reference that everything is compared with: the recurrence and the layer, written plainly in f64, one token
+//! after the other. It shares no code with the rest of the crate.
 
 use crate::core::DeltaRule;
 
@@ -13,7 +13,7 @@ impl Random {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x1234_5678_9ABC_DEF0)
     }
 
-    /// Uniform between 0 and 1.
+    /// Returns a number that is uniform between 0 and 1.
     pub(crate) fn uniform(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -22,7 +22,7 @@ impl Random {
         ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Standard normal, rounded to f32 so that f32 code can be given the same number.
+    /// Returns a standard normal number, rounded to f32 so that f32 code can be given the same number.
     pub(crate) fn normal(&mut self) -> f64 {
         let (u, v) = (self.uniform().max(1e-300), self.uniform());
         f64::from(((-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()) as f32)
@@ -50,7 +50,7 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// Ordinary inputs: gates between -1 and 0, strengths between 0 and 1, a state that is not empty.
+    /// Draws ordinary inputs: gates between -1 and 0, strengths between 0 and 1, a state that is not empty.
     pub(crate) fn random(seed: u64, [batch, tokens, heads, dk, dv]: [usize; 5]) -> Self {
         let mut random = Random::new(seed);
         let numbers = batch * tokens * heads;
@@ -71,7 +71,7 @@ impl Case {
         }
     }
 
-    /// Output `[B, N, H, dv]` and last state.
+    /// Computes the output `[B, N, H, dv]` and the last state.
     pub(crate) fn run(&self, rule: DeltaRule) -> (Vec<f64>, Vec<f64>) {
         let mut output = vec![0.0; self.batch * self.tokens * self.heads * self.dv];
         let mut states = self.state.clone();
@@ -123,7 +123,7 @@ impl Case {
             .collect()
     }
 
-    /// The inputs, to be varied one number at a time.
+    /// Returns the inputs, to be varied one number at a time.
     pub(crate) fn tensors(&mut self) -> [&mut Vec<f64>; 6] {
         [
             &mut self.q,
@@ -136,7 +136,7 @@ impl Case {
     }
 }
 
-/// `|given - wanted| / |wanted|` over all numbers.
+/// Computes the relative error `|given - wanted| / |wanted|` over all numbers.
 pub(crate) fn error(given: &[f64], wanted: &[f64]) -> f64 {
     assert_eq!(given.len(), wanted.len());
     let square = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>();

@@ -12,20 +12,20 @@ use burn::tensor::{Bool, IndexingUpdateOp, Int, Tensor};
 /// The packing of a batch of sequences.
 #[derive(Clone, Debug)]
 pub(crate) struct Packing {
-    /// Flat position in the packed batch of each token, `[B * N]`.
+    /// Flat position of each token in the packed batch, `[B * N]`.
     place: Tensor<1, Int>,
-    /// Flat position in the given batch of each packed token, `[B * N]`.
+    /// Flat position of each packed token in the given batch, `[B * N]`.
     origin: Tensor<1, Int>,
-    /// True for packed positions that hold padding, `[B, N]`.
+    /// Mask that is true for packed positions that hold padding, `[B, N]`.
     pub(crate) padding: Tensor<2, Bool>,
-    /// True for given positions that hold padding, `[B, N]`.
+    /// Mask that is true for given positions that hold padding, `[B, N]`.
     given: Tensor<2, Bool>,
-    /// Tokens of each sequence, `[B]`.
+    /// Number of tokens of each sequence, `[B]`.
     pub(crate) lengths: Tensor<1, Int>,
 }
 
 impl Packing {
-    /// From a mask `[B, N]` that is true where there is padding.
+    /// Reads the packing from a mask `[B, N]` that is true where there is padding.
     pub(crate) fn new(mask: Tensor<2, Bool>) -> Self {
         let [batch, tokens] = mask.dims();
         let device = mask.device();
@@ -53,7 +53,7 @@ impl Packing {
         }
     }
 
-    /// Tokens to the front.
+    /// Moves the tokens of each sequence to the front.
     pub(crate) fn pack(&self, x: Tensor<3>) -> Tensor<3> {
         let [batch, tokens, width] = x.dims();
         x.reshape([batch * tokens, width])
@@ -61,7 +61,7 @@ impl Packing {
             .reshape([batch, tokens, width])
     }
 
-    /// Tokens back to where they were; zeros where padding was.
+    /// Moves the tokens back to where they were; padding becomes zeros.
     pub(crate) fn unpack(&self, x: Tensor<3>) -> Tensor<3> {
         let [batch, tokens, width] = x.dims();
         let x = x
@@ -77,7 +77,7 @@ impl Packing {
         )
     }
 
-    /// Zero where there is padding, of numbers a packed token and head, `[B, N, H]`.
+    /// Sets numbers of packed tokens and heads, `[B, N, H]`, to zero where there is padding.
     pub(crate) fn silence(&self, numbers: Tensor<3>) -> Tensor<3> {
         let [batch, tokens, heads] = numbers.dims();
         let padding = self

@@ -1,4 +1,4 @@
-//! Putting linear attention in the place of softmax attention.
+//! Replaces softmax attention by linear attention.
 //!
 //! The projections are copied; what they were trained for is not. Softmax weights do not carry over to a state of
 //! fixed size: a model whose attention was swapped and not trained answers garbage. So a patched layer is marked
@@ -23,17 +23,17 @@ mod tests;
 /// The projections of a softmax attention, in burn's layout (`[in, out]`).
 #[derive(Clone, Debug)]
 pub struct Projections {
-    /// `[model, heads * D]`.
+    /// Query projection, `[model, heads * D]`.
     pub query: Linear,
     /// `[model, key_value_heads * D]`.
     pub key: Linear,
     /// `[model, key_value_heads * D]`.
     pub value: Linear,
-    /// `[heads * D, model]`.
+    /// Output projection, `[heads * D, model]`.
     pub output: Linear,
-    /// Query heads.
+    /// Number of query heads.
     pub heads: usize,
-    /// Key and value heads; each serves `heads / key_value_heads` query heads.
+    /// Number of key and value heads; each serves `heads / key_value_heads` query heads.
     pub key_value_heads: usize,
 }
 
@@ -50,10 +50,9 @@ impl From<&MultiHeadAttention> for Projections {
     }
 }
 
-/// A layer with these projections in the place of a softmax attention, marked as needing distillation. Heads of
-/// keys and values that serve several query heads are repeated. `options` gives everything that a softmax
-/// attention does not have (erase, convolution, gate, ..); its widths and biases are replaced by those of the
-/// projections.
+/// Returns a layer with these projections in the place of a softmax attention, marked as needing distillation. Heads
+/// of keys and values that serve several query heads are repeated. `options` sets everything that a softmax attention
+/// does not have (erase, convolution, gate, ..); its widths and biases are replaced by those of the projections.
 ///
 /// # Errors
 /// [`AttentionError::Config`] when the heads do not divide the widths.
@@ -123,12 +122,12 @@ pub fn patch_self_attention(
     Ok(layer)
 }
 
-/// A parameter in the type of the projections.
+/// Returns a parameter in the type of the projections.
 fn cast<const D: usize>(param: &Param<Tensor<D>>, dtype: DType) -> Param<Tensor<D>> {
     Param::from_tensor(param.val().cast(dtype).detach())
 }
 
-/// Each head's columns as often as it serves.
+/// Repeats each head's columns as often as it serves.
 fn repeat(linear: &Linear, own: usize, heads: usize) -> Linear {
     if own == heads {
         return linear.clone();

@@ -27,22 +27,22 @@ mod tests;
 
 pub(crate) use norm::{head_norm, head_norm_backward};
 
-/// Tokens in a segment: a compromise between memory (some 60 KiB a token and head of 128) and the number of
+/// Number of tokens in a segment: a compromise between memory (some 60 KiB a token and head of 128) and the number of
 /// operations.
 pub const SEGMENT: usize = 32 * CHUNK;
 
-/// How many segments `tokens` make.
+/// Returns how many segments `tokens` make.
 pub fn segments(tokens: usize) -> usize {
     tokens.div_ceil(SEGMENT)
 }
 
-/// [`crate::core::LiquidBackend::gated_delta`] for any backend.
+/// Implements [`crate::core::LiquidBackend::gated_delta`] for any backend.
 pub fn forward<B: Backend>(inputs: DeltaInputs<B>, rule: DeltaRule) -> DeltaOutput<B> {
     let (output, state, _) = run(inputs, rule, false);
     DeltaOutput { output, state }
 }
 
-/// [`crate::core::LiquidBackend::gated_delta_training`] for any backend.
+/// Implements [`crate::core::LiquidBackend::gated_delta_training`] for any backend.
 pub fn forward_saving<B: Backend>(inputs: DeltaInputs<B>, rule: DeltaRule) -> DeltaTraining<B> {
     let [batch, heads, dk, dv] = T::<B>(inputs.state.clone()).dims();
     let (output, state, before) = run(inputs, rule, true);
@@ -57,7 +57,8 @@ pub fn forward_saving<B: Backend>(inputs: DeltaInputs<B>, rule: DeltaRule) -> De
     }
 }
 
-/// [`crate::core::LiquidBackend::gated_delta_backward`] for any backend; `saved` is that of [`forward_saving`].
+/// Implements [`crate::core::LiquidBackend::gated_delta_backward`] for any backend; `saved` is that of
+/// [`forward_saving`].
 pub fn backward<B: Backend>(
     inputs: DeltaInputs<B>,
     saved: FloatTensor<B>,
@@ -68,7 +69,7 @@ pub fn backward<B: Backend>(
     backward::run(&Whole::new(inputs), T(saved), T(d_output), T::wide(d_state), rule)
 }
 
-/// Output, last state, and the state before each segment if it is wanted.
+/// Computes the output, the last state, and the state before each segment if that is wanted.
 fn run<B: Backend>(
     inputs: DeltaInputs<B>,
     rule: DeltaRule,
@@ -145,7 +146,7 @@ impl<B: Backend> Whole<B> {
         self.q.dims::<4>()[1]
     }
 
-    /// First token and length of a segment.
+    /// Returns the first token and the length of a segment.
     fn range(&self, index: usize) -> (usize, usize) {
         let start = index * SEGMENT;
         (start, SEGMENT.min(self.tokens() - start))
@@ -171,7 +172,7 @@ impl<B: Backend> Whole<B> {
         }
     }
 
-    /// `[G, .., D]` back to `[B, tokens, H, D]`, without what was added to fill the last chunk.
+    /// Reshapes `[G, .., D]` back to `[B, tokens, H, D]`, without what was added to fill the last chunk.
     fn to_tokens(&self, rows: T<B>, tokens: usize) -> T<B> {
         let [batch, heads, ..] = self.state.dims::<4>();
         let shape = rows.shape();
@@ -183,7 +184,7 @@ impl<B: Backend> Whole<B> {
     }
 }
 
-/// `[B, n, H, D]` to `[B * H, n, D]`, f32.
+/// Reshapes `[B, n, H, D]` to `[B * H, n, D]`, in f32.
 fn to_rows<B: Backend>(tensor: T<B>) -> T<B> {
     let [batch, tokens, heads, width] = tensor.dims();
     tensor

@@ -1,4 +1,4 @@
-//! When kernels keep more digits.
+//! The choice when kernels keep more digits.
 //!
 //! State, gates, their sums and the triangular factor are f32 whatever this says. What differs is the operands
 //! that meet the state in a product: bf16 or f32. With the erase on, an error of bf16 operands does not grow along
@@ -7,13 +7,13 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Tokens from which [`Precision::Auto`] is precise.
+/// Number of tokens from which [`Precision::Auto`] is precise.
 pub const PRECISE_FROM: u64 = 65_536;
 
-/// The choice of a layer.
+/// When a layer's kernels keep more digits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Precision {
-    /// [`Precision::Precise`] once a sequence, with what its state has seen, has [`PRECISE_FROM`] tokens.
+    /// Switches to [`Precision::Precise`] once a sequence, with what its state has seen, has [`PRECISE_FROM`] tokens.
     #[default]
     Auto,
     /// Operands in the type of the input.
@@ -23,7 +23,7 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// What the choice means for a call after which the state has seen `tokens`.
+    /// Whether a call after which the state has seen `tokens` is precise.
     pub fn is_precise(self, tokens: u64) -> bool {
         match self {
             Self::Auto => tokens >= PRECISE_FROM,

@@ -1,4 +1,4 @@
-//! What a layer remembers of a sequence: all of it, whatever the sequence's length.
+//! The memory of a layer: of one size, whatever the sequence's length.
 
 use burn::tensor::{DType, Device, Int, Tensor};
 
@@ -11,16 +11,16 @@ mod bytes;
 /// many times.
 #[derive(Clone, Debug)]
 pub struct State {
-    /// `[B, H, dk, dv]`, f32.
+    /// State of the rule, `[B, H, dk, dv]`, f32.
     pub memory: Tensor<4>,
     /// The last `K - 1` tokens before the short convolution, `[B, K - 1, channels]`; `None` without one.
     pub conv: Option<Tensor<3>>,
-    /// Tokens that each sequence was given, padding included.
+    /// Number of tokens that each sequence was given, padding included.
     pub(crate) tokens: Vec<u64>,
 }
 
 impl State {
-    /// Of `batch` sequences that have not begun.
+    /// Returns the state of `batch` sequences that have not begun.
     pub fn new(layer: &LiquidAttention, batch: usize) -> Self {
         let settings = &layer.settings;
         let device = layer.device();
@@ -39,17 +39,17 @@ impl State {
         }
     }
 
-    /// Sequences in the batch.
+    /// Number of sequences in the batch.
     pub fn batch(&self) -> usize {
         self.tokens.len()
     }
 
-    /// Tokens that each sequence was given, padding included: what [`crate::Precision::Auto`] looks at.
+    /// Number of tokens that each sequence was given, padding included: what [`crate::Precision::Auto`] goes by.
     pub fn tokens(&self) -> &[u64] {
         &self.tokens
     }
 
-    /// Bytes on the device.
+    /// Size on the device, in bytes.
     pub fn size(&self) -> usize {
         let conv = self
             .conv
@@ -58,7 +58,7 @@ impl State {
         self.memory.shape().num_elements() * 4 + conv
     }
 
-    /// Begins the named sequences anew and leaves the others as they are.
+    /// Resets the named sequences to their beginning and leaves the others as they are.
     ///
     /// # Errors
     /// [`AttentionError::Shape`] for a sequence that the batch does not have; then none is reset.
@@ -90,7 +90,7 @@ impl State {
         Ok(())
     }
 
-    /// The same on another device.
+    /// Moves the state to another device.
     pub fn to_device(self, device: &Device) -> Self {
         Self {
             memory: self.memory.to_device(device),

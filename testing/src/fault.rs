@@ -15,7 +15,7 @@ pub(crate) const HEADER: &str = "x-mock-fault";
 pub struct Faults {
     /// `429`, `500`, ...: answer with this status; `429-2`: only the first two requests of the same name.
     pub status: Option<(u16, Option<u32>)>,
-    /// `retry-after-1`: seconds in the `retry-after` header of an answer made by `status`.
+    /// `retry-after-1`: seconds in the `retry-after` header of an answer with `status`.
     pub retry_after: Option<u64>,
     /// `slow-first-byte-500`: milliseconds before the answer's head leaves.
     pub slow_first_byte: Option<Duration>,
@@ -39,7 +39,7 @@ pub struct Faults {
     pub hang: bool,
 }
 
-/// The text names a fault that does not exist: a misspelt fault must not pass as a test without one.
+/// The error for a fault that does not exist: a misspelt fault must not pass as a test without one.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "unknown fault '{0}'; known: STATUS[-TIMES], retry-after-S, slow-first-byte-MS, pace-MS, cut[-EVENTS], \
@@ -60,7 +60,7 @@ impl FromStr for Faults {
 }
 
 impl Faults {
-    /// The faults that a model name asks for: `mock-FAULTS[:LABEL]`; any other name asks for none.
+    /// Returns the faults that a model name asks for: `mock-FAULTS[:LABEL]`; any other name asks for none.
     pub(crate) fn of_model(model: &str) -> Result<Self, UnknownFault> {
         let Some(rest) = model.strip_prefix("mock-") else {
             return Ok(Self::default());

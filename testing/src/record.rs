@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 /// One request as it arrived.
 #[derive(Debug, Clone)]
 pub struct Recorded {
-    /// `POST`, `GET`, ...
+    /// Method: `POST`, `GET`, ...
     pub method: String,
     /// Path without the query, for example `/v1/chat/completions`.
     pub path: String,
@@ -39,7 +39,7 @@ impl Recorded {
         }
     }
 
-    /// The first value of a header, by its lower-case name.
+    /// Returns the first value of a header, by its lower-case name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
@@ -48,19 +48,19 @@ impl Recorded {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The body as JSON; `Value::Null` if it is none.
+    /// Returns the body as JSON; `Value::Null` if it is none.
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// Lower-case hexadecimal SHA-256 of the body.
+    /// Returns the lower-case hexadecimal SHA-256 of the body.
     #[must_use]
     pub fn sha256(&self) -> String {
         sha256(&self.body)
     }
 
-    /// The shape that `GET /mock/requests` shows; the body itself is at `/mock/requests/{index}/body`.
+    /// Returns what `GET /mock/requests` shows; the body itself is at `/mock/requests/{index}/body`.
     pub(crate) fn to_json(&self, index: usize) -> Value {
         json!({
             "index": index, "method": self.method, "path": self.path, "query": self.query,

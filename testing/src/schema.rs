@@ -3,8 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
-/// A value that the schema accepts, the same one every time. Covers what SDKs generate from typed models
-/// (objects, arrays, enums, unions, `$ref` into `$defs`); other keywords are not looked at.
+/// Returns a value that the schema accepts, the same one every time. Covers what SDKs generate from typed models
+/// (objects, arrays, enums, unions, `$ref` into `$defs`); other keywords are ignored.
 pub(crate) fn example(schema: &Value) -> Value {
     value(schema, schema, 0)
 }

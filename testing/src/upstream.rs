@@ -56,7 +56,7 @@ struct Shared {
     requests: Mutex<Vec<Recorded>>,
     canned: Mutex<VecDeque<Canned>>,
     scripted: Mutex<VecDeque<Faults>>,
-    /// How many requests of each name have failed by a `STATUS-TIMES` fault.
+    /// Number of requests of each name that have failed by a `STATUS-TIMES` fault.
     failed: Mutex<HashMap<String, u32>>,
     sequence: AtomicU64,
     abandoned: AtomicU64,
@@ -94,31 +94,31 @@ impl MockUpstream {
         })
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// `http://127.0.0.1:PORT`, the base URL that Anthropic clients want.
+    /// Returns `http://127.0.0.1:PORT`, the base URL that Anthropic clients want.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// `http://127.0.0.1:PORT/v1`, the base URL that OpenAI clients want.
+    /// Returns `http://127.0.0.1:PORT/v1`, the base URL that OpenAI clients want.
     #[must_use]
     pub fn base_url(&self) -> String {
         format!("http://{}/v1", self.address)
     }
 
-    /// Every request so far, oldest first.
+    /// Returns every request so far, oldest first.
     #[must_use]
     pub fn requests(&self) -> Vec<Recorded> {
         lock(&self.shared.requests).clone()
     }
 
-    /// The latest request.
+    /// Returns the latest request.
     #[must_use]
     pub fn last(&self) -> Option<Recorded> {
         lock(&self.shared.requests).last().cloned()
@@ -139,13 +139,13 @@ impl MockUpstream {
         lock(&self.shared.canned).push_back(canned);
     }
 
-    /// How many answers the client left before their end.
+    /// Returns how many answers the client left before their end.
     #[must_use]
     pub fn abandoned(&self) -> u64 {
         self.shared.abandoned.load(Ordering::Relaxed)
     }
 
-    /// Serves until the process is told to end.
+    /// Serves until `end` resolves.
     pub async fn serve_until(mut self, end: impl Future<Output = ()>) {
         tokio::select! {
             () = end => {}
@@ -230,7 +230,7 @@ async fn answer(shared: &Arc<Shared>, request: Recorded) -> Response {
     deliver::deliver(shared, reply, &faults).await
 }
 
-/// The surface that a path names, with and without `/v1`, under any prefix (Azure: `/openai/v1/...`).
+/// Returns the surface that a path names, with and without `/v1`, under any prefix (Azure: `/openai/v1/...`).
 fn surface(shared: &Shared, request: &Recorded, body: &Value) -> Reply {
     if let Some(refusal) = misc::refusal(request, body) {
         return refusal;
@@ -246,7 +246,7 @@ fn surface(shared: &Shared, request: &Recorded, body: &Value) -> Reply {
     }
 }
 
-/// The test's own side door, under `/mock/`.
+/// Answers the test's own requests, under `/mock/`.
 fn control(shared: &Shared, method: &Method, path: &str, body: &[u8]) -> Response {
     match (method.as_str(), path.trim_start_matches("/mock/")) {
         ("GET", "requests") => {

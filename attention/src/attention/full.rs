@@ -1,4 +1,4 @@
-//! Not causal: every query sees every key.
+//! Attention without a causal mask: every query sees every key.
 //!
 //! A sum over all keys has no order, so there is nothing to forget and nothing to erase: `S = sum_i b_i k_i^T v_i`
 //! and `o_j = q_j S`, for any number of queries. The norm over each head's output takes out the factor by which
@@ -16,7 +16,7 @@ use crate::padding::Packing;
 use crate::portable::SEGMENT;
 
 impl LiquidAttention {
-    /// The checked form of `forward` without a causal mask.
+    /// Computes `forward` without a causal mask, for an input that was checked.
     pub(super) fn whole(
         &self,
         source: Source,
@@ -129,13 +129,13 @@ impl LiquidAttention {
     }
 }
 
-/// Rows divided by their norm, as the rule does it.
+/// Divides rows by their norm, as the rule does.
 fn unit(rows: Tensor<4>) -> Tensor<4> {
     let norm = rows.clone().square().sum_dim(3).add_scalar(1e-6).sqrt();
     rows / norm
 }
 
-/// From the last token to the first.
+/// Reverses the order of the tokens.
 fn reversed(tensors: DeltaTensors) -> DeltaTensors {
     DeltaTensors {
         q: tensors.q.flip([1]),

@@ -1,4 +1,4 @@
-//! Causal on a GPU whose kernels serve the layer as a whole: see [`crate::cuda`].
+//! Causal attention on a GPU whose kernels serve the layer as a whole: see [`crate::cuda`].
 
 use burn::module::Param;
 use burn::nn::Linear;
@@ -10,8 +10,8 @@ use crate::padding::Packing;
 use crate::state::State;
 
 impl LiquidAttention {
-    /// The layer as one operation, on a GPU whose kernels serve it. Its weights are looked up once, and again when a
-    /// parameter is another.
+    /// Prepares the layer as one operation, on a GPU whose kernels serve it. Its weights are looked up once,
+    /// and again when a parameter was replaced.
     fn as_one(&self) -> Option<HeldLayer> {
         let inputs = [&self.query, &self.key, &self.value, &self.gate_a, &self.gate_b];
         // `init` gives none of these a bias, but whoever replaces one may.
@@ -36,8 +36,8 @@ impl LiquidAttention {
         self.held.of(self, hold)
     }
 
-    /// The layer in one operation, where that is possible. Padding must stand behind the sequences, where `packing` has
-    /// put it.
+    /// Runs the layer in one operation, where that is possible. Padding must be behind the sequences, where
+    /// `packing` has put it.
     pub(super) fn fused(
         &self,
         x: &Tensor<3>,
@@ -64,7 +64,7 @@ impl LiquidAttention {
         Some(context)
     }
 
-    /// [`packed`](Self::packed) on a GPU.
+    /// Implements [`packed`](Self::packed) on a GPU.
     pub(super) fn laid_out(mut self) -> Self {
         let linears = [
             &mut self.query,

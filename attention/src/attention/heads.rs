@@ -14,7 +14,7 @@ pub(super) struct Heads {
 }
 
 impl LiquidAttention {
-    /// The rule as this layer applies it when its sequences have `tokens` behind them.
+    /// Returns the rule as this layer applies it when its sequences have `tokens` behind them.
     pub(super) fn rule(&self, tokens: u64) -> DeltaRule {
         DeltaRule {
             erase: self.settings.erase,
@@ -24,7 +24,7 @@ impl LiquidAttention {
         }
     }
 
-    /// Projections of one sequence, convolved if the layer does that; gives the next tail of the convolution.
+    /// Projects one sequence, convolved if the layer does that; returns the next tail of the convolution too.
     pub(super) fn own_heads(
         &self,
         x: &Tensor<3>,
@@ -44,7 +44,8 @@ impl LiquidAttention {
         (self.by_head(q, k, v), Some(tail))
     }
 
-    /// `[B, N, heads * D]` by head; heads of queries and keys are repeated where they serve several.
+    /// Splits queries, keys and values of `[B, N, heads * D]` by head; heads of queries and keys are repeated
+    /// where they serve several.
     pub(super) fn by_head(&self, q: Tensor<3>, k: Tensor<3>, v: Tensor<3>) -> Heads {
         let settings = &self.settings;
         let split = |rows: Tensor<3>, heads, width| {
@@ -59,7 +60,7 @@ impl LiquidAttention {
         }
     }
 
-    /// `g = -exp(a_log) softplus(a + dt_bias)`, f32, `[B, N, H]`.
+    /// Computes the log-gates `g = -exp(a_log) softplus(a + dt_bias)`, `[B, N, H]`, f32.
     pub(super) fn log_gates(&self, x: &Tensor<3>) -> Tensor<3> {
         let heads = self.settings.n_heads;
         let number = |param: Tensor<1>| param.cast(DType::F32).reshape([1, 1, heads]);
@@ -68,13 +69,13 @@ impl LiquidAttention {
         activation::log_sigmoid(a.neg()) * number(self.a_log.val()).exp()
     }
 
-    /// `b = sigmoid(..)`, f32, `[B, N, H]`.
+    /// Computes the writing strengths `b = sigmoid(..)`, `[B, N, H]`, f32.
     pub(super) fn strengths(&self, x: &Tensor<3>) -> Tensor<3> {
         activation::sigmoid(project(&self.gate_b, x.clone()).cast(DType::F32))
     }
 }
 
-/// Each of the heads of `[B, N, h, D]` as often as it takes to have `heads`, copies side by side.
+/// Repeats each head of `[B, N, h, D]` as often as it takes to have `heads`, copies side by side.
 fn repeat(rows: Tensor<4>, heads: usize) -> Tensor<4> {
     let [batch, tokens, own, width] = rows.dims();
     if own == heads {

@@ -1,4 +1,4 @@
-//! Causal: one scan from a state.
+//! Causal attention: one scan from a state.
 
 use burn::tensor::{Bool, Tensor};
 
@@ -8,7 +8,7 @@ use crate::padding::Packing;
 use crate::state::State;
 
 impl LiquidAttention {
-    /// The checked form of `prefill`: reads and replaces the state.
+    /// Computes `prefill` for an input that was checked: reads and replaces the state.
     pub(super) fn recurrent(
         &self,
         x: Tensor<3>,

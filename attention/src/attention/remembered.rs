@@ -7,13 +7,13 @@ use std::sync::{Mutex, PoisonError};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
-/// Something that was made from the parameters of a module, valid for as long as those stay what they are. A clone of a
-/// module begins without.
+/// A value made from the parameters of a module, valid for as long as those stay the same. A clone of a module begins
+/// without one.
 pub(crate) struct Remembered<T>(Mutex<Option<(Values, T)>>);
 
 impl<T: Clone> Remembered<T> {
-    /// What was made from the module's parameters before, or else what `make` makes of them now. What was made from
-    /// others is dropped.
+    /// Returns the value made from the module's parameters before, or else makes it now. A value made from
+    /// other parameters is dropped.
     pub(crate) fn of<M: Module>(&self, module: &M, make: impl FnOnce() -> T) -> T {
         let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((values, made)) = &*remembered
@@ -28,7 +28,7 @@ impl<T: Clone> Remembered<T> {
         made
     }
 
-    /// Drops what was made, and the parameters that are kept with it.
+    /// Drops the value, and the parameters that are kept with it.
     pub(crate) fn forget(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -52,7 +52,7 @@ impl<T> fmt::Debug for Remembered<T> {
     }
 }
 
-/// The values of a module's parameters, told apart by where they lie. burn shares a parameter's value between the
+/// The values of a module's parameters, told apart by their addresses. burn shares a parameter's value between the
 /// parameter's clones and never changes it in place (`burn::module::Param`), so the value at a place is the same for
 /// as long as a clone is kept. Tensors themselves cannot tell: each thread that uses one knows it by another id.
 struct Values {
@@ -112,7 +112,7 @@ mod tests {
         config.init(&Device::flex()).expect("a layer")
     }
 
-    /// Counts how often it was asked to make something.
+    /// A maker that counts how often it was called.
     #[derive(Default)]
     struct Count {
         remembered: Remembered<usize>,

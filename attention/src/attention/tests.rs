@@ -40,8 +40,8 @@ fn kinds() -> Vec<(&'static str, LiquidAttentionConfig)> {
     ]
 }
 
-/// The same weights at every call. burn draws from one generator for the whole process, so with tests side by side
-/// its seed promises nothing.
+/// Creates a layer with the same weights at every call. burn draws from one generator for the whole process, so
+/// with tests side by side its seed promises nothing.
 fn layer(config: &LiquidAttentionConfig, device: &Device) -> LiquidAttention {
     let mut drawn = Drawn {
         random: Random::new(5),
@@ -50,7 +50,7 @@ fn layer(config: &LiquidAttentionConfig, device: &Device) -> LiquidAttention {
     config.init(device).expect("a layer").map(&mut drawn)
 }
 
-/// Draws all weights and biases anew, as burn does by default: evenly, up to one by the root of the inputs.
+/// Draws all weights and biases again, as burn does by default: evenly, up to one by the root of the inputs.
 struct Drawn {
     random: Random,
     name: String,
@@ -75,7 +75,7 @@ impl ModuleMapper for Drawn {
     }
 }
 
-/// One sequence, `[N][width]`.
+/// Returns one sequence, `[N][width]`.
 fn sequence(seed: u64, tokens: usize, width: usize) -> Vec<Vec<f64>> {
     Random::new(seed)
         .normals(tokens * width)
@@ -213,7 +213,7 @@ fn bf16_layers_answer_in_bf16() {
     assert!(matches!(refused, Err(AttentionError::Type { .. })), "{refused:?}");
 }
 
-/// The layer with weights in bf16.
+/// Casts the weights of a layer to bf16.
 fn narrow(layer: LiquidAttention) -> LiquidAttention {
     struct Narrow;
     impl ModuleMapper for Narrow {

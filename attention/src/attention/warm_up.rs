@@ -1,4 +1,4 @@
-//! What a first call does besides its work, done before.
+//! Does beforehand what a first call does besides its work.
 
 use burn::tensor::Tensor;
 
@@ -9,10 +9,10 @@ use crate::input::LiquidInput;
 use crate::precision::PRECISE_FROM;
 
 impl LiquidAttention {
-    /// Reads zeros as a batch of this size would be read, prefill and step, in every precision that the layer may take,
-    /// and waits for them. On a GPU that loads CUDA's libraries and compiles the kernels, some tenths of a second, which
-    /// the first call takes otherwise; where the kernels serve the layer, nothing is tuned, then or later. A step of
-    /// another batch compiles one kernel more. Gradients are not warmed up.
+    /// Runs a prefill and a step of zeros for a batch of this size, in every precision that the layer may take,
+    /// and waits for them. On a GPU that loads CUDA's libraries and compiles the kernels, some tenths of a
+    /// second, which the first call takes otherwise; where the kernels serve the layer, nothing is tuned, then
+    /// or later. A step of another batch compiles one kernel more. Gradients are not warmed up.
     ///
     /// # Errors
     /// As [`Self::prefill`], and [`AttentionError::Device`].

@@ -29,7 +29,7 @@ pub(super) fn training(inputs: &DeltaInputsMetadata, rule: &DeltaRule) -> DeltaT
     }
 }
 
-/// What a Cube backend keeps for its backward pass.
+/// Returns shape and type of what a Cube backend keeps for its backward pass.
 fn saved(inputs: &DeltaInputsMetadata, _rule: &DeltaRule) -> TensorSpec {
     let state = &inputs.state.shape;
     let segments = portable::segments(inputs.q.shape[1]);

@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 
 use super::{DeltaInputs, DeltaOutput, DeltaRule, LiquidBackend};
 
-/// What [`gated_delta`] reads; shapes and types stand in the documentation of [`crate::core`].
+/// Inputs of [`gated_delta`]; the documentation of [`crate::core`] has the shapes and types.
 #[derive(Clone, Debug)]
 pub struct DeltaTensors {
     /// Queries, `[B, N, H, dk]`.
@@ -23,7 +23,7 @@ pub struct DeltaTensors {
     pub state: Tensor<4>,
 }
 
-/// Runs the rule; gives the output `[B, N, H, dv]` in the type of `v` and the state after the last token.
+/// Runs the rule; returns the output `[B, N, H, dv]` in the type of `v` and the state after the last token.
 pub fn gated_delta(tensors: DeltaTensors, rule: DeltaRule) -> (Tensor<4>, Tensor<4>) {
     let inputs = DeltaInputs {
         q: tensors.q.into_dispatch(),
@@ -37,7 +37,7 @@ pub fn gated_delta(tensors: DeltaTensors, rule: DeltaRule) -> (Tensor<4>, Tensor
     (Tensor::from_dispatch(output), Tensor::from_dispatch(state))
 }
 
-/// A linear layer on `[B, N, K]`, by [`LiquidBackend::product`].
+/// Applies a linear layer to `[B, N, K]`, by [`LiquidBackend::product`].
 pub fn project(linear: &Linear, x: Tensor<3>) -> Tensor<3> {
     let [batch, tokens, width] = x.dims();
     let weight = linear.weight.val();
@@ -51,8 +51,8 @@ pub fn project(linear: &Linear, x: Tensor<3>) -> Tensor<3> {
     }
 }
 
-/// Root mean square norm of every head's output `[B, N, H, dv]`, times `gamma [dv]`, times `silu(gate)` if there
-/// is one; computed in f32, returned in the type of `output`.
+/// Computes the root mean square norm of every head's output `[B, N, H, dv]`, times `gamma [dv]`, times `silu(gate)` if
+/// there is a gate; in f32, returned in the type of `output`.
 pub fn head_norm(output: Tensor<4>, gamma: Tensor<1>, gate: Option<Tensor<4>>, epsilon: f64) -> Tensor<4> {
     let (output, gamma) = (output.into_dispatch(), gamma.into_dispatch());
     Tensor::from_dispatch(match gate {

@@ -17,12 +17,12 @@ use product::ByProduct;
 mod norm;
 mod product;
 
-/// What the backward pass needs to run again.
+/// Inputs and results that the backward pass needs.
 #[derive(Clone, Debug)]
 struct Saved<B: Backend> {
     inputs: [FloatTensor<B>; 6],
     saved: FloatTensor<B>,
-    /// The output that is not this node's: its gradient is zeros of that shape.
+    /// Shape of the output that is not this node's: its gradient is zeros.
     other: FloatTensor<B>,
     rule: DeltaRule,
 }

@@ -11,7 +11,7 @@ use safetensors::tensor::{Dtype, Metadata};
 
 use super::LoadError;
 
-/// Where a tensor lies.
+/// Place of a tensor in the checkpoint.
 #[derive(Clone, Debug)]
 struct Place {
     file: PathBuf,
@@ -50,12 +50,12 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// Names of all tensors, in no order.
+    /// Returns the names of all tensors, in no order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.places.keys().map(String::as_str)
     }
 
-    /// Shape of a tensor, if it is there.
+    /// Returns the shape of a tensor, if the checkpoint has it.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.places.get(name).map(|place| place.shape.as_slice())
     }
@@ -137,7 +137,7 @@ impl Checkpoint {
     }
 }
 
-/// Types that a weight can have; tensors of others are not weights of a layer of ours.
+/// Returns the number type of a weight; tensors of other types are not weights of a layer of ours.
 fn float(dtype: Dtype) -> Option<DType> {
     match dtype {
         Dtype::F32 => Some(DType::F32),
@@ -165,9 +165,9 @@ fn unread(path: &Path, source: std::io::Error) -> LoadError {
     }
 }
 
-/// The JSON at the beginning, whose length stands in the first 8 bytes.
+/// Reads the JSON at the beginning, whose length is in the first 8 bytes.
 fn header(path: &Path, file: &mut File) -> Result<Vec<u8>, LoadError> {
-    /// The limit of the format's own reader.
+    /// Limit of the format's own reader, in bytes.
     const MOST: u64 = 100_000_000;
     let mut length = [0; 8];
     file.read_exact(&mut length)
@@ -186,7 +186,7 @@ fn header(path: &Path, file: &mut File) -> Result<Vec<u8>, LoadError> {
     Ok(json)
 }
 
-/// File names of the shards, each once.
+/// Returns the file names of the shards, each once.
 fn shards(index: &Path) -> Result<Vec<String>, LoadError> {
     let text = std::fs::read_to_string(index).map_err(|error| unread(index, error))?;
     let json: serde_json::Value =

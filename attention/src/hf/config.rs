@@ -8,9 +8,9 @@ use crate::config::LiquidAttentionConfig;
 /// How the input projections are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layout {
-    /// `in_proj_qkv`, `in_proj_z`, `in_proj_b`, `in_proj_a`.
+    /// Four tensors: `in_proj_qkv`, `in_proj_z`, `in_proj_b`, `in_proj_a`.
     Apart,
-    /// `in_proj_qkvz` and `in_proj_ba`, interleaved by group of key heads.
+    /// Two tensors, `in_proj_qkvz` and `in_proj_ba`, interleaved by group of key heads.
     Grouped,
 }
 
@@ -18,13 +18,13 @@ pub(super) enum Layout {
 #[derive(Clone, Debug, PartialEq)]
 pub struct GatedDeltaConfig {
     pub(super) layout: Layout,
-    /// What stands before `layers.N.` in the names of tensors.
+    /// Prefix of `layers.N.` in the names of tensors.
     pub(super) prefix: &'static str,
     /// Width of the hidden state.
     pub hidden_size: usize,
-    /// Heads of queries and keys (`linear_num_key_heads`).
+    /// Number of heads of queries and keys (`linear_num_key_heads`).
     pub key_heads: usize,
-    /// Heads of values and of the state (`linear_num_value_heads`).
+    /// Number of heads of values and of the state (`linear_num_value_heads`).
     pub value_heads: usize,
     /// Width of a head's queries and keys (`linear_key_head_dim`).
     pub d_key: usize,
@@ -32,9 +32,9 @@ pub struct GatedDeltaConfig {
     pub d_value: usize,
     /// Width of the convolution (`linear_conv_kernel_dim`).
     pub conv_kernel: usize,
-    /// `rms_norm_eps`.
+    /// Constant under the root of the output's norm (`rms_norm_eps`).
     pub norm_epsilon: f64,
-    /// For each layer whether it is a gated delta layer (`layer_types`, or `full_attention_interval`).
+    /// Whether each layer is a gated delta layer (`layer_types`, or `full_attention_interval`).
     pub linear_layers: Vec<bool>,
 }
 
@@ -73,7 +73,7 @@ impl GatedDeltaConfig {
         })
     }
 
-    /// The settings of one of these layers.
+    /// Returns the settings of one of these layers.
     pub fn layer(&self) -> LiquidAttentionConfig {
         LiquidAttentionConfig::new(self.hidden_size, self.value_heads)
             .with_n_key_heads(Some(self.key_heads))
@@ -108,7 +108,7 @@ pub(super) fn count(config: &Value, key: &str) -> Result<usize, LoadError> {
         })
 }
 
-/// Which layers are gated delta layers: named, or all but every n-th (the fourth unless said).
+/// Reads which layers are gated delta layers: those named, or all but every n-th (the fourth unless configured).
 fn layers(text: &Value) -> Result<Vec<bool>, LoadError> {
     if let Some(types) = text["layer_types"].as_array() {
         return Ok(types.iter().map(|kind| kind == "linear_attention").collect());

@@ -9,7 +9,7 @@ use super::checkpoint::Checkpoint;
 use super::config::{GatedDeltaConfig, Layout};
 use crate::attention::LiquidAttention;
 
-/// Input projections, rows of outputs: `[out, hidden]`.
+/// Input projections, one row an output: `[out, hidden]`.
 struct Inputs {
     query: Tensor<2>,
     key: Tensor<2>,
@@ -101,7 +101,7 @@ impl GatedDeltaConfig {
         })
     }
 
-    /// For each key head: its query, its key, the values of its value heads, their gates.
+    /// Splits the interleaved rows: for each key head its query, its key, the values of its value heads, their gates.
     fn grouped(&self, reader: &Reader<'_>) -> Result<Inputs, LoadError> {
         let (hidden, groups) = (self.hidden_size, self.key_heads);
         let shared = self.value_heads / groups;
@@ -133,7 +133,7 @@ impl GatedDeltaConfig {
     }
 }
 
-/// `[out, in]` as burn holds it.
+/// Returns a linear layer of `[out, in]`, transposed as burn holds it.
 pub(super) fn linear(weight: Tensor<2>) -> Linear {
     Linear {
         weight: Param::from_tensor(weight.transpose()),
@@ -141,7 +141,7 @@ pub(super) fn linear(weight: Tensor<2>) -> Linear {
     }
 }
 
-/// Parameters of the gate stay f32: they are exponents.
+/// Returns a parameter of the gate, which stays f32: it is an exponent.
 fn exact(values: Tensor<1>) -> Param<Tensor<1>> {
     Param::from_tensor(values.cast(DType::F32))
 }

@@ -15,13 +15,13 @@ use crate::patch::Projections;
 pub struct SoftmaxConfig {
     /// Width of the hidden state.
     pub hidden_size: usize,
-    /// Query heads.
+    /// Number of query heads.
     pub heads: usize,
-    /// Key and value heads.
+    /// Number of key and value heads.
     pub key_value_heads: usize,
     /// Width of a head.
     pub head_dim: usize,
-    /// Layers of the model.
+    /// Number of layers of the model.
     pub layers: usize,
 }
 
@@ -57,7 +57,7 @@ impl SoftmaxConfig {
         })
     }
 
-    /// Reads the projections of layer `index`, counted from 0. What belongs to softmax alone stays behind: rotary
+    /// Reads the projections of layer `index`, counted from 0. What belongs to softmax alone is left out: rotary
     /// positions (the gates carry the order) and the norms of queries and keys (the rule has its own).
     ///
     /// # Errors

@@ -103,14 +103,14 @@ impl Layer {
             .collect()
     }
 
-    /// Causal over one sequence `[N][model]` from an empty state.
+    /// Computes the causal output of one sequence `[N][model]` from an empty state.
     pub(crate) fn causal(&self, x: &Rows) -> Rows {
         let case = self.case(x, x, x, false);
         let (output, _) = case.run(self.rule(self.erase));
         self.finish(&output, x)
     }
 
-    /// Every query sees every key, without order.
+    /// Computes the output where every query sees every key, without order.
     pub(crate) fn full(&self, query: &Rows, key: &Rows, value: &Rows, keep: &[bool]) -> Rows {
         let mut case = self.case(query, key, value, true);
         for (t, _) in keep.iter().enumerate().filter(|(_, keep)| !**keep) {
@@ -127,7 +127,7 @@ impl Layer {
         self.finish(&output, query)
     }
 
-    /// Both scans, added.
+    /// Computes both scans and adds them.
     pub(crate) fn both_ways(&self, x: &Rows) -> Rows {
         let turned: Rows = x.iter().rev().cloned().collect();
         let (left, _) = self.case(x, x, x, false).run(self.rule(self.erase));
@@ -150,7 +150,7 @@ impl Layer {
         }
     }
 
-    /// The rule's inputs for one sequence; queries may be fewer or more than keys only if `open`.
+    /// Computes the rule's inputs for one sequence; queries may be fewer or more than keys only if `open`.
     fn case(&self, query: &Rows, key: &Rows, value: &Rows, open: bool) -> Case {
         let (q, k) = (
             self.linear("query", "query.bias", query),
@@ -200,7 +200,7 @@ impl Layer {
         }
     }
 
-    /// Heads of queries or keys, repeated.
+    /// Repeats heads of queries or keys.
     fn shared(&self, rows: &Rows) -> Vec<f64> {
         let times = self.heads / self.key_heads;
         rows.iter()
@@ -233,7 +233,7 @@ impl Layer {
     }
 }
 
-/// Queries, keys and values after the convolution and SiLU.
+/// Computes queries, keys and values after the convolution and SiLU.
 fn convolved((weight, kernel): &(Vec<f64>, usize), q: Rows, k: Rows, v: Rows) -> (Rows, Rows, Rows) {
     let (wq, wk) = (q[0].len(), k[0].len());
     let all: Rows = (0..q.len())

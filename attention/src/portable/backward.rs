@@ -13,7 +13,7 @@
 //! d(bV) = T^T dVn                d(b e^G K) = T^T dW
 //! ```
 //!
-//! A log-gate `g_t` stands in every `D_ij` with `j < t <= i` and in every `e^(G_i)` with `t <= i`, so its gradient
+//! A log-gate `g_t` is part of every `D_ij` with `j < t <= i` and of every `e^(G_i)` with `t <= i`, so its gradient
 //! sums `dD * D` over those `i, j`, and `de^G * e^G` over those `i`.
 
 use burn::backend::Backend;
@@ -74,7 +74,8 @@ pub(super) fn run<B: Backend>(
     }
 }
 
-/// The reverse scan: gradients by `Vn` and by the state after each chunk, and by the state before the first.
+/// Runs the reverse scan: gradients with respect to `Vn`, to the state after each chunk, and to the state before the
+/// first.
 fn pass<B: Backend>(chunks: &Chunks<B>, d_output: &T<B>, d_state: T<B>) -> (T<B>, T<B>, T<B>) {
     let [groups, count, _, dk] = chunks.k.dims();
     let [_, _, size, dv] = chunks.u.dims();
@@ -96,7 +97,7 @@ fn pass<B: Backend>(chunks: &Chunks<B>, d_output: &T<B>, d_state: T<B>) -> (T<B>
     (T::cat(d_news, 1), T::cat(after, 1), d_state)
 }
 
-/// Gradients of a segment's tokens and of the state before it.
+/// Computes the gradients of a segment's tokens and of the state before it.
 fn segment<B: Backend>(
     chunks: &Chunks<B>,
     passed: &Passed<B>,
@@ -144,12 +145,12 @@ fn segment<B: Backend>(
 /// Gradients to which both the output and the erasing contribute.
 struct Shared<B: Backend> {
     k: T<B>,
-    /// By the exponents of `D`.
+    /// Gradient with respect to the exponents of `D`.
     decay: T<B>,
-    /// By the exponents of `e^G`.
+    /// Gradient with respect to the exponents of `e^G`.
     start: T<B>,
     beta: Option<T<B>>,
-    /// By `diag(b) V`.
+    /// Gradient with respect to `diag(b) V`.
     bv: T<B>,
 }
 
@@ -186,7 +187,8 @@ fn erased<B: Backend>(
     }
 }
 
-/// By the rows as they were given, from that by the rows of unit length.
+/// Computes the gradient with respect to the rows as they were given, from that with respect to the rows of
+/// unit length.
 fn by_given<B: Backend>(unit: &T<B>, gradient: T<B>, factor: Option<&T<B>>) -> T<B> {
     match factor {
         None => gradient,
@@ -197,7 +199,7 @@ fn by_given<B: Backend>(unit: &T<B>, gradient: T<B>, factor: Option<&T<B>>) -> T
     }
 }
 
-/// By the log-gates: `sum_(j < t <= i) decay_ij + sum_(t <= i) start_i`.
+/// Computes the gradient with respect to the log-gates: `sum_(j < t <= i) decay_ij + sum_(t <= i) start_i`.
 fn by_gate<B: Backend>(chunks: &Chunks<B>, decay: T<B>, start: T<B>) -> T<B> {
     let from_here = |t: T<B>| t.flip(2).cumsum(2).flip(2);
     (from_here(decay) * chunks.masks.strict.clone()).sum(3) + from_here(start)

@@ -1,4 +1,4 @@
-//! What can be said of a chunk before its state is known, for all chunks of a segment at once.
+//! What can be computed of a chunk before its state is known, for all chunks of a segment at once.
 //!
 //! With `G_i` the sum of the log-gates of a chunk up to token `i`, `D_ij = exp(G_i - G_j)` for `j <= i` and 0
 //! above, and rows of `Q` scaled:
@@ -23,17 +23,17 @@ use crate::core::{CHUNK, DeltaRule};
 
 /// Prepared chunks; `[G, n, C, ..]` with `n` chunks of `C` tokens.
 pub(super) struct Chunks<B: Backend> {
-    /// Keys, of unit length where the rule says so.
+    /// Keys, of unit length where the rule asks for it.
     pub(super) k: T<B>,
-    /// Queries, as the keys, and scaled.
+    /// Queries, of unit length as the keys are, and scaled.
     pub(super) q: T<B>,
     pub(super) v: T<B>,
     pub(super) beta: T<B>,
-    /// `e^G`, `[G, n, C, 1]`.
+    /// Decay `e^G` up to each token, `[G, n, C, 1]`.
     pub(super) from_start: T<B>,
     /// The last row of `D` as a column, `[G, n, C, 1]`.
     pub(super) to_end: T<B>,
-    /// `e^(G_C)`, `[G, n, 1, 1]`.
+    /// Decay `e^(G_C)` of the whole chunk, `[G, n, 1, 1]`.
     pub(super) whole: T<B>,
     pub(super) decay: T<B>,
     pub(super) p: T<B>,
@@ -46,20 +46,20 @@ pub(super) struct Chunks<B: Backend> {
     pub(super) masks: Masks<B>,
 }
 
-/// What only the delta rule has.
+/// The part that only the delta rule has.
 pub(super) struct Erase<B: Backend> {
     pub(super) m: T<B>,
     pub(super) t: T<B>,
-    /// `diag(b e^G) K`.
+    /// Keys weighted by strength and decay, `diag(b e^G) K`.
     pub(super) bk: T<B>,
     pub(super) w: T<B>,
 }
 
-/// Ones on and below the diagonal, and below it: `[1, 1, C, C]`.
+/// Masks of a chunk: ones on and below the diagonal, and ones below it, `[1, 1, C, C]`.
 pub(super) struct Masks<B: Backend> {
     pub(super) lower: T<B>,
     pub(super) strict: T<B>,
-    /// A one for the last token, `[1, 1, C, 1]`.
+    /// Mask with a one for the last token, `[1, 1, C, 1]`.
     pub(super) last: T<B>,
 }
 
@@ -81,7 +81,7 @@ impl<B: Backend> Masks<B> {
     }
 }
 
-/// Rows divided by their norm, and the factor that did it.
+/// Divides rows by their norm; returns the factor too.
 pub(super) fn unit_rows<B: Backend>(rows: T<B>) -> (T<B>, T<B>) {
     let last = rows.shape().len() - 1;
     let squares = (rows.clone() * rows.clone()).sum(last).add_scalar(1e-6);
@@ -89,7 +89,7 @@ pub(super) fn unit_rows<B: Backend>(rows: T<B>) -> (T<B>, T<B>) {
     (rows * factor.clone(), factor)
 }
 
-/// `[G, tokens, D]` to `[G, n, C, D]`; tokens that are missing in the last chunk are zeros, which change nothing.
+/// Reshapes `[G, tokens, D]` to `[G, n, C, D]`; tokens that the last chunk lacks are zeros, which change nothing.
 pub(super) fn fold<B: Backend>(rows: T<B>) -> T<B> {
     let [groups, tokens, width] = rows.dims();
     let missing = tokens.next_multiple_of(CHUNK) - tokens;
@@ -103,7 +103,7 @@ pub(super) fn fold<B: Backend>(rows: T<B>) -> T<B> {
     rows.reshape([groups, (tokens + missing) / CHUNK, CHUNK, width])
 }
 
-/// Everything that does not depend on the state.
+/// Computes everything that does not depend on the state.
 pub(super) fn prepare<B: Backend>(segment: Segment<B>, rule: DeltaRule) -> Chunks<B> {
     let [groups, tokens, _] = segment.k.dims();
     let column = |t: T<B>| fold(t.reshape([groups, tokens, 1]));

@@ -6,7 +6,7 @@ use burn::tensor::DType;
 
 use super::T;
 
-/// `x / sqrt(mean(x^2) + epsilon) * gamma * silu(gate)` along the last dimension of `[B, N, H, dv]`, in f32.
+/// Computes `x / sqrt(mean(x^2) + epsilon) * gamma * silu(gate)` along the last dimension of `[B, N, H, dv]`, in f32.
 pub(crate) fn head_norm<B: Backend>(
     output: FloatTensor<B>,
     gamma: FloatTensor<B>,
@@ -33,8 +33,8 @@ pub(crate) fn head_norm<B: Backend>(
     normed.cast(dtype).0
 }
 
-/// Gradients of [`head_norm`] by output, weights and gate, given that by its result. With `n = x / rms(x)` and `u` the
-/// gradient by `n`: `dx = (u - n mean(u n)) / rms(x)`.
+/// Computes the gradients of [`head_norm`] with respect to output, weights and gate, given that with respect to its
+/// result. With `n = x / rms(x)` and `u` the gradient with respect to `n`: `dx = (u - n mean(u n)) / rms(x)`.
 pub(crate) fn head_norm_backward<B: Backend>(
     output: FloatTensor<B>,
     gamma: FloatTensor<B>,

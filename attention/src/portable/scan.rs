@@ -9,15 +9,15 @@ use burn::backend::Backend;
 use super::T;
 use super::chunk::Chunks;
 
-/// What the scan found for each chunk.
+/// Results of the scan for each chunk.
 pub(super) struct Passed<B: Backend> {
     /// The state before the chunk, `[G, n, dk, dv]`.
     pub(super) before: T<B>,
-    /// `Vn`, `[G, n, C, dv]`.
+    /// New values `Vn`, `[G, n, C, dv]`.
     pub(super) news: T<B>,
 }
 
-/// Walks the chunks from `state [G, dk, dv]`; gives the last state too.
+/// Walks the chunks from `state [G, dk, dv]`; returns the last state too.
 pub(super) fn run<B: Backend>(chunks: &Chunks<B>, mut state: T<B>) -> (Passed<B>, T<B>) {
     let [groups, count, _, dk] = chunks.k.dims();
     let [_, _, size, dv] = chunks.u.dims();
@@ -42,12 +42,12 @@ pub(super) fn run<B: Backend>(chunks: &Chunks<B>, mut state: T<B>) -> (Passed<B>
     )
 }
 
-/// `[G, n, C, dv]`.
+/// Computes the output of every chunk, `[G, n, C, dv]`.
 pub(super) fn output<B: Backend>(chunks: &Chunks<B>, passed: &Passed<B>) -> T<B> {
     chunks.qd.clone().matmul(passed.before.clone()) + chunks.p.clone().matmul(passed.news.clone())
 }
 
-/// One chunk of `[G, n, a, b]`, as `[G, a, b]`.
+/// Takes one chunk of `[G, n, a, b]`, as `[G, a, b]`.
 pub(super) fn at<B: Backend>(tensor: &T<B>, index: usize) -> T<B> {
     let [groups, _, a, b] = tensor.dims();
     tensor.clone().narrow(1, index, 1).reshape([groups, a, b])

@@ -10,7 +10,7 @@ use super::T;
 
 const BLOCK: usize = 16;
 
-/// `(I + m)^-1` of each `[.., C, C]` matrix of `m [G, n, C, C]`; `C` is 16 times a power of two.
+/// Computes `(I + m)^-1` of each `[C, C]` matrix of `m [G, n, C, C]`; `C` is 16 times a power of two.
 pub(super) fn inverse<B: Backend>(m: &T<B>) -> T<B> {
     let [rows, chunks, size, _] = m.dims();
     let m = m.clone().reshape([rows * chunks, size, size]);
@@ -36,7 +36,7 @@ fn block<B: Backend>(m: &T<B>, row: usize, column: usize, width: usize) -> T<B> 
     m.clone().narrow(1, row, width).narrow(2, column, width)
 }
 
-/// Of one small block: `L_i = I + m_i e_i^T` are the factors of `I + m`, and `L_i^-1 = I - m_i e_i^T`.
+/// Inverts one small block: `L_i = I + m_i e_i^T` are the factors of `I + m`, and `L_i^-1 = I - m_i e_i^T`.
 fn small<B: Backend>(m: T<B>) -> T<B> {
     let [rows, width, _] = m.dims();
     let mut inverse = identity(&m, rows, width);
@@ -48,7 +48,7 @@ fn small<B: Backend>(m: T<B>) -> T<B> {
     inverse
 }
 
-/// `[[a, 0], [-d lower a, d]]` for the inverses `a` and `d` of the diagonal blocks.
+/// Merges the inverses `a` and `d` of two diagonal blocks: `[[a, 0], [-d lower a, d]]`.
 fn merge<B: Backend>(a: &T<B>, d: &T<B>, lower: T<B>) -> T<B> {
     let [rows, width, _] = a.dims();
     let corner = d.clone().matmul(lower).matmul(a.clone()).scale(-1.0);

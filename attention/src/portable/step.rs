@@ -6,7 +6,7 @@ use super::chunk::unit_rows;
 use super::{Segment, T};
 use crate::core::DeltaRule;
 
-/// Output `[G, 1, dv]` and the next state, from `[G, dk, dv]`.
+/// Computes the output `[G, 1, dv]` and the next state, from the state `[G, dk, dv]`.
 pub(super) fn run<B: Backend>(token: Segment<B>, state: T<B>, rule: DeltaRule) -> (T<B>, T<B>) {
     let [rows, _, _] = token.k.dims::<3>();
     let (q, k) = match rule.normalise {

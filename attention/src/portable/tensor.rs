@@ -1,6 +1,6 @@
 //! A thin shell around a backend's tensor, so that formulas read as formulas.
 //!
-//! burn's own `Tensor` stands above the choice of the backend; the operations of [`crate::core`] stand below it.
+//! burn's own `Tensor` is above the choice of the backend; the operations of [`crate::core`] are below it.
 //! Every method is one operation of the backend, on f32 unless said otherwise. Binary operations broadcast.
 
 use std::ops::{Add, Mul, Sub};
@@ -18,7 +18,7 @@ impl<B: Backend> Clone for T<B> {
 }
 
 impl<B: Backend> T<B> {
-    /// The tensor in f32, whatever it was.
+    /// Converts a tensor of any number type to f32.
     pub(super) fn wide(tensor: FloatTensor<B>) -> Self {
         Self(tensor).cast(DType::F32)
     }
@@ -112,7 +112,7 @@ impl<B: Backend> T<B> {
         Self(B::float_flip(self.0, &[dim]))
     }
 
-    /// `length` entries of a dimension, from `start`.
+    /// Takes `length` entries of a dimension, from `start`.
     pub(super) fn narrow(self, dim: usize, start: usize, length: usize) -> Self {
         let shape = self.0.shape();
         if start == 0 && shape[dim] == length {

@@ -8,7 +8,7 @@ use crate::oracle::{Case, error};
 mod gradients;
 mod properties;
 
-/// Rounding of f32 over sums of a few hundred terms.
+/// Bound on the rounding of f32 over sums of a few hundred terms.
 const CLOSE: f64 = 2e-5;
 
 pub(super) fn rule(dk: usize) -> DeltaRule {
@@ -48,7 +48,7 @@ pub(super) fn tensors(case: &Case, device: &Device) -> DeltaTensors {
     }
 }
 
-/// Errors of output and state.
+/// Computes the errors of output and state.
 fn errors(case: &Case, rule: DeltaRule) -> (f64, f64) {
     let (output, state) = gated_delta(tensors(case, &Device::flex()), rule);
     let (wanted_output, wanted_state) = case.run(rule);
@@ -272,7 +272,7 @@ fn error_does_not_grow_along_the_sequence() {
     );
 }
 
-/// Some tokens, from another state.
+/// Takes some of the tokens, from another state.
 fn part(all: &DeltaTensors, start: usize, length: usize, state: Tensor<4>) -> DeltaTensors {
     DeltaTensors {
         q: all.q.clone().narrow(1, start, length),

@@ -9,11 +9,11 @@ use safetensors::{SafeTensors, serialize};
 use super::State;
 use crate::error::AttentionError;
 
-/// The one entry of the metadata; a second would come in any order, and equal states shall be equal bytes.
+/// Name of the one entry of the metadata; a second would come in any order, and equal states shall be equal bytes.
 const TOKENS: &str = "liquid_attention_state_tokens";
 
 impl State {
-    /// The state in safetensors format: `memory`, `conv` if there is one, and the token counts as metadata.
+    /// Writes the state in safetensors format: `memory`, `conv` if there is one, and the token counts as metadata.
     ///
     /// # Errors
     /// [`AttentionError::State`] when the device cannot be read.

@@ -1,5 +1,5 @@
 //! The mock upstream as a process, for clients that are not written in Rust. Prints its address on one line,
-//! then serves until its standard input closes or it is interrupted, so it never outlives who started it.
+//! then serves until its standard input closes or it is interrupted, so it never outlives its parent process.
 
 #![forbid(unsafe_code)]
 
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 /// A mock LLM provider: OpenAI chat, responses, models, embeddings, files, WebSocket echo; Anthropic messages.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Where to listen; port 0 takes a free one.
+    /// Address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
     /// Keep serving when standard input closes.

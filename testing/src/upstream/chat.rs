@@ -149,7 +149,8 @@ impl<'a> Call<'a> {
         event(&chunk)
     }
 
-    /// Role first, then the content word by word, or the tool call: id and name once, then its arguments.
+    /// Returns the deltas of a stream: the role, then the content word by word, or the tool call: id and name
+    /// once, then its arguments.
     fn deltas(&self, index: u64) -> Vec<(Value, Value)> {
         let Some(tool) = &self.tool else {
             let role = (

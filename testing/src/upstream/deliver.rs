@@ -109,7 +109,7 @@ pub(super) async fn deliver(shared: &Arc<Shared>, mut reply: Reply, faults: &Fau
     reply.response(body)
 }
 
-/// The pieces to write, and whether the connection breaks after the last.
+/// Returns the pieces to write, and whether the connection breaks after the last.
 fn pieces(reply: &Reply, faults: &Faults) -> (Vec<Bytes>, bool) {
     let mut pieces = reply.pieces.clone();
     if let (Some(after), Some(event)) = (faults.error_after, &reply.error_event) {
@@ -143,7 +143,7 @@ fn pieces(reply: &Reply, faults: &Faults) -> (Vec<Bytes>, bool) {
     (pieces, faults.cut_after.is_some())
 }
 
-/// One gzip stream over all pieces, flushed after each so that a decoder can follow.
+/// Compresses all pieces as one gzip stream, flushed after each so that a decoder can follow.
 fn gzip(pieces: &[Bytes]) -> Vec<Bytes> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     let mut out = Vec::with_capacity(pieces.len() + 1);

@@ -12,7 +12,7 @@ use crate::Recorded;
 /// A key that is refused with 401 on every surface.
 const INVALID_KEY: &str = "sk-invalid";
 
-/// An error as OpenAI says it, or as Anthropic says it on `/messages`.
+/// Returns an error in OpenAI's shape, or in Anthropic's on `/messages`.
 pub(super) fn error(request: &Recorded, status: u16, message: &str, retry_after: Option<u64>) -> Reply {
     let body = if request.path.contains("/messages") {
         json!({"type": "error", "error": {"type": anthropic_type(status), "message": message}, "request_id": "req_mock"})
@@ -50,7 +50,7 @@ fn openai_type(status: u16) -> (&'static str, Option<&'static str>) {
     }
 }
 
-/// What a provider refuses before it answers: a wrong key, a body that is no JSON, no model.
+/// Returns the refusal of what a provider refuses before it answers: a wrong key, a body that is no JSON, no model.
 pub(super) fn refusal(request: &Recorded, body: &Value) -> Option<Reply> {
     let bearer = request
         .header("authorization")
@@ -108,7 +108,8 @@ fn model(id: &str) -> Value {
     json!({"id": id, "object": "model", "created": CREATED, "owned_by": "mock"})
 }
 
-/// One vector an input: its length in characters, then two constants, as floats or as base64 (the SDKs' default).
+/// Returns one vector for each input: its length in characters, then two constants, as floats or as base64 (the
+/// SDKs' default).
 fn embeddings(body: &Value) -> Reply {
     let input = body.get("input").unwrap_or(&Value::Null);
     let inputs = input.as_array().map_or_else(|| vec![input.clone()], Clone::clone);

@@ -18,7 +18,7 @@ pub(super) fn echo(request: &Recorded, user_text: &str) -> String {
     )
 }
 
-/// Text of a `content`: a string, or the `text` of its parts.
+/// Returns the text of a `content`: a string, or the `text` of its parts.
 pub(super) fn text(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
@@ -30,7 +30,7 @@ pub(super) fn text(content: &Value) -> String {
     }
 }
 
-/// All text with the role `user` in a list of messages or input items.
+/// Returns all text with the role `user` in a list of messages or input items.
 pub(super) fn user_text(messages: &Value) -> String {
     let all = messages.as_array().into_iter().flatten();
     all.filter(|message| message.get("role").is_some_and(|role| role == "user"))
@@ -38,12 +38,12 @@ pub(super) fn user_text(messages: &Value) -> String {
         .collect()
 }
 
-/// About four characters to a token, as providers say of English.
+/// Counts tokens, about four characters to each, as providers say of English.
 pub(super) fn tokens(text: &str) -> usize {
     text.chars().count().div_ceil(4)
 }
 
-/// The pieces in which a text is streamed: words with the space after them.
+/// Splits a text into the pieces in which it is streamed: words with the space after them.
 pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split_inclusive(' ')
 }
@@ -54,7 +54,7 @@ pub(super) struct ToolCall {
     pub(super) arguments: Value,
 }
 
-/// The first offered tool, or the one that `tool_choice` names, called with an example of its parameters.
+/// Returns a call of the first offered tool, or of the one that `tool_choice` names, with an example of its parameters.
 /// Nothing is called once a tool's result is in the conversation, or when `tool_choice` is `none`.
 pub(super) fn tool_call(body: &Value, answered: bool) -> Option<ToolCall> {
     let choice = body.get("tool_choice").unwrap_or(&Value::Null);

@@ -60,7 +60,7 @@ impl Call<'_> {
         })
     }
 
-    /// The one output item: a message, or a function call.
+    /// Returns the one output item: a message, or a function call.
     fn item(&self, status: &str) -> Value {
         let done = status == "completed";
         match &self.tool {

@@ -1,4 +1,4 @@
-//! Padding is the same as deletion.
+//! Padding has the effect of deletion.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -26,7 +26,7 @@ fn mask(masks: &[Vec<bool>], device: &Device) -> Tensor<2, Bool> {
     Tensor::from_bool(TensorData::new(masks.concat(), shape), device)
 }
 
-/// The tokens that are not padding.
+/// Returns the tokens that are not padding.
 fn kept<T: Clone>(rows: &[T], mask: &[bool]) -> Vec<T> {
     rows.iter()
         .zip(mask)

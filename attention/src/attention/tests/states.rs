@@ -1,4 +1,4 @@
-//! Prefill, step, and what can be done with a state.
+//! Prefill, step, and the operations on a state.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -8,7 +8,7 @@ use super::{CLOSE, causal, kinds, layer, numbers, sequence, tensor};
 use crate::oracle::error;
 use crate::{AttentionError, LiquidAttentionConfig, State};
 
-/// Bytes of everything that is remembered.
+/// Returns the bytes of a state.
 fn remembered(state: &State) -> Vec<u8> {
     state.to_bytes().expect("bytes")
 }

@@ -1,4 +1,4 @@
-//! Invariants, for inputs that nobody thought of.
+//! Invariants, for random inputs.
 
 use proptest::prelude::*;
 
