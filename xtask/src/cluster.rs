@@ -11,6 +11,7 @@ mod binaries;
 mod cgroup;
 mod components;
 mod down;
+mod images;
 mod layout;
 mod machine;
 mod network;
@@ -27,11 +28,10 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::console::{say, step};
-pub(crate) use binaries::{Binaries, module_file};
+pub(crate) use binaries::Binaries;
 pub(crate) use down::down;
 pub(crate) use layout::{Layout, name_for};
 pub(crate) use machine::missing;
-pub(crate) use node::PAUSE_IMAGE;
 pub(crate) use traces::traces;
 pub(crate) use up::{Owner, up};
 

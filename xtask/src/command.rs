@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::console;
+
 /// The repository's root.
 pub(crate) fn root() -> PathBuf {
     let here = std::env::var_os("CARGO_MANIFEST_DIR")
@@ -16,6 +18,24 @@ pub(crate) fn root() -> PathBuf {
 /// What is downloaded or installed for this checkout; git ignores it, and it may be deleted at any time.
 pub(crate) fn cache() -> PathBuf {
     root().join(".cache")
+}
+
+/// What every checkout of this user shares: tools and programs that take minutes to build.
+pub(crate) fn shared_cache() -> Result<PathBuf> {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(home);
+    Ok(cache
+        .context("neither HOME nor XDG_CACHE_HOME is set")?
+        .join("liquid-memory"))
+}
+
+/// This program's file, to start it again. Linux marks the name when cargo has put a new build in its place.
+pub(crate) fn this_program() -> Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    let kept = path.to_str().and_then(|name| name.strip_suffix(" (deleted)"));
+    Ok(kept.map_or(path.clone(), PathBuf::from))
 }
 
 /// The cargo that runs this program, in the repository's root.
@@ -44,6 +64,9 @@ pub(crate) fn program(name: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> 
 
 /// Runs with the console's own input and output; fails when the program does.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
+    if let Some(log) = console::log() {
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    }
     let status = command
         .status()
         .with_context(|| format!("cannot start {}", describe(command)))?;
@@ -65,22 +88,27 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Runs with its standard output shown line by line and handed to `line`; says whether it succeeded.
+/// Runs with all its output shown line by line and handed to `line`; says whether it succeeded.
 pub(crate) fn watch(command: &mut Command, mut line: impl FnMut(&str)) -> Result<bool> {
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot start {}", describe(command)))?;
-    for text in child
-        .stdout
-        .take()
-        .map(BufReader::new)
-        .into_iter()
-        .flat_map(BufRead::lines)
-    {
-        let text = text?;
-        println!("{text}");
-        line(&text);
+    read(command, |text| {
+        console::line(text);
+        line(text);
+    })
+}
+
+/// Runs with all its output handed over line by line; says whether it succeeded.
+pub(crate) fn read(command: &mut Command, mut line: impl FnMut(&str)) -> Result<bool> {
+    let (reader, writer) = std::io::pipe()?;
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer)
+        .spawn();
+    // The command holds the pipe's other end, which has to close when the program ends.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = child.with_context(|| format!("cannot start {}", describe(command)))?;
+    for text in BufReader::new(reader).split(b'\n') {
+        line(String::from_utf8_lossy(&text?).trim_end());
     }
     Ok(child.wait()?.success())
 }

@@ -1,24 +1,51 @@
 //! How the commands speak to a person: headings, indented lines, colours where there is a terminal.
+//!
+//! A thread can write into a file instead, so that what runs beside something else is shown whole when it has ended.
 
-use std::io::IsTerminal;
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+thread_local! {
+    static LOG: RefCell<Option<File>> = const { RefCell::new(None) };
+}
+
+/// Lets this thread, and the programs that it starts through [`crate::command`], write into a file.
+pub(crate) fn write_into(file: Option<File>) {
+    LOG.set(file);
+}
+
+/// The file into which this thread writes, if it does.
+pub(crate) fn log() -> Option<File> {
+    LOG.with_borrow(|log| log.as_ref()?.try_clone().ok())
+}
+
+/// A line as it is.
+pub(crate) fn line(text: &str) {
+    match log() {
+        // A full disk shows elsewhere.
+        Some(mut file) => drop(writeln!(file, "{text}")),
+        None => println!("{text}"),
+    }
+}
+
 /// A heading: a step of the command begins.
 pub(crate) fn step(text: &str) {
-    println!("\n{} {}", paint("36;1", "▸"), paint("1", text));
+    line(&format!("\n{} {}", paint("36;1", "▸"), paint("1", text)));
 }
 
 /// A line below a heading.
 pub(crate) fn say(text: impl AsRef<str>) {
-    for line in text.as_ref().lines() {
-        println!("  {line}");
+    for text in text.as_ref().lines() {
+        line(&format!("  {text}"));
     }
 }
 
 /// Something a person should know although the command goes on.
 pub(crate) fn warn(text: impl AsRef<str>) {
-    println!("  {} {}", paint("33;1", "!"), text.as_ref());
+    line(&format!("  {} {}", paint("33;1", "!"), text.as_ref()));
 }
 
 pub(crate) fn bold(text: &str) -> String {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::command::{cache, cargo, exists, output, program, root, run as run_command};
 use crate::console::{say, step};
-use crate::test::Count;
+use crate::count::Count;
 
 /// Enough to try each corpus file and many neighbours, little enough for every test run.
 const EXECUTIONS: &str = "20000";
@@ -121,22 +121,14 @@ fn build(target: &str) -> Result<PathBuf> {
     let folder = root().join("target/fuzz");
     fs::create_dir_all(root().join("fuzz/artifacts"))?;
     let manifest = root().join("fuzz/Cargo.toml");
-    let mut build = cargo(&[
-        "build",
-        "--release",
-        "--locked",
-        "--target",
-        &host,
-        "--bin",
-        target,
-    ]);
+    let mut build = cargo(&["build", "--locked", "--target", &host, "--bin", target]);
     build
         .arg("--manifest-path")
         .arg(manifest)
         .env("CARGO_TARGET_DIR", &folder)
         .env("RUSTFLAGS", COVERAGE);
     run_command(&mut build)?;
-    Ok(folder.join(host).join("release").join(target))
+    Ok(folder.join(host).join("debug").join(target))
 }
 
 /// The target triple has to be named, or the flags would instrument build scripts too.

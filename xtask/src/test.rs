@@ -1,64 +1,107 @@
 //! `cargo xtask test`: every check of the repository in one go, on a fresh machine.
 //!
-//! Each part says how many checks passed, failed or were skipped and why; the table at the end adds them up.
+//! One build comes first. Then what keeps time (tests, client tests, Kubernetes) runs with the processor to itself, and
+//! what only computes (lints, documentation, fuzz targets) takes at the lowest priority what that leaves, which is most of
+//! two cores while the cluster waits. Each part that runs beside another is shown whole when it has ended. The table at the
+//! end says how many checks passed, failed or were skipped and why, and which tests took longest.
 
 mod checks;
 mod clients;
 mod cluster;
-mod count;
 
-use std::process::ExitCode;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
-use crate::console::{bold, green, human, red, step, yellow};
+use crate::command::cache;
+use crate::console::{bold, green, human, line, red, say, step, write_into, yellow};
+use crate::count::Count;
+use crate::nextest::slowest;
+use crate::tools::relative;
 pub(crate) use cluster::bench_admission;
-pub(crate) use count::Count;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Run only these parts.
     #[arg(long, value_name = "PART", value_enum)]
     only: Vec<Part>,
+    #[command(flatten)]
+    wanted: Wanted,
+}
+
+/// Which tests of a part, and where.
+#[derive(clap::Args)]
+struct Wanted {
+    /// Leave the cluster up; the next run with --keep uses it, which saves its start.
+    #[arg(long)]
+    keep: bool,
+    /// Run the cluster's tests on this one of `cargo xtask cluster up`, and leave it up.
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
+    /// Run only tests whose names contain one of these: `--only rust -- sse:: limits::`. For rust, python, node, cluster.
+    #[arg(last = true, value_name = "NAME", requires = "only")]
+    names: Vec<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
     /// rustfmt, changing nothing.
     Fmt,
-    /// clippy, warnings are errors.
-    Clippy,
-    /// Licences, bans, sources and advisories of all dependencies.
-    Deny,
-    /// rustdoc without warnings.
-    Doc,
+    /// No circle in the imports between the modules of a crate.
+    Imports,
+    /// The workspace with its tests, without a warning.
+    Build,
     /// Unit and integration tests of the workspace.
     Rust,
     /// Unmodified Python SDKs against the running pair.
     Python,
     /// Unmodified Node SDKs against the running pair.
     Node,
-    /// Every fuzz target on its corpus, then a bounded number of executions.
-    Fuzz,
     /// Charts, images and the whole path on a real Kubernetes of its own; needs root.
     Cluster,
+    /// clippy, with the code for GPUs; warnings are errors.
+    Clippy,
+    /// rustdoc without warnings, and the examples in it.
+    Doc,
+    /// Licences, bans, sources and advisories of all dependencies.
+    Deny,
+    /// Every fuzz target on its corpus, then a bounded number of executions.
+    Fuzz,
 }
 
-type Check = fn() -> Result<Count>;
+/// When a part runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    /// Before all others, one after the other.
+    First,
+    /// Then those that keep time, one after the other.
+    Timed,
+    /// Beside them those that only compute.
+    Beside,
+}
 
-/// In the order in which they run: what is cheap and likely to fail comes first.
-const PARTS: [(Part, &str, Check); 9] = [
-    (Part::Fmt, "formatting", checks::fmt),
-    (Part::Clippy, "clippy", checks::clippy),
-    (Part::Rust, "cargo test", checks::rust),
-    (Part::Doc, "documentation", checks::doc),
-    (Part::Deny, "dependencies", checks::deny),
-    (Part::Python, "Python clients", clients::python),
-    (Part::Node, "Node clients", clients::node),
-    (Part::Fuzz, "fuzz targets", crate::fuzz::check),
-    (Part::Cluster, "Kubernetes", cluster::cluster),
+type Check = fn(&Wanted) -> Result<Count>;
+
+/// In a lane in the order in which they run: what is cheap and likely to fail comes first.
+const PARTS: [(Part, &str, Lane, Check); 11] = [
+    (Part::Fmt, "formatting", Lane::First, checks::fmt),
+    (Part::Imports, "imports", Lane::First, checks::imports),
+    (Part::Build, "build", Lane::First, checks::build),
+    (Part::Rust, "cargo test", Lane::Timed, checks::rust),
+    (Part::Python, "Python clients", Lane::Timed, clients::python),
+    (Part::Node, "Node clients", Lane::Timed, clients::node),
+    (Part::Cluster, "Kubernetes", Lane::Timed, cluster::cluster),
+    (Part::Clippy, "clippy", Lane::Beside, checks::clippy),
+    (Part::Doc, "documentation", Lane::Beside, checks::doc),
+    (Part::Deny, "dependencies", Lane::Beside, checks::deny),
+    (Part::Fuzz, "fuzz targets", Lane::Beside, checks::fuzz),
 ];
+
+/// How many of the slowest tests the run ends with.
+const SLOWEST: usize = 10;
 
 struct Line {
     name: &'static str,
@@ -66,12 +109,35 @@ struct Line {
     took: Duration,
 }
 
+/// The parts of one lane.
+struct Plan<'w> {
+    parts: Vec<(&'static str, Check)>,
+    wanted: &'w Wanted,
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let wanted = PARTS
-        .iter()
-        .filter(|(part, ..)| arguments.only.is_empty() || arguments.only.contains(part));
-    let lines = wanted.map(|(_, name, part)| one(name, *part)).collect::<Vec<_>>();
-    let total = table(&lines);
+    let Arguments { only, wanted } = arguments;
+    let named = [Part::Rust, Part::Python, Part::Node, Part::Cluster];
+    if !wanted.names.is_empty() && !only.iter().all(|part| named.contains(part)) {
+        bail!("names select tests of rust, python, node and cluster alone");
+    }
+    let start = Instant::now();
+    let plan = |wanted_lane: Lane| {
+        let parts = PARTS
+            .iter()
+            .filter(|(part, _, lane, _)| *lane == wanted_lane && (only.is_empty() || only.contains(part)));
+        Plan {
+            parts: parts.map(|(_, name, _, check)| (*name, *check)).collect(),
+            wanted,
+        }
+    };
+    let lines = lanes(
+        &plan(Lane::First),
+        &plan(Lane::Timed),
+        &plan(Lane::Beside),
+        only.is_empty(),
+    );
+    let total = table(&lines, start.elapsed());
     println!(
         "{} passed, {} failed, {} skipped",
         total.passed,
@@ -85,30 +151,107 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     })
 }
 
-/// A part that cannot even run is a failure of it, not of those that follow.
-fn one(name: &'static str, part: Check) -> Line {
-    step(name);
-    let start = Instant::now();
-    let count = part().unwrap_or_else(|error| {
-        eprintln!("{} {error:#}", red("error:"));
-        Count {
-            passed: 0,
-            failed: 1,
-            skipped: Vec::new(),
+fn lanes(first: &Plan, timed: &Plan, beside: &Plan, everything: bool) -> Vec<Line> {
+    std::thread::scope(|scope| {
+        // Downloads, while cargo compiles.
+        let downloads = everything.then(|| scope.spawn(download));
+        let mut lines = first.run(false);
+        drop(downloads.map(|thread| thread.join()));
+        let both = !timed.parts.is_empty() && !beside.parts.is_empty();
+        let others = both.then(|| {
+            scope.spawn(|| {
+                lowest_priority();
+                beside.run(true)
+            })
+        });
+        lines.extend(timed.run(both));
+        let others = others.map(|thread| thread.join().unwrap_or_default());
+        lines.extend(others.unwrap_or_else(|| beside.run(false)));
+        lines
+    })
+}
+
+impl Plan<'_> {
+    /// One part after the other; `whole` shows each when it has ended.
+    fn run(&self, whole: bool) -> Vec<Line> {
+        let parts = self.parts.iter();
+        parts
+            .map(|(name, check)| {
+                if whole {
+                    self.aside(name, *check)
+                } else {
+                    self.one(name, *check)
+                }
+            })
+            .collect()
+    }
+
+    fn aside(&self, name: &'static str, check: Check) -> Line {
+        let log = log(name);
+        match File::create(&log) {
+            Ok(file) => {
+                say(format!("{name} begins; {} has what it says", relative(&log)));
+                write_into(Some(file));
+            }
+            Err(error) => say(format!("{}: {error}", log.display())),
         }
-    });
-    Line {
-        name,
-        count,
-        took: start.elapsed(),
+        let line = self.one(name, check);
+        write_into(None);
+        let said = fs::read(&log).unwrap_or_default();
+        // In one piece: another part may end at the same time.
+        print!("{}", String::from_utf8_lossy(&said));
+        line
+    }
+
+    /// A part that cannot even run is a failure of it, not of those that follow.
+    fn one(&self, name: &'static str, check: Check) -> Line {
+        step(name);
+        let start = Instant::now();
+        let count = check(self.wanted).unwrap_or_else(|error| {
+            line(&format!("{} {error:#}", red("error:")));
+            Count::one(false)
+        });
+        Line {
+            name,
+            count,
+            took: start.elapsed(),
+        }
     }
 }
 
-fn table(lines: &[Line]) -> Count {
+fn log(name: &str) -> PathBuf {
+    let logs = cache().join("logs");
+    // Where it cannot be made, the file cannot either, and that is told.
+    let _ = fs::create_dir_all(&logs);
+    logs.join(format!("test-{}.log", name.replace(' ', "-").to_lowercase()))
+}
+
+/// Fetches what the parts will need. What fails is tried again by the part that needs it, which then says why.
+fn download() {
+    write_into(File::create(log("downloads")).ok());
+    drop(crate::model::ensure());
+    drop(checks::download());
+    drop(clients::download());
+    drop(cluster::download());
+}
+
+/// For this thread and the programs that it starts.
+fn lowest_priority() {
+    let thread = nix::unistd::gettid().to_string();
+    let renice = Command::new("renice")
+        .args(["-n", "19", "-p", &thread])
+        .stdout(Stdio::null())
+        .status();
+    if !renice.is_ok_and(|status| status.success()) {
+        say("renice is not there: lints compete with tests for the processor");
+    }
+}
+
+fn table(lines: &[Line], took: Duration) -> Count {
     let mut total = Count::default();
     println!(
         "\n{}",
-        bold("part              passed  failed  skipped       time")
+        bold("part              passed  failed  skipped          time")
     );
     for Line { name, count, took } in lines {
         let numbers = format!(
@@ -118,11 +261,18 @@ fn table(lines: &[Line]) -> Count {
             count.skipped.len()
         );
         let colour = if count.failed > 0 { red } else { green };
-        println!("{name:<16}  {}  {:>9}", colour(&numbers), human(*took));
+        println!("{name:<16}  {}  {:>12}", colour(&numbers), human(*took));
         for reason in &count.skipped {
             println!("  {}", yellow(&format!("skipped: {reason}")));
         }
         total.add(count);
+    }
+    println!("{:<16}  {:>37}", "in all", human(took));
+    if !total.times.is_empty() {
+        println!("\n{}", bold("slowest tests"));
+    }
+    for line in slowest(std::mem::take(&mut total.times), SLOWEST) {
+        println!("{line}");
     }
     println!();
     total

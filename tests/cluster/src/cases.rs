@@ -17,7 +17,18 @@ use anyhow::Result;
 
 use crate::world::World;
 
-type Case = fn(&'static World) -> Result<()>;
+pub(crate) type Case = fn(&'static World) -> Result<()>;
+
+/// Cases that make what later ones use: the last four for their own group, the first two for every group that follows.
+/// Each may run again where it has run before.
+const SETUPS: [&str; 6] = [
+    charts::INSTALL,
+    path::PROVIDER_STARTS,
+    "injection::namespace_and_proxy",
+    "security::two_namespaces",
+    "operator::a_proxy_to_disturb",
+    "faults::traffic_starts",
+];
 
 /// Name and case.
 pub(crate) fn all() -> Vec<(&'static str, Case)> {
@@ -36,4 +47,65 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         rights::CASES,
     ];
     groups.concat()
+}
+
+/// The cases whose names contain this, in their order, with those before them that make what they use.
+pub(crate) fn selected(part: &str) -> Vec<(&'static str, Case)> {
+    let wanted = |name: &str| name.contains(part);
+    let all = all();
+    let groups = all
+        .iter()
+        .filter(|(name, _)| wanted(name))
+        .map(|(name, _)| group(name));
+    let groups = groups.collect::<Vec<_>>();
+    let beyond_charts = groups.iter().any(|found| *found != group(charts::INSTALL));
+    let needed = |name: &str| {
+        let shared = [charts::INSTALL, path::PROVIDER_STARTS].contains(&name) && beyond_charts;
+        SETUPS.contains(&name) && (shared || groups.contains(&group(name)) && beyond_charts)
+    };
+    let chosen = all.into_iter().filter(|(name, _)| wanted(name) || needed(name));
+    chosen
+        .map(|(name, case)| match name {
+            charts::INSTALL if !wanted(name) => (name, charts::install_or_restart as Case),
+            _ => (name, case),
+        })
+        .collect()
+}
+
+fn group(name: &str) -> &str {
+    name.split("::").next().unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(part: &str) -> Vec<&'static str> {
+        selected(part).into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn a_selected_case_brings_what_it_uses() {
+        assert_eq!(names("charts::lint"), ["charts::lint"]);
+        assert_eq!(
+            names("injection::labels"),
+            [
+                charts::INSTALL,
+                path::PROVIDER_STARTS,
+                "injection::namespace_and_proxy",
+                "injection::labels_decide"
+            ]
+        );
+        assert!(names("no such case").is_empty());
+    }
+
+    #[test]
+    fn every_setup_is_a_case() {
+        let all = all();
+        assert!(
+            SETUPS
+                .iter()
+                .all(|setup| all.iter().any(|(name, _)| name == setup))
+        );
+    }
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
-use crate::command::{output, root, run};
+use crate::command::{output, root, run, shared_cache};
 use crate::console::say;
 
 const KUBERNETES_VERSION: &str = "v1.36.3";
@@ -131,7 +131,7 @@ fn go(module: &str, command: &str) -> Command {
 }
 
 /// A source file of a module that the builds use.
-pub(crate) fn module_file(module: &str, package: &str, file: &str) -> Result<PathBuf> {
+pub(super) fn module_file(module: &str, package: &str, file: &str) -> Result<PathBuf> {
     let folder = output(go(module, "list").args(["-m", "-f", "{{.Dir}}", package]))?;
     Ok(PathBuf::from(folder).join(file))
 }
@@ -153,16 +153,5 @@ fn folder() -> Result<PathBuf> {
         .take(6)
         .map(|byte| format!("{byte:02x}"))
         .collect::<String>();
-    Ok(cache()?.join("cluster").join(short))
-}
-
-/// Not the checkout's own cache: half a gigabyte that every checkout shares.
-fn cache() -> Result<PathBuf> {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(home);
-    Ok(cache
-        .context("neither HOME nor XDG_CACHE_HOME is set")?
-        .join("liquid-memory"))
+    Ok(shared_cache()?.join("cluster").join(short))
 }

@@ -9,7 +9,7 @@ use super::cgroup::Cgroups;
 use super::layout::{DNS_ADDRESS, Layout, node_name, pod_range};
 
 /// The sandbox of every pod.
-pub(crate) const PAUSE_IMAGE: &str = "liquid.test/pause:1";
+pub(super) const PAUSE_IMAGE: &str = "liquid.test/pause:1";
 
 /// Writes everything that a node's programs read.
 pub(super) fn configure(layout: &Layout, node: u8) -> Result<()> {

@@ -12,11 +12,10 @@ use super::cgroup::Cgroups;
 use super::layout::{Layout, node_name};
 use super::process::{self, wait};
 use super::{
-    Binaries, Place, audit, binaries, client, components, down, inside, machine, network, node, pki,
+    Binaries, Place, audit, binaries, client, components, down, images, inside, machine, network, node, pki,
 };
-use crate::command::{output, root};
+use crate::command::{output, root, this_program};
 use crate::console::{human, say};
-use crate::images;
 
 const LIMIT: Duration = Duration::from_secs(180);
 
@@ -199,7 +198,7 @@ pub(super) fn status(layout: &Layout) -> Result<ExitCode> {
 /// A process of its own: it has to outlive the owner, whatever ends that.
 fn spawn_watch(place: &Place, owner: u32) -> Result<()> {
     Command::new("setsid")
-        .arg(std::env::current_exe()?)
+        .arg(this_program()?)
         .args(["cluster", "watch", "--name", &place.name, "--owner"])
         .arg(owner.to_string())
         .arg("--state")

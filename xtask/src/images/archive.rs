@@ -19,19 +19,19 @@ use super::layer::{Layer, Packing, Stored};
 const USER: &str = "65532:65532";
 
 /// An image before it is written.
-pub(super) struct Image {
+pub(crate) struct Image {
     /// `REGISTRY/NAME:TAG`.
-    pub(super) reference: String,
+    pub(crate) reference: String,
     /// What runs; empty for an image that is only mounted.
-    pub(super) entrypoint: Vec<String>,
-    pub(super) environment: Vec<String>,
-    pub(super) user: User,
-    pub(super) layers: Vec<(Layer, Packing)>,
-    pub(super) title: &'static str,
+    pub(crate) entrypoint: Vec<String>,
+    pub(crate) environment: Vec<String>,
+    pub(crate) user: User,
+    pub(crate) layers: Vec<(Layer, Packing)>,
+    pub(crate) title: &'static str,
 }
 
-/// As whom an image runs unless the pod says otherwise.
-pub(super) enum User {
+/// The user that an image runs as, unless the pod names another.
+pub(crate) enum User {
     Nobody,
     /// Tools of the test cluster only.
     Root,
@@ -49,7 +49,7 @@ pub(crate) struct Written {
 
 impl Image {
     /// Writes `FOLDER/NAME.tar`.
-    pub(super) fn write(self, folder: &Path) -> Result<Written> {
+    pub(crate) fn write(self, folder: &Path) -> Result<Written> {
         fs::create_dir_all(folder)?;
         let name = self.reference.rsplit('/').next().unwrap_or_default();
         let name = name.split(':').next().unwrap_or_default().to_owned();

@@ -8,13 +8,14 @@ use anyhow::{Context, Result, bail};
 
 use super::Name;
 use crate::command::{cargo, output};
+use crate::graph;
 
 /// A profile of the workspace's Cargo.toml.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Profile {
     /// What is shipped.
     Release,
-    /// What `cargo test` has built.
+    /// What the tests run, from the one build of the workspace.
     Dev,
 }
 
@@ -80,20 +81,29 @@ fn package(name: Name) -> Option<&'static str> {
 }
 
 fn build(names: &[Name], profile: Profile) -> Result<BTreeMap<String, PathBuf>> {
+    match profile {
+        Profile::Release => build_release(names),
+        Profile::Dev => {
+            let programs = names.iter().filter_map(|name| program(*name));
+            let stripped =
+                programs.map(|name| Ok((name.to_owned(), stripped(graph::built()?.program(name)?)?)));
+            stripped.collect()
+        }
+    }
+}
+
+fn build_release(names: &[Name]) -> Result<BTreeMap<String, PathBuf>> {
     let packages = names.iter().filter_map(|name| package(*name)).collect::<Vec<_>>();
-    let mut found = BTreeMap::new();
     if packages.is_empty() {
-        return Ok(found);
+        return Ok(BTreeMap::new());
     }
     let mut build = cargo(&[
         "build",
         "--locked",
+        "--release",
         "--bins",
         "--message-format=json-render-diagnostics",
     ]);
-    if profile == Profile::Release {
-        build.arg("--release");
-    }
     for package in packages {
         build.args(["--package", package]);
     }
@@ -104,28 +114,19 @@ fn build(names: &[Name], profile: Profile) -> Result<BTreeMap<String, PathBuf>> 
     if !output.status.success() {
         bail!("the programs do not build");
     }
-    for program in executables(&String::from_utf8_lossy(&output.stdout)) {
-        let name = program
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let program = match profile {
-            Profile::Release => program,
-            Profile::Dev => stripped(&program)?,
-        };
-        found.insert(name, program);
-    }
-    Ok(found)
+    let programs = graph::executables(&String::from_utf8_lossy(&output.stdout));
+    Ok(programs
+        .into_iter()
+        .map(|program| (program.target, program.path))
+        .collect())
 }
 
 /// Paths of the programs among cargo's messages, one JSON document a line.
 pub(crate) fn executables(messages: &str) -> Vec<PathBuf> {
-    let values = messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let paths = values.filter_map(|value| Some(PathBuf::from(value.get("executable")?.as_str()?)));
-    paths.collect()
+    graph::executables(messages)
+        .into_iter()
+        .map(|program| program.path)
+        .collect()
 }
 
 /// A copy without symbols: the release profile does that itself.
@@ -136,16 +137,4 @@ fn stripped(program: &Path) -> Result<PathBuf> {
     let mut strip = Command::new("strip");
     output(strip.arg("-o").arg(&target).arg(program))?;
     Ok(target)
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn finds_programs_among_cargos_messages() {
-        let messages = "{\"reason\":\"compiler-artifact\",\"executable\":null}\n\
-                        {\"reason\":\"compiler-artifact\",\"executable\":\"/t/release/liquid-sidecar\"}\n\
-                        {\"reason\":\"build-finished\",\"success\":true}\n";
-        let found = super::executables(messages);
-        assert_eq!(found, [std::path::PathBuf::from("/t/release/liquid-sidecar")]);
-    }
 }

@@ -14,7 +14,7 @@ use super::blob::{Blob, Hashing};
 
 /// Files by their path in the image, without a leading slash.
 #[derive(Default)]
-pub(super) struct Layer {
+pub(crate) struct Layer {
     entries: BTreeMap<String, Entry>,
 }
 
@@ -31,7 +31,7 @@ enum Source {
 
 /// How a layer is stored.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Packing {
+pub(crate) enum Packing {
     /// What shrinks and travels.
     Gzip,
     /// Weights do not shrink; what only tests use does not travel.
@@ -46,7 +46,7 @@ pub(super) struct Stored {
 }
 
 impl Layer {
-    pub(super) fn folder(&mut self, path: &str, mode: u32) {
+    pub(crate) fn folder(&mut self, path: &str, mode: u32) {
         self.entries.insert(path.to_owned(), Entry::Folder(mode));
     }
 
@@ -56,7 +56,7 @@ impl Layer {
     }
 
     /// A file of the machine; executable for everybody if it is for its owner.
-    pub(super) fn file(&mut self, path: &str, from: &Path) -> Result<()> {
+    pub(crate) fn file(&mut self, path: &str, from: &Path) -> Result<()> {
         let data = fs::metadata(from).with_context(|| format!("cannot read {}", from.display()))?;
         let mode = if data.permissions().mode() & 0o100 == 0 {
             0o644
@@ -69,7 +69,7 @@ impl Layer {
         Ok(())
     }
 
-    pub(super) fn link(&mut self, path: &str, target: &str) {
+    pub(crate) fn link(&mut self, path: &str, target: &str) {
         self.entries
             .insert(path.to_owned(), Entry::Link(target.to_owned()));
     }

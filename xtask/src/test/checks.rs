@@ -1,42 +1,49 @@
-//! The parts that need nothing but cargo and `cargo-deny`.
+//! The parts that need nothing but cargo and its tools.
 
 use anyhow::Result;
 
-use super::Count;
+use super::Wanted;
 use crate::command::{cargo, output, program, run, watch};
 use crate::console::{say, warn};
+use crate::count::Count;
 use crate::model::Weights;
-use crate::{model, tools};
+use crate::{fuzz, graph, imports, model, nextest, tools};
 
-pub(super) fn fmt() -> Result<Count> {
+pub(super) fn download() -> Result<()> {
+    tools::cargo_tool("cargo-nextest").map(|_| ())
+}
+
+pub(super) fn fmt(_: &Wanted) -> Result<Count> {
     holds(&["fmt", "--all", "--check"])
 }
 
-/// The workspace, and the code for GPUs, which builds without one.
-pub(super) fn clippy() -> Result<Count> {
+/// One check a crate.
+pub(super) fn imports(_: &Wanted) -> Result<Count> {
     let mut count = Count::default();
-    for packages in [
-        &["--workspace"][..],
-        &["--package", "liquid-worker", "--features", "cuda"],
-        &["--package", "liquid-attention", "--features", "cuda"],
-    ] {
-        let rest = ["--all-targets", "--locked", "--", "--deny", "warnings"];
-        count.add(&holds(&[&["clippy"][..], packages, &rest].concat())?);
+    for name in imports::crates() {
+        count.add(&Count::one(imports::circles(&[name])? == 0));
     }
     Ok(count)
 }
 
-pub(super) fn doc() -> Result<Count> {
-    let mut doc = cargo(&[
-        "doc",
-        "--workspace",
-        "--no-deps",
-        "--document-private-items",
-        "--locked",
-    ]);
-    Ok(Count::one(
-        run(doc.env("RUSTDOCFLAGS", "--deny warnings")).is_ok(),
-    ))
+/// All that the other parts run. Clippy looks at the code for GPUs; what is compiled without it has no warning either.
+pub(super) fn build(_: &Wanted) -> Result<Count> {
+    nextest::prepare()?;
+    Ok(Count::one(graph::built()?.warnings == 0))
+}
+
+/// The workspace with the code for GPUs, which builds without one.
+pub(super) fn clippy(_: &Wanted) -> Result<Count> {
+    Ok(Count::one(graph::clippy()?))
+}
+
+pub(super) fn doc(_: &Wanted) -> Result<Count> {
+    let mut count = Count::one(graph::document()?);
+    let mut examples = Count::default();
+    let mut test = cargo(&["test", "--workspace", "--doc", "--locked"]);
+    let success = watch(&mut test, |line| examples.cargo(line))?;
+    count.add(&examples.ended(success));
+    Ok(count)
 }
 
 fn holds(arguments: &[&str]) -> Result<Count> {
@@ -44,7 +51,7 @@ fn holds(arguments: &[&str]) -> Result<Count> {
 }
 
 /// The workspace's own tests. The encoder's need the weights; each says so itself where they are missing.
-pub(super) fn rust() -> Result<Count> {
+pub(super) fn rust(wanted: &Wanted) -> Result<Count> {
     let mut count = Count::default();
     match model::ensure()? {
         Weights::Ready(_) => say("the encoder's weights are there"),
@@ -55,15 +62,17 @@ pub(super) fn rust() -> Result<Count> {
                 .push(format!("tests of the encoder: no weights ({why})"));
         }
     }
-    let success = watch(&mut cargo(&["test", "--workspace", "--locked"]), |line| {
-        count.cargo(line)
-    })?;
-    Ok(count.ended(success))
+    count.add(&nextest::run("all()", &wanted.names)?);
+    Ok(count)
+}
+
+pub(super) fn fuzz(_: &Wanted) -> Result<Count> {
+    fuzz::check()
 }
 
 /// Four checks; advisories need a database from the network.
-pub(super) fn deny() -> Result<Count> {
-    let deny = tools::cargo_deny()?;
+pub(super) fn deny(_: &Wanted) -> Result<Count> {
+    let deny = tools::cargo_tool("cargo-deny")?;
     let check = |what: &str| {
         run(&mut program(
             &deny,

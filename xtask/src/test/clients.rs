@@ -5,11 +5,12 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::Count;
-use crate::command::{cargo, root, run, watch};
+use super::Wanted;
+use crate::command::{root, watch};
+use crate::count::Count;
 use crate::model::{Weights, ensure};
 use crate::stack::{self, Mock, Ports, Service};
-use crate::tools;
+use crate::{graph, tools};
 
 /// LiteLLM asks for an older openai package than the latest, hence two environments.
 const ENVIRONMENTS: [(&str, &str, &[&str]); 2] = [
@@ -17,30 +18,71 @@ const ENVIRONMENTS: [(&str, &str, &[&str]); 2] = [
     ("litellm", "requirements-litellm.txt", &["test_litellm.py"]),
 ];
 
-pub(super) fn python() -> Result<Count> {
-    let folder = root().join("tests/clients/python");
+/// Installs the SDKs.
+pub(super) fn download() -> Result<()> {
+    for (name, requirements, _) in ENVIRONMENTS {
+        tools::python(name, &python_folder().join(requirements))?;
+    }
+    tools::node(&node_folder())
+}
+
+fn python_folder() -> PathBuf {
+    root().join("tests/clients/python")
+}
+
+fn node_folder() -> PathBuf {
+    root().join("tests/clients/node")
+}
+
+pub(super) fn python(wanted: &Wanted) -> Result<Count> {
+    let folder = python_folder();
     let stack = Stack::start()?;
     let mut total = Count::default();
     for (name, requirements, files) in ENVIRONMENTS {
         let python = tools::python(name, &folder.join(requirements))?;
         let mut pytest = Command::new(python);
         pytest
-            .args(["-m", "pytest", "-rs", "--color=no", "-p", "no:cacheprovider"])
+            .args([
+                "-m",
+                "pytest",
+                "-rs",
+                "--color=no",
+                "--durations=10",
+                "-p",
+                "no:cacheprovider",
+            ])
             .args(files)
+            .args(selection(&wanted.names))
             .current_dir(&folder);
         let mut count = Count::default();
         let success = watch(stack.tell(&mut pytest), |line| count.pytest(line))?;
-        total.add(&count.ended(success));
+        // It fails where the names select no test of a file.
+        let none = !wanted.names.is_empty() && count == Count::default();
+        total.add(&count.ended(success || none));
     }
     Ok(total)
 }
 
-pub(super) fn node() -> Result<Count> {
-    let folder = root().join("tests/clients/node");
+/// pytest's option for these names.
+fn selection(names: &[String]) -> Vec<String> {
+    match names {
+        [] => Vec::new(),
+        names => vec!["-k".to_owned(), names.join(" or ")],
+    }
+}
+
+pub(super) fn node(wanted: &Wanted) -> Result<Count> {
+    let folder = node_folder();
     tools::node(&folder)?;
     let stack = Stack::start()?;
     let mut node = Command::new("node");
     node.args(["--test", "--test-concurrency=1", "--test-reporter=tap"])
+        .args(
+            wanted
+                .names
+                .iter()
+                .map(|name| format!("--test-name-pattern={name}")),
+        )
         .current_dir(folder);
     let mut count = Count::default();
     let success = watch(stack.tell(&mut node), |line| count.node(line))?;
@@ -57,19 +99,20 @@ struct Stack {
 
 impl Stack {
     fn start() -> Result<Self> {
-        let programs = build()?;
+        let program = graph::built()?.program("liquid-worker")?;
+        let programs = program.parent().unwrap_or(program);
         let ports = Ports::any()?;
-        let mock = Mock::start(&programs)?;
+        let mock = Mock::start(programs)?;
         let weights = match ensure()? {
             Weights::Ready(folder) => Some(folder),
             Weights::Missing(_) => None,
         };
         let mut worker = Service::start(
             "test-worker",
-            &mut stack::worker(&programs, ports, weights.as_deref()),
+            &mut stack::worker(programs, ports, weights.as_deref()),
         )?;
         worker.ready(&ports.worker_ready(), |_| {})?;
-        let mut sidecar = Service::start("test-sidecar", &mut sidecar(&programs, ports, &mock.url))?;
+        let mut sidecar = Service::start("test-sidecar", &mut sidecar(programs, ports, &mock.url))?;
         sidecar.ready(&ports.sidecar_ready(), |_| {})?;
         Ok(Self {
             ports,
@@ -109,14 +152,4 @@ fn sidecar(programs: &Path, ports: Ports, mock: &str) -> Command {
         .env("LIQUID_SIDECAR__EXTRACT__DEADLINE_MS", "60000")
         .env("LIQUID_SIDECAR__LIMITS__MAX_BODY_BYTES", "4194304");
     command
-}
-
-fn build() -> Result<PathBuf> {
-    let packages = ["liquid-worker", "liquid-sidecar", "liquid-testing"];
-    let mut build = cargo(&["build", "--locked", "--bins"]);
-    for package in packages {
-        build.args(["--package", package]);
-    }
-    run(&mut build)?;
-    Ok(root().join("target/debug"))
 }

@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 
-use super::Count;
+use super::Wanted;
 use crate::cluster::{self, Binaries, Layout, Owner, Place};
-use crate::command::{cargo, output, root, run, watch};
-use crate::console::{say, warn};
+use crate::command::{output, root, run, this_program, watch};
+use crate::console::{log, say, warn, write_into};
+use crate::count::Count;
 use crate::images::{self, Name, Profile, Programs};
-use crate::model;
+use crate::{graph, model, tools};
 
 /// The cases: they install the charts and test what an administrator and a user see.
 const CASES: &str = "liquid-cluster-tests";
@@ -28,15 +29,82 @@ const CRASH: &str = "cluster::down_removes_what_a_crash_left";
 const STARTING: Duration = Duration::from_secs(60);
 
 /// All cases, or all of them skipped by name where no cluster can run.
-pub(super) fn cluster() -> Result<Count> {
-    let (parts, cases) = (build_parts()?, build_cases()?);
+pub(super) fn cluster(wanted: &Wanted) -> Result<Count> {
+    let built = graph::built()?;
+    let (parts, cases) = (built.test(PARTS)?, built.program(CASES)?);
     if let Some(reason) = cluster::missing() {
         warn(format!("no cluster: {reason}"));
-        let mut count = skipped(&parts, &reason)?;
-        count.add(&skipped(&cases, &reason)?);
+        let mut count = skipped(parts, &reason)?;
+        count.add(&skipped(cases, &reason)?);
         count.add(&Count::skipped(format!("{CRASH}: {reason}")));
         return Ok(count);
     }
+    let (parts, cases) = (selection(parts, &wanted.names)?, selection(cases, &wanted.names)?);
+    let mut count = Count::default();
+    // Images are made while the cluster starts and the operator's parts run, which is mostly waiting.
+    std::thread::scope(|scope| {
+        let log = log();
+        let archives = (!cases.is_empty()).then(|| {
+            scope.spawn(|| {
+                write_into(log);
+                archives()
+            })
+        });
+        if parts.is_empty() && cases.is_empty() {
+            return Ok(());
+        }
+        on_cluster(&Stay::of(wanted)?, |inside| {
+            for part in &parts {
+                count.add(&inside.tests(&mut inside.command(&part.program)?, part)?);
+            }
+            if let Some(archives) = archives {
+                let archives = archives
+                    .join()
+                    .map_err(|_| anyhow!("making the images broke off"))??;
+                inside.load(&archives)?;
+            }
+            for case in &cases {
+                count.add(&inside.tests(&mut inside.command(&case.program)?, case)?);
+            }
+            Ok(())
+        })
+    })?;
+    if wanted.names.is_empty() || wanted.names.iter().any(|name| CRASH.contains(name)) {
+        count.add(&crash()?);
+    }
+    Ok(count)
+}
+
+/// Installs what the test application needs.
+pub(super) fn download() -> Result<()> {
+    let requirements = root().join("tests/cluster/application/requirements.txt");
+    tools::python("application", &requirements).map(|_| ())
+}
+
+/// Tests of one program, all or those with a name like this.
+struct Selection {
+    program: PathBuf,
+    name: Option<String>,
+}
+
+/// One for each name that has tests in the program.
+fn selection(program: &Path, names: &[String]) -> Result<Vec<Selection>> {
+    let select = |name: Option<String>| Selection {
+        program: program.to_owned(),
+        name,
+    };
+    if names.is_empty() {
+        return Ok(vec![select(None)]);
+    }
+    let tests = tests(program)?;
+    let found = names
+        .iter()
+        .filter(|name| tests.iter().any(|test| test.contains(*name)));
+    Ok(found.map(|name| select(Some(name.clone()))).collect())
+}
+
+/// The archives of all images that the cases use.
+fn archives() -> Result<Vec<PathBuf>> {
     let images = [&Name::PRODUCT[..], &Name::FIXTURES].concat();
     let folder = images::folder().join("test");
     let built = Programs::build(&images, Profile::Dev)?;
@@ -47,29 +115,40 @@ pub(super) fn cluster() -> Result<Count> {
         NEXT_REGISTRY,
         &folder.join("next"),
     )?);
-    let mut count = Count::default();
-    on_cluster(&archives, |inside| {
-        for program in [&parts, &cases] {
-            let mut one = Count::default();
-            let success = watch(&mut inside.command(program)?, |line| one.cargo(line))?;
-            count.add(&one.ended(success));
-        }
-        Ok(())
-    })?;
-    count.add(&crash()?);
-    Ok(count)
+    Ok(archives)
 }
 
 /// Pods' admission with the operator as it is shipped.
 pub(crate) fn bench_admission() -> Result<()> {
-    let cases = build_cases()?;
+    let cases = graph::built()?.program(CASES)?;
     let folder = images::folder().join("bench");
     // Built together, as for the images that are shipped: cargo chooses the features of what they share.
     let built = Programs::build(&Name::PRODUCT, Profile::Release)?;
     let archives = written(&[Name::Operator], &built, REGISTRY, &folder)?;
-    on_cluster(&archives, |inside| {
-        run(inside.command(&cases)?.arg("bench-admission"))
+    let stay = Stay {
+        place: Place::named(&cluster::name_for(&root())?),
+        keep: false,
+    };
+    on_cluster(&stay, |inside| {
+        inside.load(&archives)?;
+        run(inside.command(cases)?.arg("bench-admission"))
     })
+}
+
+/// Which cluster is used, and whether it outlasts this run.
+struct Stay {
+    place: Place,
+    keep: bool,
+}
+
+impl Stay {
+    fn of(wanted: &Wanted) -> Result<Self> {
+        let own = cluster::name_for(&root())?;
+        Ok(Self {
+            place: Place::named(wanted.cluster.as_ref().unwrap_or(&own)),
+            keep: wanted.keep || wanted.cluster.is_some(),
+        })
+    }
 }
 
 /// The archives of the images.
@@ -85,6 +164,30 @@ struct Inside {
 }
 
 impl Inside {
+    /// Puts images on the nodes.
+    fn load(&self, archives: &[PathBuf]) -> Result<()> {
+        say(format!("loading {} images", archives.len()));
+        cluster::load(&self.layout, archives)
+    }
+
+    /// Runs tests and counts them.
+    fn tests(&self, command: &mut Command, selection: &Selection) -> Result<Count> {
+        let mut count = Count::default();
+        let mut before = Instant::now();
+        let success = watch(command.args(&selection.name), |line| {
+            // One at a time: what has passed since the one before is the time of this.
+            if let Some((name, _)) = line
+                .strip_prefix("test ")
+                .and_then(|rest| rest.split_once(" ... "))
+            {
+                count.times.push((before.elapsed(), name.trim().to_owned()));
+                before = Instant::now();
+            }
+            count.cargo(line);
+        })?;
+        Ok(count.ended(success))
+    }
+
     /// A program in the cluster's network that knows where everything is.
     fn command(&self, program: &Path) -> Result<Command> {
         let Binaries(programs) = cluster::programs()?;
@@ -98,19 +201,27 @@ impl Inside {
             .env("LIQUID_CLUSTER_VERSION", env!("CARGO_PKG_VERSION"))
             .env("LIQUID_CLUSTER_MODEL", model::folder())
             .env("LIQUID_CLUSTER_AUDIT", self.layout.audit_log())
-            .env("LIQUID_CLUSTER_XTASK", std::env::current_exe()?)
+            .env("LIQUID_CLUSTER_XTASK", this_program()?)
             .env("LIQUID_CLUSTER_NAME", self.place.name());
         Ok(command)
     }
 }
 
-/// Starts a cluster with these images on its nodes. It ends with this process, however that ends.
-fn on_cluster(archives: &[PathBuf], work: impl FnOnce(&Inside) -> Result<()>) -> Result<()> {
-    let place = Place::named(&cluster::name_for(&root())?);
-    let layout = cluster::up(&place, NODES, Some(Owner::Process(std::process::id())))?;
-    let inside = Inside { layout, place };
-    say(format!("loading {} images", archives.len()));
-    let outcome = cluster::load(&inside.layout, archives).and_then(|()| work(&inside));
+/// Starts a cluster, or takes one that runs. Unless it is kept, it ends with this process, however that ends.
+fn on_cluster(stay: &Stay, work: impl FnOnce(&Inside) -> Result<()>) -> Result<()> {
+    let owner = (!stay.keep).then(|| Owner::Process(std::process::id()));
+    let inside = Inside {
+        layout: cluster::up(&stay.place, NODES, owner)?,
+        place: stay.place.clone(),
+    };
+    let outcome = work(&inside);
+    if stay.keep {
+        let name = stay.place.name();
+        say(format!(
+            "the cluster stays: `cargo xtask cluster --name {name} down` ends it"
+        ));
+        return outcome;
+    }
     cluster::down(&inside.layout)?;
     let left = cluster::traces(&inside.layout)?;
     ensure!(left.is_empty(), "the cluster has left behind: {left:?}");
@@ -121,7 +232,7 @@ fn on_cluster(archives: &[PathBuf], work: impl FnOnce(&Inside) -> Result<()>) ->
 fn crash() -> Result<Count> {
     let place = Place::named(&format!("{}-x", cluster::name_for(&root())?));
     let layout = place.layout()?;
-    let mut start = Command::new(std::env::current_exe()?)
+    let mut start = Command::new(this_program()?)
         .args(["cluster", "--name", place.name(), "up", "--nodes", "1"])
         .stdout(Stdio::null())
         .spawn()?;
@@ -144,47 +255,20 @@ fn crash() -> Result<Count> {
     Ok(Count::one(holds))
 }
 
-fn build_cases() -> Result<PathBuf> {
-    built(&["build", "--locked", "--package", CASES], CASES)
-}
-
-fn build_parts() -> Result<PathBuf> {
-    let arguments = [
-        "test",
-        "--no-run",
-        "--locked",
-        "--package",
-        "liquid-operator",
-        "--test",
-        PARTS,
-    ];
-    built(&arguments, PARTS)
-}
-
-/// Builds, then asks cargo where the program of this name is.
-fn built(arguments: &[&str], name: &str) -> Result<PathBuf> {
-    let mut build = cargo(arguments);
-    run(&mut build)?;
-    let messages = output(build.args(["--message-format=json", "--quiet"]))?;
-    let programs = images::executables(&messages);
-    // A test's file is named NAME-HASH.
-    let named = |path: &PathBuf| {
-        let file = path.file_name().unwrap_or_default().to_string_lossy();
-        file.strip_prefix(name)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-    };
-    programs
-        .into_iter()
-        .find(named)
-        .with_context(|| format!("cargo built no program {name}"))
-}
-
-/// `NAME: test`, one a line.
-fn skipped(program: &Path, reason: &str) -> Result<Count> {
+/// The names of a program's tests: it lists `NAME: test`, one a line.
+fn tests(program: &Path) -> Result<Vec<String>> {
     let list = output(Command::new(program).args(["--list", "--format", "terse"]))?;
     let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
+    Ok(names.map(str::to_owned).collect())
+}
+
+fn skipped(program: &Path, reason: &str) -> Result<Count> {
+    let names = tests(program)?;
     Ok(Count {
-        skipped: names.map(|name| format!("{name}: {reason}")).collect(),
+        skipped: names
+            .into_iter()
+            .map(|name| format!("{name}: {reason}"))
+            .collect(),
         ..Count::default()
     })
 }

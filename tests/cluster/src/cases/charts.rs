@@ -7,14 +7,17 @@ use serde_json::json;
 
 use super::Case;
 use crate::guide::{self, Chapter};
-use crate::kubectl::{dry_run, get, rolled_out};
-use crate::world::{Namespace, OPERATOR, SYSTEM, World};
+use crate::kubectl::{dry_run, get, kubectl, rolled_out};
+use crate::world::{Namespace, OPERATOR, RELEASE, SYSTEM, World};
+
+/// The case after which the release is there.
+pub(super) const INSTALL: &str = "charts::install";
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("charts::lint", lint),
     ("charts::refuse_values_that_mean_nothing", refuse),
     ("charts::one_value_moves_every_image", registry),
-    ("charts::install", install),
+    (INSTALL, install),
     ("charts::every_set_of_values_makes_valid_objects", matrix),
 ];
 
@@ -123,6 +126,16 @@ fn install(world: &World) -> Result<()> {
         "the operator is not whole: {operator}"
     );
     Ok(())
+}
+
+/// On a cluster that has the release from a run before: the operator starts again, from the image that is there now.
+pub(super) fn install_or_restart(world: &World) -> Result<()> {
+    if world.helm(&["status", RELEASE, "--namespace", SYSTEM]).is_err() {
+        return install(world);
+    }
+    let deployment = "deployment/liquid-operator";
+    kubectl(&["rollout", "restart", deployment, "--namespace", SYSTEM])?;
+    rolled_out(SYSTEM, deployment, Duration::from_secs(120))
 }
 
 /// Server-side, with unknown fields refused: what the API server of this version really takes.

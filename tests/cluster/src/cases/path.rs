@@ -10,8 +10,11 @@ use crate::kubectl::{apply, finished, get, kubectl, list, raw, rolled_out, text}
 use crate::manifest;
 use crate::world::{Namespace, PROVIDER, World, eventually};
 
+/// The case after which the mock provider answers.
+pub(super) const PROVIDER_STARTS: &str = "path::provider_starts";
+
 pub(super) const CASES: &[(&str, Case)] = &[
-    ("path::provider_starts", provider),
+    (PROVIDER_STARTS, provider),
     ("path::application_is_injected_and_its_call_shrinks", whole),
 ];
 

@@ -6,10 +6,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::archive::{Image, User};
-use super::layer::{Layer, Packing};
-use crate::cluster::{PAUSE_IMAGE, module_file};
+use super::binaries::module_file;
+use super::node::PAUSE_IMAGE;
 use crate::command::output;
+use crate::images::{Image, Layer, Packing, User};
 
 const COREDNS_IMAGE: &str = "liquid.test/coredns:1";
 /// For tests that need a shell.
@@ -19,7 +19,7 @@ const BUSYBOX: &str = "/bin/busybox";
 const APPLETS: [&str; 6] = ["sh", "cat", "env", "sleep", "true", "ls"];
 
 /// Archives of all of them, kept beside the cluster's programs.
-pub(crate) fn base(programs: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn base(programs: &Path) -> Result<Vec<PathBuf>> {
     let folder = programs.join("images");
     let archives = ["pause", "coredns", "busybox"].map(|name| folder.join(format!("{name}.tar")));
     if archives.iter().all(|archive| archive.exists()) {

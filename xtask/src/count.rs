@@ -1,5 +1,7 @@
 //! How many checks of a part passed, failed, were skipped; read from what the test runners print.
 
+use std::time::Duration;
+
 /// The outcome of one part, or of all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Count {
@@ -7,6 +9,8 @@ pub(crate) struct Count {
     pub(crate) failed: u64,
     /// Why, one reason a skipped check.
     pub(crate) skipped: Vec<String>,
+    /// How long single tests took, where their runner says so.
+    pub(crate) times: Vec<(Duration, String)>,
 }
 
 impl Count {
@@ -15,7 +19,7 @@ impl Count {
         Self {
             passed: u64::from(holds),
             failed: u64::from(!holds),
-            skipped: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -30,6 +34,7 @@ impl Count {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped.extend(other.skipped.iter().cloned());
+        self.times.extend(other.times.iter().cloned());
     }
 
     /// A runner that failed without naming a failed test (it did not build, it was killed) has one failure.
@@ -55,8 +60,41 @@ impl Count {
         }
     }
 
-    /// `3 failed, 41 passed, 1 skipped in 3.21s` of pytest, and its `SKIPPED [1] file:line: reason`.
+    /// `Summary [ 3.2s] 7 tests run: 5 passed (1 slow), 1 failed, 1 timed out, 2 skipped` of cargo-nextest, and its
+    /// `SKIP [ ] (1/2) liquid-worker::weights tokenizer`. What the cluster's tests run is counted there.
+    pub(crate) fn nextest(&mut self, line: &str) {
+        let line = line.trim_start();
+        if let Some((_, name)) = line.strip_prefix("SKIP [").and_then(|rest| rest.split_once("] "))
+            && !name.contains("::real_api ")
+        {
+            self.skipped.push(name.trim().to_owned());
+        }
+        if let Some((_, counts)) = line
+            .strip_prefix("Summary [")
+            .and_then(|rest| rest.split_once("] "))
+        {
+            let number = |after: &str| {
+                counts
+                    .split_once(after)?
+                    .0
+                    .rsplit(' ')
+                    .next()?
+                    .parse::<u64>()
+                    .ok()
+            };
+            let run = number(" tests run").or_else(|| number(" test run"));
+            let passed = number(" passed").unwrap_or(0);
+            self.passed += passed;
+            self.failed += run.unwrap_or(0).saturating_sub(passed);
+        }
+    }
+
+    /// `3 failed, 41 passed, 1 skipped in 3.21s` of pytest, its `SKIPPED [1] file:line: reason`, and its
+    /// `0.52s call     test_openai.py::test_tools`.
     pub(crate) fn pytest(&mut self, line: &str) {
+        if let Some((seconds, name)) = line.split_once("s call ") {
+            self.timed(seconds, name);
+        }
         if let Some(reason) = line.strip_prefix("SKIPPED [") {
             let (times, reason) = reason.split_once("] ").unwrap_or(("1", reason));
             self.skipped
@@ -79,6 +117,15 @@ impl Count {
         if let Some((_, reason)) = line.split_once("# SKIP ") {
             self.skipped.push(reason.to_owned());
         }
+    }
+
+    fn timed(&mut self, seconds: &str, name: &str) {
+        let time = seconds
+            .trim()
+            .parse()
+            .ok()
+            .and_then(|time| Duration::try_from_secs_f64(time).ok());
+        self.times.extend(time.map(|time| (time, name.trim().to_owned())));
     }
 
     fn words(&mut self, text: &str) {
@@ -122,9 +169,21 @@ mod tests {
     }
 
     #[test]
+    fn reads_nextest() {
+        let lines = [
+            "        SKIP [         ] (───) liquid-worker::weights batching_changes_no_answer",
+            "        SKIP [         ] (───) liquid-operator::real_api certificates::rotates",
+            "     Summary [   3.210s] 7 tests run: 5 passed (1 slow), 1 failed, 1 timed out, 2 skipped",
+            "     Summary [   0.210s] 1 test run: 1 passed, 0 skipped",
+        ];
+        assert_eq!(read(&lines, Count::nextest), (6, 2, 1));
+    }
+
+    #[test]
     fn reads_pytest() {
         let lines = [
             "SKIPPED [2] test_litellm.py:9: not installed",
+            "0.52s call     test_openai.py::test_tools",
             "=========== 1 failed, 41 passed, 2 skipped, 1 error in 3.21s ===========",
         ];
         assert_eq!(read(&lines, Count::pytest), (41, 2, 2));
