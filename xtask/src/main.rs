@@ -12,12 +12,15 @@ mod count;
 mod crds;
 mod demo;
 mod fuzz;
+mod gpu;
 mod graph;
 mod http;
 mod images;
 mod imports;
 mod model;
 mod nextest;
+mod reference;
+mod source;
 mod stack;
 mod test;
 mod tools;
@@ -54,12 +57,16 @@ enum Subject {
     Crds,
     /// Measure: evidence kept, extraction speed, the sidecar as a gateway.
     Bench(bench::Arguments),
+    /// The GPU suite: check the kernels on an NVIDIA GPU and measure them, or pack it for a machine without cargo.
+    Gpu(gpu::Arguments),
     /// A real Kubernetes on this machine, for the tests and to try things; needs root.
     Cluster(cluster::Arguments),
     /// Write the generated parts of the Helm charts again.
     Charts,
     /// Make the OCI images of operator, sidecar and worker, without a container engine.
     Images(images::Arguments),
+    /// Write the tables of metrics, headers and variables into the programs' REFERENCE.md.
+    Reference,
     /// Draw which module imports which, crate by crate; fails on a circle.
     Imports(imports::Arguments),
     /// Run the fuzz targets for longer than the tests do.
@@ -94,8 +101,10 @@ fn run(subject: Subject) -> Result<ExitCode> {
         },
         Subject::Crds => crds::write()?,
         Subject::Bench(arguments) => bench::start(&arguments)?,
+        Subject::Gpu(arguments) => gpu::start(&arguments)?,
         Subject::Cluster(arguments) => return cluster::run(&arguments),
         Subject::Charts => charts::write()?,
+        Subject::Reference => reference::write()?,
         Subject::Imports(arguments) => imports::run(&arguments)?,
         Subject::Images(arguments) => images::run(&arguments)?,
         Subject::Fuzz(arguments) => fuzz::run(&arguments)?,
