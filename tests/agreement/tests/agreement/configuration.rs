@@ -1,0 +1,336 @@
+//! `sidecar.toml` and `worker.toml` of any proxy that the API server accepts are read by their programs, and say there
+//! what the resource says.
+
+use kube::core::cel::validate_cel;
+use liquid_contract::{Provider, files, ports};
+use liquid_operator::api::LiquidMemoryProxy;
+use liquid_sidecar::config::Config as SidecarConfig;
+use liquid_worker::config::Config as WorkerConfig;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::TestCaseError;
+use serde_json::{Value, json};
+
+use crate::render::{Files, everything, proxy};
+
+#[test]
+fn an_empty_proxy_is_read_as_the_programs_own_defaults() {
+    let files = Files::render(&proxy(json!({})));
+    let (sidecar, default) = (files.sidecar(Vec::new()).unwrap(), SidecarConfig::default());
+    assert_eq!(sidecar.policy, default.policy);
+    assert_eq!(sidecar.upstream, default.upstream);
+    assert_eq!(sidecar.pack, default.pack);
+    assert_eq!(sidecar.limits, default.limits);
+    assert_eq!(sidecar.listen.address, default.listen.address);
+    assert_eq!(sidecar.listen.admin.port(), default.listen.admin.port());
+    let mut extract = sidecar.extract;
+    extract.workers.clone_from(&default.extract.workers);
+    extract.tls = None;
+    assert_eq!(extract, default.extract);
+
+    let (worker, default) = (files.worker().unwrap(), WorkerConfig::default());
+    assert_eq!(worker.limits, default.limits);
+    assert_eq!(worker.cache, default.cache);
+    assert_eq!(worker.scoring, default.scoring);
+    assert_eq!(worker.drain.timeout_ms, default.drain.timeout_ms);
+    assert_eq!(worker.grpc.listen.port(), default.grpc.listen.port());
+    assert_eq!(worker.admin.listen.port(), default.admin.listen.port());
+}
+
+#[test]
+fn a_proxy_with_everything_is_read_as_it_was_written() {
+    let proxy = proxy(everything());
+    check(&proxy).unwrap();
+    let sidecar = Files::render(&proxy).sidecar(Vec::new()).unwrap();
+    assert_eq!(sidecar.upstream.model.as_deref(), Some("synthesis/qwen/qwen3"));
+    assert_eq!(
+        sidecar.upstream.fallbacks,
+        [
+            "fallback-1/gpt-5",
+            "anthropic/claude-sonnet-4-5",
+            "local/extractive"
+        ]
+    );
+    let keys: Vec<bool> = ["synthesis", "fallback-1"]
+        .map(|name| sidecar.upstream.providers[name].api_key_file.is_some())
+        .into();
+    assert_eq!(keys, [true, true]);
+}
+
+#[test]
+fn both_programs_find_their_certificate_where_the_pod_mounts_it() {
+    let files = Files::render(&proxy(json!({})));
+    let path = |name: &str| std::path::PathBuf::from(format!("{}/{name}", files::TLS_FOLDER));
+    let sidecar = files.sidecar(Vec::new()).unwrap().extract.tls.unwrap();
+    assert_eq!(sidecar.ca_file, path(files::AUTHORITIES));
+    assert_eq!(sidecar.cert_file, Some(path(files::CERTIFICATE)));
+    assert_eq!(sidecar.key_file, Some(path(files::KEY)));
+    let worker = files.worker().unwrap().tls;
+    assert_eq!(worker.client_ca_file, Some(path(files::AUTHORITIES)));
+    assert_eq!(worker.cert_file, Some(path(files::CERTIFICATE)));
+    assert_eq!(worker.key_file, Some(path(files::KEY)));
+}
+
+#[test]
+fn a_key_that_a_program_does_not_know_is_refused() {
+    // The tests here would see a key that only the operator knows.
+    let files = Files::render(&proxy(json!({})));
+    let variable = ("LIQUID_SIDECAR__POLICY__MODUS".to_owned(), "auto".to_owned());
+    let error = files.sidecar(vec![variable]).unwrap_err();
+    assert!(error.contains("modus"), "{error}");
+}
+
+/// Renders a proxy, has both programs read it, and compares what they read with the resource.
+fn check(proxy: &LiquidMemoryProxy) -> Result<(), TestCaseError> {
+    let files = Files::render(proxy);
+    let fail = |program: &str, error: String| {
+        TestCaseError::fail(format!("{program}: {error}\n{}", files.sidecar_text()))
+    };
+    let sidecar = files
+        .sidecar(Vec::new())
+        .map_err(|error| fail("sidecar", error))?;
+    let worker = files.worker().map_err(|error| fail("worker", error))?;
+    check_sidecar(proxy, &sidecar)?;
+    check_worker(proxy, &worker)
+}
+
+fn check_sidecar(proxy: &LiquidMemoryProxy, read: &SidecarConfig) -> Result<(), TestCaseError> {
+    let (injection, extraction) = (&proxy.spec.injection, &proxy.spec.extraction);
+    prop_assert_eq!(i32::from(read.listen.address.port()), injection.port);
+    prop_assert!(read.listen.address.ip().is_loopback());
+    prop_assert_eq!(i32::from(read.listen.admin.port()), injection.admin_port);
+    prop_assert_eq!(
+        read.limits.drain_ms as i64,
+        i64::from(injection.drain_seconds) * 1000
+    );
+    prop_assert_eq!(
+        read.policy.min_document_tokens as i64,
+        extraction.min_document_tokens
+    );
+    prop_assert_eq!(read.extract.deadline_ms as i64, extraction.deadline_milliseconds);
+    let per_mebibyte = extraction.deadline_per_mebibyte_milliseconds;
+    prop_assert_eq!(read.extract.deadline_per_mib_ms as i64, per_mebibyte);
+    let tier = read
+        .policy
+        .tier
+        .map_or("Auto".to_owned(), |tier| format!("{tier:?}"));
+    prop_assert_eq!(tier, format!("{:?}", extraction.tier));
+    check_budget(proxy, &read.policy.budget)?;
+
+    let policy = &proxy.spec.policy;
+    // Values of the same name on both sides, with the same spelling in Rust.
+    let said = |value: &dyn std::fmt::Debug| format!("{value:?}");
+    prop_assert_eq!(said(&read.policy.mode), said(&policy.mode));
+    prop_assert_eq!(said(&read.policy.no_question), said(&policy.no_question));
+    prop_assert_eq!(said(&read.policy.overview), said(&policy.overview));
+    prop_assert_eq!(said(&read.policy.earlier_turns), said(&policy.earlier_turns));
+    let unavailable = &read.extract.on_worker_unavailable;
+    prop_assert_eq!(said(unavailable), said(&policy.on_worker_unavailable));
+    prop_assert_eq!(read.policy.min_saving, policy.min_saving.value());
+    prop_assert_eq!(read.policy.min_saved_tokens as i64, policy.min_saved_tokens);
+    let (prefix, asked) = (&read.policy.cached_prefix, &policy.cached_prefix);
+    prop_assert_eq!(prefix.enabled, asked.enabled);
+    prop_assert_eq!(
+        (prefix.write, prefix.read),
+        (asked.write.value(), asked.read.value())
+    );
+    prop_assert_eq!(said(&prefix.instead), said(&asked.instead));
+    prop_assert_eq!(prefix.ttl_s as i64, asked.ttl_seconds);
+    Ok(())
+}
+
+fn check_budget(
+    proxy: &LiquidMemoryProxy,
+    read: &liquid_sidecar::policy::Budget,
+) -> Result<(), TestCaseError> {
+    let asked = &proxy.spec.extraction.budget;
+    if let Some(ratio) = &asked.ratio {
+        prop_assert_eq!(read.ratio, ratio.value());
+    }
+    prop_assert_eq!(read.max_tokens, asked.max_tokens.map(|tokens| tokens as u64));
+    prop_assert_eq!(read.auto, asked.auto.is_some());
+    if let Some(auto) = &asked.auto {
+        let limits = (auto.floor.value(), auto.min_ratio.value(), auto.max_ratio.value());
+        prop_assert_eq!((read.floor, read.min_ratio, read.max_ratio), limits);
+    }
+    Ok(())
+}
+
+fn check_worker(proxy: &LiquidMemoryProxy, read: &WorkerConfig) -> Result<(), TestCaseError> {
+    prop_assert_eq!(read.grpc.listen.port(), ports::WORKER);
+    prop_assert_eq!(read.admin.listen.port(), ports::WORKER_ADMIN);
+    let drain = i64::from(proxy.spec.workers.drain_seconds) * 1000;
+    prop_assert_eq!(read.drain.timeout_ms as i64, drain);
+    let lexical = format!("{:?}", proxy.spec.extraction.tier) == "Lexical";
+    prop_assert_eq!(read.needs_model(), !lexical);
+    prop_assert_eq!(read.model.folder.is_some(), !lexical);
+    let sum = proxy.spec.model.sha256.as_ref().filter(|_| !lexical);
+    prop_assert_eq!(read.model.sha256.as_ref(), sum);
+    Ok(())
+}
+
+/// Numbers on the limits of the rules, and between them.
+fn number(values: &'static [f64]) -> impl Strategy<Value = Value> {
+    select(values).prop_map(|value| json!(value))
+}
+
+fn whole(values: &'static [i64]) -> impl Strategy<Value = Value> {
+    select(values).prop_map(|value| json!(value))
+}
+
+fn word(values: &'static [&'static str]) -> impl Strategy<Value = Value> {
+    select(values).prop_map(|value| json!(value))
+}
+
+fn budget() -> impl Strategy<Value = Value> {
+    let ratio = number(&[1.0, 1.5, 5.5, 999.5, 1000.0]).prop_map(|ratio| json!({ "ratio": ratio }));
+    let tokens = whole(&[50, 1500, 1_000_000]).prop_map(|tokens| json!({ "maxTokens": tokens }));
+    let floor = number(&[0.01, 0.95, 1.0]);
+    let ratio_limit = || number(&[1.0, 2.0, 20.0, 1000.0]);
+    let auto = (floor, ratio_limit(), ratio_limit()).prop_map(
+        |(floor, min, max)| json!({ "auto": { "floor": floor, "minRatio": min, "maxRatio": max } }),
+    );
+    prop_oneof![ratio, tokens, auto]
+}
+
+fn extraction() -> impl Strategy<Value = Value> {
+    (
+        word(&["Auto", "Lexical", "Static", "Encoder"]),
+        budget(),
+        whole(&[0, 1, 2_000, i64::MAX]),
+        whole(&[50, 10_000, 60_000]),
+        whole(&[0, 1, 60_000]),
+    )
+        .prop_map(|(tier, budget, least, deadline, more)| {
+            json!({
+                "tier": tier, "budget": budget, "minDocumentTokens": least, "deadlineMilliseconds": deadline,
+                "deadlinePerMebibyteMilliseconds": more,
+            })
+        })
+}
+
+fn cached_prefix() -> impl Strategy<Value = Value> {
+    (
+        any::<bool>(),
+        number(&[0.01, 1.0, 1.25, 10.0]),
+        number(&[0.1, 1.0, 10.0, 11.0]),
+        word(&["Pass", "Coverage"]),
+        whole(&[1, 86_400]),
+    )
+        .prop_map(|(enabled, write, read, instead, ttl)| {
+            json!({ "enabled": enabled, "write": write, "read": read, "instead": instead, "ttlSeconds": ttl })
+        })
+}
+
+fn policy() -> impl Strategy<Value = Value> {
+    (
+        word(&["Auto", "Off", "Force"]),
+        word(&["Forward", "Reject"]),
+        number(&[0.0, 0.2, 0.999]),
+        whole(&[0, 500, i64::MAX]),
+        (word(&["Pass", "Coverage"]), word(&["Pass", "Coverage"])),
+        word(&["Replay", "Untouched"]),
+        cached_prefix(),
+    )
+        .prop_map(|(mode, unavailable, saving, saved, (question, overview), turns, prefix)| {
+            json!({
+                "mode": mode, "onWorkerUnavailable": unavailable, "minSaving": saving, "minSavedTokens": saved,
+                "noQuestion": question, "overview": overview, "earlierTurns": turns, "cachedPrefix": prefix,
+            })
+        })
+}
+
+/// Provider, URL and key: an URL where one is needed, neither for the provider without a server.
+fn provider() -> impl Strategy<Value = serde_json::Map<String, Value>> {
+    let url = select(&[
+        "https://llm.example/v1",
+        "http://llm.models.svc:8000/v1/",
+        "http://[fd00::1]:8000",
+    ]);
+    let secret = select(&["llm", "a.b-c"]);
+    let chosen = (any::<bool>(), any::<bool>());
+    (select(&Provider::ALL), chosen, url, secret).prop_map(|(kind, (with_url, with_secret), url, secret)| {
+        let mut entry = serde_json::Map::new();
+        entry.insert("provider".into(), json!(kind.name()));
+        if kind.needs_base_url() || (with_url && kind != Provider::Local) {
+            entry.insert("baseURL".into(), json!(url));
+        }
+        if with_secret && kind != Provider::Local {
+            entry.insert("secretRef".into(), json!({ "name": secret, "key": "k.e-y" }));
+        }
+        entry
+    })
+}
+
+fn synthesis() -> impl Strategy<Value = Value> {
+    let model = || word(&["m", "org/model:7b", "ü \" \\ '", "/"]);
+    let fallback = (provider(), model()).prop_map(|(mut entry, model)| {
+        entry.insert("model".into(), model);
+        Value::Object(entry)
+    });
+    let fallbacks = prop::collection::vec(fallback, 0..3);
+    (provider(), prop::option::of((model(), fallbacks))).prop_map(|(mut entry, chosen)| {
+        if let Some((model, fallbacks)) = chosen {
+            entry.insert("model".into(), model);
+            entry.insert("fallbacks".into(), fallbacks.into());
+        }
+        Value::Object(entry)
+    })
+}
+
+fn model() -> impl Strategy<Value = Value> {
+    let source = prop_oneof![
+        Just(json!({ "image": { "path": "/models/own" } })),
+        Just(json!({ "persistentVolumeClaim": { "claimName": "models" } })),
+        Just(json!({ "ociImage": { "reference": "registry.example/m:1", "path": "a/b" } })),
+    ];
+    let sum = prop::option::of(Just("0a".repeat(32)));
+    (source, sum).prop_map(|(source, sum)| match sum {
+        Some(sum) => json!({ "source": source, "sha256": sum }),
+        None => json!({ "source": source }),
+    })
+}
+
+fn spec() -> impl Strategy<Value = Value> {
+    let ports = (whole(&[1024, 8787, 65_535]), whole(&[1024, 9465, 65_535]));
+    let drains = (whole(&[1, 25, 3600]), whole(&[1, 25, 3600]));
+    (
+        extraction(),
+        policy(),
+        prop::option::of(synthesis()),
+        model(),
+        ports,
+        drains,
+    )
+        .prop_map(
+            |(extraction, policy, synthesis, model, (port, admin), (sidecar, worker))| {
+                json!({
+                    "extraction": extraction, "policy": policy, "synthesis": synthesis, "model": model,
+                    "workers": { "drainSeconds": worker },
+                    "injection": { "port": port, "adminPort": admin, "drainSeconds": sidecar },
+                })
+            },
+        )
+}
+
+/// The spec as a proxy, if the API server would accept it.
+fn accepted(spec: Value) -> Option<LiquidMemoryProxy> {
+    let proxy = proxy(spec);
+    validate_cel(&proxy).is_ok().then_some(proxy)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 32,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    /// Whatever the definition accepts is written so that the programs read the same.
+    #[test]
+    fn every_proxy_that_the_definition_accepts_is_read(
+        proxy in spec().prop_filter_map("refused by the definition", accepted),
+    ) {
+        check(&proxy)?;
+    }
+}
