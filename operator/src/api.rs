@@ -1,7 +1,8 @@
 //! The resource `LiquidMemoryProxy` (`liquidmemory.dev/v1alpha1`): its fields, rules and status.
 //!
-//! The definition in `crds/` and the reference beside it are generated from these types; `liquid-operator crds`
-//! prints the definition. Rules that the API server can check are CEL, each with a message that names the remedy.
+//! The definition in `crds/` and the reference beside it are generated from these types; `liquid-operator
+//! crds` prints the definition. Rules that the API server can check are CEL, each with a message that names
+//! the remedy.
 
 // KubeSchema copies each struct, with its visibility, into a function.
 #![allow(unreachable_pub)]
@@ -38,12 +39,14 @@ pub use status::Status;
 pub use synthesis::Synthesis;
 pub use workers::{Resources, Workers};
 
-/// A stored proxy, or the error that says why it cannot be read: one malformed resource must not end the watch of all.
+/// A stored proxy, or the error that says why it cannot be read: one malformed resource must not end the
+/// watch of all.
 pub type GuardedProxy = DeserializeGuard<LiquidMemoryProxy>;
 
 /// A group of workers that find evidence, and what the sidecars of this namespace do with it.
 ///
-/// Every field has a default: `spec: {}` is a proxy with one worker on the CPU and the model that is in its image.
+/// Every field has a default: `spec: {}` is a proxy with one worker on the CPU and the model that is in its
+/// image.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "liquidmemory.dev",
@@ -54,7 +57,8 @@ pub type GuardedProxy = DeserializeGuard<LiquidMemoryProxy>;
     shortname = "lmp",
     category = "liquid-memory",
     namespaced,
-    doc = "Replaces long documents in LLM calls by their evidence: workers that find it, and the sidecars of this namespace that use them.",
+    doc = "Replaces long documents in LLM calls by their evidence: workers that find it, and the sidecars \
+        of this namespace that use them.",
     status = "Status",
     derive = "PartialEq",
     derive = "Default",
@@ -89,8 +93,10 @@ pub type GuardedProxy = DeserializeGuard<LiquidMemoryProxy>;
         priority = 1,
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
     ),
-    validation = Rule::new("size(self.metadata.name) <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
-        .message("metadata.name names Services and Secrets too: use at most 40 lower-case letters, digits and '-', a letter first")
+    validation = Rule::new("size(self.metadata.name) <= 40 && \
+        self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+        .message("metadata.name names Services and Secrets too: use at most 40 lower-case letters, digits \
+            and '-', a letter first")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct LiquidMemoryProxySpec {

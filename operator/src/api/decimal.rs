@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 /// A number with a fraction, kept as it was written.
 ///
-/// A plain `f64` does not survive [`DeserializeGuard`](kube::core::DeserializeGuard): it buffers numbers in a form
-/// that only [`serde_json::Number`] reads back while `arbitrary_precision` is on.
+/// A plain `f64` does not survive [`DeserializeGuard`](kube::core::DeserializeGuard): it buffers numbers in a
+/// form that only [`serde_json::Number`] reads back while `arbitrary_precision` is on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Decimal(serde_json::Number);
 
 impl Decimal {
-    /// Its value, rounded to what an `f64` holds.
+    /// Returns its value, rounded to what an `f64` holds.
     pub fn value(&self) -> f64 {
         self.0.as_f64().unwrap_or(f64::NAN)
     }

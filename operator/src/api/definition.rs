@@ -7,23 +7,23 @@ use serde_json::Value;
 
 use super::LiquidMemoryProxy;
 
-/// Why the definition cannot be written.
+/// An error in writing the definition.
 #[derive(Debug, thiserror::Error)]
 pub enum YamlError {
-    /// It is not JSON.
+    /// The definition cannot be written as JSON.
     #[error("the definition cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
-    /// It is not YAML.
+    /// The definition cannot be written as YAML.
     #[error("the definition cannot be written as YAML: {0}")]
     Yaml(#[from] serde_saphyr::ser::Error),
 }
 
-/// The definition of `LiquidMemoryProxy`.
+/// Returns the definition of `LiquidMemoryProxy`.
 pub fn definition() -> CustomResourceDefinition {
     LiquidMemoryProxy::crd()
 }
 
-/// The definition as YAML: what `crds/liquidmemoryproxies.yaml` holds.
+/// Renders the definition as YAML: what `crds/liquidmemoryproxies.yaml` holds.
 ///
 /// # Errors
 /// [`YamlError`], which would be a fault of the serialiser.

@@ -14,9 +14,12 @@ use super::Decimal;
     validation = Rule::new("self.minDocumentTokens >= 0")
         .message("spec.extraction.minDocumentTokens is not negative: 0 looks at every document"),
     validation = Rule::new("self.deadlineMilliseconds >= 50 && self.deadlineMilliseconds <= 60000")
-        .message("spec.extraction.deadlineMilliseconds is 50 to 60000: what an application's call may wait for evidence"),
-    validation = Rule::new("self.deadlinePerMebibyteMilliseconds >= 0 && self.deadlinePerMebibyteMilliseconds <= 60000")
-        .message("spec.extraction.deadlinePerMebibyteMilliseconds is 0 to 60000: what each MiB of a document adds")
+        .message("spec.extraction.deadlineMilliseconds is 50 to 60000: what an application's call may wait \
+            for evidence"),
+    validation = Rule::new("self.deadlinePerMebibyteMilliseconds >= 0 && \
+        self.deadlinePerMebibyteMilliseconds <= 60000")
+        .message("spec.extraction.deadlinePerMebibyteMilliseconds is 0 to 60000: what each MiB of a \
+            document adds")
 )]
 pub struct Extraction {
     /// How evidence is looked for.
@@ -28,10 +31,11 @@ pub struct Extraction {
     /// Shorter documents pass as they are. Tokens, estimated.
     #[serde(default = "min_document_tokens")]
     pub min_document_tokens: i64,
-    /// What a call may wait for evidence, in milliseconds: 50 to 60000. After it, `policy.onWorkerUnavailable` holds.
+    /// What a call may wait for evidence, in milliseconds: 50 to 60000. After it,
+    /// `policy.onWorkerUnavailable` holds.
     #[serde(default = "deadline")]
     pub deadline_milliseconds: i64,
-    /// What each MiB of the document adds to it, in milliseconds: 0 to 60000.
+    /// What each MiB of the document adds to the deadline, in milliseconds: 0 to 60000.
     #[serde(default = "deadline_per_mebibyte")]
     pub deadline_per_mebibyte_milliseconds: i64,
 }
@@ -42,11 +46,11 @@ pub enum Tier {
     /// The worker chooses.
     #[default]
     Auto,
-    /// By words only; needs no model.
+    /// Scores by words only; needs no model.
     Lexical,
-    /// And by the model's word vectors.
+    /// Scores by words and by the model's word vectors.
     Static,
-    /// And by the model itself.
+    /// Scores by words, by word vectors and by the model itself.
     Encoder,
 }
 
@@ -71,7 +75,8 @@ impl Tier {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.ratio), has(self.maxTokens), has(self.auto)].filter(set, set).size() == 1")
+    validation = Rule::new("[has(self.ratio), has(self.maxTokens), has(self.auto)].filter(set, set).size() \
+        == 1")
         .message("spec.extraction.budget takes exactly one of ratio, maxTokens and auto: remove the others"),
     validation = Rule::new("!has(self.ratio) || (self.ratio >= 1.0 && self.ratio <= 1000.0)")
         .message("spec.extraction.budget.ratio is 1 to 1000: 5.5 keeps at most one word in five and a half"),

@@ -6,17 +6,20 @@ use serde::{Deserialize, Serialize};
 
 use super::Resources;
 
-/// The sidecar in application pods. Changes of these fields reach pods that are made after them; the sidecars that
-/// run keep what they have.
+/// The sidecar in application pods. Changes of these fields reach pods that are made after them; the sidecars
+/// that run keep what they have.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.port >= 1024 && self.port <= 65535 && self.adminPort >= 1024 && self.adminPort <= 65535")
+    validation = Rule::new("self.port >= 1024 && self.port <= 65535 && self.adminPort >= 1024 && \
+        self.adminPort <= 65535")
         .message("spec.injection.port and adminPort are 1024 to 65535: the sidecar runs without privileges"),
     validation = Rule::new("self.port != self.adminPort")
-        .message("spec.injection.port and adminPort are the same: choose two free ports of the application's pods"),
+        .message("spec.injection.port and adminPort are the same: choose two free ports of the \
+            application's pods"),
     validation = Rule::new("self.port == oldSelf.port && self.adminPort == oldSelf.adminPort")
-        .message("spec.injection.port and adminPort cannot change: running pods have them in their environment; override one pod by the annotation liquidmemory.dev/port, or make a new proxy"),
+        .message("spec.injection.port and adminPort cannot change: running pods have them in their \
+            environment; override one pod by the annotation liquidmemory.dev/port, or make a new proxy"),
     validation = Rule::new("self.drainSeconds >= 1 && self.drainSeconds <= 3600")
         .message("spec.injection.drainSeconds is 1 to 3600: what running calls may take when a pod stops")
 )]
@@ -24,10 +27,10 @@ pub struct Injection {
     /// Where applications reach the sidecar, on the pod's loopback address: 1024 to 65535. Cannot change.
     #[serde(default = "port")]
     pub port: i32,
-    /// Where the kubelet and Prometheus reach it: 1024 to 65535. Cannot change.
+    /// Where the kubelet and Prometheus reach the sidecar: 1024 to 65535. Cannot change.
     #[serde(default = "admin_port")]
     pub admin_port: i32,
-    /// Its image. Default: the one that belongs to the operator.
+    /// Image of the sidecar. Default: the one that belongs to the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 500))]
     pub image: Option<String>,

@@ -10,14 +10,15 @@ use super::PullPolicy;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.sha256) || self.sha256.matches('^[0-9a-f]{64}$')")
-        .message("spec.model.sha256 is what `sha256sum manifest.json` prints for the model's folder: 64 lower-case hexadecimal digits")
+        .message("spec.model.sha256 is what `sha256sum manifest.json` prints for the model's folder: 64 \
+            lower-case hexadecimal digits")
 )]
 pub struct Model {
     /// The folder with `manifest.json` and the files that it lists.
     #[serde(default)]
     pub source: ModelSource,
-    /// SHA-256 of the folder's `manifest.json`, which holds the sums of all other files. A worker that finds another
-    /// model does not start, and `ModelLoaded` says so.
+    /// SHA-256 of the folder's `manifest.json`, which holds the sums of all other files. A worker that finds
+    /// another model does not start, and `ModelLoaded` says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub sha256: Option<String>,
@@ -27,17 +28,19 @@ pub struct Model {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.image), has(self.persistentVolumeClaim), has(self.ociImage)].filter(set, set).size() == 1")
-        .message("spec.model.source takes exactly one of image, persistentVolumeClaim and ociImage: remove the others")
+    validation = Rule::new("[has(self.image), has(self.persistentVolumeClaim), \
+        has(self.ociImage)].filter(set, set).size() == 1")
+        .message("spec.model.source takes exactly one of image, persistentVolumeClaim and ociImage: remove \
+            the others")
 )]
 pub struct ModelSource {
-    /// In the workers' image.
+    /// The model is in the workers' image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageModel>,
-    /// On a volume of this namespace, mounted read-only.
+    /// The model is on a volume of this namespace, mounted read-only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub persistent_volume_claim: Option<ClaimModel>,
-    /// In an image of its own, mounted as a volume. Needs Kubernetes 1.35, or 1.33 with the gate ImageVolume.
+    /// The model is in an image of its own, mounted as a volume. Needs Kubernetes 1.35, or 1.33 with the gate ImageVolume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oci_image: Option<OciImageModel>,
 }
@@ -47,7 +50,8 @@ pub struct ModelSource {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.path.startsWith('/') && !self.path.contains('..')")
-        .message("spec.model.source.image.path is an absolute folder in the image, such as /models/all-minilm-l6-v2")
+        .message("spec.model.source.image.path is an absolute folder in the image, such as \
+            /models/all-minilm-l6-v2")
 )]
 pub struct ImageModel {
     /// The folder, absolute.
@@ -63,7 +67,8 @@ pub struct ImageModel {
     validation = Rule::new("size(self.claimName) > 0")
         .message("spec.model.source.persistentVolumeClaim.claimName is empty: name a claim of this namespace"),
     validation = Rule::new("!self.path.startsWith('/') && !self.path.contains('..')")
-        .message("spec.model.source.persistentVolumeClaim.path is a folder below the volume's root: leave the first '/' out")
+        .message("spec.model.source.persistentVolumeClaim.path is a folder below the volume's root: leave \
+            the first '/' out")
 )]
 pub struct ClaimModel {
     /// The PersistentVolumeClaim.

@@ -4,8 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-/// Who may reach the workers. Certificates decide as well: a peer that is let in here still needs the certificate of
-/// this proxy's sidecars.
+/// Who may reach the workers. Certificates decide as well: a peer that is let in here still needs the
+/// certificate of this proxy's sidecars.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Network {
@@ -27,7 +27,8 @@ pub struct Network {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.namespaceSelector) || has(self.podSelector)")
-        .message("spec.network: an entry without namespaceSelector and podSelector lets nobody in: fill one in or remove the entry")
+        .message("spec.network: an entry without namespaceSelector and podSelector lets nobody in: fill \
+            one in or remove the entry")
 )]
 pub struct Peer {
     /// Which namespaces; `{}` is all. Default: this one.

@@ -47,12 +47,12 @@ pub struct Policy {
 /// Whether documents are replaced.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
-    /// Where it pays.
+    /// Documents are replaced where it pays.
     #[default]
     Auto,
-    /// Never.
+    /// Documents are never replaced.
     Off,
-    /// Wherever it is allowed, also where it does not pay.
+    /// Documents are replaced wherever it is allowed, also where it does not pay.
     Force,
 }
 
@@ -73,7 +73,7 @@ pub enum OnWorkerUnavailable {
     /// The whole document goes to the LLM.
     #[default]
     Forward,
-    /// It does not leave; the application gets an error.
+    /// The document does not leave; the application gets an error.
     Reject,
 }
 
@@ -90,7 +90,7 @@ impl OnWorkerUnavailable {
 /// What happens where the whole document matters.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WholeDocument {
-    /// It stays as it is.
+    /// The document stays as it is.
     #[default]
     Pass,
     /// What represents it best is kept, whatever the question.
@@ -113,7 +113,7 @@ pub enum EarlierTurns {
     /// The same evidence again, if it still serves.
     #[default]
     Replay,
-    /// It stays as it is.
+    /// The document stays as it is.
     Untouched,
 }
 
@@ -131,8 +131,10 @@ impl EarlierTurns {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.write > 0.0 && self.write <= 100.0 && self.read >= 0.0 && self.read <= self.write")
-        .message("spec.policy.cachedPrefix.write and read are prices against plain input, 0 <= read <= write <= 100: take them from the provider's price list"),
+    validation = Rule::new("self.write > 0.0 && self.write <= 100.0 && self.read >= 0.0 && self.read <= \
+        self.write")
+        .message("spec.policy.cachedPrefix.write and read are prices against plain input, 0 <= read <= \
+            write <= 100: take them from the provider's price list"),
     validation = Rule::new("self.ttlSeconds >= 1 && self.ttlSeconds <= 86400")
         .message("spec.policy.cachedPrefix.ttlSeconds is 1 to 86400: how long the provider keeps a prefix")
 )]
@@ -143,7 +145,7 @@ pub struct CachedPrefix {
     /// Price of writing a prefix to the cache.
     #[serde(default = "write")]
     pub write: Decimal,
-    /// Price of reading it.
+    /// Price of reading a prefix from the cache.
     #[serde(default = "read")]
     pub read: Decimal,
     /// What is sent where the cached prefix is cheaper.

@@ -14,20 +14,20 @@ macro_rules! reasons {
         }
 
         impl $enum {
-            /// All of them, in the order of the documentation.
+            /// Every one, in the order of the documentation.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
-            /// As it stands in the object.
+            /// Returns the name that the object holds.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name)),* }
             }
 
-            /// What it means.
+            /// Returns what it means.
             pub fn meaning(self) -> &'static str {
                 match self { $(Self::$name => $meaning),* }
             }
 
-            /// What to do.
+            /// Returns what to do.
             pub fn remedy(self) -> &'static str {
                 match self { $(Self::$name => $remedy),* }
             }

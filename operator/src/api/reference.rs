@@ -20,7 +20,7 @@ const KNOWN: [(&str, &str); 7] = [
     ("topologySpreadConstraints", "[]TopologySpreadConstraint"),
 ];
 
-/// The reference: what `crds/README.md` holds.
+/// Renders the reference: what `crds/README.md` holds.
 pub fn markdown() -> String {
     let mut text = String::from(
         "# LiquidMemoryProxy\n\n\
@@ -102,7 +102,7 @@ fn known(name: &str) -> Option<&'static str> {
         .map(|(_, kind)| *kind)
 }
 
-/// The schema of the fields below, and what the path says about the step.
+/// Returns the schema of the fields below, and what the path says about the step.
 fn unfolded(schema: &JSONSchemaProps) -> Option<(&'static str, &JSONSchemaProps)> {
     if schema.properties.is_some() {
         return Some(("", schema));

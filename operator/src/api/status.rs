@@ -40,11 +40,11 @@ pub struct Status {
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Configuration {
-    /// Of the sidecars that run.
+    /// The configuration of running sidecars.
     pub sidecars: Part,
-    /// Of the workers.
+    /// The configuration of the workers.
     pub workers: Part,
-    /// Of what is injected: image, resources, ports.
+    /// What new pods get: image, resources and ports of the sidecar.
     pub injection: Part,
 }
 
@@ -52,7 +52,7 @@ pub struct Configuration {
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Part {
-    /// A sum of its content, short.
+    /// A short checksum of its content.
     pub revision: String,
     /// How a change arrives.
     pub delivery: Delivery,
@@ -79,7 +79,7 @@ pub struct Usage {
     pub documents: i64,
     /// Tokens of those documents.
     pub tokens_in: i64,
-    /// Tokens of the evidence given back.
+    /// Tokens of the evidence returned.
     pub tokens_out: i64,
     /// Tokens left out.
     pub tokens_saved: i64,
@@ -107,7 +107,7 @@ pub struct Figures {
     /// Tokens of those documents.
     #[serde(default)]
     pub tokens_in: i64,
-    /// Tokens of the evidence given back.
+    /// Tokens of the evidence returned.
     #[serde(default)]
     pub tokens_out: i64,
 }
@@ -116,9 +116,9 @@ pub struct Figures {
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkerUsage {
-    /// The pod.
+    /// Name of the worker's pod.
     pub pod: String,
-    /// Its counters since its start.
+    /// The worker's counters since its start.
     #[serde(flatten)]
     pub figures: Figures,
 }

@@ -4,6 +4,9 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The CEL rule for base URLs: what the sidecar takes. Keys belong into `secretRef`.
+const URL_RULE: &str = "!has(self.baseURL) || self.baseURL.matches('^https?://[^/?#@ ]+(/[^?# ]*)?$')";
+
 /// Which LLM answers.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -11,11 +14,13 @@ use serde::{Deserialize, Serialize};
     validation = Rule::new("size(self.fallbacks) == 0 || has(self.model)")
         .message("spec.synthesis.fallbacks need spec.synthesis.model: name the model that they stand in for"),
     validation = Rule::new(base_url_rule())
-        .message("spec.synthesis.baseURL is needed for a provider without a public address: give the URL with the API's version, such as https://llm.example/v1"),
+        .message("spec.synthesis.baseURL is needed for a provider without a public address: give the URL \
+            with the API's version, such as https://llm.example/v1"),
     validation = Rule::new("self.provider != 'local' || !(has(self.baseURL) || has(self.secretRef))")
         .message("spec.synthesis.provider local has no server: remove baseURL and secretRef"),
-    validation = Rule::new("!has(self.baseURL) || self.baseURL.matches('^https?://[^/]+')")
-        .message("spec.synthesis.baseURL starts with https:// or http:// and a host, such as https://llm.example/v1")
+    validation = Rule::new(URL_RULE)
+        .message("spec.synthesis.baseURL starts with https:// or http:// and a host, such as \
+            https://llm.example/v1, and has no user, password or query")
 )]
 pub struct Synthesis {
     /// Who answers.
@@ -43,9 +48,11 @@ pub struct Synthesis {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new(base_url_rule())
-        .message("spec.synthesis.fallbacks[].baseURL is needed for a provider without a public address: give the URL with the API's version"),
-    validation = Rule::new("!has(self.baseURL) || self.baseURL.matches('^https?://[^/]+')")
-        .message("spec.synthesis.fallbacks[].baseURL starts with https:// or http:// and a host")
+        .message("spec.synthesis.fallbacks[].baseURL is needed for a provider without a public address: \
+            give the URL with the API's version"),
+    validation = Rule::new(URL_RULE)
+        .message("spec.synthesis.fallbacks[].baseURL starts with https:// or http:// and a host, and has \
+            no user, password or query")
 )]
 pub struct Fallback {
     /// Who answers.
@@ -70,10 +77,10 @@ pub struct Fallback {
         .message("secretRef names a Secret of this namespace and one of its keys: fill in name and key")
 )]
 pub struct SecretKey {
-    /// The Secret.
+    /// Name of the Secret.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// Its key.
+    /// The key in the Secret.
     #[serde(default = "secret_key")]
     #[schemars(length(max = 253))]
     pub key: String,

@@ -176,6 +176,14 @@ fn every_rule_refuses_and_names_the_remedy() {
             "https:// or http://",
         ),
         (
+            json!({"synthesis": {"baseURL": "https://user:password@llm.example/v1"}}),
+            "no user, password or query",
+        ),
+        (
+            json!({"synthesis": {"baseURL": "https://llm.example/v1?version=1"}}),
+            "no user, password or query",
+        ),
+        (
             json!({"synthesis": {"secretRef": {"name": ""}}}),
             "fill in name and key",
         ),
@@ -184,7 +192,15 @@ fn every_rule_refuses_and_names_the_remedy() {
             "fallbacks[].baseURL is needed",
         ),
         (
-            json!({"synthesis": {"model": "a", "fallbacks": [{"provider": "vllm", "model": "a", "baseURL": "x"}]}}),
+            json!({"synthesis": {"model": "a", "fallbacks": [
+                {"provider": "vllm", "model": "a", "baseURL": "x"},
+            ]}}),
+            "fallbacks[].baseURL starts",
+        ),
+        (
+            json!({"synthesis": {"model": "a", "fallbacks": [
+                {"provider": "vllm", "model": "a", "baseURL": "https://user@llm.example/v1"},
+            ]}}),
             "fallbacks[].baseURL starts",
         ),
         (json!({"injection": {"port": 80}}), "without privileges"),
@@ -210,6 +226,8 @@ fn rules_take_what_is_right() {
         json!({"model": {"source": {"persistentVolumeClaim": {"claimName": "models"}}}}),
         json!({"model": {"source": {"ociImage": {"reference": "registry.example/model:1"}}}}),
         json!({"synthesis": {"provider": "vllm", "baseURL": "http://llm:8000/v1"}}),
+        json!({"synthesis": {"provider": "azure", "baseURL": "https://llm.example"}}),
+        json!({"synthesis": {"provider": "vllm", "baseURL": "http://[fd00::7]:8000/v1/"}}),
         json!({"network": {"allowFrom": [{"namespaceSelector": {}}]}}),
     ] {
         assert_eq!(refused(spec.clone()), "", "{spec}");

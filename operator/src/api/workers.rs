@@ -16,17 +16,19 @@ use serde::{Deserialize, Serialize};
     validation = Rule::new("self.replicas >= 0 && self.replicas <= 100")
         .message("spec.workers.replicas is 0 to 100: ask for at most 100 workers, or make a second proxy"),
     validation = Rule::new("!(has(self.gpu) && has(self.resourceClaims) && size(self.resourceClaims) > 0)")
-        .message("spec.workers takes gpu or resourceClaims: keep the one that your cluster's GPUs are offered by"),
+        .message("spec.workers takes gpu or resourceClaims: keep the one that your cluster's GPUs are \
+            offered by"),
     validation = Rule::new("self.startSeconds >= 10 && self.startSeconds <= 7200")
-        .message("spec.workers.startSeconds is 10 to 7200: give a worker the time that reading its model takes"),
+        .message("spec.workers.startSeconds is 10 to 7200: give a worker the time that reading its model \
+            takes"),
     validation = Rule::new("self.drainSeconds >= 1 && self.drainSeconds <= 3600")
         .message("spec.workers.drainSeconds is 1 to 3600: give running extractions the time that they may take")
 )]
 pub struct Workers {
-    /// How many: 0 to 100. One is replaced by stopping it first, more one after the other.
+    /// How many workers: 0 to 100. One is replaced by stopping it first, more one after the other.
     #[serde(default = "one")]
     pub replicas: i32,
-    /// Their image. Default: the one that belongs to the operator.
+    /// Image of the workers. Default: the one that belongs to the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 500))]
     pub image: Option<String>,
@@ -43,7 +45,8 @@ pub struct Workers {
     /// Labels that a node must have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub node_selector: BTreeMap<String, String>,
-    /// Taints of nodes that do not matter. With `gpu`, the taint of its resource is tolerated without an entry here.
+    /// Taints of nodes that do not matter. With `gpu`, the taint of its resource is tolerated without an
+    /// entry here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tolerations: Vec<Toleration>,
     /// Which nodes and neighbours are preferred or required.
@@ -61,8 +64,8 @@ pub struct Workers {
     /// How long a worker may take until it is ready, in seconds: 10 to 7200.
     #[serde(default = "start_seconds")]
     pub start_seconds: i32,
-    /// How long running extractions may take when a worker stops, in seconds: 1 to 3600. The pod's grace period is
-    /// computed from it.
+    /// How long running extractions may take when a worker stops, in seconds: 1 to 3600. The pod's grace
+    /// period is computed from it.
     #[serde(default = "drain_seconds")]
     pub drain_seconds: i32,
 }
@@ -86,14 +89,15 @@ pub struct Resources {
     validation = Rule::new("self.count >= 1 && self.count <= 16")
         .message("spec.workers.gpu.count is 1 to 16 for each worker: leave gpu out for workers on the CPU"),
     validation = Rule::new("self.resourceName.contains('/')")
-        .message("spec.workers.gpu.resourceName is what the device plugin offers on nodes, such as nvidia.com/gpu: kubectl describe node shows it")
+        .message("spec.workers.gpu.resourceName is what the device plugin offers on nodes, such as \
+            nvidia.com/gpu: kubectl describe node shows it")
 )]
 pub struct Gpu {
     /// What the device plugin offers on nodes.
     #[serde(default = "gpu_resource")]
     #[schemars(length(max = 253))]
     pub resource_name: String,
-    /// How many for each worker: 1 to 16.
+    /// How many GPUs for each worker: 1 to 16.
     #[serde(default = "one")]
     pub count: i32,
 }
@@ -138,7 +142,8 @@ fn one() -> i32 {
     1
 }
 
-/// Returns the default resources. The model (92 MB), the documents that may be under way (512 MiB) and the caches (128 MiB) fit.
+/// Returns the default resources. The model (92 MB), the documents that may be under way (512 MiB) and the
+/// caches (128 MiB) fit.
 fn resources() -> Resources {
     Resources::from_pairs(&[("cpu", "500m"), ("memory", "1Gi")], &[("memory", "2Gi")])
 }
