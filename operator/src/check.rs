@@ -1,7 +1,7 @@
 //! `liquid-operator check`: is the installation whole? `helm test` runs it inside the cluster.
 //!
-//! Each step is what an application would stumble over: the resource type, the leader, the webhook's bundle, and a
-//! handshake with the webhook through its Service, as the API server makes it.
+//! Each step is what an application would stumble over: the resource type, the leader, the webhook's bundle,
+//! and a handshake with the webhook through its Service, as the API server makes it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +44,8 @@ pub enum CheckError {
     NoLeader(String),
     /// The API server cannot trust the webhook.
     #[error(
-        "MutatingWebhookConfiguration {name}: {entry} has no bundle of authorities; the leader writes it within seconds, look at its log"
+        "MutatingWebhookConfiguration {name}: {entry} has no bundle of authorities; the leader writes it \
+         within seconds, look at its log"
     )]
     NoBundle {
         /// Name of the configuration.

@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use liquid_contract::ports;
+use liquid_process::logs::LogFormat;
 
 use crate::api::PullPolicy;
 use crate::pki::{Times, TimesError};
@@ -26,7 +27,12 @@ pub struct Settings {
     #[arg(long, env = "LIQUID_OPERATOR_WORKER_IMAGE")]
     pub worker_image: String,
     /// When kubelets pull those images.
-    #[arg(long, env = "LIQUID_OPERATOR_IMAGE_PULL_POLICY", value_enum, default_value_t = PullPolicy::IfNotPresent)]
+    #[arg(
+        long,
+        env = "LIQUID_OPERATOR_IMAGE_PULL_POLICY",
+        value_enum,
+        default_value_t = PullPolicy::IfNotPresent
+    )]
     pub image_pull_policy: PullPolicy,
     /// Secrets to pull them with, in the namespaces where the pods run; several with commas.
     #[arg(long, env = "LIQUID_OPERATOR_IMAGE_PULL_SECRETS", value_delimiter = ',')]
@@ -41,7 +47,8 @@ pub struct Settings {
     /// The MutatingWebhookConfiguration whose bundle of authorities is kept right.
     #[arg(long, env = "LIQUID_OPERATOR_WEBHOOK_NAME", default_value = "liquid-operator")]
     pub webhook_name: String,
-    /// The address of the operator's own pod. It tells whether pods of this cluster have IPv4 or IPv6 addresses.
+    /// The address of the operator's own pod. It shows whether pods of this cluster have IPv4 or IPv6
+    /// addresses.
     #[arg(long, env = "LIQUID_OPERATOR_POD_IP")]
     pub pod_ip: Option<IpAddr>,
     /// Where the API server calls [default: port 9443 of every address].
@@ -56,7 +63,8 @@ pub struct Settings {
     /// The Lease on which the replica that writes is elected.
     #[arg(long, env = "LIQUID_OPERATOR_LEASE_NAME", default_value = "liquid-operator")]
     pub lease_name: String,
-    /// The operator's own Deployment, which `uninstall` ends first [default: the name of the webhook's Service].
+    /// The operator's own Deployment, which `uninstall` ends first [default: the name of the webhook's
+    /// Service].
     #[arg(long, env = "LIQUID_OPERATOR_DEPLOYMENT")]
     pub deployment: Option<String>,
     /// How a log line looks.
@@ -71,7 +79,8 @@ pub struct Settings {
     /// How long the certificates of workers, sidecars and the webhook are valid.
     #[arg(long, env = "LIQUID_OPERATOR_LEAF_LIFETIME", default_value = "24h")]
     pub leaf_lifetime: Lifetime,
-    /// How long a changed Secret may take to reach every pod that mounts it: the kubelets' period of sync and more.
+    /// How long a changed Secret may take to reach every pod that mounts it: the kubelets' period of sync and
+    /// more.
     #[arg(long, env = "LIQUID_OPERATOR_CERT_PROPAGATION", default_value = "150s")]
     pub cert_propagation: Lifetime,
 }
@@ -90,7 +99,8 @@ impl Settings {
         times.check()
     }
 
-    /// Returns the address on which operator, workers and sidecars listen: every address of a pod of this cluster.
+    /// Returns the address on which operator, workers and sidecars listen: every address of a pod of this
+    /// cluster.
     ///
     /// `::` takes IPv4 connections too, but cannot be listened on where a node has IPv6 switched off.
     pub fn any_address(&self) -> IpAddr {
@@ -116,15 +126,6 @@ impl Settings {
     pub fn deployment(&self) -> &str {
         self.deployment.as_deref().unwrap_or(&self.webhook_service)
     }
-}
-
-/// Format of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// A time written as `90s`, `15m`, `24h` or `30d`.

@@ -1,8 +1,9 @@
 //! Brings the cluster to what the resources ask for.
 //!
 //! [`run`] watches proxies, the objects they own and their pods; `reconcile` turns one proxy into objects
-//! ([`crate::objects`]), applies them (`apply`), reads what is there (`observe`) and writes the status (`write`). The
-//! decisions between are pure and have their tests: `diagnose`, `conditions`, `status`, `usage`, `events`.
+//! ([`crate::objects`]), applies them (`apply`), reads what is there (`observe`) and writes the status
+//! (`write`). The decisions between are pure and have their tests: `diagnose`, `conditions`, `status`,
+//! `usage`, `events`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,6 +44,7 @@ use backoff::compute_backoff;
 pub use context::Context;
 use context::ProxyKey;
 pub use error::Error;
+pub use usage::parse_figures;
 
 /// Number of proxies that are reconciled at a time.
 const CONCURRENCY: u16 = 8;
@@ -105,7 +107,9 @@ async fn reconcile(proxy: Arc<GuardedProxy>, context: Arc<Context>) -> Result<Ac
         Ok(proxy) => reconcile::reconcile_proxy(proxy, &context).await,
         Err(invalid) => reconcile::report_malformed(invalid, &context).await,
     };
-    context.metrics.reconciled(outcome.is_ok(), started.elapsed());
+    context
+        .metrics
+        .count_reconciliation(outcome.is_ok(), started.elapsed());
     if outcome.is_ok() {
         context.failures.remove(&key_of(&proxy));
     }

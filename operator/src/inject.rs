@@ -1,8 +1,8 @@
 //! Decides what a pod gets: the raw pod in, an additive JSON Patch and what to say about it out.
 //!
-//! Pure: no clock, no network. `webhook/` reads the proxies and ConfigMaps, calls [`inject`] and sends the answer.
-//! Pods stay raw JSON on the whole way: a typed round trip drops the fields that the types do not know yet
-//! (aws-app-mesh-controller #774).
+//! Pure: no clock, no network. `webhook/` reads the proxies and ConfigMaps, calls [`inject`] and sends the
+//! answer. Pods stay raw JSON on the whole way: a typed round trip drops the fields that the types do not
+//! know yet (aws-app-mesh-controller #774).
 //!
 //! # Flow
 //! 1. labels and annotations are read and checked ([`annotations`]);
@@ -11,7 +11,8 @@
 //! 4. the sidecar goes before all other init containers (`sidecar`).
 //!
 //! # Guarantees
-//! - Nothing is rewritten but values that the rules name: an adopted base URL, and `NO_PROXY` that gets our hosts.
+//! - Nothing is rewritten but values that the rules name: an adopted base URL, and `NO_PROXY` that gets our
+//!   hosts.
 //! - The patch of a patched pod is empty. A pod that another webhook gave a container afterwards gets the rest.
 //! - An opted-in pod is injected, denied with a remedy, or passed with a note; never passed without a word.
 

@@ -1,23 +1,24 @@
 //! Elects the replica that writes, on a Lease, with the rules and times of client-go's `leaderelection`.
 //!
-//! [`elector`] decides from what it has observed, without a clock and without a cluster; this file talks to the API
-//! server and runs the leader's work.
+//! [`elector`] decides from what it has observed, without a clock and without a cluster; this file talks to
+//! the API server and runs the leader's work.
 //!
 //! # Why not a library
-//! The rules are few, and kubert's `lease` breaks the first guarantee below: it compares its own clock with the expiry
-//! that another machine wrote (`Utc::now() < expiry`), so a clock that is ahead takes a Lease that still holds.
+//! The rules are few, and kubert's `lease` breaks the first guarantee below: it compares its own clock with
+//! the expiry that another machine wrote (`Utc::now() < expiry`), so a clock that is ahead takes a Lease that
+//! still holds.
 //!
 //! # Guarantees
-//! - A Lease expires when it has not been *seen to change* for its duration. Times that other machines wrote are
-//!   never compared with ours: clocks differ.
+//! - A Lease expires when it has not been *seen to change* for its duration. Times that other machines wrote
+//!   are never compared with ours: clocks differ.
 //! - Every write is bound to the version that was read, so of two candidates one wins.
-//! - A leader that could not renew for [`Timings::renew`] stops its work; others take over after the lease's own
-//!   duration at the earliest. The difference is the time that its work has to end.
+//! - A leader that could not renew for [`Timings::renew`] stops its work; others take over after the lease's
+//!   own duration at the earliest. The difference is the time that its work has to end.
 //! - On shutdown the work ends first, then the Lease is released, and another replica takes over at once.
 //!
 //! # Caveat
-//! Like every lease, this one cannot stop a write that is on its way already. What the leader writes is either bound
-//! to a version or the same whoever writes it.
+//! Like every lease, this one cannot stop a write that is on its way already. What the leader writes is
+//! either bound to a version or the same whoever writes it.
 
 pub mod elector;
 
@@ -80,8 +81,9 @@ pub fn make_identity(pod: &str) -> String {
     format!("{pod}_{:016x}", fastrand::u64(..))
 }
 
-/// Stands for election until `stop`, and runs `lead` for every term. The token that it is given ends with the term;
-/// `lead` has the rest of the lease to end after it, then it is dropped. `leading` shows whether this replica leads.
+/// Stands for election until `stop`, and runs `lead` for every term. The token that it is given ends with the
+/// term; `lead` has the rest of the lease to end after it, then it is dropped. `leading` shows whether this
+/// replica leads.
 pub async fn run<F, W>(election: Election, stop: CancellationToken, leading: watch::Sender<bool>, lead: F)
 where
     F: Fn(CancellationToken) -> W,

@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use liquid_contract::exit;
 use liquid_operator::api::{definition, reference};
 use liquid_operator::config::Settings;
 use liquid_operator::{check, serve, uninstall};
@@ -33,9 +34,6 @@ enum Command {
     Check(Box<Settings>),
 }
 
-/// The cluster or the settings are not as they must be.
-const EXIT_RUN: u8 = 70;
-
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
@@ -43,7 +41,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("liquid-operator: {error}");
-            ExitCode::from(EXIT_RUN)
+            ExitCode::from(exit::RUN)
         }
     }
 }

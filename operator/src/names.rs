@@ -1,5 +1,5 @@
-//! The names that users, charts and the parts of the operator share. Names that sidecar or worker know too are in
-//! `liquid-contract`.
+//! The names that users, charts and the parts of the operator share. Names that sidecar or worker know too
+//! are in `liquid-contract`.
 
 /// The API group.
 pub const GROUP: &str = "liquidmemory.dev";
@@ -21,7 +21,8 @@ pub const MODEL_FOLDER: &str = "/etc/liquid/model";
 /// Folder of a sidecar's provider keys; see [`key_file`].
 pub const KEYS_FOLDER: &str = "/etc/liquid/keys";
 
-/// Annotation of a proxy: any change of its value replaces the workers, with the operator's present image for them.
+/// Annotation of a proxy: any change of its value replaces the workers, with the operator's present image for
+/// them.
 pub const ROLLOUT_ANNOTATION: &str = "liquidmemory.dev/rollout";
 /// Annotation of workers' objects: the checksum of what they were made from.
 pub const INPUTS_ANNOTATION: &str = "liquidmemory.dev/inputs";

@@ -1,8 +1,8 @@
 //! What a proxy needs in its namespace. Pure: the resource and the platform's settings in, objects out.
 //!
-//! A new version of the operator may render the same resource otherwise. It must not restart workers for that, so
-//! [`Objects::keeping`] takes the workers' pod template and configuration from the cluster as long as what they were
-//! made from is the same.
+//! A new version of the operator may render the same resource otherwise. It must not restart workers for
+//! that, so [`Objects::keep_live`] takes the workers' pod template and configuration from the cluster as long
+//! as what they were made from is the same.
 
 use std::net::IpAddr;
 
@@ -131,10 +131,10 @@ impl Objects {
         })
     }
 
-    /// Takes the workers' pod template and configuration from the cluster, if they were made from the same inputs and
-    /// nobody has edited them.
+    /// Takes the workers' pod template and configuration from the cluster, if they were made from the same
+    /// inputs and nobody has edited them.
     #[must_use]
-    pub fn keeping(mut self, live: Option<&Deployment>, config: Option<&ConfigMap>) -> Self {
+    pub fn keep_live(mut self, live: Option<&Deployment>, config: Option<&ConfigMap>) -> Self {
         if let (Some(live), Some(config)) = (live, config) {
             keep::keep_live(&mut self, live, config);
         }

@@ -1,20 +1,20 @@
 //! The certificate authority, the certificates of workers, sidecars and the webhook, and their rotation.
 //!
 //! One authority, in the Secret `liquid-memory-ca` of the operator's namespace. The leader writes it and the
-//! certificates of workers and sidecars; every replica reads it through a watch and signs the certificate of its own
-//! webhook in memory. No key of an authority ever leaves that Secret.
+//! certificates of workers and sidecars; every replica reads it through a watch and signs the certificate of
+//! its own webhook in memory. No key of an authority ever leaves that Secret.
 //!
 //! # Rotation
 //! [`rotation`] is the state machine, without a clock and without a cluster. An authority is renewed after two
 //! thirds of its life in steps that overlap, so that whoever checks a certificate has its authority already:
 //!
 //! 1. announce: a new authority is made; every bundle gets it; nothing is signed by it;
-//! 2. once every bundle was written, and time has passed for it to arrive in every pod: the new one signs, every
-//!    certificate is issued again, the old one stays in the bundles;
+//! 2. once every bundle was written, and time has passed for it to arrive in every pod: the new one signs,
+//!    every certificate is issued again, the old one stays in the bundles;
 //! 3. once every certificate was written, and time has passed again: the old one leaves the bundles.
 //!
-//! Certificates are renewed after two thirds of their own life. All checks compare with the wall clock, every minute
-//! or oftener, so a machine that slept renews when it wakes.
+//! Certificates are renewed after two thirds of their own life. All checks compare with the wall clock, every
+//! minute or oftener, so a machine that slept renews when it wakes.
 
 pub mod authorities;
 pub mod authority;
@@ -53,7 +53,8 @@ pub struct Times {
 pub enum TimesError {
     /// Certificates would outlive what is left of their authority when it is renewed.
     #[error(
-        "leaf lifetime {leaf:?} is more than a third of the CA lifetime {ca:?}: shorten it, or lengthen the CA's"
+        "leaf lifetime {leaf:?} is more than a third of the CA lifetime {ca:?}: shorten it, or lengthen the \
+         CA's"
     )]
     Leaf {
         /// Life of a certificate.
@@ -63,8 +64,8 @@ pub enum TimesError {
     },
     /// Certificates would expire before their successors arrive.
     #[error(
-        "certificate propagation {propagation:?} is more than a third of the leaf lifetime {leaf:?}: lengthen the leaf \
-         lifetime, or shorten the propagation if your kubelets sync faster"
+        "certificate propagation {propagation:?} is more than a third of the leaf lifetime {leaf:?}: \
+         lengthen the leaf lifetime, or shorten the propagation if your kubelets sync faster"
     )]
     Propagation {
         /// Time until a changed Secret has arrived.
@@ -119,8 +120,8 @@ pub enum PkiError {
     },
     /// The Secret with the authorities has a key that cannot be used.
     #[error(
-        "Secret {secret} key {key}: {why}; restore it from a backup, or delete the Secret and the leader makes a new \
-         authority"
+        "Secret {secret} key {key}: {why}; restore it from a backup, or delete the Secret and the leader \
+         makes a new authority"
     )]
     Secret {
         /// Name of the Secret.

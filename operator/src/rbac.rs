@@ -1,5 +1,6 @@
-//! Every verb that the operator uses on the cluster, and what for. The chart's roles say exactly this; a test compares.
-//! That each is used and none is missing is shown on a cluster: `tests/cluster/src/cases/rights.rs`.
+//! Every verb that the operator uses on the cluster, and what for. The chart's roles say exactly this; a test
+//! compares. That each is used and none is missing is shown on a cluster:
+//! `tests/cluster/src/cases/rights.rs`.
 
 #[cfg(test)]
 mod tests;

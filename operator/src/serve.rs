@@ -1,14 +1,15 @@
-//! The process of `liquid-operator serve`: what runs in every replica, what only where the Lease is held, and how it
-//! ends.
+//! The process of `liquid-operator serve`: what runs in every replica, what only where the Lease is held, and
+//! how it ends.
 //!
-//! Every replica answers reviews ([`crate::webhook::run`]). The one that holds the Lease also reconciles and keeps the
-//! certificates. On SIGTERM the replica releases the Lease at once, so that another one takes over, and answers reviews
-//! until the Service no longer routes to it.
+//! Every replica answers reviews ([`crate::webhook::run`]). The one that holds the Lease also reconciles and
+//! keeps the certificates. On SIGTERM the replica releases the Lease at once, so that another one takes over,
+//! and answers reviews until the Service no longer routes to it.
 
 use std::future::Future;
 use std::sync::Arc;
 
 use kube::Client;
+use liquid_process::admin::Admin;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -19,8 +20,7 @@ use crate::controller::{self, Context};
 use crate::leader::{self, Election, Timings};
 use crate::names::FIELD_MANAGER;
 use crate::objects::Platform;
-use crate::telemetry::admin::Check;
-use crate::telemetry::{Metrics, admin, logs};
+use crate::telemetry::{Metrics, start_log};
 use crate::webhook;
 use crate::webhook::run::RunningWebhook;
 
@@ -32,7 +32,7 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 /// # Errors
 /// Whatever keeps the operator from starting.
 pub fn start(settings: &Settings) -> Result<(), Error> {
-    logs::start(settings)?;
+    start_log(settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(serve(settings));
     runtime.shutdown_background();
@@ -54,10 +54,10 @@ async fn serve(settings: &Settings) -> Result<(), Error> {
         listener.map_err(|error| format!("admin listener {address}: {error}; choose a free address"))?;
     let hook = webhook::run::start(client.clone(), settings, &identity, counted, stop.clone()).await?;
     let hook = Arc::new(hook);
-    let checks = build_checks(&hook, &stop);
-    let admin = tokio::spawn(admin::serve(listener, Arc::clone(&metrics), checks, last.clone()));
+    let admin = tokio::spawn(serve_admin(listener, &metrics, &hook, &stop, last.clone()));
     let leading = tokio::spawn(lead(client, settings, identity, &metrics, &hook, &stop));
-    tracing::info!(%address, webhook = %settings.webhook_address(), version = env!("CARGO_PKG_VERSION"), "serving");
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(%address, webhook = %settings.webhook_address(), version, "serving");
 
     tokio::select! {
         _ = terminate.recv() => {}
@@ -72,12 +72,27 @@ async fn serve(settings: &Settings) -> Result<(), Error> {
     Ok(())
 }
 
-fn build_checks(hook: &Arc<RunningWebhook>, stop: &CancellationToken) -> Vec<Check> {
-    let (hook, stop) = (Arc::clone(hook), stop.clone());
-    vec![
-        Check::new("certificate and proxies", move || hook.is_ready()),
-        Check::new("draining", move || !stop.is_cancelled()),
-    ]
+/// Serves probes and metrics until `last` is cancelled.
+fn serve_admin(
+    listener: TcpListener,
+    metrics: &Arc<Metrics>,
+    hook: &Arc<RunningWebhook>,
+    stop: &CancellationToken,
+    last: CancellationToken,
+) -> impl Future<Output = std::io::Result<()>> + Send + use<> {
+    let (metrics, hook, stop) = (Arc::clone(metrics), Arc::clone(hook), stop.clone());
+    let ready = move || check_readiness(stop.is_cancelled(), hook.is_ready());
+    let metrics = move || metrics.render();
+    Admin { ready, metrics }.serve(listener, last)
+}
+
+/// Returns why this replica takes no reviews; `stopping` after SIGTERM, `known` once reviews can be answered.
+fn check_readiness(stopping: bool, known: bool) -> Result<(), String> {
+    match (stopping, known) {
+        (true, _) => Err("draining".into()),
+        (false, false) => Err("waiting for: certificate and proxies".into()),
+        (false, true) => Ok(()),
+    }
 }
 
 /// Stands for election; while it leads, reconciles and keeps the certificates.
@@ -111,9 +126,24 @@ fn lead(
         let show = async move {
             // Ends with the sender, which the election drops.
             while leads.changed().await.is_ok() {
-                shown.leads(*leads.borrow_and_update());
+                shown.set_leader(*leads.borrow_and_update());
             }
         };
         tokio::join!(leader::run(election, stop, leading, term), show);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_readiness;
+
+    #[test]
+    fn a_replica_that_is_not_ready_says_why() {
+        let waiting = "waiting for: certificate and proxies".to_owned();
+        assert_eq!(check_readiness(false, false), Err(waiting));
+        assert_eq!(check_readiness(false, true), Ok(()));
+        for known in [false, true] {
+            assert_eq!(check_readiness(true, known), Err("draining".into()));
+        }
     }
 }

@@ -1,7 +1,9 @@
-//! Probes, metrics and logs of the operator.
+//! Metrics and log of the operator.
 
 use std::time::Duration;
 
+use liquid_process::InvalidValues;
+use liquid_process::logs::Log;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -10,21 +12,33 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-pub mod admin;
-pub mod logs;
+use crate::config::Settings;
 
 #[cfg(test)]
 mod tests;
 
+/// Starts the log of this process.
+///
+/// # Errors
+/// A filter that cannot be read, and a second start.
+pub fn start_log(settings: &Settings) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let log = Log {
+        format: settings.log_format,
+        level: settings.log_level.clone(),
+    };
+    InvalidValues::check(log.validate("liquid_operator"))?;
+    Ok(log.start()?)
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Outcome {
+struct OutcomeLabel {
     outcome: &'static str,
 }
 
-/// What the operator counts, in the OpenMetrics text format. Labels are fixed names.
+/// The metrics of the operator. Labels are fixed names.
 pub struct Metrics {
     registry: Registry,
-    reconciliations: Family<Outcome, Counter>,
+    reconciliations: Family<OutcomeLabel, Counter>,
     reconciliation: Histogram,
     leader: Gauge,
 }
@@ -36,12 +50,12 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All at zero.
+    /// Creates the metrics, all at zero.
     pub fn new() -> Self {
         Self::with(|_| {})
     }
 
-    /// All at zero, with those of other parts beside.
+    /// Creates the metrics, all at zero, and registers those of other parts.
     pub fn with(others: impl FnOnce(&mut Registry)) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("liquid_operator"),
@@ -65,23 +79,27 @@ impl Metrics {
         metrics
     }
 
-    /// One reconciliation has ended.
-    pub fn reconciled(&self, done: bool, time: Duration) {
+    /// Counts a reconciliation that has ended.
+    pub fn count_reconciliation(&self, done: bool, time: Duration) {
         let outcome = if done { "done" } else { "failed" };
-        self.reconciliations.get_or_create(&Outcome { outcome }).inc();
+        self.reconciliations
+            .get_or_create(&OutcomeLabel { outcome })
+            .inc();
         self.reconciliation.observe(time.as_secs_f64());
     }
 
-    /// Whether this replica writes.
-    pub fn leads(&self, leads: bool) {
+    /// Sets whether this replica leads.
+    pub fn set_leader(&self, leads: bool) {
         self.leader.set(i64::from(leads));
     }
 
-    /// The text that Prometheus reads.
-    pub fn render(&self) -> String {
+    /// Renders the metrics in the OpenMetrics text format.
+    ///
+    /// # Errors
+    /// A metric that cannot be encoded.
+    pub fn render(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
-        // Writing to a string does not fail.
-        let _ = encode(&mut text, &self.registry);
-        text
+        encode(&mut text, &self.registry)?;
+        Ok(text)
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! # Expected flow
 //! 1. The MutatingWebhookConfiguration goes first: from then on nothing waits for an operator that is gone.
-//! 2. The operator is scaled to nothing and has ended: nobody writes anything again.
+//! 2. The operator is scaled to nothing and has ended: it writes nothing any more.
 //! 3. The Lease and the Secret with the authorities go: they were made by the operator, not by the release.
 //!
 //! # Guarantees
-//! Each step may be done already; the whole may be repeated. Proxies and their workers are left alone: removing the
-//! operator must not stop what applications use. `kubectl delete lmp --all -A` before it removes them too.
+//! Each step may be done already; the whole may be repeated. Proxies and their workers are left alone:
+//! removing the operator must not stop what applications use. `kubectl delete lmp --all -A` before it removes
+//! them too.
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use serde_json::json;
 
 use crate::config::Settings;
 use crate::pki::authorities::SECRET;
-use crate::telemetry::logs;
+use crate::telemetry::start_log;
 
 /// Longest time that the operator may take to end.
 const END: Duration = Duration::from_secs(60);
@@ -55,7 +56,7 @@ pub enum UninstallError {
 /// # Errors
 /// The first step that failed.
 pub fn start(settings: &Settings) -> Result<(), UninstallError> {
-    logs::start(settings).map_err(|error| UninstallError::Start(error.into()))?;
+    start_log(settings).map_err(UninstallError::Start)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| UninstallError::Start(error.into()))?;
     runtime.block_on(uninstall(settings))

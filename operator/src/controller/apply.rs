@@ -32,7 +32,8 @@ pub(super) struct ObjectKey {
 pub(super) struct LastApply {
     /// Checksum of the object that was applied.
     pub(super) wanted: String,
-    /// When the API server last changed something for the operator; an apply without effect leaves the time alone.
+    /// When the API server last changed something for the operator; an apply without effect leaves the time
+    /// alone.
     pub(super) changed: Option<Time>,
 }
 
@@ -49,6 +50,14 @@ pub(super) enum Effect {
     Repaired,
 }
 
+/// An object that was applied, and the effect of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ObjectEffect {
+    pub(super) kind: &'static str,
+    pub(super) name: String,
+    pub(super) effect: Effect,
+}
+
 /// A kind of object that a proxy owns.
 pub(super) trait OwnedObject:
     Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned
@@ -58,7 +67,9 @@ pub(super) trait OwnedObject:
 }
 
 macro_rules! owned {
-    ($($type:ty: $kind:literal),* $(,)?) => { $(impl OwnedObject for $type { const KIND: &'static str = $kind; })* };
+    ($($type:ty: $kind:literal),* $(,)?) => {
+        $(impl OwnedObject for $type { const KIND: &'static str = $kind; })*
+    };
 }
 owned! {
     k8s_openapi::api::apps::v1::Deployment: "Deployment",
@@ -132,14 +143,16 @@ impl Applier<'_> {
         patched.map_err(|error| Error::api("apply", K::KIND, name, error))
     }
 
-    /// Server-side apply cannot undo a change of the key of a list's entry: the changed entry stays beside ours, and
-    /// the two may not go together (a Service with two ports of one name). A merge patch replaces lists as a whole.
+    /// Server-side apply cannot undo a change of the key of a list's entry: the changed entry stays beside
+    /// ours, and the two may not go together (a Service with two ports of one name). A merge patch replaces
+    /// lists as a whole.
     async fn overwrite<K: OwnedObject>(&self, name: &str, wanted: &K) -> Result<K, Error> {
         self.patch(name, Patch::Merge(wanted)).await?;
         self.patch(name, Patch::Apply(wanted)).await
     }
 
-    /// Returns true if the object exists. Fails if it does not belong to the proxy: what others made is never taken over.
+    /// Returns true if the object exists. Fails if it does not belong to the proxy: what others made is never
+    /// taken over.
     async fn exists<K: OwnedObject>(&self, name: &str) -> Result<bool, Error> {
         let found = self.api::<K>().get_metadata_opt(name).await;
         let found = found.map_err(|error| Error::api("read", K::KIND, name, error))?;
@@ -193,7 +206,7 @@ fn last_change(meta: &ObjectMeta) -> Option<Time> {
     ours.filter_map(|entry| entry.time.clone()).next()
 }
 
-/// Tells what an apply has done, from what is known of the one before.
+/// Classifies what an apply has done, from what is known of the one before.
 pub(super) fn classify_effect(existed: bool, before: Option<&LastApply>, now: &LastApply) -> Effect {
     match before {
         None if existed => Effect::Nothing,

@@ -1,4 +1,4 @@
-//! The time as it stands in a status.
+//! The time as a status holds it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;

@@ -10,12 +10,12 @@ use crate::api::reasons::ConditionReason as Reason;
 /// Longest quotation of a worker's log, in bytes.
 const QUOTE: usize = 300;
 
-/// What stands in the way of a ready worker.
+/// What keeps a worker from being ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) reason: Reason,
     pub(super) message: String,
-    /// Whether the model stands in the way.
+    /// Whether it is the model.
     pub(super) model: bool,
 }
 

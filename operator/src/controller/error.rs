@@ -13,7 +13,8 @@ pub enum Error {
     Build(#[from] BuildError),
     /// An object of the name exists and does not belong to this proxy.
     #[error(
-        "{kind} {name} exists and does not belong to this LiquidMemoryProxy; remove it, or give the proxy another name"
+        "{kind} {name} exists and does not belong to this LiquidMemoryProxy; remove it, or give the proxy \
+         another name"
     )]
     NotOurs {
         /// Kind of the object.

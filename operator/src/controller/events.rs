@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::runtime::events::{Event, EventType, Recorder};
 
-use super::apply::Effect;
+use super::apply::{Effect, ObjectEffect};
 use crate::api::reasons::{ConditionReason, ConditionType, EventReason};
 use crate::api::{LiquidMemoryProxy, Status};
 
@@ -38,11 +38,13 @@ impl ProxyEvent {
     }
 }
 
-/// Describes what the applies of one reconciliation have done: kind and name of each object, and the effect.
-pub(super) fn describe_effects(effects: &[(&str, String, Effect)]) -> Vec<ProxyEvent> {
+/// Describes what the applies of one reconciliation have done.
+pub(super) fn describe_effects(effects: &[ObjectEffect]) -> Vec<ProxyEvent> {
     let names = |wanted: Effect| {
-        let chosen = effects.iter().filter(|(.., effect)| *effect == wanted);
-        let names: Vec<String> = chosen.map(|(kind, name, _)| format!("{kind} {name}")).collect();
+        let chosen = effects.iter().filter(|object| object.effect == wanted);
+        let names: Vec<String> = chosen
+            .map(|object| format!("{} {}", object.kind, object.name))
+            .collect();
         names.join(", ")
     };
     let mut events = Vec::new();
@@ -79,7 +81,8 @@ pub(super) fn describe_changes(old: Option<&Status>, new: &Status) -> Vec<ProxyE
             events.push(ProxyEvent::normal(EventReason::ConfigurationChanged, note));
         }
         if workers != now_workers {
-            let note = "workers are replaced one after the other, because they read what has changed at their start only";
+            let note = "workers are replaced one after the other, because they read what has changed at their \
+                        start only";
             events.push(ProxyEvent::normal(EventReason::RolloutStarted, note));
         }
     }

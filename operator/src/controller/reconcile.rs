@@ -9,7 +9,7 @@ use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::Action;
 use serde_json::json;
 
-use super::apply::{Applier, Effect, OwnedObject};
+use super::apply::{Applier, Effect, ObjectEffect, OwnedObject};
 use super::backoff::compute_backoff;
 use super::conditions::Observation;
 use super::context::{Context, ProxyKey, RepairHistory};
@@ -40,7 +40,7 @@ struct Reconciliation<'a> {
 struct ApplyOutcome {
     objects: Objects,
     deployment: Option<Deployment>,
-    effects: Vec<(&'static str, String, Effect)>,
+    effects: Vec<ObjectEffect>,
     failure: Option<Error>,
 }
 
@@ -48,8 +48,11 @@ impl ApplyOutcome {
     fn record<K: OwnedObject>(&mut self, applied: Result<(K, Effect), Error>) -> Option<K> {
         match applied {
             Ok((now, effect)) => {
-                self.effects
-                    .push((K::KIND, now.meta().name.clone().unwrap_or_default(), effect));
+                self.effects.push(ObjectEffect {
+                    kind: K::KIND,
+                    name: now.meta().name.clone().unwrap_or_default(),
+                    effect,
+                });
                 Some(now)
             }
             Err(error) => {
@@ -67,7 +70,8 @@ pub(super) async fn reconcile_proxy(proxy: &LiquidMemoryProxy, context: &Context
         return Err(BuildError::Metadata("name").into());
     };
     if proxy.metadata.deletion_timestamp.is_some() {
-        // Nothing outside the cluster has to be undone, so there is no finalizer: owner references take all away.
+        // Nothing outside the cluster has to be undone, so there is no finalizer: owner references take all
+        // away.
         context.forget_proxy(&key);
         return Ok(Action::await_change());
     }
@@ -109,7 +113,7 @@ impl Reconciliation<'_> {
         let live = applier.get::<Deployment>(&name).await?;
         let config = applier.get::<ConfigMap>(&name).await?;
         let objects =
-            Objects::build(self.proxy, &self.context.platform)?.keeping(live.as_ref(), config.as_ref());
+            Objects::build(self.proxy, &self.context.platform)?.keep_live(live.as_ref(), config.as_ref());
         let mut outcome = ApplyOutcome {
             objects: objects.clone(),
             deployment: live,
@@ -153,7 +157,7 @@ impl Reconciliation<'_> {
 
     fn count_repair(&self, outcome: &ApplyOutcome) {
         let mut effects = outcome.effects.iter();
-        if !effects.any(|(.., effect)| *effect == Effect::Repaired) {
+        if !effects.any(|object| object.effect == Effect::Repaired) {
             return;
         }
         let before = self.context.repairs.get(&self.key);

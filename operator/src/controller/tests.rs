@@ -19,7 +19,7 @@ use super::usage::{add_reading, parse_figures};
 use crate::api::reasons::{ConditionReason, EventReason};
 use crate::api::status::Figures;
 use crate::api::{LiquidMemoryProxy, PullPolicy, Status};
-use crate::controller::apply::{Effect, LastApply, classify_effect};
+use crate::controller::apply::{Effect, LastApply, ObjectEffect, classify_effect};
 use crate::objects::{Objects, Platform};
 
 fn at(second: i64) -> Time {
@@ -445,7 +445,10 @@ fn trouble_is_told_with_its_cause() {
 
 #[test]
 fn what_was_applied_is_told_where_it_matters() {
-    let effect = |effect| vec![("Deployment", "docs-workers".to_owned(), effect)];
+    let effect = |effect| {
+        let (kind, name) = ("Deployment", "docs-workers".to_owned());
+        vec![ObjectEffect { kind, name, effect }]
+    };
     assert_eq!(describe_effects(&effect(Effect::Nothing)), []);
     assert_eq!(describe_effects(&effect(Effect::Changed)), []);
     assert_eq!(

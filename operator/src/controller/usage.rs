@@ -8,7 +8,7 @@ use liquid_contract::metrics::{DOCUMENT_TOKENS, DOCUMENTS, KEPT_TOKENS};
 use crate::api::status::{Figures, Usage, WorkerUsage};
 
 /// Parses the figures in a worker's metrics, summed up over all labels. Other metrics are ignored.
-pub(super) fn parse_figures(metrics: &str) -> Figures {
+pub fn parse_figures(metrics: &str) -> Figures {
     let mut figures = Figures::default();
     for line in metrics.lines() {
         let Some((name, value)) = parse_sample(line) else {

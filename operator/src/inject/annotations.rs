@@ -1,9 +1,9 @@
-//! A pod's label and annotations: what its owner asks for. A value that cannot be used denies the pod, because a
-//! pod that starts without what was asked for sends its documents where nobody expects it.
+//! A pod's label and annotations: what its owner asks for. A value that cannot be used denies the pod,
+//! because a pod that starts without what was asked for sends its documents where nobody expects it.
 
 use std::collections::BTreeSet;
 
-use liquid_contract::Mode;
+use liquid_contract::{Mode, ports};
 use serde_json::Value;
 
 use super::outcome::{Denial, Note, Reason};
@@ -15,8 +15,9 @@ use crate::names::{INJECT_LABEL, INJECTED_ANNOTATION, PROXY_ANNOTATION};
 /// Prefix of the operator's annotations.
 const GROUP: &str = "liquidmemory.dev/";
 
-/// Returns true if the pod's own label opts it out. That it was opted in is the API server's finding: it calls only
-/// for pods that the selectors of the webhook configuration match, and knows a label on a namespace before we can.
+/// Returns true if the pod's own label opts it out. That it was opted in is the API server's finding: it
+/// calls only for pods that the selectors of the webhook configuration match, and knows a label on a
+/// namespace before we can.
 ///
 /// # Errors
 /// A label that says neither yes nor no.
@@ -82,8 +83,8 @@ impl Overrides {
             "cpu-limit" => self.resources.cpu_limit = Some(check_quantity(name, value, "1")?),
             "memory-request" => self.resources.memory_request = Some(check_quantity(name, value, "64Mi")?),
             "memory-limit" => self.resources.memory_limit = Some(check_quantity(name, value, "512Mi")?),
-            "port" => self.port = Some(parse_port(name, value, "8787")?),
-            "admin-port" => self.admin_port = Some(parse_port(name, value, "9465")?),
+            "port" => self.port = Some(parse_port(name, value, ports::SIDECAR)?),
+            "admin-port" => self.admin_port = Some(parse_port(name, value, ports::SIDECAR_ADMIN)?),
             "mode" => self.mode = Some(parse_mode(name, value)?),
             "skip-containers" => self.skip = parse_containers(name, value)?,
             "adopt-upstream" => self.adopt = parse_flag(name, value)?,
@@ -165,7 +166,7 @@ fn check_quantity(name: &str, value: &str, example: &str) -> Result<String, Deni
     }
 }
 
-fn parse_port(name: &str, value: &str, example: &str) -> Result<u16, Denial> {
+fn parse_port(name: &str, value: &str, example: u16) -> Result<u16, Denial> {
     let port = value.parse().ok().filter(|port| *port >= 1024);
     port.ok_or_else(|| {
         let remedy = format!("not a port from 1024 to 65535; write for example \"{example}\"");

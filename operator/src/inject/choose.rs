@@ -12,7 +12,8 @@ pub struct Choice<'a> {
     pub ambiguous: Option<Note>,
 }
 
-/// Chooses by the annotation, else by age and then by name, so that a new proxy never takes pods from an old one.
+/// Chooses by the annotation, else by age and then by name, so that a new proxy never takes pods from an old
+/// one.
 ///
 /// # Errors
 /// There is no proxy, or none of the name that the pod gives.

@@ -8,8 +8,8 @@
 //! | by `valueFrom` | kept, with a note |
 //! | perhaps: from a Secret or a ConfigMap that cannot be read | none is added, with a note; added on request |
 //!
-//! Two names for one API stand or fall together: LangChain reads `OPENAI_API_BASE`, the SDKs `OPENAI_BASE_URL`, and
-//! an application that sets one of them means both.
+//! Two names for one API stand or fall together: LangChain reads `OPENAI_API_BASE`, the SDKs
+//! `OPENAI_BASE_URL`, and an application that sets one of them means both.
 
 mod adopt;
 mod find;
@@ -34,7 +34,8 @@ pub fn list_config_maps<'a>(containers: impl Iterator<Item = Container<'a>>) -> 
     names
 }
 
-/// Plans the changes to one container. Base URLs that it adopts are kept in `upstreams`, which all containers share.
+/// Plans the changes to one container. Base URLs that it adopts are kept in `upstreams`, which all containers
+/// share.
 pub fn plan_container(
     container: &Container<'_>,
     context: &EnvContext<'_>,

@@ -72,8 +72,8 @@ impl SkipReason {
     pub(super) fn to_note(self) -> Note {
         let text = match self {
             Self::HostNetwork => {
-                "spec.hostNetwork = true: the sidecar's ports would be the node's; leave it out, or label the pod \
-                 liquidmemory.dev/inject: disabled"
+                "spec.hostNetwork = true: the sidecar's ports would be the node's; leave it out, or label \
+                 the pod liquidmemory.dev/inject: disabled"
             }
             Self::Windows => {
                 "spec.os.name = windows: there is no sidecar for Windows; label the pod \
@@ -111,8 +111,8 @@ pub enum Denial {
     },
     /// The namespace has no proxy.
     #[error(
-        "no LiquidMemoryProxy in namespace {namespace:?}: apply one, or take the label liquidmemory.dev/inject from \
-         the namespace or set it to \"disabled\" on the pod"
+        "no LiquidMemoryProxy in namespace {namespace:?}: apply one, or take the label \
+         liquidmemory.dev/inject from the namespace or set it to \"disabled\" on the pod"
     )]
     NoProxy {
         /// The pod's namespace.
@@ -154,8 +154,8 @@ pub enum Denial {
     },
     /// The operator has a fault.
     #[error(
-        "a fault in the operator: its log says where, please report it; label the pod liquidmemory.dev/inject: disabled \
-         to go on without the sidecar"
+        "a fault in the operator: its log says where, please report it; label the pod \
+         liquidmemory.dev/inject: disabled to go on without the sidecar"
     )]
     Fault,
 }

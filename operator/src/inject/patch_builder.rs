@@ -13,7 +13,7 @@ pub(super) struct PatchBuilder {
 }
 
 impl PatchBuilder {
-    /// Adds at a path. An index moves what stands there; `-` is the end of an array.
+    /// Adds at a path. An index moves what is there; `-` is the end of an array.
     pub(super) fn add(&mut self, path: &[Token<'_>], value: Value) {
         self.operations.push(PatchOperation::Add(AddOperation {
             path: PointerBuf::from_tokens(path),
@@ -29,7 +29,8 @@ impl PatchBuilder {
         }));
     }
 
-    /// Appends to an array, or creates it: `parent` is the object that holds it, `path` the path of that object.
+    /// Appends to an array, or creates it: `parent` is the object that holds it, `path` the path of that
+    /// object.
     pub(super) fn append(&mut self, parent: &Value, path: &[Token<'_>], field: &str, values: Vec<Value>) {
         if values.is_empty() {
             return;

@@ -62,8 +62,8 @@ pub(super) fn patch_new_pod(
     })
 }
 
-/// Patches a pod that has the sidecar: only containers that later webhooks added get their variables. The sidecar
-/// itself says what its port is, so this needs no proxy.
+/// Patches a pod that has the sidecar: only containers that later webhooks added get their variables. The
+/// sidecar itself says what its port is, so this needs no proxy.
 pub(super) fn patch_injected_pod(
     input: &Input<'_>,
     pod: &Pod<'_>,
@@ -123,8 +123,8 @@ fn choose_ports(pod: &Pod<'_>, overrides: &Overrides, proxy: &Proxy) -> Result<(
     Ok((port, admin_port))
 }
 
-/// Gives the containers their variables. Ordinary init containers before `first_init` run before the sidecar does
-/// and get none. Returns the names of those whose calls pass the sidecar.
+/// Gives the containers their variables. Ordinary init containers before `first_init` run before the sidecar
+/// does and get none. Returns the names of those whose calls pass the sidecar.
 fn patch_containers<'a>(
     patch: &mut PatchBuilder,
     pod: &Pod<'a>,

@@ -22,7 +22,7 @@ const SUFFIXES: [(&str, f64); 16] = [
     ("", 1.0),
 ];
 
-/// Returns the amount that a text stands for, if it is a quantity above zero.
+/// Returns the amount of a quantity as text, if it is a quantity above zero.
 pub(super) fn parse_quantity(text: &str) -> Option<f64> {
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')

@@ -30,7 +30,8 @@ pub struct SidecarDefaults {
     pub pull_policy: &'static str,
     /// Secrets to pull the image with; they must exist in the pod's namespace.
     pub pull_secrets: Vec<String>,
-    /// Address on which the sidecar serves probes and metrics: every address, of the family that pods have here.
+    /// Address on which the sidecar serves probes and metrics: every address, of the family that pods have
+    /// here.
     pub any_address: IpAddr,
     /// Format of the sidecar's log: `text` or `json`.
     pub log_format: &'static str,

@@ -13,7 +13,8 @@ use super::pod::{Container, ContainerList, Pod, items, text};
 use super::settings::{SidecarDefaults, SidecarResources};
 use crate::names::{INJECTED_ANNOTATION, SIDECAR_CONTAINER};
 
-/// User and group of the sidecar: no user of the node and not root. The pod's own `runAsUser` must not reach it.
+/// User and group of the sidecar: no user of the node and not root. The pod's own `runAsUser` must not reach
+/// it.
 const USER: u32 = 65_532;
 /// How long the sidecar may take to listen, in seconds.
 const START_SECONDS: u32 = 60;
@@ -119,7 +120,8 @@ pub(super) struct InjectedSidecar<'a> {
     pub(super) upstreams: Upstreams,
 }
 
-/// Finds the injected sidecar: its name, its place and the annotation tell it from a container of the application.
+/// Finds the injected sidecar: its name, its place and the annotation tell it from a container of the
+/// application.
 ///
 /// # Errors
 /// The name is taken by another container.

@@ -12,8 +12,8 @@ const CONFIG: &str = "liquid-memory-config";
 const TLS: &str = "liquid-memory-tls";
 const KEYS: &str = "liquid-memory-keys";
 
-/// Mode of the files: readable by the sidecar's user, whatever the pod says about groups. No other container mounts
-/// them.
+/// Mode of the files: readable by the sidecar's user, whatever the pod says about groups. No other container
+/// mounts them.
 const MODE: u16 = 0o444;
 
 /// Builds the volumes that a sidecar of this proxy needs.
@@ -49,8 +49,8 @@ pub(super) fn build_mounts(proxy: &Proxy) -> Vec<Value> {
     if !proxy.keys.is_empty() {
         mounts.push(mount(KEYS, names::KEYS_FOLDER));
     }
-    // Where a container mounts nothing here, the API server mounts the token of the application's service account
-    // (plugin ServiceAccount), which the sidecar has no use for.
+    // Where a container mounts nothing here, the API server mounts the token of the application's service
+    // account (plugin ServiceAccount), which the sidecar has no use for.
     mounts.push(mount(CONFIG, SERVICE_ACCOUNT_FOLDER));
     mounts
 }

@@ -20,7 +20,7 @@ pub enum NextWrite {
 
 /// A Lease as it was seen, and since when it is known not to have changed.
 #[derive(Clone, Debug)]
-struct Observed {
+struct ObservedLease {
     spec: LeaseSpec,
     /// Version of the whole object; none once it may be old.
     version: Option<String>,
@@ -32,7 +32,7 @@ struct Observed {
 pub struct Elector {
     identity: String,
     duration: Duration,
-    observed: Option<Observed>,
+    observed: Option<ObservedLease>,
     /// Whether the Lease was looked for and not found.
     absent: bool,
 }
@@ -61,7 +61,7 @@ impl Elector {
             // Labels may change and the holder sleep: only what the holder writes proves that it lives.
             Some(observed) if observed.spec == spec => observed.version = version,
             _ => {
-                self.observed = Some(Observed {
+                self.observed = Some(ObservedLease {
                     spec,
                     version,
                     since: now,

@@ -44,8 +44,8 @@ pub(super) fn build_deployment(
     })
 }
 
-/// Chooses a strategy that never runs more workers than asked for: one more may find no GPU, and the rollout would wait
-/// for ever. So one stops first.
+/// Chooses a strategy that never runs more workers than asked for: one more may find no GPU, and the rollout
+/// would wait for ever. So one stops first.
 fn choose_strategy(replicas: i32) -> DeploymentStrategy {
     if replicas <= 1 {
         return DeploymentStrategy {

@@ -1,4 +1,5 @@
-//! What a worker's pod is made from, and its checksum. The operator's version and its default image are no part of it.
+//! What a worker's pod is made from, and its checksum. The operator's version and its default image are no
+//! part of it.
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -26,7 +27,10 @@ impl Inputs {
             ..proxy.spec.workers.clone()
         };
         let value = json!({
-            "workers": keep_differing(serde_json::to_value(workers)?, &serde_json::to_value(Workers::default())?),
+            "workers": keep_differing(
+                serde_json::to_value(workers)?,
+                &serde_json::to_value(Workers::default())?,
+            ),
             "model": keep_differing(
                 serde_json::to_value(&proxy.spec.model)?,
                 &serde_json::to_value(Model::default())?,

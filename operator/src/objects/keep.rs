@@ -9,7 +9,8 @@ use super::meta::{ProxyRef, build_config_map};
 use super::{Inputs, Objects, short_sum};
 use crate::names::{INPUTS_ANNOTATION, workers};
 
-/// Annotation of the Deployment: the pod template as it was applied, JSON. The one in `spec` may have been edited.
+/// Annotation of the Deployment: the pod template as it was applied, JSON. The one in `spec` may have been
+/// edited.
 pub(super) const TEMPLATE_ANNOTATION: &str = "liquidmemory.dev/template";
 /// Annotation of the workers' ConfigMap: the checksum of its text.
 const TEXT_ANNOTATION: &str = "liquidmemory.dev/text";
@@ -28,7 +29,8 @@ pub(super) fn build_worker_config(owner: &ProxyRef<'_>, text: String, inputs: &I
     config
 }
 
-/// Takes template and configuration from the cluster, both or neither: an image and its configuration belong together.
+/// Takes template and configuration from the cluster, both or neither: an image and its configuration belong
+/// together.
 pub(super) fn keep_live(wanted: &mut Objects, live: &Deployment, config: &ConfigMap) {
     let inputs = read_annotation(&wanted.deployment.metadata, INPUTS_ANNOTATION);
     if inputs != read_annotation(&live.metadata, INPUTS_ANNOTATION)

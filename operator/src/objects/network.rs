@@ -44,7 +44,7 @@ pub(super) fn build_policy(
                 build_rule(own, &network.allow_from, ports::WORKER),
                 build_rule(operator, &network.allow_metrics_from, ports::WORKER_ADMIN),
             ]),
-            // Nobody. An empty list would be rewritten by every apply: the API server does not store it.
+            // None is allowed. An empty list would be rewritten by every apply: the API server does not store it.
             egress: None,
         }),
     }

@@ -27,7 +27,8 @@ const GRACE_MARGIN: i32 = 5;
 /// Period of the startup probe, in seconds.
 const STARTUP_PERIOD: i32 = 2;
 
-/// Labels of the workers' pods. Injection is disabled: workers call no LLM, and must start while no operator answers.
+/// Labels of the workers' pods. Injection is disabled: workers call no LLM, and must start while no operator
+/// answers.
 fn pod_labels(proxy: &str) -> BTreeMap<String, String> {
     let mut labels = labels(proxy);
     labels.insert(names::INJECT_LABEL.into(), "disabled".into());
@@ -188,7 +189,8 @@ fn build_resources(workers: &Workers) -> ResourceRequirements {
     }
 }
 
-/// Builds the tolerations. Nodes with GPUs are often kept free of pods that need none, so their taint is tolerated.
+/// Builds the tolerations. Nodes with GPUs are often kept free of pods that need none, so their taint is
+/// tolerated.
 fn build_tolerations(workers: &Workers) -> Vec<Toleration> {
     let mut all = workers.tolerations.clone();
     if let Some(gpu) = &workers.gpu {

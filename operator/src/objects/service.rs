@@ -37,8 +37,8 @@ pub(super) fn build_service(owner: &ProxyRef<'_>) -> Service {
     }
 }
 
-/// Builds the disruption budget: one worker at a time may be evicted, also the only one, so that a node can always be
-/// drained.
+/// Builds the disruption budget: one worker at a time may be evicted, also the only one, so that a node can
+/// always be drained.
 pub(super) fn build_disruption_budget(owner: &ProxyRef<'_>) -> PodDisruptionBudget {
     PodDisruptionBudget {
         metadata: owner.build_meta(names::workers(owner.name)),

@@ -1,7 +1,7 @@
 //! `sidecar.toml`: the sidecars' configuration, watched by them.
 //!
-//! Sidecars of earlier versions read it too, and refuse keys that they do not know. So a key that a later version
-//! adds is written only where the resource uses it.
+//! Sidecars of earlier versions read it too, and refuse keys that they do not know. So a key that a later
+//! version adds is written only where the resource uses it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -211,7 +211,8 @@ fn build_extract(proxy: &LiquidMemoryProxy, owner: &ProxyRef<'_>, platform: &Pla
     }
 }
 
-/// Builds the upstream. A provider with a URL or key of its own gets an entry of its own, so that two of one kind can differ.
+/// Builds the upstream. A provider with a URL or key of its own gets an entry of its own, so that two of one
+/// kind can differ.
 fn build_upstream(synthesis: &Synthesis) -> Upstream {
     let mut providers = BTreeMap::new();
     let mut named = |entry: String, provider: Provider, url: &Option<String>, secret: &Option<SecretKey>| {

@@ -55,7 +55,11 @@ fn everything() -> Value {
             "nodeSelector": { "pool": "gpu" },
             "tolerations": [{ "key": "spot", "operator": "Exists" }],
             "topologySpreadConstraints": [
-                { "maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule" },
+                {
+                    "maxSkew": 1,
+                    "topologyKey": "topology.kubernetes.io/zone",
+                    "whenUnsatisfiable": "DoNotSchedule",
+                },
             ],
             "runtimeClassName": "nvidia",
             "priorityClassName": "high",
@@ -70,7 +74,9 @@ fn everything() -> Value {
             "deadlinePerMebibyteMilliseconds": 2000,
         },
         "model": {
-            "source": { "ociImage": { "reference": "registry.example/liquid-model-minilm:0.1.0", "path": "m" } },
+            "source": {
+                "ociImage": { "reference": "registry.example/liquid-model-minilm:0.1.0", "path": "m" },
+            },
             "sha256": "ab".repeat(32),
         },
         "policy": {
@@ -92,7 +98,9 @@ fn everything() -> Value {
         "injection": { "port": 9000, "adminPort": 9001, "drainSeconds": 40 },
         "network": {
             "allowFrom": [{ "namespaceSelector": { "matchLabels": { "team": "search" } } }],
-            "allowMetricsFrom": [{ "namespaceSelector": {}, "podSelector": { "matchLabels": { "app": "prometheus" } } }],
+            "allowMetricsFrom": [
+                { "namespaceSelector": {}, "podSelector": { "matchLabels": { "app": "prometheus" } } },
+            ],
         },
     })
 }
@@ -273,7 +281,7 @@ fn a_new_operator_alone_changes_no_worker() {
         later.deployment.spec.as_ref().unwrap().template,
         earlier.deployment.spec.as_ref().unwrap().template
     );
-    let kept = later.keeping(Some(&earlier.deployment), Some(&earlier.worker_config));
+    let kept = later.keep_live(Some(&earlier.deployment), Some(&earlier.worker_config));
     let spec = kept.deployment.spec.as_ref().unwrap();
     assert_eq!(spec.template, earlier.deployment.spec.unwrap().template);
     assert_eq!(spec.replicas, Some(2));
@@ -281,7 +289,7 @@ fn a_new_operator_alone_changes_no_worker() {
     // Once more: what was kept stays.
     let (_, later) = earlier_and_later(json!({ "workers": { "replicas": 2 } }));
     assert_eq!(
-        later.keeping(Some(&kept.deployment), Some(&kept.worker_config)),
+        later.keep_live(Some(&kept.deployment), Some(&kept.worker_config)),
         kept
     );
 }
@@ -291,7 +299,7 @@ fn a_changed_resource_takes_the_new_operators_worker() {
     let (earlier, later) = earlier_and_later(json!({ "workers": { "startSeconds": 400 } }));
     let wanted = later.clone();
     assert_eq!(
-        later.keeping(Some(&earlier.deployment), Some(&earlier.worker_config)),
+        later.keep_live(Some(&earlier.deployment), Some(&earlier.worker_config)),
         wanted
     );
 }
@@ -314,13 +322,13 @@ fn an_edited_object_is_not_kept() {
     edited.image = Some("evil".into());
     let kept = later
         .clone()
-        .keeping(Some(&earlier.deployment), Some(&earlier.worker_config));
+        .keep_live(Some(&earlier.deployment), Some(&earlier.worker_config));
     assert_eq!(kept.deployment.spec.unwrap().template, template);
     // Somebody edits the configuration: it is written anew, with the image that belongs to it.
     earlier.worker_config.data = Some([("worker.toml".to_owned(), "tls = {}".to_owned())].into());
     let wanted = later.clone();
     assert_eq!(
-        later.keeping(Some(&earlier.deployment), Some(&earlier.worker_config)),
+        later.keep_live(Some(&earlier.deployment), Some(&earlier.worker_config)),
         wanted
     );
 }

@@ -5,8 +5,9 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-/// Builds the patch that corrects every wrong bundle: a strategic merge, which finds the entries by name. None if all
-/// are right. It carries the version that was read, so that it never overwrites a change it has not seen.
+/// Builds the patch that corrects every wrong bundle: a strategic merge, which finds the entries by name.
+/// None if all are right. It carries the version that was read, so that it never overwrites a change it has
+/// not seen.
 pub fn build_repair(configuration: &MutatingWebhookConfiguration, bundle: &str) -> Option<Value> {
     let wanted = ByteString(bundle.as_bytes().to_vec());
     let wrong: Vec<Value> = configuration

@@ -1,18 +1,18 @@
-//! What the leader does about certificates: keeps the Secret with the authorities, the Secrets of every proxy and
-//! the webhook's bundle as they should be, and takes the steps of a rotation.
+//! What the leader does about certificates: keeps the Secret with the authorities, the Secrets of every proxy
+//! and the webhook's bundle as they should be, and takes the steps of a rotation.
 //!
 //! # Expected flow
-//! A round reads the authorities, brings everything that depends on them into line, and takes at most one step of
-//! the rotation. Rounds run when something changes, and by the wall clock.
+//! A round reads the authorities, brings everything that depends on them into line, and takes at most one
+//! step of the rotation. Rounds run when something changes, and by the wall clock.
 //!
 //! # Guarantees
-//! The Secret with the authorities is only written over the version that was read. A leader that has lost its Lease
-//! without noticing can at worst issue a certificate once more; it cannot take a step twice.
+//! The Secret with the authorities is only written over the version that was read. A leader that has lost its
+//! Lease without noticing can at worst issue a certificate once more; it cannot take a step twice.
 
 mod events;
 mod secrets;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -25,6 +25,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::events::Recorder;
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client, ResourceExt};
+use liquid_process::lock;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -79,7 +80,8 @@ pub enum KeeperError {
     Pki(#[from] PkiError),
     /// A Secret of the name exists and does not belong to the proxy.
     #[error(
-        "Secret {namespace}/{name} exists and belongs to somebody else: rename it, or rename the LiquidMemoryProxy"
+        "Secret {namespace}/{name} exists and belongs to somebody else: rename it, or rename the \
+         LiquidMemoryProxy"
     )]
     NotOurs {
         /// Namespace of the Secret.
@@ -87,10 +89,6 @@ pub enum KeeperError {
         /// Name of the Secret.
         name: String,
     },
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn api_error(what: &'static str) -> impl FnOnce(kube::Error) -> KeeperError {
@@ -144,15 +142,15 @@ impl Keeper {
     pub async fn run(&self, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
-            () = self.rounds() => {}
+            () = self.run_rounds() => {}
             () = self.watch_webhook() => {}
         }
     }
 
-    async fn rounds(&self) {
+    async fn run_rounds(&self) {
         let mut authorities = self.authorities.clone();
         loop {
-            let pause = match self.round(Timestamp::now()).await {
+            let pause = match self.take_round(Timestamp::now()).await {
                 Ok(Step::Keep) => self.settings.times.check_interval(),
                 // The next phase begins at once.
                 Ok(_) => continue,
@@ -172,9 +170,9 @@ impl Keeper {
     /// Takes one round. Returns the step of the rotation that was taken.
     ///
     /// # Errors
-    /// The Secret with the authorities cannot be read or written. Failures of single proxies are logged; they only
-    /// keep a rotation from going on.
-    pub async fn round(&self, now: Timestamp) -> Result<Step, KeeperError> {
+    /// The Secret with the authorities cannot be read or written. Failures of single proxies are logged; they
+    /// only keep a rotation from going on.
+    pub async fn take_round(&self, now: Timestamp) -> Result<Step, KeeperError> {
         let (authorities, version) = self.load(now).await?;
         let complete = self.distribute(&authorities, now).await;
         let times = &self.settings.times;

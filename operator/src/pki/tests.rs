@@ -47,8 +47,8 @@ fn times_that_do_not_fit_are_refused() {
     };
     assert_eq!(
         slow.check().unwrap_err().to_string(),
-        "certificate propagation 32400s is more than a third of the leaf lifetime 86400s: lengthen the leaf lifetime, \
-         or shorten the propagation if your kubelets sync faster"
+        "certificate propagation 32400s is more than a third of the leaf lifetime 86400s: lengthen the leaf \
+         lifetime, or shorten the propagation if your kubelets sync faster"
     );
 }
 
@@ -148,8 +148,8 @@ fn a_broken_secret_is_told_apart() {
     assert_eq!(
         foreign,
         format!(
-            "Secret liquid-memory-ca key tls.crt: certificate authority cannot be read: its key belongs to another \
-             certificate{remedy}"
+            "Secret liquid-memory-ca key tls.crt: certificate authority cannot be read: its key belongs to \
+             another certificate{remedy}"
         )
     );
     let bytes = read(&|data| {

@@ -48,7 +48,9 @@ impl Cluster {
                         Some(Ok(event)) => if is_news(&mut known, &event) {
                             changed.notify_one();
                         },
-                        Some(Err(error)) => tracing::warn!(%error, "the watch of the proxies broke and starts again"),
+                        Some(Err(error)) => {
+                            tracing::warn!(%error, "the watch of the proxies broke and starts again");
+                        }
                         None => return,
                     },
                 }
@@ -68,8 +70,8 @@ impl Cluster {
         Arc::clone(&self.changed)
     }
 
-    /// Returns a function that lists the proxies whose workers and sidecars need certificates. Proxies that cannot be
-    /// read are among them: their workers run.
+    /// Returns a function that lists the proxies whose workers and sidecars need certificates. Proxies that
+    /// cannot be read are among them: their workers run.
     pub fn lister(&self) -> Holders {
         let proxies = self.proxies.clone();
         Arc::new(move || {
@@ -163,8 +165,8 @@ impl Source for Cluster {
     }
 }
 
-/// Converts a proxy to what injection needs of it. None if it is being deleted, or if a port is out of range, which the
-/// rules of the definition exclude.
+/// Converts a proxy to what injection needs of it. None if it is being deleted, or if a port is out of range,
+/// which the rules of the definition exclude.
 pub fn to_injection(proxy: &LiquidMemoryProxy) -> Option<Proxy> {
     let meta = &proxy.metadata;
     if meta.deletion_timestamp.is_some() {

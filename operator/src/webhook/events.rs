@@ -46,7 +46,7 @@ impl Outbox {
     pub fn put(&self, regarding: &ObjectReference, notes: &[Note]) {
         for notice in merge_notes(regarding, notes) {
             if self.sender.try_send(notice).is_err() {
-                self.metrics.events_dropped();
+                self.metrics.count_dropped_event();
             }
         }
     }
@@ -103,8 +103,8 @@ pub async fn publish(recorder: Recorder, mut notices: mpsc::Receiver<Notice>) {
     }
 }
 
-/// Finds the object that Events about a pod name: its owner, which lives longer and has a name, else the pod itself if
-/// it has a name.
+/// Finds the object that Events about a pod name: its owner, which lives longer and has a name, else the pod
+/// itself if it has a name.
 pub fn find_regarding(pod: &Value, namespace: &str, name: Option<&str>) -> Option<ObjectReference> {
     let owners = pod.pointer("/metadata/ownerReferences").and_then(Value::as_array);
     let is_controller = |owner: &&Value| owner.get("controller") == Some(&Value::Bool(true));

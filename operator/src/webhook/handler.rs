@@ -62,7 +62,7 @@ impl<S: Source> Handler<S> {
         let outcome = self.decide(request, namespace).await;
         let (mut review, result) = build_answer(&request.uid, &outcome);
         review.response.warnings = build_warnings(&outcome.notes);
-        self.metrics.reviewed(result, &outcome.notes, begun.elapsed());
+        self.metrics.count_review(result, &outcome.notes, begun.elapsed());
         self.report(request, namespace, &outcome, result);
         review
     }
@@ -86,7 +86,7 @@ impl<S: Source> Handler<S> {
             Decision::Deny(Denial::NoProxy { .. } | Denial::UnknownProxy { .. })
         );
         if no_proxy {
-            // The proxy may be younger than what the watch has told.
+            // The proxy may be too young for the watch to have shown it.
             if let Ok(Some(now)) = timeout(ASK, self.source.proxies_now(namespace)).await {
                 return decide(&now);
             }

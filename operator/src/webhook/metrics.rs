@@ -75,7 +75,7 @@ impl WebhookMetrics {
         );
     }
 
-    pub(super) fn reviewed(&self, result: &'static str, notes: &[Note], took: Duration) {
+    pub(super) fn count_review(&self, result: &'static str, notes: &[Note], took: Duration) {
         self.reviews.get_or_create(&ResultLabel { result }).inc();
         for note in notes {
             let reason = note.reason.as_str();
@@ -84,15 +84,15 @@ impl WebhookMetrics {
         self.duration.observe(took.as_secs_f64());
     }
 
-    pub(super) fn events_dropped(&self) {
+    pub(super) fn count_dropped_event(&self) {
         self.dropped.inc();
     }
 
-    pub(super) fn handshake_failed(&self) {
+    pub(super) fn count_failed_handshake(&self) {
         self.handshakes_failed.inc();
     }
 
-    pub(super) fn certificate_expires(&self, unix_seconds: i64) {
+    pub(super) fn set_certificate_expiry(&self, unix_seconds: i64) {
         self.certificate_expires.set(unix_seconds);
     }
 }

@@ -16,7 +16,7 @@ use super::handler::Handler;
 use super::metrics::WebhookMetrics;
 use super::server;
 use super::serving::ServingCertificate;
-use crate::config::{LogFormat, Settings};
+use crate::config::Settings;
 use crate::inject::SidecarDefaults;
 use crate::names::FIELD_MANAGER;
 use crate::pki::keeper::{Keeper, KeeperSettings};
@@ -186,9 +186,6 @@ fn read_defaults(settings: &Settings) -> SidecarDefaults {
             .cloned()
             .collect(),
         any_address: settings.any_address(),
-        log_format: match settings.log_format {
-            LogFormat::Text => "text",
-            LogFormat::Json => "json",
-        },
+        log_format: settings.log_format.name(),
     }
 }

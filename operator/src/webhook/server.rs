@@ -126,7 +126,7 @@ async fn serve_connection(
     let stream = match timeout(HANDSHAKE, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         failed => {
-            metrics.handshake_failed();
+            metrics.count_failed_handshake();
             if let Ok(Err(error)) = failed {
                 tracing::debug!(%error, "a TLS handshake failed");
             }

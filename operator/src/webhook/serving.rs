@@ -1,4 +1,5 @@
-//! The webhook's serving certificate: signed in this process by the present authority, swapped without a restart.
+//! The webhook's serving certificate: signed in this process by the present authority, swapped without a
+//! restart.
 
 use std::fmt;
 use std::sync::Arc;
@@ -70,7 +71,8 @@ impl ServingCertificate {
         self.shown.load().as_ref()?.key.cert.first().cloned()
     }
 
-    /// Signs and swaps the certificate when the authority changes or two thirds of the certificate's life are over, until `stop`.
+    /// Signs and swaps the certificate when the authority changes or two thirds of the certificate's life are
+    /// over, until `stop`.
     pub async fn run(&self, mut authorities: CurrentAuthorities, stop: CancellationToken) {
         let pause: Duration = self.times.check_interval();
         loop {
@@ -113,7 +115,7 @@ impl ServingCertificate {
         let key = key.map_err(|error| read(error.to_string()))?;
         let key = CertifiedKey::from_der(vec![certificate], key, &ring::default_provider());
         let key = Arc::new(key.map_err(|error| read(error.to_string()))?);
-        self.metrics.certificate_expires(facts.not_after.as_second());
+        self.metrics.set_certificate_expiry(facts.not_after.as_second());
         tracing::info!(until = %facts.not_after, "the webhook's certificate was renewed");
         self.shown.store(Some(Arc::new(SignedCertificate { key, facts })));
         Ok(())

@@ -216,8 +216,8 @@ async fn a_denial_says_why() {
         response["status"],
         json!({
             "code": 403,
-            "message": "metadata.annotations[liquidmemory.dev/port] = \"80\": not a port from 1024 to 65535; write \
-                        for example \"8787\"",
+            "message": "metadata.annotations[liquidmemory.dev/port] = \"80\": not a port from 1024 to 65535; \
+                        write for example \"8787\"",
         })
     );
     assert!(drain(&mut notices).is_empty());

@@ -136,8 +136,8 @@ async fn a_deleted_authority_is_restored(stage: Arc<Stage>) {
     );
 }
 
-/// Creates pods without pause (as dry runs, which pass the webhook and cost nothing) while the authority is replaced
-/// twice. Not one may fail.
+/// Creates pods without pause (as dry runs, which pass the webhook and cost nothing) while the authority is
+/// replaced twice. Not one may fail.
 async fn two_rotations_cost_no_pod(stage: Arc<Stage>) {
     let (over, made) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let (end, count, maker) = (Arc::clone(&over), Arc::clone(&made), Arc::clone(&stage));

@@ -1,8 +1,8 @@
 //! Injection, certificates and election against a real API server, with the operator's parts in this process.
 //!
-//! Needs a cluster on which no operator runs, and a place from which its API server can call back: the network
-//! namespace of its first node. `LIQUID_CLUSTER_KUBECONFIG` names the cluster; without it every test is listed as
-//! ignored. `cargo xtask test --only cluster` runs them; by hand:
+//! Needs a cluster on which no operator runs, and a place from which its API server can call back: the
+//! network namespace of its first node. `LIQUID_CLUSTER_KUBECONFIG` names the cluster; without it every test
+//! is listed as ignored. `cargo xtask test --only cluster` runs them; by hand:
 //!
 //!     cargo xtask cluster --name api up --nodes 1
 //!     LIQUID_CLUSTER_KUBECONFIG=/var/tmp/liquid-cluster/api/pki/admin.conf \

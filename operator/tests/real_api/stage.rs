@@ -1,5 +1,5 @@
-//! What the tests play on: namespaces, a Service that leads to this process, a webhook configuration, a proxy, and
-//! the operator's parts with certificates that live for seconds.
+//! What the tests play on: namespaces, a Service that leads to this process, a webhook configuration, a
+//! proxy, and the operator's parts with certificates that live for seconds.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, TcpListener};
@@ -52,12 +52,12 @@ pub(crate) struct Stage {
 
 const DEFINITION: &str = "liquidmemoryproxies.liquidmemory.dev";
 
-/// An authority every 30 s, a certificate every 6 s or so.
+/// An authority every 20 s, a certificate every 6 s or so. The propagation is that of a watch on a busy machine.
 const FAST: [&str; 6] = [
     "--ca-lifetime",
-    "45s",
+    "30s",
     "--leaf-lifetime",
-    "15s",
+    "10s",
     "--cert-propagation",
     "3s",
 ];
@@ -210,7 +210,11 @@ pub(crate) fn pod(name: &str) -> Pod {
     typed(json!({
         "metadata": { "name": name },
         "spec": {
-            "securityContext": { "runAsNonRoot": true, "runAsUser": 1000, "seccompProfile": { "type": "RuntimeDefault" } },
+            "securityContext": {
+                "runAsNonRoot": true,
+                "runAsUser": 1000,
+                "seccompProfile": { "type": "RuntimeDefault" },
+            },
             "containers": [{
                 "name": "app",
                 "image": "registry.test/app:1",
@@ -301,7 +305,10 @@ async fn configure(client: &Client, name: &str, own: &str, namespaces: &[&String
             "objectSelector": { "matchExpressions": [pods] },
         })
     };
-    let label = |operator: &str, value: &str| json!({ "key": "liquidmemory.dev/inject", "operator": operator, "values": [value] });
+    let label = |operator: &str, value: &str| {
+        let key = "liquidmemory.dev/inject";
+        json!({ "key": key, "operator": operator, "values": [value] })
+    };
     let configuration = typed(json!({
         "metadata": { "name": name },
         "webhooks": [

@@ -46,8 +46,8 @@ impl Upstreams {
     }
 }
 
-/// Adopts what the variables of one API say, if the owner asked for it and they agree. The error ends a sentence
-/// that begins with their names.
+/// Adopts what the variables of one API say, if the owner asked for it and they agree. The error ends a
+/// sentence that begins with their names.
 pub(super) fn try_adopt(
     api: Api,
     foreign: &[&(&'static str, VariableSource<'_>)],
@@ -82,8 +82,8 @@ fn readable_value<'a>(found: &VariableSource<'a>, context: &EnvContext<'_>) -> R
     match found {
         VariableSource::Reference => Err(format!("comes by valueFrom; {kept}")),
         VariableSource::Unknown { kind, name } => Err(format!(
-            "may come from {kind} {name}, which is not read; {kept} unless liquidmemory.dev/override-env-from is \
-             \"true\""
+            "may come from {kind} {name}, which is not read; {kept} unless \
+             liquidmemory.dev/override-env-from is \"true\""
         )),
         VariableSource::Literal { value, .. } | VariableSource::ConfigMap { value, .. }
             if context.overrides.adopt =>

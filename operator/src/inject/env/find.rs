@@ -1,5 +1,5 @@
-//! Where a container has a variable from, by Kubernetes' rules: `env` beats `envFrom`, later entries beat earlier
-//! ones, and a prefix stands before the keys of its source (kubelet, `makeEnvironmentVariables`).
+//! Where a container has a variable from, by Kubernetes' rules: `env` beats `envFrom`, later entries beat
+//! earlier ones, and a prefix comes before the keys of its source (kubelet, `makeEnvironmentVariables`).
 
 use serde_json::Value;
 

@@ -1,7 +1,7 @@
 //! Keeps calls to the sidecar away from the network's proxy, where a container uses one.
 //!
-//! Clients differ in which spelling they read first, so a list that exists is extended where it stands; only where
-//! there is none, both spellings are added.
+//! Clients differ in which spelling they read first, so a list that exists is extended in place; only
+//! where there is none, both spellings are added.
 
 use super::find::{VariableSource, find_variable};
 use super::plan::Plan;

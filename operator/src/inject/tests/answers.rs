@@ -97,14 +97,14 @@ fn without_a_proxy_in_reach_it_is_denied() {
     scene.proxies.clear();
     denied(
         &scene,
-        "no LiquidMemoryProxy in namespace \"shop\": apply one, or take the label liquidmemory.dev/inject from the \
-         namespace or set it to \"disabled\" on the pod",
+        "no LiquidMemoryProxy in namespace \"shop\": apply one, or take the label liquidmemory.dev/inject \
+         from the namespace or set it to \"disabled\" on the pod",
     );
     scene = Scene::new(annotate(pod_with(json!([])), &[("proxy", "other")]));
     denied(
         &scene,
-        "metadata.annotations[liquidmemory.dev/proxy] = \"other\": no such LiquidMemoryProxy in namespace \"shop\"; \
-         there is main",
+        "metadata.annotations[liquidmemory.dev/proxy] = \"other\": no such LiquidMemoryProxy in namespace \
+         \"shop\"; there is main",
     );
 }
 
@@ -173,8 +173,8 @@ fn the_oldest_proxy_serves_unless_the_pod_names_one() {
     assert_eq!(note.reason, Reason::ProxyAmbiguous);
     assert_eq!(
         note.text,
-        "a, b, unstored, young are in reach; a serves the pod because it is the oldest; name one with the annotation \
-         liquidmemory.dev/proxy"
+        "a, b, unstored, young are in reach; a serves the pod because it is the oldest; name one with the \
+         annotation liquidmemory.dev/proxy"
     );
     scene.pod = annotate(scene.pod, &[("proxy", "young")]);
     let outcome = scene.answer();

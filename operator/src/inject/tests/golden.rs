@@ -1,4 +1,5 @@
-//! Whole patches, reviewed as diffs. `INSTA_UPDATE=always cargo test -p liquid-operator golden` writes them anew.
+//! Whole patches, reviewed as diffs. `INSTA_UPDATE=always cargo test -p liquid-operator golden` writes them
+//! anew.
 
 use std::fmt::Write;
 
@@ -53,7 +54,11 @@ fn a_pod_that_has_everything_already() {
                 { "name": "migrate", "image": "app:1", "env": [{ "name": "A", "value": "1" }] },
             ],
             "containers": [
-                { "name": "app", "image": "app:1", "env": [{ "name": "B", "value": "2", "futureField": true }] },
+                {
+                    "name": "app",
+                    "image": "app:1",
+                    "env": [{ "name": "B", "value": "2", "futureField": true }],
+                },
                 { "name": "helper", "image": "helper:1" },
             ],
             "volumes": [{ "name": "data", "emptyDir": {} }],
@@ -139,7 +144,10 @@ fn proxies_of_the_network() {
         "spec": { "containers": [
             { "name": "none", "env": [proxy] },
             { "name": "list", "env": [{ "name": "NO_PROXY", "value": ".corp" }, proxy] },
-            { "name": "reference", "env": [proxy, { "name": "no_proxy", "valueFrom": { "configMapKeyRef": {} } }] },
+            {
+                "name": "reference",
+                "env": [proxy, { "name": "no_proxy", "valueFrom": { "configMapKeyRef": {} } }],
+            },
             { "name": "map", "envFrom": [{ "configMapRef": { "name": "network" } }] },
         ] },
     });

@@ -29,8 +29,11 @@ const VALUES: [&str; 6] = [
 fn variable() -> impl Strategy<Value = Value> {
     let name = select(&VARIABLES[..]);
     prop_oneof![
-        4 => (name.clone(), select(&VALUES[..])).prop_map(|(name, value)| json!({ "name": name, "value": value })),
-        1 => name.clone().prop_map(|name| json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": "x" } } })),
+        4 => (name.clone(), select(&VALUES[..]))
+            .prop_map(|(name, value)| json!({ "name": name, "value": value })),
+        1 => name
+            .clone()
+            .prop_map(|name| json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": "x" } } })),
         1 => name.prop_map(|name| json!({ "name": name, "futureField": [1, 2.5, null] })),
     ]
 }
@@ -108,8 +111,8 @@ fn scene() -> impl Strategy<Value = Scene> {
     })
 }
 
-/// Whether `grown` is `original` with more in it. Values of entries of `env` may have changed where `may_change`
-/// says so.
+/// Whether `grown` is `original` with more in it. Values of entries of `env` may have changed where
+/// `may_change` says so.
 fn holds(original: &Value, grown: &Value) -> bool {
     match (original, grown) {
         (Value::Object(original), Value::Object(grown)) => {
@@ -200,7 +203,8 @@ proptest! {
     #[test]
     fn any_json_gets_an_answer(text in "[a-z\\[\\]{}\":, 0-9]{0,60}") {
         let pod = serde_json::from_str(&text).unwrap_or(Value::Null);
-        let nested = json!({ "metadata": pod, "spec": { "containers": [pod], "initContainers": pod, "volumes": pod } });
+        let spec = json!({ "containers": [pod], "initContainers": pod, "volumes": pod });
+        let nested = json!({ "metadata": pod, "spec": spec });
         let mut scene = Scene::new(pod);
         scene.answer();
         scene.pod = nested;

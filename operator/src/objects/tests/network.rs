@@ -1,5 +1,5 @@
-//! Who the workers' NetworkPolicy lets in. Evaluated here as the API defines it, because not every network enforces
-//! policies.
+//! Who the workers' NetworkPolicy lets in. Evaluated here as the API defines it, because not every network
+//! enforces policies.
 
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -92,7 +92,9 @@ fn by_itself_the_own_namespace_asks_and_the_operator_reads_figures() {
 fn others_are_let_in_where_the_resource_names_them() {
     let spec = json!({ "network": {
         "allowFrom": [{ "namespaceSelector": { "matchLabels": { "team": "search" } } }],
-        "allowMetricsFrom": [{ "namespaceSelector": {}, "podSelector": { "matchLabels": { "app": "prometheus" } } }],
+        "allowMetricsFrom": [
+            { "namespaceSelector": {}, "podSelector": { "matchLabels": { "app": "prometheus" } } },
+        ],
     } });
     let reaches = |client| reaches(spec.clone(), client);
     assert_eq!(reaches(client(false, OTHERS, &[])), [true, false, false]);

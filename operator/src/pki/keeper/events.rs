@@ -19,8 +19,8 @@ impl Keeper {
             Step::Promote => "the new certificate authority signs now; every certificate is issued again",
             Step::Drop => "the old certificate authority was taken out of the bundles",
             Step::Replace => {
-                "the certificate authority had expired and was replaced at once; calls may fail until its successor \
-                 has arrived in every pod"
+                "the certificate authority had expired and was replaced at once; calls may fail until its \
+                 successor has arrived in every pod"
             }
         };
         let kind = match step {

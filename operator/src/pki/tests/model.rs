@@ -1,6 +1,6 @@
-//! A cluster in miniature on a simulated clock: a leader that takes rounds, pods that see its Secrets late, an API
-//! server that sees the bundle late, leaders that fail. Whatever happens, nobody is shown a certificate that is
-//! expired or signed by an authority that is not in the bundle at hand.
+//! A cluster in miniature on a simulated clock: a leader that takes rounds, pods that see its Secrets late,
+//! an API server that sees the bundle late, leaders that fail. Whatever happens, nobody is shown a
+//! certificate that is expired or signed by an authority that is not in the bundle at hand.
 
 use std::collections::VecDeque;
 
@@ -193,8 +193,8 @@ fn small() -> Times {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// Two and more rotations with pods of any lag that the propagation time allows, a leader that comes round at
-    /// random moments, is away at times and fails to write at times.
+    /// Two and more rotations with pods of any lag that the propagation time allows, a leader that comes
+    /// round at random moments, is away at times and fails to write at times.
     #[test]
     fn nobody_is_ever_refused(
         lags in prop::collection::vec(0i64..60, 2..6),
