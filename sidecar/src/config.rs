@@ -9,6 +9,7 @@ use liquid_contract::environment::SIDECAR_PREFIX;
 use liquid_contract::ports;
 use liquid_process::Invalid;
 use liquid_process::config::Configuration;
+use liquid_process::logs::Log;
 use serde::Deserialize;
 
 pub use liquid_process::config::ConfigError;
@@ -36,10 +37,12 @@ pub struct Config {
     pub extract: extract::Settings,
     /// How long manifests are kept.
     pub pack: pack::Settings,
-    /// What is logged.
+    /// What is logged. Needs a restart.
     pub log: Log,
     /// Where traces go.
     pub traces: Traces,
+    /// How changes of the file are noticed.
+    pub reload: Reload,
 }
 
 /// Section `[listen]`. Needs a restart.
@@ -99,35 +102,6 @@ impl Default for Limits {
     }
 }
 
-/// Section `[log]`. Needs a restart.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Log {
-    /// `text` or `json`. Default `text`.
-    pub format: LogFormat,
-    /// A `tracing` filter, such as `info` or `warn,liquid_sidecar=debug`. Default `info`.
-    pub level: String,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self {
-            format: LogFormat::Text,
-            level: "info".into(),
-        }
-    }
-}
-
-/// How a log line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 /// Section `[traces]`. Needs a restart.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -164,6 +138,20 @@ pub fn load_with(file: Option<&Path>, mut variables: Vec<(String, String)>) -> R
     liquid_process::config::load_with(file, variables)
 }
 
+/// Section `[reload]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reload {
+    /// The configuration's file is read again this often, in milliseconds. Default 2000.
+    pub interval_ms: u64,
+}
+
+impl Default for Reload {
+    fn default() -> Self {
+        Self { interval_ms: 2_000 }
+    }
+}
+
 impl Configuration for Config {
     const PREFIX: &'static str = SIDECAR_PREFIX;
     const LISTS: &'static [&'static str] = &["upstream.fallbacks", "extract.workers"];
@@ -175,8 +163,9 @@ impl Configuration for Config {
             .map(|invalid| invalid.within("limits"))
             .chain(upstream.map(|invalid| invalid.within("upstream")))
             .chain(self.compress().validate())
-            .chain(self.log.validate())
+            .chain(self.log.validate("liquid_sidecar"))
             .chain(self.listen.validate())
+            .chain(self.reload.validate())
             .chain(Routes::resolve(&self.upstream).err())
             .collect()
     }
@@ -234,13 +223,10 @@ impl Limits {
     }
 }
 
-impl Log {
+impl Reload {
     fn validate(&self) -> Option<Invalid> {
-        let parsed = self.level.parse::<tracing_subscriber::filter::EnvFilter>();
-        parsed.err().map(|error| {
-            let remedy = format!("{error}; write for example info, or warn,liquid_sidecar=debug");
-            Invalid::new("log.level", &self.level, remedy)
-        })
+        let zero = self.interval_ms == 0;
+        zero.then(|| Invalid::new("reload.interval_ms", self.interval_ms, "set at least 1"))
     }
 }
 

@@ -12,7 +12,7 @@ mod tls;
 mod worker;
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 use serde::Serialize;
 

@@ -4,10 +4,8 @@
 //! asked about and packed; upstreams and their answers; the answer to the client; the process around it all.
 
 #![forbid(unsafe_code)]
-#![forbid(unsafe_code)]
 
 pub mod api;
-pub mod bounded;
 mod cause;
 
 pub mod request;

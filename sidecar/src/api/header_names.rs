@@ -24,7 +24,7 @@ pub const REQUEST_ID: &str = "x-request-id";
 
 /// `compressed`, `passed` or `rejected`.
 pub const DECISION: HeaderName = HeaderName::from_static("x-liquid-decision");
-/// The decision's reason, such as `question` or `too_short`.
+/// The decision's reason, such as `question` or `too_short`; `encoded_body` for a body that was not read.
 pub const REASON: HeaderName = HeaderName::from_static("x-liquid-reason");
 /// Estimated prompt tokens of the request as it came.
 pub const TOKENS_BEFORE: HeaderName = HeaderName::from_static("x-liquid-tokens-before");
@@ -34,7 +34,7 @@ pub const TOKENS_AFTER: HeaderName = HeaderName::from_static("x-liquid-tokens-af
 pub const PACK_ID: HeaderName = HeaderName::from_static("x-liquid-pack-id");
 /// Milliseconds that the sidecar spent before it asked the upstream.
 pub const OVERHEAD_MS: HeaderName = HeaderName::from_static("x-liquid-overhead-ms");
-/// The worker's error, where there was one.
+/// The worker's error, where there was one; cut at 200 characters.
 pub const ERROR: HeaderName = HeaderName::from_static("x-liquid-error");
 
 // Headers of the providers and of their SDKs.

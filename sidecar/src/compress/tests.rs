@@ -5,13 +5,13 @@ mod offsets;
 use std::time::Duration;
 
 use bytes::Bytes;
+use liquid_testing::{MockWorker, WorkerBehaviour};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tonic::Code;
 
 use super::*;
 use crate::api::{Mode, Overrides, Surface, Tier};
-use crate::extract::tests::worker::{Behaviour, TestWorker};
 
 const QUESTION: &str = "When did the turbine arrive?";
 
@@ -28,9 +28,9 @@ fn document() -> String {
     (0..300).map(line).collect::<String>().trim_end().to_owned()
 }
 
-async fn start(worker: &TestWorker, change: impl FnOnce(&mut Settings)) -> Compressor {
+async fn start(worker: &MockWorker, change: impl FnOnce(&mut Settings)) -> Compressor {
     let mut settings = Settings::default();
-    settings.extract.workers = vec![worker.address.to_string()];
+    settings.extract.workers = vec![worker.address().to_string()];
     settings.extract.deadline_ms = 1_000;
     change(&mut settings);
     Compressor::start(settings).unwrap()
@@ -68,7 +68,7 @@ fn is_same(outcome: &Outcome, sent: &Bytes) -> bool {
 
 #[tokio::test]
 async fn replaces_the_document_and_nothing_else() {
-    let worker = TestWorker::start([Behaviour::Evidence]).await;
+    let worker = MockWorker::start([WorkerBehaviour::Evidence]).await.unwrap();
     let compressor = start(&worker, |_| {}).await;
     let doc = document();
     let text = format!("Answer from the report.\n<document>\n{doc}\n</document>\n\n{QUESTION}");
@@ -122,7 +122,7 @@ async fn replaces_the_document_and_nothing_else() {
 
 #[tokio::test]
 async fn the_manifest_accounts_for_every_byte() {
-    let worker = TestWorker::start([Behaviour::Evidence]).await;
+    let worker = MockWorker::start([WorkerBehaviour::Evidence]).await.unwrap();
     let compressor = start(&worker, |_| {}).await;
     let doc = document();
     let messages = json!([{"role": "user", "content": doc}, {"role": "user", "content": QUESTION}]);
@@ -161,7 +161,7 @@ async fn the_manifest_accounts_for_every_byte() {
 
 #[tokio::test]
 async fn compresses_every_surface() {
-    let worker = TestWorker::start([Behaviour::Evidence]).await;
+    let worker = MockWorker::start([WorkerBehaviour::Evidence]).await.unwrap();
     let compressor = start(&worker, |_| {}).await;
     let doc = document();
     let prompt = format!("{doc}\n\n{QUESTION}");
@@ -202,7 +202,7 @@ async fn compresses_every_surface() {
 
 #[tokio::test]
 async fn a_call_that_is_not_compressed_keeps_its_bytes() {
-    let worker = TestWorker::start([Behaviour::Evidence]).await;
+    let worker = MockWorker::start([WorkerBehaviour::Evidence]).await.unwrap();
     let compressor = start(&worker, |_| {}).await;
     let doc = document();
     let ask = |question: &str| {
@@ -238,7 +238,7 @@ async fn a_call_that_is_not_compressed_keeps_its_bytes() {
 
 #[tokio::test]
 async fn a_short_hybrid_chat_leaves_whole_and_a_wrong_one_is_refused() {
-    let worker = TestWorker::start([Behaviour::Evidence]).await;
+    let worker = MockWorker::start([WorkerBehaviour::Evidence]).await.unwrap();
     let compressor = start(&worker, |_| {}).await;
     let short = json!({"large_document": "Short.", "final_user_prompt": "Why?", "dry_run": true});
     let outcome = compressor.compress(call(Surface::HybridChat, &short)).await;
@@ -265,24 +265,28 @@ async fn a_short_hybrid_chat_leaves_whole_and_a_wrong_one_is_refused() {
 async fn without_a_worker_the_original_goes_or_stays() {
     let failures = [
         (
-            Behaviour::Fail(Code::Unavailable, Duration::ZERO),
+            WorkerBehaviour::Fail(Code::Unavailable, Duration::ZERO),
             Reason::WorkerUnavailable,
             503,
         ),
         (
-            Behaviour::Fail(Code::InvalidArgument, Duration::ZERO),
+            WorkerBehaviour::Fail(Code::InvalidArgument, Duration::ZERO),
             Reason::WorkerRefused,
             422,
         ),
         (
-            Behaviour::Slow(Duration::from_secs(30)),
+            WorkerBehaviour::Slow(Duration::from_secs(30)),
             Reason::WorkerTimeout,
             504,
         ),
-        (Behaviour::Spans(vec![(0, 1 << 40)]), Reason::WorkerInvalid, 502),
+        (
+            WorkerBehaviour::Spans(vec![(0, 1 << 40)]),
+            Reason::WorkerInvalid,
+            502,
+        ),
     ];
     for (behaviour, reason, status) in failures {
-        let worker = TestWorker::start([behaviour]).await;
+        let worker = MockWorker::start([behaviour]).await.unwrap();
         let ask =
             || chat(json!([{"role": "user", "content": document()}, {"role": "user", "content": QUESTION}]));
         let forward = start(&worker, |settings| settings.extract.deadline_ms = 200).await;
@@ -308,7 +312,7 @@ async fn without_a_worker_the_original_goes_or_stays() {
 
 #[tokio::test]
 async fn an_earlier_turn_gets_its_pack_again_while_that_serves() {
-    let worker = TestWorker::start([Behaviour::Evidence]).await;
+    let worker = MockWorker::start([WorkerBehaviour::Evidence]).await.unwrap();
     let compressor = start(&worker, |_| {}).await;
     let doc = document();
     let first = json!([{"role": "user", "content": doc}, {"role": "user", "content": QUESTION}]);
@@ -341,7 +345,7 @@ async fn an_earlier_turn_gets_its_pack_again_while_that_serves() {
 
 #[tokio::test]
 async fn many_questions_on_one_document_leave_it_to_the_cache() {
-    let worker = TestWorker::start([Behaviour::Evidence]).await;
+    let worker = MockWorker::start([WorkerBehaviour::Evidence]).await.unwrap();
     let compressor = start(&worker, |settings| settings.policy.budget.ratio = 2.0).await;
     let mut reasons = Vec::new();
     for question in [
@@ -371,7 +375,9 @@ async fn many_questions_on_one_document_leave_it_to_the_cache() {
 #[tokio::test]
 async fn a_pack_that_saves_too_little_is_not_used() {
     let end = document().len() as u64;
-    let worker = TestWorker::start([Behaviour::Spans(vec![(0, end - 1)])]).await;
+    let worker = MockWorker::start([WorkerBehaviour::Spans(vec![(0, end - 1)])])
+        .await
+        .unwrap();
     let compressor = start(&worker, |_| {}).await;
     let call = chat(json!([{"role": "user", "content": document()}, {"role": "user", "content": QUESTION}]));
     let sent = call.body.clone();
@@ -383,7 +389,7 @@ async fn a_pack_that_saves_too_little_is_not_used() {
 
 #[tokio::test]
 async fn a_large_body_shares_its_memory_with_the_document() {
-    let worker = TestWorker::start([Behaviour::Evidence]).await;
+    let worker = MockWorker::start([WorkerBehaviour::Evidence]).await.unwrap();
     let compressor = start(&worker, |_| {}).await;
     let doc = format!(
         "{} The turbine arrived on 3 May. {}",

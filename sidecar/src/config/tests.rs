@@ -1,6 +1,8 @@
 //! Precedence, and what a wrong value says.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+use liquid_process::logs::LogFormat;
+
 use super::*;
 
 fn read(toml: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -118,6 +120,7 @@ fn the_example_holds_every_default() {
     let text = std::fs::read_to_string(path).unwrap();
     for section in [
         include_str!("../config.rs"),
+        include_str!("../../../process/src/logs.rs"),
         include_str!("../upstream/settings.rs"),
         include_str!("../policy/settings.rs"),
         include_str!("../extract/settings.rs"),

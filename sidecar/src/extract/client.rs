@@ -1,13 +1,13 @@
 //! One answer for one ask: from the cache, from a call that already runs, or from the workers with retries, a hedge
 //! and a deadline.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use futures::future::{BoxFuture, Either, FutureExt, Shared, WeakShared, select};
-use liquid_process::lock;
+use futures::future::{Either, FutureExt, select};
+use liquid_process::flight::{SingleFlight, Waiter};
+use liquid_process::{Lru, lock};
 use tokio::sync::Semaphore;
 
 use super::error::{ExtractError, Failure};
@@ -16,10 +16,8 @@ use super::pool::{Pool, Upkeep};
 use super::query::{Query, QueryKey};
 use super::worker::Failed;
 use super::{Extraction, Settings, WorkerStatus};
-use crate::bounded::Bounded;
 
 type Answer = Result<Arc<Extraction>, ExtractError>;
-type Running = Shared<BoxFuture<'static, Answer>>;
 
 /// Asks workers. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -33,8 +31,8 @@ struct State {
     settings: Settings,
     pool: Arc<Pool>,
     slots: Semaphore,
-    cache: Mutex<Bounded<QueryKey, Arc<Extraction>>>,
-    running: Mutex<HashMap<QueryKey, WeakShared<BoxFuture<'static, Answer>>>>,
+    cache: Mutex<Lru<QueryKey, Arc<Extraction>>>,
+    running: SingleFlight<QueryKey, Answer>,
 }
 
 /// An answer and where it came from.
@@ -60,8 +58,8 @@ impl Client {
         let ttl = Duration::from_secs(settings.cache_ttl_s);
         let state = State {
             slots: Semaphore::new(settings.max_in_flight.min(Semaphore::MAX_PERMITS)),
-            cache: Mutex::new(Bounded::new(settings.cache_bytes, ttl)),
-            running: Mutex::default(),
+            cache: Mutex::new(Lru::new(settings.cache_bytes, ttl)),
+            running: SingleFlight::default(),
             settings,
             pool,
         };
@@ -84,7 +82,8 @@ impl Client {
                 cached: true,
             });
         }
-        let extraction = self.join(key, query).await?;
+        let answer = self.join(key, query).result().await;
+        let extraction = answer.unwrap_or_else(|| Err(ExtractError::aborted()))?;
         Ok(Found {
             extraction,
             cached: false,
@@ -101,33 +100,22 @@ impl Client {
         self.shared.pool.status()
     }
 
-    /// The call that already runs for `key`, or a new one.
-    fn join(&self, key: QueryKey, query: Query) -> Running {
-        let mut running = lock(&self.shared.running);
-        if let Some(call) = running.get(&key).and_then(WeakShared::upgrade) {
-            return call;
-        }
-        // Calls whose callers went away leave dead entries.
-        if running.len() >= 1024 {
-            running.retain(|_, call| call.upgrade().is_some());
-        }
+    /// Joins the call that already runs for `key`, or starts one.
+    fn join(&self, key: QueryKey, query: Query) -> Waiter<Answer> {
         let state = Arc::clone(&self.shared);
-        let call = async move {
-            let answer = state.answer(&query).await.map(Arc::new);
+        self.shared.running.join(key, None, |cancel| async move {
+            let answer = cancel.run_until_cancelled(state.answer(&query)).await;
+            let answer = answer
+                .unwrap_or_else(|| Err(ExtractError::aborted()))
+                .map(Arc::new);
             if let Ok(extraction) = &answer
                 && !extraction.provisional
             {
                 let weight = extraction.weight();
                 lock(&state.cache).insert(key, Arc::clone(extraction), weight, Instant::now());
             }
-            lock(&state.running).remove(&key);
             answer
-        };
-        let call = call.boxed().shared();
-        if let Some(weak) = call.downgrade() {
-            running.insert(key, weak);
-        }
-        call
+        })
     }
 }
 

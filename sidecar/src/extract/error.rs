@@ -80,6 +80,14 @@ impl Failure {
 }
 
 impl ExtractError {
+    /// Stands for the answer of a call that ended without one: by a panic, or because its last caller went away.
+    pub(super) fn aborted() -> Self {
+        Self::Unavailable {
+            message: "the call to the workers was aborted".to_owned(),
+            retry_after: None,
+        }
+    }
+
     pub(super) fn of(status: &Status, worker: &str) -> Self {
         // A worker's text may be long; ours goes to logs and headers.
         let message = match std::error::Error::source(status) {

@@ -2,14 +2,14 @@
 
 mod names;
 mod tls;
-pub(crate) mod worker;
 
 use std::time::{Duration, Instant};
 
+use liquid_proto::worker::v1::{ExtractResponse, TierReason};
+use liquid_testing::{MockWorker, ReceivedExtract, WorkerBehaviour};
 use sha2::{Digest, Sha256};
 use tonic::Code;
 
-use self::worker::{Behaviour, TestWorker};
 use super::*;
 
 const DOCUMENT: &str = "Preamble.\nThe supplier is Örsted.\nNothing here.\nThe supplier pays.\n";
@@ -25,16 +25,19 @@ fn query(question: &str) -> Query {
     }
 }
 
-fn settings(workers: &[&TestWorker]) -> Settings {
+fn settings(workers: &[&MockWorker]) -> Settings {
     Settings {
-        workers: workers.iter().map(|worker| worker.address.to_string()).collect(),
+        workers: workers
+            .iter()
+            .map(|worker| worker.address().to_string())
+            .collect(),
         deadline_ms: 2_000,
         health_interval_ms: 60_000,
         ..Settings::default()
     }
 }
 
-fn client(workers: &[&TestWorker]) -> Client {
+fn client(workers: &[&MockWorker]) -> Client {
     Client::start(settings(workers))
 }
 
@@ -49,14 +52,17 @@ fn kept(found: &Found) -> Vec<&str> {
 
 #[tokio::test]
 async fn finds_evidence_and_remembers_it() {
-    let worker = TestWorker::start([Behaviour::Evidence]).await;
+    let worker = MockWorker::start([WorkerBehaviour::Evidence]).await.unwrap();
     let client = client(&[&worker]);
     let found = client.extract(query("Who is the supplier?")).await.unwrap();
     assert_eq!(kept(&found), ["The supplier is Örsted.", "The supplier pays."]);
     assert_eq!((found.cached, found.extraction.tier), (false, "lexical"));
-    let (header, bytes) = worker.shared.last.lock().unwrap().clone().unwrap();
+    let ReceivedExtract {
+        header,
+        document_bytes,
+    } = worker.last().unwrap();
     assert_eq!(
-        (header.document_bytes as usize, bytes),
+        (header.document_bytes as usize, document_bytes),
         (DOCUMENT.len(), DOCUMENT.len())
     );
     assert_eq!(
@@ -82,8 +88,36 @@ async fn finds_evidence_and_remembers_it() {
 }
 
 #[tokio::test]
+async fn the_reason_for_the_tier_is_a_name_or_an_older_workers_sentence() {
+    let with_code = ExtractResponse {
+        tier_reason: "the best one served".into(),
+        tier_reason_code: TierReason::BestServed.into(),
+        ..ExtractResponse::default()
+    };
+    let without_code = ExtractResponse {
+        tier_reason: "x".repeat(300),
+        ..ExtractResponse::default()
+    };
+    for (response, reason) in [
+        (with_code, "best_served".to_owned()),
+        (without_code, "x".repeat(200)),
+    ] {
+        let worker = MockWorker::start([WorkerBehaviour::Response(Box::new(response))])
+            .await
+            .unwrap();
+        let found = client(&[&worker])
+            .extract(query("Who is the supplier?"))
+            .await
+            .unwrap();
+        assert_eq!(found.extraction.tier_reason, reason);
+    }
+}
+
+#[tokio::test]
 async fn what_a_hurried_worker_found_is_not_remembered() {
-    let worker = TestWorker::start([Behaviour::Hurried, Behaviour::Evidence]).await;
+    let worker = MockWorker::start([WorkerBehaviour::Hurried, WorkerBehaviour::Evidence])
+        .await
+        .unwrap();
     let client = client(&[&worker]);
     for cached in [false, false, true] {
         let found = client.extract(query("Who is the supplier?")).await.unwrap();
@@ -95,7 +129,9 @@ async fn what_a_hurried_worker_found_is_not_remembered() {
 
 #[tokio::test]
 async fn equal_asks_at_the_same_time_are_one_call() {
-    let worker = TestWorker::start([Behaviour::Slow(Duration::from_millis(100))]).await;
+    let worker = MockWorker::start([WorkerBehaviour::Slow(Duration::from_millis(100))])
+        .await
+        .unwrap();
     let client = client(&[&worker]);
     let calls = (0..20).map(|_| client.extract(query("Who is the supplier?")));
     let answers = futures::future::join_all(calls).await;
@@ -105,7 +141,12 @@ async fn equal_asks_at_the_same_time_are_one_call() {
 
 #[tokio::test]
 async fn a_call_that_nobody_waits_for_is_cancelled() {
-    let worker = TestWorker::start([Behaviour::Slow(Duration::from_millis(300)), Behaviour::Evidence]).await;
+    let worker = MockWorker::start([
+        WorkerBehaviour::Slow(Duration::from_millis(300)),
+        WorkerBehaviour::Evidence,
+    ])
+    .await
+    .unwrap();
     let client = client(&[&worker]);
     let impatient = tokio::time::timeout(
         Duration::from_millis(100),
@@ -120,8 +161,10 @@ async fn a_call_that_nobody_waits_for_is_cancelled() {
 #[tokio::test]
 async fn tries_another_worker_when_one_is_down_or_full() {
     for code in [Code::Unavailable, Code::ResourceExhausted, Code::Internal] {
-        let bad = TestWorker::start([Behaviour::Fail(code, Duration::ZERO)]).await;
-        let good = TestWorker::start([Behaviour::Evidence]).await;
+        let bad = MockWorker::start([WorkerBehaviour::Fail(code, Duration::ZERO)])
+            .await
+            .unwrap();
+        let good = MockWorker::start([WorkerBehaviour::Evidence]).await.unwrap();
         let client = client(&[&bad, &good]);
         for question in ["supplier one", "supplier two", "supplier three", "supplier four"] {
             assert!(client.extract(query(question)).await.is_ok(), "{code:?}");
@@ -132,7 +175,7 @@ async fn tries_another_worker_when_one_is_down_or_full() {
 
 #[tokio::test]
 async fn a_worker_that_is_gone_rests() {
-    let gone = TestWorker::start([Behaviour::Evidence]).await;
+    let gone = MockWorker::start([WorkerBehaviour::Evidence]).await.unwrap();
     let settings = Settings {
         eject_ms: 60_000,
         ..settings(&[&gone])
@@ -156,11 +199,12 @@ async fn a_worker_that_is_gone_rests() {
 #[tokio::test]
 async fn waits_as_long_as_a_full_worker_asks() {
     let wait = Duration::from_millis(200);
-    let worker = TestWorker::start([
-        Behaviour::Fail(Code::ResourceExhausted, wait),
-        Behaviour::Evidence,
+    let worker = MockWorker::start([
+        WorkerBehaviour::Fail(Code::ResourceExhausted, wait),
+        WorkerBehaviour::Evidence,
     ])
-    .await;
+    .await
+    .unwrap();
     let start = Instant::now();
     assert!(
         client(&[&worker])
@@ -169,7 +213,12 @@ async fn waits_as_long_as_a_full_worker_asks() {
             .is_ok()
     );
     assert!(start.elapsed() >= wait);
-    let full = TestWorker::start([Behaviour::Fail(Code::ResourceExhausted, Duration::from_secs(60))]).await;
+    let full = MockWorker::start([WorkerBehaviour::Fail(
+        Code::ResourceExhausted,
+        Duration::from_secs(60),
+    )])
+    .await
+    .unwrap();
     let error = client(&[&full])
         .extract(query("Who is the supplier?"))
         .await
@@ -181,7 +230,9 @@ async fn waits_as_long_as_a_full_worker_asks() {
 
 #[tokio::test]
 async fn gives_up_at_the_deadline() {
-    let worker = TestWorker::start([Behaviour::Slow(Duration::from_secs(30))]).await;
+    let worker = MockWorker::start([WorkerBehaviour::Slow(Duration::from_secs(30))])
+        .await
+        .unwrap();
     let client = Client::start(Settings {
         deadline_ms: 200,
         ..settings(&[&worker])
@@ -196,10 +247,15 @@ async fn gives_up_at_the_deadline() {
 
 #[tokio::test]
 async fn a_hedge_answers_for_a_slow_worker() {
-    let behaviours = || [Behaviour::Evidence, Behaviour::Slow(Duration::from_secs(30))];
+    let behaviours = || {
+        [
+            WorkerBehaviour::Evidence,
+            WorkerBehaviour::Slow(Duration::from_secs(30)),
+        ]
+    };
     let (one, two) = (
-        TestWorker::start(behaviours()).await,
-        TestWorker::start(behaviours()).await,
+        MockWorker::start(behaviours()).await.unwrap(),
+        MockWorker::start(behaviours()).await.unwrap(),
     );
     let settings = Settings {
         deadline_ms: 4_000,
@@ -215,10 +271,10 @@ async fn a_hedge_answers_for_a_slow_worker() {
 
 #[tokio::test]
 async fn a_refusal_is_final() {
-    let refusing = || [Behaviour::Fail(Code::InvalidArgument, Duration::ZERO)];
+    let refusing = || [WorkerBehaviour::Fail(Code::InvalidArgument, Duration::ZERO)];
     let (one, two) = (
-        TestWorker::start(refusing()).await,
-        TestWorker::start(refusing()).await,
+        MockWorker::start(refusing()).await.unwrap(),
+        MockWorker::start(refusing()).await.unwrap(),
     );
     let client = client(&[&one, &two]);
     assert!(matches!(
@@ -240,7 +296,9 @@ async fn spans_that_do_not_fit_the_document_are_not_used() {
         vec![(0, 9), (8, 12)],
         vec![(0, umlaut + 1)],
     ] {
-        let worker = TestWorker::start([Behaviour::Spans(spans.clone())]).await;
+        let worker = MockWorker::start([WorkerBehaviour::Spans(spans.clone())])
+            .await
+            .unwrap();
         let error = client(&[&worker]).extract(query("supplier")).await.unwrap_err();
         assert!(
             matches!(error, ExtractError::Invalid { .. }),
@@ -252,12 +310,10 @@ async fn spans_that_do_not_fit_the_document_are_not_used() {
 #[tokio::test]
 async fn asks_the_less_busy_of_two() {
     let (busy, idle) = (
-        TestWorker::start([Behaviour::Evidence]).await,
-        TestWorker::start([Behaviour::Evidence]).await,
+        MockWorker::start([WorkerBehaviour::Evidence]).await.unwrap(),
+        MockWorker::start([WorkerBehaviour::Evidence]).await.unwrap(),
     );
-    busy.shared
-        .load
-        .store(1_000_000, std::sync::atomic::Ordering::SeqCst);
+    busy.set_load(1_000_000);
     let client = client(&[&busy, &idle]);
     for number in 0..30 {
         client
@@ -274,7 +330,7 @@ async fn asks_the_less_busy_of_two() {
 
 #[tokio::test]
 async fn health_decides_who_is_asked() {
-    let worker = TestWorker::start([Behaviour::Evidence]).await;
+    let worker = MockWorker::start([WorkerBehaviour::Evidence]).await.unwrap();
     let client = Client::start(Settings {
         health_interval_ms: 20,
         ..settings(&[&worker])
@@ -300,8 +356,8 @@ async fn health_decides_who_is_asked() {
 
 #[tokio::test]
 async fn names_are_looked_up() {
-    let worker = TestWorker::start([Behaviour::Evidence]).await;
-    let name = format!("localhost:{}", worker.address.port());
+    let worker = MockWorker::start([WorkerBehaviour::Evidence]).await.unwrap();
+    let name = format!("localhost:{}", worker.address().port());
     let client = Client::start(Settings {
         workers: vec![name],
         ..settings(&[])
@@ -327,7 +383,7 @@ async fn an_unknown_name_holds_no_call_up_twice() {
 
 #[tokio::test]
 async fn a_long_document_arrives_whole() {
-    let worker = TestWorker::start([Behaviour::Evidence]).await;
+    let worker = MockWorker::start([WorkerBehaviour::Evidence]).await.unwrap();
     let document = format!("{}The supplier is far down.\n", "Line.\n".repeat(200_000));
     let document_sha256 = Sha256::digest(&document).into();
     let length = document.len();
@@ -338,7 +394,7 @@ async fn a_long_document_arrives_whole() {
     };
     let found = client(&[&worker]).extract(query).await.unwrap();
     assert_eq!(found.extraction.spans.len(), 1);
-    assert_eq!(worker.shared.last.lock().unwrap().clone().unwrap().1, length);
+    assert_eq!(worker.last().unwrap().document_bytes, length);
 }
 
 #[test]

@@ -3,15 +3,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use liquid_process::lock;
+use liquid_process::{Lru, lock};
 
 use super::{KeptSpan, Manifest, Range, Settings};
-use crate::bounded::Bounded;
 
 /// Recent manifests by id.
 #[derive(Debug)]
 pub struct Store {
-    manifests: Mutex<Bounded<String, Arc<Manifest>>>,
+    manifests: Mutex<Lru<String, Arc<Manifest>>>,
 }
 
 impl Store {
@@ -19,7 +18,7 @@ impl Store {
     pub fn new(settings: &Settings) -> Self {
         let ttl = Duration::from_secs(settings.store_ttl_s);
         Self {
-            manifests: Mutex::new(Bounded::new(settings.store_bytes, ttl)),
+            manifests: Mutex::new(Lru::new(settings.store_bytes, ttl)),
         }
     }
 
@@ -33,6 +32,6 @@ impl Store {
 
     /// The manifest of that id.
     pub fn get(&self, id: &str) -> Option<Arc<Manifest>> {
-        lock(&self.manifests).get(&id.to_owned(), Instant::now()).cloned()
+        lock(&self.manifests).get(id, Instant::now()).cloned()
     }
 }

@@ -3,10 +3,9 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use liquid_process::lock;
+use liquid_process::{Lru, lock};
 
 use super::settings::{Budget, CachedPrefix};
-use crate::bounded::Bounded;
 
 /// SHA-256 of a text.
 pub type Sha256 = [u8; 32];
@@ -35,7 +34,7 @@ pub fn expected_ratio(budget: &Budget, tokens: u64) -> f64 {
 /// How many different questions each document was asked lately. Bounded, shared, holds hashes only.
 #[derive(Debug)]
 pub struct History {
-    documents: Mutex<Bounded<Sha256, Vec<u64>>>,
+    documents: Mutex<Lru<Sha256, Vec<u64>>>,
 }
 
 impl History {
@@ -43,7 +42,7 @@ impl History {
     pub fn new(settings: &CachedPrefix) -> Self {
         let ttl = Duration::from_secs(settings.ttl_s);
         Self {
-            documents: Mutex::new(Bounded::new(settings.documents as u64, ttl)),
+            documents: Mutex::new(Lru::new(settings.documents as u64, ttl)),
         }
     }
 

@@ -143,6 +143,9 @@ impl Default for CachedPrefix {
     }
 }
 
+/// The dearest write of a cached prefix that is believed, in plain input prices.
+const MAX_PREFIX_PRICE: f64 = 100.0;
+
 impl Settings {
     /// These settings with a caller's wishes on top.
     pub fn with(&self, overrides: &Overrides) -> Self {
@@ -188,17 +191,18 @@ impl Settings {
             "set at least 1",
         );
         let prefix = &self.cached_prefix;
-        for (field, value) in [
-            ("cached_prefix.write", prefix.write),
-            ("cached_prefix.read", prefix.read),
-        ] {
-            check(
-                value > 0.0 && value <= 10.0,
-                field,
-                value.to_string(),
-                "set a multiple of the input price, above 0, at most 10",
-            );
-        }
+        check(
+            prefix.write > 0.0 && prefix.write <= MAX_PREFIX_PRICE,
+            "cached_prefix.write",
+            prefix.write.to_string(),
+            "set a multiple of the input price, above 0, at most 100",
+        );
+        check(
+            (0.0..=prefix.write).contains(&prefix.read),
+            "cached_prefix.read",
+            prefix.read.to_string(),
+            "set a multiple of the input price, from 0 to cached_prefix.write",
+        );
         check(
             prefix.documents > 0 || !prefix.enabled,
             "cached_prefix.documents",

@@ -8,26 +8,13 @@
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::State;
-use axum::routing::get;
-use http::{StatusCode, header};
-use liquid_contract::endpoints;
+use liquid_process::admin::Admin;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::App;
 
-/// What Prometheus asks for with this text format.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-#[derive(Clone)]
-struct Admin {
-    app: Arc<App>,
-    draining: CancellationToken,
-}
-
-/// Serves until `end`. `/readyz` turns to 503 once `draining` is set.
+/// Serves the port until `stop` is cancelled. `/readyz` answers 503 once `draining` is cancelled.
 ///
 /// # Errors
 /// A listener that fails for good.
@@ -35,33 +22,15 @@ pub async fn serve(
     listener: TcpListener,
     app: Arc<App>,
     draining: CancellationToken,
-    end: CancellationToken,
+    stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let router = Router::new()
-        .route(endpoints::LIVEZ, get(async || "ok\n"))
-        .route(endpoints::READYZ, get(ready))
-        .route(endpoints::METRICS, get(metrics))
-        .with_state(Admin { app, draining });
-    axum::serve(listener, router)
-        .with_graceful_shutdown(end.cancelled_owned())
-        .await
-}
-
-async fn ready(State(admin): State<Admin>) -> (StatusCode, &'static str) {
-    match admin.draining.is_cancelled() {
-        true => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-        false => (StatusCode::OK, "ok\n"),
-    }
-}
-
-async fn metrics(
-    State(admin): State<Admin>,
-) -> Result<([(header::HeaderName, &'static str); 1], String), StatusCode> {
-    let workers = admin.app.live.load().compressor.workers();
-    let text = admin
-        .app
-        .metrics
-        .scrape(&workers)
-        .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
-    Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], text))
+    let ready = move || match draining.is_cancelled() {
+        true => Err("draining".to_owned()),
+        false => Ok(()),
+    };
+    let metrics = move || {
+        let workers = app.live.load().compressor.workers();
+        app.metrics.scrape(&workers)
+    };
+    Admin { ready, metrics }.serve(listener, stop).await
 }

@@ -12,13 +12,11 @@ use crate::config::{Config, load};
 use crate::http::{App, Live};
 use crate::upstream::{Routes, Settings};
 
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-
 /// Follows the file until the task is dropped.
 pub async fn follow(file: PathBuf, mut current: Config, app: Arc<App>) {
     let mut content = tokio::fs::read(&file).await.ok();
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(Duration::from_millis(current.reload.interval_ms)).await;
         let now = tokio::fs::read(&file).await.ok();
         if now.is_none() || now == content {
             continue;
@@ -66,6 +64,7 @@ fn changes(old: &Config, new: &Config) -> Changes {
         ("policy", old.policy != new.policy),
         ("extract", old.extract != new.extract),
         ("pack", old.pack != new.pack),
+        ("reload", old.reload != new.reload),
         ("upstream (who answers)", who(&old.upstream) != who(&new.upstream)),
     ] {
         if changed {

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use liquid_testing::MockUpstream;
+use liquid_testing::{MockUpstream, MockWorker, WorkerBehaviour};
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Stack, ask, chat, eventually, open, post, send, sidecar, stack};
-use crate::worker::{Behaviour, TestWorker};
 
 const CHAT: &str = "/v1/chat/completions";
 const QUESTION: &str = "How many days of notice does a termination need?";
@@ -27,12 +26,12 @@ fn body(stream: bool) -> String {
 }
 
 /// A sidecar with a worker that is known to be healthy.
-async fn with_worker(toml: &str, behaviour: Behaviour) -> (Stack, TestWorker) {
-    let worker = TestWorker::start([behaviour]).await;
+async fn with_worker(toml: &str, behaviour: WorkerBehaviour) -> (Stack, MockWorker) {
+    let worker = MockWorker::start([behaviour]).await.unwrap();
     let upstream = MockUpstream::start().await.unwrap();
     let toml = format!(
         "{toml}\n[extract]\nworkers = [\"{}\"]\nhealth_interval_ms = 50\n",
-        worker.address
+        worker.address()
     );
     let sidecar = sidecar(&toml, &upstream.base_url()).await;
     let stack = Stack { upstream, sidecar };
@@ -53,7 +52,7 @@ fn number(answer: &Answer, header: &str) -> u64 {
 
 #[tokio::test]
 async fn a_document_is_replaced_and_the_answer_says_so() {
-    let (stack, _worker) = with_worker("", Behaviour::Evidence).await;
+    let (stack, _worker) = with_worker("", WorkerBehaviour::Evidence).await;
     for stream in [false, true] {
         let answer = ask(&stack.url(CHAT), body(stream)).await;
         assert_eq!(
@@ -103,7 +102,7 @@ async fn a_document_is_replaced_and_the_answer_says_so() {
 
 #[tokio::test]
 async fn a_dry_run_shows_the_pack_and_sends_nothing() {
-    let (stack, _worker) = with_worker("", Behaviour::Evidence).await;
+    let (stack, _worker) = with_worker("", WorkerBehaviour::Evidence).await;
     let answer = ask(&stack.url("/v1/chat/completions?dry_run=1"), body(true)).await;
     let json = answer.json();
     assert_eq!(json["decision"]["action"], "compressed");
@@ -115,7 +114,7 @@ async fn a_dry_run_shows_the_pack_and_sends_nothing() {
 
 #[tokio::test]
 async fn hybrid_chat_leaves_as_a_chat_completion() {
-    let (stack, _worker) = with_worker("", Behaviour::Evidence).await;
+    let (stack, _worker) = with_worker("", WorkerBehaviour::Evidence).await;
     let hybrid = |dry_run: bool| {
         json!({"model": "m", "large_document": document(), "extraction_task": QUESTION,
                "final_user_prompt": "Answer in one line.", "dry_run": dry_run})
@@ -136,7 +135,11 @@ async fn hybrid_chat_leaves_as_a_chat_completion() {
 
 #[tokio::test]
 async fn the_extractive_provider_quotes_with_offsets() {
-    let (stack, _worker) = with_worker("[upstream]\nmodel = \"local/extractive\"", Behaviour::Evidence).await;
+    let (stack, _worker) = with_worker(
+        "[upstream]\nmodel = \"local/extractive\"",
+        WorkerBehaviour::Evidence,
+    )
+    .await;
     let said = ask(&stack.url(CHAT), body(false)).await.json()["choices"][0]["message"]["content"].clone();
     let start = document().find(EVIDENCE).unwrap();
     let quote = format!("[{start}-{}] \"{EVIDENCE}\"", start + EVIDENCE.len());
@@ -185,7 +188,7 @@ async fn without_a_worker_the_original_goes_or_stays() {
 
 #[tokio::test]
 async fn a_client_that_goes_ends_the_extraction() {
-    let (stack, worker) = with_worker("", Behaviour::Slow(Duration::from_millis(1500))).await;
+    let (stack, worker) = with_worker("", WorkerBehaviour::Slow(Duration::from_millis(1500))).await;
     let waiting = tokio::spawn(open(post(&stack.url(CHAT), body(false))));
     eventually("the worker works", || worker.arrived() == 1).await;
     waiting.abort();

@@ -13,6 +13,3 @@ mod support;
 mod tls;
 mod translate;
 mod upstreams;
-#[path = "../../src/extract/tests/worker.rs"]
-#[allow(dead_code, reason = "the extraction client's own tests use the rest")]
-mod worker;

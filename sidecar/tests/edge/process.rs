@@ -1,14 +1,16 @@
 //! The binary itself: exit codes, signals, its own port, and what its log never says.
 
-use std::io::Read;
-use std::process::{Child, Command, Output, Stdio};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use axum::body::Body;
 use http::Request;
 use liquid_testing::MockUpstream;
 use tempfile::TempDir;
 
-use crate::support::{ask, chat, post, send};
+use crate::support::{ask, chat, eventually, post, send};
 
 fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_liquid-sidecar"));
@@ -48,6 +50,9 @@ fn check_ends_with_0_or_64() {
 /// A running sidecar; it is killed if the test fails.
 pub(crate) struct Running {
     child: Child,
+    /// What it has written so far.
+    log: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
     port: u16,
     admin: u16,
     /// Holds the configuration.
@@ -59,6 +64,18 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Collects what comes out of a pipe, so that a process that writes much is never held up.
+fn collect(pipe: impl Read + Send + 'static, log: &Arc<Mutex<String>>) -> JoinHandle<()> {
+    let log = Arc::clone(log);
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines() {
+            let mut log = log.lock().unwrap();
+            log.push_str(&line.unwrap());
+            log.push('\n');
+        }
+    })
 }
 
 fn free_port() -> u16 {
@@ -96,8 +113,14 @@ impl Running {
             .env("LIQUID_SIDECAR__LISTEN__ADMIN", format!("127.0.0.1:{admin}"))
             .env("LIQUID_SIDECAR__EXTRACT__WORKERS", "127.0.0.1:9");
         change(&mut command);
+        let mut child = command.spawn().unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let output = child.stdout.take().map(|pipe| collect(pipe, &log));
+        let errors = child.stderr.take().map(|pipe| collect(pipe, &log));
         let running = Self {
-            child: command.spawn().unwrap(),
+            child,
+            log,
+            readers: output.into_iter().chain(errors).collect(),
             port,
             admin,
             folder,
@@ -122,6 +145,20 @@ impl Running {
         (answer.status, answer.text())
     }
 
+    /// What it has written to the standard output and the standard error so far.
+    fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits for its end: its status and all that it has written.
+    fn wait(mut self) -> (ExitStatus, String) {
+        let status = self.child.wait().unwrap();
+        for reader in std::mem::take(&mut self.readers) {
+            reader.join().unwrap();
+        }
+        (status, self.log())
+    }
+
     fn configure(&self, toml: &str) {
         std::fs::write(self.folder.path().join("config.toml"), toml).unwrap();
     }
@@ -135,9 +172,10 @@ async fn runs_reports_drains_and_keeps_secrets() {
          [upstream.providers.anthropic]\nbase_url = \"{0}\"\napi_key_env = \"SECRET_KEY_VARIABLE\"\n[log]\nformat = \"json\"\n",
         upstream.base_url()
     );
-    let mut running = Running::start(&providers, |command| {
+    let running = Running::start(&providers, |command| {
         command
             .env("LIQUID_SIDECAR__LOG__LEVEL", "trace")
+            .env("LIQUID_SIDECAR__RELOAD__INTERVAL_MS", "50")
             .env("SECRET_KEY_VARIABLE", "marked-configured-key");
     })
     .await;
@@ -168,7 +206,10 @@ async fn runs_reports_drains_and_keeps_secrets() {
 
     // A broken file changes nothing; a good one does.
     running.configure("[policy]\nmin_saving = 7");
-    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    eventually("the broken file is refused", || {
+        running.log().contains("the old one stays")
+    })
+    .await;
     assert_eq!(
         ask(&url("/v1/chat/completions"), chat("m", false)).await.status,
         200
@@ -176,7 +217,10 @@ async fn runs_reports_drains_and_keeps_secrets() {
     running.configure(&format!(
         "{providers}[upstream]\nmodel = \"local/extractive\"\n[limits]\nmax_headers = 99\n"
     ));
-    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    eventually("the good file is applied", || {
+        running.log().contains("the configuration has changed")
+    })
+    .await;
     assert_eq!(
         ask(&url("/v1/chat/completions"), chat("m", false)).await.json()["model"],
         "local/extractive"
@@ -187,26 +231,8 @@ async fn runs_reports_drains_and_keeps_secrets() {
         .status()
         .unwrap();
     assert!(terminated.success());
-    let status = tokio::task::spawn_blocking(move || (running.child.wait().unwrap(), running))
-        .await
-        .unwrap();
-    let (status, mut running) = status;
+    let (status, log) = tokio::task::spawn_blocking(move || running.wait()).await.unwrap();
     assert_eq!(status.code(), Some(0));
-    let mut log = String::new();
-    running
-        .child
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut log)
-        .unwrap();
-    running
-        .child
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_string(&mut log)
-        .unwrap();
     for secret in ["marked-", "sk-test", "sentence of the document"] {
         assert!(!log.contains(secret), "the log holds {secret:?}");
     }

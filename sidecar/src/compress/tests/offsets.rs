@@ -4,7 +4,7 @@ use super::*;
 
 /// Compresses a call whose first user text is `text`; the manifest of its pack.
 async fn manifest_of(text: &str) -> Arc<Manifest> {
-    let worker = TestWorker::start([Behaviour::Evidence]).await;
+    let worker = MockWorker::start([WorkerBehaviour::Evidence]).await.unwrap();
     let compressor = start(&worker, |_| {}).await;
     let messages = json!([{"role": "user", "content": text}, {"role": "user", "content": QUESTION}]);
     let outcome = compressor.compress(chat(messages)).await;

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
+use liquid_testing::{MockWorker, WorkerBehaviour};
 
-use super::worker::{Behaviour, TestWorker};
 use super::{query, settings};
 use crate::extract::client::Client;
 use crate::extract::lookup::Lookup;
@@ -19,9 +19,9 @@ use crate::extract::{ExtractError, Settings};
 struct Table(Mutex<Option<Vec<SocketAddr>>>);
 
 impl Table {
-    fn set(&self, workers: Option<&[&TestWorker]>) {
+    fn set(&self, workers: Option<&[&MockWorker]>) {
         *self.0.lock().unwrap() =
-            workers.map(|workers| workers.iter().map(|worker| worker.address).collect());
+            workers.map(|workers| workers.iter().map(|worker| worker.address()).collect());
     }
 }
 
@@ -48,8 +48,11 @@ fn client_every(resolve_interval_ms: u64, table: &Arc<Table>, workers: &[&str]) 
     Client::with_lookup(settings, Arc::clone(table) as Arc<dyn Lookup>)
 }
 
-async fn known(client: &Client, workers: &[&TestWorker]) {
-    let wanted: BTreeSet<String> = workers.iter().map(|worker| worker.address.to_string()).collect();
+async fn known(client: &Client, workers: &[&MockWorker]) {
+    let wanted: BTreeSet<String> = workers
+        .iter()
+        .map(|worker| worker.address().to_string())
+        .collect();
     let found = async {
         while wanted
             != client
@@ -66,8 +69,8 @@ async fn known(client: &Client, workers: &[&TestWorker]) {
         .unwrap();
 }
 
-async fn start() -> TestWorker {
-    TestWorker::start([Behaviour::Evidence]).await
+async fn start() -> MockWorker {
+    MockWorker::start([WorkerBehaviour::Evidence]).await.unwrap()
 }
 
 #[tokio::test]
@@ -120,7 +123,7 @@ async fn a_failing_name_keeps_its_own_addresses_only() {
     let (named, literal) = (start().await, start().await);
     let table = Arc::new(Table::default());
     table.set(Some(&[&named]));
-    let address = literal.address.to_string();
+    let address = literal.address().to_string();
     let client = client(&table, &["workers.example:50051", &address]);
     known(&client, &[&named, &literal]).await;
     table.set(None);
@@ -145,8 +148,8 @@ async fn workers_may_come_after_the_sidecar() {
 
 #[tokio::test]
 async fn a_call_that_finds_nobody_has_the_names_looked_up() {
-    let busy = Behaviour::Fail(tonic::Code::Unavailable, Duration::from_secs(600));
-    let (goes, comes) = (TestWorker::start([busy]).await, start().await);
+    let busy = WorkerBehaviour::Fail(tonic::Code::Unavailable, Duration::from_secs(600));
+    let (goes, comes) = (MockWorker::start([busy]).await.unwrap(), start().await);
     let table = Arc::new(Table::default());
     table.set(Some(&[&goes]));
     let client = client_every(600_000, &table, &["workers.example:50051"]);

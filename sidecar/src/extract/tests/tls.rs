@@ -5,11 +5,11 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
+use liquid_testing::{MockWorker, WorkerBehaviour};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
-use super::worker::{Behaviour, TestWorker};
 use super::{query, settings};
 use crate::extract::{Client, ExtractError, Settings, Tls, check_files};
 
@@ -40,12 +40,14 @@ impl Authority {
         )
     }
 
-    async fn worker(&self) -> TestWorker {
+    async fn worker(&self) -> MockWorker {
         let (cert, key) = self.issue("worker");
         let tls = ServerTlsConfig::new()
             .identity(Identity::from_pem(cert, key))
             .client_ca_root(Certificate::from_pem(&self.pem));
-        TestWorker::start_with([Behaviour::Evidence], Some(tls)).await
+        MockWorker::start_with_tls([WorkerBehaviour::Evidence], tls)
+            .await
+            .unwrap()
     }
 }
 
@@ -101,7 +103,7 @@ impl Secret {
 }
 
 /// A client that reads its files again often.
-fn client(worker: &TestWorker, tls: Tls) -> Client {
+fn client(worker: &MockWorker, tls: Tls) -> Client {
     Client::start(Settings {
         tls: Some(tls),
         resolve_interval_ms: 20,
