@@ -22,7 +22,7 @@ use anyhow::{Result, bail};
 use crate::command::cache;
 use crate::console::{human, say, step, thousands};
 pub(crate) use archive::{Image, User, Written};
-pub(crate) use build::{Profile, Programs, executables};
+pub(crate) use build::{Profile, Programs};
 pub(crate) use layer::{Layer, Packing};
 
 /// What a node fetches for each pod that gets a sidecar.

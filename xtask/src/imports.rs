@@ -2,10 +2,9 @@
 //!
 //! A room is a module with everything below it: `sidecar/src/policy.rs` and `sidecar/src/policy/`. Rooms that stand
 //! beside each other, at any depth, import in one direction. Not held to it: a room and what is below it, the plain
-//! files of one folder below the top, and tests. [`source`] reads the files, [`graph`] finds the circles.
+//! files of one folder below the top, and tests. [`crate::source`] reads the files, [`graph`] finds the circles.
 
 mod graph;
-mod source;
 
 use std::fmt::Write;
 use std::path::Path;
@@ -14,6 +13,7 @@ use anyhow::{Result, ensure};
 
 use crate::command::root;
 use crate::console::{bold, red};
+use crate::source;
 use graph::{Arrows, Circle};
 
 /// The folders of the crates whose rooms are held to it.

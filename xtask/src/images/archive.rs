@@ -16,7 +16,7 @@ use super::blob::Blob;
 use super::layer::{Layer, Packing, Stored};
 
 /// Reads as a number, so that kubelet can tell that it is not root.
-const USER: &str = "65532:65532";
+pub(super) const USER: &str = "65532:65532";
 
 /// An image before it is written.
 pub(crate) struct Image {

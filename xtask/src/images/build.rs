@@ -121,14 +121,6 @@ fn build_release(names: &[Name]) -> Result<BTreeMap<String, PathBuf>> {
         .collect())
 }
 
-/// Paths of the programs among cargo's messages, one JSON document a line.
-pub(crate) fn executables(messages: &str) -> Vec<PathBuf> {
-    graph::executables(messages)
-        .into_iter()
-        .map(|program| program.path)
-        .collect()
-}
-
 /// A copy without symbols: the release profile does that itself.
 fn stripped(program: &Path) -> Result<PathBuf> {
     let folder = super::folder().join("programs");

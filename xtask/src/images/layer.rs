@@ -114,6 +114,12 @@ impl Layer {
         Ok(())
     }
 
+    /// Where its files, folders and links are, without a leading slash.
+    #[cfg(test)]
+    pub(super) fn paths(&self) -> Vec<&str> {
+        self.entries.keys().map(String::as_str).collect()
+    }
+
     /// The files of the machine that are in it.
     pub(super) fn sources(&self) -> Vec<PathBuf> {
         let files = self.entries.values().filter_map(|entry| match entry {

@@ -13,7 +13,7 @@ use super::libraries;
 use crate::model::{self, Weights};
 
 /// Where the worker's image has the weights.
-const WEIGHTS: &str = "models/all-minilm-l6-v2";
+pub(super) const WEIGHTS: &str = "models/all-minilm-l6-v2";
 
 pub(super) fn image(name: Name, reference: String, programs: &Programs) -> Result<Image> {
     let program = match name {

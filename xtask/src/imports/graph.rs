@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use super::source::Modules;
+use crate::source::{self, Modules};
 
 /// An import that leads from one room into another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +39,7 @@ impl Arrows {
             let folder = above.filter(in_files_below);
             arrows.folders.extend(folder.map(|above| above.join("/")));
             for path in &module.imports {
-                let to = super::source::resolve(modules, path);
+                let to = source::resolve(modules, path);
                 if let Some((from, to)) = apart(from, &to) {
                     let import = Import {
                         from: from.clone(),
@@ -129,7 +129,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap_or(folder.path()))?;
             std::fs::write(path, text)?;
         }
-        let arrows = Arrows::new(&super::super::source::read(folder.path())?);
+        let arrows = Arrows::new(&source::read(folder.path())?);
         Ok(arrows.circles().into_iter().map(|circle| circle.rooms).collect())
     }
 

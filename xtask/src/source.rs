@@ -1,4 +1,4 @@
-//! Reads a crate's modules and what each of them imports.
+//! Reads a crate's modules from its sources: what each holds and what it imports. Tests are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,20 +8,22 @@ use syn::visit::Visit;
 use syn::{Attribute, Item, ItemMod, ItemUse, Macro, UseTree};
 
 /// A module by its path from the crate's root, which itself is the empty path.
-pub(super) type Modules = BTreeMap<Vec<String>, Module>;
+pub(crate) type Modules = BTreeMap<Vec<String>, Module>;
 
 /// What is known of one module.
-#[derive(Debug, Default)]
-pub(super) struct Module {
-    pub(super) file: PathBuf,
+#[derive(Default)]
+pub(crate) struct Module {
+    pub(crate) file: PathBuf,
     /// Paths that it names, from the crate's root, whether in a `use` or where they are used.
-    pub(super) imports: BTreeSet<Vec<String>>,
+    pub(crate) imports: BTreeSet<Vec<String>>,
     /// Names that it brings into its scope, and what they stand for.
     scope: BTreeMap<String, Vec<String>>,
+    /// What it holds.
+    pub(crate) items: Vec<Item>,
 }
 
 /// All modules of the crate whose sources are in this folder.
-pub(super) fn read(folder: &Path) -> Result<Modules> {
+pub(crate) fn read(folder: &Path) -> Result<Modules> {
     let roots = ["lib.rs", "main.rs"].map(|name| folder.join(name));
     let Some(root) = roots.iter().find(|root| root.is_file()) else {
         bail!("{} has neither lib.rs nor main.rs", folder.display());
@@ -32,7 +34,7 @@ pub(super) fn read(folder: &Path) -> Result<Modules> {
 }
 
 /// The module that a path leads to, through what other modules bring into their scope.
-pub(super) fn resolve(modules: &Modules, path: &[String]) -> Vec<String> {
+pub(crate) fn resolve(modules: &Modules, path: &[String]) -> Vec<String> {
     let mut path = path.to_vec();
     // As many steps as a chain of re-exports can sensibly have: two modules may import each other's names.
     for _ in 0..8 {
@@ -51,45 +53,58 @@ pub(super) fn resolve(modules: &Modules, path: &[String]) -> Vec<String> {
     path
 }
 
+/// The module in which a path leads to something that this module can name.
+pub(crate) fn resolve_from(modules: &Modules, module: &[String], path: &[String]) -> Vec<String> {
+    let names = modules.get(module).into_iter().flat_map(|module| &module.scope);
+    let first = path.first().map(String::as_str).unwrap_or_default();
+    let absolute = match names.into_iter().find(|(name, _)| *name == first) {
+        Some((_, target)) => [target.as_slice(), path.get(1..).unwrap_or_default()].concat(),
+        None => [module, path].concat(),
+    };
+    resolve(modules, &absolute)
+}
+
 /// Reads a file and the files of the modules that it declares; `below` is the folder in which those lie.
 fn read_file(modules: &mut Modules, file: &Path, below: &Path, path: Vec<String>) -> Result<()> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let parsed = syn::parse_file(&text).with_context(|| format!("cannot parse {}", file.display()))?;
-    read_items(modules, &parsed.items, file, below, path)
+    read_items(modules, parsed.items, file, below, path)
 }
 
 fn read_items(
     modules: &mut Modules,
-    items: &[Item],
+    items: Vec<Item>,
     file: &Path,
     below: &Path,
     path: Vec<String>,
 ) -> Result<()> {
-    let kept = items
-        .iter()
+    let mut items = items
+        .into_iter()
         .filter(|item| !is_test(attributes(item)))
         .collect::<Vec<_>>();
-    let children = kept.iter().filter_map(|item| match item {
-        Item::Mod(module) => Some(module),
+    let inner = items.iter_mut().filter_map(|item| match item {
+        Item::Mod(module) => Some((module.ident.to_string(), module.content.take())),
         _ => None,
     });
-    let children = children.collect::<Vec<_>>();
+    let inner = inner.collect::<Vec<_>>();
     let mut names = Names {
         path: &path,
-        children: children.iter().map(|child| child.ident.to_string()).collect(),
+        children: inner.iter().map(|(name, _)| name.clone()).collect(),
         module: Module {
             file: file.to_owned(),
             ..Module::default()
         },
     };
-    kept.iter().for_each(|item| names.visit_item(item));
-    let module = names.module;
+    items.iter().for_each(|item| names.visit_item(item));
+    let module = Module {
+        items,
+        ..names.module
+    };
     modules.insert(path.clone(), module);
-    for child in children {
-        let name = child.ident.to_string();
+    for (name, content) in inner {
         let path = [path.as_slice(), std::slice::from_ref(&name)].concat();
         let inside = below.join(&name);
-        match &child.content {
+        match content {
             Some((_, items)) => read_items(modules, items, file, &inside, path)?,
             None => {
                 let files = [below.join(format!("{name}.rs")), inside.join("mod.rs")];
