@@ -80,6 +80,32 @@ fn a_key_that_a_program_does_not_know_is_refused() {
     assert!(error.contains("modus"), "{error}");
 }
 
+#[test]
+fn a_url_that_the_definition_accepts_is_one_for_the_sidecar() {
+    for (url, accepted) in [
+        ("https://llm.example", true),
+        ("https://llm.example/", true),
+        ("http://llm.models.svc:8000/v1/", true),
+        ("http://[fd00::1]:8000/v1", true),
+        ("https://user:password@llm.example/v1", false),
+        ("https://llm.example/v1?key=secret", false),
+        ("https://llm.example/v1#part", false),
+        ("https://llm example/v1", false),
+        ("https:///v1", false),
+        ("ftp://llm.example/v1", false),
+        ("llm.example/v1", false),
+    ] {
+        let first = json!({ "synthesis": { "provider": "vllm", "model": "m", "baseURL": url } });
+        let fallback = json!({ "provider": "vllm", "model": "m", "baseURL": url });
+        let second = json!({ "synthesis": { "model": "m", "fallbacks": [fallback] } });
+        for proxy in [proxy(first), proxy(second)] {
+            assert_eq!(validate_cel(&proxy).is_ok(), accepted, "{url}");
+            let read = Files::render(&proxy).sidecar(Vec::new());
+            assert!(read.is_ok() || !accepted, "{url}: {read:?}");
+        }
+    }
+}
+
 /// Renders a proxy, has both programs read it, and compares what they read with the resource.
 fn check(proxy: &LiquidMemoryProxy) -> Result<(), TestCaseError> {
     let files = Files::render(proxy);
@@ -212,8 +238,8 @@ fn extraction() -> impl Strategy<Value = Value> {
 fn cached_prefix() -> impl Strategy<Value = Value> {
     (
         any::<bool>(),
-        number(&[0.01, 1.0, 1.25, 10.0]),
-        number(&[0.1, 1.0, 10.0, 11.0]),
+        number(&[0.01, 1.0, 1.25, 10.0, 100.0]),
+        number(&[0.0, 0.01, 0.1, 100.0]),
         word(&["Pass", "Coverage"]),
         whole(&[1, 86_400]),
     )
