@@ -1,4 +1,4 @@
-"""The gated delta rule as others compute it, for `cargo run --example cuda -- reference`: inputs and results go into the
+"""The gated delta rule as others compute it, for `cargo xtask gpu reference`: inputs and results go into the
 safetensors file that is named. `transformers` is the plain PyTorch function of Qwen3-Next, in f32 from the same bf16
 numbers; `fla` is flash-linear-attention's kernel. What is missing is left out, and said.
 

@@ -1,4 +1,4 @@
-"""The peer of `cargo run --example cuda -- training`: a training step (forward, gradients by input, projections, log-gates
+"""The peer of `cargo xtask gpu training`: a training step (forward, gradients by input, projections, log-gates
 and strengths) of flash-linear-attention's gated delta rule between the same four projections. One JSON line a length.
 
     python3 attention/peers/training.py [TOKENS ...]

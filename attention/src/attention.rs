@@ -10,7 +10,7 @@ use crate::core::project;
 use crate::error::{AttentionError, shaped};
 use crate::input::{LiquidInput, LiquidOutput};
 use crate::precision::Precision;
-use crate::state::State;
+use crate::state::{State, StateShape};
 
 mod full;
 #[cfg(feature = "cuda")]
@@ -84,7 +84,7 @@ pub struct LiquidAttention {
     /// The weights as the kernels take them, where they serve the layer.
     #[cfg(feature = "cuda")]
     #[module(skip)]
-    pub(crate) held: remembered::Remembered<Option<crate::cuda::HeldLayer>>,
+    pub(crate) prepared: remembered::Remembered<Option<crate::cuda::PreparedLayer>>,
 }
 
 impl LiquidAttention {
@@ -149,7 +149,7 @@ impl LiquidAttention {
         if self.settings.bidirectional {
             return Err(AttentionError::Bidirectional("a state is of one direction"));
         }
-        state.check(self, batch)?;
+        state.check(&self.state_shape(), batch)?;
         Ok(self.recurrent(x, mask_pad, state))
     }
 
@@ -164,7 +164,22 @@ impl LiquidAttention {
 
     /// Returns a state for `batch` sequences that have not begun.
     pub fn fresh_state(&self, batch: usize) -> State {
-        State::new(self, batch)
+        State::new(&self.state_shape(), batch)
+    }
+
+    /// Returns the shape of the layer's states.
+    pub fn state_shape(&self) -> StateShape {
+        StateShape {
+            heads: self.settings.n_heads,
+            d_key: self.settings.d_key,
+            d_value: self.settings.d_value,
+            conv: self.conv.as_ref().map(|conv| {
+                let [channels, kernel] = conv.weight.shape().dims();
+                [kernel - 1, channels]
+            }),
+            dtype: self.dtype(),
+            device: self.device(),
+        }
     }
 
     /// Whether a call whose sequences have `tokens` behind them at its end runs in precise mode.

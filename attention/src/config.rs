@@ -158,7 +158,7 @@ impl LiquidAttentionConfig {
                 .map(|kernel| ShortConvolution::new(2 * keys + values, kernel, device)),
             settings,
             #[cfg(feature = "cuda")]
-            held: Default::default(),
+            prepared: Default::default(),
         })
     }
 }

@@ -199,8 +199,7 @@ pub trait LiquidBackend: Backend {
         gradient: FloatTensor<Self>,
         epsilon: f64,
     ) -> NormGradients<Self> {
-        let (output, gamma, _) = portable::head_norm_backward::<Self>(output, gamma, None, gradient, epsilon);
-        NormGradients { output, gamma }
+        portable::head_norm_backward::<Self>(output, gamma, gradient, epsilon)
     }
 
     /// Computes the gradients of [`Self::gated_head_norm`], given the gradient with respect to its result.
@@ -212,14 +211,7 @@ pub trait LiquidBackend: Backend {
         gradient: FloatTensor<Self>,
         epsilon: f64,
     ) -> GatedNormGradients<Self> {
-        let given = Some(gate.clone());
-        let (output, gamma, by_gate) =
-            portable::head_norm_backward::<Self>(output, gamma, given, gradient, epsilon);
-        GatedNormGradients {
-            output,
-            gamma,
-            gate: by_gate.unwrap_or(gate),
-        }
+        portable::gated_head_norm_backward::<Self>(output, gamma, gate, gradient, epsilon)
     }
 }
 

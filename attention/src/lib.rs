@@ -3,7 +3,7 @@
 //!
 //! ```
 //! use burn::tensor::{Device, Distribution, Tensor};
-//! use liquid_attention::{LiquidAttentionConfig, LiquidInput, State};
+//! use liquid_attention::{LiquidAttentionConfig, LiquidInput};
 //!
 //! # fn main() -> Result<(), liquid_attention::AttentionError> {
 //! let device = Device::flex();
@@ -15,7 +15,7 @@
 //! assert_eq!(whole.dims(), [1, 100, 64]);
 //!
 //! // Or a prompt, then token by token, at the same cost for each.
-//! let mut state = State::new(&layer, 1);
+//! let mut state = layer.fresh_state(1);
 //! layer.prefill(x.clone().narrow(1, 0, 99), &mut state)?;
 //! let last = layer.step(x.narrow(1, 99, 1), &mut state)?;
 //! assert_eq!(last.dims(), [1, 1, 64]);
@@ -57,8 +57,8 @@
 //! # Shapes and units
 //!
 //! Inputs and outputs are `[batch, tokens, d_model]` in the weights' type. Masks are `[batch, tokens]`, true where
-//! there is padding, as in burn and PyTorch. Lengths are tokens, memory is bytes. The rule's own shapes stand in
-//! [`core`].
+//! there is padding, as in burn and PyTorch. Lengths are tokens, memory is bytes. [`core`] has the rule's own
+//! shapes.
 //!
 //! # How it is computed
 //!
@@ -99,4 +99,4 @@ pub use error::AttentionError;
 pub use input::{LiquidInput, LiquidOutput};
 pub use patch::{Projections, patch_self_attention};
 pub use precision::{PRECISE_FROM, Precision};
-pub use state::State;
+pub use state::{State, StateShape};

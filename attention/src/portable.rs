@@ -25,7 +25,7 @@ mod tensor;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use norm::{head_norm, head_norm_backward};
+pub(crate) use norm::{gated_head_norm_backward, head_norm, head_norm_backward};
 
 /// Number of tokens in a segment: a compromise between memory (some 60 KiB a token and head of 128) and the number of
 /// operations.

@@ -2,7 +2,6 @@
 
 use burn::tensor::{DType, Device, Int, Tensor};
 
-use crate::attention::LiquidAttention;
 use crate::error::{AttentionError, shaped};
 
 mod bytes;
@@ -19,19 +18,37 @@ pub struct State {
     pub(crate) tokens: Vec<u64>,
 }
 
+/// What a layer's states are shaped like.
+#[derive(Clone, Debug)]
+pub struct StateShape {
+    /// Heads of the state.
+    pub heads: usize,
+    /// Width of a head's keys.
+    pub d_key: usize,
+    /// Width of a head's values.
+    pub d_value: usize,
+    /// Tokens that the short convolution keeps, and their channels; `None` without one.
+    pub conv: Option<[usize; 2]>,
+    /// Type of the tokens that the convolution keeps.
+    pub dtype: DType,
+    /// Where the states are.
+    pub device: Device,
+}
+
 impl State {
-    /// Returns the state of `batch` sequences that have not begun.
-    pub fn new(layer: &LiquidAttention, batch: usize) -> Self {
-        let settings = &layer.settings;
-        let device = layer.device();
-        let memory = Tensor::zeros(
-            [batch, settings.n_heads, settings.d_key, settings.d_value],
-            (&device, DType::F32),
-        );
-        let conv = layer.conv.as_ref().map(|conv| {
-            let [channels, kernel] = conv.weight.shape().dims();
-            Tensor::zeros([batch, kernel - 1, channels], (&device, layer.dtype()))
-        });
+    /// Makes a state of `batch` sequences that have not begun, for layers of this shape
+    /// ([`LiquidAttention::state_shape`](crate::LiquidAttention::state_shape)).
+    pub fn new(shape: &StateShape, batch: usize) -> Self {
+        let StateShape {
+            heads,
+            d_key,
+            d_value,
+            conv,
+            dtype,
+            device,
+        } = shape;
+        let memory = Tensor::zeros([batch, *heads, *d_key, *d_value], (device, DType::F32));
+        let conv = conv.map(|[kept, channels]| Tensor::zeros([batch, kept, channels], (device, *dtype)));
         Self {
             memory,
             conv,
@@ -109,22 +126,16 @@ impl State {
     }
 
     /// Whether the state is one of this layer's, for this many sequences.
-    pub(crate) fn check(&self, layer: &LiquidAttention, batch: usize) -> Result<(), AttentionError> {
-        let settings = &layer.settings;
-        let memory = [batch, settings.n_heads, settings.d_key, settings.d_value].map(Some);
+    pub(crate) fn check(&self, shape: &StateShape, batch: usize) -> Result<(), AttentionError> {
+        let memory = [batch, shape.heads, shape.d_key, shape.d_value].map(Some);
         shaped("state.memory", &self.memory.dims(), &memory)?;
-        match (&layer.conv, &self.conv) {
-            (Some(conv), Some(tail)) => {
-                let [channels, kernel] = conv.weight.shape().dims();
-                shaped(
-                    "state.conv",
-                    &tail.dims(),
-                    &[batch, kernel - 1, channels].map(Some),
-                )
+        match (shape.conv, &self.conv) {
+            (Some([kept, channels]), Some(tail)) => {
+                shaped("state.conv", &tail.dims(), &[batch, kept, channels].map(Some))
             }
             (None, None) => Ok(()),
             _ => Err(AttentionError::State(
-                "only one of layer and state has a short convolution; make the state with State::new"
+                "only one of layer and state has a short convolution; make the state with LiquidAttention::fresh_state"
                     .to_owned(),
             )),
         }

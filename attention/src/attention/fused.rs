@@ -5,25 +5,25 @@ use burn::nn::Linear;
 use burn::tensor::{DType, Tensor};
 
 use super::LiquidAttention;
-use crate::cuda::{HeldLayer, LayerRule, WeightTensors, lay_out, may_serve};
+use crate::cuda::{LayerMemory, LayerRule, PreparedLayer, WeightTensors, lay_out, may_serve};
 use crate::padding::Packing;
 use crate::state::State;
 
 impl LiquidAttention {
     /// Prepares the layer as one operation, on a GPU whose kernels serve it. Its weights are looked up once,
     /// and again when a parameter was replaced.
-    fn as_one(&self) -> Option<HeldLayer> {
+    fn as_one(&self) -> Option<PreparedLayer> {
         let inputs = [&self.query, &self.key, &self.value, &self.gate_a, &self.gate_b];
         // `init` gives none of these a bias, but whoever replaces one may.
         let mut gates = [&self.gate_a, &self.gate_b].into_iter().chain(&self.output_gate);
         // Asked before anything is kept: where weights are trained, nothing else may hold them.
         if gates.any(|gate| gate.bias.is_some()) || !may_serve(&self.query.weight.device()) {
-            self.held.forget();
+            self.prepared.forget();
             return None;
         }
         let bias = |linear: &Linear| linear.bias.as_ref().map(Param::val);
-        let hold = || {
-            HeldLayer::new(WeightTensors {
+        let prepare = || {
+            PreparedLayer::new(WeightTensors {
                 input: inputs.map(|linear| linear.weight.val()),
                 gate: self.output_gate.as_ref().map(|gate| gate.weight.val()),
                 input_bias: [&self.query, &self.key, &self.value].map(bias),
@@ -33,7 +33,7 @@ impl LiquidAttention {
                 small: [&self.a_log, &self.dt_bias, &self.norm.gamma].map(Param::val),
             })
         };
-        self.held.of(self, hold)
+        self.prepared.of(self, prepare)
     }
 
     /// Runs the layer in one operation, where that is possible. Padding must be behind the sequences, where
@@ -55,9 +55,12 @@ impl LiquidAttention {
             rule: self.rule(behind),
             epsilon: self.norm.epsilon,
         };
-        let before = (state.memory.clone(), state.conv.clone());
+        let before = LayerMemory {
+            state: state.memory.clone(),
+            tail: state.conv.clone(),
+        };
         let (context, after) = layer.run(x.clone(), before, lengths, rule);
-        (state.memory, state.conv) = after;
+        (state.memory, state.conv) = (after.state, after.tail);
         for count in &mut state.tokens {
             *count += tokens;
         }

@@ -8,7 +8,7 @@ use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use super::LiquidAttention;
 use crate::oracle::layer::Layer;
 use crate::oracle::{Random, error};
-use crate::{AttentionError, LiquidAttentionConfig, LiquidInput, Precision, State};
+use crate::{AttentionError, LiquidAttentionConfig, LiquidInput, Precision};
 
 mod gradients;
 mod padding;
@@ -263,9 +263,7 @@ fn refuses_what_it_cannot_do_and_says_what_to_do() {
         let text = result.expect_err("a refusal").to_string();
         assert!(text.contains(remedy), "{text} does not say {remedy}");
     }
-    let step = plain
-        .step(x(), &mut State::new(&plain, 1))
-        .expect_err("a refusal");
+    let step = plain.step(x(), &mut plain.fresh_state(1)).expect_err("a refusal");
     assert!(step.to_string().contains("[any, 1, 24]"), "{step}");
 }
 

@@ -8,7 +8,7 @@ use burn::tensor::{DType, Device};
 
 use super::{Checkpoint, GatedDeltaConfig, LoadError, SoftmaxConfig};
 use crate::oracle::error;
-use crate::{LiquidAttention, LiquidAttentionConfig, State, patch_self_attention};
+use crate::{LiquidAttention, LiquidAttentionConfig, patch_self_attention};
 
 fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -43,7 +43,7 @@ fn both_layouts_give_the_output_and_the_state_of_transformers() {
         let input = checkpoint
             .tensor::<2>("input", [70, 20], None, &Device::flex())
             .expect("an input");
-        let mut state = State::new(&layer, 1);
+        let mut state = layer.fresh_state(1);
         let output = layer
             .prefill(input.reshape([1, 70, 20]), &mut state)
             .expect("an output");

@@ -6,7 +6,7 @@ use burn::nn::attention::MultiHeadAttentionConfig;
 use burn::tensor::{Device, Distribution, Tensor};
 
 use super::{Projections, patch_self_attention};
-use crate::{AttentionError, LiquidAttentionConfig, LiquidInput, State};
+use crate::{AttentionError, LiquidAttentionConfig, LiquidInput};
 
 fn softmax(device: &Device) -> Projections {
     Projections::from(&MultiHeadAttentionConfig::new(24, 6).init(device))
@@ -59,7 +59,7 @@ fn refuses_to_serve_until_told() {
     let layer = patch_self_attention(softmax(&device), &LiquidAttentionConfig::new(24, 6)).expect("a layer");
     assert!(layer.needs_distillation());
     let x = || Tensor::<3>::random([1, 5, 24], Distribution::Default, &device);
-    let mut state = State::new(&layer, 1);
+    let mut state = layer.fresh_state(1);
     let refused = [
         layer
             .forward(LiquidInput::self_attn(x()).is_causal(true))

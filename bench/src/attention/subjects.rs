@@ -9,7 +9,7 @@ use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{DType, Tensor};
 use liquid_attention::core::project;
-use liquid_attention::{AttentionError, LiquidAttention, LiquidAttentionConfig, LiquidInput, State};
+use liquid_attention::{AttentionError, LiquidAttention, LiquidAttentionConfig, LiquidInput};
 
 use super::benchmark::Benchmark;
 
@@ -42,7 +42,7 @@ impl Subject {
         }
     }
 
-    /// Whether its time grows with the square of the tokens.
+    /// Whether the subject's time grows with the square of the tokens.
     pub(super) fn is_quadratic(self) -> bool {
         Self::PEERS.contains(&self)
     }
@@ -69,7 +69,7 @@ impl Subject {
             }
             Self::LiquidStep => {
                 let layer = liquid(benchmark)?;
-                let mut state = State::new(&layer, benchmark.batch_size);
+                let mut state = layer.fresh_state(benchmark.batch_size);
                 layer.prefill(x, &mut state)?;
                 let token = benchmark.input(1);
                 Ok(Box::new(move || layer.step(token.clone(), &mut state)))

@@ -10,7 +10,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `gpu` | context, stream, memory, launches |
+//! | `gpu` | the device (`liquid_cuda::device`) as the encoder uses it |
 //! | `program` | the kernels, compiled |
 //! | `weights` | the model in device memory |
 //! | `batch` | windows as the kernels take them |
@@ -64,9 +64,9 @@ pub(super) struct CudaEncoder {
     space: Option<Space>,
     question: Option<Question>,
     model: Option<OnDevice>,
-    /// Until it is on the device. A device that has no memory for it yet may have some later.
+    /// The model until it is on the device, which may have no memory for it yet.
     waiting: Option<OnHost>,
-    /// `None` as long as the device has no memory even for being opened.
+    /// The device; `None` as long as it has no memory even for being opened.
     gpu: Option<Gpu>,
 }
 
@@ -81,7 +81,7 @@ impl CudaEncoder {
     ) -> Result<Self, LoadError> {
         let waiting = OnHost::read(weights, config, words)?;
         let refuse = |source| LoadError::Gpu { number, source };
-        let identity = Identity::of(number).map_err(refuse)?;
+        let identity = Identity::find(number).map_err(refuse)?;
         let gpu = match Gpu::open(number, config) {
             Err(CudaError::Memory) => None,
             opened => Some(opened.map_err(refuse)?),
@@ -103,7 +103,7 @@ impl CudaEncoder {
         (self.identity.description.clone(), self.identity.uuid.clone())
     }
 
-    /// Everything for a batch of that many tokens, which takes memory if it is larger than those before; and the last
+    /// Prepares a pass over that many tokens, which takes memory if they are more than before; also returns the last
     /// question.
     fn prepare(&mut self, tokens: usize) -> Result<(Pass<'_>, Option<&Question>), CudaError> {
         if self.gpu.is_none() {
@@ -131,13 +131,13 @@ impl CudaEncoder {
         Ok((pass, self.question.as_ref()))
     }
 
-    /// The question, read unless it is the one of the last call.
+    /// Reads the question unless it is the one of the last call.
     fn ask(&mut self, ids: &[u32], pieces: usize) -> Result<(), CudaError> {
         if self.question.as_ref().is_some_and(|known| known.is(ids, pieces)) {
             return Ok(());
         }
         self.question = None;
-        let batch = Batch::of(std::iter::once(ids));
+        let batch = Batch::of_windows(std::iter::once(ids));
         let dim = self.dim();
         let (mut pass, _) = self.prepare(batch.tokens)?;
         pass.forward(&batch)?;
@@ -197,7 +197,7 @@ impl Encoder for CudaEncoder {
         let dim = self.dim();
         let mut encoded = Vec::with_capacity(windows.len());
         let work = |run: std::ops::Range<usize>| {
-            let batch = Batch::of(windows[run].iter().copied());
+            let batch = Batch::of_windows(windows[run].iter().copied());
             let mut read = || {
                 let (mut pass, _) = self.prepare(batch.tokens)?;
                 pass.forward(&batch)?;

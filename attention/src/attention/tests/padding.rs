@@ -36,7 +36,7 @@ fn kept<T: Clone>(rows: &[T], mask: &[bool]) -> Vec<T> {
 }
 
 fn alone(layer: &LiquidAttention, rows: Vec<Vec<f64>>, device: &Device) -> (Vec<f64>, State) {
-    let mut state = State::new(layer, 1);
+    let mut state = layer.fresh_state(1);
     let output = layer
         .prefill(tensor(&[rows], device), &mut state)
         .expect("an output");
@@ -51,7 +51,7 @@ fn is_deletion_bit_for_bit() {
         let model = config.d_model;
         let masks = masks();
         let sequences: Vec<_> = (0..masks.len()).map(|i| sequence(i as u64, 100, model)).collect();
-        let mut state = State::new(&layer, masks.len());
+        let mut state = layer.fresh_state(masks.len());
         let output = layer
             .prefill_padded(
                 tensor(&sequences, &device),

@@ -22,7 +22,7 @@ fn steps_agree_with_one_pass() {
             &[sequence(1, 70, config.d_model), sequence(2, 70, config.d_model)],
             &device,
         );
-        let mut state = State::new(&layer, 2);
+        let mut state = layer.fresh_state(2);
         let steps = (0..70).map(|t| {
             layer
                 .step(x.clone().narrow(1, t, 1), &mut state)
@@ -43,7 +43,7 @@ fn a_resumed_prefill_agrees_with_one_pass() {
         let x = tensor(&[sequence(1, 200, config.d_model)], &device);
         let wanted = numbers(causal(&layer, x.clone()));
         for cuts in [vec![1], vec![2, 3], vec![64], vec![100, 101, 170]] {
-            let mut state = State::new(&layer, 1);
+            let mut state = layer.fresh_state(1);
             let mut outputs = Vec::new();
             let bounds = [vec![0], cuts.clone(), vec![200]].concat();
             for pair in bounds.windows(2) {
@@ -64,7 +64,7 @@ fn a_clone_is_a_snapshot() {
     let (_, config) = kinds().swap_remove(2);
     let layer = layer(&config, &device);
     let prefix = tensor(&[sequence(1, 30, config.d_model)], &device);
-    let mut state = State::new(&layer, 1);
+    let mut state = layer.fresh_state(1);
     layer.prefill(prefix, &mut state).expect("an output");
     let (snapshot, before) = (state.clone(), remembered(&state));
     layer
@@ -80,7 +80,7 @@ fn reset_begins_one_sequence_anew() {
     for (name, config) in kinds() {
         let layer = layer(&config, &device);
         let width = config.d_model;
-        let mut state = State::new(&layer, 3);
+        let mut state = layer.fresh_state(3);
         let first = [1, 2, 3].map(|seed| sequence(seed, 20, width));
         layer
             .prefill(tensor(&first, &device), &mut state)
@@ -106,7 +106,7 @@ fn reset_begins_one_sequence_anew() {
 fn a_state_has_the_same_size_after_any_sequence() {
     let device = Device::flex();
     let layer = layer(&LiquidAttentionConfig::new(24, 3), &device);
-    let mut state = State::new(&layer, 1);
+    let mut state = layer.fresh_state(1);
     let size = state.size();
     assert_eq!(size, 3 * 8 * 8 * 4);
     layer
@@ -126,10 +126,10 @@ fn refuses_a_state_of_another_layer_or_batch() {
     let wide = layer(&LiquidAttentionConfig::new(24, 2), &device);
     let x = tensor(&[sequence(1, 3, 24)], &device);
     let refused = [
-        plain.prefill(x.clone(), &mut State::new(&plain, 2)),
-        plain.prefill(x.clone(), &mut State::new(&wide, 1)),
-        plain.prefill(x.clone(), &mut State::new(&conv, 1)),
-        conv.prefill(x.clone(), &mut State::new(&plain, 1)),
+        plain.prefill(x.clone(), &mut plain.fresh_state(2)),
+        plain.prefill(x.clone(), &mut wide.fresh_state(1)),
+        plain.prefill(x.clone(), &mut conv.fresh_state(1)),
+        conv.prefill(x.clone(), &mut plain.fresh_state(1)),
     ];
     for result in refused {
         let error = result.expect_err("a refusal");
@@ -144,7 +144,7 @@ fn refuses_a_state_of_another_layer_or_batch() {
 fn refuses_bytes_that_are_no_state() {
     let device = Device::flex();
     let layer = layer(&LiquidAttentionConfig::new(24, 3), &device);
-    let bytes = remembered(&State::new(&layer, 1));
+    let bytes = remembered(&layer.fresh_state(1));
     for broken in [&b"nothing"[..], &bytes[..bytes.len() - 1], &[]] {
         let error = State::from_bytes(broken, &device).expect_err("a refusal");
         assert!(matches!(error, AttentionError::State(_)), "{error}");

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use liquid_cuda::device::Address;
+
 use crate::model::comparison::Comparison;
 use crate::model::wordpiece::{ADDED_TOKENS, CLS, SEP};
 
@@ -13,37 +15,41 @@ const QUERIES: usize = 80;
 pub(super) struct Batch {
     /// Tokens of all windows, `[CLS]` and `[SEP]` included.
     pub(super) tokens: usize,
-    /// Which units of the comparison it holds.
+    /// Units of the comparison that the batch holds.
     pub(super) units: Range<usize>,
     /// Blocks of `attend`, for each head.
     pub(super) tasks: usize,
     /// First token of each window, and the end of the last.
     starts: Vec<usize>,
-    /// The five lists one after the other.
+    /// The five lists one after the other: vocabulary ids, positions, tasks, windows, units.
     pub(super) integers: Vec<i32>,
-    places: usize,
+    /// Index of the first position.
+    places_at: usize,
+    /// Index of the first task.
     tasks_at: usize,
+    /// Index of the first window.
     windows_at: usize,
+    /// Index of the first unit.
     units_at: usize,
 }
 
 /// Addresses of a batch's lists.
 #[derive(Clone, Copy)]
 pub(super) struct Lists {
-    pub(super) ids: u64,
-    pub(super) places: u64,
-    pub(super) tasks: u64,
-    pub(super) windows: u64,
-    pub(super) units: u64,
+    pub(super) ids: Address,
+    pub(super) places: Address,
+    pub(super) tasks: Address,
+    pub(super) windows: Address,
+    pub(super) units: Address,
 }
 
 impl Batch {
-    /// Windows without units.
-    pub(super) fn of<'a>(windows: impl Iterator<Item = &'a [u32]>) -> Self {
+    /// A batch of windows without units.
+    pub(super) fn of_windows<'a>(windows: impl Iterator<Item = &'a [u32]>) -> Self {
         Self::build(windows.map(|ids| (ids, 0..0)), 0..0, |_| 0..0)
     }
 
-    /// Some windows of a comparison, with their units.
+    /// A batch of some windows of a comparison, with their units.
     pub(super) fn with_units(task: &Comparison, run: Range<usize>) -> Self {
         let first = task.units_of(run.start).start;
         let units = first..task.units_of(run.end - 1).end;
@@ -93,7 +99,7 @@ impl Batch {
             tasks: blocks,
             starts,
             integers,
-            places: tokens,
+            places_at: tokens,
             tasks_at,
             windows_at,
             units_at,
@@ -110,12 +116,12 @@ impl Batch {
         self.starts.windows(2).map(|pair| pair[0]..pair[1])
     }
 
-    /// Where the lists lie when the integers do at this address.
-    pub(super) fn lists(&self, integers: u64) -> Lists {
-        let at = |index: usize| integers + (index * size_of::<i32>()) as u64;
+    /// Addresses of the lists, given that of the integers.
+    pub(super) fn lists(&self, integers: Address) -> Lists {
+        let at = |index: usize| integers.offset(index * size_of::<i32>());
         Lists {
             ids: integers,
-            places: at(self.places),
+            places: at(self.places_at),
             tasks: at(self.tasks_at),
             windows: at(self.windows_at),
             units: at(self.units_at),
@@ -138,18 +144,19 @@ mod tests {
             (batch.tokens, batch.windows(), batch.tasks, batch.units.clone()),
             (95, 2, 3, 2..5)
         );
-        let lists = batch.lists(0);
-        let from = |address: u64, count: usize| {
-            let start = address as usize / 4;
+        const BASE: u64 = 4096;
+        let lists = batch.lists(Address::new(BASE));
+        let from = |address: Address, count: usize| {
+            let start = (address.get() - BASE) as usize / 4;
             &batch.integers[start..start + count]
         };
         assert_eq!(
             (batch.integers[0], batch.integers[1], batch.integers[91]),
             (CLS, 8, SEP)
         );
-        assert_eq!(from(lists.ids + 4 * 92, 3), [CLS, 9, SEP]);
+        assert_eq!(from(lists.ids.offset(4 * 92), 3), [CLS, 9, SEP]);
         assert_eq!(
-            (from(lists.places, 2), from(lists.places + 4 * 92, 3)),
+            (from(lists.places, 2), from(lists.places.offset(4 * 92), 3)),
             (&[0, 1][..], &[0, 1, 2][..])
         );
         assert_eq!(from(lists.tasks, 9), [0, 92, 0, 0, 92, 80, 92, 3, 0]);

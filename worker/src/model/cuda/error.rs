@@ -1,8 +1,5 @@
 //! What can go wrong with a GPU.
 
-use cudarc::cublaslt::{result::CublasError, sys::cublasStatus_t};
-use cudarc::driver::{DriverError, sys::CUresult};
-
 /// Why the GPU cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum CudaError {
@@ -25,29 +22,24 @@ pub enum CudaError {
 impl From<liquid_cuda::Error> for CudaError {
     fn from(error: liquid_cuda::Error) -> Self {
         match error {
-            liquid_cuda::Error::Driver(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => Self::Memory,
-            liquid_cuda::Error::Driver(DriverError(CUresult::CUDA_ERROR_NO_DEVICE)) => Self::Absent(0),
-            liquid_cuda::Error::Product(CublasError(cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED)) => {
-                Self::Memory
-            }
+            liquid_cuda::Error::Absent { count, .. } => Self::Absent(count),
+            error if error.is_no_device() => Self::Absent(0),
+            error if error.is_out_of_memory() => Self::Memory,
             other => Self::Cuda(other),
         }
     }
 }
 
-impl From<DriverError> for CudaError {
-    fn from(error: DriverError) -> Self {
-        liquid_cuda::Error::from(error).into()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use cudarc::cublaslt::{result::CublasError, sys::cublasStatus_t};
+    use cudarc::driver::{DriverError, sys::CUresult};
+
     use super::*;
 
     #[test]
     fn memory_that_runs_out_is_told_apart_whoever_notices() {
-        let driver = |result| CudaError::from(DriverError(result));
+        let driver = |result| CudaError::from(liquid_cuda::Error::from(DriverError(result)));
         assert!(matches!(
             driver(CUresult::CUDA_ERROR_OUT_OF_MEMORY),
             CudaError::Memory

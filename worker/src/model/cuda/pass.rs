@@ -1,19 +1,18 @@
 //! One batch on the device: the buffers, the forward pass, the comparison with the question.
 
-use liquid_cuda::{Element, Layout, Operands, Shape, WORKSPACE};
+use liquid_cuda::device::{Address, Buffer, Element, Layout, Operands, Shape, WORKSPACE};
 
 use super::batch::{Batch, Lists};
 use super::error::CudaError;
-use super::gpu::{Argument, Buffer, Gpu};
+use super::gpu::{Argument, Blocks, Gpu};
 use super::program::Kernel;
-use super::weights::{Linear, Norm, OnDevice, split};
+use super::weights::{Layer, Linear, Norm, OnDevice, split};
 use crate::model::bert::Config;
 use crate::model::comparison::Compared;
 use crate::model::encoder::Encoded;
 use crate::vectors::unit;
-use Argument::{Address, Float, Int};
 
-/// Columns of the question's operand are a multiple of this, so that there are four shapes of products with it.
+/// Divisor of the columns of the question's operand, so that there are four shapes of products with it.
 const QUESTION_COLUMNS: usize = 32;
 
 /// Buffers for batches of up to `rows` tokens.
@@ -23,13 +22,15 @@ pub(super) struct Space {
     state: Buffer,
     /// The operand of the next product, `[rows, 3 hidden]` f16.
     operand: Buffer,
-    /// What a product gives, up to `[rows, inner]` f32.
+    /// The result of a product, up to `[rows, inner]` f32.
     wide: Buffer,
     /// The operand of the product with `down`, `[rows, 3 inner]` f16.
     inner: Buffer,
+    /// Work space of the products.
     work: Buffer,
-    /// Grow with what is needed.
+    /// Lists of the batch; grows with it.
     integers: Buffer,
+    /// Results of the comparison; grows with the batch.
     results: Buffer,
 }
 
@@ -51,7 +52,7 @@ impl Space {
 
     /// Makes a buffer at least that large; what it holds is lost.
     fn grow(gpu: &Gpu, buffer: &mut Buffer, bytes: usize) -> Result<(), CudaError> {
-        if buffer.bytes < bytes {
+        if buffer.bytes() < bytes {
             gpu.wait()?;
             *buffer = gpu.allocate(bytes)?;
         }
@@ -95,46 +96,40 @@ impl Question {
     }
 }
 
-/// Everything that a batch needs.
+/// A pass of one batch: the device, the model and the buffers that it needs.
 pub(super) struct Pass<'a> {
     pub(super) gpu: &'a mut Gpu,
     pub(super) model: &'a OnDevice,
     pub(super) space: &'a mut Space,
     pub(super) config: &'a Config,
-    /// Rows of the products: the batch's, rounded up. What lies beyond the batch is computed and not looked at.
+    /// Rows of the products: the batch's, rounded up. Those beyond the batch are computed and not read.
     pub(super) rows: usize,
+}
+
+/// A product of split operands, with the weights of a matrix `[columns, 3 depth]`.
+struct Product<'a> {
+    /// Address of the split input, `[rows, 3 depth]` f16.
+    x: Address,
+    weight: &'a Buffer,
+    /// Address of the result, `[rows, columns]` f32.
+    y: Address,
+    depth: usize,
+    columns: usize,
 }
 
 impl Pass<'_> {
     /// Enqueues the forward pass: the last hidden states, in `space.state` and as operand.
     pub(super) fn forward(&mut self, batch: &Batch) -> Result<(), CudaError> {
-        let (hidden, inner) = (self.config.hidden_size, self.config.intermediate_size);
-        Space::grow(
-            self.gpu,
-            &mut self.space.integers,
-            size_of_val(batch.integers.as_slice()),
-        )?;
+        let bytes = size_of_val(batch.integers.as_slice());
+        Space::grow(self.gpu, &mut self.space.integers, bytes)?;
         self.gpu.write(&self.space.integers, &batch.integers)?;
-        let lists = batch.lists(self.space.integers.address);
-        let model = self.model;
+        let lists = batch.lists(self.space.integers.address());
         self.embed(batch, lists)?;
-        let [operand, wide, of_inner] =
-            [&self.space.operand, &self.space.wide, &self.space.inner].map(|buffer| buffer.address);
+        let model = self.model;
         for layer in &model.layers {
-            self.product(operand, &layer.heads, wide, [hidden, 3 * hidden])?;
-            let grid = (batch.tasks, self.config.num_attention_heads);
-            let bias = layer.heads.bias.address;
-            let arguments = &mut [operand, wide, bias, lists.tasks].map(Address);
-            self.gpu.launch(Kernel::Attend, (grid, 320), arguments)?;
-            self.product(operand, &layer.attention_output, wide, [hidden, hidden])?;
-            self.add_norm(batch, &layer.attention_output.bias, &layer.attention_norm)?;
-            self.product(operand, &layer.up, wide, [hidden, inner])?;
-            let mut arguments = [of_inner, wide, layer.up.bias.address].map(Address).to_vec();
-            arguments.push(Int(inner as i32));
-            self.gpu
-                .launch(Kernel::Gelu, ((batch.tokens, 1), 384), &mut arguments)?;
-            self.product(of_inner, &layer.down, wide, [inner, hidden])?;
-            self.add_norm(batch, &layer.down.bias, &layer.output_norm)?;
+            self.attend(batch, lists, &layer.heads)?;
+            self.add_attention(batch, layer)?;
+            self.feed_forward(batch, layer)?;
         }
         Ok(())
     }
@@ -145,7 +140,7 @@ impl Pass<'_> {
             .read(&self.space.state, batch.tokens * self.config.hidden_size)
     }
 
-    /// Compares the batch that has gone through [`Pass::forward`], and adds what comes of it.
+    /// Compares the batch that has gone through [`Pass::forward`], and adds the results to `to`.
     pub(super) fn compare(
         &mut self,
         batch: &Batch,
@@ -155,28 +150,30 @@ impl Pass<'_> {
         let (windows, units, pieces) = (batch.windows(), batch.units.len(), question.pieces);
         let count = windows * pieces + windows + units;
         Space::grow(self.gpu, &mut self.space.results, count * size_of::<f32>())?;
-        let shape = [self.config.hidden_size, question.columns];
-        let (operand, wide) = (self.space.operand.address, self.space.wide.address);
-        self.multiply(operand, &question.vectors, wide, shape)?;
-        let lists = batch.lists(self.space.integers.address);
-        let best = self.space.results.address;
-        let cosines = best + (windows * pieces * size_of::<f32>()) as u64;
-        let of_units = cosines + (windows * size_of::<f32>()) as u64;
-        let (state, embedding) = (self.space.state.address, question.embedding.address);
-        let addresses = [
-            best,
-            cosines,
-            of_units,
-            state,
-            wide,
-            embedding,
-            lists.windows,
-            lists.units,
+        self.multiply(&Product {
+            x: self.space.operand.address(),
+            weight: &question.vectors,
+            y: self.space.wide.address(),
+            depth: self.config.hidden_size,
+            columns: question.columns,
+        })?;
+        let lists = batch.lists(self.space.integers.address());
+        let best = self.space.results.address();
+        let cosines = best.offset(windows * pieces * size_of::<f32>());
+        let arguments = [
+            Argument::Address(best),
+            Argument::Address(cosines),
+            Argument::Address(cosines.offset(windows * size_of::<f32>())),
+            Argument::Address(self.space.state.address()),
+            Argument::Address(self.space.wide.address()),
+            Argument::Address(question.embedding.address()),
+            Argument::Address(lists.windows),
+            Argument::Address(lists.units),
+            Argument::Int(pieces as i32),
+            Argument::Int(question.columns as i32),
         ];
-        let mut arguments = addresses.map(Address).to_vec();
-        arguments.extend([Int(pieces as i32), Int(question.columns as i32)]);
         self.gpu
-            .launch(Kernel::Compare, ((windows, 1), 256), &mut arguments)?;
+            .launch(Kernel::Compare, Blocks::row(windows, 256), &arguments)?;
         let results = self.gpu.read(&self.space.results, count)?;
         let (best, cosines) = results.split_at(windows * pieces);
         let (cosines, of_units) = cosines.split_at(windows);
@@ -186,90 +183,133 @@ impl Pass<'_> {
         Ok(())
     }
 
+    /// Words and positions to states.
     fn embed(&mut self, batch: &Batch, lists: Lists) -> Result<(), CudaError> {
         let model = self.model;
-        let (state, operand) = (self.space.state.address, self.space.operand.address);
-        let tables = [
-            &model.words,
-            &model.positions,
-            &model.norm.scale,
-            &model.norm.shift,
+        let arguments = [
+            Argument::Address(self.space.state.address()),
+            Argument::Address(self.space.operand.address()),
+            Argument::Address(lists.ids),
+            Argument::Address(lists.places),
+            Argument::Address(model.words.address()),
+            Argument::Address(model.positions.address()),
+            Argument::Address(model.norm.scale.address()),
+            Argument::Address(model.norm.shift.address()),
+            Argument::Int(batch.tokens as i32),
+            Argument::Float(self.config.epsilon()),
         ];
-        let [words, positions, scale, shift] = tables.map(|buffer| buffer.address);
-        let addresses = [
-            state,
-            operand,
-            lists.ids,
-            lists.places,
-            words,
-            positions,
-            scale,
-            shift,
-        ];
-        let mut arguments = addresses.map(Address).to_vec();
-        arguments.extend([Int(batch.tokens as i32), Float(self.config.epsilon())]);
-        self.gpu.launch(
-            Kernel::Embed,
-            ((batch.tokens.div_ceil(8), 1), 256),
-            &mut arguments,
-        )
+        self.gpu
+            .launch(Kernel::Embed, Self::blocks_of_tokens(batch), &arguments)
     }
 
+    /// Queries, keys and values, and the attention of every head.
+    fn attend(
+        &mut self,
+        batch: &Batch,
+        lists: Lists,
+        heads: &Linear<Buffer, Buffer>,
+    ) -> Result<(), CudaError> {
+        let hidden = self.config.hidden_size;
+        let (operand, wide) = (self.space.operand.address(), self.space.wide.address());
+        self.multiply(&Product {
+            x: operand,
+            weight: &heads.weight,
+            y: wide,
+            depth: hidden,
+            columns: 3 * hidden,
+        })?;
+        let arguments = [operand, wide, heads.bias.address(), lists.tasks].map(Argument::Address);
+        let blocks = Blocks {
+            grid: [batch.tasks, self.config.num_attention_heads],
+            threads: 320,
+        };
+        self.gpu.launch(Kernel::Attend, blocks, &arguments)
+    }
+
+    /// The attention's output projection, added to the states and normalised.
+    fn add_attention(&mut self, batch: &Batch, layer: &Layer<Buffer, Buffer>) -> Result<(), CudaError> {
+        let hidden = self.config.hidden_size;
+        self.multiply(&Product {
+            x: self.space.operand.address(),
+            weight: &layer.attention_output.weight,
+            y: self.space.wide.address(),
+            depth: hidden,
+            columns: hidden,
+        })?;
+        self.add_norm(batch, &layer.attention_output.bias, &layer.attention_norm)
+    }
+
+    /// The two products with GELU between them, added to the states and normalised.
+    fn feed_forward(&mut self, batch: &Batch, layer: &Layer<Buffer, Buffer>) -> Result<(), CudaError> {
+        let (hidden, inner) = (self.config.hidden_size, self.config.intermediate_size);
+        let (wide, activated) = (self.space.wide.address(), self.space.inner.address());
+        self.multiply(&Product {
+            x: self.space.operand.address(),
+            weight: &layer.up.weight,
+            y: wide,
+            depth: hidden,
+            columns: inner,
+        })?;
+        let arguments = [
+            Argument::Address(activated),
+            Argument::Address(wide),
+            Argument::Address(layer.up.bias.address()),
+            Argument::Int(inner as i32),
+        ];
+        self.gpu
+            .launch(Kernel::Gelu, Blocks::row(batch.tokens, 384), &arguments)?;
+        self.multiply(&Product {
+            x: activated,
+            weight: &layer.down.weight,
+            y: wide,
+            depth: inner,
+            columns: hidden,
+        })?;
+        self.add_norm(batch, &layer.down.bias, &layer.output_norm)
+    }
+
+    /// Adds a product and its bias to the states, and normalises them.
     fn add_norm(&mut self, batch: &Batch, bias: &Buffer, norm: &Norm<Buffer>) -> Result<(), CudaError> {
         let space = &self.space;
-        let buffers = [
-            &space.state,
-            &space.operand,
-            &space.wide,
-            bias,
-            &norm.scale,
-            &norm.shift,
+        let arguments = [
+            Argument::Address(space.state.address()),
+            Argument::Address(space.operand.address()),
+            Argument::Address(space.wide.address()),
+            Argument::Address(bias.address()),
+            Argument::Address(norm.scale.address()),
+            Argument::Address(norm.shift.address()),
+            Argument::Int(batch.tokens as i32),
+            Argument::Float(self.config.epsilon()),
         ];
-        let mut arguments = buffers.map(|buffer| Address(buffer.address)).to_vec();
-        arguments.extend([Int(batch.tokens as i32), Float(self.config.epsilon())]);
-        self.gpu.launch(
-            Kernel::AddNorm,
-            ((batch.tokens.div_ceil(8), 1), 256),
-            &mut arguments,
-        )
+        self.gpu
+            .launch(Kernel::AddNorm, Self::blocks_of_tokens(batch), &arguments)
     }
 
-    fn product(
-        &mut self,
-        x: u64,
-        map: &Linear<Buffer, Buffer>,
-        y: u64,
-        shape: [usize; 2],
-    ) -> Result<(), CudaError> {
-        self.multiply(x, &map.weight, y, shape)
+    /// Blocks of a kernel that gives each of its eight warps a token.
+    fn blocks_of_tokens(batch: &Batch) -> Blocks {
+        Blocks::row(batch.tokens.div_ceil(8), 256)
     }
 
-    /// A product of split operands: from `depth` numbers to `columns`.
-    fn multiply(
-        &mut self,
-        x: u64,
-        weight: &Buffer,
-        y: u64,
-        [depth, columns]: [usize; 2],
-    ) -> Result<(), CudaError> {
-        let depth = 3 * depth;
+    /// Enqueues a product of all rows.
+    fn multiply(&mut self, product: &Product<'_>) -> Result<(), CudaError> {
+        let depth = 3 * product.depth;
         let shape = Shape {
             operands: Element::F16,
             y: Element::F32,
             rows: self.rows,
             depth,
-            columns,
+            columns: product.columns,
             x_layout: Layout::rows(depth),
             weight_layout: Layout::columns(depth),
-            y_stride: columns,
+            y_stride: product.columns,
         };
         let operands = Operands {
-            x,
-            weight: weight.address,
-            y,
-            bias: 0,
+            x: product.x,
+            weight: product.weight.address(),
+            y: product.y,
+            bias: Address::NULL,
         };
-        let (workspace, stream) = (self.space.work.address, self.gpu.stream.cu_stream());
+        let (workspace, stream) = (self.space.work.address(), &self.gpu.stream);
         // SAFETY: `space` has room for `rows` rows of every shape of the model; columns of a question are fewer than the
         // model's. Buffers live until the stream has come to rest, and it is the only one.
         unsafe { self.gpu.products.run(shape, operands, workspace, stream)? };

@@ -2,8 +2,7 @@
 
 use std::ffi::CStr;
 
-use cudarc::driver::sys;
-use liquid_cuda::Program;
+use liquid_cuda::device::{Function, Program};
 
 use super::error::CudaError;
 use crate::model::bert::Config;
@@ -46,7 +45,7 @@ impl Kernel {
 }
 
 /// The loaded kernels, in the order of [`Kernel::ALL`].
-pub(super) struct Programs([sys::CUfunction; Kernel::ALL.len()]);
+pub(super) struct Programs(Vec<Function>);
 
 impl Programs {
     /// Compiles for a chip of this compute capability; the context is current.
@@ -62,14 +61,11 @@ impl Programs {
         let definitions = [format!("HIDDEN={hidden}"), format!("HEADS={heads}")];
         let target = format!("sm_{major}{minor}");
         let program = Program::compile("encoder.cu", SOURCE, &target, &definitions)?;
-        let mut functions = [std::ptr::null_mut(); Kernel::ALL.len()];
-        for (function, kernel) in functions.iter_mut().zip(Kernel::ALL) {
-            *function = program.function(kernel.entry(), 0)?;
-        }
-        Ok(Self(functions))
+        let functions = Kernel::ALL.map(|kernel| program.function(kernel.entry(), 0));
+        Ok(Self(functions.into_iter().collect::<Result<_, _>>()?))
     }
 
-    pub(super) fn get(&self, kernel: Kernel) -> sys::CUfunction {
+    pub(super) fn get(&self, kernel: Kernel) -> Function {
         self.0[kernel as usize]
     }
 }

@@ -1,9 +1,10 @@
 //! The model's weights: read and split on the host, then copied to the device.
 
 use half::f16;
+use liquid_cuda::device::Buffer;
 
 use super::error::CudaError;
-use super::gpu::{Buffer, Gpu};
+use super::gpu::Gpu;
 use crate::model::EmbeddingTable;
 use crate::model::bert::{Config, WORD_EMBEDDINGS};
 use crate::model::weights::{Weights, WeightsError};

@@ -1,0 +1,35 @@
+//! One NVIDIA GPU: its context, streams and events, memory, compiled programs and matrix products.
+//!
+//! | file | what |
+//! |---|---|
+//! | `context` | a GPU, opened: its memory, streams and events come from it |
+//! | `info` | the name, memory and UUID of a GPU that was not opened |
+//! | `stream` | work in order: copies, events, waiting |
+//! | `memory` | addresses, and memory that is freed with its owner |
+//! | `program` | CUDA C compiled by NVRTC, and its functions |
+//! | `launch` | a kernel's launch |
+//! | `product` | matrix products by cuBLASLt |
+//! | `library` | whether CUDA's libraries can be loaded |
+//!
+//! # Safety
+//! Kernels, products and copies between [`Address`]es are `unsafe`: who enqueues them promises that the memory behind
+//! every address has the extent that the call says and stays allocated until the stream has passed, and that a launch's
+//! parameters are those of its kernel. Everything on a [`Buffer`] is checked and safe.
+
+mod context;
+mod info;
+mod launch;
+mod library;
+mod memory;
+mod product;
+mod program;
+mod stream;
+
+pub use context::Context;
+pub use info::{DeviceInfo, driver_version};
+pub use launch::{Launch, Parameter};
+pub use library::Library;
+pub use memory::{Address, Buffer, Number};
+pub use product::{Element, Layout, Operands, Products, Shape, WORKSPACE};
+pub use program::{Function, Program};
+pub use stream::{ColumnCopy, Event, Stream};
