@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use liquid_contract::exit;
 use liquid_process::Invalid;
 use liquid_process::config::{self, ConfigError};
+use liquid_process::logs::LogError;
 
 use crate::config::Config;
 use crate::engine::ExtractError;
@@ -45,7 +46,8 @@ enum Command {
 
 #[derive(Args)]
 struct ServeArgs {
-    /// Configuration file (TOML). Every key can be set by environment too: LIQUID_WORKER__GRPC__LISTEN and so on.
+    /// Configuration file (TOML). Every key can be set by environment too: LIQUID_WORKER__GRPC__LISTEN and so
+    /// on.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Check the configuration, the model and the TLS files, then end.
@@ -112,6 +114,8 @@ enum CliError {
     #[error("{0}")]
     Config(#[from] ConfigError),
     #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
     Load(#[from] LoadError),
     #[error(transparent)]
     Serve(ServeError),
@@ -141,7 +145,7 @@ impl From<ServeError> for CliError {
 impl CliError {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Serve(ServeError::Tls(_)) => exit::CONFIGURATION,
+            Self::Config(_) | Self::Log(_) | Self::Serve(ServeError::Tls(_)) => exit::CONFIGURATION,
             Self::Read { .. } | Self::Encoding { .. } | Self::Budget(_) => exit::INPUT,
             Self::Load(_) => exit::MODEL,
             Self::Serve(_) | Self::Extract(_) | Self::Write(_) | Self::System(_) => FAULT,

@@ -1,5 +1,5 @@
-//! The worker's configuration: one TOML file, every key by environment too, validated as a whole before anything
-//! starts.
+//! The worker's configuration: one TOML file, every key by environment too, validated as a whole before
+//! anything starts.
 //!
 //! Later sources win: defaults, the file, `LIQUID_WORKER__SECTION__KEY`.
 
@@ -10,6 +10,7 @@ use liquid_contract::environment::WORKER_PREFIX;
 use liquid_contract::{defaults, ports};
 use liquid_process::Invalid;
 use liquid_process::config::Configuration;
+use liquid_process::logs::Log;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Device;
@@ -88,13 +89,14 @@ pub struct Tls {
     pub key_file: Option<PathBuf>,
     /// Authorities whose client certificates are required, PEM, one or more. Without it any client may connect.
     pub client_ca_file: Option<PathBuf>,
-    /// Clients that may connect: their certificate must carry one of these URIs as a subject alternative name,
-    /// such as `spiffe://example.org/ns/shop/sidecar`. Default none: every client that an authority vouches for.
+    /// Clients that may connect: their certificate must carry one of these URIs as a subject alternative
+    /// name, such as `spiffe://example.org/ns/shop/sidecar`. Default none: every client that an authority
+    /// vouches for.
     pub client_identities: Vec<String>,
     /// Time between two reads of the files, in milliseconds. Default 5000.
     pub reload_ms: u64,
-    /// Longest time that the start waits for files that are missing or do not fit each other, in milliseconds; the worker
-    /// is alive and not ready meanwhile, then it ends with an error. Default 30000.
+    /// Longest time that the start waits for files that are missing or do not fit each other, in
+    /// milliseconds; the worker is alive and not ready meanwhile, then it ends with an error. Default 30000.
     pub start_wait_ms: u64,
 }
 
@@ -117,10 +119,11 @@ impl Default for Tls {
 pub struct Model {
     /// Folder with `manifest.json` and the files that it lists. Default none: only the lexical tier is served.
     pub folder: Option<PathBuf>,
-    /// SHA-256 of the folder's `manifest.json`, in hexadecimal. Default: any model will do. Another one is refused.
+    /// SHA-256 of the folder's `manifest.json`, in hexadecimal. Default: any model will do. Another one is
+    /// refused.
     pub sha256: Option<String>,
-    /// Device that runs the encoder: `cpu` (default), `cuda` (the first NVIDIA GPU) or `cuda:N`. GPUs need a worker that is
-    /// built with the feature `cuda`.
+    /// Device that runs the encoder: `cpu` (default), `cuda` (the first NVIDIA GPU) or `cuda:N`. GPUs need a
+    /// worker that is built with the feature `cuda`.
     pub device: Device,
 }
 
@@ -128,8 +131,8 @@ pub struct Model {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Scoring {
-    /// Whether questions about contracts also look for the words that contracts use for their subject: "change of
-    /// control" finds "merger". Default true.
+    /// Whether questions about contracts also look for the words that contracts use for their subject:
+    /// "change of control" finds "merger". Default true.
     pub contract_thesaurus: bool,
 }
 
@@ -219,35 +222,6 @@ impl Default for Drain {
     }
 }
 
-/// Section `[log]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Log {
-    /// `text` or `json`. Default `text`.
-    pub format: LogFormat,
-    /// A `tracing` filter, such as `info` or `warn,liquid_worker=debug`. Default `info`.
-    pub level: String,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self {
-            format: LogFormat::Text,
-            level: "info".into(),
-        }
-    }
-}
-
-/// The format of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Text for people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 impl Configuration for Config {
     const PREFIX: &'static str = WORKER_PREFIX;
     const LISTS: &'static [&'static str] = &["tiers", "tls.client_identities"];
@@ -270,10 +244,7 @@ impl Configuration for Config {
             found.push(Invalid::new("admin.listen", self.admin.listen, remedy));
         }
         found.extend(within("tls", self.tls.validate()));
-        if self.log.level.parse::<tracing_subscriber::EnvFilter>().is_err() {
-            let remedy = "not a filter; write for example info, or warn,liquid_worker=debug";
-            found.push(Invalid::new("log.level", &self.log.level, remedy));
-        }
+        found.extend(self.log.validate("liquid_worker"));
         found
     }
 }

@@ -29,7 +29,7 @@ pub const MAX_UNIT_WORDS: usize = 150;
 /// Longest unit, in bytes: bounds text that has hardly any words, such as base64.
 pub const MAX_UNIT_BYTES: usize = 4096;
 
-/// What a unit is, and a span made of such units.
+/// The kind of a unit, and of a span made of such units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SpanKind {
     /// A sentence, or a part of a very long one.
@@ -50,6 +50,22 @@ pub enum SpanKind {
     JsonElement,
 }
 
+impl SpanKind {
+    /// Returns the name under which reports show the kind, in snake case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sentence => "sentence",
+            Self::Row => "row",
+            Self::Header => "header",
+            Self::Heading => "heading",
+            Self::SpeakerTurn => "speaker_turn",
+            Self::ListItem => "list_item",
+            Self::Code => "code",
+            Self::JsonElement => "json_element",
+        }
+    }
+}
+
 /// A piece of the document that is kept or dropped as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unit {
@@ -57,18 +73,18 @@ pub struct Unit {
     pub start: usize,
     /// One past the last byte.
     pub end: usize,
-    /// Words in it.
+    /// Words of the unit.
     pub words: u32,
-    /// What it is.
+    /// The unit's kind.
     pub kind: SpanKind,
-    /// Index of the unit that tells what this one is about; always smaller than the unit's own index.
+    /// Index of the unit that says what this one is about; always smaller than the unit's own index.
     pub lead: Option<u32>,
-    /// Number of the paragraph, turn, table or list that it stands in.
+    /// Number of the paragraph, turn, table or list that the unit belongs to.
     pub block: u32,
 }
 
 impl Unit {
-    /// Its text in the document that it was cut from.
+    /// Returns the unit's text in the document that it was cut from.
     pub fn text<'a>(&self, document: &'a str) -> &'a str {
         document.get(self.start..self.end).unwrap_or_default()
     }
@@ -77,21 +93,21 @@ impl Unit {
 /// A document cut into units.
 #[derive(Clone, Debug)]
 pub struct Document<'a> {
-    /// The source.
+    /// Text of the document.
     pub text: &'a str,
-    /// Its units, in order.
+    /// Units of the document, in order.
     pub units: Vec<Unit>,
-    /// Words of the source.
+    /// Words of the document.
     pub words: usize,
-    /// Words that a ratio divides: those between white space where the text is mostly written with spaces, so
-    /// that a few ideographs in it do not buy room for other words; else `words`.
+    /// The words that a ratio divides: those between white space where the text is mostly written with
+    /// spaces, so that a few ideographs in it do not buy room for other words; else `words`.
     pub budget_words: usize,
-    /// True if most of it is a transcript of speakers' turns.
+    /// True if most of the document is a transcript of speakers' turns.
     pub transcript: bool,
 }
 
 impl<'a> Document<'a> {
-    /// Cuts a document. Never fails: what is not recognised as anything else is cut as prose.
+    /// Cuts a document into units. Never fails: what is not recognised as anything else is cut as prose.
     pub fn parse(text: &'a str) -> Self {
         let mut cutter = Cutter::new(text);
         let transcript = blocks::cut(&mut cutter);

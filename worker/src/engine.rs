@@ -23,6 +23,8 @@ mod encode;
 mod extractor;
 mod input;
 mod memory;
+mod speed;
+mod states;
 #[cfg(test)]
 mod tests;
 mod tiers;
@@ -35,15 +37,15 @@ pub use memory::Memory;
 /// Most tokens that the encoder reads for one request on a processor, unless [`Settings`] say otherwise.
 pub const CPU_ENCODE_TOKENS: usize = 8000;
 
-/// How an [`Extractor`] works.
+/// Settings of an [`Extractor`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Most tokens that the encoder reads for one request; more keep a little more evidence and take longer. `None`:
-    /// what suits the device, [`CPU_ENCODE_TOKENS`] on a processor and the whole document on a GPU.
+    /// Most tokens that the encoder reads for one request; more keep a little more evidence and take longer.
+    /// `None`: what suits the device, [`CPU_ENCODE_TOKENS`] on a processor and the whole document on a GPU.
     pub encode_tokens: Option<usize>,
     /// Most bytes of hidden states that are remembered between requests.
     pub memory_bytes: usize,
-    /// Whether questions about contracts also look for the words that contracts use for their subject.
+    /// True if questions about contracts also look for the words that contracts use for their subject.
     pub contract_thesaurus: bool,
 }
 
@@ -57,7 +59,7 @@ impl Default for Settings {
     }
 }
 
-/// What is asked.
+/// A question about a document.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// The whole document.
@@ -68,16 +70,17 @@ pub struct Request<'a> {
     pub budget: Budget,
     /// The tier to run, and why that one.
     pub tier: TierChoice,
-    /// When the answer must be there. The expensive tiers spend less rather than miss it.
+    /// Latest time for the answer. The expensive tiers spend less rather than miss it.
     pub deadline: Option<Instant>,
-    /// Polled while working; `true` ends the work with [`ExtractError::Cancelled`].
+    /// Polled during the work; `true` ends it with [`ExtractError::Cancelled`].
     pub cancelled: &'a dyn Fn() -> bool,
 }
 
-/// When the encoder stops, so that the rest of the work ends before the deadline: at this share of the time left.
+/// Share of the time left after which the encoder stops, so that the rest of the work ends before the
+/// deadline.
 const ENCODING_SHARE: f64 = 0.8;
 
-/// The moment at which a request with this deadline, begun now, stops reading with the encoder.
+/// Returns the moment at which a request with this deadline, begun now, stops reading with the encoder.
 pub(crate) fn end_of_encoding(deadline: Instant) -> Instant {
     let now = Instant::now();
     now + deadline.saturating_duration_since(now).mul_f64(ENCODING_SHARE)
@@ -90,16 +93,16 @@ pub struct Span {
     pub start: usize,
     /// One past the last byte.
     pub end: usize,
-    /// Standard deviations above the document's mean unit; the best unit of the span.
+    /// Score of the best unit of the span, in standard deviations above the document's mean unit.
     pub score: f32,
-    /// What it is.
+    /// Kind of the span's units.
     pub kind: SpanKind,
 }
 
-/// How much there was and how much is kept.
+/// Sizes of the document and of what is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Units the document was cut into.
+    /// Units that the document was cut into.
     pub document_units: u64,
     /// Units kept.
     pub kept_units: u64,
@@ -113,25 +116,26 @@ pub struct Counts {
     pub kept_tokens: u64,
 }
 
-/// Where the time went.
+/// Durations of the steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timing {
-    /// Cutting into units and tokenizing.
+    /// Time for cutting into units and tokenizing.
     pub prepare: Duration,
-    /// Scoring, the forward pass included.
+    /// Time for scoring, the forward pass included.
     pub score: Duration,
-    /// Of that, waiting for the encoder: the forward pass and, where the device compares, the comparison.
+    /// Part of the scoring spent waiting for the encoder: the forward pass and, where the device compares,
+    /// the comparison.
     pub encode: Duration,
-    /// Choosing the spans.
+    /// Time for choosing the spans.
     pub select: Duration,
 }
 
-/// The answer.
+/// The evidence found in a document.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Extraction {
-    /// What to keep, in source order, disjoint.
+    /// Parts of the document to keep, in source order, disjoint.
     pub spans: Vec<Span>,
-    /// How much there was and how much is kept.
+    /// Sizes of the document and of what is kept.
     pub counts: Counts,
     /// The engine that ran.
     pub tier: Tier,
@@ -141,21 +145,21 @@ pub struct Extraction {
     pub limited: bool,
     /// Estimated share of the evidence that is kept, 0 to 1; `None` in coverage mode.
     pub estimated_recall: Option<f64>,
-    /// Where the time went.
+    /// Durations of the steps.
     pub timing: Timing,
     /// Tokens that the forward pass read for this answer.
     pub encoded_tokens: u64,
 }
 
-/// What ends a request before its work is done.
-struct Limits<'a> {
+/// Conditions that end a request before its work is done.
+struct RequestLimits<'a> {
     deadline: Option<Instant>,
-    /// When the encoder stops.
+    /// Moment at which the encoder stops.
     encode_until: Option<Instant>,
     cancelled: &'a dyn Fn() -> bool,
 }
 
-impl Limits<'_> {
+impl RequestLimits<'_> {
     fn check_cancelled(&self) -> Result<(), ExtractError> {
         if (self.cancelled)() {
             Err(ExtractError::Cancelled)
@@ -191,7 +195,7 @@ pub enum ExtractError {
     /// The deadline passed.
     #[error("the deadline passed before the document was read")]
     DeadlineExceeded,
-    /// A span would not have been a part of the document: a fault of ours.
+    /// A span would not have been a part of the document: a bug.
     #[error("span {start}..{end} does not lie on character boundaries of a document of {length} bytes")]
     BadSpan {
         /// First byte.

@@ -5,11 +5,11 @@
 //! | the program | `cli`; `server`: gRPC, TLS, metrics, drain |
 //! | concurrency | `runtime`: queue, single flight, cache, the device's thread |
 //! | one request | `engine`, which runs the next three |
-//! | its steps | `document`: units; `scoring`: a number for each unit; `select`: the units that fit the budget |
+//! | its steps | `document`: units; `scoring`: a number for each; `select`: those that fit the budget |
 //! | ground | `config`; `model`: tokenizer, embeddings, encoder; `tier`; `vectors` |
 //!
-//! Imports go down this table, never up. On one floor `scoring` and `select` import `document`, and `config` imports
-//! `model` and `tier`.
+//! Imports go down this table, never up. On one floor `scoring` and `select` import `document`, and `config`
+//! imports `model` and `tier`.
 
 pub mod cli;
 pub mod config;

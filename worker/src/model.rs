@@ -37,13 +37,13 @@ use weights::Weights;
 /// Why a model folder cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// A file is missing or not the one that the manifest means.
+    /// A file is missing, or its sum is not the one in the manifest.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// The configuration is not one that can be run.
+    /// The configuration describes a model that cannot be run.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The tokenizer is not one that can be run.
+    /// The tokenizer is of a kind that cannot be run.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
     /// A tensor is missing or of another type or shape.
@@ -53,26 +53,29 @@ pub enum LoadError {
     #[cfg(feature = "cuda")]
     #[error("model.device = cuda:{number}: {source}")]
     Gpu {
-        /// Its number.
+        /// Number of the GPU.
         number: usize,
-        /// What is wrong.
+        /// The failure.
         source: CudaError,
     },
-    /// A GPU was asked for.
+    /// A GPU is configured, and this build has no support for one.
     #[cfg(not(feature = "cuda"))]
     #[error(
-        "model.device = cuda:{number}: this liquid-worker is built for processors alone; take one built with the \
-         feature cuda, or set model.device = \"cpu\""
+        "model.device = cuda:{number}: this liquid-worker is built for processors alone; take one built with \
+         the feature cuda, or set model.device = \"cpu\""
     )]
     NoCuda {
-        /// The GPU's number.
+        /// Number of the GPU.
         number: usize,
     },
     /// The device failed when it was tried.
     #[error("warm-up of the encoder: {0}")]
     WarmUp(EncodeError),
     /// The tokenizer knows words that the weights have no embedding for.
-    #[error("{path}: has {tokenizer} entries, but the weights have embeddings for {weights}", path = .path.display())]
+    #[error(
+        "{path}: has {tokenizer} entries, but the weights have embeddings for {weights}",
+        path = .path.display()
+    )]
     Vocabulary {
         /// The tokenizer's file.
         path: PathBuf,
@@ -83,18 +86,18 @@ pub enum LoadError {
     },
 }
 
-/// What identifies a model.
+/// Identity of a model: the sums of its files, its size, and the device that runs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Card {
+pub struct ModelCard {
     /// SHA-256 of the weights file, lower-case hexadecimal.
     pub sha256: String,
     /// SHA-256 of the tokenizer file, lower-case hexadecimal.
     pub tokenizer_sha256: String,
     /// Number of parameters.
     pub parameters: u64,
-    /// Where it runs, such as "cpu (flex, 2 threads)" or "cuda:0 (NVIDIA H200, 140 GiB)".
+    /// The device that runs the encoder, such as "cpu (flex, 2 threads)" or "cuda:0 (NVIDIA H200, 140 GiB)".
     pub device: String,
-    /// The GPU's UUID, as `nvidia-smi -L` prints it, if it is one.
+    /// UUID of the GPU, as `nvidia-smi -L` prints it; `None` on a processor.
     pub gpu: Option<String>,
 }
 
@@ -102,13 +105,13 @@ pub struct Card {
 pub struct Models {
     /// The model's name, from its manifest.
     pub name: String,
-    /// What identifies it.
-    pub card: Card,
-    /// Cuts text into word pieces.
+    /// Identity of the model.
+    pub card: ModelCard,
+    /// The tokenizer, which cuts text into word pieces.
     pub tokenizer: WordPiece,
     /// The encoder's input embeddings.
     pub embeddings: EmbeddingTable,
-    /// Runs the forward pass.
+    /// The encoder, which runs the forward pass.
     pub encoder: Box<dyn Encoder>,
 }
 
@@ -136,8 +139,8 @@ impl Models {
         let weights = Weights::read(&file)?;
         let rows = weights.take(bert::WORD_EMBEDDINGS, &[config.vocab_size, config.hidden_size])?;
         let embeddings = EmbeddingTable::new(config.hidden_size, rows);
-        let Opened { encoder, device, gpu } = open(device, &weights, &config, &embeddings)?;
-        let card = Card {
+        let OpenedEncoder { encoder, device, gpu } = open_encoder(device, &weights, &config, &embeddings)?;
+        let card = ModelCard {
             parameters: weights.parameters(),
             sha256: file.sha256.clone(),
             tokenizer_sha256: tokenizer_file.sha256,
@@ -154,21 +157,21 @@ impl Models {
     }
 }
 
-/// An encoder on its device, and the device's name and UUID.
-struct Opened {
+/// An encoder on its device, with the name and UUID of the device.
+struct OpenedEncoder {
     encoder: Box<dyn Encoder>,
     device: String,
     gpu: Option<String>,
 }
 
-fn open(
+fn open_encoder(
     device: Device,
     weights: &Weights<'_>,
     config: &Config,
     words: &EmbeddingTable,
-) -> Result<Opened, LoadError> {
+) -> Result<OpenedEncoder, LoadError> {
     match device {
-        Device::Cpu => Ok(Opened {
+        Device::Cpu => Ok(OpenedEncoder {
             encoder: Box::new(CpuEncoder::load(weights, config)?),
             device: device.to_string(),
             gpu: None,
@@ -177,7 +180,7 @@ fn open(
         Device::Cuda(number) => {
             let encoder = cuda::CudaEncoder::open(number, weights, config, words.clone())?;
             let (device, gpu) = encoder.names();
-            Ok(Opened {
+            Ok(OpenedEncoder {
                 encoder: Box::new(encoder),
                 device,
                 gpu: Some(gpu),

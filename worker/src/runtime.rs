@@ -5,9 +5,11 @@
 //! the forward pass it sends windows to the one thread that owns the device. Everything is bounded: jobs that
 //! wait, bytes of documents, windows before the device, answers and hidden states kept.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use liquid_process::flight::{SingleFlight, Waiter};
+use liquid_process::{Lru, lock};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -15,29 +17,25 @@ use crate::engine::{
     self, AutoBudget, Budget, ExtractError, Extraction, Extractor, Memory, Request, Settings, Tier,
     TierChoice, TierReason,
 };
-use crate::model::{Card, EmbeddingTable, EncodeError, LoadError, Models, WordPiece, is_model};
+use crate::model::{EmbeddingTable, EncodeError, LoadError, ModelCard, Models, WordPiece, is_model};
 
 mod admission;
-mod cache;
 mod device;
-mod flight;
 
 pub use admission::{Load, Reservation};
 
 use admission::{Admission, Class, Slot};
-use cache::ByteCache;
 use device::Device;
-use flight::{Flights, Seat};
 
 /// Share of the time left that a request may wait for a slot of the encoder before a cheaper tier takes it.
 const WAIT_FOR_ENCODER: f64 = 0.5;
 
-/// A request whose document has arrived.
+/// An extraction to run: a request whose document has arrived.
 #[derive(Debug)]
 pub struct Job {
-    /// The document.
+    /// Text of the document.
     pub document: String,
-    /// Its SHA-256.
+    /// SHA-256 of the document.
     pub sha256: [u8; 32],
     /// The question; blank means coverage.
     pub question: String,
@@ -45,22 +43,22 @@ pub struct Job {
     pub budget: Budget,
     /// The tier that is asked for.
     pub tier: Option<Tier>,
-    /// When the answer must be there.
+    /// Latest time for the answer.
     pub deadline: Option<Instant>,
     /// The document's bytes, held against `limits.max_buffered_bytes`.
     pub reservation: Reservation,
 }
 
-/// What became of a job.
+/// The answer to a job.
 #[derive(Clone, Debug)]
-pub struct Answer {
-    /// What the engine found.
+pub struct JobAnswer {
+    /// The evidence, and what finding it took.
     pub extraction: Arc<Extraction>,
-    /// Time in the queue.
+    /// Time that the job waited in the queue.
     pub queue: Duration,
-    /// True if it was remembered.
+    /// True if the answer came from the cache.
     pub cached: bool,
-    /// True if more time, or a working encoder, might have found more; such an answer is not remembered.
+    /// True if more time, or a working encoder, might have found more; such an answer is not cached.
     pub provisional: bool,
 }
 
@@ -70,18 +68,18 @@ pub enum JobError {
     /// Too many jobs wait, or their documents are too long together.
     #[error("the worker is busy: {what}; try again in {} ms, or another worker", .retry_after.as_millis())]
     Busy {
-        /// What is full.
+        /// The limit that is reached.
         what: &'static str,
-        /// When a try is worth it.
+        /// Time after which another try is worth it.
         retry_after: Duration,
     },
-    /// The deadline passed.
+    /// The deadline passed before the answer was there.
     #[error("the deadline passed before the answer was there")]
     DeadlineExceeded,
-    /// Everyone who waited for the answer has gone.
+    /// All callers that waited for the answer have gone.
     #[error("the request was cancelled")]
     Cancelled,
-    /// A fault of the worker.
+    /// The worker failed.
     #[error("internal error: {0}")]
     Internal(String),
 }
@@ -96,18 +94,18 @@ impl From<ExtractError> for JobError {
     }
 }
 
-/// The model as the runtime knows it: the encoder is with the device thread.
-struct Shared {
+/// The model without its encoder, which the device's thread owns.
+struct SharedModel {
     name: String,
-    card: Card,
+    card: ModelCard,
     tokenizer: WordPiece,
     embeddings: EmbeddingTable,
     device: Device,
 }
 
-/// Warms the encoder's device up. Too little memory is no reason not to start: there may be more later, and until then
-/// the cheaper tiers answer.
-fn try_device(models: &mut Models) -> Result<Option<f64>, LoadError> {
+/// Warms up the encoder's device. Too little memory is no reason not to start: there may be more later, and
+/// until then the cheaper tiers answer.
+fn warm_up_device(models: &mut Models) -> Result<Option<f64>, LoadError> {
     let start = Instant::now();
     match models.encoder.warm_up() {
         Ok(None) => Ok(None),
@@ -129,18 +127,18 @@ fn try_device(models: &mut Models) -> Result<Option<f64>, LoadError> {
     }
 }
 
-/// What makes two jobs the same.
+/// The identity of a job: two jobs with one key have the same answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
+struct JobKey {
     document: [u8; 32],
     question: Arc<str>,
     budget: Budget,
     tier: Option<Tier>,
 }
 
-type Outcome = Result<Answer, JobError>;
+type JobResult = Result<JobAnswer, JobError>;
 
-/// Runs jobs. Cheap to clone.
+/// The queue, the caches and the device behind all requests. Clones share them.
 #[derive(Clone)]
 pub struct Runtime {
     inner: Arc<Inner>,
@@ -148,10 +146,10 @@ pub struct Runtime {
 
 struct Inner {
     tiers: Vec<Tier>,
-    model: Option<Shared>,
+    model: Option<SharedModel>,
     admission: Admission,
-    flights: Flights<Key, Outcome>,
-    answers: ByteCache<Key, Arc<Extraction>>,
+    under_way: SingleFlight<JobKey, JobResult>,
+    answers: Mutex<Lru<JobKey, Arc<Extraction>>>,
     settings: Settings,
     memory: Memory,
 }
@@ -169,18 +167,18 @@ impl Runtime {
         let mut models = folder
             .map(|folder| Models::load(folder, config.model.device))
             .transpose()?;
-        let speed = models.as_mut().map(try_device).transpose()?.flatten();
+        let speed = models.as_mut().map(warm_up_device).transpose()?.flatten();
         let runtime = Self::with_models(config, models);
         if let Some(speed) = speed {
-            runtime.inner.memory.assume(speed);
+            runtime.inner.memory.set_speed(speed);
         }
         Ok(runtime)
     }
 
-    /// As [`Runtime::start`], with a model that is already loaded.
+    /// Starts with a model that is already loaded.
     pub fn with_models(config: &Config, models: Option<Models>) -> Self {
         let admission = Admission::new(&config.limits);
-        let model = models.map(|models| Shared {
+        let model = models.map(|models| SharedModel {
             name: models.name,
             card: models.card,
             tokenizer: models.tokenizer,
@@ -188,19 +186,19 @@ impl Runtime {
             device: Device::start(models.encoder, admission.encoder_slots()),
         });
         let tiers = config.served_tiers();
-        let answers = ByteCache::new(config.cache.results_bytes);
+        let answers = Mutex::new(Lru::new(config.cache.results_bytes as u64, Duration::MAX));
         let settings = Settings {
             encode_tokens: config.limits.most_encoded(),
             memory_bytes: config.cache.states_bytes,
             contract_thesaurus: config.scoring.contract_thesaurus,
         };
-        let (flights, memory) = (Flights::default(), Memory::new(settings.memory_bytes));
+        let memory = Memory::new(settings.memory_bytes);
         Self {
             inner: Arc::new(Inner {
                 tiers,
                 model,
                 admission,
-                flights,
+                under_way: SingleFlight::default(),
                 answers,
                 settings,
                 memory,
@@ -208,23 +206,23 @@ impl Runtime {
         }
     }
 
-    /// The tiers that are served, cheapest first.
+    /// Returns the tiers that are served, cheapest first.
     pub fn tiers(&self) -> &[Tier] {
         &self.inner.tiers
     }
 
-    /// The model's name, card and vocabulary size, if one is loaded.
-    pub fn model(&self) -> Option<(&str, &Card, usize)> {
+    /// Returns the model's name, card and vocabulary size, if one is loaded.
+    pub fn model(&self) -> Option<(&str, &ModelCard, usize)> {
         let model = self.inner.model.as_ref()?;
         Some((&model.name, &model.card, model.tokenizer.vocabulary()))
     }
 
-    /// How busy the worker is.
+    /// Reports how busy the worker is.
     pub fn load(&self) -> Load {
         self.inner.admission.load()
     }
 
-    /// Word pieces that the device has read since the start.
+    /// Returns how many word pieces the device has read since the start.
     pub fn encoded_tokens(&self) -> u64 {
         self.inner
             .model
@@ -232,20 +230,20 @@ impl Runtime {
             .map_or(0, |model| model.device.encoded_tokens())
     }
 
-    /// Starts to count a document's bytes; grow it as the document arrives.
+    /// Starts to count a document's bytes; the reservation grows as the document arrives.
     pub fn reserve(&self) -> Reservation {
         self.inner.admission.reserve()
     }
 
-    /// Gives the answer to a job: a remembered one, the one of an identical job under way, or a new one.
-    /// Dropping the future gives the job up, unless someone else waits for the same answer.
+    /// Returns the answer to a job: a cached one, that of an identical job under way, or a new one. Dropping
+    /// the future cancels the job, unless another caller waits for the same answer.
     ///
     /// # Errors
     /// [`JobError`].
-    pub async fn extract(&self, job: Job) -> Result<Answer, JobError> {
-        let key = Key::of(&job);
-        if let Some(extraction) = self.inner.answers.get(&key) {
-            return Ok(Answer {
+    pub async fn extract(&self, job: Job) -> Result<JobAnswer, JobError> {
+        let key = JobKey::from_job(&job);
+        if let Some(extraction) = self.inner.cached(&key) {
+            return Ok(JobAnswer {
                 extraction,
                 queue: Duration::ZERO,
                 cached: true,
@@ -254,11 +252,11 @@ impl Runtime {
         }
         let deadline = job.deadline;
         let runtime = self.clone();
-        let flight = key.clone();
-        let seat = self.inner.flights.board(key, deadline, |cancel| async move {
-            runtime.inner.run(job, flight, cancel).await
+        let same = key.clone();
+        let waiter = self.inner.under_way.join(key, deadline, |cancel| async move {
+            runtime.inner.run(job, same, cancel).await
         });
-        wait_for(seat, deadline).await
+        wait_for(waiter, deadline).await
     }
 
     /// Runs one extraction on each tier that is served, so that the first request finds everything warm.
@@ -266,7 +264,8 @@ impl Runtime {
     /// # Errors
     /// [`JobError`] if a tier does not work.
     pub async fn warm_up(&self) -> Result<(), JobError> {
-        const DOCUMENT: &str = "The first sentence says when the worker starts. The second one says that it is ready.\n\n\
+        const DOCUMENT: &str = "The first sentence says when the worker starts. \
+             The second one says that it is ready.\n\n\
              The third sentence stands in a paragraph of its own, so that there is something to leave out.";
         for tier in self.tiers() {
             let cancel = CancellationToken::new();
@@ -285,11 +284,11 @@ impl Runtime {
     }
 }
 
-async fn wait_for(mut seat: Seat<Outcome>, deadline: Option<Instant>) -> Outcome {
-    let arrival = seat.arrival();
+async fn wait_for(mut waiter: Waiter<JobResult>, deadline: Option<Instant>) -> JobResult {
+    let result = waiter.result();
     match deadline {
-        None => arrival.await,
-        Some(deadline) => tokio::time::timeout_at(deadline.into(), arrival)
+        None => result.await,
+        Some(deadline) => tokio::time::timeout_at(deadline.into(), result)
             .await
             .unwrap_or(Some(Err(JobError::DeadlineExceeded))),
     }
@@ -301,18 +300,25 @@ async fn wait_for(mut seat: Seat<Outcome>, deadline: Option<Instant>) -> Outcome
 }
 
 impl Inner {
-    async fn run(&self, job: Job, key: Key, cancel: CancellationToken) -> Outcome {
+    fn cached(&self, key: &JobKey) -> Option<Arc<Extraction>> {
+        lock(&self.answers)
+            .get(key, Instant::now())
+            .map(|extraction| Arc::clone(extraction))
+    }
+
+    async fn run(&self, job: Job, key: JobKey, cancel: CancellationToken) -> JobResult {
         let (started, deadline) = (Instant::now(), job.deadline);
         let mut answer = self.compute(job, cancel).await?;
         answer.provisional |= deadline.is_some_and(|deadline| was_hurried(started, deadline));
         if !answer.provisional {
             let bytes = size_of_val(answer.extraction.spans.as_slice()) + key.question.len() + 256;
-            self.answers.insert(key, Arc::clone(&answer.extraction), bytes);
+            let extraction = Arc::clone(&answer.extraction);
+            lock(&self.answers).insert(key, extraction, bytes as u64, Instant::now());
         }
         Ok(answer)
     }
 
-    async fn compute(&self, job: Job, cancel: CancellationToken) -> Outcome {
+    async fn compute(&self, job: Job, cancel: CancellationToken) -> JobResult {
         let waited = Instant::now();
         let work = async {
             let best = TierChoice::among(&self.tiers, job.tier).tier;
@@ -326,7 +332,7 @@ impl Inner {
                 extraction
             });
             let extraction = work.await.map_err(|e| JobError::Internal(e.to_string()))??;
-            Ok(Answer {
+            Ok(JobAnswer {
                 provisional: extraction.limited || choice.tier < best,
                 extraction: Arc::new(extraction),
                 queue,
@@ -339,7 +345,7 @@ impl Inner {
         }
     }
 
-    /// Waits for a slot, and says which tier to run in it and why. A request for the encoder that has a deadline
+    /// Waits for a slot, and chooses the tier to run in it. A request for the encoder that has a deadline
     /// waits for part of its time, then runs on the best cheaper tier.
     async fn admit(&self, job: &Job) -> Result<(TierChoice, Slot), JobError> {
         let choice = TierChoice::among(&self.tiers, job.tier);
@@ -398,7 +404,7 @@ fn class(tier: Tier) -> Class {
     }
 }
 
-/// True if the work ended with so little time left that the deadline may have cut it short.
+/// Returns true if the work ended with so little time left that the deadline may have cut it short.
 fn was_hurried(started: Instant, deadline: Instant) -> bool {
     deadline.saturating_duration_since(Instant::now()) < started.elapsed()
 }
@@ -419,8 +425,8 @@ fn extract(
     })
 }
 
-impl Key {
-    fn of(job: &Job) -> Self {
+impl JobKey {
+    fn from_job(job: &Job) -> Self {
         Self {
             document: job.sha256,
             question: job.question.as_str().into(),

@@ -16,9 +16,9 @@ mod tests;
 mod thesaurus;
 mod windows;
 
-pub use coverage::coverage;
-pub use lexical::Lexical;
-pub use maxsim::{Matches, rarity};
+pub use coverage::score_coverage;
+pub use lexical::TermCounts;
+pub use maxsim::{WindowMatches, rarity};
 pub use question::Question;
 pub use smooth::{add_scaled, smooth, standardise};
 pub use windows::{Window, spread, windows};

@@ -11,13 +11,13 @@ mod auto;
 #[cfg(test)]
 mod tests;
 
-pub use auto::{Confidence, smallest};
+pub use auto::{EvidenceShares, take_smallest};
 
 /// Gaps up to this many words between chosen units are closed: what stands between two hits often belongs to
 /// them, and a text with fewer holes reads better.
 pub const GAP_WORDS: usize = 40;
 
-/// The same in a conversation, whose evidence is whole stretches of talk.
+/// Gaps up to this many words are closed in a conversation, whose evidence is whole stretches of talk.
 pub const TRANSCRIPT_GAP_WORDS: usize = 150;
 
 /// Most units in a gap that is looked across; units without words do not fill gaps for ever.
@@ -29,17 +29,17 @@ const LEAD_WORDS: u32 = 12;
 /// Units that do not fit any more before a pack counts as full.
 const MAX_MISSES: usize = 64;
 
-/// Which units are kept.
+/// The units that are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
-    /// One flag a unit.
+    /// Flags of the units that are taken.
     pub taken: Vec<bool>,
-    /// What the units taken cost.
+    /// Cost of the units that are taken.
     pub cost: usize,
 }
 
-/// Units in the order in which they are worth taking: by score, earlier units first among equals.
-pub fn order(scores: &[f32]) -> Vec<u32> {
+/// Returns the units in the order in which they are worth taking: by score, earlier units first among equals.
+pub fn rank(scores: &[f32]) -> Vec<u32> {
     let mut order: Vec<u32> = (0..scores.len() as u32).collect();
     order.sort_unstable_by(|&a, &b| scores[b as usize].total_cmp(&scores[a as usize]).then(a.cmp(&b)));
     order

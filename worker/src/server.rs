@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use liquid_process::admin::Admin;
 use liquid_proto::worker::v1::SERVICE_NAME;
 use liquid_proto::worker::v1::worker_server::WorkerServer;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -26,7 +27,6 @@ use crate::config::{Config, Drain, Tls};
 use crate::model::LoadError;
 use crate::runtime::{JobError, Runtime};
 
-mod admin;
 mod convert;
 mod handshake;
 mod metrics;
@@ -39,13 +39,13 @@ pub use tls::TlsError;
 
 use metrics::Metrics;
 use service::Service;
-use tls::Keeper;
+use tls::TlsKeeper;
 
-/// Largest gRPC message besides a chunk of the document: the header, with its question.
+/// Bytes of the largest gRPC message beyond a chunk and a question: the rest of the header.
 const HEADER_ROOM: usize = 64 * 1024;
 
-/// How often an idle client is asked whether it is still there, and how long it may take to say so: a pod that
-/// vanished says nothing.
+/// Time between two pings to an idle client, and the time that it has to answer: a pod that vanished says
+/// nothing.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -58,9 +58,9 @@ pub enum ServeError {
     /// An address cannot be bound.
     #[error("{field} = {address}: {source}; free the address or set another one")]
     Bind {
-        /// The setting.
+        /// Name of the setting.
         field: &'static str,
-        /// Its value.
+        /// Value of the setting.
         address: SocketAddr,
         /// What the system says.
         source: std::io::Error,
@@ -75,59 +75,59 @@ pub enum ServeError {
     #[error("warm-up: {0}")]
     WarmUp(JobError),
     /// The transport failed.
-    #[error("grpc: {}", chain(.0))]
+    #[error("grpc: {}", join_causes(.0))]
     Transport(#[from] tonic::transport::Error),
-    /// A task of the server ended by a panic.
+    /// A task of the server panicked.
     #[error("internal error: {0}")]
     Task(#[from] tokio::task::JoinError),
 }
 
-/// tonic's own text only says that there was an error; the causes say which.
-fn chain(error: &dyn std::error::Error) -> String {
+/// Joins the texts of an error and its causes: tonic's own text only says that there was an error.
+fn join_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// Says whether the files of `[tls]` can be used now.
+/// Checks whether the files of `[tls]` can be used now.
 ///
 /// # Errors
 /// [`TlsError`].
 pub async fn check_tls(tls: &Tls) -> Result<(), TlsError> {
-    Keeper::open(tls).await.map(drop)
+    TlsKeeper::open(tls).await.map(drop)
 }
 
-/// Where the worker is in its life.
+/// The phase of the worker's life, which decides what it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Loading and warming up; requests are refused.
+    /// The worker loads and warms up; requests are refused.
     Starting,
-    /// Serving.
+    /// ActiveRequests are served.
     Ready,
-    /// The drain has begun: not ready any more, requests are still served.
+    /// The drain has begun: the worker is not ready any more, but still serves requests.
     Notice,
-    /// Requests are refused, those under way end.
+    /// New requests are refused; those under way end.
     Draining,
 }
 
-/// A worker with its addresses bound.
-pub struct Bound {
+/// A worker whose addresses are bound and which does not serve yet.
+pub struct BoundServer {
     config: Config,
     grpc: TcpListener,
     admin: TcpListener,
 }
 
-impl Bound {
+impl BoundServer {
     /// Binds both addresses; port 0 takes a free one.
     ///
     /// # Errors
     /// [`ServeError::Bind`].
     pub async fn bind(config: Config) -> Result<Self, ServeError> {
-        let grpc = listen("grpc.listen", config.grpc.listen).await?;
-        let admin = listen("admin.listen", config.admin.listen).await?;
+        let grpc = bind_listener("grpc.listen", config.grpc.listen).await?;
+        let admin = bind_listener("admin.listen", config.admin.listen).await?;
         Ok(Self { config, grpc, admin })
     }
 
-    /// The addresses of the service and of the admin listener.
+    /// Returns the addresses of the service and of the admin listener.
     ///
     /// # Errors
     /// What the system says.
@@ -135,17 +135,17 @@ impl Bound {
         Ok((self.grpc.local_addr()?, self.admin.local_addr()?))
     }
 
-    /// Loads, serves until `stop` is ready, drains. The admin listener answers from the start.
+    /// Loads the model, serves until `stop` is ready, then drains. The admin listener answers from the start.
     ///
     /// # Errors
-    /// [`ServeError`]. Requests that do not end within `drain.timeout_ms` are cut off, which is no error.
+    /// [`ServeError`]. ActiveRequests that do not end within `drain.timeout_ms` are cut off, which is no error.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let config = self.config.clone();
         let load = tokio::task::spawn_blocking(move || Runtime::start(&config));
         self.serve_with(async { Ok(load.await??) }, stop).await
     }
 
-    /// As [`Bound::serve`], with a runtime that comes from elsewhere.
+    /// Serves with a runtime that comes from elsewhere.
     ///
     /// # Errors
     /// [`ServeError`], the one of `load` included.
@@ -156,12 +156,12 @@ impl Bound {
     ) -> Result<(), ServeError> {
         let phase = Arc::new(watch::channel(Phase::Starting).0);
         let metrics = Arc::new(Metrics::new());
-        let admin = tokio::spawn(admin::serve(self.admin, Arc::clone(&metrics), phase.subscribe()));
+        let admin = tokio::spawn(serve_admin(self.admin, Arc::clone(&metrics), phase.subscribe()));
         let served = async {
-            let files = async { Ok(Keeper::wait(&self.config.tls).await?) };
+            let files = async { Ok(TlsKeeper::wait(&self.config.tls).await?) };
             let (runtime, tls) = tokio::try_join!(load, files)?;
             metrics.observe(&runtime);
-            Life::new(&self.config, runtime, phase, metrics)
+            Lifecycle::new(&self.config, runtime, phase, metrics)
                 .run(self.grpc, tls, stop)
                 .await
         };
@@ -171,7 +171,22 @@ impl Bound {
     }
 }
 
-async fn listen(field: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
+/// Serves `/livez`, `/readyz` and `/metrics`, until the task is aborted.
+async fn serve_admin(listener: TcpListener, metrics: Arc<Metrics>, phase: watch::Receiver<Phase>) {
+    let admin = Admin {
+        ready: move || match *phase.borrow() {
+            Phase::Ready => Ok(()),
+            Phase::Starting => Err("warming up".to_owned()),
+            Phase::Notice | Phase::Draining => Err("draining".to_owned()),
+        },
+        metrics: move || metrics.render(),
+    };
+    if let Err(error) = admin.serve(listener, CancellationToken::new()).await {
+        tracing::error!(%error, "the admin listener has ended");
+    }
+}
+
+async fn bind_listener(field: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address)
         .await
         .map_err(|source| ServeError::Bind {
@@ -181,26 +196,26 @@ async fn listen(field: &'static str, address: SocketAddr) -> Result<TcpListener,
         })
 }
 
-/// What decides which phase the worker is in.
-struct Life<'a> {
+/// The course of a worker's life, from the warm-up to the end of the drain.
+struct Lifecycle<'a> {
     config: &'a Config,
     runtime: Runtime,
     phase: Arc<watch::Sender<Phase>>,
     metrics: Arc<Metrics>,
     health: HealthReporter,
-    requests: Requests,
+    requests: ActiveRequests,
 }
 
 /// The requests under way, and the means to cut them off.
 #[derive(Clone, Default)]
-struct Requests {
+struct ActiveRequests {
     under_way: TaskTracker,
     cut_off: CancellationToken,
 }
 
 type Transport = JoinHandle<Result<(), tonic::transport::Error>>;
 
-impl<'a> Life<'a> {
+impl<'a> Lifecycle<'a> {
     fn new(
         config: &'a Config,
         runtime: Runtime,
@@ -213,7 +228,7 @@ impl<'a> Life<'a> {
             phase,
             metrics,
             health: HealthReporter::new(),
-            requests: Requests::default(),
+            requests: ActiveRequests::default(),
         }
     }
 
@@ -236,7 +251,7 @@ impl<'a> Life<'a> {
             .add_service(worker)
     }
 
-    /// Tells the phase to everyone who asks: requests, probes, health checks.
+    /// Publishes the phase to requests, probes and health checks.
     async fn announce(&self, phase: Phase) {
         self.phase.send_replace(phase);
         let status = if phase == Phase::Ready {
@@ -252,7 +267,7 @@ impl<'a> Life<'a> {
     async fn run(
         &self,
         listener: TcpListener,
-        tls: Option<Keeper>,
+        tls: Option<TlsKeeper>,
         stop: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
         self.announce(Phase::Starting).await;
@@ -262,7 +277,7 @@ impl<'a> Life<'a> {
                 .await;
         };
         let watcher = tokio::spawn(Arc::clone(&keeper).keep_current(Arc::clone(&self.metrics)));
-        let connections = handshake::encrypted(listener, keeper, Arc::clone(&self.metrics));
+        let connections = handshake::accept_encrypted(listener, keeper, Arc::clone(&self.metrics));
         let served = self.serve(connections, stop).await;
         watcher.abort();
         served
@@ -297,7 +312,8 @@ impl<'a> Life<'a> {
         Ok(())
     }
 
-    /// Not ready, time for balancers to see it, no new requests, time for those under way.
+    /// Drains: stops being ready, leaves balancers time to see it, refuses new requests, leaves those under
+    /// way time to end.
     async fn drain(&self) {
         let Drain {
             notice_ms,

@@ -1,5 +1,5 @@
-//! The tiers, and which of them runs for a request. Scoring, choosing, configuration and reports all speak of tiers, so
-//! this module stands below them and knows none of them.
+//! The tiers, and which of them runs for a request. Scoring, choosing, configuration and reports all speak of
+//! tiers, so this module stands below them and knows none of them.
 
 pub use liquid_contract::Tier;
 pub use liquid_proto::worker::v1::TierReason;
@@ -22,8 +22,8 @@ impl TierChoice {
         }
     }
 
-    /// Picks the tier to run among those that are served, cheapest first: the one asked for if it is served, else the
-    /// best cheaper one, else the cheapest.
+    /// Picks the tier to run among those that are served, cheapest first: the one asked for if it is served,
+    /// else the best cheaper one, else the cheapest.
     pub fn among(served: &[Tier], asked: Option<Tier>) -> Self {
         let affordable = |tier: &&Tier| asked.is_none_or(|asked| **tier <= asked);
         let best = served.iter().rev().find(affordable).or(served.first());

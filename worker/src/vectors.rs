@@ -38,7 +38,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn dot_products_agree_with_the_plain_sum(pairs in prop::collection::vec((-1.0_f32..1.0, -1.0_f32..1.0), 0..40)) {
+        fn dot_products_agree_with_the_plain_sum(
+            pairs in prop::collection::vec((-1.0_f32..1.0, -1.0_f32..1.0), 0..40),
+        ) {
             let (a, b): (Vec<f32>, Vec<f32>) = pairs.iter().copied().unzip();
             let plain: f32 = pairs.iter().map(|(x, y)| x * y).sum();
             prop_assert!((dot(&a, &b) - plain).abs() < 1e-4);

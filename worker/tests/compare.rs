@@ -1,5 +1,5 @@
-//! A device that compares windows itself, in place of giving hidden states out: the same answers, and what happens when
-//! its memory runs out. The device here is the processor with a limit of our making.
+//! A device that compares windows itself, in place of giving hidden states out: the same answers, and what
+//! happens when its memory runs out. The device here is the processor with a limit of our making.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod support;

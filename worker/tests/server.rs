@@ -104,123 +104,46 @@ async fn wrong_headers_are_refused_by_field() {
             max_ratio,
         }))
     };
-    let good = || header(QUESTION);
-    let wrong: Vec<(&str, ExtractHeader)> = vec![
-        (
-            "budget",
-            ExtractHeader {
-                budget: None,
-                ..good()
-            },
-        ),
-        (
-            "budget",
-            ExtractHeader {
-                budget: Some(Budget { limit: None }),
-                ..good()
-            },
-        ),
-        (
-            "budget.ratio",
-            ExtractHeader {
-                budget: budget(Limit::Ratio(0.5)),
-                ..good()
-            },
-        ),
-        (
-            "budget.ratio",
-            ExtractHeader {
-                budget: budget(Limit::Ratio(f64::NAN)),
-                ..good()
-            },
-        ),
-        (
-            "budget.max_tokens",
-            ExtractHeader {
-                budget: budget(Limit::MaxTokens(0)),
-                ..good()
-            },
-        ),
-        (
-            "budget.max_words",
-            ExtractHeader {
-                budget: budget(Limit::MaxWords(0)),
-                ..good()
-            },
-        ),
-        (
-            "budget.auto.floor",
-            ExtractHeader {
-                budget: auto(1.5, 0.0, 0.0),
-                ..good()
-            },
-        ),
-        (
-            "budget.auto.min_ratio",
-            ExtractHeader {
-                budget: auto(0.0, 0.5, 0.0),
-                ..good()
-            },
-        ),
-        (
-            "budget.auto.max_ratio",
-            ExtractHeader {
-                budget: auto(0.0, 4.0, 3.0),
-                ..good()
-            },
-        ),
-        ("tier", ExtractHeader { tier: 99, ..good() }),
-        (
-            "header.question",
-            ExtractHeader {
-                question: "x".repeat(16_385),
-                ..good()
-            },
-        ),
-        (
-            "header.document_bytes",
-            ExtractHeader {
-                document_bytes: 1 << 40,
-                ..good()
-            },
-        ),
-        (
-            "header.document_bytes",
-            ExtractHeader {
-                document_bytes: 3,
-                ..good()
-            },
-        ),
-        (
-            "header.document_sha256",
-            ExtractHeader {
-                document_sha256: vec![1; 31],
-                ..good()
-            },
-        ),
-        (
-            "header.document_sha256",
-            ExtractHeader {
-                document_sha256: vec![1; 32],
-                ..good()
-            },
-        ),
-        (
-            "header.request_id",
-            ExtractHeader {
-                request_id: "line\nbreak".to_owned(),
-                ..good()
-            },
-        ),
-        (
-            "header.request_id",
-            ExtractHeader {
-                request_id: "x".repeat(129),
-                ..good()
-            },
-        ),
+    let wrong: [(&str, &dyn Fn(&mut ExtractHeader)); 17] = [
+        ("budget", &|header| header.budget = None),
+        ("budget", &|header| header.budget = Some(Budget { limit: None })),
+        ("budget.ratio", &|header| {
+            header.budget = budget(Limit::Ratio(0.5))
+        }),
+        ("budget.ratio", &|header| {
+            header.budget = budget(Limit::Ratio(f64::NAN))
+        }),
+        ("budget.max_tokens", &|header| {
+            header.budget = budget(Limit::MaxTokens(0))
+        }),
+        ("budget.max_words", &|header| {
+            header.budget = budget(Limit::MaxWords(0))
+        }),
+        ("budget.auto.floor", &|header| header.budget = auto(1.5, 0.0, 0.0)),
+        ("budget.auto.min_ratio", &|header| {
+            header.budget = auto(0.0, 0.5, 0.0)
+        }),
+        ("budget.auto.max_ratio", &|header| {
+            header.budget = auto(0.0, 4.0, 3.0)
+        }),
+        ("tier", &|header| header.tier = 99),
+        ("header.question", &|header| header.question = "x".repeat(16_385)),
+        ("header.document_bytes", &|header| header.document_bytes = 1 << 40),
+        ("header.document_bytes", &|header| header.document_bytes = 3),
+        ("header.document_sha256", &|header| {
+            header.document_sha256 = vec![1; 31]
+        }),
+        ("header.document_sha256", &|header| {
+            header.document_sha256 = vec![1; 32]
+        }),
+        ("header.request_id", &|header| {
+            header.request_id = "line\nbreak".to_owned()
+        }),
+        ("header.request_id", &|header| header.request_id = "x".repeat(129)),
     ];
-    for (field, header) in wrong {
+    for (field, spoil) in wrong {
+        let mut header = header(QUESTION);
+        spoil(&mut header);
         let status = extract(&mut client, header, "A document. Of two sentences.")
             .await
             .unwrap_err();

@@ -10,7 +10,7 @@ use liquid_proto::worker::v1::DescribeRequest;
 use liquid_proto::worker::v1::worker_client::WorkerClient;
 use liquid_worker::config::Config;
 use liquid_worker::runtime::Runtime;
-use liquid_worker::server::{Bound, ServeError, TlsError};
+use liquid_worker::server::{BoundServer, ServeError, TlsError};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use support::{TestServer, config};
 use tempfile::TempDir;
@@ -55,7 +55,8 @@ impl Authority {
     }
 }
 
-/// A folder as the kubelet keeps it for a Secret: the files are links through `..data`, which is swapped at once.
+/// A folder as the kubelet keeps it for a Secret: the files are links through `..data`, which is swapped at
+/// once.
 struct Secret {
     folder: TempDir,
     generation: usize,
@@ -269,7 +270,7 @@ async fn a_file_that_never_comes_is_named() {
     config.tls.cert_file = Some("absent.crt".into());
     config.tls.key_file = Some("absent.key".into());
     config.tls.start_wait_ms = 0;
-    let bound = Bound::bind(config).await.unwrap();
+    let bound = BoundServer::bind(config).await.unwrap();
     let error = bound.serve(std::future::pending()).await.unwrap_err();
     let ServeError::Tls(TlsError::Read { field, .. }) = &error else {
         panic!("{error}")
@@ -305,7 +306,7 @@ async fn files_that_do_not_fit_are_named_with_a_remedy() {
         secret.write(&pair, &authorities);
         let mut config = secret.config();
         config.tls.start_wait_ms = 0;
-        let bound = Bound::bind(config).await.unwrap();
+        let bound = BoundServer::bind(config).await.unwrap();
         let error = bound.serve(std::future::pending()).await.unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }

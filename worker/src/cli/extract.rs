@@ -9,12 +9,11 @@ use serde_json::json;
 
 use super::{BudgetArgs, CliError, ExtractArgs, configuration};
 use crate::config::Config;
-use crate::document::SpanKind;
 use crate::engine::{AutoBudget, Budget, Extraction, Extractor, Request, Settings};
 use crate::model::Models;
 use crate::tier::{Tier, TierChoice};
 
-/// What `--ratio` is when no budget is given.
+/// The ratio when no budget is given.
 const DEFAULT_RATIO: f64 = 10.0;
 
 pub(super) fn run(args: ExtractArgs) -> Result<(), CliError> {
@@ -22,15 +21,15 @@ pub(super) fn run(args: ExtractArgs) -> Result<(), CliError> {
     if let Some(folder) = args.model {
         config.model.folder = Some(folder);
     }
-    let document = read(&args.document)?;
-    let budget = budget(&args.budget)?;
+    let document = read_document(&args.document)?;
+    let budget = parse_budget(&args.budget)?;
     let tier = TierChoice::among(&config.served_tiers(), args.tier);
     let settings = Settings {
         encode_tokens: config.limits.most_encoded(),
         contract_thesaurus: config.scoring.contract_thesaurus,
         ..Settings::default()
     };
-    let mut extractor = Extractor::new(models(&config, tier.tier)?, settings);
+    let mut extractor = Extractor::new(load_models(&config, tier.tier)?, settings);
     let started = Instant::now();
     let extraction = extractor.extract(&Request {
         document: &document,
@@ -42,9 +41,9 @@ pub(super) fn run(args: ExtractArgs) -> Result<(), CliError> {
     })?;
     let took = started.elapsed().as_secs_f64() * 1000.0;
     let text = if args.json {
-        as_json(&document, &extraction, took)
+        format_as_json(&document, &extraction, took)
     } else {
-        for_people(&document, &extraction, took)
+        format_for_people(&document, &extraction, took)
     };
     std::io::stdout()
         .lock()
@@ -52,7 +51,7 @@ pub(super) fn run(args: ExtractArgs) -> Result<(), CliError> {
         .map_err(CliError::Write)
 }
 
-fn read(path: &Path) -> Result<String, CliError> {
+fn read_document(path: &Path) -> Result<String, CliError> {
     let standard_input = path == Path::new("-");
     let name = if standard_input {
         "standard input".to_owned()
@@ -74,18 +73,18 @@ fn read(path: &Path) -> Result<String, CliError> {
     })
 }
 
-/// The model, unless the tier does without; loading it takes longer than a lexical answer.
-fn models(config: &Config, tier: Tier) -> Result<Option<Models>, CliError> {
+/// Loads the model, unless the tier needs none: loading takes longer than a lexical answer.
+fn load_models(config: &Config, tier: Tier) -> Result<Option<Models>, CliError> {
     let Some(folder) = config.model.folder.as_deref() else {
         return Ok(None);
     };
-    if tier == Tier::Lexical {
+    if !tier.needs_model() {
         return Ok(None);
     }
     Ok(Some(Models::load(folder, config.model.device)?))
 }
 
-fn budget(args: &BudgetArgs) -> Result<Budget, Invalid> {
+fn parse_budget(args: &BudgetArgs) -> Result<Budget, Invalid> {
     match args {
         BudgetArgs { auto: true, .. } => Ok(Budget::Auto(AutoBudget::default())),
         BudgetArgs {
@@ -96,27 +95,14 @@ fn budget(args: &BudgetArgs) -> Result<Budget, Invalid> {
     }
 }
 
-fn kind(kind: SpanKind) -> &'static str {
-    match kind {
-        SpanKind::Sentence => "sentence",
-        SpanKind::Row => "row",
-        SpanKind::Header => "header",
-        SpanKind::Heading => "heading",
-        SpanKind::SpeakerTurn => "speaker_turn",
-        SpanKind::ListItem => "list_item",
-        SpanKind::Code => "code",
-        SpanKind::JsonElement => "json_element",
-    }
-}
-
-fn for_people(document: &str, extraction: &Extraction, took: f64) -> String {
+fn format_for_people(document: &str, extraction: &Extraction, took: f64) -> String {
     let mut text = String::new();
     for span in &extraction.spans {
         let head = format!(
             "[{}..{}] {} {:+.2}\n",
             span.start,
             span.end,
-            kind(span.kind),
+            span.kind.name(),
             span.score
         );
         text.push_str(&head);
@@ -145,13 +131,13 @@ fn for_people(document: &str, extraction: &Extraction, took: f64) -> String {
     text
 }
 
-fn as_json(document: &str, extraction: &Extraction, took: f64) -> String {
+fn format_as_json(document: &str, extraction: &Extraction, took: f64) -> String {
     let span = |span: &crate::engine::Span| {
         json!({
             "start": span.start,
             "end": span.end,
             "score": span.score,
-            "kind": kind(span.kind),
+            "kind": span.kind.name(),
             "text": document.get(span.start..span.end),
         })
     };
@@ -161,7 +147,11 @@ fn as_json(document: &str, extraction: &Extraction, took: f64) -> String {
         "tier": extraction.tier.name(),
         "tier_reason": extraction.tier_reason.name(),
         "estimated_recall": extraction.estimated_recall,
-        "document": {"units": counts.document_units, "words": counts.document_words, "tokens": counts.document_tokens},
+        "document": {
+            "units": counts.document_units,
+            "words": counts.document_words,
+            "tokens": counts.document_tokens,
+        },
         "kept": {"units": counts.kept_units, "words": counts.kept_words, "tokens": counts.kept_tokens},
         "encoded_tokens": extraction.encoded_tokens,
         "milliseconds": took,

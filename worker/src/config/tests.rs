@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use liquid_process::config::{ConfigError, load_with};
+use liquid_process::logs::LogFormat;
 
 use super::*;
 

@@ -3,8 +3,8 @@
 
 use super::SpanKind;
 use super::cutter::Cutter;
-use super::json::Json;
-use super::lines::{Line, lines};
+use super::json::JsonSearch;
+use super::lines::{Line, split_lines};
 use super::speakers::Speakers;
 use super::tables::{HtmlTables, Table};
 use super::words;
@@ -16,14 +16,14 @@ const MAX_HEADING_BYTES: usize = 160;
 /// A list item up to this many words is one unit; a longer one is cut into sentences.
 const WHOLE_ITEM_WORDS: usize = 40;
 
-/// Cuts the cutter's text. True if it is a transcript.
+/// Cuts the cutter's text. Returns true if it is a transcript.
 pub(super) fn cut(cutter: &mut Cutter<'_>) -> bool {
-    let mut lines = lines(cutter.text);
+    let mut lines = split_lines(cutter.text);
     let speakers = Speakers::find(cutter.text, &lines);
-    let mut reader = Reader {
+    let mut reader = BlockReader {
         cutter,
         speakers,
-        json: Json::default(),
+        json: JsonSearch::default(),
         html: HtmlTables::default(),
         prose: None,
         speaker: None,
@@ -36,19 +36,19 @@ pub(super) fn cut(cutter: &mut Cutter<'_>) -> bool {
     reader.speakers.transcript
 }
 
-struct Reader<'c, 'a> {
+struct BlockReader<'c, 'a> {
     cutter: &'c mut Cutter<'a>,
     speakers: Speakers<'a>,
-    json: Json,
+    json: JsonSearch,
     html: HtmlTables,
-    /// Prose read and not cut yet.
+    /// Prose that is read and not cut yet.
     prose: Option<Line>,
     /// The label of the turn that is being read.
     speaker: Option<u32>,
 }
 
-impl Reader<'_, '_> {
-    /// Reads what begins at a line; gives back the first line that is not read.
+impl BlockReader<'_, '_> {
+    /// Reads what begins at a line; returns the first line that is not read.
     fn step(&mut self, lines: &mut [Line], at: usize) -> usize {
         let text = self.cutter.text;
         let line = lines[at];
@@ -72,19 +72,19 @@ impl Reader<'_, '_> {
             self.cutter.next_block();
             return resume(lines, at, end);
         }
-        if let Some(end) = code_end(text, lines, at) {
+        if let Some(end) = find_code_end(text, lines, at) {
             self.flush();
             self.cut_code(lines, at, end);
             return end;
         }
         let indent = content.len() - content.trim_start().len();
-        if let Some(value) = self.json.at(text, line.start + indent) {
+        if let Some(value) = self.json.find_at(text, line.start + indent) {
             self.flush();
             value.cut(self.cutter);
             self.cutter.next_block();
             return resume(lines, at, value.end);
         }
-        if let Some(label) = self.speakers.label_end(content) {
+        if let Some(label) = self.speakers.find_label_end(content) {
             self.flush();
             self.cutter.next_block();
             self.speaker = self
@@ -97,7 +97,7 @@ impl Reader<'_, '_> {
             return at + 1;
         }
         if self.speaker.is_none()
-            && let Some(table) = Table::at(text, lines, at)
+            && let Some(table) = Table::find_at(text, lines, at)
         {
             self.flush();
             self.cutter.next_block();
@@ -114,7 +114,7 @@ impl Reader<'_, '_> {
         let line = lines[at];
         let alone = self.prose.is_none();
         if self.speaker.is_none()
-            && let Some(end) = heading_end(text, lines, at, trimmed, alone)
+            && let Some(end) = find_heading_end(text, lines, at, trimmed, alone)
         {
             self.flush();
             self.cutter.next_block();
@@ -177,7 +177,7 @@ impl Reader<'_, '_> {
     }
 }
 
-/// Goes on reading at a byte: moves the beginning of the line it stands in.
+/// Moves the beginning of the line that holds a byte to it, and returns the number of that line.
 fn resume(lines: &mut [Line], at: usize, byte: usize) -> usize {
     let mut next = at;
     while next < lines.len() && lines[next].end <= byte {
@@ -189,8 +189,8 @@ fn resume(lines: &mut [Line], at: usize, byte: usize) -> usize {
     next
 }
 
-/// One past the line that closes the fence which a line opens; the document's end closes it too.
-fn code_end(text: &str, lines: &[Line], at: usize) -> Option<usize> {
+/// Returns one past the line that closes the fence which a line opens; the document's end closes it too.
+fn find_code_end(text: &str, lines: &[Line], at: usize) -> Option<usize> {
     let open = lines[at].text(text).trim_start();
     let fence = ["```", "~~~"].into_iter().find(|fence| open.starts_with(fence))?;
     let closes = |line: &Line| {
@@ -205,8 +205,8 @@ fn code_end(text: &str, lines: &[Line], at: usize) -> Option<usize> {
     )
 }
 
-/// One past the last line of the heading that a line opens.
-fn heading_end(text: &str, lines: &[Line], at: usize, trimmed: &str, alone: bool) -> Option<usize> {
+/// Returns one past the last line of the heading that a line opens.
+fn find_heading_end(text: &str, lines: &[Line], at: usize, trimmed: &str, alone: bool) -> Option<usize> {
     if trimmed.len() > MAX_HEADING_BYTES {
         return None;
     }
@@ -235,7 +235,7 @@ fn heading_end(text: &str, lines: &[Line], at: usize, trimmed: &str, alone: bool
     (opens_block && !closed && followed && opens_title(trimmed)).then_some(at + 1)
 }
 
-/// True if a line could be a title by its first character: no lower-case letter, no bullet.
+/// Returns true if a line could be a title by its first character: no lower-case letter, no bullet.
 fn opens_title(trimmed: &str) -> bool {
     !opens_item(trimmed)
         && trimmed
@@ -244,7 +244,7 @@ fn opens_title(trimmed: &str) -> bool {
             .is_some_and(|c| c.is_alphanumeric() && !c.is_lowercase())
 }
 
-/// True if a line begins with a bullet, or with a number or letter and a bracket or a full stop.
+/// Returns true if a line begins with a bullet, or with a number or letter and a bracket or a full stop.
 fn opens_item(trimmed: &str) -> bool {
     let mut chars = trimmed.chars();
     let Some(first) = chars.next() else { return false };

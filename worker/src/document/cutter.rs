@@ -2,12 +2,12 @@
 
 use super::{MAX_UNIT_BYTES, MAX_UNIT_WORDS, SpanKind, Unit, sentences, word_count, words};
 
-/// Collects units; what every detector writes to.
+/// The text to cut, and the units cut from it so far.
 pub(super) struct Cutter<'a> {
     pub(super) text: &'a str,
     pub(super) units: Vec<Unit>,
     block: u32,
-    /// The heading that following units stand under.
+    /// Heading that the following units belong to.
     pub(super) heading: Option<u32>,
 }
 
@@ -29,8 +29,8 @@ impl<'a> Cutter<'a> {
         self.block += 1;
     }
 
-    /// Adds the non-blank part of a range as one unit, or as several if it is too long. Gives back the index
-    /// of the first one.
+    /// Adds the non-blank part of a range as one unit, or as several if it is too long. Returns the index of
+    /// the first one.
     pub(super) fn push(
         &mut self,
         start: usize,

@@ -14,25 +14,25 @@ const MAX_CUT_DEPTH: u8 = 12;
 /// Scalars that follow each other are joined up to this many words: a number alone says little.
 const JOINED_WORDS: usize = 24;
 
-/// Finds values; remembers where a scan failed, so that all scans together are linear.
+/// The search for JSON values; remembers where a scan failed, so that all scans together are linear.
 #[derive(Default)]
-pub(super) struct Json {
+pub(super) struct JsonSearch {
     hopeless_before: usize,
 }
 
-/// A value found in the document.
-pub(super) struct Value {
-    /// One past its last byte.
+/// A JSON value found in the document.
+pub(super) struct JsonValue {
+    /// One past the last byte.
     pub(super) end: usize,
     start: usize,
     /// Places behind commas, with the number of brackets open there.
     commas: Vec<(usize, u8)>,
 }
 
-impl Json {
-    /// The array or object that begins at `start` and ends at the end of a line (a comma may follow).
-    pub(super) fn at(&mut self, text: &str, start: usize) -> Option<Value> {
-        if start < self.hopeless_before || !opens(text, start) {
+impl JsonSearch {
+    /// Finds the array or object that begins at `start` and ends at the end of a line (a comma may follow).
+    pub(super) fn find_at(&mut self, text: &str, start: usize) -> Option<JsonValue> {
+        if start < self.hopeless_before || !may_open(text, start) {
             return None;
         }
         match scan(text, start) {
@@ -62,8 +62,8 @@ impl Json {
     }
 }
 
-/// True if a bracket and what follows it could begin an array or object that is not empty.
-fn opens(text: &str, start: usize) -> bool {
+/// Returns true if a bracket and what follows it could begin an array or object that is not empty.
+fn may_open(text: &str, start: usize) -> bool {
     let rest = &text[start..];
     let Some(inside) = rest.strip_prefix(['{', '[']) else {
         return false;
@@ -77,7 +77,7 @@ fn opens(text: &str, start: usize) -> bool {
 }
 
 /// Reads one value; an error is the place where it stops looking like JSON.
-fn scan(text: &str, start: usize) -> Result<Value, usize> {
+fn scan(text: &str, start: usize) -> Result<JsonValue, usize> {
     let bytes = text.as_bytes();
     let mut open = Vec::new();
     let mut commas = Vec::new();
@@ -92,7 +92,7 @@ fn scan(text: &str, start: usize) -> Result<Value, usize> {
                     return Err(at);
                 }
                 if open.is_empty() {
-                    return Ok(Value {
+                    return Ok(JsonValue {
                         start,
                         end: at,
                         commas,
@@ -104,7 +104,7 @@ fn scan(text: &str, start: usize) -> Result<Value, usize> {
                     commas.push((at, open.len() as u8));
                 }
             }
-            b'"' => at = string_end(bytes, at).ok_or(bytes.len())?,
+            b'"' => at = find_string_end(bytes, at).ok_or(bytes.len())?,
             b' ' | b'\t' | b'\r' | b'\n' | b':' | b'+' | b'-' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'E' => {}
             _ => return Err(at),
         }
@@ -112,8 +112,8 @@ fn scan(text: &str, start: usize) -> Result<Value, usize> {
     Err(bytes.len())
 }
 
-/// One past the quote that closes a string.
-fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
+/// Returns one past the quote that closes a string.
+fn find_string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
         at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
         if bytes.get(at) == Some(&b'"') {
@@ -123,11 +123,11 @@ fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-impl Value {
+impl JsonValue {
     /// Cuts the value into units.
     pub(super) fn cut(&self, cutter: &mut Cutter<'_>) {
         let mut joined: Option<(usize, usize, usize)> = None;
-        for (start, end) in self.elements(cutter) {
+        for (start, end) in self.cut_elements(cutter) {
             let text = cutter.slice(start, end);
             let words = word_count(text);
             let scalar = words < JOINED_WORDS && !text.contains(['{', '[']);
@@ -136,16 +136,16 @@ impl Value {
                     Some((from, end, count + words))
                 }
                 other => {
-                    push(cutter, other);
+                    push_element(cutter, other);
                     Some((start, end, if scalar { words } else { JOINED_WORDS }))
                 }
             };
         }
-        push(cutter, joined);
+        push_element(cutter, joined);
     }
 
-    /// Ranges that cover the value, cut as deep as their length asks for.
-    fn elements(&self, cutter: &Cutter<'_>) -> Vec<(usize, usize)> {
+    /// Returns ranges that cover the value, cut as deep as their length asks for.
+    fn cut_elements(&self, cutter: &Cutter<'_>) -> Vec<(usize, usize)> {
         let mut ranges = vec![(self.start, self.end)];
         for depth in 1..=MAX_CUT_DEPTH {
             let mut cuts = self
@@ -179,7 +179,7 @@ fn too_long(text: &str) -> bool {
     text.len() > MAX_UNIT_BYTES || word_count(text) > MAX_UNIT_WORDS
 }
 
-fn push(cutter: &mut Cutter<'_>, element: Option<(usize, usize, usize)>) {
+fn push_element(cutter: &mut Cutter<'_>, element: Option<(usize, usize, usize)>) {
     if let Some((start, end, _)) = element {
         let lead = cutter.heading;
         cutter.push(start, end, SpanKind::JsonElement, lead);

@@ -14,7 +14,7 @@ impl Line {
 }
 
 /// Returns the lines of a text in order; a text that ends with a line feed has an empty last one.
-pub(super) fn lines(text: &str) -> Vec<Line> {
+pub(super) fn split_lines(text: &str) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut start = 0;
     for end in memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]) {

@@ -4,6 +4,11 @@
 //! no abbreviation before it; the marks of Chinese and Japanese need nothing. Line breaks end a sentence
 //! unless the line looks wrapped. Wide gaps inside a line end one too, when a capital or a number follows: that
 //! is how headings look in text taken from PDF or HTML.
+//!
+//! Why not the sentence boundaries of Unicode (UAX #29, crate `unicode-segmentation`): they know no
+//! abbreviations, so "Dr. Smith" and "J. Doe" are cut in two; they end a sentence at every line feed (rule
+//! SB4), so text that an editor has wrapped falls apart; and they see no headings. UAX #29 leaves all three
+//! to tailoring, which is what this is.
 
 use super::words;
 
@@ -20,7 +25,7 @@ const WRAPPED_LINE_BYTES: usize = 50;
 /// White space this wide inside a line separates sentences.
 const WIDE_GAP: usize = 3;
 
-/// Ranges of the sentences: ordered, trimmed, covering all that is not white space.
+/// Cuts a text into the ranges of its sentences: ordered, trimmed, covering all that is not white space.
 pub(super) fn cut(text: &str) -> Vec<(usize, usize)> {
     let mut sentences = Vec::new();
     let mut start = 0;
@@ -29,7 +34,7 @@ pub(super) fn cut(text: &str) -> Vec<(usize, usize)> {
     while let Some(c) = text[at..].chars().next() {
         let next = at + c.len_utf8();
         let end = if c == '\n' || c.is_whitespace() {
-            let gap = gap_at(text, at);
+            let gap = read_gap(text, at);
             let ends = if gap.newlines > 0 {
                 breaks_line(text, line_start, at, &gap)
             } else {
@@ -41,13 +46,13 @@ pub(super) fn cut(text: &str) -> Vec<(usize, usize)> {
             at = gap.end;
             ends.then_some(gap.end)
         } else if ends_anywhere(c) {
-            let close = closers(text, next);
+            let close = skip_closers(text, next);
             at = close;
             Some(close)
         } else if ends_before_space(c) {
-            let close = closers(text, next);
+            let close = skip_closers(text, next);
             at = close;
-            (followed_by_new_sentence(text, close) && !(c == '.' && abbreviated(text, start, close)))
+            (followed_by_new_sentence(text, close) && !(c == '.' && is_abbreviation(text, start, close)))
                 .then_some(close)
         } else {
             at = next;
@@ -62,18 +67,18 @@ pub(super) fn cut(text: &str) -> Vec<(usize, usize)> {
     sentences
 }
 
-/// Marks that end a sentence whatever follows.
+/// Returns true for marks that end a sentence whatever follows.
 fn ends_anywhere(c: char) -> bool {
     matches!(c, '。' | '！' | '？' | '｡' | '।' | '॥' | '។' | '။')
 }
 
-/// Marks that end a sentence if white space and no lower-case letter follow.
+/// Returns true for marks that end a sentence if white space and no lower-case letter follow.
 fn ends_before_space(c: char) -> bool {
     matches!(c, '.' | '!' | '?' | '…' | '؟' | '۔' | '։' | '።' | '‼' | '⁇')
 }
 
-/// The end of the marks, quotes and brackets that close a sentence.
-fn closers(text: &str, from: usize) -> usize {
+/// Finds the end of the marks, quotes and brackets that close a sentence.
+fn skip_closers(text: &str, from: usize) -> usize {
     let rest = &text[from..];
     let other = |c: char| {
         !(ends_anywhere(c)
@@ -97,8 +102,8 @@ fn followed_by_new_sentence(text: &str, at: usize) -> bool {
     }
 }
 
-/// True if the full stop that ends at `close` belongs to an abbreviation or an initial.
-fn abbreviated(text: &str, start: usize, close: usize) -> bool {
+/// Returns true if the full stop that ends at `close` belongs to an abbreviation or an initial.
+fn is_abbreviation(text: &str, start: usize, close: usize) -> bool {
     let before = text[start..close].trim_end_matches('.');
     if !text[..close].ends_with('.') || text[start..close].len() - before.len() > 1 {
         return false;
@@ -125,13 +130,13 @@ fn abbreviated(text: &str, start: usize, close: usize) -> bool {
 struct Gap {
     start: usize,
     end: usize,
-    /// Characters in it.
+    /// Characters of the run.
     width: usize,
     newlines: usize,
 }
 
 impl Gap {
-    /// True if what follows could open a heading or a sentence.
+    /// Returns true if what follows could open a heading or a sentence.
     fn opens_title(&self, text: &str) -> bool {
         text[self.end..]
             .chars()
@@ -140,7 +145,7 @@ impl Gap {
     }
 }
 
-fn gap_at(text: &str, start: usize) -> Gap {
+fn read_gap(text: &str, start: usize) -> Gap {
     let rest = &text[start..];
     let length = rest.find(|c: char| !c.is_whitespace()).unwrap_or(rest.len());
     let blank = &rest[..length];
@@ -153,8 +158,8 @@ fn gap_at(text: &str, start: usize) -> Gap {
     }
 }
 
-/// True if a line break ends a sentence: always after a blank line; otherwise unless the line looks wrapped
-/// (long, no closing mark) or goes on in lower case.
+/// Returns true if a line break ends a sentence: always after a blank line; otherwise unless the line looks
+/// wrapped (long, no closing mark) or goes on in lower case.
 fn breaks_line(text: &str, line_start: usize, at: usize, gap: &Gap) -> bool {
     debug_assert_eq!(gap.start, at);
     if gap.newlines > 1 {

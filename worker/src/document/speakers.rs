@@ -11,7 +11,7 @@ const MAX_LABEL_WORDS: usize = 14;
 /// Fewest labelled lines of a transcript.
 const MIN_TURNS: usize = 4;
 
-/// The labels of a document.
+/// The names of a document's speakers.
 #[derive(Default)]
 pub(super) struct Speakers<'a> {
     lines: HashMap<&'a str, u32>,
@@ -29,7 +29,7 @@ impl<'a> Speakers<'a> {
         for line in lines {
             let line = line.text(text);
             filled += usize::from(!line.trim().is_empty());
-            if let Some(label) = label(line) {
+            if let Some(label) = parse_label(line) {
                 *names.entry(label.name).or_default() += 1;
             }
         }
@@ -45,12 +45,12 @@ impl<'a> Speakers<'a> {
         }
     }
 
-    /// The end of the label that a line begins with, in bytes of the line.
-    pub(super) fn label_end(&self, line: &str) -> Option<usize> {
+    /// Returns the end of the label that a line begins with, in bytes of the line.
+    pub(super) fn find_label_end(&self, line: &str) -> Option<usize> {
         if self.lines.is_empty() {
             return None;
         }
-        let label = label(line)?;
+        let label = parse_label(line)?;
         (self.transcript || self.lines.contains_key(label.name)).then_some(label.end)
     }
 }
@@ -63,7 +63,7 @@ struct Label<'a> {
 
 /// Reads a label: an optional time, a name that begins with a letter that is not lower case, a colon, and
 /// white space or the line's end.
-fn label(line: &str) -> Option<Label<'_>> {
+fn parse_label(line: &str) -> Option<Label<'_>> {
     let time = |c: char| c.is_ascii_digit() || c.is_whitespace() || "[]():.,-–>*".contains(c);
     let from = line.find(|c| !time(c))?;
     if from > MAX_LABEL_BYTES {

@@ -16,20 +16,20 @@ const MAX_HEADER_ROWS: usize = 4;
 
 /// A table made of lines.
 pub(super) struct Table {
-    /// One past its last line.
+    /// One past the last line.
     pub(super) end: usize,
-    /// Leading lines that are its header.
+    /// Number of leading lines that are the header.
     header: usize,
 }
 
 impl Table {
-    /// The table that begins at a line, if one does.
-    pub(super) fn at(text: &str, lines: &[Line], at: usize) -> Option<Self> {
+    /// Finds the table that begins at a line, if one does.
+    pub(super) fn find_at(text: &str, lines: &[Line], at: usize) -> Option<Self> {
         let first = lines.get(at)?.text(text);
         if first.trim_start().starts_with('|') {
-            return markdown(text, lines, at);
+            return find_markdown(text, lines, at);
         }
-        separated(text, lines, at).or_else(|| fixed_width(text, lines, at))
+        find_separated(text, lines, at).or_else(|| find_fixed_width(text, lines, at))
     }
 
     /// Cuts the table into its header and its rows.
@@ -47,9 +47,9 @@ impl Table {
     }
 }
 
-/// Lines that begin with a bar. The header ends with the line of dashes; without one it is the leading rows
-/// that have no first cell, or else the first row.
-fn markdown(text: &str, lines: &[Line], at: usize) -> Option<Table> {
+/// Finds a table of lines that begin with a bar. The header ends with the line of dashes; without one it is
+/// the leading rows that have no first cell, or else the first row.
+fn find_markdown(text: &str, lines: &[Line], at: usize) -> Option<Table> {
     let bars = |line: &&Line| {
         let line = line.text(text).trim();
         line.starts_with('|') && line.len() > 1 && line[1..].contains('|')
@@ -74,16 +74,16 @@ fn markdown(text: &str, lines: &[Line], at: usize) -> Option<Table> {
     })
 }
 
-/// Lines with the same number of tabs, or of commas or semicolons outside quotes.
-fn separated(text: &str, lines: &[Line], at: usize) -> Option<Table> {
+/// Finds a table of lines with the same number of tabs, or of commas or semicolons outside quotes.
+fn find_separated(text: &str, lines: &[Line], at: usize) -> Option<Table> {
     for (separator, fewest_columns, fewest_rows) in
         [('\t', 2, 2), (',', 3, MIN_LIKE_ROWS), (';', 3, MIN_LIKE_ROWS)]
     {
-        let columns = columns(lines[at].text(text), separator)?;
+        let columns = count_cells(lines[at].text(text), separator)?;
         if columns < fewest_columns {
             continue;
         }
-        let alike = |line: &&Line| self::columns(line.text(text), separator) == Some(columns);
+        let alike = |line: &&Line| count_cells(line.text(text), separator) == Some(columns);
         let rows = lines[at..].iter().take_while(alike).count();
         if rows >= fewest_rows {
             return Some(Table {
@@ -95,8 +95,8 @@ fn separated(text: &str, lines: &[Line], at: usize) -> Option<Table> {
     None
 }
 
-/// Number of cells of a line; `None` if it looks like prose: cells of many words, or a closing mark.
-fn columns(line: &str, separator: char) -> Option<usize> {
+/// Counts the cells of a line; 0 if it looks like prose: cells of many words, or a closing mark.
+fn count_cells(line: &str, separator: char) -> Option<usize> {
     let mut quoted = false;
     let mut cells = 1;
     for c in line.chars() {
@@ -111,12 +111,14 @@ fn columns(line: &str, separator: char) -> Option<usize> {
     Some(if prose || line.trim().is_empty() { 0 } else { cells })
 }
 
-/// Lines that leave the same columns blank, two at least.
-fn fixed_width(text: &str, lines: &[Line], at: usize) -> Option<Table> {
-    let mut common = gaps(lines[at].text(text))?;
+/// Finds a table of lines that leave the same columns blank, two at least.
+fn find_fixed_width(text: &str, lines: &[Line], at: usize) -> Option<Table> {
+    let mut common = find_gaps(lines[at].text(text))?;
     let mut rows = 1;
     for line in &lines[at + 1..] {
-        let Some(gaps) = gaps(line.text(text)) else { break };
+        let Some(gaps) = find_gaps(line.text(text)) else {
+            break;
+        };
         let shared: Vec<_> = common.iter().filter_map(|&gap| overlap(gap, &gaps)).collect();
         if shared.is_empty() {
             break;
@@ -130,8 +132,9 @@ fn fixed_width(text: &str, lines: &[Line], at: usize) -> Option<Table> {
     })
 }
 
-/// The blank columns inside a line, as ranges of characters, each at least two wide; `None` if there are none.
-fn gaps(line: &str) -> Option<Vec<(usize, usize)>> {
+/// Finds the blank columns inside a line, as ranges of characters, each at least two wide; `None` if there
+/// are none.
+fn find_gaps(line: &str) -> Option<Vec<(usize, usize)>> {
     let line = line.trim_end();
     if line.len() > MAX_FIXED_WIDTH || line.trim_start().is_empty() {
         return None;
@@ -162,15 +165,15 @@ fn overlap(gap: (usize, usize), others: &[(usize, usize)]) -> Option<(usize, usi
         .find(|shared| shared.0 < shared.1)
 }
 
-/// Where the next HTML table begins and ends in a range, if one does. Remembers that a table has no end, so
-/// that many openings cost no more than one.
+/// The search for HTML tables. Remembers that a table has no end, so that many openings cost no more than
+/// one.
 #[derive(Default)]
 pub(super) struct HtmlTables {
     unclosed: bool,
 }
 
 impl HtmlTables {
-    /// Looks for an opening tag in `start..end` and its closing tag anywhere behind it.
+    /// Finds an opening tag in `start..end` and its closing tag anywhere behind it.
     pub(super) fn find(&mut self, text: &str, start: usize, end: usize) -> Option<(usize, usize)> {
         if self.unclosed {
             return None;
@@ -192,7 +195,7 @@ impl HtmlTables {
         let mut row = start;
         // What stands before the first row (the tag, a caption) goes with it.
         let mut next =
-            find_tag(cutter.text, start, end, "<tr").map_or(end, |first| after_tag(cutter, first, end));
+            find_tag(cutter.text, start, end, "<tr").map_or(end, |first| find_next_row(cutter, first, end));
         loop {
             let kind = if header_open && find_tag(cutter.text, row, next, "<th").is_some() {
                 SpanKind::Header
@@ -208,17 +211,17 @@ impl HtmlTables {
                 return;
             }
             row = next;
-            next = after_tag(cutter, row, end);
+            next = find_next_row(cutter, row, end);
         }
     }
 }
 
-/// Where the row behind the one at `row` begins.
-fn after_tag(cutter: &Cutter<'_>, row: usize, end: usize) -> usize {
+/// Finds the beginning of the row behind the one at `row`.
+fn find_next_row(cutter: &Cutter<'_>, row: usize, end: usize) -> usize {
     find_tag(cutter.text, row + 1, end, "<tr").unwrap_or(end)
 }
 
-/// The first place of a tag, whatever its case, that begins in `start..end`.
+/// Finds the first place of a tag, whatever its case, that begins in `start..end`.
 fn find_tag(text: &str, start: usize, end: usize, tag: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let mut at = start;

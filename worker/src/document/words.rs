@@ -1,13 +1,13 @@
 //! Counts words, and cuts runs of them that are too long for one unit.
 
-/// White space that separates words: Unicode's, and the four information separators of ASCII, as Python's
-/// `str.split` has it.
+/// Returns true for white space that separates words: Unicode's, and the four information separators of
+/// ASCII, as Python's `str.split` has it.
 pub fn is_white_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
-/// True for a character that counts as a word of its own, because its script writes no spaces: ideographs,
-/// kana, hangul syllables, letters of Thai, Lao, Khmer and Myanmar.
+/// Returns true for a character that counts as a word of its own, because its script writes no spaces:
+/// ideographs, kana, hangul syllables, letters of Thai, Lao, Khmer and Myanmar.
 pub fn stands_alone(c: char) -> bool {
     if (c as u32) < 0x0E00 {
         return false;
@@ -23,40 +23,41 @@ pub fn stands_alone(c: char) -> bool {
         | 0xFF66..=0xFF9D | 0x20000..=0x3FFFF)
 }
 
-/// True for the signs that Thai, Lao, Khmer and Myanmar letters carry: alphabetic, but no word of their own.
+/// Returns true for the signs that Thai, Lao, Khmer and Myanmar letters carry: alphabetic, but no word of
+/// their own.
 fn is_vowel_sign(c: char) -> bool {
     matches!(c as u32, 0x0E00..=0x0EFF | 0x1000..=0x109F | 0x1780..=0x17FF) && c.is_alphabetic()
 }
 
-/// Where the scan stands; see [`Scan::step`].
+/// ScanState of the scan; see [`WordScan::step`].
 #[derive(Clone, Copy, PartialEq)]
-enum State {
-    /// After white space.
+enum ScanState {
+    /// The last character was white space.
     Outside,
-    /// In a word that has only punctuation so far.
+    /// The scan is in a word that has only punctuation so far.
     Punctuation,
-    /// In a word with a letter or digit.
+    /// The scan is in a word with a letter or digit.
     Word,
-    /// After a character that is a word of its own; punctuation that follows belongs to it.
+    /// The last character is a word of its own; punctuation that follows belongs to it.
     Alone,
 }
 
 /// A word counter that is fed one character at a time.
-struct Scan(State);
+struct WordScan(ScanState);
 
-impl Scan {
-    /// Takes the next character; true if a word begins with it.
+impl WordScan {
+    /// Takes the next character; returns true if a word begins with it.
     fn step(&mut self, c: char) -> bool {
         let (next, begins) = if is_white_space(c) {
-            (State::Outside, false)
+            (ScanState::Outside, false)
         } else if stands_alone(c) {
-            (State::Alone, self.0 != State::Punctuation)
+            (ScanState::Alone, self.0 != ScanState::Punctuation)
         } else {
             match self.0 {
-                State::Outside if c.is_alphanumeric() => (State::Word, true),
-                State::Outside => (State::Punctuation, true),
-                State::Punctuation if c.is_alphanumeric() => (State::Word, false),
-                State::Alone if c.is_alphanumeric() && !is_vowel_sign(c) => (State::Word, true),
+                ScanState::Outside if c.is_alphanumeric() => (ScanState::Word, true),
+                ScanState::Outside => (ScanState::Punctuation, true),
+                ScanState::Punctuation if c.is_alphanumeric() => (ScanState::Word, false),
+                ScanState::Alone if c.is_alphanumeric() && !is_vowel_sign(c) => (ScanState::Word, true),
                 same => (same, false),
             }
         };
@@ -65,8 +66,8 @@ impl Scan {
     }
 }
 
-/// Number of words: runs of characters between white space, where every character that
-/// [`stands_alone`] is a word of its own.
+/// Counts words: runs of characters between white space, where every character that [`stands_alone`] is a
+/// word of its own.
 pub fn word_count(text: &str) -> usize {
     if text.is_ascii() {
         let blank = |b: &u8| matches!(b, b'\t'..=b'\r' | 0x1c..=0x1f | b' ');
@@ -76,7 +77,7 @@ pub fn word_count(text: &str) -> usize {
             .filter(|word| !word.is_empty())
             .count();
     }
-    let mut scan = Scan(State::Outside);
+    let mut scan = WordScan(ScanState::Outside);
     text.chars().filter(|&c| scan.step(c)).count()
 }
 
@@ -84,7 +85,7 @@ pub fn word_count(text: &str) -> usize {
 /// preferably after a mark that ends a clause. The ranges are trimmed and cover all that is not white space.
 pub(super) fn cut_long(text: &str, max_words: usize, max_bytes: usize) -> Vec<(usize, usize)> {
     let mut pieces = Vec::new();
-    let mut scan = Scan(State::Outside);
+    let mut scan = WordScan(ScanState::Outside);
     let (mut start, mut words, mut clause, mut last_word) = (0, 0, None, None);
     let mut previous = ' ';
     for (at, c) in text.char_indices() {
@@ -121,7 +122,7 @@ pub(super) fn cut_long(text: &str, max_words: usize, max_bytes: usize) -> Vec<(u
         .collect()
 }
 
-/// The range without white space at its ends; `None` if nothing is left.
+/// Returns the range without white space at its ends; `None` if nothing is left.
 pub(super) fn trim(text: &str, start: usize, end: usize) -> Option<(usize, usize)> {
     let slice = text.get(start..end)?;
     let trimmed = slice.trim();

@@ -104,7 +104,8 @@ pub struct AutoBudget {
 }
 
 impl AutoBudget {
-    /// Asks for the share `floor` of the evidence, in at most one word in `min_ratio` and at least one in `max_ratio`.
+    /// Asks for the share `floor` of the evidence, in at most one word in `min_ratio` and at least one in
+    /// `max_ratio`.
     ///
     /// # Errors
     /// [`Invalid`] unless the floor is above 0 and at most 1, `min_ratio` at least 1 and `max_ratio` at least

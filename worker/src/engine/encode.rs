@@ -1,21 +1,21 @@
 //! Reads the most promising windows with the encoder: chooses them, encodes what is not remembered, matches
-//! them with the question. A device that matches by itself is handed the windows in large steps instead, and nothing
-//! is remembered: it reads a window again sooner than its states could be fetched.
+//! them with the question. A device that matches by itself is handed the windows in large steps instead, and
+//! nothing is remembered: it reads a window again sooner than its states could be fetched.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::input::PieceInput;
 use super::memory::Memory;
-use super::{CPU_ENCODE_TOKENS, ExtractError, Limits};
+use super::{CPU_ENCODE_TOKENS, ExtractError, RequestLimits};
 use crate::model::{ADDED_TOKENS, Comparer, Comparison, EncodeError, Encoded, Encoder};
 use crate::scoring::Window;
 use crate::scoring::recipe::EncoderSignals;
 use crate::select;
 use crate::vectors::{dot, norm, unit};
 
-/// Tokens encoded between two looks at the clock and the caller, without and with a deadline. What was read before
-/// the time was over counts, so short steps lose less of it; long ones keep all cores busy.
+/// Tokens encoded between two looks at the clock and the caller, without and with a deadline. What was read
+/// before the time was over counts, so short steps lose less of it; long ones keep all cores busy.
 const STEP_TOKENS: usize = 4096;
 const HURRIED_STEP_TOKENS: usize = 1024;
 
@@ -23,7 +23,7 @@ const HURRIED_STEP_TOKENS: usize = 1024;
 const TELLING_TOKENS: usize = 4096;
 
 /// Returns the most tokens that may be read for one request: what is configured, else what suits the encoder.
-pub(super) fn limit(configured: Option<usize>, encoder: &mut dyn Encoder) -> usize {
+pub(super) fn token_limit(configured: Option<usize>, encoder: &mut dyn Encoder) -> usize {
     configured.unwrap_or(match encoder.comparer() {
         Some(_) => usize::MAX,
         None => CPU_ENCODE_TOKENS,
@@ -41,8 +41,9 @@ pub(super) struct EncoderPass {
     pub(super) cut_short: bool,
 }
 
-/// Chooses the windows worth reading, best first, within a budget of tokens; a window is as good as its best unit.
-pub(super) fn choose(
+/// Chooses the windows worth reading, best first, within a budget of tokens; a window is as good as its best
+/// unit.
+pub(super) fn choose_windows(
     pieces: &PieceInput,
     ids: &[&[u32]],
     static_scores: &[f32],
@@ -58,7 +59,7 @@ pub(super) fn choose(
     let scores: Vec<f32> = pieces.windows.iter().map(best).collect();
     let mut left = budget;
     let mut chosen = Vec::new();
-    for window in select::order(&scores) {
+    for window in select::rank(&scores) {
         let window = window as usize;
         let cost = ids[window].len().min(most) + ADDED_TOKENS;
         if cost > left {
@@ -72,20 +73,21 @@ pub(super) fn choose(
     chosen
 }
 
-/// Returns how many tokens may be encoded: the request's limit, or what the time left allows at the measured speed.
-pub(super) fn budget(limit: usize, limits: &Limits<'_>, memory: &Memory) -> usize {
+/// Returns how many tokens may be encoded: the request's limit, or what the time left allows at the measured
+/// speed.
+pub(super) fn token_budget(limit: usize, limits: &RequestLimits<'_>, memory: &Memory) -> usize {
     let Some(until) = limits.encode_until else {
         return limit;
     };
     let seconds = until.saturating_duration_since(Instant::now()).as_secs_f64();
-    limit.min((seconds * memory.speed()) as usize)
+    limit.min((seconds * memory.speed.get()) as usize)
 }
 
 /// Reads the chosen windows with the encoder. Stops early, with what it has, when the deadline comes near.
-pub(super) fn read(
+pub(super) fn read_windows(
     encoder: &mut dyn Encoder,
     memory: &Memory,
-    limits: &Limits<'_>,
+    limits: &RequestLimits<'_>,
     pieces: &PieceInput,
     rarity: Vec<f32>,
     chosen: &[usize],
@@ -107,7 +109,7 @@ pub(super) fn read(
 /// Which windows to read, and within which limits.
 struct ReadingPlan<'a> {
     memory: &'a Memory,
-    limits: &'a Limits<'a>,
+    limits: &'a RequestLimits<'a>,
     pieces: &'a PieceInput,
     /// Vocabulary ids of each window.
     ids: &'a [&'a [u32]],
@@ -134,7 +136,7 @@ impl ReadingPlan<'_> {
             None => STEP_TOKENS,
         };
         let mut pass = EncoderPass::unread(self.pieces, rarity);
-        self.in_steps(step_tokens, &mut pass, |step, pass| {
+        self.read_in_steps(step_tokens, &mut pass, |step, pass| {
             let texts: Vec<&[u32]> = step.iter().map(|&window| self.text(window)).collect();
             let encoded = encode(encoder, self.memory, &texts, &mut cost)?;
             for (&window, encoded) in step.iter().zip(&encoded) {
@@ -151,14 +153,14 @@ impl ReadingPlan<'_> {
     fn compare(&self, comparer: &mut dyn Comparer, rarity: Vec<f32>) -> Result<EncoderPass, ReadError> {
         let matched = rarity.len();
         let mut pass = EncoderPass::unread(self.pieces, rarity);
-        self.in_steps(comparer.step_tokens(), &mut pass, |step, pass| {
+        self.read_in_steps(comparer.step_tokens(), &mut pass, |step, pass| {
             let task = Arc::new(self.task(matched, step));
             let start = Instant::now();
             let compared = comparer.compare(&task)?;
             let (tokens, time) = (task.tokens(), start.elapsed());
             pass.encoding += time;
             if tokens >= TELLING_TOKENS {
-                self.memory.measured(tokens, time.as_secs_f64());
+                self.memory.speed.measure(tokens, time.as_secs_f64());
             }
             let asked = if pass.encoded_tokens == 0 {
                 task.question.len() + ADDED_TOKENS
@@ -180,15 +182,16 @@ impl ReadingPlan<'_> {
         Ok(pass)
     }
 
-    /// Hands the chosen windows to `read`, about `step_tokens` at a time, until all are read or the time is over.
-    fn in_steps(
+    /// Hands the chosen windows to `read`, about `step_tokens` at a time, until all are read or the time is
+    /// over.
+    fn read_in_steps(
         &self,
         step_tokens: usize,
         pass: &mut EncoderPass,
         mut read: impl FnMut(&[usize], &mut EncoderPass) -> Result<(), EncodeError>,
     ) -> Result<(), ReadError> {
         let mut any = false;
-        for step in steps(self.chosen, self.ids, self.most, step_tokens) {
+        for step in cut_steps(self.chosen, self.ids, self.most, step_tokens) {
             self.limits.check_cancelled()?;
             let outcome = if self.limits.encoding_is_over() {
                 Err(EncodeError::Cancelled)
@@ -277,7 +280,8 @@ impl EncoderPass {
     }
 }
 
-/// Returns the cosine of the mean of hidden states, `[tokens, dim]` row-major, and an embedding, `[dim]` at length 1.
+/// Returns the cosine of the mean of hidden states, `[tokens, dim]` row-major, and an embedding, `[dim]` at
+/// length 1.
 fn cosine_of_mean(states: &[f32], embedding: &[f32]) -> f32 {
     let mut mean = vec![0.0_f32; embedding.len()];
     for state in states.chunks_exact(embedding.len()) {
@@ -287,7 +291,7 @@ fn cosine_of_mean(states: &[f32], embedding: &[f32]) -> f32 {
 }
 
 /// Cuts the chosen windows into runs of about `step_tokens` tokens.
-fn steps<'a>(
+fn cut_steps<'a>(
     chosen: &'a [usize],
     ids: &'a [&[u32]],
     most: usize,
@@ -330,7 +334,8 @@ fn encode(
     windows: &[&[u32]],
     cost: &mut EncoderCost,
 ) -> Result<Vec<Arc<Encoded>>, EncodeError> {
-    let remembered: Vec<Option<Arc<Encoded>>> = windows.iter().map(|window| memory.recall(window)).collect();
+    let remembered: Vec<Option<Arc<Encoded>>> =
+        windows.iter().map(|window| memory.states.get(window)).collect();
     let missing: Vec<&[u32]> = windows
         .iter()
         .zip(&remembered)
@@ -343,13 +348,13 @@ fn encode(
         fresh = encoder.encode(&missing)?;
         let tokens = missing.iter().map(|window| window.len() + ADDED_TOKENS).sum();
         let time = start.elapsed();
-        memory.measured(tokens, time.as_secs_f64());
+        memory.speed.measure(tokens, time.as_secs_f64());
         cost.tokens += tokens;
         cost.time += time;
     }
     let mut fresh = missing.iter().zip(fresh).map(|(window, encoded)| {
         let encoded = Arc::new(encoded);
-        memory.remember(window, Arc::clone(&encoded));
+        memory.states.insert(window, Arc::clone(&encoded));
         encoded
     });
     let answers: Vec<Arc<Encoded>> = remembered

@@ -8,15 +8,15 @@ use super::input::ScoringInput;
 use super::memory::Memory;
 use super::tiers::{EncoderEngine, Engine, LexicalEngine, Scores, StaticEngine};
 use super::{
-    Budget, Counts, ExtractError, Extraction, Limits, Ratio, Request, Settings, Span, Tier, TierReason,
-    Timing, end_of_encoding,
+    Budget, Counts, ExtractError, Extraction, Ratio, Request, RequestLimits, Settings, Span, Tier,
+    TierReason, Timing, end_of_encoding,
 };
 use crate::document::Unit;
 use crate::model::Models;
-use crate::scoring::coverage;
-use crate::select::{self, Confidence, Selection};
+use crate::scoring::score_coverage;
+use crate::select::{self, EvidenceShares, Selection};
 
-/// Finds evidence. Holds the models; one request at a time.
+/// A finder of evidence: the models, and what is remembered about windows. One request at a time.
 pub struct Extractor {
     models: Option<Models>,
     settings: Settings,
@@ -24,7 +24,7 @@ pub struct Extractor {
 }
 
 impl Extractor {
-    /// An extractor with a memory of its own. Without models only the lexical tier runs.
+    /// Makes an extractor with a memory of its own. Without models only the lexical tier runs.
     pub fn new(models: Option<Models>, settings: Settings) -> Self {
         Self {
             models,
@@ -33,7 +33,7 @@ impl Extractor {
         }
     }
 
-    /// The same, with a memory that other extractors share.
+    /// Replaces the memory by one that other extractors share.
     #[must_use]
     pub fn with_memory(self, memory: Memory) -> Self {
         Self { memory, ..self }
@@ -42,9 +42,10 @@ impl Extractor {
     /// Finds what to keep of a document.
     ///
     /// # Errors
-    /// [`ExtractError::Cancelled`] and [`ExtractError::DeadlineExceeded`] if the caller or the clock ended the request.
+    /// [`ExtractError::Cancelled`] and [`ExtractError::DeadlineExceeded`] if the caller or the clock ended
+    /// the request.
     pub fn extract(&mut self, request: &Request<'_>) -> Result<Extraction, ExtractError> {
-        let limits = Limits {
+        let limits = RequestLimits {
             deadline: request.deadline,
             encode_until: request.deadline.map(end_of_encoding),
             cancelled: request.cancelled,
@@ -63,9 +64,9 @@ impl Extractor {
         limits.check()?;
         let scored = Instant::now();
         let answers_question = !request.question.trim().is_empty();
-        let confidence = Confidence::new(&input.document, &scores.values, scores.tier);
-        let selection = choose(&input, &scores.values, &confidence, request.budget);
-        let spans = spans(
+        let shares = EvidenceShares::new(&input.document, &scores.values, scores.tier);
+        let selection = select_units(&input, &scores.values, &shares, request.budget);
+        let spans = join_spans(
             request.document,
             &input.document.units,
             &selection.taken,
@@ -79,11 +80,11 @@ impl Extractor {
         };
         Ok(Extraction {
             spans,
-            counts: counts(&input, &selection),
+            counts: count(&input, &selection),
             tier: scores.tier,
             limited: scores.instead.is_some(),
             tier_reason: scores.instead.unwrap_or(reason),
-            estimated_recall: answers_question.then(|| confidence.recall(&selection.taken)),
+            estimated_recall: answers_question.then(|| shares.recall(&selection.taken)),
             timing,
             encoded_tokens: scores.encoded_tokens,
         })
@@ -94,10 +95,10 @@ impl Extractor {
         &mut self,
         request: &Request<'_>,
         input: &ScoringInput<'_>,
-        limits: &Limits<'_>,
+        limits: &RequestLimits<'_>,
     ) -> Result<(Scores, TierReason), ExtractError> {
         if request.question.trim().is_empty() {
-            let values = coverage(&input.document);
+            let values = score_coverage(&input.document);
             let scores = Scores {
                 values,
                 encoded_tokens: 0,
@@ -122,7 +123,7 @@ impl Extractor {
             Tier::Static => Box::new(cheaper),
             Tier::Encoder => Box::new(EncoderEngine {
                 cheaper,
-                tokens: encode::limit(self.settings.encode_tokens, models.encoder.as_mut()),
+                tokens: encode::token_limit(self.settings.encode_tokens, models.encoder.as_mut()),
                 encoder: models.encoder.as_mut(),
                 memory: &self.memory,
             }),
@@ -131,9 +132,14 @@ impl Extractor {
     }
 }
 
-fn choose(input: &ScoringInput<'_>, scores: &[f32], confidence: &Confidence, budget: Budget) -> Selection {
+fn select_units(
+    input: &ScoringInput<'_>,
+    scores: &[f32],
+    shares: &EvidenceShares,
+    budget: Budget,
+) -> Selection {
     let units = &input.document.units;
-    let order = select::order(scores);
+    let order = select::rank(scores);
     let words: Vec<u32> = units.iter().map(|unit| unit.words).collect();
     let of_ratio = |ratio: Ratio| ratio.words_of(input.document.budget_words);
     let gap = if input.document.transcript {
@@ -149,12 +155,12 @@ fn choose(input: &ScoringInput<'_>, scores: &[f32], confidence: &Confidence, bud
         Budget::MaxTokens(limit) => take(&input.unit_tokens, most(limit)),
         Budget::Auto(auto) => {
             let range = of_ratio(auto.max_ratio())..=of_ratio(auto.min_ratio());
-            select::smallest(range, auto.floor(), confidence, |budget| take(&words, budget))
+            select::take_smallest(range, auto.floor(), shares, |budget| take(&words, budget))
         }
     }
 }
 
-fn counts(input: &ScoringInput<'_>, selection: &Selection) -> Counts {
+fn count(input: &ScoringInput<'_>, selection: &Selection) -> Counts {
     let units = &input.document.units;
     let taken = || {
         selection
@@ -175,7 +181,12 @@ fn counts(input: &ScoringInput<'_>, selection: &Selection) -> Counts {
 }
 
 /// Joins taken neighbours of the same block and kind, and verifies each span against the document.
-fn spans(document: &str, units: &[Unit], taken: &[bool], scores: &[f32]) -> Result<Vec<Span>, ExtractError> {
+fn join_spans(
+    document: &str,
+    units: &[Unit],
+    taken: &[bool],
+    scores: &[f32],
+) -> Result<Vec<Span>, ExtractError> {
     let mut spans: Vec<Span> = Vec::new();
     let mut last: Option<(usize, u32)> = None;
     for (index, unit) in units.iter().enumerate().filter(|(index, _)| taken[*index]) {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::document::Document;
 use crate::model::{Models, Pieces};
-use crate::scoring::{Lexical, Question, Window, recipe, windows};
+use crate::scoring::{Question, TermCounts, Window, recipe, windows};
 
 /// Bytes for a token where no tokenizer is loaded; about right for English prose.
 const BYTES_PER_TOKEN: usize = 4;
@@ -12,7 +12,7 @@ const BYTES_PER_TOKEN: usize = 4;
 /// A document and a question as the tiers read them.
 pub(super) struct ScoringInput<'a> {
     pub(super) document: Document<'a>,
-    pub(super) lexical: Lexical,
+    pub(super) lexical: TermCounts,
     /// The word pieces that the static and encoder tiers read; `None` without a model.
     pub(super) pieces: Option<PieceInput>,
     /// Tokens of each unit, estimated from bytes where there is no tokenizer.
@@ -36,7 +36,7 @@ pub(super) struct PieceInput {
 impl<'a> ScoringInput<'a> {
     pub(super) fn new(text: &'a str, question: &str, models: Option<&Models>, thesaurus: bool) -> Self {
         let document = Document::parse(text);
-        let lexical = Lexical::count(&document, &Question::parse(question, thesaurus));
+        let lexical = TermCounts::count(&document, &Question::parse(question, thesaurus));
         let Some(models) = models else {
             let estimate = |bytes: usize| bytes.div_ceil(BYTES_PER_TOKEN);
             let unit_tokens = document
@@ -54,7 +54,7 @@ impl<'a> ScoringInput<'a> {
             };
         };
         let encoded = models.tokenizer.encode(text);
-        let units = pieces_of_units(&document, &encoded);
+        let units = assign_pieces(&document, &encoded);
         let unit_tokens = units.iter().map(|range| range.len() as u32).collect();
         let pieces = PieceInput {
             question: models.tokenizer.encode(question).ids,
@@ -92,9 +92,9 @@ impl PieceInput {
     }
 }
 
-/// Finds the pieces that lie in each unit. Both are in order, so one walk finds them; a piece belongs to the unit in
-/// which it begins.
-fn pieces_of_units(document: &Document<'_>, pieces: &Pieces) -> Vec<Range<usize>> {
+/// Finds the pieces that lie in each unit. Both are in order, so one walk finds them; a piece belongs to the
+/// unit in which it begins.
+fn assign_pieces(document: &Document<'_>, pieces: &Pieces) -> Vec<Range<usize>> {
     let begins_before =
         |piece: usize, byte: usize| pieces.ranges.get(piece).is_some_and(|r| (r.0 as usize) < byte);
     let mut at = 0;

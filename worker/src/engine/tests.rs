@@ -1,12 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use std::sync::Arc;
-
 use proptest::prelude::*;
 
 use super::*;
 use crate::document::word_count;
-use crate::model::Encoded;
 
 fn request<'a>(document: &'a str, question: &'a str, budget: Budget) -> Request<'a> {
     Request {
@@ -130,28 +127,15 @@ fn a_caller_who_left_and_a_deadline_that_passed_end_the_request() {
     ));
 }
 
-#[test]
-fn the_memory_is_bounded_and_forgets_the_longest_unused() {
-    let memory = Memory::new(10_000);
-    let encoded = || {
-        Arc::new(Encoded {
-            tokens: vec![0.0; 100],
-            sentence: vec![0.0; 10],
-        })
-    };
-    for id in 0..100 {
-        memory.remember(&[id], encoded());
-        assert!(memory.recall(&[0]).is_some(), "used again each time");
-    }
-    let remembered = (0..100).filter(|&id| memory.recall(&[id]).is_some()).count();
-    assert!((2..=17).contains(&remembered), "{remembered}");
-    assert!(memory.recall(&[99]).is_some() && memory.recall(&[1]).is_none());
-}
-
 proptest! {
     #[test]
-    fn spans_are_ordered_parts_of_any_document(text in "(\\PC|[ \n|:.,{}\\[\\]\"#a-z]){0,300}", question in "\\PC{0,30}", ratio in 1.0_f64..12.0) {
-        let extraction = extractor().extract(&request(&text, &question, Budget::ratio(ratio).unwrap())).unwrap();
+    fn spans_are_ordered_parts_of_any_document(
+        text in "(\\PC|[ \n|:.,{}\\[\\]\"#a-z]){0,300}",
+        question in "\\PC{0,30}",
+        ratio in 1.0_f64..12.0,
+    ) {
+        let budget = Budget::ratio(ratio).unwrap();
+        let extraction = extractor().extract(&request(&text, &question, budget)).unwrap();
         let mut end = 0;
         for span in &extraction.spans {
             prop_assert!(span.start >= end && span.end > span.start);

@@ -5,18 +5,18 @@ use std::time::Duration;
 use super::encode::{self, ReadError};
 use super::input::{PieceInput, ScoringInput};
 use super::memory::Memory;
-use super::{ExtractError, Limits, Tier, TierReason};
+use super::{ExtractError, RequestLimits, Tier, TierReason};
 use crate::model::{EmbeddingTable, EncodeError, Encoder};
-use crate::scoring::{Matches, rarity, recipe};
+use crate::scoring::{WindowMatches, rarity, recipe};
 
-/// Scores, and what they cost.
+/// The scores of a document's units, and what they cost.
 pub(super) struct Scores {
-    /// One a unit; standardised.
+    /// A score for each unit, standardised.
     pub(super) values: Vec<f32>,
     pub(super) encoded_tokens: u64,
     /// Time spent with the encoder.
     pub(super) encoding: Duration,
-    /// The tier that made them; if it is cheaper than asked, or did less than it may, `instead` says why.
+    /// The tier that scored. If it is cheaper than chosen, or did less than it may, `instead` says why.
     pub(super) tier: Tier,
     pub(super) instead: Option<TierReason>,
 }
@@ -24,15 +24,16 @@ pub(super) struct Scores {
 /// A way to score the units of a document.
 pub(super) trait Engine {
     /// Scores every unit. `input` has pieces if the engine needs a model.
-    fn score(&mut self, input: &ScoringInput<'_>, limits: &Limits<'_>) -> Result<Scores, ExtractError>;
+    fn score(&mut self, input: &ScoringInput<'_>, limits: &RequestLimits<'_>)
+    -> Result<Scores, ExtractError>;
 }
 
-/// Words only.
+/// The lexical tier: words only.
 pub(super) struct LexicalEngine;
 
 impl Engine for LexicalEngine {
-    fn score(&mut self, input: &ScoringInput<'_>, _: &Limits<'_>) -> Result<Scores, ExtractError> {
-        let total = recipe::lexical(&input.document, &input.lexical);
+    fn score(&mut self, input: &ScoringInput<'_>, _: &RequestLimits<'_>) -> Result<Scores, ExtractError> {
+        let total = recipe::sum_lexical(&input.document, &input.lexical);
         let values = recipe::finish(&input.document, total);
         Ok(Scores {
             values,
@@ -44,7 +45,7 @@ impl Engine for LexicalEngine {
     }
 }
 
-/// Words and input embeddings.
+/// The static tier: words and input embeddings.
 pub(super) struct StaticEngine<'m> {
     pub(super) embeddings: &'m EmbeddingTable,
 }
@@ -58,20 +59,24 @@ impl StaticEngine<'_> {
         rarity: &[f32],
     ) -> Vec<f32> {
         let ids = pieces.window_ids();
-        let matches = Matches::of_embeddings(self.embeddings, &pieces.question, rarity.to_vec(), &ids);
+        let matches = WindowMatches::of_embeddings(self.embeddings, &pieces.question, rarity.to_vec(), &ids);
         recipe::finish(
             &input.document,
-            recipe::with_static(lexical, &pieces.windows, &matches),
+            recipe::add_static(lexical, &pieces.windows, &matches),
         )
     }
 }
 
 impl Engine for StaticEngine<'_> {
-    fn score(&mut self, input: &ScoringInput<'_>, limits: &Limits<'_>) -> Result<Scores, ExtractError> {
+    fn score(
+        &mut self,
+        input: &ScoringInput<'_>,
+        limits: &RequestLimits<'_>,
+    ) -> Result<Scores, ExtractError> {
         let Some(pieces) = &input.pieces else {
             return LexicalEngine.score(input, limits);
         };
-        let lexical = recipe::lexical(&input.document, &input.lexical);
+        let lexical = recipe::sum_lexical(&input.document, &input.lexical);
         let rarity = rarity(&pieces.question, &pieces.window_ids());
         let values = self.values(input, pieces, lexical, &rarity);
         Ok(Scores {
@@ -84,7 +89,7 @@ impl Engine for StaticEngine<'_> {
     }
 }
 
-/// Words, input embeddings, and hidden states of the windows that those two rank high.
+/// The encoder tier: words, input embeddings, and hidden states of the windows that those two rank high.
 pub(super) struct EncoderEngine<'m> {
     pub(super) cheaper: StaticEngine<'m>,
     pub(super) encoder: &'m mut dyn Encoder,
@@ -94,16 +99,20 @@ pub(super) struct EncoderEngine<'m> {
 }
 
 impl Engine for EncoderEngine<'_> {
-    fn score(&mut self, input: &ScoringInput<'_>, limits: &Limits<'_>) -> Result<Scores, ExtractError> {
+    fn score(
+        &mut self,
+        input: &ScoringInput<'_>,
+        limits: &RequestLimits<'_>,
+    ) -> Result<Scores, ExtractError> {
         let Some(pieces) = &input.pieces else {
             return LexicalEngine.score(input, limits);
         };
-        let lexical = recipe::lexical(&input.document, &input.lexical);
+        let lexical = recipe::sum_lexical(&input.document, &input.lexical);
         let ids = pieces.window_ids();
         let rarity = rarity(&pieces.question, &ids);
         let values = self.cheaper.values(input, pieces, lexical.clone(), &rarity);
-        let budget = encode::budget(self.tokens, limits, self.memory);
-        let chosen = encode::choose(pieces, &ids, &values, self.encoder.max_tokens(), budget);
+        let budget = encode::token_budget(self.tokens, limits, self.memory);
+        let chosen = encode::choose_windows(pieces, &ids, &values, self.encoder.max_tokens(), budget);
         let unread = |values, tier, instead| Scores {
             values,
             encoded_tokens: 0,
@@ -119,9 +128,9 @@ impl Engine for EncoderEngine<'_> {
         if chosen.is_empty() {
             return Ok(instead(values, TierReason::NoTime));
         }
-        match encode::read(self.encoder, self.memory, limits, pieces, rarity, &chosen) {
+        match encode::read_windows(self.encoder, self.memory, limits, pieces, rarity, &chosen) {
             Ok(pass) => {
-                let scores = recipe::with_encoder(lexical, &values, &pieces.windows, &pass.signals);
+                let scores = recipe::add_encoder(lexical, &values, &pieces.windows, &pass.signals);
                 let values = recipe::finish(&input.document, scores);
                 let readable = ids.iter().filter(|ids| !ids.is_empty()).count();
                 let planned_less = budget < self.tokens && chosen.len() < readable;

@@ -1,13 +1,14 @@
-//! How windows are put into batches for a device that has little else to do than read: how many at a time, with
-//! buffers of which sizes, and what happens when its memory does not suffice. Pure, so that it is tested without one.
+//! How windows are put into batches for a device that has little else to do than read: how many at a time,
+//! with buffers of which sizes, and what happens when its memory does not suffice. Pure, so that it is tested
+//! without one.
 
 use std::ops::Range;
 
-/// Sizes of buffers begin here; what is smaller takes as long.
+/// The smallest size of a buffer, in rows; what is smaller takes as long.
 const LEAST_ROWS: usize = 128;
 
-/// Rows of the buffers for a batch of `tokens`: 128, 192, 256, 384, 512 and so on. Few sizes, so that all of them
-/// are prepared at the start; at most a third of a batch is padding.
+/// Returns the rows of the buffers for a batch of `tokens`: 128, 192, 256, 384, 512 and so on. Few sizes, so
+/// that all of them are prepared at the start; at most a third of a batch is padding.
 pub(super) fn rows(tokens: usize) -> usize {
     let power = tokens.next_power_of_two().max(LEAST_ROWS);
     if power > LEAST_ROWS && tokens <= power / 4 * 3 {
@@ -17,7 +18,7 @@ pub(super) fn rows(tokens: usize) -> usize {
     }
 }
 
-/// All sizes up to that of a batch of `most` tokens, smallest first.
+/// Returns all sizes up to that of a batch of `most` tokens, smallest first.
 pub(super) fn all_rows(most: usize) -> impl Iterator<Item = usize> {
     let next = |rows: &usize| Some(self::rows(rows + 1));
     std::iter::successors(Some(LEAST_ROWS), next).take_while(move |size| *size <= rows(most))
@@ -28,7 +29,7 @@ pub(super) fn all_rows(most: usize) -> impl Iterator<Item = usize> {
 pub(super) enum Failure<E> {
     /// The device's memory does not suffice; a smaller batch may work.
     Memory,
-    /// Anything else.
+    /// The device failed otherwise.
     Other(E),
 }
 
@@ -37,12 +38,13 @@ pub(super) enum Failure<E> {
 pub(super) enum Stopped<E> {
     /// Even this batch of tokens was too much for the device's memory.
     Memory(usize),
-    /// Another failure.
+    /// The device failed otherwise.
     Other(E),
 }
 
-/// Runs neighbouring windows in batches of at most `most` tokens, or one window. Where the device's memory does not
-/// suffice the batch is halved, and those after it are as small; one window alone that does not fit ends it.
+/// Runs neighbouring windows in batches of at most `most` tokens, or one window. Where the device's memory
+/// does not suffice the batch is halved, and those after it are as small; one window alone that does not fit
+/// ends it.
 pub(super) fn run<E>(
     lengths: &[usize],
     most: usize,
@@ -81,7 +83,7 @@ mod tests {
 
     type Outcome = Result<(), Stopped<&'static str>>;
 
-    /// Runs on a device that takes at most `memory` tokens, and gives what it ran.
+    /// Runs windows on a device that takes at most `memory` tokens, and returns the batches that it ran.
     fn on_a_device_of(memory: usize, lengths: &[usize], most: usize) -> (Vec<Range<usize>>, Outcome) {
         let mut ran = Vec::new();
         let outcome = run(lengths, most, |batch| {
@@ -147,7 +149,8 @@ mod tests {
         ) {
             let (ran, outcome) = on_a_device_of(memory, &lengths, most);
             prop_assert_eq!(outcome, Ok(()));
-            prop_assert_eq!(ran.into_iter().flatten().collect::<Vec<_>>(), (0..lengths.len()).collect::<Vec<_>>());
+            let ran: Vec<usize> = ran.into_iter().flatten().collect();
+            prop_assert_eq!(ran, (0..lengths.len()).collect::<Vec<_>>());
         }
     }
 }

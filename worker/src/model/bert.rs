@@ -1,5 +1,5 @@
-//! BERT, as all-MiniLM-L6-v2 needs it: Devlin et al. 2019 (<https://arxiv.org/abs/1810.04805>), post-norm blocks, exact
-//! GELU; the tensor names are those of Hugging Face `BertModel`.
+//! BERT, as all-MiniLM-L6-v2 needs it: Devlin et al. 2019 (<https://arxiv.org/abs/1810.04805>), post-norm
+//! blocks, exact GELU; the tensor names are those of Hugging Face `BertModel`.
 //!
 //! | file | what |
 //! |---|---|

@@ -1,16 +1,16 @@
-//! A question and the windows to compare with it, and what comes of it: what a device that keeps the hidden states
-//! to itself is asked and answers, in place of the states.
+//! A question and the windows to compare with it, and what comes of it: what a device that keeps the hidden
+//! states to itself is asked and answers, in place of the states.
 
 use std::ops::Range;
 
 use super::wordpiece::ADDED_TOKENS;
 
-/// What to compare. Windows hold vocabulary ids without `[CLS]` and `[SEP]`, as for `Encoder::encode`.
+/// A question and the windows to compare with it, as vocabulary ids without `[CLS]` and `[SEP]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
-    /// The question's ids.
+    /// Vocabulary ids of the question.
     pub question: Vec<u32>,
-    /// How many of the question's pieces, from the first on, are matched.
+    /// Number of the question's pieces, from the first on, that are matched.
     pub pieces: usize,
     ids: Vec<u32>,
     windows: Vec<Window>,
@@ -24,7 +24,7 @@ struct Window {
 }
 
 impl Comparison {
-    /// A comparison with no window yet.
+    /// Starts a comparison without windows.
     pub fn new(question: Vec<u32>, pieces: usize) -> Self {
         let pieces = pieces.min(question.len());
         Self {
@@ -47,49 +47,50 @@ impl Comparison {
         });
     }
 
-    /// Number of windows.
+    /// Returns the number of windows.
     pub fn len(&self) -> usize {
         self.windows.len()
     }
 
-    /// True if there is no window.
+    /// Returns true if there is no window.
     pub fn is_empty(&self) -> bool {
         self.windows.is_empty()
     }
 
-    /// Number of units of all windows.
+    /// Returns the number of units of all windows.
     pub fn unit_count(&self) -> usize {
         self.units.len()
     }
 
-    /// The ids of each window.
+    /// Returns the ids of each window.
     pub fn windows(&self) -> impl ExactSizeIterator<Item = &[u32]> + Clone {
         self.windows.iter().map(|window| &self.ids[window.ids.clone()])
     }
 
-    /// Tokens that an encoder reads for the windows, `[CLS]` and `[SEP]` of each included.
+    /// Returns how many tokens an encoder reads for the windows, `[CLS]` and `[SEP]` of each included.
     pub fn tokens(&self) -> usize {
         self.ids.len() + self.windows.len() * ADDED_TOKENS
     }
 
-    /// The numbers of a window's units.
+    /// Returns the numbers of a window's units.
     pub fn units_of(&self, window: usize) -> Range<usize> {
         self.windows[window].units.clone()
     }
 
-    /// The ids of a unit, as a range of its window's.
+    /// Returns the ids of a unit, as a range of the ids of its window.
     pub fn unit(&self, unit: usize) -> Range<usize> {
         self.units[unit].clone()
     }
 }
 
-/// How the windows compare. All numbers are cosines, -1 to 1.
+/// The result of a [`Comparison`]. All numbers are cosines, -1 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Compared {
-    /// The best token of each window for each piece of the question, `[windows, pieces]` row-major.
+    /// Cosine of the best token of each window with each piece of the question, `[windows, pieces]`
+    /// row-major.
     pub best: Vec<f32>,
-    /// Each window's embedding with the question's.
+    /// Cosine of each window's embedding with the question's.
     pub windows: Vec<f32>,
-    /// The mean hidden state of each unit with the question's embedding.
+    /// Cosine of the mean hidden state of each unit with the question's embedding.
     pub units: Vec<f32>,
 }

@@ -4,24 +4,25 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A place that can run the encoder. In configurations and on command lines: `cpu`, `cuda`, or `cuda:N`.
+/// A device that can run the encoder. Configurations and command lines write `cpu`, `cuda`, or `cuda:N`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Device {
-    /// This machine's processor, through burn's flex backend.
+    /// The processor of this machine, through burn's flex backend.
     #[default]
     Cpu,
     /// The NVIDIA GPU with this number, as CUDA counts the ones that are visible.
     Cuda(usize),
 }
 
-/// Not the name of a device.
+/// The text names no device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no device; write cpu, cuda (the first GPU) or cuda:N")]
 pub struct UnknownDevice(String);
 
-/// Batches worth running side by side on the processor. Each core takes whole batches: what lies between the
-/// products runs on one core, so that spreading single products would leave the others idle.
+/// Returns how many batches are worth running side by side on the processor. Each core takes whole batches:
+/// what lies between the products runs on one core, so that spreading single products would leave the others
+/// idle.
 pub(super) fn lanes() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-/// One row for each vocabulary entry: BERT's `word_embeddings`. Clones share the rows.
+/// A row of numbers for each vocabulary entry: BERT's `word_embeddings`. Clones share the rows.
 #[derive(Clone, Debug)]
 pub struct EmbeddingTable {
     dim: usize,
@@ -10,7 +10,7 @@ pub struct EmbeddingTable {
 }
 
 impl EmbeddingTable {
-    /// A table of `rows.len() / dim` rows, row-major. `dim` is not 0.
+    /// Makes a table of `rows.len() / dim` rows, row-major. `dim` is not 0.
     pub fn new(dim: usize, rows: Vec<f32>) -> Self {
         debug_assert!(dim > 0 && rows.len().is_multiple_of(dim));
         Self {
@@ -19,17 +19,17 @@ impl EmbeddingTable {
         }
     }
 
-    /// Width of a row.
+    /// Returns the width of a row.
     pub fn dim(&self) -> usize {
         self.dim
     }
 
-    /// Number of rows.
+    /// Returns the number of rows.
     pub fn vocabulary(&self) -> usize {
         self.rows.len() / self.dim
     }
 
-    /// The row of a vocabulary entry. An id outside the vocabulary has the row of entry 0, the padding.
+    /// Returns the row of a vocabulary entry; for an id outside the vocabulary that of entry 0, the padding.
     pub fn row(&self, id: u32) -> &[f32] {
         let start = id as usize * self.dim;
         self.rows
@@ -37,7 +37,7 @@ impl EmbeddingTable {
             .unwrap_or(&self.rows[..self.dim])
     }
 
-    /// All rows, row-major.
+    /// Returns all rows, row-major.
     pub fn rows(&self) -> &[f32] {
         &self.rows
     }

@@ -1,16 +1,16 @@
-//! What an encoder is to the engine: windows of word pieces in, hidden states or cosines out. Each model has a folder of
-//! its own that implements [`Encoder`].
+//! What an encoder is to the engine: windows of word pieces in, hidden states or cosines out. Each model has
+//! a folder of its own that implements [`Encoder`].
 
 use std::sync::Arc;
 
 use super::comparison::{Compared, Comparison};
 
-/// Turns windows of word pieces into vectors. One thread owns an encoder; it may use more inside.
+/// A model that turns windows of word pieces into vectors. One thread owns it; it may use more inside.
 pub trait Encoder: Send {
-    /// Width of the vectors.
+    /// Returns the width of the vectors.
     fn dim(&self) -> usize;
 
-    /// Most word pieces in a window, without `[CLS]` and `[SEP]`.
+    /// Returns the most word pieces of a window, `[CLS]` and `[SEP]` not counted.
     fn max_tokens(&self) -> usize;
 
     /// Encodes windows of vocabulary ids without `[CLS]` and `[SEP]`, which are added here. The answers come
@@ -20,14 +20,14 @@ pub trait Encoder: Send {
     /// [`EncodeError`]; then nothing is known about any window.
     fn encode(&mut self, windows: &[&[u32]]) -> Result<Vec<Encoded>, EncodeError>;
 
-    /// The encoder as one that compares windows itself, if that is what it is good at: a device of its own that reads
-    /// a whole document sooner than its hidden states could be fetched.
+    /// Returns the encoder as one that compares windows itself, if it can: a device of its own that reads a
+    /// whole document sooner than its hidden states could be fetched.
     fn comparer(&mut self) -> Option<&mut dyn Comparer> {
         None
     }
 
-    /// Runs every size of batch once, so that no request meets one for the first time, and says how many tokens a second
-    /// it reads, if that was measured.
+    /// Runs every size of batch once, so that no request meets one for the first time. Returns how many
+    /// tokens a second it reads, if that was measured.
     ///
     /// # Errors
     /// [`EncodeError`].
@@ -36,9 +36,9 @@ pub trait Encoder: Send {
     }
 }
 
-/// An encoder that keeps the hidden states to itself.
+/// An encoder that compares windows with a question on its device and keeps the hidden states there.
 pub trait Comparer {
-    /// Tokens to ask for at a time; fewer take as long.
+    /// Returns the tokens to ask for at a time; fewer take as long.
     fn step_tokens(&self) -> usize;
 
     /// Compares windows with a question. The answers come in the order of the windows.
@@ -48,7 +48,7 @@ pub trait Comparer {
     fn compare(&mut self, task: &Arc<Comparison>) -> Result<Compared, EncodeError>;
 }
 
-/// What the encoder says about a window.
+/// The vectors of a window.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Encoded {
     /// Last hidden states of the window's pieces, `[pieces, dim]` row-major, as they are (not normalised).
@@ -64,9 +64,9 @@ pub enum EncodeError {
     /// A window does not fit the model.
     #[error("window {window} has {tokens} word pieces, but the model reads at most {limit}; cut it shorter")]
     TooLong {
-        /// Its index in the call.
+        /// Index of the window in the call.
         window: usize,
-        /// Its word pieces.
+        /// Word pieces of the window.
         tokens: usize,
         /// The most that fit.
         limit: usize,
@@ -76,8 +76,8 @@ pub enum EncodeError {
     Device(String),
     /// The device has not enough free memory, not even for a batch this small.
     #[error(
-        "the encoder's device has no memory left for a batch of {tokens} tokens; end what else runs on it, or give \
-         the worker a device of its own"
+        "the encoder's device has no memory left for a batch of {tokens} tokens; end what else runs on it, \
+         or give the worker a device of its own"
     )]
     OutOfMemory {
         /// Tokens of the smallest batch that was tried.
@@ -106,7 +106,8 @@ pub(super) fn check_lengths<'a>(
     Ok(())
 }
 
-/// The answer for one window from its hidden states, those of `[CLS]` and `[SEP]` included.
+/// Makes the vectors of one window from its hidden states, `[tokens, dim]` row-major, those of `[CLS]` and
+/// `[SEP]` included.
 pub(super) fn pooled(states: &[f32], dim: usize) -> Encoded {
     let mut sentence = vec![0.0_f32; dim];
     for row in states.chunks_exact(dim) {

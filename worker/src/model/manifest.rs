@@ -13,16 +13,22 @@ pub const MANIFEST: &str = "manifest.json";
 /// Why a model folder fails its manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// A file is not there or cannot be read.
-    #[error("{path}: {source}; `cargo xtask model` fetches the model, `model.folder` says where it is", path = .path.display())]
+    /// A file is missing or cannot be read.
+    #[error(
+        "{path}: {source}; `cargo xtask model` fetches the model, `model.folder` says where it is",
+        path = .path.display()
+    )]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
     },
-    /// The manifest is not the JSON that it must be.
-    #[error("{path}: expected {{\"name\": ..., \"files\": {{\"<file>\": \"<sha256>\"}}}}: {source}", path = .path.display())]
+    /// The manifest is not JSON, or has other fields than it must have.
+    #[error(
+        "{path}: expected {{\"name\": ..., \"files\": {{\"<file>\": \"<sha256>\"}}}}: {source}",
+        path = .path.display()
+    )]
     Malformed {
         /// The manifest.
         path: PathBuf,
@@ -37,8 +43,11 @@ pub enum ManifestError {
         /// The file without a sum.
         file: &'static str,
     },
-    /// A file is not the one that the manifest means.
-    #[error("{path}: sha256 is {actual}, but the manifest says {expected}; fetch the model again", path = .path.display())]
+    /// A file has another sum than the manifest says.
+    #[error(
+        "{path}: sha256 is {actual}, but the manifest says {expected}; fetch the model again",
+        path = .path.display()
+    )]
     WrongSum {
         /// The file.
         path: PathBuf,
@@ -47,20 +56,24 @@ pub enum ManifestError {
         /// Sum of the file.
         actual: String,
     },
-    /// The folder holds another model than the one that was asked for.
-    #[error("{path}: sha256 is {actual}, but model.sha256 asks for {expected}; correct the sum, or give the folder of that model", path = .path.display())]
+    /// The folder holds another model than the configuration asks for.
+    #[error(
+        "{path}: sha256 is {actual}, but model.sha256 asks for {expected}; correct the sum, or give the \
+         folder of that model",
+        path = .path.display()
+    )]
     OtherModel {
         /// The manifest.
         path: PathBuf,
-        /// Sum that was asked for.
+        /// Sum in the configuration.
         expected: String,
         /// Sum of the manifest.
         actual: String,
     },
 }
 
-/// Checks that a folder holds the model that was asked for: `expected` is the SHA-256 of its manifest, which in turn
-/// holds the sums of all other files.
+/// Checks that a folder holds the model that was asked for: `expected` is the SHA-256 of its manifest, which
+/// in turn holds the sums of all other files.
 ///
 /// # Errors
 /// [`ManifestError::Unreadable`] and [`ManifestError::OtherModel`].
@@ -77,7 +90,7 @@ pub fn is_model(folder: &Path, expected: &str) -> Result<(), ManifestError> {
     })
 }
 
-/// `manifest.json`: a model's name and the SHA-256 of each of its files in lower-case hexadecimal.
+/// The file `manifest.json`: a model's name and the SHA-256 of each of its files in lower-case hexadecimal.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Manifest {
@@ -88,14 +101,14 @@ pub(super) struct Manifest {
     folder: PathBuf,
 }
 
-/// A file that is what the manifest says.
+/// A file whose sum is the one in the manifest.
 #[derive(Debug)]
-pub(super) struct Checked {
-    /// Where it is.
+pub(super) struct VerifiedFile {
+    /// Path of the file.
     pub(super) path: PathBuf,
-    /// Its content.
+    /// Content of the file.
     pub(super) bytes: Vec<u8>,
-    /// Its SHA-256 in lower-case hexadecimal.
+    /// SHA-256 of the content, in lower-case hexadecimal.
     pub(super) sha256: String,
 }
 
@@ -117,7 +130,7 @@ impl Manifest {
     ///
     /// # Errors
     /// [`ManifestError::Unlisted`], [`ManifestError::Unreadable`] and [`ManifestError::WrongSum`].
-    pub(super) fn file(&self, name: &'static str) -> Result<Checked, ManifestError> {
+    pub(super) fn file(&self, name: &'static str) -> Result<VerifiedFile, ManifestError> {
         let Some(expected) = self.files.get(name) else {
             return Err(ManifestError::Unlisted {
                 path: self.folder.join(MANIFEST),
@@ -134,7 +147,7 @@ impl Manifest {
                 actual: sha256,
             });
         }
-        Ok(Checked { path, bytes, sha256 })
+        Ok(VerifiedFile { path, bytes, sha256 })
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
-use super::manifest::Checked;
+use super::manifest::VerifiedFile;
 
 /// Why a weights file does not fit the model.
 #[derive(Debug, thiserror::Error)]
@@ -32,11 +32,14 @@ pub enum WeightsError {
         path: PathBuf,
         /// The tensor.
         name: String,
-        /// Its type.
+        /// Type in the file.
         actual: Dtype,
     },
     /// A tensor has another shape than the configuration says.
-    #[error("{path}: tensor {name} has shape {actual:?}, but the configuration says {expected:?}", path = .path.display())]
+    #[error(
+        "{path}: tensor {name} has shape {actual:?}, but the configuration says {expected:?}",
+        path = .path.display()
+    )]
     WrongShape {
         /// The file.
         path: PathBuf,
@@ -49,14 +52,14 @@ pub enum WeightsError {
     },
 }
 
-/// The tensors of one file.
+/// The tensors of a weights file.
 pub(super) struct Weights<'a> {
     path: PathBuf,
     tensors: SafeTensors<'a>,
 }
 
 impl<'a> Weights<'a> {
-    pub(super) fn read(file: &'a Checked) -> Result<Self, WeightsError> {
+    pub(super) fn read(file: &'a VerifiedFile) -> Result<Self, WeightsError> {
         let path = file.path.clone();
         match SafeTensors::deserialize(&file.bytes) {
             Ok(tensors) => Ok(Self { path, tensors }),
@@ -64,7 +67,7 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// The values of tensor `name` in row-major order; it must be f32 of exactly this shape.
+    /// Returns the values of tensor `name` in row-major order; it must be f32 of exactly this shape.
     pub(super) fn take(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
         let (path, name) = (self.path.clone(), name.to_owned());
         let Ok(view) = self.tensors.tensor(&name) else {
@@ -93,7 +96,7 @@ impl<'a> Weights<'a> {
             .collect())
     }
 
-    /// Number of f32 values in the file.
+    /// Returns the number of f32 values in the file.
     pub(super) fn parameters(&self) -> u64 {
         let floats = self.tensors.iter().filter(|(_, view)| view.dtype() == Dtype::F32);
         floats

@@ -14,7 +14,7 @@ use tokenizers::Tokenizer;
 
 mod ascii;
 
-use ascii::AsciiPieces;
+use ascii::AsciiVocabulary;
 
 /// The vocabulary entry `[CLS]`, which an encoder reads before each window.
 pub(super) const CLS: i32 = 101;
@@ -39,7 +39,7 @@ pub enum TokenizerError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What `tokenizers` says.
+        /// The reason that `tokenizers` gives.
         reason: String,
     },
     /// The file holds a tokenizer of another kind.
@@ -47,7 +47,7 @@ pub enum TokenizerError {
     Unsupported {
         /// The file.
         path: PathBuf,
-        /// What is not as expected.
+        /// The difference to such a tokenizer.
         difference: String,
     },
 }
@@ -57,18 +57,18 @@ pub enum TokenizerError {
 pub struct Pieces {
     /// Vocabulary ids, in text order.
     pub ids: Vec<u32>,
-    /// The bytes of the text that each piece stands for, as (start, end). Characters that the model does not
-    /// see (white space, control characters) belong to no piece.
+    /// Bytes of the text that each piece stands for, as (start, end). Characters that the model does not see
+    /// (white space, control characters) belong to no piece.
     pub ranges: Vec<(u32, u32)>,
 }
 
 impl Pieces {
-    /// Number of pieces.
+    /// Returns the number of pieces.
     pub fn len(&self) -> usize {
         self.ids.len()
     }
 
-    /// True if the text holds nothing that the model sees.
+    /// Returns true if the text holds nothing that the model sees.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
@@ -87,12 +87,12 @@ impl Pieces {
 /// An uncased BERT WordPiece tokenizer. Clones share the vocabulary.
 #[derive(Clone)]
 pub struct WordPiece {
-    shared: Arc<Shared>,
+    shared: Arc<Tokenizers>,
 }
 
-struct Shared {
+struct Tokenizers {
     reference: Tokenizer,
-    ascii: AsciiPieces,
+    ascii: AsciiVocabulary,
     threads: usize,
 }
 
@@ -111,13 +111,14 @@ impl WordPiece {
         reference
             .with_truncation(None)
             .map_err(|e| unreadable(&path, e.to_string()))?;
-        let ascii = AsciiPieces::mirror(&reference).map_err(|difference| TokenizerError::Unsupported {
-            path,
-            difference: difference.to_owned(),
-        })?;
+        let ascii =
+            AsciiVocabulary::mirror(&reference).map_err(|difference| TokenizerError::Unsupported {
+                path,
+                difference: difference.to_owned(),
+            })?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(Tokenizers {
                 reference,
                 ascii,
                 threads,
@@ -125,15 +126,15 @@ impl WordPiece {
         })
     }
 
-    /// Number of vocabulary entries.
+    /// Returns the number of vocabulary entries.
     pub fn vocabulary(&self) -> usize {
         self.shared.reference.get_vocab_size(true)
     }
 
-    /// The word pieces of `text` with their byte ranges. Texts of 4 GiB and more are not supported: offsets
-    /// are 32 bits wide.
+    /// Cuts `text` into word pieces with their byte ranges. Texts of 4 GiB and more are not supported:
+    /// offsets are 32 bits wide.
     pub fn encode(&self, text: &str) -> Pieces {
-        let parts = self.parts(text);
+        let parts = self.cut_for_threads(text);
         let mut encoded = in_parallel(&parts, |part| self.encode_part(text, part));
         let Some(mut pieces) = encoded.next() else {
             return Pieces::default();
@@ -144,13 +145,13 @@ impl WordPiece {
         pieces
     }
 
-    /// Number of word pieces of `text`.
+    /// Counts the word pieces of `text`.
     pub fn count(&self, text: &str) -> usize {
         self.encode(text).len()
     }
 
     /// Cuts `text` at white space into one range for each thread worth starting.
-    fn parts(&self, text: &str) -> Vec<(usize, usize)> {
+    fn cut_for_threads(&self, text: &str) -> Vec<(usize, usize)> {
         let count = (text.len() / BYTES_PER_THREAD).clamp(1, self.shared.threads);
         let mut parts = Vec::with_capacity(count);
         let mut start = 0;
@@ -172,11 +173,11 @@ impl WordPiece {
         let mut pieces = Pieces::default();
         pieces.ids.reserve((end - start) / 4);
         pieces.ranges.reserve((end - start) / 4);
-        let mut others = OtherWords {
+        let mut others = OtherWordCutter {
             reference: &self.shared.reference,
             known: HashMap::new(),
         };
-        for (start, end) in words(text, start, end) {
+        for (start, end) in split_words(text, start, end) {
             let word = &text[start..end];
             if !self.shared.ascii.encode(word.as_bytes(), start, &mut pieces) {
                 others.encode(word, start, &mut pieces);
@@ -194,15 +195,15 @@ impl std::fmt::Debug for WordPiece {
     }
 }
 
-/// White space that ends a word whatever stands beside it. Form feeds and vertical tabs do not: the model's
-/// normaliser drops them as control characters, which joins their neighbours.
+/// Returns true for white space that ends a word, whatever its neighbours are. Form feeds and vertical tabs
+/// do not: the model's normaliser drops them as control characters, which joins their neighbours.
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
-/// The words of `text[start..end]` as byte ranges of `text`. Ideographs are words of their own, as the model's
-/// normaliser puts spaces around them, so that text without spaces is cut too.
-fn words(text: &str, start: usize, end: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
+/// Cuts `text[start..end]` into words, as byte ranges of `text`. Ideographs are words of their own, as the
+/// model's normaliser puts spaces around them, so that text without spaces is cut too.
+fn split_words(text: &str, start: usize, end: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
     let bytes = text.as_bytes();
     let mut at = start;
     std::iter::from_fn(move || {
@@ -214,7 +215,7 @@ fn words(text: &str, start: usize, end: usize) -> impl Iterator<Item = (usize, u
         }
         let from = at;
         while at < end && !is_space(bytes[at]) {
-            match ideograph(bytes, at) {
+            match ideograph_width(bytes, at) {
                 Some(width) if at == from => {
                     at += width;
                     break;
@@ -227,8 +228,9 @@ fn words(text: &str, start: usize, end: usize) -> impl Iterator<Item = (usize, u
     })
 }
 
-/// Width in bytes of the common CJK ideograph (U+4E00 to U+9FFF) that starts at `at`, if one does.
-fn ideograph(bytes: &[u8], at: usize) -> Option<usize> {
+/// Returns the width in bytes of the common CJK ideograph (U+4E00 to U+9FFF) that begins at `at`, if one
+/// does.
+fn ideograph_width(bytes: &[u8], at: usize) -> Option<usize> {
     match bytes[at] {
         0xE4 => (bytes.get(at + 1)? >= &0xB8).then_some(3),
         0xE5..=0xE9 => Some(3),
@@ -236,18 +238,18 @@ fn ideograph(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// Words that are not plain ASCII: cut by `tokenizers`, each distinct one once.
-struct OtherWords<'a> {
+/// The cutter of words that are not plain ASCII: `tokenizers`, asked once for each distinct one.
+struct OtherWordCutter<'a> {
     reference: &'a Tokenizer,
     known: HashMap<&'a str, Pieces>,
 }
 
-impl<'a> OtherWords<'a> {
+impl<'a> OtherWordCutter<'a> {
     fn encode(&mut self, word: &'a str, start: usize, pieces: &mut Pieces) {
         if let Some(known) = self.known.get(word) {
             return add_shifted(known, start, pieces);
         }
-        let cut = reference_pieces(self.reference, word);
+        let cut = cut_by_reference(self.reference, word);
         add_shifted(&cut, start, pieces);
         if self.known.len() < REMEMBERED_WORDS {
             self.known.insert(word, cut);
@@ -261,9 +263,9 @@ fn add_shifted(word: &Pieces, start: usize, pieces: &mut Pieces) {
     }
 }
 
-/// What plain `tokenizers` makes of a text. It fails only for models that lack their own unknown token, which
-/// [`AsciiPieces::mirror`] has ruled out; then the text has no pieces.
-fn reference_pieces(reference: &Tokenizer, text: &str) -> Pieces {
+/// Cuts a text with plain `tokenizers`. That fails only for models that lack their own unknown token, which
+/// [`AsciiVocabulary::mirror`] has ruled out; then the text has no pieces.
+fn cut_by_reference(reference: &Tokenizer, text: &str) -> Pieces {
     let mut pieces = Pieces::default();
     if let Ok(encoding) = reference.encode(text, false) {
         for (id, (start, end)) in encoding.get_ids().iter().zip(encoding.get_offsets()) {
@@ -273,8 +275,8 @@ fn reference_pieces(reference: &Tokenizer, text: &str) -> Pieces {
     pieces
 }
 
-/// Runs `work` on each part, the first on this thread and each other on one of its own, and gives the results
-/// in order.
+/// Runs `work` on each part, the first on this thread and each other on one of its own, and returns the
+/// results in order.
 fn in_parallel<P: Copy + Send + Sync, R: Send>(
     parts: &[P],
     work: impl Fn(P) -> R + Sync,

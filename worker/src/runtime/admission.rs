@@ -9,18 +9,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::JobError;
 use crate::config::Limits;
 
-/// Bytes of a document for each of its tokens, roughly; for load figures only.
+/// Bytes of a document for each of its tokens, roughly; for load counters only.
 const BYTES_PER_TOKEN: usize = 4;
 
 const SHORTEST_RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(10);
 
-/// How busy a worker is.
+/// The load of a worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// Jobs that wait for a slot.
     pub queue_depth: u32,
-    /// The most that may.
+    /// The most jobs that may wait.
     pub queue_limit: u32,
     /// Document tokens (estimated) of the jobs that wait or run.
     pub tokens_in_flight: u64,
@@ -30,32 +30,32 @@ pub struct Load {
     pub buffered_bytes: u64,
 }
 
-/// Which slots a job takes.
+/// The kind of slot that a job takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    /// Lexical and static: short and bound to a core.
+    /// A slot for the lexical and static tiers: short work, bound to a core.
     Cheap,
-    /// Encoder: mostly waiting for the device.
+    /// A slot for the encoder tier: mostly waiting for the device.
     Encoder,
 }
 
-/// The slots, the queue before them and the figures about both.
+/// The slots, the queue before them and the counters about both.
 pub(super) struct Admission {
     cheap: Slots,
     encoder: Slots,
     queue_limit: usize,
-    figures: Arc<Figures>,
+    counters: Arc<LoadCounters>,
 }
 
 struct Slots {
     free: Arc<Semaphore>,
     count: usize,
     /// Moving average of a job's time in a slot, in microseconds.
-    usual: Arc<AtomicU64>,
+    usual_time: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
-struct Figures {
+struct LoadCounters {
     waiting: AtomicUsize,
     in_flight: AtomicUsize,
     tokens: AtomicU64,
@@ -71,16 +71,16 @@ impl Admission {
             Slots {
                 free: Arc::new(Semaphore::new(count)),
                 count,
-                usual: Arc::default(),
+                usual_time: Arc::default(),
             }
         };
         Self {
             cheap: slots(limits.cheap_slots, cores),
             encoder: slots(limits.encoder_slots, 2 * cores),
             queue_limit: limits.queue,
-            figures: Arc::new(Figures {
+            counters: Arc::new(LoadCounters {
                 buffer_limit: limits.max_buffered_bytes,
-                ..Figures::default()
+                ..LoadCounters::default()
             }),
         }
     }
@@ -90,20 +90,20 @@ impl Admission {
     }
 
     pub(super) fn load(&self) -> Load {
-        let figures = &self.figures;
+        let counters = &self.counters;
         Load {
-            queue_depth: figures.waiting.load(Ordering::Relaxed) as u32,
+            queue_depth: counters.waiting.load(Ordering::Relaxed) as u32,
             queue_limit: self.queue_limit as u32,
-            tokens_in_flight: figures.tokens.load(Ordering::Relaxed),
-            requests_in_flight: figures.in_flight.load(Ordering::Relaxed) as u32,
-            buffered_bytes: figures.buffered.load(Ordering::Relaxed),
+            tokens_in_flight: counters.tokens.load(Ordering::Relaxed),
+            requests_in_flight: counters.in_flight.load(Ordering::Relaxed) as u32,
+            buffered_bytes: counters.buffered.load(Ordering::Relaxed),
         }
     }
 
     pub(super) fn reserve(&self) -> Reservation {
         Reservation {
             bytes: 0,
-            figures: Arc::clone(&self.figures),
+            counters: Arc::clone(&self.counters),
         }
     }
 
@@ -114,7 +114,7 @@ impl Admission {
             Class::Encoder => &self.encoder,
         };
         let tokens = (document_bytes / BYTES_PER_TOKEN) as u64;
-        let counted = Counted::new(&self.figures, tokens);
+        let counted = InFlight::new(&self.counters, tokens);
         let permit = match Arc::clone(&slots.free).try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
@@ -125,21 +125,21 @@ impl Admission {
         };
         Ok(Slot {
             started: Instant::now(),
-            usual: Arc::clone(&slots.usual),
+            usual_time: Arc::clone(&slots.usual_time),
             _counted: counted,
             _permit: permit,
         })
     }
 
-    fn join_queue(&self, slots: &Slots) -> Result<Waiting, JobError> {
-        let waiting = Waiting(Arc::clone(&self.figures));
-        let before = self.figures.waiting.fetch_add(1, Ordering::Relaxed);
+    fn join_queue(&self, slots: &Slots) -> Result<QueuePlace, JobError> {
+        let waiting = QueuePlace(Arc::clone(&self.counters));
+        let before = self.counters.waiting.fetch_add(1, Ordering::Relaxed);
         if before < self.queue_limit {
             return Ok(waiting);
         }
-        let usual = Duration::from_micros(slots.usual.load(Ordering::Relaxed));
+        let usual_time = Duration::from_micros(slots.usual_time.load(Ordering::Relaxed));
         let turns = (before / slots.count + 1) as u32;
-        let retry_after = (usual * turns).clamp(SHORTEST_RETRY, LONGEST_RETRY);
+        let retry_after = (usual_time * turns).clamp(SHORTEST_RETRY, LONGEST_RETRY);
         Err(JobError::Busy {
             what: "its queue is full",
             retry_after,
@@ -147,53 +147,57 @@ impl Admission {
     }
 }
 
-/// One that waits; leaves the queue when dropped.
-struct Waiting(Arc<Figures>);
+/// A place in the queue, left when it is dropped.
+struct QueuePlace(Arc<LoadCounters>);
 
-impl Drop for Waiting {
+impl Drop for QueuePlace {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// One that waits or runs.
-struct Counted {
-    figures: Arc<Figures>,
+/// A job that waits or runs, counted until it is dropped.
+struct InFlight {
+    counters: Arc<LoadCounters>,
     tokens: u64,
 }
 
-impl Counted {
-    fn new(figures: &Arc<Figures>, tokens: u64) -> Self {
-        figures.in_flight.fetch_add(1, Ordering::Relaxed);
-        figures.tokens.fetch_add(tokens, Ordering::Relaxed);
+impl InFlight {
+    fn new(counters: &Arc<LoadCounters>, tokens: u64) -> Self {
+        counters.in_flight.fetch_add(1, Ordering::Relaxed);
+        counters.tokens.fetch_add(tokens, Ordering::Relaxed);
         Self {
-            figures: Arc::clone(figures),
+            counters: Arc::clone(counters),
             tokens,
         }
     }
 }
 
-impl Drop for Counted {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.figures.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.figures.tokens.fetch_sub(self.tokens, Ordering::Relaxed);
+        self.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.counters.tokens.fetch_sub(self.tokens, Ordering::Relaxed);
     }
 }
 
-/// The right to run; given back when dropped.
+/// The right to run a job, returned when it is dropped.
 pub(super) struct Slot {
     started: Instant,
-    usual: Arc<AtomicU64>,
-    _counted: Counted,
+    usual_time: Arc<AtomicU64>,
+    _counted: InFlight,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         let took = self.started.elapsed().as_micros() as u64;
-        let usual = self.usual.load(Ordering::Relaxed);
-        let next = if usual == 0 { took } else { (7 * usual + took) / 8 };
-        self.usual.store(next, Ordering::Relaxed);
+        let usual_time = self.usual_time.load(Ordering::Relaxed);
+        let next = if usual_time == 0 {
+            took
+        } else {
+            (7 * usual_time + took) / 8
+        };
+        self.usual_time.store(next, Ordering::Relaxed);
     }
 }
 
@@ -201,11 +205,11 @@ impl Drop for Slot {
 #[derive(Debug)]
 pub struct Reservation {
     bytes: u64,
-    figures: Arc<Figures>,
+    counters: Arc<LoadCounters>,
 }
 
 impl Reservation {
-    /// Holds `bytes` in total, if there is room for what that adds.
+    /// Reserves `bytes` in total, if there is room for what that adds.
     ///
     /// # Errors
     /// [`JobError::Busy`] if the documents of all requests are too long together.
@@ -213,9 +217,9 @@ impl Reservation {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
             return Ok(());
         };
-        let before = self.figures.buffered.fetch_add(more, Ordering::Relaxed);
+        let before = self.counters.buffered.fetch_add(more, Ordering::Relaxed);
         self.bytes = bytes;
-        if before + more > self.figures.buffer_limit {
+        if before + more > self.counters.buffer_limit {
             let what = "it holds as many bytes of documents as limits.max_buffered_bytes allows";
             return Err(JobError::Busy {
                 what,
@@ -228,7 +232,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.figures.buffered.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.counters.buffered.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

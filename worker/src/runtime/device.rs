@@ -11,15 +11,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::{ADDED_TOKENS, Compared, Comparer, Comparison, EncodeError, Encoded, Encoder};
 
-/// How often one who waits for the device looks whether its request is still wanted.
+/// Time between two looks at whether a request that waits for the device is still wanted.
 const CANCEL_CHECK: Duration = Duration::from_millis(10);
 
 type Ids = Box<[u32]>;
 type Reply<T> = Result<T, EncodeError>;
 
-/// The device's thread and its queue.
+/// The queue of the thread that owns the device.
 pub(super) struct Device {
-    queue: SyncSender<Work>,
+    queue: SyncSender<DeviceWork>,
     shared: Arc<Shared>,
 }
 
@@ -31,7 +31,7 @@ struct Shared {
     encoded_tokens: AtomicU64,
 }
 
-struct Work {
+struct DeviceWork {
     task: Task,
     cancel: CancellationToken,
 }
@@ -61,7 +61,7 @@ impl Device {
         self.shared.encoded_tokens.load(Ordering::Relaxed)
     }
 
-    /// An encoder for one request, which gives up when the request does, or at `until`.
+    /// Makes an encoder for one request, which gives up when the request does, or at `until`.
     pub(super) fn encoder(&self, request: &CancellationToken, until: Option<Instant>) -> RemoteEncoder {
         RemoteEncoder {
             queue: self.queue.clone(),
@@ -72,7 +72,7 @@ impl Device {
     }
 }
 
-fn serve(mut encoder: Box<dyn Encoder>, queue: &Receiver<Work>) {
+fn serve(mut encoder: Box<dyn Encoder>, queue: &Receiver<DeviceWork>) {
     while let Ok(work) = queue.recv() {
         if work.cancel.is_cancelled() {
             continue;
@@ -93,7 +93,7 @@ fn serve(mut encoder: Box<dyn Encoder>, queue: &Receiver<Work>) {
     }
 }
 
-/// A panic is an error of one request.
+/// Turns a panic into an error of the one request that it happened in.
 fn guarded<T>(work: impl FnOnce() -> Reply<T>) -> Reply<T> {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|panic| Err(EncodeError::Device(text_of(panic.as_ref()))))
@@ -105,16 +105,18 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "it panicked".to_owned())
 }
 
-/// Sends windows to the device's thread and waits for the answer, or until nobody wants it any more.
+/// An encoder that sends its windows to the device's thread and waits for the answer, as long as it is
+/// wanted.
 pub(super) struct RemoteEncoder {
-    queue: SyncSender<Work>,
+    queue: SyncSender<DeviceWork>,
     shared: Arc<Shared>,
     given_up: CancellationToken,
     until: Option<Instant>,
 }
 
 impl RemoteEncoder {
-    /// True from the moment on at which nobody waits for the answer; what stands in the queue is left out then.
+    /// Returns true once the answer is not wanted any more; the device's thread then skips what is in the
+    /// queue for it.
     fn gives_up(&self) -> bool {
         if self.until.is_some_and(|until| Instant::now() >= until) {
             self.given_up.cancel();
@@ -122,8 +124,9 @@ impl RemoteEncoder {
         self.given_up.is_cancelled()
     }
 
-    /// Puts work into the queue. There is room, but for work that was given up and that the device has not come to.
-    fn send(&self, mut work: Work) -> Result<(), EncodeError> {
+    /// Puts work into the queue. There is room, except while the device has not yet come to work that was
+    /// given up.
+    fn send(&self, mut work: DeviceWork) -> Result<(), EncodeError> {
         while !self.gives_up() {
             match self.queue.try_send(work) {
                 Ok(()) => return Ok(()),
@@ -137,9 +140,9 @@ impl RemoteEncoder {
 }
 
 impl RemoteEncoder {
-    /// Sends a task and waits for its answer, or until nobody wants it any more.
+    /// Sends a task and waits for its answer, as long as it is wanted.
     fn ask<T>(&self, task: Task, answer: &Receiver<Reply<T>>, tokens: usize) -> Reply<T> {
-        self.send(Work {
+        self.send(DeviceWork {
             task,
             cancel: self.given_up.clone(),
         })?;
@@ -205,7 +208,8 @@ mod tests {
 
     use super::*;
 
-    /// Answers with the window's first id, and panics at id 13. Tells when a call begins, then waits for a word.
+    /// An encoder that answers with the window's first id, and panics at id 13. It says when a call begins,
+    /// then waits for permission.
     struct Slow {
         begun: Sender<()>,
         may_run: Mutex<Receiver<()>>,

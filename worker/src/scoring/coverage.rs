@@ -10,18 +10,18 @@ use super::smooth::standardise;
 use super::terms::{Terms, is_stop_word};
 use crate::document::{Document, SpanKind};
 
-/// Stretches that get their share.
+/// Number of stretches of a document that each get their share.
 const STRETCHES: usize = 20;
 
-/// What opening a block adds, in standard deviations, and what being a heading does.
+/// What a unit gains by opening a block, and by being a heading, in standard deviations.
 const OPENS_BLOCK: f32 = 0.5;
 const HEADING: f32 = 1.0;
 
 /// Units of fewer words than this say too little to be representative.
 const FEW_WORDS: f32 = 6.0;
 
-/// A number a unit.
-pub fn coverage(document: &Document<'_>) -> Vec<f32> {
+/// Scores each unit by how well it represents the document.
+pub fn score_coverage(document: &Document<'_>) -> Vec<f32> {
     let mut frequency: HashMap<String, u32> = HashMap::new();
     for unit in &document.units {
         Terms::new(unit.text(document.text)).for_each(|_, word| {

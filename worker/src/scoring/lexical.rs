@@ -2,31 +2,31 @@
 
 use super::question::Question;
 use super::terms::Terms;
-use super::thesaurus::Language;
+use super::thesaurus::ContractLanguage;
 use super::windows::Window;
 use crate::document::Document;
 
 const K1: f32 = 1.2;
 const B: f32 = 0.75;
 
-/// How often each unit of a document holds each term of a question.
-pub struct Lexical {
-    /// How much each term counts.
+/// The terms of a question in the units of a document.
+pub struct TermCounts {
+    /// Weight of each term.
     weights: Vec<f32>,
-    /// Terms found, unit by unit; a unit's are `hits[offsets[i]..offsets[i + 1]]`.
+    /// The terms found, unit by unit; those of unit `i` are `hits[offsets[i]..offsets[i + 1]]`.
     hits: Vec<u32>,
     offsets: Vec<u32>,
     /// Words of each unit, as terms are counted.
     lengths: Vec<u32>,
 }
 
-impl Lexical {
-    /// Counts.
+impl TermCounts {
+    /// Counts the question's terms in each unit of a document.
     pub fn count(document: &Document<'_>, question: &Question) -> Self {
         let mut hits = Vec::new();
         let mut offsets = Vec::with_capacity(document.units.len() + 1);
         let mut lengths = Vec::with_capacity(document.units.len());
-        let mut language = Language::default();
+        let mut language = ContractLanguage::default();
         offsets.push(0);
         for unit in &document.units {
             let mut length = 0;
@@ -50,16 +50,16 @@ impl Lexical {
         &self.hits[self.offsets[unit] as usize..self.offsets[unit + 1] as usize]
     }
 
-    /// BM25 of each window. `lead_weight` is how much a hit in the lead of a window's first unit counts. A window's
-    /// counts are made twice, for how many windows hold a term and for the scores, rather than kept: a long document
-    /// in short lines has millions of windows.
+    /// Computes BM25 of each window. `lead_weight` is how much a hit in the lead of a window's first unit
+    /// counts. A window's counts are made twice, for how many windows hold a term and for the scores, rather
+    /// than kept: a long document in short lines has millions of windows.
     pub fn bm25(&self, document: &Document<'_>, windows: &[Window], lead_weight: f32) -> Vec<f32> {
-        let mut row = Row::new(self.weights.len());
+        let mut counts = WindowCounts::new(self.weights.len());
         let mut holds = vec![0.0_f32; self.weights.len()];
         let mut total_length = 0.0_f64;
         for window in windows {
-            total_length += f64::from(self.fill(&mut row, document, *window, lead_weight));
-            row.held.iter().for_each(|&term| holds[term as usize] += 1.0);
+            total_length += f64::from(self.fill(&mut counts, document, *window, lead_weight));
+            counts.held.iter().for_each(|&term| holds[term as usize] += 1.0);
         }
         let n = windows.len() as f32;
         let mean = ((total_length / windows.len().max(1) as f64) as f32).max(1e-6);
@@ -71,45 +71,53 @@ impl Lexical {
             .map(|(weight, &holds)| weight * rarity(holds))
             .collect();
         let mut score = |window: &Window| {
-            let length = self.fill(&mut row, document, *window, lead_weight);
+            let length = self.fill(&mut counts, document, *window, lead_weight);
             let norm = K1 * (1.0 - B + B * length / mean);
             // In the order of the terms, so that equal counts give equal sums.
-            row.held.sort_unstable();
+            counts.held.sort_unstable();
             let of_term = |&term: &u32| {
-                let count = row.counts[term as usize];
+                let count = counts.counts[term as usize];
                 weights[term as usize] * count * (K1 + 1.0) / (count + norm)
             };
-            row.held.iter().map(of_term).sum()
+            counts.held.iter().map(of_term).sum()
         };
         windows.iter().map(&mut score).collect()
     }
 
-    /// Counts a window's terms, and gives its length in words.
-    fn fill(&self, row: &mut Row, document: &Document<'_>, window: Window, lead_weight: f32) -> f32 {
-        row.clear();
+    /// Counts a window's terms, and returns its length in words.
+    fn fill(
+        &self,
+        counts: &mut WindowCounts,
+        document: &Document<'_>,
+        window: Window,
+        lead_weight: f32,
+    ) -> f32 {
+        counts.clear();
         let mut length = 0.0;
         for unit in window.start..window.end {
             length += self.lengths[unit] as f32;
-            self.unit_hits(unit).iter().for_each(|&term| row.add(term, 1.0));
+            self.unit_hits(unit)
+                .iter()
+                .for_each(|&term| counts.add(term, 1.0));
         }
         if lead_weight > 0.0
             && let Some(lead) = document.units[window.start].lead
         {
             let hits = self.unit_hits(lead as usize);
-            hits.iter().for_each(|&term| row.add(term, lead_weight));
+            hits.iter().for_each(|&term| counts.add(term, lead_weight));
         }
         length
     }
 }
 
-/// How often a window holds each term.
-struct Row {
+/// Counts of each term in a window.
+struct WindowCounts {
     counts: Vec<f32>,
-    /// Terms with a count.
+    /// The terms whose count is not 0.
     held: Vec<u32>,
 }
 
-impl Row {
+impl WindowCounts {
     fn new(terms: usize) -> Self {
         Self {
             counts: vec![0.0; terms],

@@ -14,7 +14,7 @@ const MAX_QUESTION_PIECES: usize = 128;
 /// Similarity of a window that holds no piece.
 const NOTHING: f32 = -1.0;
 
-/// Inverse document frequency of each of the question's pieces, with windows as documents.
+/// Computes the inverse document frequency of each of the question's pieces, with windows as documents.
 pub fn rarity(question: &[u32], windows: &[&[u32]]) -> Vec<f32> {
     let question = &question[..question.len().min(MAX_QUESTION_PIECES)];
     let mut seen: HashMap<u32, (usize, f32)> = question.iter().map(|&id| (id, (usize::MAX, 0.0))).collect();
@@ -37,21 +37,21 @@ pub fn rarity(question: &[u32], windows: &[&[u32]]) -> Vec<f32> {
 
 /// The best similarity of each window to each piece of the question.
 #[derive(Clone, Debug)]
-pub struct Matches {
-    /// Rarity of the question's pieces.
+pub struct WindowMatches {
+    /// Rarity of each of the question's pieces.
     weights: Vec<f32>,
-    /// `[windows, pieces of the question]`, row-major; cosines.
+    /// Cosine of the best match, `[windows, pieces of the question]` row-major.
     best: Vec<f32>,
 }
 
-impl Matches {
-    /// No window matched yet.
+impl WindowMatches {
+    /// Makes the matches of `windows` windows of which none has been matched.
     pub fn new(weights: Vec<f32>, windows: usize) -> Self {
         let best = vec![NOTHING; windows * weights.len()];
         Self { weights, best }
     }
 
-    /// Matches of input embeddings. Each distinct piece of the document is compared once.
+    /// WindowMatches windows by their input embeddings. Each distinct piece of the document is compared once.
     pub fn of_embeddings(
         table: &EmbeddingTable,
         question: &[u32],
@@ -105,7 +105,7 @@ impl Matches {
         self.best[window * pieces..(window + 1) * pieces].copy_from_slice(best);
     }
 
-    /// The score of the union of windows `start..end`: the weighted mean over the question's pieces.
+    /// Scores the union of windows `start..end`: the weighted mean over the question's pieces.
     pub fn score(&self, start: usize, end: usize) -> f32 {
         let pieces = self.weights.len();
         let total: f32 = self.weights.iter().sum();

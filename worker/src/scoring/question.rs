@@ -91,7 +91,7 @@ const INSTRUCTION: &[&str] = &[
 /// Most distinct terms of a question that count.
 const MAX_TERMS: usize = 256;
 
-/// What each further occurrence in the question adds to a term's weight.
+/// Weight that each further occurrence in the question adds to a term.
 const REPEATED: f32 = 0.5;
 
 /// Weight of a term of the title.
@@ -108,16 +108,16 @@ const MIN_BODY_BYTES: usize = 20;
 #[derive(Clone, Debug, Default)]
 pub struct Question {
     terms: HashMap<String, u32>,
-    /// How much each term counts.
+    /// Weight of each term; 0 for those that the thesaurus adds.
     weights: Vec<f32>,
-    /// How much each term counts where a contract is asked; 0 in `weights` for those that the thesaurus adds.
+    /// Weight of each term where a contract is asked.
     of_contract: Vec<f32>,
 }
 
 impl Question {
     /// Reads a question. Instruction words are dropped unless nothing else is left; the words of a title
-    /// ("Governing law: which state's law ...") count more. With the thesaurus, the words that contracts use for
-    /// the subject are terms too; whether they count is decided when the document has been read.
+    /// ("Governing law: which state's law ...") count more. With the thesaurus, the words that contracts use
+    /// for the subject are terms too; whether they count is decided when the document has been read.
     pub fn parse(text: &str, thesaurus: bool) -> Self {
         let mut question = Self::default();
         let (title, body) = titled(text);
@@ -156,17 +156,17 @@ impl Question {
         }
     }
 
-    /// Number of distinct terms.
+    /// Returns the number of distinct terms.
     pub fn len(&self) -> usize {
         self.terms.len()
     }
 
-    /// True if the question has no term.
+    /// Returns true if the question has no term.
     pub fn is_empty(&self) -> bool {
         self.terms.is_empty()
     }
 
-    /// How much each term counts: 1, more if the question repeats it.
+    /// Returns the weight of each term: 1, more if the question repeats it.
     pub fn weights(&self, of_contract: bool) -> &[f32] {
         if of_contract {
             &self.of_contract
@@ -175,13 +175,13 @@ impl Question {
         }
     }
 
-    /// The index of the term that a lower-case word stems to.
+    /// Returns the index of the term that a lower-case word stems to.
     pub fn term(&self, word: &str) -> Option<u32> {
         self.terms.get(stem(word)).copied()
     }
 }
 
-/// A question's title and the rest: "Title: a longer description". The title is empty if there is none.
+/// Splits a question into title and body: "Title: a longer description". The title is empty if there is none.
 fn titled(text: &str) -> (&str, &str) {
     let is_title = |title: &str| title.len() <= MAX_TITLE_BYTES && !title.contains(['?', '.', '\n']);
     match text.split_once(": ") {
@@ -196,7 +196,7 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
-/// The words that carry the meaning; all of them if none does.
+/// Returns the words that carry the meaning; all of them if none does.
 fn meaningful(words: &[String]) -> Vec<&String> {
     let keep = |keep: fn(&str) -> bool| words.iter().filter(|word| keep(word)).collect::<Vec<_>>();
     let kept = keep(|word| !is_listed(word));

@@ -4,8 +4,8 @@
 //! (`liquid-bench evidence --tier TIER`). Signals are standardised over the document before they are added, so
 //! weights compare like with like.
 
-use super::lexical::Lexical;
-use super::maxsim::Matches;
+use super::lexical::TermCounts;
+use super::maxsim::WindowMatches;
 use super::smooth::{add_scaled, smooth, standardise};
 use super::windows::{Window, spread, windows};
 use crate::document::Document;
@@ -13,8 +13,34 @@ use crate::document::Document;
 /// Words of the windows that embeddings are matched in, and that the encoder reads.
 pub const MATCH_WORDS: usize = 50;
 
-/// BM25 windows: words, stride, weight of a hit in the lead. The first one is single units.
-const BM25: [(usize, usize, f32); 3] = [(0, 0, 2.0), (100, 50, 1.0), (200, 100, 0.0)];
+/// A BM25 signal.
+struct Bm25 {
+    /// Words of a window; 0 for a window for each unit.
+    words: usize,
+    /// Words from the beginning of a window to that of the next.
+    stride: usize,
+    /// How much a hit in the lead of a window's first unit counts.
+    lead_weight: f32,
+}
+
+/// The BM25 signals: single units, and windows of two sizes.
+const BM25: [Bm25; 3] = [
+    Bm25 {
+        words: 0,
+        stride: 0,
+        lead_weight: 2.0,
+    },
+    Bm25 {
+        words: 100,
+        stride: 50,
+        lead_weight: 1.0,
+    },
+    Bm25 {
+        words: 200,
+        stride: 100,
+        lead_weight: 0.0,
+    },
+];
 
 /// Weight of each encoder signal against each BM25 signal, whose weight is 1 (as is that of static signals).
 const ENCODER_WEIGHT: f32 = 1.5;
@@ -23,15 +49,39 @@ const ENCODER_WEIGHT: f32 = 1.5;
 const WIDE: usize = 4;
 const WIDE_STEP: usize = 2;
 
-/// Smoothing: temperature, reach in words, weight. In a conversation the evidence is spread over neighbouring
-/// turns, so surroundings count more.
-const SMOOTH_TEXT: (f32, f32, f32) = (0.5, 100.0, 1.0);
-const SMOOTH_TRANSCRIPT: (f32, f32, f32) = (1.0, 300.0, 6.0);
+/// How much a unit's surroundings count, and how far they reach.
+struct Smoothing {
+    temperature: f32,
+    /// Words after which a neighbour counts a factor of `e` less.
+    reach: f32,
+    /// Weight of the surroundings against the unit itself.
+    weight: f32,
+}
 
-/// The sum of the lexical signals, a number a unit.
-pub fn lexical(document: &Document<'_>, lexical: &Lexical) -> Vec<f32> {
+/// Smoothing of most documents.
+const SMOOTH_TEXT: Smoothing = Smoothing {
+    temperature: 0.5,
+    reach: 100.0,
+    weight: 1.0,
+};
+
+/// Smoothing of conversations: there the evidence is spread over neighbouring turns, so surroundings count
+/// more.
+const SMOOTH_TRANSCRIPT: Smoothing = Smoothing {
+    temperature: 1.0,
+    reach: 300.0,
+    weight: 6.0,
+};
+
+/// Adds up the lexical signals, a number for each unit.
+pub fn sum_lexical(document: &Document<'_>, lexical: &TermCounts) -> Vec<f32> {
     let mut total = vec![0.0; document.units.len()];
-    for (words, stride, lead_weight) in BM25 {
+    for Bm25 {
+        words,
+        stride,
+        lead_weight,
+    } in BM25
+    {
         let windows = windows(&document.units, words, stride);
         let scores = lexical.bm25(document, &windows, lead_weight);
         add_standardised(&mut total, spread(document.units.len(), &windows, &scores), 1.0);
@@ -39,8 +89,8 @@ pub fn lexical(document: &Document<'_>, lexical: &Lexical) -> Vec<f32> {
     total
 }
 
-/// The lexical signals plus the matches of the input embeddings, near and wide.
-pub fn with_static(mut total: Vec<f32>, windows: &[Window], matches: &Matches) -> Vec<f32> {
+/// Adds the matches of the input embeddings, near and wide, to the lexical signals in `total`.
+pub fn add_static(mut total: Vec<f32>, windows: &[Window], matches: &WindowMatches) -> Vec<f32> {
     for signal in near_and_wide(total.len(), windows, matches) {
         add_standardised(&mut total, signal, 1.0);
     }
@@ -52,7 +102,7 @@ pub struct EncoderSignals {
     /// Flags of the windows that were read.
     pub read: Vec<bool>,
     /// Similarities of the windows' hidden states to the question's.
-    pub matches: Matches,
+    pub matches: WindowMatches,
     /// Cosine of each window's embedding and the question's; 0 where nothing was read.
     pub window_cosines: Vec<f32>,
     /// Cosine of each unit's mean hidden state and the question's embedding; 0 where nothing was read.
@@ -60,21 +110,21 @@ pub struct EncoderSignals {
 }
 
 impl EncoderSignals {
-    /// Makes the signals of a document of which nothing has been read: `rarity` of the question's pieces, and the
-    /// numbers of match windows and of units.
+    /// Starts the signals of a document of which nothing has been read: `rarity` of the question's pieces,
+    /// and the numbers of match windows and of units.
     pub fn unread(rarity: Vec<f32>, windows: usize, units: usize) -> Self {
         Self {
             read: vec![false; windows],
-            matches: Matches::new(rarity, windows),
+            matches: WindowMatches::new(rarity, windows),
             window_cosines: vec![0.0; windows],
             unit_cosines: vec![0.0; units],
         }
     }
 }
 
-/// Adds the encoder's signals to the lexical ones in `total`. Units that were not read get what a line fitted through
-/// the read ones predicts from their static score, so that both kinds compare.
-pub fn with_encoder(
+/// Adds the encoder's signals to the lexical ones in `total`. Units that were not read get what a line fitted
+/// through the read ones predicts from their static score, so that both kinds compare.
+pub fn add_encoder(
     mut total: Vec<f32>,
     static_scores: &[f32],
     windows: &[Window],
@@ -100,10 +150,14 @@ pub fn with_encoder(
     total
 }
 
-/// Scores from a sum of signals: standardised, and lifted by their surroundings.
+/// Makes scores from a sum of signals: standardised, and lifted by their surroundings.
 pub fn finish(document: &Document<'_>, mut total: Vec<f32>) -> Vec<f32> {
     standardise(&mut total);
-    let (temperature, reach, weight) = if document.transcript {
+    let Smoothing {
+        temperature,
+        reach,
+        weight,
+    } = if document.transcript {
         SMOOTH_TRANSCRIPT
     } else {
         SMOOTH_TEXT
@@ -120,7 +174,7 @@ fn add_standardised(total: &mut [f32], mut signal: Vec<f32>, weight: f32) {
     add_scaled(total, &signal, weight);
 }
 
-fn near_and_wide(units: usize, windows: &[Window], matches: &Matches) -> [Vec<f32>; 2] {
+fn near_and_wide(units: usize, windows: &[Window], matches: &WindowMatches) -> [Vec<f32>; 2] {
     let ranges: Vec<(usize, usize)> = wide_ranges(windows.len()).collect();
     [
         near(units, windows, matches),
@@ -128,7 +182,7 @@ fn near_and_wide(units: usize, windows: &[Window], matches: &Matches) -> [Vec<f3
     ]
 }
 
-fn near(units: usize, windows: &[Window], matches: &Matches) -> Vec<f32> {
+fn near(units: usize, windows: &[Window], matches: &WindowMatches) -> Vec<f32> {
     let scores: Vec<f32> = (0..windows.len()).map(|w| matches.score(w, w + 1)).collect();
     spread(units, windows, &scores)
 }
@@ -137,7 +191,7 @@ fn wide(
     units: usize,
     windows: &[Window],
     ranges: &[(usize, usize)],
-    matches: &Matches,
+    matches: &WindowMatches,
 ) -> (Vec<f32>, Vec<bool>) {
     let scores: Vec<f32> = ranges
         .iter()
@@ -157,7 +211,7 @@ fn wide(
     (spread(units, &over, &scores), covered)
 }
 
-/// Overlapping runs of match windows that together cover all of them.
+/// Returns overlapping runs of match windows that together cover all of them.
 fn wide_ranges(windows: usize) -> impl Iterator<Item = (usize, usize)> {
     let last = windows.saturating_sub(WIDE - WIDE_STEP).max(1).min(windows);
     (0..last)

@@ -17,15 +17,16 @@ pub fn standardise(scores: &mut [f32]) {
     }
 }
 
-/// `total += weight * signal`.
+/// Adds `weight * signal` to `total`.
 pub fn add_scaled(total: &mut [f32], signal: &[f32], weight: f32) {
     for (total, signal) in total.iter_mut().zip(signal) {
         *total += weight * signal;
     }
 }
 
-/// The surroundings of each unit: `log(K * exp((s - max s) / temperature))`, with `K` a two-sided exponential
-/// kernel that falls by `e` every `reach` words and weighs units by their words. Two passes, linear.
+/// Computes the surroundings of each unit: `log(K * exp((s - max s) / temperature))`, with `K` a two-sided
+/// exponential kernel that falls by `e` every `reach` words and weighs units by their words. Two passes,
+/// linear.
 pub fn smooth(units: &[Unit], scores: &[f32], temperature: f32, reach: f32) -> Vec<f32> {
     let max = scores.iter().copied().fold(f32::MIN, f32::max);
     let heat: Vec<f64> = scores

@@ -1,4 +1,5 @@
-//! The words of a text as the lexical signals compare them: in lower case, cut to stems, without those that say nothing.
+//! The words of a text as the lexical signals compare them: in lower case, cut to stems, without those that
+//! say nothing.
 
 use crate::document::{is_white_space, stands_alone};
 
@@ -18,12 +19,12 @@ const STOP: &[&str] = &[
 /// Letters of a stem.
 const STEM: usize = 5;
 
-/// True for a lower-case word that says nothing about any subject.
+/// Returns true for a lower-case word that says nothing about any subject.
 pub(super) fn is_stop_word(word: &str) -> bool {
     STOP.binary_search(&word).is_ok()
 }
 
-/// First five letters; words with a digit stay whole.
+/// Cuts a word to its first five letters; words with a digit stay whole.
 pub(super) fn stem(word: &str) -> &str {
     if word.bytes().any(|b| b.is_ascii_digit()) {
         return word;

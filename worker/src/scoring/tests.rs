@@ -11,8 +11,8 @@ const TEXT: &str = "The cat sat on the mat. It was a sunny day in May. Dogs bark
 
 fn scores_of(text: &str, question: &str) -> (Document<'static>, Vec<f32>) {
     let document = Document::parse(Box::leak(text.to_owned().into_boxed_str()));
-    let lexical = Lexical::count(&document, &Question::parse(question, false));
-    let scores = recipe::finish(&document, recipe::lexical(&document, &lexical));
+    let lexical = TermCounts::count(&document, &Question::parse(question, false));
+    let scores = recipe::finish(&document, recipe::sum_lexical(&document, &lexical));
     (document, scores)
 }
 
@@ -68,7 +68,9 @@ fn windows_cover_all_units() {
 
 proptest! {
     #[test]
-    fn standardised_scores_have_mean_0_and_deviation_1(mut scores in prop::collection::vec(-9.0_f32..9.0, 2..60)) {
+    fn standardised_scores_have_mean_0_and_deviation_1(
+        mut scores in prop::collection::vec(-9.0_f32..9.0, 2..60),
+    ) {
         prop_assume!(scores.iter().any(|&score| (score - scores[0]).abs() > 0.1));
         standardise(&mut scores);
         let n = scores.len() as f32;
@@ -105,7 +107,7 @@ fn matches_are_weighted_by_rarity() {
     let question = [0, 1];
     let weights = rarity(&question, &windows);
     assert!(weights[1] > weights[0]);
-    let matches = Matches::of_embeddings(&table, &question, weights, &windows);
+    let matches = WindowMatches::of_embeddings(&table, &question, weights, &windows);
     assert!((matches.score(0, 1) - 1.0).abs() < 1e-6);
     assert!(matches.score(1, 2) < matches.score(0, 1) && matches.score(3, 4) < matches.score(1, 2));
     assert!((matches.score(0, 4) - 1.0).abs() < 1e-6);
@@ -120,8 +122,8 @@ fn coverage_spreads_over_the_document() {
     };
     let text = ["budget", "garden", "music", "river"].map(part).join("\n\n");
     let document = Document::parse(&text);
-    let scores = coverage(&document);
-    assert_eq!(scores, coverage(&document));
+    let scores = score_coverage(&document);
+    assert_eq!(scores, score_coverage(&document));
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
     let quarters: std::collections::HashSet<usize> = order

@@ -1,8 +1,8 @@
 //! Joins the words that people ask with to the words that contracts are written in.
 //!
 //! Query expansion by a small thesaurus (Manning, Raghavan and Schütze 2008, "Introduction to Information
-//! Retrieval", 9.2), used for contracts only: [`Language`] looks at the document's own words. The entries are
-//! data, in `contracts.toml`.
+//! Retrieval", 9.2), used for contracts only: [`ContractLanguage`] looks at the document's own words. The
+//! entries are data, in `contracts.toml`.
 
 use std::sync::OnceLock;
 
@@ -42,21 +42,21 @@ pub(super) fn expand(question: &[String], mut add: impl FnMut(&str)) {
     }
 }
 
-/// Tells contracts from other documents by their words.
+/// Counts that tell contracts from other documents by their words.
 #[derive(Debug, Default)]
-pub(super) struct Language {
+pub(super) struct ContractLanguage {
     words: u64,
     of_contracts: u64,
 }
 
-impl Language {
-    /// Takes a lower-case word in.
+impl ContractLanguage {
+    /// Counts a lower-case word.
     pub(super) fn see(&mut self, word: &str) {
         self.words += 1;
         self.of_contracts += u64::from(CONTRACT_STEMS.binary_search(&stem(word)).is_ok());
     }
 
-    /// True if the words seen are those of a contract.
+    /// Returns true if the words counted are those of a contract.
     pub(super) fn is_contract(&self) -> bool {
         self.of_contracts as f64 > CONTRACT_SHARE * self.words as f64
     }
@@ -100,11 +100,12 @@ mod tests {
 
     #[test]
     fn tells_contracts_from_other_texts() {
-        let contract = "This Agreement is made between the parties hereto. The Supplier shall deliver the goods. \
+        let contract = "This Agreement is made between the parties hereto. \
+                        The Supplier shall deliver the goods. \
                         Neither party shall assign this Agreement without consent.";
         let story = "The television movie was broadcast in December, and one season of episodes was ordered.";
         let is_contract = |text: &str| {
-            let mut language = Language::default();
+            let mut language = ContractLanguage::default();
             Terms::new(text).for_each(|_, word| language.see(word));
             language.is_contract()
         };

@@ -2,7 +2,7 @@
 
 use crate::document::Unit;
 
-/// Units `start..end`.
+/// A run of neighbouring units, `start..end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     /// First unit.
@@ -11,8 +11,8 @@ pub struct Window {
     pub end: usize,
 }
 
-/// Windows of about `words` words that together cover all units; a window begins every `stride` words, so a
-/// stride below `words` makes them overlap. 0 words: a window for each unit.
+/// Cuts units into windows of about `words` words that together cover all units; a window begins every
+/// `stride` words, so a stride below `words` makes them overlap. 0 words: a window for each unit.
 pub fn windows(units: &[Unit], words: usize, stride: usize) -> Vec<Window> {
     if words == 0 {
         return (0..units.len())
@@ -46,7 +46,7 @@ pub fn windows(units: &[Unit], words: usize, stride: usize) -> Vec<Window> {
     windows
 }
 
-/// Hands the scores of windows down to units: each unit gets the mean over the windows that cover it.
+/// Spreads the scores of windows over units: each unit gets the mean over the windows that cover it.
 pub fn spread(units: usize, windows: &[Window], scores: &[f32]) -> Vec<f32> {
     let mut sums = vec![0.0_f32; units];
     let mut counts = vec![0.0_f32; units];

@@ -1,5 +1,5 @@
-//! Automatic budgets: how much of the evidence a selection is estimated to hold, and the smallest selection that
-//! holds enough.
+//! Automatic budgets: how much of the evidence a selection is estimated to hold, and the take_smallest
+//! selection that holds enough.
 //!
 //! A unit's score, through a softmax, gives the share of the evidence that it is expected to hold; a selection
 //! holds the sum. The temperatures make the estimate agree with what is kept on the DEV sets, on average over
@@ -11,7 +11,7 @@ use super::Selection;
 use crate::document::Document;
 use crate::tier::Tier;
 
-/// Temperature of the softmax for each tier, in standard deviations of the score.
+/// Returns the temperature of the softmax for a tier, in standard deviations of the score.
 fn temperature(tier: Tier) -> f32 {
     match tier {
         Tier::Lexical | Tier::Static => 0.7,
@@ -19,13 +19,13 @@ fn temperature(tier: Tier) -> f32 {
     }
 }
 
-/// The share of the evidence that each unit is expected to hold.
-pub struct Confidence {
+/// The share of the evidence that each unit of a document is expected to hold.
+pub struct EvidenceShares {
     shares: Vec<f64>,
 }
 
-impl Confidence {
-    /// From the scores of a tier.
+impl EvidenceShares {
+    /// Estimates the shares from the scores of a tier.
     pub fn new(document: &Document<'_>, scores: &[f32], tier: Tier) -> Self {
         let temperature = temperature(tier);
         let max = scores.iter().copied().fold(f32::MIN, f32::max);
@@ -41,7 +41,7 @@ impl Confidence {
         Self { shares }
     }
 
-    /// The share of the evidence that the taken units are expected to hold, 0 to 1.
+    /// Returns the share of the evidence that the taken units are expected to hold, 0 to 1.
     pub fn recall(&self, taken: &[bool]) -> f64 {
         let held: f64 = self
             .shares
@@ -54,12 +54,12 @@ impl Confidence {
     }
 }
 
-/// The smallest selection, by budget, that is expected to hold the share `floor` of the evidence. Searched by
-/// halving: what a larger budget takes holds as much or more.
-pub fn smallest(
+/// Finds the take_smallest selection, by budget, that is expected to hold the share `floor` of the evidence.
+/// Searched by halving: what a larger budget takes holds as much or more.
+pub fn take_smallest(
     budgets: RangeInclusive<usize>,
     floor: f64,
-    confidence: &Confidence,
+    shares: &EvidenceShares,
     take: impl Fn(usize) -> Selection,
 ) -> Selection {
     let (mut low, mut high) = (*budgets.start(), *budgets.end());
@@ -67,7 +67,7 @@ pub fn smallest(
     while low < high {
         let middle = low + (high - low) / 2;
         let selection = take(middle);
-        if confidence.recall(&selection.taken) >= floor {
+        if shares.recall(&selection.taken) >= floor {
             (best, high) = (selection, middle);
         } else {
             low = middle + 1;

@@ -23,8 +23,10 @@ proptest! {
         let text = text_of(40);
         let document = Document::parse(&text);
         let costs = words(&document.units);
-        let selection = take(&document.units, &costs, &order(&scores[..document.units.len().min(40)]), budget, GAP_WORDS);
-        let kept: u32 = costs.iter().zip(&selection.taken).filter(|(_, taken)| **taken).map(|(cost, _)| cost).sum();
+        let order = rank(&scores[..document.units.len().min(40)]);
+        let selection = take(&document.units, &costs, &order, budget, GAP_WORDS);
+        let kept = costs.iter().zip(&selection.taken).filter(|(_, taken)| **taken);
+        let kept: u32 = kept.map(|(cost, _)| cost).sum();
         prop_assert_eq!(kept as usize, selection.cost);
         prop_assert!(selection.cost <= budget);
     }
@@ -32,7 +34,7 @@ proptest! {
 
 #[test]
 fn equal_scores_keep_source_order() {
-    assert_eq!(order(&[1.0, 2.0, 1.0, 2.0]), [1, 3, 0, 2]);
+    assert_eq!(rank(&[1.0, 2.0, 1.0, 2.0]), [1, 3, 0, 2]);
 }
 
 #[test]
@@ -56,14 +58,14 @@ fn the_smallest_selection_holds_the_floor_within_its_limits() {
     let scores: Vec<f32> = (0..document.units.len())
         .map(|i| if i == 20 { 6.0 } else { 0.0 })
         .collect();
-    let confidence = Confidence::new(&document, &scores, Tier::Static);
-    let order = order(&scores);
+    let shares = EvidenceShares::new(&document, &scores, Tier::Static);
+    let order = rank(&scores);
     let pack = |budget| take(&document.units, &costs, &order, budget, GAP_WORDS);
-    let small = smallest(10..=600, 0.9, &confidence, pack);
+    let small = take_smallest(10..=600, 0.9, &shares, pack);
     assert!(small.taken[20] && small.cost < 100);
-    assert!(confidence.recall(&small.taken) >= 0.9);
+    assert!(shares.recall(&small.taken) >= 0.9);
     let flat = vec![0.0; document.units.len()];
-    let unsure = Confidence::new(&document, &flat, Tier::Static);
-    let large = smallest(10..=600, 0.99, &unsure, pack);
+    let unsure = EvidenceShares::new(&document, &flat, Tier::Static);
+    let large = take_smallest(10..=600, 0.99, &unsure, pack);
     assert!(large.cost > 500 && large.cost <= 600);
 }

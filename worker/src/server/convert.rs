@@ -9,18 +9,18 @@ use tonic::Status;
 use super::status::invalid;
 use crate::document::SpanKind;
 use crate::engine::{AutoBudget, Budget, Tier};
-use crate::runtime::{Answer, Load};
+use crate::runtime::{JobAnswer, Load};
 
 /// Durations that only the server knows.
-pub(super) struct Times {
-    /// From the header to the document's last byte.
+pub(super) struct ServerTimes {
+    /// Time from the header to the document's last byte.
     pub(super) receive: Duration,
-    /// From the document's last byte to the answer.
+    /// Time from the document's last byte to the answer.
     pub(super) total: Duration,
 }
 
 /// Reads the budget of a header, with the defaults filled in.
-pub(super) fn budget(budget: Option<proto::Budget>) -> Result<Budget, Status> {
+pub(super) fn parse_budget(budget: Option<proto::Budget>) -> Result<Budget, Status> {
     use proto::budget::Limit;
     let Some(limit) = budget.and_then(|budget| budget.limit) else {
         let remedy = "is not set; set ratio, max_tokens, max_words or auto";
@@ -30,13 +30,13 @@ pub(super) fn budget(budget: Option<proto::Budget>) -> Result<Budget, Status> {
         Limit::Ratio(ratio) => Budget::ratio(ratio),
         Limit::MaxTokens(tokens) => Budget::max_tokens(tokens),
         Limit::MaxWords(words) => Budget::max_words(words),
-        Limit::Auto(auto) => auto_budget(auto),
+        Limit::Auto(auto) => parse_auto_budget(auto),
     };
     budget.map_err(|error| invalid(&error.field, format!("is {}; {}", error.value, error.remedy)))
 }
 
 /// Reads an automatic budget, in which 0 is the default.
-fn auto_budget(asked: proto::AutoBudget) -> Result<Budget, Invalid> {
+fn parse_auto_budget(asked: proto::AutoBudget) -> Result<Budget, Invalid> {
     let default = AutoBudget::default();
     let or = |value: f64, default: f64| if value == 0.0 { default } else { value };
     let min_ratio = or(asked.min_ratio, default.min_ratio().get());
@@ -49,8 +49,9 @@ fn auto_budget(asked: proto::AutoBudget) -> Result<Budget, Invalid> {
         })
 }
 
-/// The tier of a header. The decoder, which no worker serves yet, is replaced by the best tier there is.
-pub(super) fn tier(tier: i32) -> Result<Option<Tier>, Status> {
+/// Reads the tier of a header. The decoder, which no worker serves yet, is replaced by the best tier there
+/// is.
+pub(super) fn parse_tier(tier: i32) -> Result<Option<Tier>, Status> {
     match proto::Tier::try_from(tier) {
         Ok(proto::Tier::Unspecified | proto::Tier::Decoder) => Ok(None),
         Ok(proto::Tier::Lexical) => Ok(Some(Tier::Lexical)),
@@ -63,7 +64,7 @@ pub(super) fn tier(tier: i32) -> Result<Option<Tier>, Status> {
     }
 }
 
-/// A tier as the contract names it.
+/// Converts a tier to the contract's.
 pub(super) fn tier_message(tier: Tier) -> proto::Tier {
     match tier {
         Tier::Lexical => proto::Tier::Lexical,
@@ -72,7 +73,7 @@ pub(super) fn tier_message(tier: Tier) -> proto::Tier {
     }
 }
 
-fn kind(kind: SpanKind) -> proto::SpanKind {
+fn kind_message(kind: SpanKind) -> proto::SpanKind {
     match kind {
         SpanKind::Sentence => proto::SpanKind::Sentence,
         SpanKind::Row => proto::SpanKind::Row,
@@ -85,7 +86,7 @@ fn kind(kind: SpanKind) -> proto::SpanKind {
     }
 }
 
-/// The load as the contract reports it.
+/// Converts the load to the contract's message.
 pub(super) fn load_message(load: Load) -> proto::Load {
     proto::Load {
         queue_depth: load.queue_depth,
@@ -95,28 +96,32 @@ pub(super) fn load_message(load: Load) -> proto::Load {
     }
 }
 
-fn micros(time: Duration) -> u64 {
+fn to_micros(time: Duration) -> u64 {
     time.as_micros() as u64
 }
 
-/// The answer to `Extract`.
-pub(super) fn response(answer: &Answer, times: &Times, load: Load) -> proto::ExtractResponse {
+/// Makes the answer to `Extract`.
+pub(super) fn response_message(
+    answer: &JobAnswer,
+    times: &ServerTimes,
+    load: Load,
+) -> proto::ExtractResponse {
     let extraction = &answer.extraction;
     let span = |span: &crate::engine::Span| proto::Span {
         start: span.start as u64,
         end: span.end as u64,
         score: span.score,
-        kind: kind(span.kind).into(),
+        kind: kind_message(span.kind).into(),
     };
     // What a remembered answer once took is not this request's time.
-    let once = |time: Duration| if answer.cached { 0 } else { micros(time) };
+    let once = |time: Duration| if answer.cached { 0 } else { to_micros(time) };
     let timing = proto::Timing {
-        receive_us: micros(times.receive),
-        queue_us: micros(answer.queue),
+        receive_us: to_micros(times.receive),
+        queue_us: to_micros(answer.queue),
         prepare_us: once(extraction.timing.prepare),
         score_us: once(extraction.timing.score),
         select_us: once(extraction.timing.select),
-        total_us: micros(times.total),
+        total_us: to_micros(times.total),
     };
     proto::ExtractResponse {
         spans: extraction.spans.iter().map(span).collect(),

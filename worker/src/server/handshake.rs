@@ -1,5 +1,5 @@
-//! From TCP connections to encrypted ones: handshakes side by side, each with a time limit, so that a client that
-//! says nothing holds up no other. What a client that is not let in wanted to send is never read.
+//! From TCP connections to encrypted ones: handshakes side by side, each with a time limit, so that a client
+//! that says nothing holds up no other. What a client that is not let in wanted to send is never read.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::metrics::Metrics;
-use super::tls::{ForeignIdentity, Keeper};
+use super::tls::{ForeignIdentity, TlsKeeper};
 
 /// Handshakes under way at a time; further clients wait in the listener's backlog.
 const HANDSHAKES: usize = 512;
@@ -27,10 +27,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 type Connection = TlsStream<TcpStream>;
 type Sender = mpsc::Sender<io::Result<Connection>>;
 
-/// The connections whose handshake went well. The listener closes when the stream is dropped.
-pub(super) fn encrypted(
+/// Accepts connections, and returns those whose handshake went well. The listener closes when the stream is
+/// dropped.
+pub(super) fn accept_encrypted(
     listener: TcpListener,
-    keeper: Arc<Keeper>,
+    keeper: Arc<TlsKeeper>,
     metrics: Arc<Metrics>,
 ) -> ReceiverStream<io::Result<Connection>> {
     let (sender, connections) = mpsc::channel(1);
@@ -38,7 +39,7 @@ pub(super) fn encrypted(
     ReceiverStream::new(connections)
 }
 
-async fn accept(listener: TcpListener, keeper: Arc<Keeper>, metrics: Arc<Metrics>, sender: Sender) {
+async fn accept(listener: TcpListener, keeper: Arc<TlsKeeper>, metrics: Arc<Metrics>, sender: Sender) {
     let places = Arc::new(Semaphore::new(HANDSHAKES));
     let next = async || -> io::Result<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
         let place = Arc::clone(&places)
@@ -74,7 +75,7 @@ async fn accept(listener: TcpListener, keeper: Arc<Keeper>, metrics: Arc<Metrics
 }
 
 async fn shake_hands(
-    keeper: &Keeper,
+    keeper: &TlsKeeper,
     metrics: &Metrics,
     stream: TcpStream,
     peer: SocketAddr,
@@ -85,7 +86,7 @@ async fn shake_hands(
     let shaken = tokio::time::timeout(HANDSHAKE_TIME, keeper.acceptor().accept(stream)).await;
     let (reason, error) = match shaken {
         Ok(Ok(connection)) => return Some(connection),
-        Ok(Err(error)) => (reason(&error), error),
+        Ok(Err(error)) => (failure_reason(&error), error),
         Err(_) => ("timeout", io::ErrorKind::TimedOut.into()),
     };
     metrics.count_refused(reason);
@@ -98,8 +99,8 @@ async fn shake_hands(
     None
 }
 
-/// Why a handshake failed, as it is counted.
-fn reason(error: &io::Error) -> &'static str {
+/// Names the reason for a failed handshake, as it is counted.
+fn failure_reason(error: &io::Error) -> &'static str {
     match error.get_ref().and_then(|error| error.downcast_ref::<Error>()) {
         Some(Error::InvalidCertificate(CertificateError::Other(OtherError(cause))))
             if cause.is::<ForeignIdentity>() =>

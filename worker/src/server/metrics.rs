@@ -4,6 +4,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use liquid_contract::metrics as names;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -15,32 +16,32 @@ use prometheus_client::registry::{Registry, Unit};
 #[cfg(feature = "cuda")]
 mod gpu;
 
-use super::convert::Times;
-use crate::runtime::{Answer, Runtime};
+use super::convert::ServerTimes;
+use crate::runtime::{JobAnswer, Runtime};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Ran {
+struct TierLabels {
     tier: &'static str,
     reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Code {
+struct CodeLabel {
     code: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Reason {
+struct ReasonLabel {
     reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Reload {
+struct ReloadLabel {
     result: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Stage {
+struct StageLabel {
     stage: &'static str,
 }
 
@@ -48,14 +49,14 @@ struct Stage {
 pub(super) struct Metrics {
     registry: Registry,
     runtime: OnceLock<Runtime>,
-    documents: Family<Ran, Counter>,
-    document_tokens: Family<Ran, Counter>,
-    kept_tokens: Family<Ran, Counter>,
+    documents: Family<TierLabels, Counter>,
+    document_tokens: Family<TierLabels, Counter>,
+    kept_tokens: Family<TierLabels, Counter>,
     cache_hits: Counter,
-    errors: Family<Code, Counter>,
-    refused_connections: Family<Reason, Counter>,
-    tls_reloads: Family<Reload, Counter>,
-    stages: Family<Stage, Histogram, fn() -> Histogram>,
+    errors: Family<CodeLabel, Counter>,
+    refused_connections: Family<ReasonLabel, Counter>,
+    tls_reloads: Family<ReloadLabel, Counter>,
+    stages: Family<StageLabel, Histogram, fn() -> Histogram>,
     encoded_tokens: Counter,
     queue_depth: Gauge,
     requests_in_flight: Gauge,
@@ -65,7 +66,7 @@ pub(super) struct Metrics {
     gpu: gpu::GpuMetrics,
 }
 
-/// 0.1 ms to 26 s.
+/// Makes a histogram with buckets from 0.1 ms to 26 s.
 fn stage_histogram() -> Histogram {
     Histogram::new(exponential_buckets(0.0001, 4.0, 10))
 }
@@ -73,7 +74,7 @@ fn stage_histogram() -> Histogram {
 impl Metrics {
     pub(super) fn new() -> Self {
         let mut metrics = Self {
-            registry: Registry::with_prefix("liquid_worker"),
+            registry: Registry::with_prefix(names::WORKER_PREFIX),
             runtime: OnceLock::new(),
             documents: Family::default(),
             document_tokens: Family::default(),
@@ -101,18 +102,18 @@ impl Metrics {
     fn register(&mut self) {
         let r = &mut self.registry;
         r.register(
-            "documents",
+            names::DOCUMENTS.name,
             "Documents answered, by the tier that ran and why",
             self.documents.clone(),
         );
         r.register(
-            "document_tokens",
+            names::DOCUMENT_TOKENS.name,
             "Tokens of the documents answered",
             self.document_tokens.clone(),
         );
         r.register(
-            "kept_tokens",
-            "Tokens of the spans given back",
+            names::KEPT_TOKENS.name,
+            "Tokens of the spans in the answers",
             self.kept_tokens.clone(),
         );
         r.register(
@@ -166,7 +167,7 @@ impl Metrics {
         );
     }
 
-    /// Takes the gauges from this runtime from now on.
+    /// Reads the gauges from this runtime from now on.
     pub(super) fn observe(&self, runtime: &Runtime) {
         // Set once, at the start; a second runtime does not come.
         let _ = self.runtime.set(runtime.clone());
@@ -176,9 +177,9 @@ impl Metrics {
         }
     }
 
-    pub(super) fn count_answer(&self, answer: &Answer, times: &Times) {
+    pub(super) fn count_answer(&self, answer: &JobAnswer, times: &ServerTimes) {
         let extraction = &answer.extraction;
-        let ran = Ran {
+        let ran = TierLabels {
             tier: extraction.tier.name(),
             reason: extraction.tier_reason.name(),
         };
@@ -206,7 +207,7 @@ impl Metrics {
 
     fn observe_stage(&self, stage: &'static str, time: Duration) {
         self.stages
-            .get_or_create(&Stage { stage })
+            .get_or_create(&StageLabel { stage })
             .observe(time.as_secs_f64());
     }
 
@@ -219,19 +220,22 @@ impl Metrics {
             tonic::Code::Cancelled => "cancelled",
             _ => "internal",
         };
-        self.errors.get_or_create(&Code { code }).inc();
+        self.errors.get_or_create(&CodeLabel { code }).inc();
     }
 
     pub(super) fn count_refused(&self, reason: &'static str) {
-        self.refused_connections.get_or_create(&Reason { reason }).inc();
+        self.refused_connections
+            .get_or_create(&ReasonLabel { reason })
+            .inc();
     }
 
     pub(super) fn count_reload(&self, worked: bool) {
         let result = if worked { "ok" } else { "failed" };
-        self.tls_reloads.get_or_create(&Reload { result }).inc();
+        self.tls_reloads.get_or_create(&ReloadLabel { result }).inc();
     }
 
-    pub(super) fn render(&self) -> String {
+    /// Renders all metrics in the OpenMetrics text format.
+    pub(super) fn render(&self) -> Result<String, std::fmt::Error> {
         if let Some(runtime) = self.runtime.get() {
             let load = runtime.load();
             self.queue_depth.set(load.queue_depth.into());
@@ -242,8 +246,7 @@ impl Metrics {
                 .inc_by(runtime.encoded_tokens().saturating_sub(self.encoded_tokens.get()));
         }
         let mut text = String::new();
-        // Writing to a string does not fail.
-        let _ = encode(&mut text, &self.registry);
-        text
+        encode(&mut text, &self.registry)?;
+        Ok(text)
     }
 }

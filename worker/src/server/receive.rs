@@ -6,19 +6,19 @@ use sha2::{Digest, Sha256};
 use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
 
-use super::status::{invalid, of_job};
+use super::status::{invalid, job_status};
 use crate::config::Limits;
 use crate::runtime::Reservation;
 
 /// A document that has arrived.
-pub(super) struct Received {
+pub(super) struct ReceivedDocument {
     pub(super) document: String,
     pub(super) sha256: [u8; 32],
     pub(super) reservation: Reservation,
 }
 
-/// The first message, which must be the header.
-pub(super) async fn header<S>(stream: &mut S) -> Result<ExtractHeader, Status>
+/// Receives the first message, which must be the header.
+pub(super) async fn read_header<S>(stream: &mut S) -> Result<ExtractHeader, Status>
 where
     S: Stream<Item = Result<ExtractRequest, Status>> + Unpin,
 {
@@ -29,14 +29,14 @@ where
     }
 }
 
-/// Checks what the header says before the document comes.
-pub(super) fn check(header: &ExtractHeader, limits: &Limits) -> Result<(), Status> {
+/// Checks the header before the document arrives.
+pub(super) fn check_header(header: &ExtractHeader, limits: &Limits) -> Result<(), Status> {
     let question = header.question.len() as u64;
     if question > limits.max_question_bytes {
         let remedy = format!("has {question} bytes; send at most {}", limits.max_question_bytes);
         return Err(invalid("header.question", remedy));
     }
-    too_long("header.document_bytes", header.document_bytes, limits)?;
+    check_length("header.document_bytes", header.document_bytes, limits)?;
     if !matches!(header.document_sha256.len(), 0 | 32) {
         let remedy = format!(
             "has {} bytes; send the 32 bytes of a SHA-256, or none",
@@ -54,7 +54,7 @@ pub(super) fn check(header: &ExtractHeader, limits: &Limits) -> Result<(), Statu
     Ok(())
 }
 
-fn too_long(field: &str, bytes: u64, limits: &Limits) -> Result<(), Status> {
+fn check_length(field: &str, bytes: u64, limits: &Limits) -> Result<(), Status> {
     if bytes > limits.max_document_bytes {
         let remedy = format!(
             "the document has {bytes} bytes or more; send at most {}",
@@ -65,20 +65,20 @@ fn too_long(field: &str, bytes: u64, limits: &Limits) -> Result<(), Status> {
     Ok(())
 }
 
-/// The chunks after the header, up to the stream's end.
-pub(super) async fn document<S>(
+/// Receives the chunks after the header, up to the stream's end.
+pub(super) async fn read_document<S>(
     stream: &mut S,
     header: &ExtractHeader,
     limits: &Limits,
     mut reservation: Reservation,
-) -> Result<Received, Status>
+) -> Result<ReceivedDocument, Status>
 where
     S: Stream<Item = Result<ExtractRequest, Status>> + Unpin,
 {
     let reserve = |reservation: &mut Reservation, bytes: u64| {
         reservation
             .grow_to(bytes)
-            .map_err(|error| of_job(&error, &header.request_id))
+            .map_err(|error| job_status(&error, &header.request_id))
     };
     reserve(&mut reservation, header.document_bytes)?;
     let mut bytes: Vec<u8> = Vec::with_capacity(header.document_bytes as usize);
@@ -99,21 +99,21 @@ where
             return Err(invalid("document_chunk", remedy));
         }
         let length = (bytes.len() + chunk.len()) as u64;
-        too_long("document_chunk", length, limits)?;
+        check_length("document_chunk", length, limits)?;
         reserve(&mut reservation, length)?;
         hash.update(&chunk);
         bytes.extend_from_slice(&chunk);
     }
-    finish(bytes, hash.finalize().into(), header, reservation)
+    check_whole(bytes, hash.finalize().into(), header, reservation)
 }
 
 /// Checks what is only known at the end: length, sum, encoding.
-fn finish(
+fn check_whole(
     bytes: Vec<u8>,
     sha256: [u8; 32],
     header: &ExtractHeader,
     reservation: Reservation,
-) -> Result<Received, Status> {
+) -> Result<ReceivedDocument, Status> {
     if header.document_bytes != 0 && header.document_bytes != bytes.len() as u64 {
         let remedy = format!(
             "is {}, but {} bytes arrived; send the exact length, or 0",
@@ -129,7 +129,7 @@ fn finish(
         ));
     }
     match String::from_utf8(bytes) {
-        Ok(document) => Ok(Received {
+        Ok(document) => Ok(ReceivedDocument {
             document,
             sha256,
             reservation,

@@ -11,15 +11,16 @@ use tokio::sync::watch;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::convert::{self, Times};
+use super::convert::{self, ServerTimes};
 use super::metrics::Metrics;
-use super::status::{cut_off, of_job, unavailable};
-use super::{Phase, Requests, receive};
+use super::status::{cut_off, job_status, refusal};
+use super::{ActiveRequests, Phase, receive};
 use crate::config::{Config, Limits};
-use crate::runtime::{Answer, Job, Runtime};
+use crate::runtime::{Job, JobAnswer, Runtime};
 use crate::tier::Tier;
 
-/// The transport ends a call at its own deadline with a bare CANCELLED; ours comes this much earlier.
+/// Time by which the worker answers before the call's own deadline: the transport ends the call then with a
+/// bare CANCELLED.
 const BEFORE_THE_TRANSPORT: Duration = Duration::from_millis(5);
 
 pub(super) struct Service {
@@ -28,8 +29,8 @@ pub(super) struct Service {
     runtime: Runtime,
     metrics: Arc<Metrics>,
     phase: watch::Receiver<Phase>,
-    requests: Requests,
-    names: Names,
+    requests: ActiveRequests,
+    names: RequestNames,
 }
 
 impl Service {
@@ -38,7 +39,7 @@ impl Service {
         runtime: Runtime,
         metrics: Arc<Metrics>,
         phase: watch::Receiver<Phase>,
-        requests: Requests,
+        requests: ActiveRequests,
     ) -> Self {
         let limits = config.limits.clone();
         let device = runtime.model().map_or_else(
@@ -52,7 +53,7 @@ impl Service {
             metrics,
             phase,
             requests,
-            names: Names::default(),
+            names: RequestNames::default(),
         }
     }
 
@@ -61,25 +62,25 @@ impl Service {
         mut stream: Streaming<proto::ExtractRequest>,
         transport: Option<Instant>,
     ) -> Result<proto::ExtractResponse, Status> {
-        if let Some(refusal) = unavailable(*self.phase.borrow()) {
+        if let Some(refusal) = refusal(*self.phase.borrow()) {
             return Err(refusal);
         }
         let _under_way = self.requests.under_way.token();
-        let mut header = within(transport, receive::header(&mut stream)).await?;
+        let mut header = run_until(transport, receive::read_header(&mut stream)).await?;
         let arrived = Instant::now();
-        receive::check(&header, &self.limits)?;
+        receive::check_header(&header, &self.limits)?;
         if header.request_id.is_empty() {
             header.request_id = self.names.next();
         }
-        let budget = convert::budget(header.budget)?;
-        let tier = convert::tier(header.tier)?;
+        let budget = convert::parse_budget(header.budget)?;
+        let tier = convert::parse_tier(header.tier)?;
         let allowed = (header.deadline_ms > 0).then(|| Duration::from_millis(header.deadline_ms.into()));
         let deadline = [transport, allowed.map(|allowed| arrived + allowed)]
             .into_iter()
             .flatten()
             .min();
-        let document = receive::document(&mut stream, &header, &self.limits, self.runtime.reserve());
-        let received = within(deadline, document).await?;
+        let document = receive::read_document(&mut stream, &header, &self.limits, self.runtime.reserve());
+        let received = run_until(deadline, document).await?;
         let complete = Instant::now();
         let job = Job {
             document: received.document,
@@ -94,16 +95,16 @@ impl Service {
             .runtime
             .extract(job)
             .await
-            .map_err(|error| of_job(&error, &header.request_id))?;
-        let times = Times {
+            .map_err(|error| job_status(&error, &header.request_id))?;
+        let times = ServerTimes {
             receive: complete - arrived,
             total: complete.elapsed(),
         };
         self.report(&header.request_id, &answer, &times);
-        Ok(convert::response(&answer, &times, self.runtime.load()))
+        Ok(convert::response_message(&answer, &times, self.runtime.load()))
     }
 
-    fn report(&self, request_id: &str, answer: &Answer, times: &Times) {
+    fn report(&self, request_id: &str, answer: &JobAnswer, times: &ServerTimes) {
         self.metrics.count_answer(answer, times);
         let extraction = &answer.extraction;
         tracing::info!(
@@ -172,7 +173,7 @@ impl Worker for Service {
         &self,
         request: Request<Streaming<proto::ExtractRequest>>,
     ) -> Result<Response<proto::ExtractResponse>, Status> {
-        let transport = deadline_of(request.metadata());
+        let transport = parse_deadline(request.metadata());
         let answer = tokio::select! {
             answer = self.answer(request.into_inner(), transport) => answer,
             () = self.requests.cut_off.cancelled() => Err(cut_off()),
@@ -191,8 +192,8 @@ impl Worker for Service {
     }
 }
 
-/// Runs until the deadline.
-async fn within<T>(
+/// Runs `work` until the deadline.
+async fn run_until<T>(
     deadline: Option<Instant>,
     work: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, Status> {
@@ -208,9 +209,9 @@ async fn within<T>(
     }
 }
 
-/// The call's own deadline, from the header `grpc-timeout`
+/// Reads the call's own deadline from the header `grpc-timeout`
 /// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>): digits and a unit.
-fn deadline_of(metadata: &MetadataMap) -> Option<Instant> {
+fn parse_deadline(metadata: &MetadataMap) -> Option<Instant> {
     let text = metadata.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let number: u64 = digits.parse().ok()?;
@@ -226,13 +227,13 @@ fn deadline_of(metadata: &MetadataMap) -> Option<Instant> {
     Instant::now().checked_add(timeout.saturating_sub(BEFORE_THE_TRANSPORT))
 }
 
-/// Names for requests that came without one.
-struct Names {
+/// The source of names for requests that came without one.
+struct RequestNames {
     process: u64,
     count: AtomicU64,
 }
 
-impl Default for Names {
+impl Default for RequestNames {
     fn default() -> Self {
         Self {
             process: RandomState::new().hash_one(std::process::id()),
@@ -241,7 +242,7 @@ impl Default for Names {
     }
 }
 
-impl Names {
+impl RequestNames {
     fn next(&self) -> String {
         format!(
             "{:016x}-{}",
@@ -262,7 +263,7 @@ mod tests {
         let parse = |text: &'static str| {
             let mut metadata = MetadataMap::new();
             metadata.insert("grpc-timeout", text.parse().unwrap());
-            deadline_of(&metadata).map(|deadline| (deadline - Instant::now()).as_secs_f64())
+            parse_deadline(&metadata).map(|deadline| (deadline - Instant::now()).as_secs_f64())
         };
         for (text, seconds) in [
             ("2H", 7200.0),

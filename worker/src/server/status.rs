@@ -8,18 +8,18 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::Phase;
 use crate::runtime::JobError;
 
-/// When another try is worth it while the worker cannot answer at all.
+/// Time after which another try is worth it while the worker cannot answer at all.
 const RETRY_LATER: Duration = Duration::from_secs(1);
 
-/// INVALID_ARGUMENT with the field and what to send instead.
+/// Makes INVALID_ARGUMENT with the field and what to send instead.
 pub(super) fn invalid(field: &str, remedy: impl Into<String>) -> Status {
     let remedy = remedy.into();
     let details = ErrorDetails::with_bad_request_violation(field, remedy.as_str());
     Status::with_error_details(Code::InvalidArgument, format!("{field}: {remedy}"), details)
 }
 
-/// UNAVAILABLE in a phase in which requests are refused.
-pub(super) fn unavailable(phase: Phase) -> Option<Status> {
+/// Makes UNAVAILABLE in a phase in which requests are refused.
+pub(super) fn refusal(phase: Phase) -> Option<Status> {
     match phase {
         Phase::Ready | Phase::Notice => None,
         Phase::Starting => Some(try_another("the worker is warming up; try another one")),
@@ -27,7 +27,7 @@ pub(super) fn unavailable(phase: Phase) -> Option<Status> {
     }
 }
 
-/// UNAVAILABLE for a request that the drain's end has cut off.
+/// Makes UNAVAILABLE for a request that outlived the time of the drain.
 pub(super) fn cut_off() -> Status {
     try_another("the worker's drain time is over; try another one")
 }
@@ -37,8 +37,8 @@ fn try_another(text: &str) -> Status {
     Status::with_error_details(Code::Unavailable, text, details)
 }
 
-/// The status of a job without an answer; `request_id` names it in the log.
-pub(super) fn of_job(error: &JobError, request_id: &str) -> Status {
+/// Makes the status of a job without an answer; `request_id` names it in the log.
+pub(super) fn job_status(error: &JobError, request_id: &str) -> Status {
     match error {
         JobError::Busy { retry_after, .. } => {
             let details = ErrorDetails::with_retry_info(Some(*retry_after));

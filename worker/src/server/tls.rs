@@ -1,9 +1,9 @@
 //! TLS of the service: certificate, key and authorities from files that change while the worker runs.
 //!
 //! Kubernetes renews a mounted Secret by swapping a symbolic link, so the files are polled and their contents
-//! compared: that sees every way of changing a file. What has changed becomes a whole new rustls configuration,
-//! which takes the place of the old one for the connections that follow; those that are open keep theirs. Files
-//! that cannot be used change nothing, but are counted and logged.
+//! compared: that sees every way of changing a file. What has changed becomes a whole new rustls
+//! configuration, which takes the place of the old one for the connections that follow; those that are open
+//! keep theirs. TlsFiles that cannot be used change nothing, but are counted and logged.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,31 +35,34 @@ pub enum TlsError {
     /// A file cannot be read.
     #[error("{field} = {path}: {source}", path = .path.display())]
     Read {
-        /// The setting.
+        /// Name of the setting.
         field: &'static str,
-        /// Its value.
+        /// Value of the setting.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// A file does not hold what it should.
+    /// A file does not have the content that it should have.
     #[error("{field} = {path}: {source}; write {expected} as PEM", path = .path.display())]
     Pem {
-        /// The setting.
+        /// Name of the setting.
         field: &'static str,
-        /// Its value.
+        /// Value of the setting.
         path: PathBuf,
-        /// What it should hold.
+        /// Content that the file should have.
         expected: &'static str,
-        /// What is wrong with it.
+        /// Error of the PEM reader.
         source: pem::Error,
     },
     /// Certificate and key cannot be used together.
-    #[error("tls.key_file = {path}: {source}; write the key of the certificate in tls.cert_file", path = .path.display())]
+    #[error(
+        "tls.key_file = {path}: {source}; write the key of the certificate in tls.cert_file",
+        path = .path.display()
+    )]
     Pair {
         /// The key's file.
         path: PathBuf,
-        /// What rustls says.
+        /// Error of rustls.
         source: rustls::Error,
     },
     /// An authority cannot be used.
@@ -67,40 +70,40 @@ pub enum TlsError {
     Authority {
         /// The authorities' file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason, in words.
         what: String,
     },
 }
 
-/// Keeps the service's TLS configuration as its files have it.
-pub(super) struct Keeper {
-    files: Files,
+/// The service's TLS configuration, kept as its files have it.
+pub(super) struct TlsKeeper {
+    files: TlsFiles,
     settings: Tls,
-    current: ArcSwap<Current>,
+    current: ArcSwap<TlsState>,
 }
 
-/// Where the files are.
+/// Paths of the files.
 #[derive(Clone)]
-struct Files {
+struct TlsFiles {
     cert: PathBuf,
     key: PathBuf,
     authorities: Option<PathBuf>,
 }
 
-/// What the files held.
+/// TlsContents of the files.
 #[derive(PartialEq, Eq)]
-struct Contents {
+struct TlsContents {
     cert: Vec<u8>,
     key: Vec<u8>,
     authorities: Option<Vec<u8>>,
 }
 
-struct Current {
-    contents: Contents,
+struct TlsState {
+    contents: TlsContents,
     server: Arc<ServerConfig>,
 }
 
-impl Keeper {
+impl TlsKeeper {
     /// Reads the files; `None` if there are none to read.
     ///
     /// # Errors
@@ -109,13 +112,13 @@ impl Keeper {
         let (Some(cert), Some(key)) = (&settings.cert_file, &settings.key_file) else {
             return Ok(None);
         };
-        let files = Files {
+        let files = TlsFiles {
             cert: cert.clone(),
             key: key.clone(),
             authorities: settings.client_ca_file.clone(),
         };
         let contents = files.read().await?;
-        let current = Current::new(contents, &files, &settings.client_identities)?;
+        let current = TlsState::new(contents, &files, &settings.client_identities)?;
         Ok(Some(Self {
             files,
             settings: settings.clone(),
@@ -123,7 +126,7 @@ impl Keeper {
         }))
     }
 
-    /// As [`Keeper::open`], but waits up to `start_wait_ms` for files that can be used: where a Secret is made
+    /// Reads the files, and waits up to `start_wait_ms` for files that can be used: where a Secret is created
     /// together with the pod, a short wait is quicker than a restart with its growing pauses.
     ///
     /// # Errors
@@ -148,12 +151,12 @@ impl Keeper {
         }
     }
 
-    /// Accepts connections with the configuration of this moment.
+    /// Returns an acceptor with the configuration of this moment.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.current.load().server))
     }
 
-    /// Looks at the files again and again; has no end.
+    /// Reads the files again and again, without end, and uses what has changed.
     pub(super) async fn keep_current(self: Arc<Self>, metrics: Arc<Metrics>) {
         let pause = Duration::from_millis(self.settings.reload_ms);
         let mut said = String::new();
@@ -170,7 +173,7 @@ impl Keeper {
                     metrics.count_reload(false);
                     let text = error.to_string();
                     if text != said {
-                        tracing::warn!(%error, "the TLS files cannot be used; connections go on with the last ones");
+                        tracing::warn!(%error, "the TLS files cannot be used; the last ones stay in use");
                         said = text;
                     }
                 }
@@ -178,38 +181,39 @@ impl Keeper {
         }
     }
 
-    /// Takes the files over if they have changed and hold still, and says whether it has.
+    /// Uses the files if they have changed and do not change any more, and returns whether it does.
     async fn refresh(&self) -> Result<bool, TlsError> {
         let contents = self.files.read().await?;
         if contents == self.current.load().contents {
             return Ok(false);
         }
-        // In the middle of a swap files are read that do not belong together but may fit: the next look finds the rest.
+        // In the middle of a swap files are read that do not belong together but may fit: the next look finds
+        // the rest.
         if contents != self.files.read().await? {
             return Ok(false);
         }
-        let current = Current::new(contents, &self.files, &self.settings.client_identities)?;
+        let current = TlsState::new(contents, &self.files, &self.settings.client_identities)?;
         self.current.store(Arc::new(current));
         Ok(true)
     }
 }
 
-impl Files {
-    /// One file after the other: a swap between them gives files that do not belong together.
-    async fn read(&self) -> Result<Contents, TlsError> {
+impl TlsFiles {
+    /// Reads one file after the other: a swap between them yields files that do not belong together.
+    async fn read(&self) -> Result<TlsContents, TlsError> {
         let authorities = match &self.authorities {
-            Some(path) => Some(read("tls.client_ca_file", path).await?),
+            Some(path) => Some(read_file("tls.client_ca_file", path).await?),
             None => None,
         };
-        Ok(Contents {
-            cert: read("tls.cert_file", &self.cert).await?,
-            key: read("tls.key_file", &self.key).await?,
+        Ok(TlsContents {
+            cert: read_file("tls.cert_file", &self.cert).await?,
+            key: read_file("tls.key_file", &self.key).await?,
             authorities,
         })
     }
 }
 
-async fn read(field: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
+async fn read_file(field: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
     tokio::fs::read(path).await.map_err(|source| TlsError::Read {
         field,
         path: path.to_owned(),
@@ -217,10 +221,10 @@ async fn read(field: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
     })
 }
 
-impl Current {
-    fn new(contents: Contents, files: &Files, identities: &[String]) -> Result<Self, TlsError> {
+impl TlsState {
+    fn new(contents: TlsContents, files: &TlsFiles, identities: &[String]) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
-        let chain = certificates("tls.cert_file", &files.cert, &contents.cert)?;
+        let chain = parse_certificates("tls.cert_file", &files.cert, &contents.cert)?;
         let key = PrivateKeyDer::from_pem_slice(&contents.key).map_err(|source| TlsError::Pem {
             field: "tls.key_file",
             path: files.key.clone(),
@@ -236,7 +240,7 @@ impl Current {
             .map_err(pair)?;
         let builder = match (&files.authorities, &contents.authorities) {
             (Some(path), Some(text)) => {
-                builder.with_client_cert_verifier(verifier(path, text, identities, provider)?)
+                builder.with_client_cert_verifier(build_verifier(path, text, identities, provider)?)
             }
             _ => builder.with_no_client_auth(),
         };
@@ -252,8 +256,8 @@ impl Current {
     }
 }
 
-/// The certificates of a PEM file; at least one.
-fn certificates(
+/// Reads the certificates of a PEM file; at least one.
+fn parse_certificates(
     field: &'static str,
     path: &Path,
     text: &[u8],
@@ -274,7 +278,7 @@ fn certificates(
     })
 }
 
-fn verifier(
+fn build_verifier(
     path: &Path,
     text: &[u8],
     identities: &[String],
@@ -285,7 +289,7 @@ fn verifier(
         what,
     };
     let mut authorities = RootCertStore::empty();
-    for certificate in certificates("tls.client_ca_file", path, text)? {
+    for certificate in parse_certificates("tls.client_ca_file", path, text)? {
         authorities
             .add(certificate)
             .map_err(|error| unusable(error.to_string()))?;

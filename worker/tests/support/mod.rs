@@ -19,7 +19,7 @@ use liquid_proto::worker::v1::worker_client::WorkerClient;
 use liquid_proto::worker::v1::{Budget, ExtractHeader, ExtractRequest, ExtractResponse};
 use liquid_worker::config::Config;
 use liquid_worker::runtime::Runtime;
-use liquid_worker::server::{Bound, ServeError};
+use liquid_worker::server::{BoundServer, ServeError};
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
@@ -203,7 +203,7 @@ impl TestServer {
         config: Config,
         load: impl Future<Output = Result<Runtime, ServeError>> + Send + 'static,
     ) -> Self {
-        let bound = Bound::bind(config).await.unwrap();
+        let bound = BoundServer::bind(config).await.unwrap();
         let (grpc, admin) = bound.addresses().unwrap();
         let (stop, stopped) = oneshot::channel();
         let ended = tokio::spawn(bound.serve_with(load, async {

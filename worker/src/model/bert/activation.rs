@@ -8,7 +8,7 @@ use pulp::Arch;
 /// Lanes of the widest registers (AVX-512).
 const LANES: usize = 16;
 
-/// `gelu(x + bias)` of `[rows, columns]` with a bias for each column.
+/// Computes `gelu(x + bias)` of `[rows, columns]` with a bias for each column.
 ///
 /// # Errors
 /// What burn says when the tensor cannot be read as f32.
@@ -27,8 +27,8 @@ pub(super) fn bias_gelu(tensor: Tensor<2>, bias: &[f32], device: &Device) -> Res
     )
 }
 
-/// Softmax of `scale * x` over the last axis of `[windows, heads, length, length]`; in window `w` only the first
-/// `lengths[w]` columns take part, the others become 0.
+/// Computes the softmax of `scale * x` over the last axis of `[windows, heads, length, length]`; in window
+/// `w` only the first `lengths[w]` columns take part, the others become 0.
 ///
 /// # Errors
 /// What burn says when the tensor cannot be read as f32.
@@ -95,7 +95,7 @@ fn fold(row: &[f32], start: f32, operation: impl Fn(f32, f32) -> f32) -> f32 {
     rest.iter().fold(sum, |sum, x| operation(sum, *x))
 }
 
-/// `e^x` for x at most 0, within 2 units in the last place; 0 below -87. Method: Cephes `expf`
+/// Computes `e^x` for x at most 0, within 2 units in the last place; 0 below -87. Method: Cephes `expf`
 /// (<https://www.netlib.org/cephes/>): a power of two by the exponent's bits, the rest by a polynomial.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
@@ -120,14 +120,15 @@ fn exp(x: f32) -> f32 {
     fraction * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)
 }
 
-/// `x Phi(x)`, the exact form, not the one with tanh.
+/// Computes `x Phi(x)`: the exact GELU, not the one with tanh.
 #[inline(always)]
 fn gelu(x: f32) -> f32 {
     0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
 }
 
-/// The error function as a quotient of two polynomials on [-4, 4], beyond which f32 holds +-1; within 4e-7 of
-/// the exact value. Coefficients: Eigen, `generic_fast_erf_float` in `MathFunctionsImpl.h` (version 3.4).
+/// Computes the error function as a quotient of two polynomials on [-4, 4], beyond which f32 holds +-1;
+/// within 4e-7 of the exact value. Coefficients: Eigen, `generic_fast_erf_float` in `MathFunctionsImpl.h`
+/// (version 3.4).
 #[inline(always)]
 fn erf(x: f32) -> f32 {
     const P: [f32; 7] = [
@@ -161,7 +162,7 @@ mod tests {
 
     use super::*;
 
-    /// erf by its Maclaurin series in f64.
+    /// Computes erf by its Maclaurin series in f64.
     fn exact_erf(x: f64) -> f64 {
         let mut term = x;
         let mut sum = x;

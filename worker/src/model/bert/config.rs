@@ -7,7 +7,7 @@ use serde::Deserialize;
 /// Why a model's `config.json` cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Not JSON, or a field is missing.
+    /// The file is not JSON, or lacks a field.
     #[error("{path}: not the configuration of a BERT model: {source}", path = .path.display())]
     Malformed {
         /// The file.
@@ -22,14 +22,14 @@ pub enum ConfigError {
         path: PathBuf,
         /// The field.
         field: &'static str,
-        /// Its value.
+        /// Value of the field.
         value: String,
-        /// What it must be.
+        /// The values that can be run.
         expected: &'static str,
     },
 }
 
-/// The sizes in a BERT model's `config.json`.
+/// Sizes and constants in the `config.json` of a BERT model.
 #[derive(Clone, Debug, Deserialize)]
 pub(in crate::model) struct Config {
     pub(in crate::model) hidden_size: usize,
@@ -45,7 +45,7 @@ pub(in crate::model) struct Config {
 }
 
 impl Config {
-    /// What is added to a variance before its root is taken.
+    /// Returns what is added to a variance before its root is taken.
     #[cfg(feature = "cuda")]
     pub(in crate::model) fn epsilon(&self) -> f32 {
         self.layer_norm_eps as f32

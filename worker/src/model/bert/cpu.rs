@@ -13,7 +13,7 @@ use crate::model::wordpiece::{ADDED_TOKENS, CLS, SEP};
 /// Padded tokens in a batch: its activations should stay in a core's cache.
 const BATCH_TOKENS: usize = 256;
 
-/// BERT on the processor.
+/// An encoder that runs BERT on the processor.
 pub(in crate::model) struct CpuEncoder {
     bert: Bert,
     /// Batches that run side by side.
@@ -21,10 +21,11 @@ pub(in crate::model) struct CpuEncoder {
 }
 
 impl CpuEncoder {
-    /// Takes the weights into memory in the layout of the forward pass.
+    /// Loads the weights into memory, in the layout of the forward pass.
     ///
     /// # Errors
-    /// [`WeightsError`] names the tensor that is missing or of another type or shape than the configuration says.
+    /// [`WeightsError`] names the tensor that is missing or of another type or shape than the configuration
+    /// says.
     pub(in crate::model) fn load(weights: &Weights<'_>, config: &Config) -> Result<Self, WeightsError> {
         Ok(Self {
             bert: Bert::load(weights, config)?,
@@ -99,7 +100,7 @@ fn pad(windows: &[&[u32]], batch: &[usize]) -> Batch {
     Batch { ids, lengths, length }
 }
 
-/// Runs `work` on every item with `lanes` threads, this one included, and gives the results in order.
+/// Runs `work` on every item with `lanes` threads, this one included, and returns the results in order.
 fn side_by_side<T: Sync, R: Send>(items: &[T], lanes: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<(usize, R)>> = Mutex::new(Vec::with_capacity(items.len()));

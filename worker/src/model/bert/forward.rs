@@ -1,4 +1,5 @@
-//! BERT's forward pass on the processor, through burn's flex backend; the same pass for GPUs is in `model/cuda`.
+//! BERT's forward pass on the processor, through burn's flex backend; the same pass for GPUs is in
+//! `model/cuda`.
 
 use burn::tensor::module::{attention, layer_norm, linear};
 use burn::tensor::ops::AttentionModuleOptions;
@@ -22,12 +23,12 @@ pub(super) struct Batch {
     pub(super) length: usize,
 }
 
-/// Who computes GELU and softmax.
+/// The code that computes GELU and softmax.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sweeps {
-    /// [`activation`], in the tensors' memory.
+enum ActivationCode {
+    /// The module [`activation`], in the tensors' memory.
     Cpu,
-    /// burn.
+    /// Burn, which the other one is checked against.
     #[cfg_attr(
         not(test),
         expect(dead_code, reason = "what the other one is checked against")
@@ -35,11 +36,11 @@ enum Sweeps {
     Burn,
 }
 
-/// A BERT encoder on a device.
+/// The weights of a BERT model, ready for its forward pass.
 pub(super) struct Bert {
     config: Config,
     device: burn::tensor::Device,
-    sweeps: Sweeps,
+    activations: ActivationCode,
     words: Tensor<2>,
     /// Position embeddings with the embedding of token type 0 added: there is one segment only.
     positions: Tensor<2>,
@@ -53,7 +54,7 @@ struct Norm {
 }
 
 struct Linear {
-    /// `[inputs, outputs]`.
+    /// Weights, `[inputs, outputs]`.
     weight: Tensor<2>,
     bias: Tensor<1>,
 }
@@ -70,7 +71,7 @@ struct Layer {
     output_norm: Norm,
 }
 
-/// Puts checked weights on a device.
+/// Copies weights to a device once their types and shapes are checked.
 struct Loader<'a> {
     weights: &'a Weights<'a>,
     device: &'a burn::tensor::Device,
@@ -98,7 +99,7 @@ impl Loader<'_> {
         })
     }
 
-    /// The file holds `[outputs, inputs]`; the product wants rows of inputs.
+    /// Loads a linear map. The file holds `[outputs, inputs]`; the product wants rows of inputs.
     fn linear(&self, prefix: &str, inputs: usize, outputs: usize) -> Result<Linear, WeightsError> {
         let stored = self
             .weights
@@ -159,7 +160,7 @@ impl Bert {
         Ok(Self {
             config: config.clone(),
             device,
-            sweeps: Sweeps::Cpu,
+            activations: ActivationCode::Cpu,
             words,
             positions,
             norm,
@@ -171,8 +172,8 @@ impl Bert {
         &self.config
     }
 
-    /// The last hidden states, `[windows * length, hidden]` row-major; rows of padding hold numbers without
-    /// meaning. The error is what burn says about the device.
+    /// Computes the last hidden states, `[windows * length, hidden]` row-major; rows of padding hold numbers
+    /// without meaning. The error is what burn says about the device.
     pub(super) fn forward(&self, batch: &Batch) -> Result<Vec<f32>, String> {
         let (windows, length, hidden) = (batch.lengths.len(), batch.length, self.config.hidden_size);
         let ids = TensorData::new(batch.ids.clone(), [windows * length]);
@@ -204,13 +205,13 @@ impl Bert {
             rows.reshape([windows, length, heads, width]).swap_dims(1, 2)
         };
         let (query, key, value) = (split(&layer.query), split(&layer.key), split(&layer.value));
-        let attended = match self.sweeps {
-            Sweeps::Cpu => {
+        let attended = match self.activations {
+            ActivationCode::Cpu => {
                 let scores = query.matmul(key.swap_dims(2, 3));
                 let scale = 1.0 / (width as f32).sqrt();
                 activation::softmax(scores, scale, &batch.lengths, &self.device)?.matmul(value)
             }
-            Sweeps::Burn => {
+            ActivationCode::Burn => {
                 let options = AttentionModuleOptions::default();
                 attention(query, key, value, self.padding(batch), None, options)
             }
@@ -221,8 +222,8 @@ impl Bert {
         Ok(layer.attention_output.apply(joined))
     }
 
-    /// True at the positions that nothing may attend to, `[windows, heads, length, length]`; none if no window
-    /// is padded.
+    /// Makes the mask of the positions that nothing may attend to, `[windows, heads, length, length]`; `None`
+    /// if no window is padded.
     fn padding(&self, batch: &Batch) -> Option<Tensor<4, Bool>> {
         let (windows, length) = (batch.lengths.len(), batch.length);
         if batch.lengths.iter().all(|n| *n == length) {
@@ -239,13 +240,13 @@ impl Bert {
     }
 
     fn activate(&self, states: Tensor<2>, layer: &Layer) -> Result<Tensor<2>, String> {
-        match self.sweeps {
-            Sweeps::Cpu => activation::bias_gelu(
+        match self.activations {
+            ActivationCode::Cpu => activation::bias_gelu(
                 states.matmul(layer.up.weight.clone()),
                 &layer.up_bias,
                 &self.device,
             ),
-            Sweeps::Burn => Ok(burns::gelu(layer.up.apply(states))),
+            ActivationCode::Burn => Ok(burns::gelu(layer.up.apply(states))),
         }
     }
 

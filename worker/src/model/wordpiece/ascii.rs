@@ -10,9 +10,9 @@ use tokenizers::{Model, Tokenizer};
 
 use super::Pieces;
 
-/// Entries of the vocabulary that begin a word, and those that go on with one (stored without their `##`).
-/// Only ASCII entries are here: others cannot match an ASCII word.
-pub(super) struct AsciiPieces {
+/// The vocabulary for words of ASCII: entries that begin a word, and those that go on with one (without their
+/// `##`). Entries with other characters are left out: they cannot match.
+pub(super) struct AsciiVocabulary {
     first: Vocabulary,
     next: Vocabulary,
     longest: usize,
@@ -22,8 +22,8 @@ pub(super) struct AsciiPieces {
 
 type Vocabulary = HashMap<Box<[u8]>, u32, BuildHasherDefault<Fnv>>;
 
-impl AsciiPieces {
-    /// Takes over the vocabulary of an uncased BERT tokenizer. The error says what is different in another one.
+impl AsciiVocabulary {
+    /// Copies the vocabulary of an uncased BERT tokenizer. The error says what is different in another one.
     pub(super) fn mirror(tokenizer: &Tokenizer) -> Result<Self, &'static str> {
         match tokenizer.get_normalizer() {
             Some(NormalizerWrapper::BertNormalizer(n))
@@ -42,7 +42,8 @@ impl AsciiPieces {
         let unknown = model
             .token_to_id(&model.unk_token)
             .ok_or("its unknown token is not in its vocabulary")?;
-        // The scan hands words with a bracket to `tokenizers`, because "[SEP]" and the like stand for themselves.
+        // The scan hands words with a bracket to `tokenizers`, because "[SEP]" and the like stand for
+        // themselves.
         if tokenizer
             .get_added_tokens_decoder()
             .values()
@@ -96,7 +97,8 @@ impl AsciiPieces {
         true
     }
 
-    /// Longest match first, from the left; one unknown token for the whole run if any part has no match.
+    /// Cuts a run by the longest match, from the left; one unknown token stands for the whole run if any part
+    /// has no match.
     fn encode_run(&self, run: &[u8], start: usize, pieces: &mut Pieces) {
         let before = pieces.len();
         let mut at = 0;
@@ -123,8 +125,8 @@ impl AsciiPieces {
     }
 }
 
-/// Writes `word` in lower case to the front of `lower`; false if it holds anything but visible ASCII without
-/// an opening bracket.
+/// Writes `word` in lower case to the front of `lower`. Returns false if it holds anything but visible ASCII
+/// without an opening bracket.
 fn lower_case(word: &[u8], lower: &mut [u8; 128]) -> bool {
     let mut plain = true;
     for (to, from) in lower.iter_mut().zip(word) {
@@ -134,8 +136,8 @@ fn lower_case(word: &[u8], lower: &mut [u8; 128]) -> bool {
     plain
 }
 
-/// FNV-1a (<http://www.isthe.com/chongo/tech/comp/fnv/>): quick for keys of a few bytes. The vocabulary is
-/// fixed, so nobody can choose keys that collide.
+/// The hash FNV-1a (<http://www.isthe.com/chongo/tech/comp/fnv/>): quick for keys of a few bytes. The
+/// vocabulary is fixed, so nobody can choose keys that collide.
 #[derive(Clone, Copy)]
 struct Fnv(u64);
 

@@ -1,5 +1,5 @@
-//! The GPU's own figures, read from NVML when Prometheus asks. NVML comes with the driver and is loaded at run time;
-//! without it, or without a GPU, there are no such metrics.
+//! The GPU's own figures, read from NVML when Prometheus asks. NVML comes with the driver and is loaded at
+//! run time; without it, or without a GPU, there are no such metrics.
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,9 +14,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Unit;
 
-use super::Reason;
+use super::ReasonLabel;
 
-/// Why the clocks are lower than they could be; idle is none of them.
+/// Reasons for lowered clocks; idle is none of them.
 const REASONS: [(&str, ThrottleReasons); 6] = [
     ("power_cap", ThrottleReasons::SW_POWER_CAP),
     ("power_brake", ThrottleReasons::HW_POWER_BRAKE_SLOWDOWN),
@@ -26,7 +26,7 @@ const REASONS: [(&str, ThrottleReasons); 6] = [
     ("application_clocks", ThrottleReasons::APPLICATIONS_CLOCKS_SETTING),
 ];
 
-/// A GPU's metrics, once it is known. Clones are the same.
+/// The metrics of a GPU, once it is known. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct GpuMetrics(Arc<OnceLock<Watched>>);
 
@@ -37,7 +37,7 @@ struct Watched {
 }
 
 impl GpuMetrics {
-    /// Reads this GPU from now on: its UUID, as `nvidia-smi -L` prints it.
+    /// Reads the metrics of this GPU from now on: its UUID, as `nvidia-smi -L` prints it.
     pub(super) fn watch(&self, uuid: &str) {
         match Nvml::init() {
             // Set once, at the start.
@@ -68,7 +68,7 @@ impl Collector for GpuMetrics {
     }
 }
 
-/// One figure; left out where the GPU does not tell it.
+/// A metric of the GPU; left out where the GPU does not report it.
 struct Figure {
     name: &'static str,
     help: &'static str,
@@ -120,10 +120,10 @@ impl Figure {
 }
 
 fn throttling(reasons: ThrottleReasons, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-    let family = Family::<Reason, Gauge>::default();
+    let family = Family::<ReasonLabel, Gauge>::default();
     for (reason, bit) in REASONS {
         family
-            .get_or_create(&Reason { reason })
+            .get_or_create(&ReasonLabel { reason })
             .set(i64::from(reasons.contains(bit)));
     }
     let help = "1 while the GPU's clocks are lowered for this reason";

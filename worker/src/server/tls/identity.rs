@@ -13,15 +13,15 @@ use rustls::{
 };
 use webpki::EndEntityCert;
 
-/// A client with a good certificate whose identity is not among those that may connect.
+/// The client has a valid certificate, and an identity that is not among those that may connect.
 #[derive(Debug, thiserror::Error)]
 #[error("the client is {offered:?}, which is not in tls.client_identities")]
 pub(crate) struct ForeignIdentity {
-    /// The URIs of its certificate.
+    /// URIs in the client's certificate.
     pub(crate) offered: Vec<String>,
 }
 
-/// Verifies a client's certificate, then its identity.
+/// A verifier of a client's certificate, and then of its identity.
 #[derive(Debug)]
 pub(super) struct NamedClients {
     certificates: Arc<dyn ClientCertVerifier>,

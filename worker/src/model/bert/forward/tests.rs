@@ -61,7 +61,7 @@ fn bert() -> Bert {
     Bert {
         config: Config::from_bytes(config.to_string().as_bytes(), Path::new("config.json")).unwrap(),
         device: burn::tensor::Device::flex(),
-        sweeps: Sweeps::Cpu,
+        activations: ActivationCode::Cpu,
         words: matrix(WORDS, HIDDEN),
         positions: matrix(POSITIONS, HIDDEN),
         norm: norm(),
@@ -80,7 +80,7 @@ fn our_sweeps_and_burns_give_the_same_states() {
         length,
     };
     let ours = bert.forward(&batch).unwrap();
-    bert.sweeps = Sweeps::Burn;
+    bert.activations = ActivationCode::Burn;
     let burns = bert.forward(&batch).unwrap();
     for (window, valid) in lengths.into_iter().enumerate() {
         let start = window * length * HIDDEN;
