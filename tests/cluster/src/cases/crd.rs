@@ -55,6 +55,7 @@ fn wrong() -> Vec<Value> {
         synthesis(json!({"provider": "vllm"})),
         synthesis(json!({"provider": "local", "baseURL": "http://host/v1"})),
         synthesis(json!({"baseURL": "host/v1"})),
+        synthesis(json!({"baseURL": "https://user:password@host/v1"})),
         fallback(json!({"provider": "azure", "model": "m"})),
         fallback(json!({"provider": "openai", "model": "m", "baseURL": "ftp://host"})),
         json!({"workers": {"gpu": {"count": 0}}}),
