@@ -7,6 +7,7 @@ mod charts;
 mod configuration;
 mod defaults;
 mod environment;
+mod metrics;
 mod pods;
 mod providers;
 mod render;
