@@ -42,8 +42,15 @@ pub(crate) fn this_program() -> Result<PathBuf> {
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
-    command.args(arguments).current_dir(root());
-    // Set for this program by `cargo run`; they would make the inner cargo rebuild what depends on them.
+    command.args(arguments);
+    without_our_package(&mut command);
+    command
+}
+
+/// Runs it in the repository's root, without what `cargo run` has set for this program: that would make an inner cargo
+/// rebuild what depends on it.
+pub(crate) fn without_our_package(command: &mut Command) {
+    command.current_dir(root());
     for name in [
         "CARGO_MANIFEST_DIR",
         "CARGO_MANIFEST_PATH",
@@ -52,7 +59,6 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     ] {
         command.env_remove(name);
     }
-    command
 }
 
 /// A program in the repository's root.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::command::{cache, cargo, output, read, root};
+use crate::command::{cache, cargo, output, read, root, without_our_package};
 use crate::console::{human, line};
 use crate::count::Count;
 use crate::{graph, tools};
@@ -51,14 +51,15 @@ pub(crate) fn run(filter: &str, names: &[String]) -> Result<Count> {
         // What no name selects counts as skipped there.
         count.skipped.clear();
     }
-    let junit = metadata_folder()?.join("nextest/default/junit.xml");
+    let junit = target_folder()?.join("nextest/default/junit.xml");
     count.times = times(&fs::read_to_string(junit).unwrap_or_default());
     Ok(count.ended(success))
 }
 
 fn nextest(plan: &Plan, command: &str) -> Command {
     let mut nextest = Command::new(&plan.program);
-    nextest.current_dir(root()).args(["nextest", command]);
+    without_our_package(&mut nextest);
+    nextest.args(["nextest", command]);
     nextest
 }
 
@@ -92,7 +93,7 @@ fn make() -> Result<Plan> {
 }
 
 /// Where cargo builds.
-fn metadata_folder() -> Result<PathBuf> {
+fn target_folder() -> Result<PathBuf> {
     let metadata = graph::metadata()?;
     let folder = metadata
         .get("target_directory")

@@ -7,6 +7,7 @@
 mod headers;
 mod metrics;
 mod options;
+mod reasons;
 mod settings;
 
 use std::fs;
@@ -26,13 +27,18 @@ const PAGES: [(&str, &[(&str, Table)]); 3] = [
         "sidecar",
         &[
             ("headers", headers::table),
+            ("reasons", reasons::sidecar),
             ("variables", settings::sidecar),
             ("metrics", metrics::table),
         ],
     ),
     (
         "worker",
-        &[("variables", settings::worker), ("metrics", metrics::table)],
+        &[
+            ("variables", settings::worker),
+            ("reasons", reasons::worker),
+            ("metrics", metrics::table),
+        ],
     ),
     (
         "operator",
@@ -48,6 +54,7 @@ struct Sources {
     own: Modules,
     contract: Modules,
     process: Modules,
+    proto: Modules,
 }
 
 /// Writes the tables into the pages.
@@ -73,6 +80,7 @@ fn page(folder: &str, tables: &[(&str, Table)]) -> Result<(PathBuf, String)> {
         own: read(folder)?,
         contract: read("contract")?,
         process: read("process")?,
+        proto: read("proto")?,
     };
     let path = root().join(folder).join("REFERENCE.md");
     let mut text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use anyhow::{Result, ensure};
 use syn::punctuated::Punctuated;
 use syn::visit::Visit;
-use syn::{Expr, ExprCall, ExprMethodCall, ExprStruct, Fields, Item, Local, Macro, Member, Pat, Token};
+use syn::{
+    Expr, ExprCall, ExprMethodCall, ExprStruct, Fields, Item, ItemStruct, Local, Macro, Member, Pat, Token,
+};
 
 use super::{Sources, literal, rows};
 use crate::source::{Module, Modules};
@@ -20,6 +22,7 @@ pub(super) fn table(sources: &Sources) -> Result<String> {
             strings: BTreeMap::new(),
             prefixes: BTreeMap::new(),
             found: Vec::new(),
+            family: Vec::new(),
             prefix: None,
         };
         module.items.iter().for_each(|item| reader.visit_item(item));
@@ -80,6 +83,8 @@ struct Reader<'m> {
     /// Registries that a `let` has named, with what their names begin with.
     prefixes: BTreeMap<String, String>,
     found: Vec<Metric>,
+    /// The type that the last `let` of a family named.
+    family: Vec<String>,
     /// What all names of the program's registry begin with.
     prefix: Option<String>,
 }
@@ -106,32 +111,26 @@ impl Reader<'_> {
             Expr::MethodCall(clone) => field_name(&clone.receiver)?,
             other => field_name(other)?,
         };
-        let structs = self.module.items.iter().filter_map(|item| match item {
-            Item::Struct(found) => Some(found),
-            _ => None,
-        });
-        let mut fields = structs.clone().flat_map(|found| &found.fields);
-        let words = words(
-            &fields
-                .find(|one| one.ident.as_ref().is_some_and(|name| *name == field))?
-                .ty,
-        );
-        let labels = structs
-            .filter(|found| words.iter().any(|word| found.ident == word))
-            .find_map(|found| match &found.fields {
-                Fields::Named(fields) => Some(
-                    fields
-                        .named
-                        .iter()
-                        .filter_map(|one| Some(one.ident.as_ref()?.to_string())),
-                ),
-                _ => None,
-            });
+        let mut fields = structs(self.module).flat_map(|found| &found.fields);
+        let found = fields.find(|one| one.ident.as_ref().is_some_and(|name| *name == field))?;
+        let words = words(&found.ty);
         let kinds = ["Counter", "Gauge", "Histogram"];
         let kind = kinds
             .iter()
             .find(|kind| words.iter().any(|word| word.starts_with(*kind)))?;
-        Some((kind.to_lowercase(), labels.into_iter().flatten().collect()))
+        Some((kind.to_lowercase(), self.labels(&words)))
+    }
+
+    /// The fields of the struct of labels that is among these names.
+    fn labels(&self, words: &[String]) -> Vec<String> {
+        let elsewhere = self.sources.own.values().flat_map(structs);
+        let mut all = structs(self.module).chain(elsewhere);
+        let named = all.find(|found| words.iter().any(|word| found.ident == word));
+        let Some(Fields::Named(fields)) = named.map(|found| &found.fields) else {
+            return Vec::new();
+        };
+        let names = fields.named.iter().filter_map(|one| one.ident.as_ref());
+        names.map(ToString::to_string).collect()
     }
 }
 
@@ -149,6 +148,10 @@ impl Visit<'_> for Reader<'_> {
             } else {
                 // Another value of the name from here on.
                 self.prefixes.remove(&name);
+            }
+            let words = words_of(&init.expr);
+            if words.iter().any(|word| word == "Family") {
+                self.family = words;
             }
         }
         syn::visit::visit_local(self, local);
@@ -181,7 +184,9 @@ impl Visit<'_> for Reader<'_> {
         {
             let registry = words_of(&call.receiver).pop().unwrap_or_default();
             let last = words_of(metric).pop().unwrap_or_default().to_lowercase();
-            let (kind, labels) = self.kind(metric).unwrap_or((last, Vec::new()));
+            let (kind, labels) = self
+                .kind(metric)
+                .unwrap_or_else(|| (last, self.labels(&self.family)));
             let prefix = self.prefixes.get(&registry).cloned().unwrap_or_default();
             let unit = unit
                 .and_then(|unit| words_of(unit).pop())
@@ -246,6 +251,13 @@ pub(super) fn constant(modules: &Modules, module: &str, name: &str) -> Option<St
         Expr::Macro(value) => Some(value.mac.parse_body::<syn::LitStr>().ok()?.value()),
         other => literal(other),
     }
+}
+
+fn structs(module: &Module) -> impl Iterator<Item = &ItemStruct> {
+    module.items.iter().filter_map(|item| match item {
+        Item::Struct(found) => Some(found),
+        _ => None,
+    })
 }
 
 /// The name of the field in `self.field` or `metrics.field`.
