@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     /// Number type of weights and input.
     #[arg(long, value_enum)]
     dtype: Option<Type>,
-    /// Where to run.
+    /// Device to run on.
     #[arg(long, value_enum, default_value_t = Place::Cpu)]
     device: Place,
     /// Timed passes a figure.
@@ -55,10 +55,10 @@ pub(crate) struct Arguments {
     /// Measure without the peers in Python.
     #[arg(long)]
     no_python: bool,
-    /// Where the JSON goes.
+    /// File for the figures as JSON.
     #[arg(long, default_value = "target/bench/attention.json")]
     json: PathBuf,
-    /// Where the drawing goes.
+    /// File for the drawing, a PNG.
     #[arg(long, default_value = "target/bench/attention.png")]
     png: PathBuf,
 }

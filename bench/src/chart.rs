@@ -37,13 +37,13 @@ const COLOURS: [RGBColor; 9] = [
 
 /// A line of the chart.
 pub(crate) struct Series {
-    /// Its name in the legend.
+    /// Name in the legend.
     pub(crate) name: String,
-    /// Its points, in order.
+    /// Points in the order in which the line goes through them.
     pub(crate) points: Vec<(f64, f64)>,
 }
 
-/// What the axes say.
+/// Texts of title and axes.
 pub(crate) struct Labels<'a> {
     pub(crate) title: &'a str,
     pub(crate) x: &'a str,
@@ -51,13 +51,13 @@ pub(crate) struct Labels<'a> {
     pub(crate) scale: Scale,
 }
 
-/// How the y axis is divided. The x axis always doubles from mark to mark: where y is logarithmic too, a straight line
+/// Division of the y axis. The x axis always doubles from mark to mark: where y is logarithmic too, a straight line
 /// is a power of the length.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scale {
-    /// From 0.
+    /// Even steps from 0.
     Linear,
-    /// By powers of ten.
+    /// Powers of ten.
     Logarithmic,
 }
 
@@ -78,7 +78,7 @@ impl Scale {
         }
     }
 
-    /// At most so many marks: powers of ten and nothing between them.
+    /// Marks of the y axis, at most so many: powers of ten and nothing between them.
     fn marks(self) -> usize {
         match self {
             Self::Linear => 10,

@@ -25,7 +25,7 @@ mod same;
 use data::{Choice, Item, Set};
 use report::{Cell, Report, Row};
 
-/// What to measure.
+/// Sets, budgets and devices to measure.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Sets to measure, .jsonl or .jsonl.gz [default: all of eval/]
@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     /// Most tokens that the encoder reads for an answer; 0 for all [default: 8000 on a processor, all on a GPU]
     #[arg(long)]
     encode_tokens: Option<usize>,
-    /// Where the encoder runs: cpu, cuda or cuda:N
+    /// Device of the encoder: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: Device,
     /// Also measure the automatic budget, against a fixed ratio that keeps as many words

@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
     /// Tiers to measure.
     #[arg(long, value_delimiter = ',', default_values_t = Tier::ALL)]
     tier: Vec<Tier>,
-    /// Where the encoder runs: cpu, cuda or cuda:N.
+    /// Device of the encoder: cpu, cuda or cuda:N.
     #[arg(long, default_value = "cpu")]
     device: Device,
     /// Folder of the model.
@@ -41,10 +41,10 @@ pub(crate) struct Arguments {
     /// Folder of the DEV sets.
     #[arg(long, default_value = "eval")]
     sets: PathBuf,
-    /// Where the JSON goes.
+    /// File for the figures as JSON.
     #[arg(long, default_value = "target/bench/extract.json")]
     json: PathBuf,
-    /// Where the drawing goes.
+    /// File for the drawing, a PNG.
     #[arg(long, default_value = "target/bench/extract.png")]
     png: PathBuf,
     /// Runs one case and prints its JSON: how this command calls itself.
@@ -52,7 +52,7 @@ pub(crate) struct Arguments {
     case: bool,
 }
 
-/// What one case measured.
+/// Figures of one case.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
     /// The tier asked for.

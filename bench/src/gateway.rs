@@ -42,13 +42,13 @@ pub(crate) struct Arguments {
     /// Length of the large body in MB; 0 leaves it out.
     #[arg(long, default_value_t = 50)]
     body_mb: usize,
-    /// Where the JSON goes.
+    /// File for the figures as JSON.
     #[arg(long, default_value = "target/bench/gateway.json")]
     json: PathBuf,
-    /// Where the drawing goes.
+    /// File for the drawing, a PNG.
     #[arg(long, default_value = "target/bench/gateway.png")]
     png: PathBuf,
-    /// Where configurations and logs of the peers go.
+    /// Folder for configurations and logs of the peers.
     #[arg(long, default_value = "target/bench/gateway")]
     folder: PathBuf,
 }

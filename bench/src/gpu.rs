@@ -268,7 +268,8 @@ fn rates(gpu: &mut dyn Encoder) -> Result<()> {
     Ok(())
 }
 
-/// With almost all of the device's memory taken: smaller batches first, then an error, then work again.
+/// Checks the encoder with almost all of the device's memory taken: smaller batches first, then an error, then work
+/// again.
 fn without_memory(warm: &mut dyn Encoder, windows: &[Vec<u32>], arguments: &Arguments) -> Result<()> {
     let many: Vec<&[u32]> = slices(windows)
         .into_iter()
@@ -294,7 +295,7 @@ fn without_memory(warm: &mut dyn Encoder, windows: &[Vec<u32>], arguments: &Argu
             }
             Err(error) => return Err(error.into()),
         }
-        taken.give_back()?;
+        drop(taken);
         let again = models
             .encoder
             .encode(&many)
@@ -319,56 +320,40 @@ fn started_without_memory(arguments: &Arguments) -> Result<()> {
         first.contains("no memory left"),
         "it does not say that memory is short"
     );
-    taken.give_back()
+    drop(taken);
+    Ok(())
 }
 
-/// Device memory that nobody else gets.
+/// Device memory that nobody else gets until this is dropped.
 #[cfg(feature = "cuda-worker")]
-struct Taken {
-    context: Arc<cudarc::driver::CudaContext>,
-    parts: Vec<cudarc::driver::CudaSlice<u8>>,
-}
-
-#[cfg(feature = "cuda-worker")]
-impl Taken {
-    /// Frees it. The driver does so at the next synchronisation.
-    fn give_back(self) -> Result<()> {
-        drop(self.parts);
-        Ok(self.context.synchronize()?)
-    }
+struct TakenMemory {
+    _parts: Vec<liquid_cuda::device::Buffer>,
 }
 
 /// Takes all but so much of the device's free memory.
 #[cfg(feature = "cuda-worker")]
-fn take_memory(device: Device, leave_mib: usize) -> Result<Taken> {
+fn take_memory(device: Device, leave_mib: usize) -> Result<TakenMemory> {
+    /// Largest part that is asked for at once.
+    const PART: usize = 8 << 30;
     let Device::Cuda(number) = device else {
         bail!("{device} is no GPU")
     };
-    let context = cudarc::driver::CudaContext::new(number)?;
-    let (free, _) = context.mem_get_info()?;
+    let context = liquid_cuda::device::Context::open(number)?;
+    let mut left = context.free_memory()?.saturating_sub(leave_mib << 20);
     let mut parts = Vec::new();
-    let mut left = free.saturating_sub(leave_mib << 20);
     while left > 0 {
-        let part = left.min(8 << 30);
-        parts.push(context.default_stream().alloc_zeros::<u8>(part)?);
+        let part = left.min(PART);
+        parts.push(context.allocate(part)?);
         left -= part;
     }
-    context.synchronize()?;
-    Ok(Taken { context, parts })
+    Ok(TakenMemory { _parts: parts })
 }
 
 #[cfg(not(feature = "cuda-worker"))]
-struct Taken;
+struct TakenMemory;
 
 #[cfg(not(feature = "cuda-worker"))]
-impl Taken {
-    fn give_back(self) -> Result<()> {
-        Ok(())
-    }
-}
-
-#[cfg(not(feature = "cuda-worker"))]
-fn take_memory(device: Device, _: usize) -> Result<Taken> {
+fn take_memory(device: Device, _: usize) -> Result<TakenMemory> {
     bail!("{device}: this build has no CUDA; build liquid-bench with --features cuda-worker")
 }
 

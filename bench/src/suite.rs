@@ -5,7 +5,11 @@
 #[cfg(feature = "cuda")]
 mod checks;
 #[cfg(feature = "cuda")]
+mod gpu;
+#[cfg(feature = "cuda")]
 mod layers;
+#[cfg(feature = "cuda")]
+mod random;
 #[cfg(feature = "cuda")]
 mod runner;
 #[cfg(feature = "cuda")]
@@ -30,7 +34,7 @@ pub(crate) struct Arguments {
 /// A part of the suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Subject {
-    /// Checks: rule, product, layer, loaded, padding, train and long
+    /// Checks: rule, product, layer, loaded, padding, train, long and ragged
     Check,
     /// Checks the rule against the recurrence in f64 and the portable path
     Rule,
@@ -46,6 +50,8 @@ enum Subject {
     Train,
     /// Checks that the error does not grow along 131,072 tokens
     Long,
+    /// Checks launches of sequences of any lengths, whose states lie in slots, and snapshots of states
+    Ragged,
     /// Checks against transformers and flash-linear-attention, which python3 must have
     Reference,
     /// Checks layers that the kernels serve in part or not at all; burn tunes its products for minutes
@@ -65,7 +71,7 @@ enum Subject {
 }
 
 /// What `check` stands for.
-const CHECKS: [Subject; 7] = [
+const CHECKS: [Subject; 8] = [
     Subject::Rule,
     Subject::Product,
     Subject::Layer,
@@ -73,6 +79,7 @@ const CHECKS: [Subject; 7] = [
     Subject::Padding,
     Subject::Train,
     Subject::Long,
+    Subject::Ragged,
 ];
 
 /// What runs only where it is named: one subject needs Python, the others take minutes.
@@ -145,8 +152,8 @@ mod tests {
     fn check_stands_for_the_checks_and_runs_each_once() {
         assert_eq!(chosen(&[Subject::Rule, Subject::Check]), CHECKS);
         let some = chosen(&[Subject::Table, Subject::Fallback, Subject::Check]);
-        assert_eq!(some[..7], CHECKS);
-        assert_eq!(some[7..], [Subject::Fallback, Subject::Table]);
+        assert_eq!(some[..8], CHECKS);
+        assert_eq!(some[8..], [Subject::Fallback, Subject::Table]);
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub(crate) struct Benchmark {
     pub(crate) seq_lengths: Vec<usize>,
     /// Number type of weights and input.
     pub(crate) dtype: DType,
-    /// Where to run.
+    /// Device to run on.
     pub(crate) device: Device,
     /// Timed rounds of passes, after one pass that is not timed; the median counts.
     pub(crate) runs: usize,

@@ -15,7 +15,7 @@ const RUN: usize = 6;
 /// The score of one pack.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Score {
-    /// Whether any accepted answer stands in the pack; `None` without answers.
+    /// Whether the pack contains any accepted answer; `None` without answers.
     pub(crate) answer: Option<f64>,
     /// Share of the evidence's characters kept; `None` without evidence.
     pub(crate) evidence: Option<f64>,

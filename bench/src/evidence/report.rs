@@ -17,7 +17,7 @@ pub(super) struct Cell {
     pub(super) half: Half,
     pub(super) score: Score,
     pub(super) document_words: usize,
-    /// What the engine thought it kept.
+    /// Share that the engine estimated to keep.
     pub(super) estimated: Option<f64>,
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::peer::{self, Peer};
 use super::{Programs, mib, upstream};
 
-/// What one large body cost.
+/// Memory and time that one large body cost.
 #[derive(Debug, Serialize)]
 pub(super) struct Body {
     /// `passed` or `compressed`: what the sidecar said it did.
@@ -21,7 +21,7 @@ pub(super) struct Body {
     pub(super) before_mib: f64,
     /// Most resident memory meanwhile, in MiB.
     pub(super) peak_mib: f64,
-    /// What was added, over the length of the body.
+    /// Memory that was added, over the length of the body.
     pub(super) times: f64,
     /// Time for the answer, in seconds.
     pub(super) seconds: f64,

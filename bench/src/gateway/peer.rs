@@ -12,27 +12,34 @@ use super::process::{Process, free};
 
 /// A gateway that runs.
 pub(super) struct Peer {
-    /// Its name in tables.
+    /// Name in tables.
     pub(super) name: &'static str,
-    /// Where calls go.
+    /// Address that calls go to.
     pub(super) address: SocketAddr,
-    /// Its process.
+    /// The running program.
     pub(super) process: Process,
 }
 
 /// Time for a peer's start to settle before its idle memory is read.
 const SETTLE: Duration = Duration::from_secs(1);
 
+/// The page that answers when a peer is ready.
+struct Ready<'a> {
+    address: SocketAddr,
+    path: &'a str,
+}
+
 impl Peer {
+    /// Starts a peer that takes calls at `address`, and waits until it is ready.
     fn start(
         name: &'static str,
         folder: &Path,
         address: SocketAddr,
-        (ready, path): (SocketAddr, &str),
+        ready: Ready<'_>,
         command: &mut Command,
     ) -> Result<Self> {
         let mut process = Process::start(name, folder, command)?;
-        process.ready(ready, path).context(name)?;
+        process.ready(ready.address, ready.path).context(name)?;
         std::thread::sleep(SETTLE);
         Ok(Self {
             name,
@@ -63,7 +70,11 @@ impl Peer {
         ] {
             command.env(format!("LIQUID_SIDECAR__{key}"), value);
         }
-        Self::start("sidecar", folder, address, (admin, "/readyz"), &mut command)
+        let ready = Ready {
+            address: admin,
+            path: "/readyz",
+        };
+        Self::start("sidecar", folder, address, ready, &mut command)
     }
 
     /// nginx as a reverse proxy: one worker, kept connections, no logs.
@@ -78,7 +89,11 @@ impl Peer {
         std::fs::write(&file, nginx_conf(address, upstream))?;
         let mut command = Command::new(program);
         command.arg("-p").arg(&prefix).arg("-c").arg(&file);
-        Self::start("nginx", folder, address, (address, "/ready"), &mut command)
+        let ready = Ready {
+            address,
+            path: "/ready",
+        };
+        Self::start("nginx", folder, address, ready, &mut command)
     }
 
     /// LiteLLM's proxy: one worker, nothing else switched on.
@@ -99,13 +114,11 @@ impl Peer {
             .env("LITELLM_LOCAL_MODEL_COST_MAP", "True")
             // Without a key to check, which the other peers do not check either; it listens on loopback only.
             .env("LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY", "true");
-        Self::start(
-            "litellm",
-            folder,
+        let ready = Ready {
             address,
-            (address, "/health/liveliness"),
-            &mut command,
-        )
+            path: "/health/liveliness",
+        };
+        Self::start("litellm", folder, address, ready, &mut command)
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) struct Memory {
     pub(super) loaded_mib: f64,
 }
 
-/// Everything that was measured.
+/// All figures of a run.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Report {
     pub(super) cores: usize,
@@ -34,11 +34,11 @@ pub(super) struct Report {
     pub(super) cells: Vec<Cell>,
     pub(super) memory: Vec<Memory>,
     pub(super) bodies: Vec<Body>,
-    /// What could not be measured, and why.
+    /// Parts that could not be measured, and why.
     pub(super) skipped: Vec<String>,
 }
 
-/// The figure of all rounds that stands for them.
+/// The median of figures; NaN of none.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -82,7 +82,7 @@ impl Report {
             .find(|cell| cell.peer == peer && cell.connections == connections)
     }
 
-    /// What a peer adds to the median of a direct call, in microseconds: the median of the rounds' differences, each
+    /// Microseconds that a peer adds to the median of a direct call: the median of the rounds' differences, each
     /// taken between measurements that follow one another.
     pub(super) fn added(&self, peer: &str, connections: u32) -> Option<f64> {
         let (cell, direct) = (self.cell(peer, connections)?, self.cell(DIRECT, connections)?);
@@ -94,12 +94,12 @@ impl Report {
         ))
     }
 
-    /// How many times as much the sidecar adds as nginx does.
+    /// Ratio of what the sidecar adds to what nginx adds.
     pub(super) fn times_nginx(&self, connections: u32) -> Option<f64> {
         Some(self.added("sidecar", connections)? / self.added("nginx", connections)?)
     }
 
-    /// How many times as many calls the sidecar takes as LiteLLM does.
+    /// Ratio of the calls that the sidecar takes to those that LiteLLM takes.
     pub(super) fn times_litellm(&self, connections: u32) -> Option<f64> {
         let rps = |peer| Some(self.cell(peer, connections)?.median(|sample| sample.rps));
         Some(rps("sidecar")? / rps("litellm")?)

@@ -8,6 +8,7 @@ pub(super) mod others;
 pub(super) mod padding;
 pub(super) mod peers;
 pub(super) mod product;
+pub(super) mod ragged;
 mod recurrence;
 mod report;
 pub(super) mod rule;

@@ -1,9 +1,8 @@
 //! Runs the chosen subjects on the first GPU, and counts the checks.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
-use cudarc::driver::CudaContext;
-use liquid_cuda::Library;
+use liquid_cuda::device::DeviceInfo;
 
 use super::checks::{self, Report};
 use super::{MEASURED, Subject, speed};
@@ -25,7 +24,7 @@ pub(super) fn run(subjects: &[Subject]) -> Result<()> {
         println!("{report}");
     }
     run_each(&measured, &device, &mut report);
-    ensure!(report.failed() == 0, "{} failed", report.failed());
+    ensure!(report.failed() == 0, "{report}");
     Ok(())
 }
 
@@ -40,17 +39,14 @@ fn run_each(subjects: &[Subject], device: &Device, report: &mut Report) {
 
 /// Says what is missing before burn would end the process for it.
 fn find_gpu() -> Result<()> {
-    Library::Cuda.require()?;
-    let count = CudaContext::device_count().unwrap_or(0);
-    ensure!(
-        count > 0,
-        "no NVIDIA GPU on this machine, or CUDA_VISIBLE_DEVICES hides it"
-    );
+    let gpu = DeviceInfo::of(0).context("no NVIDIA GPU that can be used")?;
+    println!("{}, {} GiB", gpu.name, gpu.memory >> 30);
     Ok(())
 }
 
 fn start(subject: Subject, device: &Device, report: &mut Report) -> Result<()> {
     match subject {
+        // `chosen` has put the checks in its place.
         Subject::Check => Ok(()),
         Subject::Rule => checks::rule::check(device, report),
         Subject::Product => checks::product::check(device, report),
@@ -59,6 +55,7 @@ fn start(subject: Subject, device: &Device, report: &mut Report) -> Result<()> {
         Subject::Padding => checks::padding::check(device, report),
         Subject::Train => checks::gradients::check(device, report),
         Subject::Long => checks::rule::check_long(device, report),
+        Subject::Ragged => checks::ragged::check(report),
         Subject::Reference => checks::peers::check(device, report),
         Subject::Others => checks::others::check(device, report),
         Subject::Fallback => checks::gradients::check_fallback(device, report),

@@ -8,9 +8,10 @@ use liquid_attention::core::{DeltaRule, DeltaTensors, gated_delta};
 use liquid_attention::{LiquidAttention, LiquidInput};
 
 use super::Report;
-use super::inputs::{Case, Kind, Random, Size};
+use super::inputs::{Case, Kind, Size};
 use super::rule::delta_rule;
 use crate::suite::layers::{recording_in_bf16, without_biases};
+use crate::suite::random::Random;
 use crate::suite::tensors::{CopyTo, tensor, values};
 
 /// Checks gradients of the rule and of layers.

@@ -7,9 +7,9 @@ use burn::tensor::{DType, Device, Tensor};
 use liquid_attention::{LiquidAttention, LiquidAttentionConfig, Precision, State};
 
 use super::Report;
-use super::inputs::Random;
 use crate::attention::Cast;
 use crate::suite::layers::{Pass, in_bf16, without_biases};
+use crate::suite::random::Random;
 use crate::suite::tensors::{tensor, values};
 
 /// A random input in bf16.

@@ -11,9 +11,9 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
 use super::Report;
-use super::inputs::Random;
 use super::layer::input;
 use crate::suite::layers::Pass;
+use crate::suite::random::Random;
 use crate::suite::tensors::values;
 
 /// Sizes of Qwen3-Next, an eighth of each.

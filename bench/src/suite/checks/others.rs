@@ -10,8 +10,8 @@ use liquid_attention::{LiquidAttention, LiquidAttentionConfig, LiquidInput, patc
 
 use super::Report;
 use super::gradients::Trained;
-use super::inputs::Random;
 use crate::suite::layers::{Pass, without_biases};
+use crate::suite::random::Random;
 use crate::suite::tensors::{CopyTo, tensor, values};
 
 /// A layer that the kernels do not serve whole.

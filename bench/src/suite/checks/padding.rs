@@ -6,9 +6,9 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use liquid_attention::{LiquidAttention, State};
 
 use super::Report;
-use super::inputs::Random;
 use super::layer::{input, with_everything};
 use crate::suite::layers::{Pass, in_bf16, without_biases};
+use crate::suite::random::Random;
 use crate::suite::tensors::values;
 
 const BATCH: usize = 3;

@@ -8,8 +8,8 @@ use burn::tensor::{DType, Device};
 use liquid_attention::core::project;
 
 use super::Report;
-use super::inputs::Random;
 use super::recurrence::relative_error;
+use crate::suite::random::Random;
 use crate::suite::tensors::{tensor, values};
 
 /// Checks products of several shapes.

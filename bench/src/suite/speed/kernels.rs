@@ -1,21 +1,135 @@
-//! Times of the kernels and products alone.
+//! Times of the kernels and products alone, by the GPU's own clock. Without burn, on memory of its own.
+
+#![allow(unsafe_code, reason = "launches kernels; see SAFETY at each")]
+
+mod backward;
+mod forward;
+mod ragged;
 
 use anyhow::Result;
-use liquid_attention::cuda::timing;
 
-/// Measures and prints them at several lengths.
+use self::forward::{Forward, StepParts};
+use crate::suite::gpu::Gpu;
+
+/// Sizes of a layer, and tokens of one sequence.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    /// Width of the layer.
+    embed: usize,
+    heads: usize,
+    tokens: usize,
+}
+
+impl Sizes {
+    /// Numbers of a head.
+    fn width(self) -> usize {
+        self.embed / self.heads
+    }
+}
+
+/// Measures and prints the kernels of a layer of 4096 with 32 heads at several lengths.
 pub(in crate::suite) fn print() -> Result<()> {
+    let mut clock = Clock(Gpu::open()?);
     for tokens in [2_048, 8_192, 16_384, 32_768] {
-        let sizes = timing::Sizes {
+        let sizes = Sizes {
             embed: 4096,
             heads: 32,
             tokens,
         };
-        let times = timing::kernel_times(0, sizes)?;
-        println!("kernels alone, {tokens} tokens, embed 4096, 32 heads:");
-        for (name, ms) in times {
-            println!("  {name:36} {ms:>9.4} ms");
-        }
+        println!(
+            "kernels alone, {tokens} tokens, embed {}, {} heads:",
+            sizes.embed, sizes.heads
+        );
+        let forward = Forward::new(&clock.0, sizes)?;
+        print_passes(&mut clock, &forward)?;
+        print_products(&mut clock, &forward)?;
+        print_steps(&mut clock, &forward)?;
+        ragged::print(&mut clock, &forward)?;
+        backward::print(&mut clock, &forward)?;
     }
     Ok(())
+}
+
+fn print_passes(clock: &mut Clock, forward: &Forward) -> Result<()> {
+    clock.print("prepare", |gpu| forward.prepare(gpu))?;
+    clock.print("scan with norm", |gpu| forward.scan(gpu, false))?;
+    clock.print("scan with norm, precise", |gpu| forward.scan(gpu, true))
+}
+
+fn print_products(clock: &mut Clock, forward: &Forward) -> Result<()> {
+    let Sizes { embed, heads, .. } = forward.sizes;
+    let (gates, used) = (forward.columns.starts[3], forward.columns.used);
+    for (name, columns) in [
+        ("product, one of q, k, v", 0..embed),
+        ("product, both gates", gates..gates + 2 * heads),
+        ("product, q, k, v side by side", 0..3 * embed),
+        ("product, all five side by side", 0..used),
+    ] {
+        clock.print(name, |gpu| forward.multiply(gpu, columns.clone()))?;
+    }
+    clock.print("product, output", |gpu| forward.multiply_output(gpu))
+}
+
+fn print_steps(clock: &mut Clock, forward: &Forward) -> Result<()> {
+    const NONE: StepParts = StepParts {
+        projections: false,
+        state: false,
+        output: false,
+        early: false,
+    };
+    const ALL: StepParts = StepParts {
+        projections: true,
+        state: true,
+        output: true,
+        early: false,
+    };
+    for (name, parts) in [
+        (
+            "step: projections",
+            StepParts {
+                projections: true,
+                ..NONE
+            },
+        ),
+        ("step: state", StepParts { state: true, ..NONE }),
+        ("step: output projection", StepParts { output: true, ..NONE }),
+        ("step, one after the other", ALL),
+        ("step, placed early", StepParts { early: true, ..ALL }),
+    ] {
+        clock.print(name, |gpu| forward.step(gpu, parts))?;
+    }
+    Ok(())
+}
+
+/// A GPU whose clock times calls.
+struct Clock(Gpu);
+
+impl Clock {
+    /// Prints what a call takes.
+    fn print(&mut self, name: &str, call: impl FnMut(&mut Gpu) -> Result<()>) -> Result<()> {
+        let ms = self.time(call)?;
+        println!("  {name:36} {ms:>9.4} ms");
+        Ok(())
+    }
+
+    /// Median milliseconds of a call, from rounds of several behind each other.
+    fn time(&mut self, mut call: impl FnMut(&mut Gpu) -> Result<()>) -> Result<f64> {
+        let mut round = |calls: usize| -> Result<f64> {
+            let gpu = &mut self.0;
+            let (start, end) = (gpu.context.timing_event()?, gpu.context.timing_event()?);
+            gpu.stream.record(&start)?;
+            for _ in 0..calls {
+                call(gpu)?;
+            }
+            gpu.stream.record(&end)?;
+            gpu.stream.synchronize()?;
+            Ok(start.milliseconds_to(&end)? / calls as f64)
+        };
+        round(2)?;
+        let once = round(3)?;
+        let calls = ((5.0 / once) as usize).clamp(3, 400);
+        let mut times = (0..5).map(|_| round(calls)).collect::<Result<Vec<_>>>()?;
+        times.sort_by(f64::total_cmp);
+        Ok(times[2])
+    }
 }

@@ -98,7 +98,7 @@ fn time_prefill(device: &Device, layer: &LiquidAttention, tokens: usize) -> Resu
     }
     // Several calls behind each other, as in a model: no waiting between them. The first round finds the memory.
     let calls = 8;
-    let mut round = || -> Result<f64> {
+    let round = || -> Result<f64> {
         let start = Instant::now();
         for _ in 0..calls {
             drop(once()?);
