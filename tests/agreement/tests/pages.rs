@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 
 /// Pages whose backticks name paths of this repository as it is now. A changelog and the bad examples of STYLE.md name
 /// what is gone.
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 10] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
+    "attention/README.md",
     "bench/README.md",
+    "cuda/README.md",
+    "cuda/kernels/README.md",
     "deploy/README.md",
     "operator/CAPABILITIES.md",
 ];
