@@ -1,5 +1,5 @@
-//! What the pages say about the repository is true: the paths that they name exist, their links lead somewhere, and
-//! the tests that they name are tests.
+//! What the pages say about the repository is true: the paths and commands that they name exist, their links lead
+//! somewhere, and the tests that they name are tests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -159,6 +159,48 @@ fn a_moved_file_is_noticed() {
     ] {
         assert!(!is_path(other, &tops), "{other}");
     }
+}
+
+/// The commands of `cargo xtask`: the variants of its enum, in lower case.
+fn commands(source: &str) -> BTreeSet<String> {
+    let variants = source
+        .split_once("enum Subject {")
+        .and_then(|(_, rest)| rest.split_once("\n}"));
+    let lines = variants
+        .map(|(variants, _)| variants.lines())
+        .into_iter()
+        .flatten();
+    let names = lines
+        .map(|line| line.trim().split(['(', ',']).next().unwrap_or_default())
+        .filter(|name| name.starts_with(|char: char| char.is_ascii_uppercase()));
+    names.map(str::to_lowercase).collect()
+}
+
+#[test]
+fn every_command_in_a_page_exists() {
+    let commands = commands(&read("xtask/src/main.rs"));
+    assert!(commands.contains("test") && commands.len() > 5, "{commands:?}");
+    let (mut seen, mut wrong) = (0, Vec::new());
+    for page in PAGES {
+        let text = read(page);
+        let asked = text.split("cargo xtask ").skip(1);
+        let names = asked.map(|rest| {
+            rest.split(|char: char| !char.is_ascii_lowercase())
+                .next()
+                .unwrap_or_default()
+        });
+        for name in names.filter(|name| !name.is_empty()) {
+            seen += 1;
+            if !commands.contains(name) {
+                wrong.push(format!("{page}: cargo xtask {name}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "no such command:\n{}", wrong.join("\n"));
+    assert!(
+        seen > 30,
+        "only {seen} commands were found: does the search still work?"
+    );
 }
 
 /// A heading's anchor, as GitHub makes it.
