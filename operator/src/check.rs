@@ -28,7 +28,7 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 pub enum CheckError {
     /// There is no runtime, or no API server is known.
     #[error("cannot start: {0}")]
-    Start(Box<dyn std::error::Error + Send + Sync>),
+    Start(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The API server refuses a request, or lacks an object.
     #[error("{what}: {source}; {remedy}")]
     Api {

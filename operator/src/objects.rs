@@ -41,7 +41,7 @@ pub enum BuildError {
     Metadata(&'static str),
     /// A configuration cannot be written as TOML.
     #[error("the configuration of {0} cannot be written as TOML: {1}")]
-    Toml(&'static str, toml::ser::Error),
+    Toml(&'static str, #[source] toml::ser::Error),
     /// An object cannot be written as JSON.
     #[error("an object cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),

@@ -37,7 +37,7 @@ const PODS: &str = "app.kubernetes.io/name=liquid-memory,app.kubernetes.io/compo
 pub enum UninstallError {
     /// There is no log, or no runtime.
     #[error("cannot start: {0}")]
-    Start(Box<dyn std::error::Error + Send + Sync>),
+    Start(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A request to the API server failed.
     #[error("cannot {what}: {source}")]
     Api {

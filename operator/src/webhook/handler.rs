@@ -8,7 +8,7 @@ use futures::future::join_all;
 use tokio::time::timeout;
 
 use super::events::{self, Outbox, shorten};
-use super::metrics::WebhookMetrics;
+use super::metrics::{ReviewResult, WebhookMetrics};
 use super::review::{Request, Review};
 use super::source::Source;
 use crate::inject::pod::Pod;
@@ -109,7 +109,7 @@ impl<S: Source> Handler<S> {
     }
 
     /// Logs the outcome, and sends its notes as Events unless the review is a dry run.
-    fn report(&self, request: &Request, namespace: &str, outcome: &Outcome, result: &'static str) {
+    fn report(&self, request: &Request, namespace: &str, outcome: &Outcome, result: ReviewResult) {
         let name = request.name.as_deref();
         let regarding = events::find_regarding(&request.object, namespace, name);
         tracing::info!(
@@ -117,7 +117,7 @@ impl<S: Source> Handler<S> {
             pod = name,
             owner = regarding.as_ref().and_then(|regarding| regarding.name.as_deref()),
             proxy = outcome.proxy,
-            result,
+            result = result.name(),
             dry_run = request.dry_run,
             "reviewed a pod"
         );
@@ -143,15 +143,15 @@ pub(super) fn catch_fault(decide: impl FnOnce() -> Outcome) -> Outcome {
     })
 }
 
-fn build_answer(uid: &str, outcome: &Outcome) -> (Review, &'static str) {
+fn build_answer(uid: &str, outcome: &Outcome) -> (Review, ReviewResult) {
     match &outcome.decision {
         Decision::Patch(patch) => match Review::patch(uid, patch) {
-            Ok(review) if patch.0.is_empty() => (review, "unchanged"),
-            Ok(review) => (review, "injected"),
-            Err(error) => (Review::deny(uid, error), "denied"),
+            Ok(review) if patch.0.is_empty() => (review, ReviewResult::Unchanged),
+            Ok(review) => (review, ReviewResult::Injected),
+            Err(error) => (Review::deny(uid, error), ReviewResult::Denied),
         },
-        Decision::Pass => (Review::allow(uid), "passed"),
-        Decision::Deny(denial) => (Review::deny(uid, denial), "denied"),
+        Decision::Pass => (Review::allow(uid), ReviewResult::Passed),
+        Decision::Deny(denial) => (Review::deny(uid, denial), ReviewResult::Denied),
     }
 }
 

@@ -11,6 +11,31 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::inject::Note;
 
+/// The result of a review, as metrics and log name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReviewResult {
+    /// The pod got the sidecar, or variables that it lacked.
+    Injected,
+    /// The pod has all it needs.
+    Unchanged,
+    /// The pod is not served, and was allowed as it is.
+    Passed,
+    /// The pod was refused.
+    Denied,
+}
+
+impl ReviewResult {
+    /// Returns the stable name.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Injected => "injected",
+            Self::Unchanged => "unchanged",
+            Self::Passed => "passed",
+            Self::Denied => "denied",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabel {
     result: &'static str,
@@ -75,8 +100,11 @@ impl WebhookMetrics {
         );
     }
 
-    pub(super) fn count_review(&self, result: &'static str, notes: &[Note], took: Duration) {
-        self.reviews.get_or_create(&ResultLabel { result }).inc();
+    pub(super) fn count_review(&self, result: ReviewResult, notes: &[Note], took: Duration) {
+        let result = ResultLabel {
+            result: result.name(),
+        };
+        self.reviews.get_or_create(&result).inc();
         for note in notes {
             let reason = note.reason.as_str();
             self.notes.get_or_create(&ReasonLabel { reason }).inc();
