@@ -16,9 +16,9 @@ use crate::precision::Precision;
 pub struct LiquidAttentionConfig {
     /// Width of the input and the output.
     pub d_model: usize,
-    /// Heads of the state, which are the heads of the values.
+    /// Number of heads of the state, which are the heads of the values.
     pub n_heads: usize,
-    /// Heads of queries and keys; each serves `n_heads / n_key_heads` heads. As many as `n_heads` unless set.
+    /// Number of heads of queries and keys; each serves `n_heads / n_key_heads` heads. As many as `n_heads` unless set.
     #[config(default = "None")]
     pub n_key_heads: Option<usize>,
     /// Width of a head's queries and keys. `d_model / n_heads` unless set.
@@ -163,9 +163,9 @@ impl LiquidAttentionConfig {
     }
 }
 
-/// Heads from slow to fast: at a gate input of 0 the log-gate is `-A * dt` with `A` from 1 to 16 and `dt` from
-/// 0.001 to 0.1, the ranges that Mamba-2 draws from. Head 0 halves its state in some 700 tokens, the last in less
-/// than one.
+/// Returns the gates' parameters for heads from slow to fast: at a gate input of 0 the log-gate is `-A * dt` with `A`
+/// from 1 to 16 and `dt` from 0.001 to 0.1, the ranges that Mamba-2 draws from. Head 0 halves its state in some 700
+/// tokens, the last in less than one.
 fn gate_parameters(heads: usize, device: &Device) -> (Param<Tensor<1>>, Param<Tensor<1>>) {
     let at = |head: usize, from: f64, to: f64| from + (to - from) * head as f64 / (heads.max(2) - 1) as f64;
     let a_log: Vec<f32> = (0..heads).map(|head| at(head, 1.0, 16.0).ln() as f32).collect();

@@ -83,7 +83,7 @@ pub struct DeltaInputs<B: Backend> {
     pub state: FloatTensor<B>,
 }
 
-/// What [`LiquidBackend::gated_delta`] returns.
+/// Results of [`LiquidBackend::gated_delta`].
 #[derive(ExtensionType)]
 #[extension_type(fusion: cfg(feature = "cuda"))]
 pub struct DeltaOutput<B: Backend> {
@@ -93,7 +93,7 @@ pub struct DeltaOutput<B: Backend> {
     pub state: FloatTensor<B>,
 }
 
-/// What [`LiquidBackend::gated_delta_training`] returns.
+/// Results of [`LiquidBackend::gated_delta_training`].
 #[derive(ExtensionType)]
 #[extension_type(fusion: cfg(feature = "cuda"))]
 pub struct DeltaTraining<B: Backend> {

@@ -41,7 +41,7 @@ pub enum LoadError {
     Format {
         /// The file.
         path: String,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
     /// A tensor that the layer needs is not in the checkpoint.
@@ -65,7 +65,7 @@ pub enum LoadError {
     Config {
         /// The key.
         key: String,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
     /// The layer that results cannot be built.

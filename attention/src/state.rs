@@ -18,10 +18,10 @@ pub struct State {
     pub(crate) tokens: Vec<u64>,
 }
 
-/// What a layer's states are shaped like.
+/// Shape, number type and device of a layer's states.
 #[derive(Clone, Debug)]
 pub struct StateShape {
-    /// Heads of the state.
+    /// Number of heads of the state.
     pub heads: usize,
     /// Width of a head's keys.
     pub d_key: usize,
@@ -31,7 +31,7 @@ pub struct StateShape {
     pub conv: Option<[usize; 2]>,
     /// Type of the tokens that the convolution keeps.
     pub dtype: DType,
-    /// Where the states are.
+    /// Device of the states.
     pub device: Device,
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::LoadError;
 use crate::config::LiquidAttentionConfig;
 
-/// How the input projections are stored.
+/// Layout of the input projections in a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layout {
     /// Four tensors: `in_proj_qkv`, `in_proj_z`, `in_proj_b`, `in_proj_a`.
@@ -14,7 +14,7 @@ pub(super) enum Layout {
     Grouped,
 }
 
-/// What `config.json` says of a model's gated delta layers.
+/// Sizes and places of a model's gated delta layers, as `config.json` has them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GatedDeltaConfig {
     pub(super) layout: Layout,

@@ -10,7 +10,7 @@ use super::config::{count, read};
 use super::gated_delta::linear;
 use crate::patch::Projections;
 
-/// What `config.json` says of a model's softmax attention.
+/// Sizes of a model's softmax attention, as `config.json` has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SoftmaxConfig {
     /// Width of the hidden state.

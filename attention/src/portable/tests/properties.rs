@@ -50,7 +50,7 @@ proptest! {
         prop_assert!(error(&numbers(two), &numbers(one * 2.0)) < 1e-6);
     }
 
-    /// What comes later changes nothing before.
+    /// Later tokens change nothing before them.
     #[test]
     fn is_causal(case in any_case()) {
         let mut other = case.clone();
