@@ -1,8 +1,9 @@
 //! The operations of [`crate::core`] on NVIDIA GPUs of the Hopper generation (H100, H200), bf16.
 //!
-//! Kernels in CUDA C and products by cuBLASLt, both of the crate `liquid-cuda`, on burn's own memory and ordered with burn's work by events. Neither is needed to build or to start: the libraries
-//! are loaded when the first operation runs. What the kernels do not serve (other chips, other element types, head sizes
-//! but 64, 128 and 256, a missing library) runs in burn's own operations, with one warning a reason.
+//! Kernels in CUDA C and products by cuBLASLt, both of the crate `liquid-cuda`, on burn's own memory and
+//! ordered with burn's work by events. Neither is needed to build or to start: the libraries are loaded when
+//! the first operation runs. What the kernels do not serve (other chips, other element types, head sizes but
+//! 64, 128 and 256, a missing library) runs in burn's own operations, with one warning a reason.
 //!
 //! | folder | what |
 //! |---|---|
@@ -11,10 +12,10 @@
 //! | `layer` | a whole layer as one operation, its weights looked up once |
 //!
 //! # Safety
-//! Three promises hold all unsafe calls: a tensor's address is valid while its `DeviceTensor` lives; work on our streams
-//! starts behind everything burn submitted before and ends before anything burn submits later
-//! (`Gpu::inside`), which includes the reuse of memory; the extents that a launch is given are those of the tensors, which
-//! are checked where they are looked up.
+//! Three promises hold all unsafe calls: a tensor's address is valid while its `DeviceTensor` lives; work on
+//! our streams starts behind everything burn submitted before and ends before anything burn submits later
+//! (`Gpu::inside`), which includes the reuse of memory; the extents that a launch is given are those of the
+//! tensors, which are checked where they are looked up.
 
 #![allow(unsafe_code, reason = "launches kernels on burn's memory; see Safety above")]
 

@@ -66,7 +66,13 @@ pub fn backward<B: Backend>(
     d_state: FloatTensor<B>,
     rule: DeltaRule,
 ) -> DeltaGradients<B> {
-    backward::run(&Whole::new(inputs), T(saved), T(d_output), T::wide(d_state), rule)
+    backward::run(
+        &CallInputs::new(inputs),
+        T(saved),
+        T(d_output),
+        T::wide(d_state),
+        rule,
+    )
 }
 
 /// Computes the output, the last state, and the state before each segment if that is wanted.
@@ -75,7 +81,7 @@ fn run<B: Backend>(
     rule: DeltaRule,
     keep: bool,
 ) -> (FloatTensor<B>, FloatTensor<B>, Vec<T<B>>) {
-    let whole = Whole::new(inputs);
+    let whole = CallInputs::new(inputs);
     let [batch, heads, dk, dv] = whole.state.dims();
     let mut state = whole.state.clone().reshape([batch * heads, dk, dv]);
     let mut before = Vec::new();
@@ -105,8 +111,8 @@ fn run<B: Backend>(
     (T::cat(outputs, 1).0, state.0, before)
 }
 
-/// The inputs of a call.
-struct Whole<B: Backend> {
+/// The inputs of a call, in f32 but for the rows.
+struct CallInputs<B: Backend> {
     q: T<B>,
     k: T<B>,
     v: T<B>,
@@ -128,7 +134,7 @@ struct Segment<B: Backend> {
     tokens: usize,
 }
 
-impl<B: Backend> Whole<B> {
+impl<B: Backend> CallInputs<B> {
     fn new(inputs: DeltaInputs<B>) -> Self {
         let v = T(inputs.v);
         Self {

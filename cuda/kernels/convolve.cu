@@ -24,6 +24,7 @@ convolve(const u16 *__restrict__ x, i64 ldx, u16 *__restrict__ y, const u16 *__r
     const int c = blockIdx.y / RUNS;
     const Sequence b = ragged.sequences[ragged.of_chunk[c]];
     const int first = (c - b.chunk) * CHUNK + blockIdx.y % RUNS * RUN;
+    tokens = b.tokens;
     const u16 *before = in_slot(tail, b.from, ragged.tail_stride);
 #else
     const int first = blockIdx.y * RUN, b = blockIdx.z;
@@ -43,7 +44,7 @@ convolve(const u16 *__restrict__ x, i64 ldx, u16 *__restrict__ y, const u16 *__r
     for (int j = 1; j < K; ++j) row(window[K - j], first - j);
 #pragma unroll
     for (int n = 0; n < RUN; ++n) {
-        if (first + n >= tokens_of(b, tokens)) return;
+        if (first + n >= tokens) return;
         row(window[n % K], first + n);
         float sum[CHANNELS] = {};
 #pragma unroll

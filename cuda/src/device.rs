@@ -12,9 +12,10 @@
 //! | `library` | whether CUDA's libraries can be loaded |
 //!
 //! # Safety
-//! Kernels, products and copies between [`Address`]es are `unsafe`: who enqueues them promises that the memory behind
-//! every address has the extent that the call says and stays allocated until the stream has passed, and that a launch's
-//! parameters are those of its kernel. Everything on a [`Buffer`] is checked and safe.
+//! Kernels, products and copies between [`Address`]es are `unsafe`: who enqueues them promises that the
+//! memory behind every address has the extent that the call says and stays allocated until the stream has
+//! passed, and that a launch's parameters are those of its kernel. Everything on a [`Buffer`] is checked and
+//! safe.
 
 mod context;
 mod info;

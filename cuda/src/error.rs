@@ -40,9 +40,6 @@ pub enum Error {
     /// Sizes that no kernel serves.
     #[error("no kernel for {0}")]
     Unsupported(String),
-    /// Ragged sequences that cannot be a batch.
-    #[error(transparent)]
-    Ragged(#[from] crate::rule::ragged::RaggedError),
     /// A copy is larger than the device memory that it goes to or comes from.
     #[error("{wanted} bytes of a buffer of {bytes}; allocate a larger one")]
     Extent {

@@ -1,7 +1,8 @@
-//! The gated delta rule on one GPU of the Hopper generation (H100, H200): launches of the kernels in `cuda/kernels`.
+//! The gated delta rule on one GPU of the Hopper generation (H100, H200): launches of the kernels in
+//! `cuda/kernels`.
 //!
-//! For every sequence and head, with row vectors `q_t, k_t, v_t` of `D` numbers, a log-gate `g_t <= 0`, a strength `b_t`
-//! in `[0, 1]` and a state `S` of `D x D`:
+//! For every sequence and head, with row vectors `q_t, k_t, v_t` of `D` numbers, a log-gate `g_t <= 0`, a
+//! strength `b_t` in `[0, 1]` and a state `S` of `D x D`:
 //!
 //! ```text
 //! S_t = exp(g_t) S_(t-1) + b_t k_t^T (v_t - k_t exp(g_t) S_(t-1))
@@ -20,17 +21,18 @@
 //!
 //! # Sequences and states
 //!
-//! Sequences of a [`Span`] are either all of one length, with their states behind each other, or [ragged](ragged): of
-//! any lengths, with their rows behind each other, each with the slot of a pool in which its state lies, the slot to which
-//! the new state goes (the same or another), and, if wanted, a slot for the state in the middle of the pass. Kernels of
-//! ragged sequences are variants compiled apart; those of one length do not pay for them.
+//! Sequences of a [`Span`] are either all of one length, with their states behind each other, or
+//! [ragged](ragged): of any lengths, with their rows behind each other, each with the slot of a pool in which
+//! its state lies, the slot to which the new state goes (the same or another), and, if wanted, a slot for the
+//! state in the middle of the pass. Kernels of ragged sequences are variants compiled apart; those of one
+//! length do not pay for them.
 //!
 //! # Safety
-//! Every launch is `unsafe`. Who enqueues it promises what [`crate::device`] says: every address of the span, the
-//! convolution, the matrices and the tables is null where that is allowed, or device memory of the stream's context with
-//! the extent that its field says, which stays allocated until the stream has passed; what is written overlaps nothing else
-//! that is read or written, except where a field says that it may; and the content of ragged tables is what
-//! [`ragged::RaggedPlan`] wrote.
+//! Every launch is `unsafe`. Who enqueues it promises what [`crate::device`] says: every address of the span,
+//! the convolution, the matrices and the tables is null where that is allowed, or device memory of the
+//! stream's context with the extent that its field says, which stays allocated until the stream has passed;
+//! what is written overlaps nothing else that is read or written, except where a field says that it may; and
+//! the content of ragged tables is what [`ragged::RaggedPlan`] wrote.
 
 pub mod backward;
 mod columns;

@@ -1,4 +1,5 @@
-//! The border to burn: its tensors as device memory, its order of work, and one GPU with what was prepared on it.
+//! The border to burn: its tensors as device memory, its order of work, and one GPU with what was prepared on
+//! it.
 
 mod gpu;
 mod queue;

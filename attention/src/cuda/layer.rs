@@ -1,8 +1,8 @@
 //! A whole layer without gradients: projections, gates, rule, norm and projection, in pieces of the sequence.
 //!
-//! The weights that read the input may lie side by side ([`lay_out`]); then the input is read once for all five.
-//! Besides input and output only two pieces exist at a time, and the border to burn is crossed once. The scan of a
-//! piece runs on a stream of its own beside the products of the next piece.
+//! The weights that read the input may lie side by side ([`lay_out`]); then the input is read once for all
+//! five. Besides input and output only two pieces exist at a time, and the border to burn is crossed once.
+//! The scan of a piece runs on a stream of its own beside the products of the next piece.
 //!
 //! | file | what |
 //! |---|---|

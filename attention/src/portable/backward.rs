@@ -20,7 +20,7 @@ use burn::backend::Backend;
 
 use super::chunk::{Chunks, Erase, fold, prepare};
 use super::scan::{self, Passed, at};
-use super::{T, Whole, to_rows};
+use super::{CallInputs, T, to_rows};
 use crate::core::{DeltaGradients, DeltaRule};
 
 /// Gradients of one segment, `[G, n, C, ..]`.
@@ -33,7 +33,7 @@ struct Part<B: Backend> {
 }
 
 pub(super) fn run<B: Backend>(
-    whole: &Whole<B>,
+    whole: &CallInputs<B>,
     saved: T<B>,
     d_output: T<B>,
     d_state: T<B>,

@@ -108,8 +108,8 @@ impl Context {
         Ok(free)
     }
 
-    /// Lets an event happen when everything that was submitted to this GPU so far is done, whatever the stream, those
-    /// of other libraries included.
+    /// Lets an event happen when everything that was submitted to this GPU so far is done, whatever the
+    /// stream, those of other libraries included.
     ///
     /// # Errors
     /// [`Error::Driver`].

@@ -17,8 +17,8 @@ use crate::error::Error;
 pub struct Parameter<'a>(*const c_void, PhantomData<&'a ()>);
 
 impl<'a> Parameter<'a> {
-    /// The value as the driver takes it. Its type is laid out as the kernel's parameter: a number, an address, or a
-    /// `#[repr(C)]` struct.
+    /// The value as the driver takes it. Its type is laid out as the kernel's parameter: a number, an
+    /// address, or a `#[repr(C)]` struct.
     pub fn new<T>(value: &'a T) -> Self {
         Self(std::ptr::from_ref(value).cast(), PhantomData)
     }
@@ -62,12 +62,13 @@ impl Launch {
     /// Enqueues the launch.
     ///
     /// # Errors
-    /// [`Error::Driver`]: the grid or the block is not one that the GPU takes, or what was enqueued before failed.
+    /// [`Error::Driver`]: the grid or the block is not one that the GPU takes, or what was enqueued before
+    /// failed.
     ///
     /// # Safety
-    /// Number, order and types of the parameters are the kernel's; the memory behind the addresses among them has the
-    /// extent that the kernel uses, and stays allocated until the stream has passed. What an `early` kernel does before it
-    /// waits reads nothing that the kernel before it writes.
+    /// Number, order and types of the parameters are the kernel's; the memory behind the addresses among them
+    /// has the extent that the kernel uses, and stays allocated until the stream has passed. What an `early`
+    /// kernel does before it waits reads nothing that the kernel before it writes.
     pub unsafe fn enqueue(&self, stream: &Stream, parameters: &[Parameter<'_>]) -> Result<(), Error> {
         let mut attributes = Vec::with_capacity(2);
         if let Some([x, y, z]) = self.cluster {
@@ -99,8 +100,8 @@ impl Launch {
             attrs: attributes.as_mut_ptr(),
             numAttrs: attributes.len() as u32,
         };
-        // SAFETY: the caller's promise; the driver reads configuration, attributes and parameters before the call
-        // returns, and writes to none. `Parameter` is a pointer.
+        // SAFETY: the caller's promise; the driver reads configuration, attributes and parameters before the
+        // call returns, and writes to none. `Parameter` is a pointer.
         unsafe {
             sys::cuLaunchKernelEx(
                 &raw const config,

@@ -1,8 +1,9 @@
 //! Products by cuBLASLt. Row-major throughout: `y [rows, columns] = x [rows, depth] w [depth, columns]`.
 //!
-//! cuBLAS counts by columns, and a row-major matrix is its own transpose there: y' = w' x'. An operand may be transposed
-//! in memory, column after column, as a view of a tensor can be: no copy is made of it. Every shape keeps its plan
-//! (descriptors and the algorithm that the heuristic chose), so a shape costs its look-up once.
+//! cuBLAS counts by columns, and a row-major matrix is its own transpose there: y' = w' x'. An operand may be
+//! transposed in memory, column after column, as a view of a tensor can be: no copy is made of it. Every
+//! shape keeps its plan (descriptors and the algorithm that the heuristic chose), so a shape costs its
+//! look-up once.
 
 #![allow(unsafe_code, reason = "calls of cuBLASLt; see SAFETY below")]
 
@@ -141,11 +142,17 @@ impl Operands {
 
 #[derive(Debug)]
 struct Plan {
+    descriptors: Descriptors,
+    algorithm: sys::cublasLtMatmulAlgo_t,
+}
+
+/// What cuBLASLt knows of a product.
+#[derive(Clone, Copy, Debug)]
+struct Descriptors {
     operation: sys::cublasLtMatmulDesc_t,
     weight: sys::cublasLtMatrixLayout_t,
     x: sys::cublasLtMatrixLayout_t,
     y: sys::cublasLtMatrixLayout_t,
-    algorithm: sys::cublasLtMatmulAlgo_t,
 }
 
 /// A handle of cuBLASLt and the plans made with it. Both stay until the process ends.
@@ -156,8 +163,8 @@ pub struct Products {
     plans: HashMap<(Shape, bool), Plan>,
 }
 
-// SAFETY: the handle and the descriptors are used through `&mut self`, so by one thread at a time, and cuBLASLt ties
-// neither to the thread that made them.
+// SAFETY: the handle and the descriptors are used through `&mut self`, so by one thread at a time, and
+// cuBLASLt ties neither to the thread that made them.
 unsafe impl Send for Products {}
 
 impl Products {
@@ -179,8 +186,9 @@ impl Products {
     /// [`Error::Product`]: no algorithm serves the shape, or the launch failed.
     ///
     /// # Safety
-    /// The operands must be device memory of the current context with the extent that `shape` says, and stay so until
-    /// the stream has passed; `workspace` holds [`WORKSPACE`] bytes that nothing else on another stream uses.
+    /// The operands must be device memory of the current context with the extent that `shape` says, and stay
+    /// so until the stream has passed; `workspace` holds [`WORKSPACE`] bytes that nothing else on another
+    /// stream uses.
     pub unsafe fn run(
         &mut self,
         shape: Shape,
@@ -194,29 +202,32 @@ impl Products {
             let plan = plan(self.handle, shape, biased)?;
             self.plans.insert(key, plan);
         }
-        let plan = &self.plans[&key];
+        let Plan {
+            descriptors,
+            algorithm,
+        } = &self.plans[&key];
         use sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER as BIAS;
         let (one, zero) = (1_f32, 0_f32);
-        // SAFETY: the plan's descriptors live as long as `self`, and a product reads its own while it is enqueued; the
-        // operands are the caller's promise.
+        // SAFETY: the plan's descriptors live as long as `self`, and a product reads its own while it is
+        // enqueued; the operands are the caller's promise.
         unsafe {
             if biased {
-                set(plan.operation, BIAS, &operands.bias)?;
+                set(descriptors.operation, BIAS, &operands.bias)?;
             }
             result::matmul(
                 self.handle,
-                plan.operation,
+                descriptors.operation,
                 (&raw const one).cast(),
                 (&raw const zero).cast(),
                 operands.weight.get() as *const c_void,
-                plan.weight,
+                descriptors.weight,
                 operands.x.get() as *const c_void,
-                plan.x,
+                descriptors.x,
                 operands.y.get() as *const c_void,
-                plan.y,
+                descriptors.y,
                 operands.y.get() as *mut c_void,
-                plan.y,
-                &raw const plan.algorithm,
+                descriptors.y,
+                std::ptr::from_ref(algorithm),
                 workspace.get() as *mut c_void,
                 WORKSPACE,
                 stream.handle().cast(),
@@ -258,7 +269,8 @@ fn plan(handle: sys::cublasLtHandle_t, shape: Shape, biased: bool) -> Result<Pla
     let (x, transpose_x) = shape.x_layout.descriptor(kind, shape.rows, shape.depth)?;
     let (y, _) = Layout::rows(shape.y_stride).descriptor(shape.y.kind(), shape.rows, shape.columns)?;
     use sys::cublasLtMatmulDescAttributes_t as Attribute;
-    // SAFETY: the descriptor was just made; the attributes are two of `Operation` and one of `cublasLtEpilogue_t`.
+    // SAFETY: the descriptor was just made; the attributes are two of `Operation` and one of
+    // `cublasLtEpilogue_t`.
     unsafe {
         set(
             operation,
@@ -271,23 +283,46 @@ fn plan(handle: sys::cublasLtHandle_t, shape: Shape, biased: bool) -> Result<Pla
             set(operation, Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &bias)?;
         }
     }
+    let descriptors = Descriptors {
+        operation,
+        weight,
+        x,
+        y,
+    };
+    Ok(Plan {
+        algorithm: algorithm(handle, descriptors)?,
+        descriptors,
+    })
+}
+
+/// The algorithm that the heuristic prefers for a product.
+fn algorithm(
+    handle: sys::cublasLtHandle_t,
+    descriptors: Descriptors,
+) -> Result<sys::cublasLtMatmulAlgo_t, Error> {
+    let Descriptors {
+        operation,
+        weight,
+        x,
+        y,
+    } = descriptors;
+    use sys::cublasLtMatmulPreferenceAttributes_t as Preference;
     let preference = result::create_matmul_pref()?;
     let workspace = WORKSPACE;
-    // SAFETY: all descriptors were just made; the attributes have the types that their documentation says.
+    let operands = [
+        Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
+        Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+        Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
+        Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES,
+    ];
+    // SAFETY: all descriptors are alive; the attributes have the types that their documentation says.
     let choice = unsafe {
         result::set_matmul_pref_attribute(
             preference,
-            sys::cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+            Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
             (&raw const workspace).cast(),
             size_of::<usize>(),
         )?;
-        use sys::cublasLtMatmulPreferenceAttributes_t as Preference;
-        let operands = [
-            Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
-            Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
-            Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
-            Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES,
-        ];
         for operand in operands {
             result::set_matmul_pref_attribute(
                 preference,
@@ -300,13 +335,7 @@ fn plan(handle: sys::cublasLtHandle_t, shape: Shape, biased: bool) -> Result<Pla
         result::destroy_matmul_pref(preference)?;
         choice?
     };
-    Ok(Plan {
-        operation,
-        weight,
-        x,
-        y,
-        algorithm: choice.algo,
-    })
+    Ok(choice.algo)
 }
 
 #[cfg(test)]

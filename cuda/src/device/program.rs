@@ -10,11 +10,12 @@ use cudarc::nvrtc;
 use super::library::Library;
 use crate::error::Error;
 
-/// Shared memory that a block may have without being asked for, in bytes (CUDA C programming guide, "Shared memory").
+/// Shared memory that a block may have without being asked for, in bytes (CUDA C programming guide, "Shared
+/// memory").
 const SHARED: u32 = 48 << 10;
 
-/// A file of kernels in the context that was current when it was compiled. It is never unloaded, so its functions stay
-/// valid.
+/// A file of kernels in the context that was current when it was compiled. It is never unloaded, so its
+/// functions stay valid.
 #[derive(Debug)]
 pub struct Program(sys::CUmodule);
 
@@ -22,8 +23,8 @@ pub struct Program(sys::CUmodule);
 #[derive(Clone, Copy, Debug)]
 pub struct Function(sys::CUfunction);
 
-// SAFETY: the driver allows any thread to use a module and its functions once their context is current there; neither
-// is ever unloaded.
+// SAFETY: the driver allows any thread to use a module and its functions once their context is current there;
+// neither is ever unloaded.
 unsafe impl Send for Program {}
 // SAFETY: as above; looking a function up and launching it are calls that the driver orders itself.
 unsafe impl Sync for Program {}
@@ -39,8 +40,8 @@ impl Function {
 }
 
 impl Program {
-    /// Compiles `source` for `target` (as `sm_90a`), with `definitions` of macros (as `WIDTH=128`), and loads it into
-    /// the current context. Takes up to a second. `name` stands for the source in errors.
+    /// Compiles `source` for `target` (as `sm_90a`), with `definitions` of macros (as `WIDTH=128`), and loads
+    /// it into the current context. Takes up to a second. `name` stands for the source in errors.
     ///
     /// # Errors
     /// [`Error::Library`] without NVRTC, [`Error::Compile`] with the compiler's log, [`Error::Nvrtc`],
@@ -94,7 +95,8 @@ impl Program {
         let mut options = vec![format!("--gpu-architecture={target}"), "--std=c++17".to_owned()];
         options.extend(definitions.iter().map(|definition| format!("-D{definition}")));
         let program = nvrtc::result::create_program(&source, Some(&title))?;
-        // SAFETY: the program is alive until it is destroyed below, the buffer has the size that NVRTC asked for.
+        // SAFETY: the program is alive until it is destroyed below, the buffer has the size that NVRTC asked
+        // for.
         unsafe {
             if let Err(error) = nvrtc::result::compile_program(program, &options) {
                 let log = nvrtc::result::get_program_log(program)?;

@@ -91,8 +91,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Enqueues a copy from the host to the beginning of a buffer. The values may be dropped at once: the driver has
-    /// copied them.
+    /// Enqueues a copy from the host to the beginning of a buffer. The values may be dropped at once: the
+    /// driver has copied them.
     ///
     /// # Errors
     /// [`Error::Extent`]: the buffer is smaller; [`Error::Driver`].
@@ -110,8 +110,8 @@ impl Stream {
             return Ok(());
         }
         let address = to.address().offset(offset).get();
-        // SAFETY: the destination is as large; pageable memory is staged before the call returns (CUDA driver API, "API
-        // synchronization behavior").
+        // SAFETY: the destination is as large; pageable memory is staged before the call returns (CUDA driver
+        // API, "API synchronization behavior").
         unsafe { result::memcpy_htod_async(address, values, self.handle())? };
         Ok(())
     }
@@ -151,7 +151,8 @@ impl Stream {
     /// [`Error::Driver`].
     ///
     /// # Safety
-    /// Both sides are device memory of this stream's context of so many bytes, and stay so until the stream has passed.
+    /// Both sides are device memory of this stream's context of so many bytes, and stay so until the stream
+    /// has passed.
     pub unsafe fn copy(&self, to: Address, from: Address, bytes: usize) -> Result<(), Error> {
         // SAFETY: the caller's promise.
         unsafe { sys::cuMemcpyDtoDAsync_v2(to.get(), from.get(), bytes, self.handle()).result()? };

@@ -1,10 +1,11 @@
 //! Gradients of the rule and of the norm, for sequences of one length.
 //!
-//! The forward pass keeps the state before every segment of a sequence and nothing else. The backward pass takes
-//! groups of segments from the last to the first: [`Kernels::prepare`](super::Kernels::prepare) and
-//! [`Kernels::states`](super::Kernels::states) make the records and the states of all its chunks again, every segment at
-//! once; [`Kernels::state_gradients`](super::Kernels::state_gradients) carries the gradient with respect to the state back
-//! chunk by chunk; [`Kernels::row_gradients`](super::Kernels::row_gradients) does the rest for all chunks together.
+//! The forward pass keeps the state before every segment of a sequence and nothing else. The backward pass
+//! takes groups of segments from the last to the first: [`Kernels::prepare`](super::Kernels::prepare) and
+//! [`Kernels::states`](super::Kernels::states) make the records and the states of all its chunks again, every
+//! segment at once; [`Kernels::state_gradients`](super::Kernels::state_gradients) carries the gradient with
+//! respect to the state back chunk by chunk; [`Kernels::row_gradients`](super::Kernels::row_gradients) does
+//! the rest for all chunks together.
 
 mod gradients;
 mod norm;
@@ -82,7 +83,8 @@ pub struct GroupGradients {
     pub gates: Address,
     /// Gradient with respect to the strengths, as the gates, written.
     pub strengths: Address,
-    /// Gradient with respect to the state after the group, given; afterwards that with respect to the state before it.
+    /// Gradient with respect to the state after the group, given; afterwards that with respect to the state
+    /// before it.
     pub state: Address,
 }
 

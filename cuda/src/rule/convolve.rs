@@ -1,5 +1,5 @@
-//! The short convolution of queries, keys and values: over the tokens of a span in kernels of its own, over a single
-//! token inside the step.
+//! The short convolution of queries, keys and values: over the tokens of a span in kernels of its own, over a
+//! single token inside the step.
 
 #![allow(unsafe_code, reason = "launches kernels; see Safety in `rule`")]
 
@@ -49,15 +49,16 @@ fn sizes(_ragged: bool) -> Vec<(&'static str, usize)> {
     ]
 }
 
-/// A short convolution over the channels of queries, keys and values, which lie side by side in this order. Numbers are
-/// bf16.
+/// A short convolution over the channels of queries, keys and values, which lie side by side in this order.
+/// Numbers are bf16.
 #[derive(Clone, Copy, Debug)]
 pub struct Convolution {
     /// Weights `[channels, width]`.
     pub weight: Address,
     /// The tokens before the first, `[count, width - 1, channels]`, or a pool of slots of ragged sequences.
     pub tail: Address,
-    /// The tokens before the next one, written, as `tail`. It may be `tail` but for a step of sequences of one length.
+    /// The tokens before the next one, written, as `tail`. It may be `tail` but for a step of sequences of
+    /// one length.
     pub last: Address,
     /// Tokens that the convolution sees: one of [`CONVOLUTION_WIDTHS`].
     pub width: usize,
@@ -99,10 +100,13 @@ impl ConvolutionArguments {
 }
 
 impl Convolution {
-    /// An error unless there are kernels for it.
-    pub(super) fn check(&self) -> Result<(), Error> {
+    /// An error unless there are kernels for the convolution, and room for what it keeps of these sequences.
+    pub(super) fn check(&self, sequences: &Sequences) -> Result<(), Error> {
         if CONVOLUTION_WIDTHS.contains(&self.width) && self.channels.is_multiple_of(8) {
-            return Ok(());
+            return match sequences {
+                Sequences::Equal { .. } => Ok(()),
+                Sequences::Ragged(tables) => tables.check_tails((self.width - 1) * self.channels),
+            };
         }
         Err(Error::Unsupported(format!(
             "a convolution of {} tokens over {} channels; the kernels take 2 to {WIDEST} tokens and a multiple of 8 channels",
@@ -120,47 +124,79 @@ pub struct ConvolvedRows {
     pub from: Rows,
     /// Rows `[rows, channels]` to write, one directly behind the other.
     pub to: Address,
-    /// Tokens of each sequence before its padding, `[count]`, f32; null without padding, and of ragged sequences.
+    /// Tokens of each sequence before its padding, `[count]`, f32; null without padding, and of ragged
+    /// sequences.
     pub lengths: Address,
     /// Number of the span's first token in its sequence, where there is padding.
     pub first: usize,
 }
 
+impl ConvolvedRows {
+    /// Tokens of a sequence, or of all ragged ones.
+    fn tokens(&self) -> usize {
+        match self.sequences {
+            Sequences::Equal { tokens, .. } => tokens,
+            Sequences::Ragged(tables) => tables.tokens,
+        }
+    }
+
+    fn variant(&self, convolution: &Convolution) -> Variant {
+        Variant {
+            ragged: matches!(self.sequences, Sequences::Ragged(_)),
+            ..Variant::of(convolution.width)
+        }
+    }
+}
+
 impl Kernels {
-    /// Enqueues the convolution of a span, and then keeping its last tokens, those before the padding, for the next one.
+    /// Enqueues the convolution of a span, and then keeping its last tokens, those before the padding, for
+    /// the next one.
     ///
     /// # Errors
-    /// [`Error::Unsupported`]: sizes that no kernel has; [`Error::Compile`] at the first call; [`Error::Driver`].
+    /// [`Error::Unsupported`]: sizes that no kernel has; [`Error::Compile`] at the first call;
+    /// [`Error::Driver`].
     ///
     /// # Safety
-    /// As in [`crate::rule`]. Written are `to` and `last`; read are `from`, `weight`, `tail`, `lengths` and ragged tables.
+    /// As in [`crate::rule`]. Written are `to` and `last`; read are `from`, `weight`, `tail`, `lengths` and
+    /// ragged tables.
     pub unsafe fn convolve(
         &mut self,
         stream: &Stream,
         rows: &ConvolvedRows,
         convolution: &Convolution,
     ) -> Result<(), Error> {
-        convolution.check()?;
+        convolution.check(&rows.sequences)?;
         if rows.sequences.count() == 0 {
             return Ok(());
         }
-        let variant = Variant {
-            ragged: matches!(rows.sequences, Sequences::Ragged(_)),
-            ..Variant::of(convolution.width)
-        };
+        // SAFETY: the caller's promise; the tail is kept when all rows were read, in the order of the stream.
+        unsafe {
+            self.convolve_rows(stream, rows, convolution)?;
+            self.keep_tail(stream, rows, convolution)
+        }
+    }
+
+    /// # Safety
+    /// As [`Self::convolve`].
+    unsafe fn convolve_rows(
+        &mut self,
+        stream: &Stream,
+        rows: &ConvolvedRows,
+        convolution: &Convolution,
+    ) -> Result<(), Error> {
         let blocks = convolution.channels.div_ceil(CHANNELS);
-        let stride = rows.from.stride as i64;
-        let (channels, first) = (convolution.channels as c_int, rows.first as c_int);
-        let (grid, tokens, tables) = match rows.sequences {
-            Sequences::Equal { count, tokens } => {
-                ([blocks, tokens.div_ceil(RUN), count], tokens as c_int, None)
+        let (stride, channels) = (rows.from.stride as i64, convolution.channels as c_int);
+        let tokens = rows.tokens() as c_int;
+        let (grid, tables) = match rows.sequences {
+            Sequences::Equal { count, tokens } => ([blocks, tokens.div_ceil(RUN), count], None),
+            Sequences::Ragged(tables) => {
+                let runs = tables.chunks * (CHUNK / RUN);
+                ([blocks, runs, 1], Some(tables.arguments()))
             }
-            Sequences::Ragged(tables) => (
-                [blocks, tables.chunks * (CHUNK / RUN), 1],
-                tables.tokens as c_int,
-                Some(tables.arguments()),
-            ),
         };
+        if grid.contains(&0) {
+            return Ok(());
+        }
         let mut parameters = vec![
             Parameter::new(&rows.from.address),
             Parameter::new(&stride),
@@ -171,11 +207,25 @@ impl Kernels {
             Parameter::new(&channels),
         ];
         parameters.extend(tables.as_ref().map(Parameter::new));
-        if !grid.contains(&0) {
-            let launch = Launch::new(self.get(&CONVOLVE, variant)?, grid, THREADS);
-            // SAFETY: the parameters are those of `convolve`; addresses are the caller's promise.
-            unsafe { launch.enqueue(stream, &parameters)? };
-        }
+        let function = self.get(&CONVOLVE, rows.variant(convolution))?;
+        // SAFETY: the parameters are those of `convolve` in this variant; addresses are the caller's promise.
+        unsafe { Launch::new(function, grid, THREADS).enqueue(stream, &parameters) }
+    }
+
+    /// # Safety
+    /// As [`Self::convolve`].
+    unsafe fn keep_tail(
+        &mut self,
+        stream: &Stream,
+        rows: &ConvolvedRows,
+        convolution: &Convolution,
+    ) -> Result<(), Error> {
+        let (stride, channels) = (rows.from.stride as i64, convolution.channels as c_int);
+        let (tokens, first) = (rows.tokens() as c_int, rows.first as c_int);
+        let tables = match rows.sequences {
+            Sequences::Equal { .. } => None,
+            Sequences::Ragged(tables) => Some(tables.arguments()),
+        };
         let mut parameters = vec![
             Parameter::new(&rows.from.address),
             Parameter::new(&stride),
@@ -191,8 +241,9 @@ impl Kernels {
                 Parameter::new(&channels),
             ]),
         }
-        let grid = [blocks, rows.sequences.count(), 1];
-        let launch = Launch::new(self.get(&KEEP_TAIL, variant)?, grid, THREADS);
+        let blocks = convolution.channels.div_ceil(CHANNELS);
+        let function = self.get(&KEEP_TAIL, rows.variant(convolution))?;
+        let launch = Launch::new(function, [blocks, rows.sequences.count(), 1], THREADS);
         // SAFETY: the parameters are those of `keep_tail` in this variant; addresses are the caller's promise.
         unsafe { launch.enqueue(stream, &parameters) }
     }
@@ -204,6 +255,7 @@ mod tests {
 
     #[test]
     fn convolutions_that_no_kernel_has_are_refused() {
+        let sequences = Sequences::Equal { count: 1, tokens: 1 };
         let convolution = |width, channels| {
             Convolution {
                 weight: Address::new(16),
@@ -212,7 +264,7 @@ mod tests {
                 width,
                 channels,
             }
-            .check()
+            .check(&sequences)
         };
         assert!(convolution(2, 8).is_ok() && convolution(4, 8_192).is_ok() && convolution(8, 24).is_ok());
         for (width, channels) in [(1, 8), (9, 8), (4, 12)] {

@@ -74,8 +74,8 @@ impl TensorMap {
         let mut window = vec![1_u32; rank];
         (window[0], window[1]) = (64, CHUNK as u32);
         let step = vec![1_u32; rank];
-        // SAFETY: the arrays have the rank that is said, strides one less, and outlive the call, which writes the whole
-        // map.
+        // SAFETY: the arrays have the rank that is said, strides one less, and outlive the call, which writes
+        // the whole map.
         unsafe {
             sys::cuTensorMapEncodeTiled(
                 map.as_mut_ptr(),

@@ -45,7 +45,8 @@ impl Kernels {
     /// Enqueues the norm of every head's output, times `silu(gate)` where there is a gate.
     ///
     /// # Errors
-    /// [`Error::Unsupported`]: sizes that no kernel has; [`Error::Compile`] at the first call; [`Error::Driver`].
+    /// [`Error::Unsupported`]: sizes that no kernel has; [`Error::Compile`] at the first call;
+    /// [`Error::Driver`].
     ///
     /// # Safety
     /// As in [`crate::rule`]. Written is `to`; everything else is read.

@@ -1,4 +1,5 @@
-//! Everything of a span that does not depend on the state: gates, norms, both triangular factors of every chunk.
+//! Everything of a span that does not depend on the state: gates, norms, both triangular factors of every
+//! chunk.
 
 #![allow(unsafe_code, reason = "launches kernels; see Safety in `rule`")]
 
@@ -35,7 +36,8 @@ impl Kernels {
     /// Enqueues writing the records of a span, which [`Self::scan`] and the backward pass read.
     ///
     /// # Errors
-    /// [`Error::Unsupported`]: sizes that no kernel has; [`Error::Compile`] at the first call; [`Error::Driver`].
+    /// [`Error::Unsupported`]: sizes that no kernel has; [`Error::Compile`] at the first call;
+    /// [`Error::Driver`].
     ///
     /// # Safety
     /// As in [`crate::rule`]. Written are `records`; read are `q`, `k`, the gates and ragged tables.

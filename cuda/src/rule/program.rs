@@ -1,7 +1,7 @@
 //! The kernels of `cuda/kernels`, compiled by NVRTC for the chip at their first use and kept.
 //!
-//! Every launch names its file, its entry point, and the sizes and counts that Rust and CUDA must agree on; those are
-//! macros of the compilation, which the file asserts.
+//! Every launch names its file, its entry point, and the sizes and counts that Rust and CUDA must agree on;
+//! those are macros of the compilation, which the file asserts.
 
 use std::collections::HashMap;
 use std::ffi::CStr;

@@ -1,5 +1,5 @@
-//! Products of few rows, bound by reading their weights once: the projections of a step. Nothing is captured, so inputs,
-//! weights and results may lie elsewhere at every call.
+//! Products of few rows, bound by reading their weights once: the projections of a step. Nothing is captured,
+//! so inputs, weights and results may lie elsewhere at every call.
 
 #![allow(unsafe_code, reason = "launches kernels; see Safety in `rule`")]
 
@@ -20,8 +20,9 @@ pub const SKINNY_MATRICES: usize = 6;
 const THREADS: u32 = 256;
 /// Columns of a block.
 const COLUMNS: usize = 128;
-/// Blocks of a cluster, which share the depth: at most as many as any GPU takes, and so many that two on each of 132
-/// multiprocessors are all of them. Three would fit, but not in whole clusters: then some run when all others are done.
+/// Blocks of a cluster, which share the depth: at most as many as any GPU takes, and so many that two on each
+/// of 132 multiprocessors are all of them. Three would fit, but not in whole clusters: then some run when all
+/// others are done.
 const PARTS: [usize; 4] = [8, 4, 2, 1];
 const AT_ONCE: usize = 264;
 /// Bytes of weights that are asked for ahead; a part of L2, so that they are still there when they are read.
@@ -112,16 +113,16 @@ impl Matrices {
 }
 
 impl Kernels {
-    /// Enqueues the products of a few rows with some matrices. With `early` the launch may be placed while the kernel
-    /// before runs.
+    /// Enqueues the products of a few rows with some matrices. With `early` the launch may be placed while
+    /// the kernel before runs.
     ///
     /// # Errors
     /// [`Error::Unsupported`]: no rows, more than [`SKINNY_ROWS`], or more than [`SKINNY_MATRICES`] matrices;
     /// [`Error::Compile`] at the first call; [`Error::Driver`].
     ///
     /// # Safety
-    /// As in [`crate::rule`]. Written is `to` of every product; everything else is read. If `early`, the kernel before must
-    /// have written nothing of what is read but `x`.
+    /// As in [`crate::rule`]. Written is `to` of every product; everything else is read. If `early`, the
+    /// kernel before must have written nothing of what is read but `x`.
     pub unsafe fn project(
         &mut self,
         stream: &Stream,
@@ -159,8 +160,8 @@ impl Kernels {
                 THREADS,
             )
         };
-        // SAFETY: the parameters are those of `project`; addresses, and what was there early enough, are the caller's
-        // promise. Before it waits, the kernel reads weights alone.
+        // SAFETY: the parameters are those of `project`; addresses, and what was there early enough, are the
+        // caller's promise. Before it waits, the kernel reads weights alone.
         unsafe { launch.enqueue(stream, &parameters) }
     }
 }

@@ -1,9 +1,10 @@
 //! Sequences of different lengths in one batch, each with the slots in which its state lies.
 //!
-//! Rows of all sequences lie behind each other without padding. States lie in a pool of slots of one size, so does what
-//! the short convolution keeps; a sequence names the slot that it starts from (or none: zeros), the slot to which its
-//! new state goes (the same one, another, or none), and a slot for a snapshot: the state in the middle of the pass, at the
-//! border of a chunk, which costs one more write and no second pass. Several sequences may start from one slot.
+//! Rows of all sequences lie behind each other without padding. States lie in a pool of slots of one size, so
+//! does what the short convolution keeps; a sequence names the slot that it starts from (or none: zeros), the
+//! slot to which its new state goes (the same one, another, or none), and a slot for a snapshot: the state in
+//! the middle of the pass, at the border of a chunk, which costs one more write and no second pass. Several
+//! sequences may start from one slot.
 //!
 //! [`RaggedPlan`] checks that; its tables go to device memory once a batch, for the launches of all layers.
 
@@ -146,7 +147,8 @@ pub struct RaggedPlan {
     single: bool,
 }
 
-/// A batch of ragged sequences in device memory. It keeps the memory of its tables no longer than their buffer lives.
+/// A batch of ragged sequences in device memory. It keeps the memory of its tables no longer than their
+/// buffer lives.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RaggedTables {
     pub(super) sequences: Address,
@@ -155,11 +157,8 @@ pub struct RaggedTables {
     pub(super) tokens: usize,
     pub(super) chunks: usize,
     pub(super) single: bool,
-    /// Elements from slot to slot of the states' pool, at least `heads * width * width`.
-    pub state_stride: usize,
-    /// Elements from slot to slot of the pool of what a convolution keeps, at least `(width - 1) * channels`, a multiple
-    /// of 8.
-    pub tail_stride: usize,
+    pub(super) state_stride: usize,
+    pub(super) tail_stride: usize,
 }
 
 /// Elements between the slots of the pools.
@@ -167,8 +166,8 @@ pub struct RaggedTables {
 pub struct SlotStrides {
     /// Elements from slot to slot of the states' pool, at least `heads * width * width`.
     pub state: usize,
-    /// Elements from slot to slot of the pool of what a convolution keeps, at least `(width - 1) * channels`, a multiple
-    /// of 8; 0 without a convolution.
+    /// Elements from slot to slot of the pool of what a convolution keeps, at least `(width - 1) * channels`,
+    /// a multiple of 8; 0 without a convolution.
     pub tail: usize,
 }
 
@@ -241,6 +240,29 @@ impl RaggedPlan {
 }
 
 impl RaggedTables {
+    /// An error unless a slot has room for a state of so many numbers.
+    pub(super) fn check_states(&self, numbers: usize) -> Result<(), Error> {
+        if self.state_stride >= numbers {
+            return Ok(());
+        }
+        Err(Error::Unsupported(format!(
+            "slots {} numbers apart for states of {numbers}; set SlotStrides::state to {numbers} or more",
+            self.state_stride
+        )))
+    }
+
+    /// An error unless a slot has room for so many numbers that a convolution keeps, and begins where 16 bytes
+    /// may be read at once.
+    pub(super) fn check_tails(&self, numbers: usize) -> Result<(), Error> {
+        if self.tail_stride >= numbers && self.tail_stride.is_multiple_of(8) {
+            return Ok(());
+        }
+        Err(Error::Unsupported(format!(
+            "slots {} numbers apart for tails of {numbers}; set SlotStrides::tail to a multiple of 8 from {numbers} on",
+            self.tail_stride
+        )))
+    }
+
     pub(super) fn arguments(&self) -> RaggedArguments {
         RaggedArguments {
             sequences: self.sequences,
@@ -320,6 +342,19 @@ fn check_slots(sequences: &[RaggedSequence], slots: usize) -> Result<(), RaggedE
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+impl RaggedTables {
+    /// Tables of single tokens in slots for states of so many numbers, and for as many that a convolution keeps.
+    pub(super) fn of_slots(numbers: usize) -> Self {
+        Self {
+            single: true,
+            state_stride: numbers,
+            tail_stride: numbers,
+            ..Self::default()
+        }
+    }
 }
 
 #[cfg(test)]
@@ -420,6 +455,23 @@ mod tests {
             assert_eq!(of(tokens, after), Err(wanted));
             assert!(text.contains("multiple of 64"), "{text}");
         }
+    }
+
+    #[test]
+    fn slots_have_room_and_begin_where_sixteen_bytes_are_read() {
+        let tables = RaggedTables::of_slots(24);
+        assert!(tables.check_states(24).is_ok() && tables.check_tails(24).is_ok());
+        assert!(
+            tables
+                .check_states(25)
+                .is_err_and(|error| error.to_string().contains("SlotStrides::state to 25"))
+        );
+        assert!(
+            tables
+                .check_tails(25)
+                .is_err_and(|error| error.to_string().contains("SlotStrides::tail"))
+        );
+        assert!(RaggedTables::of_slots(28).check_tails(24).is_err());
     }
 
     #[test]

@@ -69,15 +69,16 @@ fn shared(width: usize) -> u32 {
 }
 
 impl Kernels {
-    /// Enqueues the recurrence over the chunks of a prepared span, and the norm of its output if the span has one. An
-    /// output gate is left out. Of ragged sequences it also writes the snapshots.
+    /// Enqueues the recurrence over the chunks of a prepared span, and the norm of its output if the span has
+    /// one. An output gate is left out. Of ragged sequences it also writes the snapshots.
     ///
     /// # Errors
-    /// [`Error::Unsupported`]: sizes that no kernel has; [`Error::Compile`] at the first call; [`Error::Driver`].
+    /// [`Error::Unsupported`]: sizes that no kernel has; [`Error::Compile`] at the first call;
+    /// [`Error::Driver`].
     ///
     /// # Safety
-    /// As in [`crate::rule`]. Written are `output` and `last`; read are `q`, `k`, `v`, `records`, `initial`, the norm's
-    /// weights and ragged tables. `records` were written by [`Self::prepare`] for this span.
+    /// As in [`crate::rule`]. Written are `output` and `last`; read are `q`, `k`, `v`, `records`, `initial`,
+    /// the norm's weights and ragged tables. `records` were written by [`Self::prepare`] for this span.
     pub unsafe fn scan(&mut self, stream: &Stream, span: &Span, precise: bool) -> Result<(), Error> {
         span.check()?;
         let maps = [

@@ -15,8 +15,8 @@ pub struct KernelSource {
 }
 
 impl KernelSource {
-    /// Every kernel in every variant that a launch may ask for: heads of 64, 128 and 256, convolutions and products of all
-    /// sizes.
+    /// Every kernel in every variant that a launch may ask for: heads of 64, 128 and 256, convolutions and
+    /// products of all sizes.
     pub fn all() -> Vec<Self> {
         let widths = |kernel: &'static Kernel, widths: &[usize], ragged: &[bool]| {
             let variants = widths.iter().flat_map(|width| {

@@ -74,8 +74,8 @@ pub struct Span {
     pub gates: Gates,
     /// Work space of [`Span::record_bytes`] bytes; not needed for a step.
     pub records: Address,
-    /// States before the first token, f32: `[count, heads, width, width]`, or a pool of slots of ragged sequences. Null
-    /// stands for zeros in a scan of sequences of one length.
+    /// States before the first token, f32: `[count, heads, width, width]`, or a pool of slots of ragged
+    /// sequences. Null stands for zeros in a scan of sequences of one length.
     pub initial: Address,
     /// States after the last token, written, as `initial`; it may be `initial`.
     pub last: Address,
@@ -124,10 +124,13 @@ impl Span {
                 "{heads} heads of {width} numbers, {group} to a head of queries and keys; the kernels take heads of 64, 128 or 256 in whole groups"
             )));
         }
-        if matches!(self.sequences, Sequences::Ragged(_)) && !self.gates.lengths.is_null() {
-            return Err(Error::Unsupported(
-                "padding in ragged sequences; give each its own length".to_owned(),
-            ));
+        if let Sequences::Ragged(tables) = &self.sequences {
+            if !self.gates.lengths.is_null() {
+                return Err(Error::Unsupported(
+                    "padding in ragged sequences; give each its own length".to_owned(),
+                ));
+            }
+            tables.check_states(heads * width * width)?;
         }
         Ok(())
     }
@@ -238,7 +241,7 @@ pub(super) mod tests {
 
     #[test]
     fn ragged_sequences_have_no_padding_and_no_gradients() {
-        let mut ragged = span(Sequences::Ragged(RaggedTables::default()));
+        let mut ragged = span(Sequences::Ragged(RaggedTables::of_slots(3 * 64 * 64)));
         assert!(ragged.check().is_ok());
         assert!(ragged.equal("gradients").is_err());
         ragged.gates = ragged.gates.padded(Address::new(16), 0);

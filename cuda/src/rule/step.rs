@@ -65,16 +65,16 @@ struct RaggedStepArguments {
 }
 
 impl Kernels {
-    /// Enqueues one token of every sequence of a span: convolution, gates, recurrence, norm and output gate, as far as
-    /// there are any. With `early` the launch may be placed while the kernel before runs.
+    /// Enqueues one token of every sequence of a span: convolution, gates, recurrence, norm and output gate,
+    /// as far as there are any. With `early` the launch may be placed while the kernel before runs.
     ///
     /// # Errors
     /// [`Error::Unsupported`]: sizes that no kernel has, or ragged sequences of another length than one token;
     /// [`Error::Compile`] at the first call; [`Error::Driver`].
     ///
     /// # Safety
-    /// As in [`crate::rule`]. Written are `output`, `last`, and `last` of the convolution; everything else is read. If
-    /// `early`, states and ragged tables must have been there before the kernel before.
+    /// As in [`crate::rule`]. Written are `output`, `last`, and `last` of the convolution; everything else is
+    /// read. If `early`, states and ragged tables must have been there before the kernel before.
     pub unsafe fn step(
         &mut self,
         stream: &Stream,
@@ -107,7 +107,8 @@ impl Kernels {
         };
         let step = StepArguments::new(span, convolution, options);
         match span.sequences {
-            // SAFETY: the parameter is that of `step`; addresses, and what was there early enough, are the caller's promise.
+            // SAFETY: the parameter is that of `step`; addresses, and what was there early enough, are the
+            // caller's promise.
             Sequences::Equal { .. } => unsafe { launch.enqueue(stream, &[Parameter::new(&step)]) },
             Sequences::Ragged(tables) => {
                 let arguments = RaggedStepArguments {
@@ -150,7 +151,7 @@ impl StepArguments {
 fn check(span: &Span, convolution: Option<&Convolution>) -> Result<(), Error> {
     span.check()?;
     if let Some(convolution) = convolution {
-        convolution.check()?;
+        convolution.check(&span.sequences)?;
     }
     let refuse = |text: &str| Err(Error::Unsupported(text.to_owned()));
     match span.sequences {
@@ -177,14 +178,15 @@ mod tests {
     fn a_step_is_of_one_token_a_sequence() {
         let of = |sequences| check(&span(sequences), None);
         assert!(of(Sequences::Equal { count: 3, tokens: 1 }).is_ok());
-        let single = RaggedTables {
-            single: true,
-            ..RaggedTables::default()
-        };
+        let single = RaggedTables::of_slots(3 * 64 * 64);
         assert!(of(Sequences::Ragged(single)).is_ok());
+        let longer = RaggedTables {
+            single: false,
+            ..single
+        };
         for sequences in [
             Sequences::Equal { count: 3, tokens: 2 },
-            Sequences::Ragged(RaggedTables::default()),
+            Sequences::Ragged(longer),
         ] {
             assert!(of(sequences).is_err_and(|error| error.to_string().contains("scan them")));
         }
@@ -192,10 +194,7 @@ mod tests {
 
     #[test]
     fn convolved_queries_serve_as_many_heads_as_a_cluster_has_blocks() {
-        let single = RaggedTables {
-            single: true,
-            ..RaggedTables::default()
-        };
+        let single = RaggedTables::of_slots(18 * 64 * 64);
         let convolution = Convolution {
             weight: Address::new(16),
             tail: Address::new(32),

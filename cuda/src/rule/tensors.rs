@@ -74,7 +74,8 @@ pub struct GateProducts {
     pub dt_bias: SmallParameter,
 }
 
-/// Log-gates and strengths of a span's tokens, given as numbers or as a layer's products. `Gates` in common.cuh.
+/// Log-gates and strengths of a span's tokens, given as numbers or as a layer's products. `Gates` in
+/// common.cuh.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Gates {
@@ -122,8 +123,8 @@ impl Gates {
         }
     }
 
-    /// The same gates for sequences of one length with padding behind their `lengths [count]`, f32, where the span's first
-    /// token is number `first` of its sequence. Null lengths stand for no padding.
+    /// The same gates for sequences of one length with padding behind their `lengths [count]`, f32, where the
+    /// span's first token is number `first` of its sequence. Null lengths stand for no padding.
     pub fn padded(self, lengths: Address, first: usize) -> Self {
         Self {
             lengths,

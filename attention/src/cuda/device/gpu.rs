@@ -1,8 +1,8 @@
 //! One GPU as the kernels see it: context, streams, loaded kernels and product plans.
 //!
-//! burn (CubeCL) launches on streams of its own, which it does not show. The border to ours is crossed without waiting
-//! on the host: an event captures all work submitted to the context so far, whatever the stream, our stream waits for that
-//! event; at the end all later work of the context waits for ours.
+//! burn (CubeCL) launches on streams of its own, which it does not show. The border to ours is crossed
+//! without waiting on the host: an event captures all work submitted to the context so far, whatever the
+//! stream, our stream waits for that event; at the end all later work of the context waits for ours.
 
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
@@ -18,7 +18,8 @@ pub(in crate::cuda) struct Gpu {
     pub(in crate::cuda) context: Context,
     /// Where almost everything runs.
     pub(in crate::cuda) stream: Stream,
-    /// Where a scan runs beside the products of the next piece: it fills half of the chip and draws little power.
+    /// Where a scan runs beside the products of the next piece: it fills half of the chip and draws little
+    /// power.
     pub(in crate::cuda) side: Stream,
     pub(in crate::cuda) kernels: Kernels,
     pub(in crate::cuda) products: Option<Products>,
@@ -33,8 +34,8 @@ type OpenedGpu = Result<Mutex<Gpu>, CudaError>;
 pub(in crate::cuda) const DEVICES: usize = 64;
 static GPUS: [OnceLock<OpenedGpu>; DEVICES] = [const { OnceLock::new() }; DEVICES];
 
-/// Locks the GPU of a number for the calling thread. Opened at the first call; an error is remembered, as it will not
-/// pass.
+/// Locks the GPU of a number for the calling thread. Opened at the first call; an error is remembered, as it
+/// will not pass.
 pub(in crate::cuda) fn acquire(index: usize) -> Result<MutexGuard<'static, Gpu>, CudaError> {
     let beyond = || CudaError::Unsupported(format!("GPU {index} where {DEVICES} are known"));
     let gpu = GPUS.get(index).ok_or_else(beyond)?;
@@ -77,8 +78,8 @@ impl Gpu {
         self.workspace.address()
     }
 
-    /// Enqueues work between the two borders. Also after an error the second is crossed: what was enqueued before it
-    /// still uses the tensors that the caller drops.
+    /// Enqueues work between the two borders. Also after an error the second is crossed: what was enqueued
+    /// before it still uses the tensors that the caller drops.
     pub(in crate::cuda) fn inside<R>(
         &mut self,
         task: impl FnOnce(&mut Self) -> Result<R, CudaError>,
@@ -91,8 +92,8 @@ impl Gpu {
 
     /// Orders what follows on our stream behind everything submitted to this GPU so far.
     ///
-    /// The caller must have asked for its tensors before: that call goes through the queue in which burn submits, so
-    /// that nothing of theirs is still on its way.
+    /// The caller must have asked for its tensors before: that call goes through the queue in which burn
+    /// submits, so that nothing of theirs is still on its way.
     fn enter(&self) -> Result<(), CudaError> {
         self.context.bind()?;
         self.context.record_all(&self.entered)?;
@@ -100,8 +101,8 @@ impl Gpu {
         Ok(())
     }
 
-    /// Orders everything submitted to this GPU from now on behind our stream. After it, tensors may be dropped: who
-    /// gets their memory next runs later.
+    /// Orders everything submitted to this GPU from now on behind our stream. After it, tensors may be
+    /// dropped: who gets their memory next runs later.
     fn leave(&self) -> Result<(), CudaError> {
         self.stream.record(&self.left)?;
         self.context.wait_all(&self.left)?;
@@ -111,8 +112,8 @@ impl Gpu {
     /// Enqueues a product on our stream.
     ///
     /// # Safety
-    /// The operands must be device memory of this GPU with the extent that `shape` says, and stay so until the stream
-    /// has passed.
+    /// The operands must be device memory of this GPU with the extent that `shape` says, and stay so until
+    /// the stream has passed.
     #[allow(unsafe_code, reason = "hands on the caller's promise")]
     pub(in crate::cuda) unsafe fn multiply(
         &mut self,

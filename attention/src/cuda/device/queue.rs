@@ -1,5 +1,6 @@
-//! The thread on which burn submits to a GPU, in the order in which it was asked: there buffers cost no round trip, and
-//! nothing of burn's is still on its way. burn's operations run on a thread before it, which should not wait for it.
+//! The thread on which burn submits to a GPU, in the order in which it was asked: there buffers cost no round
+//! trip, and nothing of burn's is still on its way. burn's operations run on a thread before it, which should
+//! not wait for it.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -38,8 +39,8 @@ pub(in crate::cuda) struct Queue {
     server: DeviceHandle<Server>,
 }
 
-/// What the queue is known by on that thread. burn's own name there would be taken while a task runs, which asks it for
-/// buffers.
+/// What the queue is known by on that thread. burn's own name there would be taken while a task runs, which
+/// asks it for buffers.
 struct Tasks;
 
 impl DeviceService for Tasks {
@@ -62,8 +63,8 @@ impl Queue {
         }
     }
 
-    /// Runs a task behind everything that was submitted so far, without waiting for it. If it fails, whoever reads what
-    /// it should have written is told why.
+    /// Runs a task behind everything that was submitted so far, without waiting for it. If it fails, whoever
+    /// reads what it should have written is told why.
     pub(in crate::cuda) fn submit<'a>(
         &self,
         written: impl Iterator<Item = &'a CubeTensor>,

@@ -39,8 +39,8 @@ pub trait LayerOps: Backend {
     #[fusion(meta = kept)]
     fn prepare_layer(#[extension_type] weights: LayerWeights<Self>, slot: Slot) -> FloatTensor<Self>;
 
-    /// Runs the layer in the slot. Behind the lengths of the sequences, if there are any, what is kept stays as it is, and
-    /// the output is of no use.
+    /// Runs the layer in the slot. Behind the lengths of the sequences, if there are any, what is kept stays
+    /// as it is, and the output is of no use.
     #[fusion(meta = metadata)]
     fn prepared_layer(
         #[extension_type] input: LayerInput<Self>,
@@ -48,8 +48,8 @@ pub trait LayerOps: Backend {
         rule: LayerRule,
     ) -> LayerOutput<Self>;
 
-    /// Returns the same weights, those that read the input as views of one matrix in which they lie side by side, that of the
-    /// output row after row.
+    /// Returns the same weights, those that read the input as views of one matrix in which they lie side by
+    /// side, that of the output row after row.
     #[fusion(meta = moved)]
     fn lay_out(#[extension_type] weights: LayerMatrices<Self>) -> LayerMatrices<Self>;
 }
@@ -79,9 +79,9 @@ fn done<R>(result: Result<R, CudaError>) -> R {
     }
 }
 
-/// Weights `[in, ..]` of queries, keys, values, log-gates and strengths, of the output gate and of the output, laid out
-/// for use: all but the last in one matrix, as views of it, which a layer multiplies in one product, and each row after
-/// row, as a step reads them. As they are where the kernels do not serve.
+/// Weights `[in, ..]` of queries, keys, values, log-gates and strengths, of the output gate and of the
+/// output, laid out for use: all but the last in one matrix, as views of it, which a layer multiplies in one
+/// product, and each row after row, as a step reads them. As they are where the kernels do not serve.
 pub(crate) fn lay_out(
     weights: [Tensor<2>; 5],
     gate: Option<Tensor<2>>,

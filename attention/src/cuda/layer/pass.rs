@@ -1,5 +1,5 @@
-//! One pass of a layer over its input: projections, gates, kernels and projection, piece after piece; a single token in
-//! three launches.
+//! One pass of a layer over its input: projections, gates, kernels and projection, piece after piece; a
+//! single token in three launches.
 
 use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
@@ -153,8 +153,8 @@ impl Layer {
             y: y.address,
             bias,
         };
-        // SAFETY: the tensors have these extents (checked by their shapes and `Work::new`) and outlive the stream's
-        // work, since `inside` orders everything later behind it.
+        // SAFETY: the tensors have these extents (checked by their shapes and `Work::new`) and outlive the
+        // stream's work, since `inside` orders everything later behind it.
         unsafe { gpu.multiply(shape, operands) }
     }
 }
@@ -318,10 +318,10 @@ impl<'layer> Call<'layer> {
             && !layer.out.layout.transposed
     }
 
-    /// One token of every sequence: two products of a few rows, bound by reading their weights once, and between them
-    /// everything else in one kernel, each placed while the one before still runs: the weights of the output projection are
-    /// on their way to L2 while the state is updated. What is between the projections lies in the work space of the
-    /// products, which nothing else on this stream uses meanwhile.
+    /// One token of every sequence: two products of a few rows, bound by reading their weights once, and
+    /// between them everything else in one kernel, each placed while the one before still runs: the weights
+    /// of the output projection are on their way to L2 while the state is updated. What is between the
+    /// projections lies in the work space of the products, which nothing else on this stream uses meanwhile.
     fn step(&self, gpu: &mut Gpu) -> Result<(), CudaError> {
         let layer = self.layer;
         let workspace = gpu.workspace();
@@ -371,8 +371,9 @@ impl<'layer> Call<'layer> {
             },
         };
         let (kernels, stream, options) = (&mut gpu.kernels, &gpu.stream, self.rule.rule.into());
-        // SAFETY: the tensors have the layer's extents (`PreparedLayer::takes`), and the caller is `inside`. What the later
-        // kernels read before they wait are weights and states, which no kernel of this pass before them writes.
+        // SAFETY: the tensors have the layer's extents (`PreparedLayer::takes`), and the caller is `inside`.
+        // What the later kernels read before they wait are weights and states, which no kernel of this pass
+        // before them writes.
         unsafe {
             kernels.project(stream, &input, &projections, false)?;
             kernels.step(stream, &span, convolution.as_ref(), options, true)?;

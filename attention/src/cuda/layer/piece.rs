@@ -1,7 +1,9 @@
-//! How a layer cuts its input into pieces that pass through projections, kernels and projection one after the other.
+//! How a layer cuts its input into pieces that pass through projections, kernels and projection one after the
+//! other.
 //!
-//! Only the input and the output exist for the whole sequence; everything between exists for two pieces. Pieces of
-//! several also let the scan of one, which fills half of the chip, run beside the products of the next.
+//! Only the input and the output exist for the whole sequence; everything between exists for two pieces.
+//! Pieces of several also let the scan of one, which fills half of the chip, run beside the products of the
+//! next.
 
 /// Tokens of a piece. Long enough that products run at full speed, short enough to cost little memory.
 const PIECE: usize = 8_192;

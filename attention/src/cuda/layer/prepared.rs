@@ -26,8 +26,8 @@ pub(crate) struct WeightTensors {
 }
 
 impl WeightTensors {
-    /// Whether the kernels serve them: bf16, heads of 64, 128 or 256. The kernels take their word for the extents, so
-    /// weights that were replaced by others of other sizes must not come that far.
+    /// Whether the kernels serve them: bf16, heads of 64, 128 or 256. The kernels take their word for the
+    /// extents, so weights that were replaced by others of other sizes must not come that far.
     fn are_served(&self, sizes: &Sizes, device: &Device) -> bool {
         let Sizes {
             embed,
@@ -193,9 +193,9 @@ impl PreparedLayer {
         types && here && tails && given == embed && state.dims() == [batch, heads, width, width]
     }
 
-    /// Runs the layer over what it [takes](Self::takes); returns its output and the memory after the last token. With
-    /// `lengths [B]`, f32, tokens behind the length of their sequence are padding: they leave the memory alone, and their
-    /// output is of no use.
+    /// Runs the layer over what it [takes](Self::takes); returns its output and the memory after the last
+    /// token. With `lengths [B]`, f32, tokens behind the length of their sequence are padding: they leave the
+    /// memory alone, and their output is of no use.
     pub(crate) fn run(
         &self,
         x: Tensor<3>,

@@ -1,8 +1,10 @@
-//! A layer whose weights were looked up: their addresses, for call after call. A call then names input and state instead
-//! of eleven tensors, whose look-up on two threads takes longer than the token of a decoding step.
+//! A layer whose weights were looked up: their addresses, for call after call. A call then names input and
+//! state instead of eleven tensors, whose look-up on two threads takes longer than the token of a decoding
+//! step.
 //!
-//! burn's tensors do not change, and what is held here keeps them alive, so the addresses stay right for as long as
-//! this lives. Whether they are still the layer's weights is for the layer to know (`attention::Remembered`).
+//! burn's tensors do not change, and what is held here keeps them alive, so the addresses stay right for as
+//! long as this lives. Whether they are still the layer's weights is for the layer to know
+//! (`attention::Remembered`).
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -23,8 +25,8 @@ struct PreparedWeights {
     gpu: usize,
 }
 
-// SAFETY: a `Layer` is tensors of burn, which may go to any thread, and what keeps their memory reserved: counters and
-// an address. It is used behind the mutex of `Slot`, and dropped by whoever is last.
+// SAFETY: a `Layer` is tensors of burn, which may go to any thread, and what keeps their memory reserved:
+// counters and an address. It is used behind the mutex of `Slot`, and dropped by whoever is last.
 unsafe impl Send for PreparedWeights {}
 
 /// The place in which the operations find a layer whose weights were looked up.
@@ -79,8 +81,8 @@ pub(super) fn prepare(
     })
 }
 
-/// Enqueues the layer in the slot, and returns what it will have written when burn's later work reads it. The thread that
-/// calls does not wait for it: a step would take as long as both then, not as the longer.
+/// Enqueues the layer in the slot, and returns what it will have written when burn's later work reads it. The
+/// thread that calls does not wait for it: a step would take as long as both then, not as the longer.
 pub(super) fn run(input: LayerInput<CubeBackend>, slot: &Slot, rule: LayerRule) -> LayerOutput<CubeBackend> {
     let written = LayerOutput::empty(&input, slot.columns);
     let (slot_of, output) = (slot.clone(), written.clone());

@@ -38,16 +38,16 @@ impl<B: Backend> From<Option<FloatTensor<B>>> for OptionalTensor<B> {
     }
 }
 
-/// The weights of a layer, bf16, matrices `[in, out]` as burn's `Linear` keeps them, and its small parameters, bf16 or
-/// f32.
+/// The weights of a layer, bf16, matrices `[in, out]` as burn's `Linear` keeps them, and its small
+/// parameters, bf16 or f32.
 #[derive(ExtensionType)]
 #[extension_type(fusion)]
 pub struct LayerWeights<B: Backend> {
     /// Matrices that read the input.
     #[extension_type]
     pub input: InputWeights<B>,
-    /// Biases of the matrices that read the input, each where the products with its matrix lie ([`liquid_cuda::rule::Columns`]) and zeros
-    /// elsewhere.
+    /// Biases of the matrices that read the input, each where the products with its matrix lie
+    /// ([`liquid_cuda::rule::Columns`]) and zeros elsewhere.
     #[extension_type]
     pub input_bias: OptionalTensor<B>,
     /// Matrix of the output, `[H D, F]`.

@@ -1,5 +1,5 @@
-//! The weights that read a layer's input: as five matrices, or as views of one in which they lie side by side. Which it
-//! is shows in their addresses, so nothing has to be remembered beside the tensors.
+//! The weights that read a layer's input: as five matrices, or as views of one in which they lie side by
+//! side. Which it is shows in their addresses, so nothing has to be remembered beside the tensors.
 
 use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeBackend;
@@ -62,7 +62,8 @@ impl Weights {
     }
 }
 
-/// Copies the weights that read the input into one matrix, and returns views of it, and that of the output row after row.
+/// Copies the weights that read the input into one matrix, and returns views of it, and that of the output
+/// row after row.
 pub(super) fn lay_out(
     LayerMatrices { input, output }: LayerMatrices<CubeBackend>,
 ) -> Result<LayerMatrices<CubeBackend>, CudaError> {
@@ -107,8 +108,8 @@ fn copy(gpu: &mut Gpu, weights: &Weights, columns: &Columns, whole: &DeviceTenso
             width: BF16 * width,
             rows,
         };
-        // SAFETY: the matrix has these rows and columns, and `whole` room for all of them (`Columns`); the caller is
-        // `inside`.
+        // SAFETY: the matrix has these rows and columns, and `whole` room for all of them (`Columns`); the
+        // caller is `inside`.
         unsafe { gpu.stream.copy_columns(&copy)? };
     }
     Ok(())

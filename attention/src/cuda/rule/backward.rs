@@ -1,10 +1,11 @@
 //! Gradients of the rule on one GPU.
 //!
-//! The forward pass keeps the state before every segment of [`SEGMENT`] tokens and nothing else. The backward pass
-//! walks groups of at most [`GROUP`] tokens from the last to the first: the states of all chunks of a group are made
-//! again, every segment of it at once, then the gradient by the state is carried back chunk by chunk, then the rest is
-//! done for all chunks together. Only one group exists at a time, so the work space does not grow with the sequence:
-//! per head and chunk two states in bf16, `Vn` and a record, 93 KiB for heads of 128, 744 MiB for 32 of them.
+//! The forward pass keeps the state before every segment of [`SEGMENT`] tokens and nothing else. The backward
+//! pass walks groups of at most [`GROUP`] tokens from the last to the first: the states of all chunks of a
+//! group are made again, every segment of it at once, then the gradient by the state is carried back chunk by
+//! chunk, then the rest is done for all chunks together. Only one group exists at a time, so the work space
+//! does not grow with the sequence: per head and chunk two states in bf16, `Vn` and a record, 93 KiB for
+//! heads of 128, 744 MiB for 32 of them.
 
 use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
@@ -58,7 +59,8 @@ fn groups(batch: usize, tokens: usize) -> Vec<Group> {
         .collect()
 }
 
-/// An error unless the kernels have this head size; those of 256 do not fit into a multiprocessor's shared memory.
+/// An error unless the kernels have this head size; those of 256 do not fit into a multiprocessor's shared
+/// memory.
 fn served(width: usize) -> Result<(), CudaError> {
     if serves_gradients(width) {
         return Ok(());
@@ -175,8 +177,8 @@ impl BackwardCall {
             count: inputs.batch * inputs.tokens * inputs.heads,
         };
         let (kernels, stream, options) = (&mut gpu.kernels, &gpu.stream, self.rule.into());
-        // SAFETY: the tensors have the extents of the inputs (`Inputs::new`), the work space that of the largest group, and
-        // the caller is `inside`.
+        // SAFETY: the tensors have the extents of the inputs (`Inputs::new`), the work space that of the
+        // largest group, and the caller is `inside`.
         unsafe {
             kernels.raise_strengths(stream, &strengths)?;
             stream.copy(

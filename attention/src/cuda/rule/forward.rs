@@ -41,7 +41,8 @@ fn forward_here(
         ..inputs.span(&output)
     };
     if inputs.tokens == 1 {
-        // SAFETY: the tensors have the extents of the span (`Inputs::new`), and `inside` orders what comes later behind it.
+        // SAFETY: the tensors have the extents of the span (`Inputs::new`), and `inside` orders what comes
+        // later behind it.
         gpu.inside(|gpu| unsafe { Ok(gpu.kernels.step(&gpu.stream, &span, None, rule.into(), false)?) })?;
     } else {
         let records = DeviceTensor::new(&inputs.v.tensor, [span.record_bytes()], DType::U8)?;

@@ -115,7 +115,8 @@ pub(in crate::cuda) fn head_norm(inputs: NormInputs) -> Result<CubeTensor, CudaE
             },
             gate: rows(address(inputs.gate.as_ref())),
         };
-        // SAFETY: the tensors have these extents (`Inputs::new`), and `inside` orders what comes later behind it.
+        // SAFETY: the tensors have these extents (`Inputs::new`), and `inside` orders what comes later behind
+        // it.
         gpu.inside(|gpu| unsafe { Ok(gpu.kernels.norm(&gpu.stream, &launch)?) })?;
         Ok(normed.tensor)
     })

@@ -45,8 +45,8 @@ pub(in crate::cuda) fn multiply(x: CubeTensor, weight: CubeTensor) -> Result<Cub
             ));
         }
         gpu.inside(|gpu| {
-            // SAFETY: the tensors have the extent of their shapes and outlive the stream's work, as `inside` orders
-            // everything later behind it.
+            // SAFETY: the tensors have the extent of their shapes and outlive the stream's work, as `inside`
+            // orders everything later behind it.
             unsafe { gpu.multiply(shape, operands) }
         })?;
         Ok(y.tensor)

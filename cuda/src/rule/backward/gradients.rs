@@ -1,4 +1,5 @@
-//! The gradient with respect to the state, from the last chunk to the first, and with it that with respect to the values.
+//! The gradient with respect to the state, from the last chunk to the first, and with it that with respect to
+//! the values.
 
 #![allow(unsafe_code, reason = "launches kernels; see Safety in `rule`")]
 
@@ -36,15 +37,16 @@ fn shared(width: usize) -> u32 {
 }
 
 impl Kernels {
-    /// Enqueues carrying the gradient with respect to the state back through a prepared group, and with it the gradient
-    /// with respect to the values.
+    /// Enqueues carrying the gradient with respect to the state back through a prepared group, and with it
+    /// the gradient with respect to the values.
     ///
     /// # Errors
-    /// [`Error::Unsupported`]: sizes that no kernel has; [`Error::Compile`] at the first call; [`Error::Driver`].
+    /// [`Error::Unsupported`]: sizes that no kernel has; [`Error::Compile`] at the first call;
+    /// [`Error::Driver`].
     ///
     /// # Safety
-    /// As in [`crate::rule`]. Written are `after`, and of the gradients `state` and `v`; read are `q`, `k`, `records` and the
-    /// gradients `output` and `state`.
+    /// As in [`crate::rule`]. Written are `after`, and of the gradients `state` and `v`; read are `q`, `k`,
+    /// `records` and the gradients `output` and `state`.
     pub unsafe fn state_gradients(
         &mut self,
         stream: &Stream,

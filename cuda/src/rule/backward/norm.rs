@@ -33,8 +33,8 @@ const THREADS: u32 = 256;
 /// multiprocessor.
 pub const NORM_PARTS: usize = 528;
 
-/// A norm's inputs, the gradient with respect to its result, and the gradients to be written. All rows lie behind each
-/// other and are bf16.
+/// A norm's inputs, the gradient with respect to its result, and the gradients to be written. All rows lie
+/// behind each other and are bf16.
 #[derive(Clone, Copy, Debug)]
 pub struct NormGradients {
     /// Output of the heads that was normed, `[rows, width]`.
@@ -109,7 +109,8 @@ impl Kernels {
         unsafe { launch.enqueue(stream, &parameters) }
     }
 
-    /// Enqueues copying strengths, those below 1e-12 raised to it, so that the backward pass can divide by them.
+    /// Enqueues copying strengths, those below 1e-12 raised to it, so that the backward pass can divide by
+    /// them.
     ///
     /// # Errors
     /// [`Error::Compile`] at the first call; [`Error::Driver`].

@@ -40,7 +40,8 @@ struct RowsArguments {
     erase: c_int,
 }
 
-/// `Shared` in rows_backward.cu: four tiles of rows, two states, `Vn`, both matrices of scores, coefficients and sums.
+/// `Shared` in rows_backward.cu: four tiles of rows, two states, `Vn`, both matrices of scores, coefficients
+/// and sums.
 fn shared(width: usize) -> u32 {
     let numbers = 5 * CHUNK + 8 * CHUNK + 8;
     (4 * width / 64 * TILE + 4 * width * width + 2 * CHUNK * width + 2 * TILE + FOR_STATE + 4 * numbers + 8)
@@ -51,7 +52,8 @@ impl Kernels {
     /// Enqueues the gradients of a group with respect to queries, keys, gates and strengths.
     ///
     /// # Errors
-    /// [`Error::Unsupported`]: sizes that no kernel has; [`Error::Compile`] at the first call; [`Error::Driver`].
+    /// [`Error::Unsupported`]: sizes that no kernel has; [`Error::Compile`] at the first call;
+    /// [`Error::Driver`].
     ///
     /// # Safety
     /// As in [`crate::rule`]. Written are the gradients `q`, `k`, `gates` and `strengths`; read are what

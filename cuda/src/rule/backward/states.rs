@@ -39,7 +39,8 @@ impl Kernels {
     /// Enqueues making the states before every chunk of a prepared group, and what each token writes, again.
     ///
     /// # Errors
-    /// [`Error::Unsupported`]: sizes that no kernel has; [`Error::Compile`] at the first call; [`Error::Driver`].
+    /// [`Error::Unsupported`]: sizes that no kernel has; [`Error::Compile`] at the first call;
+    /// [`Error::Driver`].
     ///
     /// # Safety
     /// As in [`crate::rule`]. Written are `before` and `news`; read are `k`, `v`, `records` and `saved`.

@@ -46,8 +46,8 @@ impl Work {
         self.project(gpu, call, piece)?;
         self.convolve(gpu, call, piece)?;
         let (span, options) = (self.span(call, piece), call.rule.rule.into());
-        // SAFETY: the work space has room for the piece (`Call::run`), the tensors have the layer's extents, and the caller
-        // is `inside`.
+        // SAFETY: the work space has room for the piece (`Call::run`), the tensors have the layer's extents,
+        // and the caller is `inside`.
         unsafe {
             if piece.tokens == 1 {
                 gpu.kernels.step(&gpu.stream, &span, None, options, false)?;
@@ -106,7 +106,8 @@ impl Work {
         Ok(())
     }
 
-    /// The recurrence of a piece, if it is more than a token, with norm and output gate, on the main stream or beside it.
+    /// The recurrence of a piece, if it is more than a token, with norm and output gate, on the main stream
+    /// or beside it.
     fn scan(&self, gpu: &mut Gpu, call: &Call, piece: &Piece, stream: &Stream) -> Result<(), CudaError> {
         if piece.tokens == 1 {
             return Ok(());
@@ -165,8 +166,8 @@ pub(super) fn whole(gpu: &mut Gpu, call: &Call, work: &Work, pieces: &[Piece]) -
     Ok(())
 }
 
-/// Scan of a piece beside the projections of the next one, that of the last piece beside the output projection of the
-/// one before. Pieces take turns with two sets of work space.
+/// Scan of a piece beside the projections of the next one, that of the last piece beside the output
+/// projection of the one before. Pieces take turns with two sets of work space.
 pub(super) fn overlapped(
     gpu: &mut Gpu,
     call: &Call,
