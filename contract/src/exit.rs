@@ -1,9 +1,7 @@
 //! Exit codes, as `sysexits.h` numbers them where it has one.
 //!
-//! A supervisor restarts a program whatever its code is; the codes say to whom the failure belongs.
-
-/// The arguments cannot be understood. Written by every program; `clap` chooses it.
-pub const USAGE: u8 = 2;
+//! A supervisor restarts a program whatever its code is; the codes say who has to act. Besides them `clap` ends a program
+//! whose arguments cannot be understood with 2, and a worker that fails while it runs ends with 1.
 
 /// The configuration cannot be used: somebody has to edit it. Written by sidecar and worker, also for `--check`, where
 /// scripts and the cluster tests read it.

@@ -22,7 +22,7 @@ impl Mode {
     /// Every mode.
     pub const ALL: [Self; 3] = [Self::Off, Self::Auto, Self::Force];
 
-    /// The mode's name, lower case.
+    /// Returns the mode's name, lower case.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Off => "off",
@@ -31,7 +31,7 @@ impl Mode {
         }
     }
 
-    /// The mode of this name.
+    /// Finds the mode of this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|mode| mode.name() == name)
     }

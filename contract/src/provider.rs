@@ -46,7 +46,7 @@ impl Provider {
         Self::Local,
     ];
 
-    /// The kind's name in configurations, such as `openai_compatible`.
+    /// Returns the kind's name in configurations, such as `openai_compatible`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Openai => "openai",
@@ -62,8 +62,8 @@ impl Provider {
         }
     }
 
-    /// Base URL, version included, of an API that is the same for everybody; none for servers that somebody runs
-    /// himself, and for Azure, whose resources have their own.
+    /// Returns the base URL, version included, of an API that is the same for everybody; none for servers that users
+    /// run themselves, and for Azure, whose resources have their own.
     pub const fn public_url(self) -> Option<&'static str> {
         match self {
             Self::Openai => Some("https://api.openai.com/v1"),
@@ -76,7 +76,7 @@ impl Provider {
         }
     }
 
-    /// Base URL of a server on this machine with its default port, for servers that have one.
+    /// Returns the base URL of a server on this machine with its default port, for servers that have one.
     pub const fn local_url(self) -> Option<&'static str> {
         match self {
             Self::Vllm => Some("http://127.0.0.1:8000/v1"),
@@ -92,7 +92,7 @@ impl Provider {
         }
     }
 
-    /// Base URL that the sidecar uses where its configuration gives none: the public one, or the local one.
+    /// Returns the base URL that the sidecar uses where its configuration gives none: the public one, or the local one.
     pub const fn default_url(self) -> Option<&'static str> {
         match self.public_url() {
             Some(url) => Some(url),
@@ -100,8 +100,8 @@ impl Provider {
         }
     }
 
-    /// Variable that the provider's own tools read their key from. The sidecar alone reads it; the table stands here so
-    /// that a new provider is one file.
+    /// Returns the variable that the provider's own tools read their key from. Only the sidecar reads it; the table is
+    /// here so that a new provider is one file.
     pub const fn key_variable(self) -> Option<&'static str> {
         match self {
             Self::Openai => Some("OPENAI_API_KEY"),
@@ -113,8 +113,8 @@ impl Provider {
         }
     }
 
-    /// Name that OpenTelemetry's GenAI conventions give the provider, where they give one. The sidecar's metrics and
-    /// traces hold it.
+    /// Returns the name that OpenTelemetry's GenAI conventions give the provider, if they give one. The sidecar's
+    /// metrics and traces hold it.
     pub const fn genai_name(self) -> Option<&'static str> {
         match self {
             Self::Openai => Some("openai"),
@@ -126,13 +126,13 @@ impl Provider {
         }
     }
 
-    /// Whether a cluster must give the base URL: nothing listens on a pod's own loopback address but its sidecar, so
+    /// Returns whether a cluster must give the base URL: nothing listens on a pod's own loopback address but its sidecar, so
     /// [`Provider::local_url`] is no help there.
     pub const fn needs_base_url(self) -> bool {
         self.public_url().is_none() && !matches!(self, Self::Local)
     }
 
-    /// The kinds that may be named as a provider without an entry in `[upstream.providers]`: all but
+    /// Lists the kinds that may be named as a provider without an entry in `[upstream.providers]`: all but
     /// [`Provider::OpenaiCompatible`], which says nothing about where to find the server.
     pub fn built_in() -> impl Iterator<Item = Self> {
         Self::ALL
@@ -140,7 +140,7 @@ impl Provider {
             .filter(|kind| *kind != Self::OpenaiCompatible)
     }
 
-    /// The built-in provider of this name.
+    /// Finds the built-in provider of this name.
     pub fn built_in_named(name: &str) -> Option<Self> {
         Self::built_in().find(|kind| kind.name() == name)
     }

@@ -24,7 +24,7 @@ impl Tier {
     /// Every tier, cheapest first.
     pub const ALL: [Self; 3] = [Self::Lexical, Self::Static, Self::Encoder];
 
-    /// The tier's name, lower case.
+    /// Returns the tier's name, lower case.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Lexical => "lexical",
@@ -33,7 +33,7 @@ impl Tier {
         }
     }
 
-    /// Whether the tier reads the encoder's weights.
+    /// Returns whether the tier reads the encoder's weights.
     pub const fn needs_model(self) -> bool {
         !matches!(self, Self::Lexical)
     }

@@ -23,7 +23,7 @@ pub trait Configuration: DeserializeOwned {
     /// Paths of the keys whose variables hold lists, items separated by commas, such as `upstream.fallbacks`.
     const LISTS: &'static [&'static str];
 
-    /// Every value that cannot be used, by its path from the root.
+    /// Lists every value that cannot be used, by its path from the root.
     fn validate(&self) -> Vec<Invalid>;
 }
 
@@ -72,7 +72,7 @@ pub fn load_with<C: Configuration>(
     Ok(read)
 }
 
-/// This process's environment, without what is not Unicode.
+/// Reads this process's environment, without what is not Unicode.
 pub fn variables() -> Vec<(String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

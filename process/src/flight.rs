@@ -29,7 +29,7 @@ pub struct Waiter<V> {
 }
 
 impl<V: Clone> Waiter<V> {
-    /// The result; `None` if the computation ended without one, by a panic.
+    /// Waits for the result; `None` if the computation ended without one, by a panic.
     pub async fn result(&mut self) -> Option<V> {
         self.result
             .wait_for(Option::is_some)

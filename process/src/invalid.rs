@@ -22,7 +22,7 @@ impl Invalid {
         }
     }
 
-    /// The same finding, its field seen from the section that holds it.
+    /// Names the field as seen from the section that holds it.
     #[must_use]
     pub fn within(mut self, section: &str) -> Self {
         self.field = format!("{section}.{}", self.field);
@@ -49,7 +49,7 @@ impl InvalidValues {
         }
     }
 
-    /// The findings.
+    /// Returns the findings.
     pub fn as_slice(&self) -> &[Invalid] {
         &self.0
     }

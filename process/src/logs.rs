@@ -45,7 +45,7 @@ pub enum LogFormat {
 }
 
 impl LogFormat {
-    /// The format's name in configurations.
+    /// Returns the format's name in configurations.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Text => "text",
@@ -69,14 +69,14 @@ pub enum LogError {
 pub type BoxedLayer<S> = Box<dyn Layer<S> + Send + Sync>;
 
 impl Log {
-    /// What is wrong with `level`, the field `log.level`. `target` is the program's own crate, for the remedy's example.
+    /// Checks `level`, the field `log.level`. `target` is the program's own crate, for the remedy's example.
     pub fn validate(&self, target: &str) -> Option<Invalid> {
         let error = self.level.parse::<EnvFilter>().err()?;
         let remedy = format!("{error}; write for example info, or warn,{target}=debug");
         Some(Invalid::new("log.level", &self.level, remedy))
     }
 
-    /// `level` as a filter.
+    /// Parses `level` as a filter.
     ///
     /// # Errors
     /// [`LogError::Level`].
@@ -141,7 +141,7 @@ mod tests {
         }
     }
 
-    /// What is written of a debug line of this module, and a warning and an information of another one.
+    /// Returns what is written of a debug line of this module, and of a warning and an information of another one.
     fn written(log: &Log) -> String {
         let buffer = Buffer::default();
         let writer = buffer.clone();

@@ -34,7 +34,7 @@ struct Entry<V> {
 }
 
 impl<K: Hash + Eq + Clone, V> Lru<K, V> {
-    /// An empty map for entries of at most `limit` weight together, each for `max_idle` after its last use
+    /// Creates an empty map for entries of at most `limit` weight together, each for `max_idle` after its last use
     /// ([`Duration::MAX`]: whatever its age).
     pub fn new(limit: u64, max_idle: Duration) -> Self {
         Self {
@@ -47,7 +47,7 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
         }
     }
 
-    /// The value under `key`, if it has been used within `max_idle` before `now`. Counts as a use.
+    /// Looks up the value under `key`, if it has been used within `max_idle` before `now`. Counts as a use.
     pub fn get<Q>(&mut self, key: &Q, now: Instant) -> Option<&mut V>
     where
         K: Borrow<Q>,
@@ -94,17 +94,17 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
         self.entries.insert(key, entry);
     }
 
-    /// Weight of all entries, those included that are too old to be found.
+    /// Returns the weight of all entries, those included that are too old to be found.
     pub fn weight(&self) -> u64 {
         self.weight
     }
 
-    /// Number of entries, those included that are too old to be found.
+    /// Returns the number of entries, those included that are too old to be found.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// True if there is no entry.
+    /// Returns whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

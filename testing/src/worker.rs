@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use liquid_process::lock;
 use liquid_proto::worker::v1::extract_request::Part;
 use liquid_proto::worker::v1::worker_server::{self, WorkerServer};
 use liquid_proto::worker::v1::{
@@ -277,8 +278,4 @@ fn span(start: u64, end: u64) -> Span {
         score: 1.5,
         kind: 1,
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

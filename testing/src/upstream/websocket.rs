@@ -7,11 +7,12 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use hyper_util::rt::TokioIo;
+use liquid_process::lock;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::{Shared, lock};
+use super::Shared;
 use crate::Recorded;
 
 pub(super) fn is_upgrade(request: &Request) -> bool {
