@@ -3,7 +3,8 @@
 use crate::worker::v1::TierReason;
 
 impl TierReason {
-    /// Returns the name under which metrics, logs and reports show the reason, in snake case. Names never change.
+    /// Returns the name under which metrics, logs and reports show the reason, in snake case. Names never
+    /// change.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -22,7 +23,8 @@ impl TierReason {
         }
     }
 
-    /// Explains the reason to people, in a clause of English. The wording may change; compare the value or its name.
+    /// Explains the reason to people, in a clause of English. The wording may change; compare the value or
+    /// its name.
     #[must_use]
     pub fn explanation(self) -> &'static str {
         match self {

@@ -131,7 +131,7 @@ pub struct Model {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Scoring {
-    /// Whether questions about contracts also look for the words that contracts use for their subject:
+    /// True if questions about contracts also look for the words that contracts use for their subject:
     /// "change of control" finds "merger". Default true.
     pub contract_thesaurus: bool,
 }

@@ -1,8 +1,9 @@
 //! The engines: a document, a question and a budget go in, verified spans come out.
 //!
-//! This is the crate's pure core and its only entry for the server and the command line. A request flows
-//! through [`Document`](crate::document::Document) (units), `scoring` (one number a unit) and `select` (the
-//! units that fit the budget). The tiers differ in the scores alone:
+//! This is the crate's core and its only entry for the server and the command line. It knows neither files nor
+//! sockets nor tasks; from outside a request it takes the clock and what is remembered. A request flows through
+//! [`Document`](crate::document::Document) (units), `scoring` (a number for each unit) and `select` (the units
+//! that fit the budget). The tiers differ in the scores alone:
 //!
 //! | tier | reads | cost |
 //! |---|---|---|
@@ -66,7 +67,7 @@ pub struct Request<'a> {
     pub document: &'a str,
     /// The question in natural language. Blank means coverage: what represents the document best.
     pub question: &'a str,
-    /// How much may be kept.
+    /// Budget for what is kept.
     pub budget: Budget,
     /// The tier to run, and why that one.
     pub tier: TierChoice,

@@ -8,8 +8,8 @@
 //! | its steps | `document`: units; `scoring`: a number for each; `select`: those that fit the budget |
 //! | ground | `config`; `model`: tokenizer, embeddings, encoder; `tier`; `vectors` |
 //!
-//! Imports go down this table, never up. On one floor `scoring` and `select` import `document`, and `config`
-//! imports `model` and `tier`.
+//! Imports go down this table, never up. On one floor `scoring` and `select` import `document`, `config`
+//! imports `model` and `tier`, and `model` imports `vectors`.
 
 pub mod cli;
 pub mod config;

@@ -70,7 +70,7 @@ pub enum LoadError {
     },
     /// The device failed when it was tried.
     #[error("warm-up of the encoder: {0}")]
-    WarmUp(EncodeError),
+    WarmUp(#[source] EncodeError),
     /// The tokenizer knows words that the weights have no embedding for.
     #[error(
         "{path}: has {tokenizer} entries, but the weights have embeddings for {weights}",

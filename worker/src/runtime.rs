@@ -39,7 +39,7 @@ pub struct Job {
     pub sha256: [u8; 32],
     /// The question; blank means coverage.
     pub question: String,
-    /// How much may be kept.
+    /// Budget for what is kept.
     pub budget: Budget,
     /// The tier that is asked for.
     pub tier: Option<Tier>,

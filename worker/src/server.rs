@@ -1,8 +1,8 @@
 //! The worker's process: gRPC service, admin listener, readiness and drain around the runtime.
 //!
-//! Order of a life: bind, load, warm up, serve; on a signal: not ready, notice, refuse, finish, end.
+//! In this order: bind, load, warm up, serve; on a signal: stop being ready, wait for balancers, refuse,
+//! finish, end.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +62,7 @@ pub enum ServeError {
         field: &'static str,
         /// Value of the setting.
         address: SocketAddr,
-        /// What the system says.
+        /// Error of the operating system.
         source: std::io::Error,
     },
     /// The files for TLS cannot be used.
@@ -73,7 +73,7 @@ pub enum ServeError {
     Load(#[from] LoadError),
     /// The warm-up failed.
     #[error("warm-up: {0}")]
-    WarmUp(JobError),
+    WarmUp(#[source] JobError),
     /// The transport failed.
     #[error("grpc: {}", join_causes(.0))]
     Transport(#[from] tonic::transport::Error),
@@ -327,7 +327,10 @@ impl<'a> Lifecycle<'a> {
         let ended = tokio::time::timeout(Duration::from_millis(timeout_ms), self.requests.under_way.wait());
         if ended.await.is_err() {
             let cut_off = self.requests.under_way.len();
-            tracing::warn!(cut_off, "the drain time is over before the last requests were");
+            tracing::warn!(
+                cut_off,
+                "the time of the drain is over; the last requests are cut off"
+            );
             self.requests.cut_off.cancel();
         }
     }

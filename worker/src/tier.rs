@@ -1,5 +1,5 @@
 //! The tiers, and which of them runs for a request. Scoring, choosing, configuration and reports all speak of
-//! tiers, so this module stands below them and knows none of them.
+//! tiers, so this module is below them and knows none of them.
 
 pub use liquid_contract::Tier;
 pub use liquid_proto::worker::v1::TierReason;

@@ -17,7 +17,7 @@ use support::write_tiny_model;
 /// Tokens of a step of the device.
 const STEP: usize = 256;
 
-/// The comparison in plain arithmetic, on the hidden states of another encoder.
+/// A device that compares in plain arithmetic, on the hidden states of another encoder.
 struct Plain {
     inner: Box<dyn Encoder>,
     full: Arc<AtomicBool>,
@@ -88,7 +88,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f32 {
     (dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(1e-9)) as f32
 }
 
-/// The tiny model, on a device that compares; `full` takes its memory away.
+/// Puts the tiny model on a device that compares; the flag takes its memory away.
 fn comparing(folder: &std::path::Path) -> (Models, Arc<AtomicBool>) {
     write_tiny_model(folder);
     let mut models = Models::load(folder, Device::Cpu).unwrap();
@@ -100,7 +100,7 @@ fn comparing(folder: &std::path::Path) -> (Models, Arc<AtomicBool>) {
     (models, full)
 }
 
-/// Short and long sentences, one of them longer than the model reads, and a line without a word piece.
+/// Writes short and long sentences, one of them longer than the model reads, and a line without a word piece.
 fn document() -> String {
     let mut text = String::new();
     for i in 0..120 {

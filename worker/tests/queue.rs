@@ -70,7 +70,7 @@ impl Gate {
         }
     }
 
-    /// One encoder slot and this many places in the queue.
+    /// Configures one encoder slot and this many places in the queue.
     fn config(&self, queue: usize) -> Config {
         let mut config = config();
         config.model.folder = Some(self.folder.path().to_owned());
@@ -89,7 +89,7 @@ impl Gate {
         Runtime::with_models(config, Some(models))
     }
 
-    /// A ready worker whose encoder stands still from now on, until the sender is dropped.
+    /// Starts a worker whose encoder blocks once it is ready, until the sender is dropped.
     async fn shut(&self, config: Config) -> (TestServer, Sender<()>) {
         let runtime = self.runtime(&config);
         let server = TestServer::start_with(config, runtime).await;

@@ -92,6 +92,9 @@ async fn an_identical_request_is_answered_from_the_cache() {
     assert!(!metrics.contains("governing"), "{metrics}");
 }
 
+/// A change that makes a header wrong.
+type Spoil<'a> = &'a dyn Fn(&mut ExtractHeader);
+
 #[tokio::test]
 async fn wrong_headers_are_refused_by_field() {
     let server = TestServer::start(config()).await;
@@ -104,7 +107,7 @@ async fn wrong_headers_are_refused_by_field() {
             max_ratio,
         }))
     };
-    let wrong: [(&str, &dyn Fn(&mut ExtractHeader)); 17] = [
+    let wrong: [(&str, Spoil<'_>); 17] = [
         ("budget", &|header| header.budget = None),
         ("budget", &|header| header.budget = Some(Budget { limit: None })),
         ("budget.ratio", &|header| {

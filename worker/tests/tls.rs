@@ -37,12 +37,12 @@ impl Authority {
         self.issuer.pem()
     }
 
-    /// Certificate and key, PEM, with this DNS name.
+    /// Signs a certificate with this DNS name; returns it and its key, PEM.
     fn sign(&self, name: &str) -> (String, String) {
         self.sign_for(name, &[])
     }
 
-    /// The same, with these URIs.
+    /// Signs a certificate with this DNS name and these URIs; returns it and its key, PEM.
     fn sign_for(&self, name: &str, uris: &[&str]) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
@@ -101,7 +101,7 @@ impl Secret {
     }
 }
 
-/// A worker whose certificate and clients are of one authority.
+/// Starts a worker whose certificate and clients are of one authority.
 async fn server(authority: &Authority, change: impl FnOnce(&mut Config)) -> (Secret, TestServer) {
     let mut secret = Secret::new();
     secret.write(&authority.sign("localhost"), &authority.pem());
@@ -112,7 +112,7 @@ async fn server(authority: &Authority, change: impl FnOnce(&mut Config)) -> (Sec
 
 type Client = WorkerClient<Channel>;
 
-/// A connection that trusts `authority`; `None` where the handshake fails on this side.
+/// Connects and trusts `authority`; `None` where the handshake fails on this side.
 async fn connect(
     server: &TestServer,
     authority: &Authority,
@@ -135,7 +135,7 @@ async fn answers(client: &mut Client) -> bool {
     client.describe(DescribeRequest {}).await.is_ok()
 }
 
-/// True if a new connection gets an answer.
+/// Returns true if a new connection gets an answer.
 async fn describe(server: &TestServer, authority: &Authority, identity: Option<(String, String)>) -> bool {
     match connect(server, authority, identity).await {
         Some(mut client) => answers(&mut client).await,

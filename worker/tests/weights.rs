@@ -47,7 +47,7 @@ fn texts() -> Vec<String> {
     serde_json::from_str(include_str!("data/texts.json")).unwrap()
 }
 
-/// A tensor of `data/reference.safetensors`, made by `data/reference.py`.
+/// Reads a tensor of `data/reference.safetensors`, made by `data/reference.py`.
 fn reference(name: &str) -> Vec<f32> {
     let file = SafeTensors::deserialize(include_bytes!("data/reference.safetensors")).unwrap();
     let bytes = file.tensor(name).unwrap().data().to_vec();
@@ -125,7 +125,7 @@ fn too_long_window_is_refused() -> Outcome {
     Ok(())
 }
 
-/// Plain `tokenizers` with the model's file, as anyone would call it.
+/// Loads plain `tokenizers` with the model's file, as anyone would call it.
 fn plain() -> Tokenizer {
     let mut tokenizer = Tokenizer::from_file(folder().join("tokenizer.json")).unwrap();
     tokenizer.with_padding(None).with_truncation(None).unwrap();
@@ -159,7 +159,7 @@ fn tokenizer_agrees_on_the_texts() -> Outcome {
     Ok(())
 }
 
-/// Words, marks and characters that meet every branch of the normaliser, between random ones.
+/// Generates words, marks and characters that meet every branch of the normaliser, between random ones.
 fn tricky_text() -> impl Strategy<Value = String> {
     let known = prop::sample::select(vec![
         "the",

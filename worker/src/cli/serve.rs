@@ -19,12 +19,12 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
             .map_err(ServeError::Tls)?;
         let runtime = Runtime::start(&config)?;
         let tiers: Vec<_> = runtime.tiers().iter().map(|tier| tier.name()).collect();
-        println!("the configuration is good; tiers: {}", tiers.join(", "));
+        println!("the configuration is valid; tiers: {}", tiers.join(", "));
         return Ok(());
     }
     config.log.start()?;
     let served = threads.block_on(serve(config));
-    // Requests that were cut off may still compute; nobody waits for them.
+    // Requests that were cut off may still compute; none waits for them.
     threads.shutdown_background();
     served
 }

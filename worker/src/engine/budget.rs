@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 use liquid_contract::defaults::{BUDGET_FLOOR, BUDGET_MAX_RATIO, BUDGET_MIN_RATIO};
 use liquid_process::Invalid;
 
-/// How much of the document may be kept.
+/// A limit for how much of a document is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Budget {
     /// Keeps at most one word in so many.

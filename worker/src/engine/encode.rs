@@ -316,11 +316,11 @@ fn cut_steps<'a>(
 struct EncodedQuestion<'a> {
     /// Hidden states of its word pieces, each at length 1.
     pieces: Vec<Vec<f32>>,
-    /// Its embedding.
+    /// Embedding of the question.
     sentence: &'a [f32],
 }
 
-/// What reading windows has cost so far.
+/// Tokens and time that reading windows has taken so far.
 #[derive(Default)]
 struct EncoderCost {
     tokens: usize,

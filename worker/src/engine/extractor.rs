@@ -1,7 +1,7 @@
 //! Runs a request: checks it, reads the document, picks the tier, scores, chooses, verifies.
 
 use std::num::NonZeroU64;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::encode;
 use super::input::ScoringInput;
@@ -99,13 +99,7 @@ impl Extractor {
     ) -> Result<(Scores, TierReason), ExtractError> {
         if request.question.trim().is_empty() {
             let values = score_coverage(&input.document);
-            let scores = Scores {
-                values,
-                encoded_tokens: 0,
-                encoding: Duration::ZERO,
-                tier: Tier::Lexical,
-                instead: None,
-            };
+            let scores = Scores::without_encoder(values, Tier::Lexical);
             return Ok((scores, TierReason::NoQuestion));
         }
         let Some(models) = &mut self.models else {

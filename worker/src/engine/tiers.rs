@@ -21,6 +21,27 @@ pub(super) struct Scores {
     pub(super) instead: Option<TierReason>,
 }
 
+impl Scores {
+    /// Makes the scores of a tier that needs no encoder, or did not come to use it.
+    pub(super) fn without_encoder(values: Vec<f32>, tier: Tier) -> Self {
+        Self {
+            values,
+            encoded_tokens: 0,
+            encoding: Duration::ZERO,
+            tier,
+            instead: None,
+        }
+    }
+
+    /// Makes the scores of the static tier, which answers instead of the encoder.
+    fn instead_of_encoder(values: Vec<f32>, reason: TierReason) -> Self {
+        Self {
+            instead: Some(reason),
+            ..Self::without_encoder(values, Tier::Static)
+        }
+    }
+}
+
 /// A way to score the units of a document.
 pub(super) trait Engine {
     /// Scores every unit. `input` has pieces if the engine needs a model.
@@ -35,13 +56,7 @@ impl Engine for LexicalEngine {
     fn score(&mut self, input: &ScoringInput<'_>, _: &RequestLimits<'_>) -> Result<Scores, ExtractError> {
         let total = recipe::sum_lexical(&input.document, &input.lexical);
         let values = recipe::finish(&input.document, total);
-        Ok(Scores {
-            values,
-            encoded_tokens: 0,
-            encoding: Duration::ZERO,
-            tier: Tier::Lexical,
-            instead: None,
-        })
+        Ok(Scores::without_encoder(values, Tier::Lexical))
     }
 }
 
@@ -79,13 +94,7 @@ impl Engine for StaticEngine<'_> {
         let lexical = recipe::sum_lexical(&input.document, &input.lexical);
         let rarity = rarity(&pieces.question, &pieces.window_ids());
         let values = self.values(input, pieces, lexical, &rarity);
-        Ok(Scores {
-            values,
-            encoded_tokens: 0,
-            encoding: Duration::ZERO,
-            tier: Tier::Static,
-            instead: None,
-        })
+        Ok(Scores::without_encoder(values, Tier::Static))
     }
 }
 
@@ -113,48 +122,41 @@ impl Engine for EncoderEngine<'_> {
         let values = self.cheaper.values(input, pieces, lexical.clone(), &rarity);
         let budget = encode::token_budget(self.tokens, limits, self.memory);
         let chosen = encode::choose_windows(pieces, &ids, &values, self.encoder.max_tokens(), budget);
-        let unread = |values, tier, instead| Scores {
-            values,
-            encoded_tokens: 0,
-            encoding: Duration::ZERO,
-            tier,
-            instead,
-        };
-        let instead = |values, reason| unread(values, Tier::Static, Some(reason));
         if ids.iter().all(|ids| ids.is_empty()) {
             // White space only: all that there is has been read.
-            return Ok(unread(values, Tier::Encoder, None));
+            return Ok(Scores::without_encoder(values, Tier::Encoder));
         }
         if chosen.is_empty() {
-            return Ok(instead(values, TierReason::NoTime));
+            return Ok(Scores::instead_of_encoder(values, TierReason::NoTime));
         }
-        match encode::read_windows(self.encoder, self.memory, limits, pieces, rarity, &chosen) {
-            Ok(pass) => {
-                let scores = recipe::add_encoder(lexical, &values, &pieces.windows, &pass.signals);
-                let values = recipe::finish(&input.document, scores);
-                let readable = ids.iter().filter(|ids| !ids.is_empty()).count();
-                let planned_less = budget < self.tokens && chosen.len() < readable;
-                Ok(Scores {
-                    values,
-                    encoded_tokens: pass.encoded_tokens,
-                    encoding: pass.encoding,
-                    tier: Tier::Encoder,
-                    instead: (planned_less || pass.cut_short).then_some(TierReason::FewerWindows),
-                })
-            }
-            Err(ReadError::Request(error)) => Err(error),
+        let pass = match encode::read_windows(self.encoder, self.memory, limits, pieces, rarity, &chosen) {
+            Ok(pass) => pass,
+            Err(ReadError::Request(error)) => return Err(error),
             Err(ReadError::Encoder(error)) => {
                 limits.check_cancelled()?;
-                let reason = match error {
-                    EncodeError::Cancelled => TierReason::EncoderBusy,
-                    EncodeError::OutOfMemory { .. } => TierReason::OutOfMemory,
-                    _ => TierReason::EncoderFailed,
-                };
-                if !matches!(error, EncodeError::Cancelled) {
-                    tracing::warn!(%error, "the static tier answers instead of the encoder");
-                }
-                Ok(instead(values, reason))
+                return Ok(Scores::instead_of_encoder(values, explain_failure(&error)));
             }
-        }
+        };
+        let scores = recipe::add_encoder(lexical, &values, &pieces.windows, &pass.signals);
+        let readable = ids.iter().filter(|ids| !ids.is_empty()).count();
+        let planned_less = budget < self.tokens && chosen.len() < readable;
+        Ok(Scores {
+            values: recipe::finish(&input.document, scores),
+            encoded_tokens: pass.encoded_tokens,
+            encoding: pass.encoding,
+            tier: Tier::Encoder,
+            instead: (planned_less || pass.cut_short).then_some(TierReason::FewerWindows),
+        })
     }
+}
+
+/// Names the reason for which the static tier answers instead of an encoder that failed, and logs a failure.
+fn explain_failure(error: &EncodeError) -> TierReason {
+    let reason = match error {
+        EncodeError::Cancelled => return TierReason::EncoderBusy,
+        EncodeError::OutOfMemory { .. } => TierReason::OutOfMemory,
+        EncodeError::Device(_) | EncodeError::TooLong { .. } => TierReason::EncoderFailed,
+    };
+    tracing::warn!(%error, "the static tier answers instead of the encoder");
+    reason
 }

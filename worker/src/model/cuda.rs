@@ -1,12 +1,12 @@
-//! The encoder on NVIDIA GPUs: BERT's forward pass over whole documents, and the comparison with the question, without
-//! burn: the products by cuBLASLt (`liquid-cuda`), the steps between them by five kernels of ours
-//! (`worker/kernels/encoder.cu`, compiled by NVRTC at the start). Nothing is needed to build it; CUDA's libraries are loaded
-//! at run time.
+//! The encoder on NVIDIA GPUs: BERT's forward pass over whole documents, and the comparison with the
+//! question, without burn: the products by cuBLASLt (`liquid-cuda`), the steps between them by five kernels
+//! of ours (`worker/kernels/encoder.cu`, compiled by NVRTC at the start). Nothing is needed to build it;
+//! CUDA's libraries are loaded at run time.
 //!
-//! Why not burn's CUDA backend: its product reached a third of cuBLASLt's speed when measured, it tunes every new shape
-//! for seconds, and a batch would have to be padded. Why not plain f16: units are ranked, and where many lie close together
-//! small errors exchange some at the border of the budget. So products are sums of three f16 products, as exact as f32
-//! ones, and the rest is f32: `worker/kernels/README.md`.
+//! Why not burn's CUDA backend: its product reached a third of cuBLASLt's speed when measured, it tunes every
+//! new shape for seconds, and a batch would have to be padded. Why not plain f16: units are ranked, and where
+//! many lie close together small errors exchange some at the border of the budget. So products are sums of
+//! three f16 products, as exact as f32 ones, and the rest is f32: `worker/kernels/README.md`.
 //!
 //! | file | what |
 //! |---|---|
@@ -17,9 +17,10 @@
 //! | `pass` | buffers, the forward pass, the comparison |
 //!
 //! # Safety
-//! Three promises hold all unsafe calls: everything runs on one stream in the order in which it is enqueued, and memory
-//! is only freed after that stream has come to rest (`Gpu::wait`, which every pass ends with); a buffer is as large as
-//! the shapes that are passed with it, which `Space` sees to; the list of a launch's arguments is that of the kernel.
+//! Three promises hold all unsafe calls: everything runs on one stream in the order in which it is enqueued,
+//! and memory is only freed after that stream has come to rest (`Gpu::wait`, which every pass ends with); a
+//! buffer is as large as the shapes that are passed with it, which `Space` sees to; the list of a launch's
+//! arguments is that of the kernel.
 
 #![allow(
     unsafe_code,
@@ -71,8 +72,9 @@ pub(super) struct CudaEncoder {
 }
 
 impl CudaEncoder {
-    /// Opens the GPU and compiles the kernels. Too little memory is no error here: it is tried again at each use, as is
-    /// the copy of the weights, so that a worker beside a greedy neighbour waits and does not restart for ever.
+    /// Opens the GPU and compiles the kernels. Too little memory is no error here: it is tried again at each
+    /// use, as is the copy of the weights, so that a worker beside a greedy neighbour waits and does not
+    /// restart for ever.
     pub(super) fn open(
         number: usize,
         weights: &Weights<'_>,
@@ -103,8 +105,8 @@ impl CudaEncoder {
         (self.identity.description.clone(), self.identity.uuid.clone())
     }
 
-    /// Prepares a pass over that many tokens, which takes memory if they are more than before; also returns the last
-    /// question.
+    /// Prepares a pass over that many tokens, which takes memory if they are more than before; also returns
+    /// the last question.
     fn prepare(&mut self, tokens: usize) -> Result<(Pass<'_>, Option<&Question>), CudaError> {
         if self.gpu.is_none() {
             self.gpu = Some(Gpu::open(self.number, &self.config)?);

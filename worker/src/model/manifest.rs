@@ -21,7 +21,7 @@ pub enum ManifestError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// The manifest is not JSON, or has other fields than it must have.
@@ -32,7 +32,7 @@ pub enum ManifestError {
     Malformed {
         /// The manifest.
         path: PathBuf,
-        /// What the JSON reader says.
+        /// Error of the JSON reader.
         source: serde_json::Error,
     },
     /// A file that the model needs has no sum.

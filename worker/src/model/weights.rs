@@ -14,7 +14,7 @@ pub enum WeightsError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the reader says.
+        /// Error of the reader.
         source: SafeTensorError,
     },
     /// A tensor is missing.

@@ -35,12 +35,12 @@ const REMEMBERED_WORDS: usize = 16 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
     /// The file is not a tokenizer.
-    #[error("{path}: not a tokenizer.json: {reason}", path = .path.display())]
+    #[error("{path}: not a tokenizer.json: {source}", path = .path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// The reason that `tokenizers` gives.
-        reason: String,
+        /// Error of `tokenizers`.
+        source: tokenizers::Error,
     },
     /// The file holds a tokenizer of another kind.
     #[error("{path}: expected an uncased BERT WordPiece tokenizer, but {difference}", path = .path.display())]
@@ -102,15 +102,13 @@ impl WordPiece {
     /// # Errors
     /// [`TokenizerError`] if it is not an uncased BERT tokenizer, the kind that the ASCII scan mirrors.
     pub fn from_bytes(bytes: &[u8], path: PathBuf) -> Result<Self, TokenizerError> {
-        let unreadable = |path: &PathBuf, reason: String| TokenizerError::Unreadable {
+        let unreadable = |source| TokenizerError::Unreadable {
             path: path.clone(),
-            reason,
+            source,
         };
-        let mut reference = Tokenizer::from_bytes(bytes).map_err(|e| unreadable(&path, e.to_string()))?;
+        let mut reference = Tokenizer::from_bytes(bytes).map_err(unreadable)?;
         reference.with_padding(None);
-        reference
-            .with_truncation(None)
-            .map_err(|e| unreadable(&path, e.to_string()))?;
+        reference.with_truncation(None).map_err(unreadable)?;
         let ascii =
             AsciiVocabulary::mirror(&reference).map_err(|difference| TokenizerError::Unsupported {
                 path,

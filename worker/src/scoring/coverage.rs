@@ -13,7 +13,7 @@ use crate::document::{Document, SpanKind};
 /// Number of stretches of a document that each get their share.
 const STRETCHES: usize = 20;
 
-/// What a unit gains by opening a block, and by being a heading, in standard deviations.
+/// Gain of a unit by opening a block, and by being a heading, in standard deviations.
 const OPENS_BLOCK: f32 = 0.5;
 const HEADING: f32 = 1.0;
 

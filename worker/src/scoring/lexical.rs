@@ -59,7 +59,10 @@ impl TermCounts {
         let mut total_length = 0.0_f64;
         for window in windows {
             total_length += f64::from(self.fill(&mut counts, document, *window, lead_weight));
-            counts.held.iter().for_each(|&term| holds[term as usize] += 1.0);
+            counts
+                .present
+                .iter()
+                .for_each(|&term| holds[term as usize] += 1.0);
         }
         let n = windows.len() as f32;
         let mean = ((total_length / windows.len().max(1) as f64) as f32).max(1e-6);
@@ -74,12 +77,12 @@ impl TermCounts {
             let length = self.fill(&mut counts, document, *window, lead_weight);
             let norm = K1 * (1.0 - B + B * length / mean);
             // In the order of the terms, so that equal counts give equal sums.
-            counts.held.sort_unstable();
+            counts.present.sort_unstable();
             let of_term = |&term: &u32| {
-                let count = counts.counts[term as usize];
+                let count = counts.by_term[term as usize];
                 weights[term as usize] * count * (K1 + 1.0) / (count + norm)
             };
-            counts.held.iter().map(of_term).sum()
+            counts.present.iter().map(of_term).sum()
         };
         windows.iter().map(&mut score).collect()
     }
@@ -112,30 +115,30 @@ impl TermCounts {
 
 /// Counts of each term in a window.
 struct WindowCounts {
-    counts: Vec<f32>,
+    by_term: Vec<f32>,
     /// The terms whose count is not 0.
-    held: Vec<u32>,
+    present: Vec<u32>,
 }
 
 impl WindowCounts {
     fn new(terms: usize) -> Self {
         Self {
-            counts: vec![0.0; terms],
-            held: Vec::with_capacity(terms),
+            by_term: vec![0.0; terms],
+            present: Vec::with_capacity(terms),
         }
     }
 
     fn clear(&mut self) {
-        self.held
+        self.present
             .iter()
-            .for_each(|&term| self.counts[term as usize] = 0.0);
-        self.held.clear();
+            .for_each(|&term| self.by_term[term as usize] = 0.0);
+        self.present.clear();
     }
 
     fn add(&mut self, term: u32, count: f32) {
-        let slot = &mut self.counts[term as usize];
+        let slot = &mut self.by_term[term as usize];
         if *slot == 0.0 {
-            self.held.push(term);
+            self.present.push(term);
         }
         *slot += count;
     }

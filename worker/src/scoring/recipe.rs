@@ -19,7 +19,7 @@ struct Bm25 {
     words: usize,
     /// Words from the beginning of a window to that of the next.
     stride: usize,
-    /// How much a hit in the lead of a window's first unit counts.
+    /// Weight of a hit in the lead of a window's first unit.
     lead_weight: f32,
 }
 
@@ -49,7 +49,7 @@ const ENCODER_WEIGHT: f32 = 1.5;
 const WIDE: usize = 4;
 const WIDE_STEP: usize = 2;
 
-/// How much a unit's surroundings count, and how far they reach.
+/// The weight and the reach of a unit's surroundings.
 struct Smoothing {
     temperature: f32,
     /// Words after which a neighbour counts a factor of `e` less.
@@ -97,7 +97,7 @@ pub fn add_static(mut total: Vec<f32>, windows: &[Window], matches: &WindowMatch
     total
 }
 
-/// What an encoder says about the match windows that it has read.
+/// The signals of an encoder for the match windows that it has read.
 pub struct EncoderSignals {
     /// Flags of the windows that were read.
     pub read: Vec<bool>,

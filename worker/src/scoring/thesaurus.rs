@@ -24,7 +24,7 @@ struct File {
     entry: Vec<Entry>,
 }
 
-/// One subject: the words that ask for it, and the words that speak of it.
+/// A subject: the words that ask for it, and the words that speak of it.
 #[derive(Deserialize)]
 struct Entry {
     ask: Vec<String>,

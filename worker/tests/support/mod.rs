@@ -45,7 +45,7 @@ pub fn write_tiny_model(folder: &Path) {
     write_manifest(folder);
 }
 
-/// The sums of what is in the folder now.
+/// Writes the sums of what is in the folder now.
 pub fn write_manifest(folder: &Path) {
     let files = ["config.json", "tokenizer.json", "model.safetensors"];
     let sum = |name: &str| {
@@ -59,7 +59,7 @@ pub fn write_manifest(folder: &Path) {
 
 pub type Tensors = BTreeMap<String, (Dtype, Vec<usize>)>;
 
-/// Names and shapes of the tiny model's tensors.
+/// Returns names and shapes of the tiny model's tensors.
 pub fn tiny_tensors(vocabulary: usize) -> Tensors {
     let mut tensors = Tensors::new();
     let mut add = |name: &str, shape: &[usize]| {
@@ -124,7 +124,8 @@ pub fn write_weights(folder: &Path, tensors: &Tensors) {
     serialize_to_file(views, None, &folder.join("model.safetensors")).unwrap();
 }
 
-/// Every printable character alone and in a word, and a few words; ids as BERT has them for the special ones.
+/// Returns every printable character alone and in a word, and a few words; ids as BERT has them for the
+/// special ones.
 pub fn tiny_vocabulary() -> Vec<String> {
     let mut entries: Vec<String> = (0..100).map(|i| format!("[unused{i}]")).collect();
     entries[0] = "[PAD]".to_owned();
@@ -167,7 +168,7 @@ fn tiny_tokenizer(vocabulary: &[String]) -> String {
     .to_string()
 }
 
-/// A configuration on free loopback ports that drains at once.
+/// Returns a configuration on free loopback ports that drains at once.
 pub fn config() -> Config {
     let mut config = Config::default();
     config.grpc.listen = ([127, 0, 0, 1], 0).into();
@@ -191,7 +192,7 @@ impl TestServer {
         Self::start_with(config, runtime).await
     }
 
-    /// As [`TestServer::start`], around this runtime.
+    /// Starts a worker around this runtime, and waits until it is ready.
     pub async fn start_with(config: Config, runtime: Runtime) -> Self {
         let server = Self::spawn(config, async { Ok(runtime) }).await;
         server.until_ready(200).await;
@@ -228,7 +229,7 @@ impl TestServer {
         panic!("/readyz did not become {status}");
     }
 
-    /// A GET on the admin listener: status and body.
+    /// Sends a GET to the admin listener; returns status and body.
     pub async fn get(&self, path: &str) -> (u16, String) {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let mut stream = tokio::net::TcpStream::connect(self.admin).await.unwrap();
@@ -240,7 +241,7 @@ impl TestServer {
         (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
     }
 
-    /// What SIGTERM does to the binary.
+    /// Stops the worker, as SIGTERM stops the binary.
     pub fn stop(&mut self) {
         let _ = self.stop.take().unwrap().send(());
     }
@@ -260,7 +261,7 @@ impl TestServer {
     }
 }
 
-/// A header that asks for a tenth of the document.
+/// Returns a header that asks for a tenth of the document.
 pub fn header(question: &str) -> ExtractHeader {
     let budget = Budget {
         limit: Some(Limit::Ratio(10.0)),
@@ -276,7 +277,7 @@ pub fn message(part: Part) -> ExtractRequest {
     ExtractRequest { part: Some(part) }
 }
 
-/// The messages of a request, the document in chunks of `size` bytes.
+/// Cuts a request into messages, the document in chunks of `size` bytes.
 pub fn messages(header: ExtractHeader, document: &[u8], size: usize) -> Vec<ExtractRequest> {
     let chunks = document
         .chunks(size)
@@ -286,7 +287,7 @@ pub fn messages(header: ExtractHeader, document: &[u8], size: usize) -> Vec<Extr
         .collect()
 }
 
-/// One whole request.
+/// Sends one whole request.
 pub async fn extract(
     client: &mut WorkerClient<Channel>,
     header: ExtractHeader,
@@ -299,7 +300,7 @@ pub async fn extract(
         .map(tonic::Response::into_inner)
 }
 
-/// A document of about `words` words about many things; one sentence names the governing law.
+/// Writes a document of about `words` words about many things; one sentence names the governing law.
 pub fn document(words: usize) -> String {
     let mut text = String::from("SUPPLY AGREEMENT\n\n");
     for i in 0..words / 12 {

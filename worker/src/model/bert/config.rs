@@ -12,7 +12,7 @@ pub enum ConfigError {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What the JSON reader says.
+        /// Error of the JSON reader.
         source: serde_json::Error,
     },
     /// A field has a value that this implementation does not run.

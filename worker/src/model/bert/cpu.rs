@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use liquid_process::lock;
+
 use super::config::Config;
 use super::forward::{Batch, Bert};
 use crate::model::device;
@@ -110,10 +112,7 @@ fn side_by_side<T: Sync, R: Send>(items: &[T], lanes: usize, work: impl Fn(&T) -
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(item) = items.get(index) else { break };
                 let result = work(item);
-                results
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push((index, result));
+                lock(&results).push((index, result));
             }
         };
         for _ in 1..lanes.min(items.len()) {

@@ -1,5 +1,5 @@
-//! Windows as the kernels take them: the tokens of all windows one after the other, and lists of integers that say what
-//! lies where. The layouts are those of `kernels/encoder.cu`.
+//! Windows as the kernels take them: the tokens of all windows one after the other, and lists of integers
+//! that say what lies where. The layouts are those of `kernels/encoder.cu`.
 
 use std::ops::Range;
 

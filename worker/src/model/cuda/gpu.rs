@@ -112,8 +112,8 @@ impl Gpu {
         let parameters: Vec<Parameter<'_>> = arguments.iter().map(Argument::parameter).collect();
         let [x, y] = blocks.grid;
         let launch = Launch::new(self.programs.get(kernel), [x, y, 1], blocks.threads);
-        // SAFETY: number, order and types of the arguments are the kernel's (`pass`); the memory behind addresses is large
-        // enough and lives until the stream has passed (`Space`).
+        // SAFETY: number, order and types of the arguments are the kernel's (`pass`); the memory behind
+        // addresses is large enough and lives until the stream has passed (`Space`).
         unsafe { launch.enqueue(&self.stream, &parameters)? };
         Ok(())
     }

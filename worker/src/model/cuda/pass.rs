@@ -310,8 +310,8 @@ impl Pass<'_> {
             bias: Address::NULL,
         };
         let (workspace, stream) = (self.space.work.address(), &self.gpu.stream);
-        // SAFETY: `space` has room for `rows` rows of every shape of the model; columns of a question are fewer than the
-        // model's. Buffers live until the stream has come to rest, and it is the only one.
+        // SAFETY: `space` has room for `rows` rows of every shape of the model; columns of a question are
+        // fewer than the model's. Buffers live until the stream has come to rest, and it is the only one.
         unsafe { self.gpu.products.run(shape, operands, workspace, stream)? };
         Ok(())
     }

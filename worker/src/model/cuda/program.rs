@@ -1,4 +1,5 @@
-//! The kernels of `worker/kernels/encoder.cu`, compiled by NVRTC for the chip and the model when the device is opened.
+//! The kernels of `worker/kernels/encoder.cu`, compiled by NVRTC for the chip and the model when the device
+//! is opened.
 
 use std::ffi::CStr;
 
@@ -12,7 +13,8 @@ const SOURCE: &str = include_str!("../../../kernels/encoder.cu");
 /// An entry point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kernel {
-    /// Words and positions to states. Its own kernel because no library gathers, adds, normalises and splits in one pass.
+    /// Words and positions to states. Its own kernel because no library gathers, adds, normalises and splits
+    /// in one pass.
     Embed,
     /// Attention of windows of different lengths without padding, in f32.
     Attend,

@@ -45,8 +45,8 @@ pub(super) type OnHost = Model<EmbeddingTable, Vec<u16>, Vec<f32>>;
 /// Weights in device memory.
 pub(super) type OnDevice = Model<Buffer, Buffer, Buffer>;
 
-/// A matrix as the second operand of a product of split numbers: of each row what f16 holds, the same again, and the
-/// rest. The first operand is [first, rest, first]: see `kernels/encoder.cu`.
+/// A matrix as the second operand of a product of split numbers: of each row what f16 holds, the same again,
+/// and the rest. The first operand is [first, rest, first]: see `kernels/encoder.cu`.
 pub(super) fn split(rows: &[f32], width: usize) -> Vec<u16> {
     let mut parts = Vec::with_capacity(rows.len() * 3);
     for row in rows.chunks_exact(width) {

@@ -1,4 +1,4 @@
-//! The GPU's own figures, read from NVML when Prometheus asks. NVML comes with the driver and is loaded at
+//! Metrics of the GPU, read from NVML when Prometheus asks. NVML comes with the driver and is loaded at
 //! run time; without it, or without a GPU, there are no such metrics.
 
 use std::sync::{Arc, OnceLock};
@@ -86,7 +86,7 @@ fn gauges(device: &Device<'_>) -> Vec<Figure> {
     vec![
         Figure {
             name: "gpu_memory_used",
-            help: "Memory of the GPU in use, by whomever",
+            help: "Memory in use on the GPU, by all processes",
             unit: Unit::Bytes,
             value: bytes(|memory| memory.used),
         },
