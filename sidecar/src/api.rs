@@ -1,5 +1,5 @@
-//! The vocabulary of the API: what a call may be, what it may ask for, and why it was treated as it was. Everything
-//! else builds on this; nothing here imports another module of the crate.
+//! The vocabulary of the API: what a call may be, what it may ask for, and why it was treated as it was.
+//! Everything else builds on this; nothing here imports another module of the crate.
 
 pub mod header_names;
 mod overrides;

@@ -1,5 +1,6 @@
 //! From "here are the body bytes of an LLM call" to "here are the bytes to forward, and why": reads the body
-//! (`request`), decides (`policy`), asks the workers (`extract`), writes the pack (`pack`) and patches the body.
+//! (`request`), decides (`policy`), asks the workers (`extract`), writes the pack (`pack`) and patches the
+//! body.
 
 mod build_outcome;
 mod call;
@@ -22,15 +23,15 @@ pub use outcome::{Action, Decision, Evidence, Excerpt, Outcome, Rejection, Stage
 
 use crate::api::Reason;
 pub use crate::extract::WorkerStatus;
-use crate::extract::{Client, ExtractError, Found, OnWorkerUnavailable};
-use crate::pack::{Manifest, Store};
+use crate::extract::{Client, ExtractAnswer, ExtractError, OnWorkerUnavailable};
+use crate::pack::{Manifest, ManifestStore};
 use crate::policy::{History, Turn};
 use crate::{extract, pack, policy};
 use finish::finish;
-use prepare::{Job, Next, prepare};
-use replay::{NoReplay, replay};
+use prepare::{Job, NextStep, prepare};
+use replay::{ReplayError, replay};
 
-/// Everything that the compressor needs to know: sections `[policy]`, `[extract]` and `[pack]`.
+/// Settings of the compressor: sections `[policy]`, `[extract]` and `[pack]`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
@@ -43,7 +44,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Everything that is wrong, in the three sections.
+    /// Lists every value that cannot be used, in the three sections.
     pub fn validate(&self) -> Vec<Invalid> {
         let policy = self
             .policy
@@ -73,7 +74,7 @@ pub enum StartError {
     Invalid(#[from] Invalid),
 }
 
-/// Larger bodies are read and written on the blocking pool, so that they do not hold up other calls.
+/// Bodies of more bytes are read and written on the blocking pool, so that they do not hold up other calls.
 const LARGE: usize = 128 << 10;
 
 /// Compresses calls. Cheap to clone; all clones share caches, connections and counters.
@@ -83,12 +84,12 @@ pub struct Compressor {
     client: Client,
 }
 
-/// What the stages share.
+/// The state that the stages share.
 #[derive(Debug)]
 struct State {
     settings: Settings,
     history: History,
-    store: Store,
+    store: ManifestStore,
 }
 
 impl Compressor {
@@ -96,15 +97,15 @@ impl Compressor {
     /// last clone. Must be called inside a tokio runtime. Does not wait for any worker.
     ///
     /// # Errors
-    /// [`StartError`] for the first setting that cannot be used. Nothing else: workers, DNS and TLS files may come
-    /// later.
+    /// [`StartError`] for the first setting that cannot be used. Nothing else: workers, DNS and TLS files may
+    /// come later.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         if let Some(invalid) = settings.validate().into_iter().next() {
             return Err(invalid.into());
         }
         let client = Client::start(settings.extract.clone());
         let history = History::new(&settings.policy.cached_prefix);
-        let store = Store::new(&settings.pack);
+        let store = ManifestStore::new(&settings.pack);
         Ok(Self {
             state: Arc::new(State {
                 settings,
@@ -124,10 +125,12 @@ impl Compressor {
         let prepared = offload(size, move || prepare(&state, &call)).await;
         let mut decision = Decision::new(surface, &prepared);
         let outcome = match prepared.next {
-            Next::Pass { reason, body } => decision.pass(reason, body),
-            Next::Refuse(error) => decision.reject(Reason::Unreadable, Rejection::of_request(&error)),
+            NextStep::Pass { reason, body } => decision.pass(reason, body),
+            NextStep::Refuse(error) => {
+                decision.reject(Reason::Unreadable, Rejection::from_request_error(&error))
+            }
             // In a box: calls that pass do not carry what the others need.
-            Next::Extract(job) => Box::pin(self.extract(job, &mut decision)).await,
+            NextStep::Extract(job) => Box::pin(self.extract(job, &mut decision)).await,
         };
         outcome.timed(micros(start))
     }
@@ -146,8 +149,8 @@ impl Compressor {
                     if replayed { Reason::Replayed } else { job.reason },
                 )
             }
-            Err(NoReplay::Pass(reason)) => return decision.pass(reason, job.unchanged()),
-            Err(NoReplay::Failed(error)) => return self.without_worker(&job, &error, decision),
+            Err(ReplayError::Pass(reason)) => return decision.pass(reason, job.unchanged()),
+            Err(ReplayError::Failed(error)) => return self.without_worker(&job, &error, decision),
         };
         let start = Instant::now();
         let size = job.query.document.len();
@@ -163,16 +166,16 @@ impl Compressor {
         }
     }
 
-    async fn find(&self, job: &Job) -> Result<Found, NoReplay> {
+    async fn find(&self, job: &Job) -> Result<ExtractAnswer, ReplayError> {
         match &job.turn {
             Turn::Current => self
                 .client
                 .extract(job.query.clone())
                 .await
-                .map_err(NoReplay::Failed),
+                .map_err(ReplayError::Failed),
             Turn::Earlier { follow_up } => {
                 let extraction = replay(&self.client, &job.query, follow_up).await?;
-                Ok(Found {
+                Ok(ExtractAnswer {
                     extraction,
                     cached: true,
                 })
@@ -181,25 +184,25 @@ impl Compressor {
     }
 
     fn without_worker(&self, job: &Job, error: &ExtractError, decision: &mut Decision) -> Outcome {
-        let reason = Reason::of_worker(error);
+        let reason = Reason::from_extract_error(error);
         decision.worker_error = Some(error.to_string());
         match self.state.settings.extract.on_worker_unavailable {
             OnWorkerUnavailable::Forward => decision.pass(reason, job.unchanged()),
-            OnWorkerUnavailable::Reject => decision.reject(reason, Rejection::of_worker(error)),
+            OnWorkerUnavailable::Reject => decision.reject(reason, Rejection::from_extract_error(error)),
         }
     }
 
-    /// The manifest of a recent pack.
+    /// Returns the manifest of a recent pack.
     pub fn manifest(&self, id: &str) -> Option<Arc<Manifest>> {
         self.state.store.get(id)
     }
 
-    /// The workers as the sidecar sees them now.
+    /// Returns the workers as the sidecar sees them now.
     pub fn workers(&self) -> Vec<WorkerStatus> {
         self.client.workers()
     }
 
-    /// The settings in force.
+    /// Returns the settings in force.
     pub fn settings(&self) -> &Settings {
         &self.state.settings
     }
@@ -220,7 +223,7 @@ async fn offload<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Sen
     }
 }
 
-/// Microseconds since `start`.
+/// Returns the microseconds since `start`.
 fn micros(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
 }

@@ -1,6 +1,7 @@
 //! The configuration: one TOML file, every key by environment too, validated as a whole before anything starts.
 //!
-//! Later sources win: defaults, the file, `SYNTHESIS_MODEL` (for `upstream.model`), `LIQUID_SIDECAR__SECTION__KEY`.
+//! Later sources win: defaults, the file, `SYNTHESIS_MODEL` (for `upstream.model`),
+//! `LIQUID_SIDECAR__SECTION__KEY`.
 
 use std::path::Path;
 
@@ -21,15 +22,15 @@ use crate::{compress, extract, pack, policy, upstream};
 const SYNTHESIS_MODEL: &str = "SYNTHESIS_MODEL";
 const MODEL_VARIABLE: &str = "LIQUID_SIDECAR__UPSTREAM__MODEL";
 
-/// Everything that can be set.
+/// The configuration of a sidecar.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where to listen.
     pub listen: Listen,
-    /// Sizes and times.
+    /// How large calls may be, and how long they may take.
     pub limits: Limits,
-    /// Who answers.
+    /// Which providers answer, and how long they may take.
     pub upstream: upstream::Settings,
     /// When to compress, and how far.
     pub policy: policy::Settings,
@@ -79,8 +80,8 @@ pub struct Limits {
     pub max_headers: usize,
     /// Most calls at a time, streams and tunnels included; more are answered with 429. Default 1024.
     pub max_concurrent_requests: usize,
-    /// Time for a request's head to arrive, also the next one on a kept connection, in milliseconds. Longer than
-    /// clients keep idle connections, or they meet a closed one. Default 75000.
+    /// Time for a request's head to arrive, also the next one on a kept connection, in milliseconds. Longer
+    /// than clients keep idle connections, or they meet a closed one. Default 75000.
     pub header_timeout_ms: u64,
     /// Time for a body on a surface to arrive, in milliseconds; 408 after it. Default 120000.
     pub body_timeout_ms: u64,
@@ -172,7 +173,7 @@ impl Configuration for Config {
 }
 
 impl Config {
-    /// The three sections that the compressor takes.
+    /// Returns the three sections that the compressor takes.
     pub fn compress(&self) -> compress::Settings {
         compress::Settings {
             policy: self.policy.clone(),

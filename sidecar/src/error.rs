@@ -1,4 +1,5 @@
-//! Answers that the sidecar gives itself when it cannot pass a call on, in the words of the API that was called.
+//! The errors that the sidecar answers with when it cannot pass a call on, in the words of the API that was
+//! called.
 
 use std::borrow::Cow;
 
@@ -11,7 +12,7 @@ use crate::api::{OverrideError, Wire, header_names};
 use crate::compress::Rejection;
 use crate::upstream::{ConnectError, Failure};
 
-/// An error, independent of the API it will be told in.
+/// An error, independent of the API in whose words it is reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
     /// HTTP status.
@@ -31,7 +32,7 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    /// An error of the caller: trying again will not help.
+    /// Makes an error of the caller: trying again will not help.
     pub fn invalid(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self {
             status,
@@ -44,7 +45,7 @@ impl ApiError {
         }
     }
 
-    /// An error on this side or the upstream's.
+    /// Makes an error of the sidecar or of the upstream.
     pub fn server(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self {
             kind: "server_error",
@@ -53,7 +54,7 @@ impl ApiError {
         }
     }
 
-    /// More requests at a time than allowed.
+    /// Makes the error for more requests at a time than `limit`.
     pub fn too_many(limit: usize) -> Self {
         Self {
             kind: "rate_limit_error",
@@ -67,13 +68,13 @@ impl ApiError {
         }
     }
 
-    /// The body is over the limit.
+    /// Makes the error for a body of more than `limit` bytes.
     pub fn too_large(limit: u64) -> Self {
         let message = format!("the request body is larger than {limit} bytes (limits.max_body_bytes)");
         Self::invalid(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
     }
 
-    /// The answer in the given API's shape.
+    /// Writes the error as a response in the given API's shape.
     pub fn response(&self, wire: Wire) -> Response<Body> {
         let mut response = Response::new(Body::from(self.body(wire).to_string()));
         *response.status_mut() = self.status;
@@ -116,7 +117,8 @@ impl ApiError {
         }
     }
 
-    /// The event that tells a streaming client. `sequence` numbers it where the API numbers its events.
+    /// Writes the error as an event for a streaming client. `sequence` numbers it where the API numbers its
+    /// events.
     pub fn event(&self, wire: Wire, sequence: u64) -> Bytes {
         let text = match wire {
             Wire::Chat => format!("data: {}\n\n", self.body(wire)),

@@ -17,7 +17,7 @@ mod tests;
 use serde::Serialize;
 
 pub use answer::Extraction;
-pub use client::{Client, Found};
+pub use client::{Client, ExtractAnswer};
 pub use error::ExtractError;
 pub use query::{Budget, Query, QueryKey};
 pub use settings::{OnWorkerUnavailable, Settings, Tls};
@@ -38,7 +38,7 @@ pub fn check_files(settings: &Settings) -> Result<(), ExtractError> {
 pub struct WorkerStatus {
     /// `address:port`.
     pub address: String,
-    /// True if it is asked.
+    /// Whether it serves and is not ejected after failures.
     pub healthy: bool,
     /// Calls of ours that it has not answered yet.
     pub in_flight: u32,

@@ -1,4 +1,5 @@
-//! The HTTP side: takes a call, finds its surface, runs it through `compress` and `upstream`, relays the answer.
+//! The HTTP side: takes a call, finds its surface, runs it through `compress` and `upstream`, relays the
+//! answer.
 
 mod answer;
 mod body;
@@ -26,23 +27,24 @@ use crate::error::ApiError;
 use crate::report::{Exchange, Metrics};
 use crate::upstream::{Routes, Upstreams};
 
-/// What a change of the configuration replaces while calls run; a call keeps what it started with.
+/// The part of the state that a change of the configuration replaces while calls run; a call keeps what it
+/// started with.
 #[derive(Debug)]
-pub struct Live {
-    /// Compresses.
+pub struct LiveState {
+    /// The compressor in force.
     pub compressor: Compressor,
-    /// Who answers.
+    /// The routes in force.
     pub routes: Routes,
 }
 
-/// Everything that a call needs. Clones share all of it.
+/// The state that calls need. Clones share all of it.
 #[derive(Debug, Clone)]
 pub struct App {
     /// The part that can be replaced.
-    pub live: Arc<ArcSwap<Live>>,
-    /// Connections.
+    pub live: Arc<ArcSwap<LiveState>>,
+    /// Connections to upstreams.
     pub upstreams: Upstreams,
-    /// Sizes and times.
+    /// How large calls may be, and how long they may take.
     pub limits: Limits,
     /// Counters.
     pub metrics: Arc<Metrics>,
@@ -50,8 +52,8 @@ pub struct App {
 }
 
 impl App {
-    /// Puts the parts together.
-    pub fn new(live: Live, upstreams: Upstreams, limits: Limits, metrics: Arc<Metrics>) -> Self {
+    /// Makes the state of a sidecar in which no call runs.
+    pub fn new(live: LiveState, upstreams: Upstreams, limits: Limits, metrics: Arc<Metrics>) -> Self {
         let slots = Arc::new(Semaphore::new(limits.max_concurrent_requests));
         Self {
             live: Arc::new(ArcSwap::from_pointee(live)),
@@ -62,7 +64,7 @@ impl App {
         }
     }
 
-    /// The same with other connections, for a thread of its own.
+    /// Returns a clone with other connections, for a thread of its own.
     pub fn with_upstreams(&self, upstreams: Upstreams) -> Self {
         Self {
             upstreams,
@@ -70,7 +72,7 @@ impl App {
         }
     }
 
-    /// Waits until no call and no tunnel runs, or `time` is over; tells whether all ended.
+    /// Waits until no call and no tunnel runs, or `time` is over; returns true if all ended.
     pub async fn drained(&self, time: Duration) -> bool {
         let all = u32::try_from(self.limits.max_concurrent_requests).unwrap_or(u32::MAX);
         tokio::time::timeout(time, self.slots.acquire_many(all))
@@ -79,20 +81,21 @@ impl App {
     }
 }
 
-/// Answers one call. Never fails: what goes wrong is told to the client.
+/// Answers one call. Never fails: errors become the response.
 pub async fn handle(app: Arc<App>, request: Request<Body>) -> Response<Body> {
     let path = request.uri().path();
     if let Some(path) = path.strip_prefix("/liquid/") {
         return pages::answer(&app, request.method(), path);
     }
-    let route = route::surface(request.method(), path);
+    let route = route::find_route(request.method(), path);
     let wire = route.map_or_else(|| guess_wire(request.headers()), |route| route.wire);
     let surface = route.map_or("other", |route| route.surface.as_str());
     let slot = Arc::clone(&app.slots).try_acquire_owned().ok();
     let has_slot = slot.is_some();
     let exchange = Exchange::new(Arc::clone(&app.metrics), surface, request.headers(), slot);
     if app.upstreams.guard().has_passed(request.headers()) {
-        let message = "this request has passed through this sidecar before: set the upstream's base_url to the real upstream";
+        let message = "this request has passed through this sidecar before: set the upstream's base_url to the real \
+                       upstream";
         let error = ApiError::server(StatusCode::LOOP_DETECTED, "loop_detected", message);
         return refuse(
             &ApiError {
@@ -117,9 +120,9 @@ pub async fn handle(app: Arc<App>, request: Request<Body>) -> Response<Body> {
     }
 }
 
-/// Answers with an error of our own, which is a complete answer.
+/// Answers with an error of the sidecar's own, which is a complete answer.
 fn refuse(error: &ApiError, wire: Wire, mut exchange: Exchange) -> Response<Body> {
-    exchange.status(error.status);
+    exchange.record_status(error.status);
     exchange.complete();
     error.response(wire)
 }

@@ -1,7 +1,8 @@
 //! The sidecar: takes OpenAI and Anthropic calls, forwards the evidence.
 //!
-//! Modules in the order in which data flows, each using only those above it: the vocabulary; a body read, judged,
-//! asked about and packed; upstreams and their answers; the answer to the client; the process around it all.
+//! Modules in the order in which data flows, each using only those above it: the vocabulary; a body read,
+//! judged, asked about and packed; upstreams and their answers; the answer to the client; the process around
+//! it all.
 
 #![forbid(unsafe_code)]
 

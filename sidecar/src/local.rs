@@ -1,5 +1,5 @@
-//! `local/extractive`: the built-in provider that needs no model. Answers with the passages that the workers found,
-//! quoted with their byte offsets, and says that this is what it does. Stands where an upstream would.
+//! `local/extractive`: the built-in provider that needs no model. Answers with the passages that the workers
+//! found, quoted with their byte offsets, and says that it does so. Takes the place of an upstream.
 
 mod chat;
 mod messages;
@@ -16,11 +16,11 @@ use crate::api::{Usage, Wire};
 use crate::compress::{Decision, Evidence};
 use crate::error::ApiError;
 use crate::report::Exchange;
-use passage::Answer;
+use passage::ExtractiveAnswer;
 
-/// What is to be answered.
+/// A call that the built-in provider answers.
 #[derive(Debug)]
-pub struct Question<'a> {
+pub struct LocalCall<'a> {
     /// The shape of request and answer.
     pub wire: Wire,
     /// The request, patched.
@@ -33,9 +33,9 @@ pub struct Question<'a> {
     pub evidence: Option<&'a Evidence>,
 }
 
-/// What the request says about the answer's form.
+/// The fields of a request that say what form the answer takes.
 #[derive(Debug, Default, Deserialize)]
-struct Form {
+struct AnswerForm {
     #[serde(default)]
     stream: Option<bool>,
     #[serde(default)]
@@ -62,15 +62,16 @@ struct ResponseFormat {
 const MAX_ANSWERS: usize = 128;
 
 /// Answers a call.
-pub fn answer(question: &Question<'_>, mut exchange: Exchange) -> Response<Body> {
-    let response = write(question, &mut exchange).unwrap_or_else(|error| error.response(question.wire));
-    exchange.status(response.status());
+pub fn answer(question: &LocalCall<'_>, mut exchange: Exchange) -> Response<Body> {
+    let response =
+        build_response(question, &mut exchange).unwrap_or_else(|error| error.response(question.wire));
+    exchange.record_status(response.status());
     exchange.complete();
     response
 }
 
-fn write(question: &Question<'_>, exchange: &mut Exchange) -> Result<Response<Body>, ApiError> {
-    let form: Form = serde_json::from_slice(question.body).map_err(|error| {
+fn build_response(question: &LocalCall<'_>, exchange: &mut Exchange) -> Result<Response<Body>, ApiError> {
+    let form: AnswerForm = serde_json::from_slice(question.body).map_err(|error| {
         ApiError::invalid(
             StatusCode::BAD_REQUEST,
             "invalid_json",
@@ -79,7 +80,8 @@ fn write(question: &Question<'_>, exchange: &mut Exchange) -> Result<Response<Bo
     })?;
     let format = form.response_format.as_ref().map(|format| format.kind.as_str());
     if format == Some("json_schema") {
-        let message = "local/extractive quotes passages and cannot fill a schema: leave response_format out, or set upstream.model to a language model";
+        let message = "local/extractive quotes passages and cannot fill a schema: leave response_format out, or set \
+                       upstream.model to a language model";
         let error = ApiError::invalid(StatusCode::BAD_REQUEST, "unsupported_parameter", message);
         return Err(ApiError {
             param: Some("response_format".into()),
@@ -95,7 +97,7 @@ fn write(question: &Question<'_>, exchange: &mut Exchange) -> Result<Response<Bo
             ..error
         });
     }
-    let answer = Answer::of(
+    let answer = ExtractiveAnswer::new(
         question.decision,
         question.evidence,
         format == Some("json_object"),
@@ -105,7 +107,7 @@ fn write(question: &Question<'_>, exchange: &mut Exchange) -> Result<Response<Bo
         output: Some(answer.tokens() * n as u64),
         cached: Some(0),
     };
-    exchange.usage(usage);
+    exchange.record_usage(usage);
     let include_usage = form
         .stream_options
         .and_then(|options| options.include_usage)
@@ -126,8 +128,8 @@ fn write(question: &Question<'_>, exchange: &mut Exchange) -> Result<Response<Bo
     })
 }
 
-/// Answers what is no surface: the list of models; all else does not exist here.
-pub fn other(method: &Method, path: &str, wire: Wire, mut exchange: Exchange) -> Response<Body> {
+/// Answers a call on no surface: the list of models; everything else does not exist here.
+pub fn answer_other(method: &Method, path: &str, wire: Wire, mut exchange: Exchange) -> Response<Body> {
     let response = if path == "/" {
         json_response(&json!({"object": "liquid.sidecar", "provider": "local"}))
     } else if path == "/models" && (method == Method::GET || method == Method::HEAD) {
@@ -139,7 +141,7 @@ pub fn other(method: &Method, path: &str, wire: Wire, mut exchange: Exchange) ->
             format!("{path}: the built-in provider answers chat calls only; set upstream.model for the rest");
         ApiError::invalid(StatusCode::NOT_FOUND, "not_found", message).response(wire)
     };
-    exchange.status(response.status());
+    exchange.record_status(response.status());
     exchange.complete();
     response
 }
@@ -152,7 +154,7 @@ fn json_response(value: &Value) -> Response<Body> {
     response
 }
 
-/// One body frame an event.
+/// Makes a response with one body frame for each event.
 fn stream_response(events: Vec<String>) -> Response<Body> {
     let frames = events
         .into_iter()
@@ -167,12 +169,12 @@ fn stream_response(events: Vec<String>) -> Response<Body> {
     response
 }
 
-/// An event with a name.
+/// Writes an event with a name.
 fn named(name: &str, data: &Value) -> String {
     format!("event: {name}\ndata: {data}\n\n")
 }
 
-/// An identifier with a prefix, such as `chatcmpl-`.
+/// Makes an identifier with a prefix, such as `chatcmpl-`.
 fn new_id(prefix: &str) -> String {
     format!("{prefix}{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..))
 }

@@ -12,7 +12,7 @@ use liquid_sidecar::compress::Compressor;
 use liquid_sidecar::config::{self, Config};
 use liquid_sidecar::extract;
 use liquid_sidecar::http::server::{self, Shard};
-use liquid_sidecar::http::{App, Live};
+use liquid_sidecar::http::{App, LiveState};
 use liquid_sidecar::process::{admin, logs, watch};
 use liquid_sidecar::report::Metrics;
 use liquid_sidecar::upstream::{Guard, Routes, Upstreams};
@@ -20,7 +20,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A call allocates many small things and frees them at once; the system's allocator takes a seventh of its time.
+/// A call allocates many small things and frees them at once; the system's allocator takes a seventh of its
+/// time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -33,7 +34,7 @@ struct Arguments {
     /// TOML file. Every key can be set by environment too: LIQUID_SIDECAR__SECTION__KEY.
     #[arg(long, env = "LIQUID_SIDECAR_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Check the configuration and end: 0 if it can be used, 64 if not.
+    /// Check the configuration and exit: 0 if it can be used, 64 if not.
     #[arg(long)]
     check: bool,
 }
@@ -111,8 +112,8 @@ async fn run(config: Config, file: Option<PathBuf>) -> Result<(), Error> {
     let listener = bind("listen.address", config.listen.address).await?;
     let admin = bind("listen.admin", config.listen.admin).await?;
     let guard = Guard::new();
-    guard.listening(vec![listener.local_addr()?, admin.local_addr()?]);
-    let live = Live {
+    guard.set_listeners(vec![listener.local_addr()?, admin.local_addr()?]);
+    let live = LiveState {
         compressor: Compressor::start(config.compress())?,
         routes: Routes::resolve(&config.upstream)?,
     };

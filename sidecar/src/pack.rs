@@ -10,7 +10,7 @@ mod tests;
 
 pub use frame::write;
 pub use manifest::{
-    KeptSpan, Manifest, ManifestError, PackSize, Range, Source, SpanKind, WorkerTiming, dropped,
+    ByteRange, KeptSpan, Manifest, ManifestError, PackSize, SourceDocument, SpanKind, WorkerTiming, dropped,
 };
 pub use settings::Settings;
-pub use store::Store;
+pub use store::ManifestStore;

@@ -1,5 +1,8 @@
 //! Decides what may be compressed: a pure function from a parsed request, the settings and what is known of the
 //! document to a plan with a reason. Between `request` and `extract`.
+//!
+//! It is asked three times, each time when more is known: [`plan`] sees the request alone, [`price`] how many
+//! questions its document was asked, and [`accept`] the pack that would stand in the document's place.
 
 mod content;
 mod need;
@@ -13,8 +16,8 @@ pub mod tokens;
 #[cfg(test)]
 mod tests;
 
-pub use need::{Need, need};
-pub use plan::{Plan, Turn, accept, plan, price};
-pub use price::{History, Sha256, expected_ratio, pays};
+pub use need::{Need, assess_need};
+pub use plan::{Plan, Turn, plan};
+pub use price::{History, Sha256, TextSize, accept, expected_ratio, pays, price};
 pub use settings::{Budget, CachedPrefix, EarlierTurns, Settings, WholeDocument};
-pub use split::{Marks, Split, by_marks, by_reading};
+pub use split::{Marks, Split, split_by_marks, split_by_reading};

@@ -1,4 +1,4 @@
-//! What the sidecar tells about itself: response headers, metrics, statistics and traces. Beside the flow;
+//! What the sidecar reports about calls: response headers, metrics, statistics and traces. Beside the flow;
 //! nothing here changes a request or an answer's body, and nothing here holds a key or document text.
 
 pub mod exchange;

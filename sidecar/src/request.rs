@@ -24,8 +24,8 @@ use crate::api::Surface;
 
 /// A body that is not what its surface says.
 ///
-/// On the public surfaces the upstream is the judge of that: the body is forwarded and its answer relayed. Our own
-/// `/v1/hybrid_chat` answers 400 with this text.
+/// On the public surfaces the upstream is the judge of that: the body is forwarded and its answer relayed.
+/// Our own `/v1/hybrid_chat` answers 400 with this text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {

@@ -1,11 +1,11 @@
 //! Lets a client that speaks OpenAI Chat Completions talk to an Anthropic upstream: requests one way, answers,
 //! streams and errors the other.
 //!
-//! What has no counterpart: `n` above 1, audio, custom tools, functions (deprecated) and logprobs are refused with
-//! the field's name; `seed`, penalties, `logit_bias`, `reasoning_effort` and other tuning is left out;
-//! `temperature` is capped at 1. `response_format` is best effort: a JSON schema becomes a tool that the model must
-//! call, whose input becomes the answer's text; together with tools of the client's own, and for `json_object`, it
-//! becomes an instruction.
+//! What has no counterpart: `n` above 1, audio, custom tools, functions (deprecated) and logprobs are refused
+//! with the field's name; `seed`, penalties, `logit_bias`, `reasoning_effort` and other tuning is left out;
+//! `temperature` is capped at 1. `response_format` is best effort: a JSON schema becomes a tool that the
+//! model must call, whose input becomes the answer's text; together with tools of the client's own, and for
+//! `json_object`, it becomes an instruction.
 //!
 //! Sources: the public API references of OpenAI (Chat Completions) and Anthropic (Messages, 2023-06-01).
 
@@ -30,21 +30,22 @@ use crate::api::{ProviderKind, Wire};
 /// Largest answer that is translated in one piece.
 const MAX_BODY_BYTES: usize = 64 << 20;
 
-/// A request in the provider's words, and what its answer needs.
+/// A request translated for the provider, and what the translation of its answer needs.
 #[derive(Debug)]
-pub struct Translated {
+pub struct TranslatedRequest {
     /// The body.
     pub body: Bytes,
     /// Translates the answer.
     pub translation: Translation,
 }
 
-/// Why a request cannot be told to the provider.
+/// Why a request cannot be translated for the provider.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum RequestError {
     /// The provider does not speak this API, and there is no translation to one that it speaks.
     #[error(
-        "{wire} calls cannot be answered by the configured provider ({kind:?}): choose another in upstream.model, or call /v1/chat/completions"
+        "{wire} calls cannot be answered by the configured provider ({kind:?}): choose another in \
+         upstream.model, or call /v1/chat/completions"
     )]
     Api {
         /// The API's name.
@@ -60,13 +61,13 @@ pub enum RequestError {
     Unsupported {
         /// The field.
         field: &'static str,
-        /// Why not, and the remedy.
+        /// Why it has none, and the remedy.
         reason: &'static str,
     },
 }
 
 impl RequestError {
-    /// `error.code` for it.
+    /// Returns the error's `error.code`.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Api { .. } => "unsupported_api",
@@ -75,7 +76,7 @@ impl RequestError {
         }
     }
 
-    /// `error.param` for it.
+    /// Returns the error's `error.param`.
     pub fn param(&self) -> Option<&'static str> {
         match self {
             Self::Unsupported { field, .. } => Some(field),
@@ -84,7 +85,7 @@ impl RequestError {
     }
 }
 
-/// Puts a request into the provider's words, with `model` in place of the client's if given.
+/// Translates a request for the provider, with `model` in place of the client's if given.
 ///
 /// # Errors
 /// When there is no translation, the body cannot be read, or a field has no counterpart.
@@ -93,7 +94,7 @@ pub fn request(
     kind: ProviderKind,
     body: &[u8],
     model: Option<&str>,
-) -> Result<Translated, RequestError> {
+) -> Result<TranslatedRequest, RequestError> {
     match (wire, kind) {
         (Wire::Chat, ProviderKind::Anthropic) => request::translate(body, model),
         (Wire::Chat, _) => Err(RequestError::Api {
@@ -111,7 +112,7 @@ pub fn request(
     }
 }
 
-/// Makes an OpenAI client's headers fit for Anthropic. The answer must come unencoded: it is read here.
+/// Rewrites an OpenAI client's headers for Anthropic. The answer must come unencoded: it is read here.
 pub fn request_headers(headers: &mut HeaderMap) {
     for name in ["openai-organization", "openai-project", "openai-beta"] {
         headers.remove(name);

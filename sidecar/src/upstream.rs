@@ -17,12 +17,12 @@ use liquid_process::Invalid;
 pub use connect::{ClientError, ConnectError, HttpClient};
 pub use guard::Guard;
 pub use provider::{Provider, Target};
-pub use send::{Answer, Arrived, Call, Failure};
+pub use send::{Failure, OutgoingCall, UpstreamAnswer, UpstreamResponse};
 pub use settings::{ProviderSettings, Settings};
 
 use crate::api::Wire;
 
-/// Who answers which call. Rebuilt as a whole when the configuration changes.
+/// The providers that answer each call. Rebuilt as a whole when the configuration changes.
 #[derive(Debug)]
 pub struct Routes {
     synthesis: Vec<Target>,
@@ -83,7 +83,7 @@ impl Routes {
         })
     }
 
-    /// Who answers a call of this shape, in order.
+    /// Returns the targets of a call of this shape, in the order in which they are tried.
     pub fn targets(&self, wire: Wire) -> &[Target] {
         match wire {
             _ if !self.synthesis.is_empty() => &self.synthesis,
@@ -92,7 +92,7 @@ impl Routes {
         }
     }
 
-    /// Who gets what passes through.
+    /// Returns the target of calls that pass through.
     pub fn passthrough(&self, anthropic: bool) -> &Target {
         let default = if anthropic { &self.anthropic } else { &self.openai };
         self.synthesis.first().unwrap_or(default)
@@ -100,7 +100,7 @@ impl Routes {
 }
 
 impl Settings {
-    /// What is wrong with the numbers; providers are checked by [`Routes::resolve`].
+    /// Lists every number that cannot be used; providers are checked by [`Routes::resolve`].
     pub fn validate(&self) -> Vec<Invalid> {
         let times = [
             ("connect_timeout_ms", self.connect_timeout_ms),
@@ -119,12 +119,12 @@ impl Settings {
     }
 }
 
-/// The connections and limits; one for the process.
+/// The connections to upstreams and the limits of calls; one for each thread.
 #[derive(Debug, Clone)]
 pub struct Upstreams {
     client: HttpClient,
     upgrades: HttpClient,
-    limits: Arc<send::Limits>,
+    limits: Arc<send::RetryLimits>,
     guard: Guard,
 }
 
@@ -143,17 +143,17 @@ impl Upstreams {
         Ok(Self {
             client,
             upgrades,
-            limits: Arc::new(send::Limits::of(settings)),
+            limits: Arc::new(send::RetryLimits::new(settings)),
             guard,
         })
     }
 
-    /// The loop guard.
+    /// Returns the loop guard.
     pub fn guard(&self) -> &Guard {
         &self.guard
     }
 
-    /// The client for calls that upgrade the connection: HTTP/1.1 only.
+    /// Returns the client for calls that upgrade the connection: HTTP/1.1 only.
     pub fn upgrades(&self) -> &HttpClient {
         &self.upgrades
     }

@@ -9,7 +9,7 @@ use liquid_process::Invalid;
 
 use super::header_names::{MAX_TOKENS, MODE, RATIO, TIER};
 
-/// What one caller asks for, over the settings. `None` leaves the setting.
+/// A caller's wishes over the settings; `None` leaves the setting.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Overrides {
     /// `x-liquid-mode: off|auto|force`.

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-/// Why. The strings are stable: they stand in headers, metrics, logs and manifests.
+/// Why a call was treated as it was. The names are stable: they stand in headers, metrics, logs and manifests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
@@ -48,7 +48,7 @@ pub enum Reason {
     CachedPrefix,
     /// The pack would not save enough.
     NotSmaller,
-    /// The body is not what its surface says: the upstream will tell.
+    /// The body is not what its surface says: the upstream reports what is wrong.
     Unreadable,
     /// No worker answered.
     WorkerUnavailable,
@@ -61,7 +61,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The stable name.
+    /// Returns the stable name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Question => "question",

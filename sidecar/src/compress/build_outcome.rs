@@ -1,17 +1,18 @@
-//! Turns what the stages found into outcomes: one place where decisions get their action, reason and figures.
+//! Builds outcomes from what the stages found: the one place where decisions get their action, reason and
+//! figures.
 
 use bytes::Bytes;
 
-use super::finish::Packed;
+use super::finish::PackedBody;
 use super::outcome::{Action, Decision, Outcome, Rejection, Stages};
-use super::prepare::Prepared;
+use super::prepare::PreparedCall;
 use crate::api::{Reason, Surface};
 use crate::extract::ExtractError;
 use crate::request::RequestError;
 
 impl Decision {
-    /// What is known of a call before a worker is asked.
-    pub(super) fn new(surface: Surface, prepared: &Prepared) -> Self {
+    /// Starts a decision with what is known of a call before a worker is asked.
+    pub(super) fn new(surface: Surface, prepared: &PreparedCall) -> Self {
         Self {
             action: Action::Passed,
             reason: Reason::ModeOff,
@@ -57,8 +58,8 @@ impl Decision {
         }
     }
 
-    pub(super) fn compressed(&self, packed: Packed, reason: Reason) -> Outcome {
-        let Packed {
+    pub(super) fn compressed(&self, packed: PackedBody, reason: Reason) -> Outcome {
+        let PackedBody {
             body,
             manifest,
             evidence,
@@ -88,7 +89,7 @@ impl Outcome {
 }
 
 impl Reason {
-    pub(super) fn of_worker(error: &ExtractError) -> Self {
+    pub(super) fn from_extract_error(error: &ExtractError) -> Self {
         match error {
             ExtractError::Unavailable { .. } | ExtractError::Tls { .. } => Self::WorkerUnavailable,
             ExtractError::Timeout => Self::WorkerTimeout,
@@ -100,7 +101,7 @@ impl Reason {
 
 impl Rejection {
     /// 400: the body of one of our own surfaces is wrong.
-    pub(super) fn of_request(error: &RequestError) -> Self {
+    pub(super) fn from_request_error(error: &RequestError) -> Self {
         Self {
             status: 400,
             kind: "invalid_request_error",
@@ -111,8 +112,8 @@ impl Rejection {
         }
     }
 
-    /// The original must not leave, and no worker gave its evidence.
-    pub(super) fn of_worker(error: &ExtractError) -> Self {
+    /// 503, 504, 422 or 502: the original must not leave, and no worker gave its evidence.
+    pub(super) fn from_extract_error(error: &ExtractError) -> Self {
         let (status, code) = match error {
             ExtractError::Unavailable { .. } | ExtractError::Tls { .. } => (503, "worker_unavailable"),
             ExtractError::Timeout => (504, "worker_timeout"),

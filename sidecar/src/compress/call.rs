@@ -13,13 +13,13 @@ pub struct Call {
     pub body: Bytes,
     /// What the caller's `x-liquid-*` headers ask for.
     pub overrides: Overrides,
-    /// Names the request towards the worker: at most 128 visible ASCII characters. Absent, it gets a name when a
-    /// worker is asked.
+    /// The request's name towards the worker: at most 128 visible ASCII characters. Without one a name is
+    /// made up when a worker is asked.
     pub request_id: Option<String>,
-    /// Whether the excerpts are wanted beside the pack: an extractive answer is made of them. A dry run gets them
-    /// in any case.
+    /// Whether the excerpts are wanted beside the pack: an extractive answer is made of them. A dry run gets
+    /// them in any case.
     pub evidence: bool,
-    /// Asked for by `?dry_run=1` or `x-liquid-dry-run`. Nothing here depends on it but the decision's own
-    /// `dry_run`, which is also true when a `/v1/hybrid_chat` body asks for it.
+    /// A dry run is asked for by `?dry_run=1` or `x-liquid-dry-run`. Nothing here depends on it but the
+    /// decision's own `dry_run`, which is also true when a `/v1/hybrid_chat` body asks for it.
     pub dry_run: bool,
 }

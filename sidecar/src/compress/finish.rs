@@ -1,4 +1,5 @@
-//! The second half of the pipeline, with the evidence at hand: writes the pack, weighs it, and puts it into the body.
+//! The second half of the pipeline, with the evidence at hand: writes the pack, weighs it, and puts it into
+//! the body.
 
 use std::sync::Arc;
 
@@ -10,11 +11,11 @@ use super::outcome::{Evidence, Excerpt};
 use super::prepare::Job;
 use crate::api::{Mode, Reason};
 use crate::extract::Extraction;
-use crate::pack::{self, Manifest, PackSize, Source};
-use crate::policy::{self, tokens};
+use crate::pack::{self, Manifest, PackSize, SourceDocument};
+use crate::policy::{self, TextSize, tokens};
 
 /// A body with a pack in it.
-pub(super) struct Packed {
+pub(super) struct PackedBody {
     pub(super) body: Bytes,
     pub(super) manifest: Arc<Manifest>,
     pub(super) evidence: Option<Arc<Evidence>>,
@@ -24,7 +25,7 @@ pub(super) struct Packed {
 ///
 /// # Errors
 /// [`Reason::NotSmaller`] if that would not save enough.
-pub(super) fn finish(job: &Job, extraction: &Extraction, reason: Reason) -> Result<Packed, Reason> {
+pub(super) fn finish(job: &Job, extraction: &Extraction, reason: Reason) -> Result<PackedBody, Reason> {
     let document = &*job.query.document;
     if extraction.spans.is_empty() || keeps_too_much(job, extraction) {
         return Err(Reason::NotSmaller);
@@ -42,15 +43,15 @@ pub(super) fn finish(job: &Job, extraction: &Extraction, reason: Reason) -> Resu
     }
     let manifest = manifest(job, extraction, reason, &text, pack_tokens);
     let evidence = job.evidence.then(|| Arc::new(evidence(job, extraction, text)));
-    Ok(Packed {
+    Ok(PackedBody {
         body,
         manifest: Arc::new(manifest),
         evidence,
     })
 }
 
-/// True if so much is kept that a pack need not be written to see that it saves too little: half of what it must
-/// save leaves room for passages that are cheaper or dearer than the rest.
+/// Returns true if so much is kept that a pack need not be written to see that it saves too little: half of
+/// what it must save leaves room for passages that are cheaper or dearer than the rest.
 fn keeps_too_much(job: &Job, extraction: &Extraction) -> bool {
     let all = job.query.document.len() as f64;
     let share = kept_bytes(extraction) as f64 / all.max(1.0);
@@ -62,8 +63,15 @@ fn kept_bytes(extraction: &Extraction) -> u64 {
 }
 
 fn accept(job: &Job, pack_tokens: u64, pack_bytes: usize) -> bool {
-    let tokens = (job.document_tokens, pack_tokens);
-    policy::accept(tokens, (job.site.document_bytes(), pack_bytes), &job.settings)
+    let document = TextSize {
+        tokens: job.document_tokens,
+        bytes: job.site.document_bytes(),
+    };
+    let pack = TextSize {
+        tokens: pack_tokens,
+        bytes: pack_bytes,
+    };
+    policy::accept(document, pack, &job.settings)
 }
 
 fn manifest(job: &Job, extraction: &Extraction, reason: Reason, text: &str, tokens: u64) -> Manifest {
@@ -76,7 +84,7 @@ fn manifest(job: &Job, extraction: &Extraction, reason: Reason, text: &str, toke
     let question = &job.query.question;
     Manifest {
         id: format!("pk_{}", encode_string(&id[..12])),
-        source: Source {
+        source: SourceDocument {
             sha256: encode_string(&job.query.document_sha256),
             start: job.start,
             bytes,

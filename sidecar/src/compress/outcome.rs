@@ -1,4 +1,5 @@
-//! What goes out: the body to forward or the reason to refuse, and the decision that reports, counts and logs it.
+//! What goes out: the body to forward or the reason to refuse, and the decision that reports, counts and logs
+//! it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,25 +15,26 @@ use crate::pack::{Manifest, SpanKind};
 pub enum Outcome {
     /// Send `body` upstream.
     Forward {
-        /// The caller's own bytes when nothing was changed; the same allocation, unless a worker was asked about a
-        /// long document. A `/v1/hybrid_chat` body always leaves as a chat completion, so it is always new.
+        /// The caller's own bytes when nothing was changed; the same allocation, unless a worker was asked
+        /// about a long document. A `/v1/hybrid_chat` body always leaves as a chat completion, so it is
+        /// always new.
         body: Bytes,
-        /// Why it looks as it does.
+        /// The decision behind the body.
         decision: Box<Decision>,
         /// What was kept, when a document was compressed and the call wants it.
         evidence: Option<Arc<Evidence>>,
     },
-    /// Answer the caller; nothing goes upstream.
+    /// Answer the caller with an error, and send nothing upstream.
     Reject {
-        /// What to answer.
+        /// The error to answer with.
         rejection: Rejection,
-        /// Why.
+        /// The decision behind the rejection.
         decision: Box<Decision>,
     },
 }
 
 impl Outcome {
-    /// The decision, whichever way it went.
+    /// Returns the decision, whichever way it went.
     pub fn decision(&self) -> &Decision {
         match self {
             Self::Forward { decision, .. } | Self::Reject { decision, .. } => decision,
@@ -53,7 +55,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// The name used in headers and metrics.
+    /// Returns the name used in headers and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Compressed => "compressed",
@@ -66,9 +68,9 @@ impl Action {
 /// A decision: printed in headers, counted in metrics, logged. Holds no document text.
 #[derive(Debug, Clone, Serialize)]
 pub struct Decision {
-    /// What happened.
+    /// What happened to the request.
     pub action: Action,
-    /// Why.
+    /// Why it happened.
     pub reason: Reason,
     /// The surface of the request.
     pub surface: Surface,
@@ -80,7 +82,7 @@ pub struct Decision {
     pub dry_run: bool,
     /// Estimated prompt tokens of all texts in the request as it came.
     pub tokens_before: u64,
-    /// The same of what goes upstream.
+    /// Estimated prompt tokens of all texts in the request as it goes upstream.
     pub tokens_after: u64,
     /// What was kept and dropped, when a document was compressed. Serialises as its id.
     #[serde(serialize_with = "id_only")]
@@ -96,12 +98,12 @@ fn id_only<S: Serializer>(pack: &Option<Arc<Manifest>>, serializer: S) -> Result
 }
 
 impl Decision {
-    /// Time that the sidecar spent on the call before the upstream saw it.
+    /// Returns the time that the sidecar spent on the call before the upstream saw it.
     pub fn overhead(&self) -> Duration {
         Duration::from_micros(self.stages.total_us)
     }
 
-    /// Tokens before over tokens after; 1 when nothing changed.
+    /// Returns tokens before over tokens after; 1 when nothing changed.
     pub fn ratio(&self) -> f64 {
         if self.tokens_after == 0 {
             return 1.0;
@@ -121,7 +123,7 @@ pub struct Stages {
     pub extract_us: u64,
     /// Writing the pack and the body.
     pub pack_us: u64,
-    /// All of it.
+    /// From the call's arrival to the decision.
     pub total_us: u64,
     /// True if the spans came from the sidecar's cache.
     pub extract_cached: bool,
@@ -158,13 +160,13 @@ pub struct Evidence {
 /// One kept span.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Excerpt {
-    /// First byte in the document.
+    /// The first byte in the document.
     pub start: u64,
-    /// One past the last byte.
+    /// The byte after the last one in the document.
     pub end: u64,
-    /// How well it answers the question: standard deviations above the document's mean.
+    /// The passage's score for the question: standard deviations above the document's mean.
     pub score: f32,
-    /// What it is.
+    /// The kind of passage.
     pub kind: SpanKind,
     /// The document's bytes from `start` to `end`.
     pub text: String,

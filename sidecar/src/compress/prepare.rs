@@ -1,5 +1,5 @@
-//! The first half of the pipeline, before a worker is asked: reads the body, plans, and takes from the body what the
-//! second half needs. Runs on the blocking pool for large bodies, so it owns what it gives back.
+//! The first half of the pipeline, before a worker is asked: reads the body, plans, and takes from the body
+//! what the second half needs. Runs on the blocking pool for large bodies, so it owns what it returns.
 
 use std::borrow::Cow;
 use std::time::Instant;
@@ -15,14 +15,14 @@ use crate::extract::{Budget, Query};
 use crate::policy::{self, Plan, Turn, tokens};
 use crate::request::{Literal, Request, RequestError, Site};
 
-/// Documents from here on are not held twice, as they came and as they read.
+/// Documents of so many bytes and more are not held twice, escaped and unescaped.
 const HOLD_ONCE: usize = 1 << 20;
 
 /// Longer texts are counted as they are escaped in the body.
 const DECODE_TO_COUNT: usize = 1 << 20;
 
 /// A body, read and planned.
-pub(super) struct Prepared {
+pub(super) struct PreparedCall {
     pub(super) model: Option<String>,
     pub(super) stream: bool,
     pub(super) dry_run: bool,
@@ -30,11 +30,11 @@ pub(super) struct Prepared {
     pub(super) tokens: u64,
     pub(super) read_us: u64,
     pub(super) plan_us: u64,
-    pub(super) next: Next,
+    pub(super) next: NextStep,
 }
 
-/// What is to be done.
-pub(super) enum Next {
+/// The step that follows the plan.
+pub(super) enum NextStep {
     /// Forward `body`.
     Pass { reason: Reason, body: Bytes },
     /// The body is not what its surface says, and no upstream could tell.
@@ -53,7 +53,7 @@ pub(super) struct Job {
     pub(super) start: u64,
     pub(super) site: Site,
     pub(super) settings: policy::Settings,
-    /// The excerpts are wanted beside the pack.
+    /// Whether the excerpts are wanted beside the pack.
     pub(super) evidence: bool,
     /// The body as it came, for when there is nothing to replace; `None` for surfaces that never leave as they
     /// came, and where the site can write it again.
@@ -61,14 +61,14 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// What goes upstream when the document stays.
+    /// Returns the body that goes upstream when the document stays.
     pub(super) fn unchanged(&self) -> Bytes {
         self.original.clone().unwrap_or_else(|| self.site.unchanged())
     }
 }
 
-/// Reads and plans.
-pub(super) fn prepare(state: &State, call: &Call) -> Prepared {
+/// Reads the call's body and plans what to do with it.
+pub(super) fn prepare(state: &State, call: &Call) -> PreparedCall {
     let start = Instant::now();
     let read = Request::read(call.surface, &call.body);
     let read_us = micros(start);
@@ -79,16 +79,16 @@ pub(super) fn prepare(state: &State, call: &Call) -> Prepared {
     let settings = state.settings.policy.with(&call.overrides);
     let planned = plan(state, call, &request, settings);
     let (next, document) = match planned {
-        Ok((job, document)) => (Next::Extract(Box::new(job)), Some(document)),
+        Ok((job, document)) => (NextStep::Extract(Box::new(job)), Some(document)),
         Err(reason) => (
-            Next::Pass {
+            NextStep::Pass {
                 reason,
                 body: passed(call, &request),
             },
             None,
         ),
     };
-    Prepared {
+    PreparedCall {
         tokens: count(&request, document),
         model: request.model.map(Cow::into_owned),
         stream: request.stream,
@@ -99,17 +99,18 @@ pub(super) fn prepare(state: &State, call: &Call) -> Prepared {
     }
 }
 
-/// A public surface has an upstream that knows better what is wrong; ours has not.
-fn unreadable(call: &Call, error: RequestError, read_us: u64) -> Prepared {
+/// Leaves the verdict on an unreadable body to the upstream; the sidecar's own surface has none, and is
+/// refused.
+fn unreadable(call: &Call, error: RequestError, read_us: u64) -> PreparedCall {
     let next = match call.surface {
-        Surface::HybridChat => Next::Refuse(error),
-        _ => Next::Pass {
+        Surface::HybridChat => NextStep::Refuse(error),
+        _ => NextStep::Pass {
             reason: Reason::Unreadable,
             body: call.body.clone(),
         },
     };
     let dry_run = call.dry_run;
-    Prepared {
+    PreparedCall {
         model: None,
         stream: false,
         dry_run,
@@ -120,7 +121,7 @@ fn unreadable(call: &Call, error: RequestError, read_us: u64) -> Prepared {
     }
 }
 
-/// The body that goes upstream when nothing is compressed.
+/// Returns the body that goes upstream when nothing is compressed.
 fn passed(call: &Call, request: &Request<'_>) -> Bytes {
     match &request.hybrid {
         None => call.body.clone(),
@@ -128,7 +129,7 @@ fn passed(call: &Call, request: &Request<'_>) -> Bytes {
     }
 }
 
-/// The job, and the text that its document is part of with that text's tokens.
+/// Returns the job, and the text that its document is part of with that text's tokens.
 fn plan<'a>(
     state: &State,
     call: &Call,
@@ -182,12 +183,13 @@ fn new_request_id() -> String {
     format!("lq_{:016x}", fastrand::u64(..))
 }
 
-/// Tokens of the instructions around the document.
+/// Estimates the tokens of the instructions around the document.
 fn instructions(plan: &Plan<'_>) -> u64 {
     tokens::estimate(&plan.text[..plan.document.start]) + tokens::estimate(&plan.text[plan.document.end..])
 }
 
-/// The document with the body's own memory, or, where something was escaped, with the one copy that was unescaped.
+/// Returns the document with the body's own memory, or, where something was escaped, with the one copy that
+/// was unescaped.
 fn document(plan: Plan<'_>, body: &Bytes) -> ByteString {
     let Plan { text, document, .. } = plan;
     match text {
@@ -203,7 +205,7 @@ fn document(plan: Plan<'_>, body: &Bytes) -> ByteString {
     }
 }
 
-/// Estimated tokens of all texts. `counted` is a text whose tokens are known.
+/// Estimates the tokens of all texts. `counted` is a text whose tokens are known.
 fn count(request: &Request<'_>, counted: Option<(Literal<'_>, u64)>) -> u64 {
     let texts = request.parts.iter().filter_map(|part| part.text);
     texts

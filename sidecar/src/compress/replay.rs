@@ -1,57 +1,58 @@
-//! Documents in earlier turns: the identical pack again, if it is still known and holds the evidence for what is
-//! asked now; else the document as it is.
+//! Documents in earlier turns: the identical pack again, if it is still known and holds the evidence for what
+//! is asked now; else the document as it is.
 //!
-//! A client sends the whole conversation each time. A new pack for an old turn would change the prefix that the
-//! provider has cached; the old pack for a new question might lack its answer. So the new question is asked too,
-//! and its best passages must be in the old pack.
+//! A client sends the whole conversation each time. A new pack for an old turn would change the prefix that
+//! the provider has cached; the old pack for a new question might lack its answer. So the new question is
+//! asked too, and its best passages must be in the old pack.
 
 use std::sync::Arc;
 
 use crate::api::Reason;
 use crate::extract::{Client, ExtractError, Extraction, Query};
 use crate::pack::KeptSpan;
-use crate::policy::{Need, need};
+use crate::policy::{Need, assess_need};
 
-/// So many of the best passages for the new question must be in the old pack.
+/// The number of best passages for the new question that must be in the old pack.
 const BEST: usize = 3;
 
-/// Why there is no replay.
-pub(super) enum NoReplay {
+/// Why a pack cannot be replayed.
+pub(super) enum ReplayError {
     /// The document stays, for this reason.
     Pass(Reason),
-    /// No worker could tell.
+    /// The workers gave no answer to the new question.
     Failed(ExtractError),
 }
 
-/// The extraction behind the earlier turn's pack, if it may be used again. `ask` is what was asked then.
+/// Returns the extraction behind the earlier turn's pack, if it may be used again. `ask` is what was asked
+/// then.
 pub(super) async fn replay(
     client: &Client,
     query: &Query,
     follow_up: &str,
-) -> Result<Arc<Extraction>, NoReplay> {
+) -> Result<Arc<Extraction>, ReplayError> {
     let Some(earlier) = client.cached(&query.key()) else {
-        return Err(NoReplay::Pass(Reason::EarlierTurn));
+        return Err(ReplayError::Pass(Reason::EarlierTurn));
     };
     let follow_up = follow_up.trim();
     if follow_up.is_empty() || follow_up == query.question {
         return Ok(earlier);
     }
-    if need(follow_up) != Need::Evidence {
-        return Err(NoReplay::Pass(Reason::FollowUp));
+    if assess_need(follow_up) != Need::Evidence {
+        return Err(ReplayError::Pass(Reason::FollowUp));
     }
     let query = Query {
         question: follow_up.to_owned(),
         ..query.clone()
     };
-    let now = client.extract(query).await.map_err(NoReplay::Failed)?;
+    let now = client.extract(query).await.map_err(ReplayError::Failed)?;
     if holds(&earlier.spans, &now.extraction.spans) {
         Ok(earlier)
     } else {
-        Err(NoReplay::Pass(Reason::FollowUp))
+        Err(ReplayError::Pass(Reason::FollowUp))
     }
 }
 
-/// True if the best of `wanted` are within `kept`.
+/// Returns true if the best of `wanted` are within `kept`.
 fn holds(kept: &[KeptSpan], wanted: &[KeptSpan]) -> bool {
     let mut best: Vec<_> = wanted.iter().collect();
     best.sort_by(|a, b| b.score.total_cmp(&a.score));

@@ -398,7 +398,7 @@ async fn a_large_body_shares_its_memory_with_the_document() {
     );
     let call = chat(json!([{"role": "user", "content": doc}, {"role": "user", "content": QUESTION}]));
     let prepared = prepare::prepare(&compressor.state, &call);
-    let Next::Extract(job) = prepared.next else {
+    let NextStep::Extract(job) = prepared.next else {
         panic!()
     };
     assert!(call.body.as_ptr_range().contains(&job.query.document.as_ptr()));

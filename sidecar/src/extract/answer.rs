@@ -19,9 +19,9 @@ pub struct Extraction {
     pub tier_reason: String,
     /// Estimated share of the evidence in the spans; 0 when there is no estimate.
     pub estimated_recall: f64,
-    /// True if the worker, asked again, may answer better.
+    /// Whether the worker, asked again, may answer better.
     pub provisional: bool,
-    /// Where the worker spent its time.
+    /// The time that the worker spent in each stage.
     pub timing: WorkerTiming,
     /// The worker, as `address:port`.
     pub worker: String,
@@ -71,7 +71,7 @@ impl Extraction {
         })
     }
 
-    /// Bytes that it takes in the cache, about.
+    /// Estimates the bytes that the extraction takes in the cache.
     pub fn weight(&self) -> u64 {
         let fixed = size_of::<Self>() + self.tier_reason.len() + self.worker.len() + 128;
         (fixed + self.spans.len() * size_of::<KeptSpan>()) as u64

@@ -1,5 +1,5 @@
-//! One answer for one ask: from the cache, from a call that already runs, or from the workers with retries, a hedge
-//! and a deadline.
+//! One answer for one ask: from the cache, from a call that already runs, or from the workers with retries, a
+//! hedge and a deadline.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -10,16 +10,16 @@ use liquid_process::flight::{SingleFlight, Waiter};
 use liquid_process::{Lru, lock};
 use tokio::sync::Semaphore;
 
-use super::error::{ExtractError, Failure};
-use super::lookup::{Lookup, System};
+use super::error::{AttemptFailure, ExtractError};
+use super::lookup::{Resolver, SystemResolver};
 use super::pool::{Pool, Upkeep};
 use super::query::{Query, QueryKey};
-use super::worker::Failed;
+use super::worker::FailedAttempt;
 use super::{Extraction, Settings, WorkerStatus};
 
-type Answer = Result<Arc<Extraction>, ExtractError>;
+type ExtractResult = Result<Arc<Extraction>, ExtractError>;
 
-/// Asks workers. Cheap to clone.
+/// A client of all workers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Client {
     shared: Arc<State>,
@@ -32,29 +32,29 @@ struct State {
     pool: Arc<Pool>,
     slots: Semaphore,
     cache: Mutex<Lru<QueryKey, Arc<Extraction>>>,
-    running: SingleFlight<QueryKey, Answer>,
+    running: SingleFlight<QueryKey, ExtractResult>,
 }
 
 /// An answer and where it came from.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct ExtractAnswer {
     /// The evidence.
     pub extraction: Arc<Extraction>,
-    /// True if it came from the cache.
+    /// Whether it came from the cache.
     pub cached: bool,
 }
 
 impl Client {
-    /// Starts the background tasks; they end with the last clone. Must be called inside a tokio runtime. Waits for
-    /// nothing: workers, their names and the TLS files may come later.
+    /// Starts the background tasks; they end with the last clone. Must be called inside a tokio runtime. Does
+    /// not wait for workers, their names and the TLS files may come later.
     pub fn start(settings: Settings) -> Self {
-        Self::with_lookup(settings, Arc::new(System))
+        Self::with_resolver(settings, Arc::new(SystemResolver))
     }
 
-    /// As [`Client::start`], with another way to look names up.
-    pub(super) fn with_lookup(settings: Settings, lookup: Arc<dyn Lookup>) -> Self {
-        let pool = Arc::new(Pool::new(settings.clone(), lookup));
-        let upkeep = pool.keep();
+    /// Starts as [`Client::start`] does, with another resolver.
+    pub(super) fn with_resolver(settings: Settings, resolver: Arc<dyn Resolver>) -> Self {
+        let pool = Arc::new(Pool::new(settings.clone(), resolver));
+        let upkeep = pool.start_upkeep();
         let ttl = Duration::from_secs(settings.cache_ttl_s);
         let state = State {
             slots: Semaphore::new(settings.max_in_flight.min(Semaphore::MAX_PERMITS)),
@@ -69,39 +69,39 @@ impl Client {
         }
     }
 
-    /// Finds the evidence. Callers that ask the same at the same time share one call; when all of them have gone
-    /// away, the call is cancelled.
+    /// Finds the evidence. Callers that ask the same at the same time share one call; when all of them have
+    /// gone away, the call is cancelled.
     ///
     /// # Errors
     /// [`ExtractError`] when no worker gave a usable answer in time.
-    pub async fn extract(&self, query: Query) -> Result<Found, ExtractError> {
+    pub async fn extract(&self, query: Query) -> Result<ExtractAnswer, ExtractError> {
         let key = query.key();
         if let Some(extraction) = self.cached(&key) {
-            return Ok(Found {
+            return Ok(ExtractAnswer {
                 extraction,
                 cached: true,
             });
         }
         let answer = self.join(key, query).result().await;
         let extraction = answer.unwrap_or_else(|| Err(ExtractError::aborted()))?;
-        Ok(Found {
+        Ok(ExtractAnswer {
             extraction,
             cached: false,
         })
     }
 
-    /// An earlier answer, if it is still known.
+    /// Returns an earlier answer, if it is still known.
     pub fn cached(&self, key: &QueryKey) -> Option<Arc<Extraction>> {
         lock(&self.shared.cache).get(key, Instant::now()).cloned()
     }
 
-    /// The workers as seen from here.
+    /// Returns the workers as the sidecar sees them now.
     pub fn workers(&self) -> Vec<WorkerStatus> {
         self.shared.pool.status()
     }
 
     /// Joins the call that already runs for `key`, or starts one.
-    fn join(&self, key: QueryKey, query: Query) -> Waiter<Answer> {
+    fn join(&self, key: QueryKey, query: Query) -> Waiter<ExtractResult> {
         let state = Arc::clone(&self.shared);
         self.shared.running.join(key, None, |cancel| async move {
             let answer = cancel.run_until_cancelled(state.answer(&query)).await;
@@ -178,14 +178,14 @@ impl State {
             lock(tried).push(worker.address);
             match worker.extract(query, deadline).await {
                 Ok(extraction) => return Ok(extraction),
-                Err(Failed {
+                Err(FailedAttempt {
                     error,
-                    failure: Failure::Refused,
+                    failure: AttemptFailure::Refused,
                 }) => return Err(error),
-                Err(Failed { error, .. }) => last = Some(error),
+                Err(FailedAttempt { error, .. }) => last = Some(error),
             }
         }
-        Err(last.unwrap_or_else(|| self.pool.nobody()))
+        Err(last.unwrap_or_else(|| self.pool.no_worker_error()))
     }
 }
 

@@ -14,9 +14,9 @@ pub enum ExtractError {
     /// No worker is reachable, or all are full or draining.
     #[error("no worker is available: {message}")]
     Unavailable {
-        /// What the last one said.
+        /// The last worker's error.
         message: String,
-        /// When to try again, if a worker said.
+        /// The wait that a worker asked for.
         retry_after: Option<Duration>,
     },
     /// No worker answered in time.
@@ -27,7 +27,7 @@ pub enum ExtractError {
     Refused {
         /// `address:port`.
         worker: String,
-        /// What it said.
+        /// The worker's error.
         message: String,
     },
     /// A worker's answer does not fit the document.
@@ -35,7 +35,7 @@ pub enum ExtractError {
     Invalid {
         /// `address:port`.
         worker: String,
-        /// What is wrong with it.
+        /// What is wrong with the answer.
         message: String,
     },
     /// The TLS files cannot be used.
@@ -43,27 +43,27 @@ pub enum ExtractError {
     Tls {
         /// The file.
         path: String,
-        /// What is wrong.
+        /// What is wrong with the file.
         message: String,
     },
 }
 
-/// What a failed attempt means.
+/// The meaning of a failed attempt for the worker and for the next attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// The worker cannot be reached or drains: it rests, another one is tried.
+pub(super) enum AttemptFailure {
+    /// The worker cannot be reached or drains: it is ejected, another one is tried.
     Down,
     /// The worker is full for so long: another one is tried, the worker is as healthy as before.
     Busy(Option<Duration>),
     /// The worker failed on this document, or took too long: another one is tried; too many of these in a row
-    /// and it rests.
+    /// and it is ejected.
     Fault,
     /// Every worker would refuse this.
     Refused,
 }
 
-impl Failure {
-    pub(super) fn of(status: &Status) -> Self {
+impl AttemptFailure {
+    pub(super) fn from_status(status: &Status) -> Self {
         let hint = || status.get_details_retry_info().and_then(|info| info.retry_delay);
         match status.code() {
             Code::ResourceExhausted => Self::Busy(hint()),
@@ -80,7 +80,8 @@ impl Failure {
 }
 
 impl ExtractError {
-    /// Stands for the answer of a call that ended without one: by a panic, or because its last caller went away.
+    /// Stands for the answer of a call that ended without one: by a panic, or because its last caller went
+    /// away.
     pub(super) fn aborted() -> Self {
         Self::Unavailable {
             message: "the call to the workers was aborted".to_owned(),
@@ -88,7 +89,7 @@ impl ExtractError {
         }
     }
 
-    pub(super) fn of(status: &Status, worker: &str) -> Self {
+    pub(super) fn from_status(status: &Status, worker: &str) -> Self {
         // A worker's text may be long; ours goes to logs and headers.
         let message = match std::error::Error::source(status) {
             Some(cause) => innermost(cause),
@@ -98,13 +99,13 @@ impl ExtractError {
         if status.code() == Code::DeadlineExceeded {
             return Self::Timeout;
         }
-        match Failure::of(status) {
-            Failure::Refused => Self::Refused {
+        match AttemptFailure::from_status(status) {
+            AttemptFailure::Refused => Self::Refused {
                 worker: worker.to_owned(),
                 message,
             },
-            Failure::Busy(retry_after) => Self::Unavailable { message, retry_after },
-            Failure::Down | Failure::Fault => Self::Unavailable {
+            AttemptFailure::Busy(retry_after) => Self::Unavailable { message, retry_after },
+            AttemptFailure::Down | AttemptFailure::Fault => Self::Unavailable {
                 message: format!("{worker}: {message}"),
                 retry_after: None,
             },

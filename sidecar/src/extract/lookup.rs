@@ -6,17 +6,17 @@ use std::net::SocketAddr;
 
 use futures::future::{BoxFuture, FutureExt};
 
-/// Looks names up. Tests put a table in its place.
-pub(super) trait Lookup: Debug + Send + Sync {
+/// A source of addresses for names. Tests put a table in its place.
+pub(super) trait Resolver: Debug + Send + Sync {
     /// Every address that `host:port` stands for.
     fn lookup<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
 }
 
 /// The system's resolver: search paths and the hosts file count, as for any name inside a cluster.
 #[derive(Debug)]
-pub(super) struct System;
+pub(super) struct SystemResolver;
 
-impl Lookup for System {
+impl Resolver for SystemResolver {
     fn lookup<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         async move { Ok(tokio::net::lookup_host(name).await?.collect()) }.boxed()
     }

@@ -1,9 +1,9 @@
-//! All workers: names looked up again and again, health asked, the less busy of two picked.
+//! All workers: names looked up again and again, health checked, the less busy of two picked.
 //!
-//! A name may stand for many workers (a headless Service has one A record a pod). Nothing here is needed for the
-//! sidecar to start: names that do not resolve yet and certificates that are not written yet are tried again every
-//! `resolve_interval_ms`, and until then no worker is available. A call that finds nobody has names looked up soon:
-//! in a rollout the last worker that is known may go right when its successor has come.
+//! A name may stand for many workers (a headless Service has one A record a pod). Nothing here is needed for
+//! the sidecar to start: names that do not resolve yet and certificates that are not written yet are tried
+//! again every `resolve_interval_ms`, and until then no worker is available. A call that finds no worker has
+//! names looked up soon: in a rollout the last worker that is known may go right when its successor has come.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -18,43 +18,44 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::ExtractError;
-use super::lookup::Lookup;
+use super::lookup::Resolver;
 use super::tls::{Credentials, load};
 use super::worker::Worker;
 use super::{Settings, WorkerStatus};
 
-/// From a call that finds nobody to the lookup that it asks for: while nobody serves, every call does.
+/// The wait between a call that finds no worker and the lookup that it asks for: while none serves, every
+/// call asks.
 const LOOKUP_PAUSE: Duration = Duration::from_millis(500);
 
-/// All workers that the settings name.
+/// The workers that the settings name.
 #[derive(Debug)]
 pub(super) struct Pool {
     settings: Settings,
-    lookup: Arc<dyn Lookup>,
+    resolver: Arc<dyn Resolver>,
     workers: ArcSwap<Vec<Arc<Worker>>>,
-    known: Mutex<Known>,
+    known: Mutex<PoolState>,
     /// Set once all names have been looked up for the first time.
     looked_up: OnceCell<()>,
-    /// Told when a call has found nobody.
-    nobody_found: Notify,
+    /// Notified when a call has found no worker.
+    none_available: Notify,
 }
 
-/// What was found out so far.
+/// The addresses and certificates found so far.
 #[derive(Debug)]
-struct Known {
+struct PoolState {
     /// The addresses of each name, as it was last looked up with success.
     names: BTreeMap<String, Vec<SocketAddr>>,
-    trust: Trust,
+    trust: TransportSecurity,
 }
 
-/// How to connect.
+/// How connections to workers are secured.
 #[derive(Debug)]
-enum Trust {
-    /// Without TLS.
+enum TransportSecurity {
+    /// Plain HTTP/2.
     Plain,
-    /// By these files.
+    /// TLS with these files.
     Files(Credentials),
-    /// Not at all: the files have not been usable yet.
+    /// No connection is possible: the files have not been usable yet.
     Missing(ExtractError),
 }
 
@@ -65,14 +66,14 @@ pub(super) struct Upkeep {
 }
 
 impl Pool {
-    /// Reads the TLS files for the first time. Connects to nobody.
-    pub(super) fn new(settings: Settings, lookup: Arc<dyn Lookup>) -> Self {
+    /// Reads the TLS files for the first time. Opens no connection.
+    pub(super) fn new(settings: Settings, resolver: Arc<dyn Resolver>) -> Self {
         let trust = match settings.tls.as_ref().map(load) {
-            None => Trust::Plain,
-            Some(Ok(credentials)) => Trust::Files(credentials),
+            None => TransportSecurity::Plain,
+            Some(Ok(credentials)) => TransportSecurity::Files(credentials),
             Some(Err(error)) => {
                 tracing::warn!(%error, "no worker can be asked until the TLS files can be used");
-                Trust::Missing(error)
+                TransportSecurity::Missing(error)
             }
         };
         // Plain addresses need no lookup: the first call finds them.
@@ -80,18 +81,18 @@ impl Pool {
         let names = settings.workers.iter().filter_map(literal).collect();
         let pool = Self {
             settings,
-            lookup,
+            resolver,
             workers: ArcSwap::default(),
-            known: Mutex::new(Known { names, trust }),
+            known: Mutex::new(PoolState { names, trust }),
             looked_up: OnceCell::new(),
-            nobody_found: Notify::new(),
+            none_available: Notify::new(),
         };
         pool.update(false);
         pool
     }
 
     /// Starts looking names up and asking for health.
-    pub(super) fn keep(self: &Arc<Self>) -> Upkeep {
+    pub(super) fn start_upkeep(self: &Arc<Self>) -> Upkeep {
         let (names, health) = (Arc::clone(self), Arc::clone(self));
         let mut resolve_at = every(self.settings.resolve_interval_ms);
         let mut check_at = every(self.settings.health_interval_ms);
@@ -102,7 +103,7 @@ impl Pool {
             loop {
                 tokio::select! {
                     _ = resolve_at.tick() => {}
-                    () = names.nobody_found.notified() => tokio::time::sleep(LOOKUP_PAUSE).await,
+                    () = names.none_available.notified() => tokio::time::sleep(LOOKUP_PAUSE).await,
                 }
                 names.resolve().await;
             }
@@ -119,7 +120,7 @@ impl Pool {
         }
     }
 
-    /// The less busy of two workers that are available and not in `tried`.
+    /// Picks the less busy of two workers that are available and not in `tried`.
     pub(super) async fn pick(&self, tried: &[SocketAddr]) -> Option<Arc<Worker>> {
         if self.workers.load().is_empty() {
             self.look_up_once().await;
@@ -131,7 +132,7 @@ impl Pool {
             .filter(|worker| !tried.contains(&worker.address) && worker.is_available(now))
             .collect();
         if open.is_empty() {
-            self.nobody_found.notify_one();
+            self.none_available.notify_one();
         }
         let one = fastrand::usize(..open.len().max(1));
         let other = (one + 1 + fastrand::usize(..open.len().saturating_sub(1).max(1))) % open.len().max(1);
@@ -139,12 +140,12 @@ impl Pool {
         Some(Arc::clone(if other.load() < one.load() { other } else { one }))
     }
 
-    /// Why there is nobody to pick.
-    pub(super) fn nobody(&self) -> ExtractError {
+    /// Says why there is no worker to pick.
+    pub(super) fn no_worker_error(&self) -> ExtractError {
         let message = match (&self.known().trust, self.workers.load().is_empty()) {
-            (Trust::Missing(error), _) => error.to_string(),
+            (TransportSecurity::Missing(error), _) => error.to_string(),
             (_, true) => "none is known yet; check that extract.workers can be looked up".to_owned(),
-            (_, false) => "all rest after failures, or do not serve".to_owned(),
+            (_, false) => "all are ejected after failures, or do not serve".to_owned(),
         };
         ExtractError::Unavailable {
             message,
@@ -170,15 +171,20 @@ impl Pool {
         self.looked_up.get_or_init(|| self.resolve()).await;
     }
 
-    /// Looks all names up and reads changed TLS files. A name that cannot be looked up keeps the addresses it had.
+    /// Looks all names up and reads changed TLS files. A name that cannot be looked up keeps the addresses it
+    /// had.
     async fn resolve(&self) {
         let names = &self.settings.workers;
-        let found = join_all(names.iter().map(|name| self.lookup.lookup(name))).await;
+        let found = join_all(names.iter().map(|name| self.resolver.lookup(name))).await;
         for (name, found) in names.iter().zip(found) {
             match found {
                 Ok(addresses) => drop(self.known().names.insert(name.clone(), addresses)),
                 Err(error) => {
-                    tracing::warn!(worker = %name, %error, "cannot look up the worker; keeping its known addresses");
+                    tracing::warn!(
+                        worker = %name,
+                        %error,
+                        "cannot look up the worker; keeping its known addresses"
+                    );
                 }
             }
         }
@@ -186,8 +192,8 @@ impl Pool {
         self.update(renewed);
     }
 
-    /// True if the TLS files have changed since they were read. Files that do not go together, as in the middle of
-    /// a renewal, change nothing.
+    /// Returns true if the TLS files have changed since they were read. Files that do not go together, as in
+    /// the middle of a renewal, change nothing.
     fn renew_trust(&self) -> bool {
         let Some(tls) = &self.settings.tls else {
             return false;
@@ -195,18 +201,18 @@ impl Pool {
         let new = load(tls);
         let mut known = self.known();
         match (new, &known.trust) {
-            (Ok(new), Trust::Files(old)) if old.fingerprint == new.fingerprint => false,
+            (Ok(new), TransportSecurity::Files(old)) if old.fingerprint == new.fingerprint => false,
             (Ok(new), _) => {
                 tracing::info!("the TLS files towards the workers are new, and in use");
-                known.trust = Trust::Files(new);
+                known.trust = TransportSecurity::Files(new);
                 true
             }
-            (Err(error), Trust::Files(_)) => {
+            (Err(error), TransportSecurity::Files(_)) => {
                 tracing::warn!(%error, "cannot read the TLS files again; keeping the old ones");
                 false
             }
             (Err(error), _) => {
-                known.trust = Trust::Missing(error);
+                known.trust = TransportSecurity::Missing(error);
                 false
             }
         }
@@ -217,9 +223,9 @@ impl Pool {
         let known = self.known();
         let addresses: BTreeSet<SocketAddr> = known.names.values().flatten().copied().collect();
         let tls = match &known.trust {
-            Trust::Plain => None,
-            Trust::Files(credentials) => Some(&credentials.config),
-            Trust::Missing(_) => return,
+            TransportSecurity::Plain => None,
+            TransportSecurity::Files(credentials) => Some(&credentials.config),
+            TransportSecurity::Missing(_) => return,
         };
         let before = self.workers.load_full();
         if !anew && before.len() == addresses.len() && before.iter().all(|w| addresses.contains(&w.address)) {
@@ -243,7 +249,7 @@ impl Pool {
             .store(Arc::new(addresses.iter().filter_map(worker).collect()));
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, PoolState> {
         lock(&self.known)
     }
 }

@@ -1,4 +1,4 @@
-//! What a worker is asked: a document, a question, how much to keep. And the key that says when two asks are one.
+//! The query to a worker: a document, a question, how much to keep. Two queries with the same key are one.
 
 use bytestring::ByteString;
 use liquid_proto::worker::v1 as wire;
@@ -10,9 +10,9 @@ use crate::policy;
 /// How much of the document may be kept.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Budget {
-    /// One word in so many.
+    /// At most one word in so many.
     Ratio(f64),
-    /// So many tokens.
+    /// At most so many tokens.
     MaxTokens(u64),
     /// The smallest pack that is estimated to hold a share of the evidence.
     Auto {
@@ -56,11 +56,11 @@ pub struct Query {
     pub request_id: String,
 }
 
-/// Two asks with the same key have the same answer.
+/// A query's identity: queries with the same key have the same answer.
 pub type QueryKey = [u8; 32];
 
 impl Query {
-    /// SHA-256 of document, question, budget and tier; not of the request's name.
+    /// Hashes document, question, budget and tier, but not the request's name.
     pub fn key(&self) -> QueryKey {
         let mut hash = Sha256::new();
         hash.update(self.document_sha256);
@@ -90,7 +90,7 @@ impl Query {
         hash.finalize().into()
     }
 
-    /// The first message of the stream. The worker gets `deadline_ms` from its arrival.
+    /// Writes the first message of the stream. The worker gets `deadline_ms` from its arrival.
     pub(super) fn header(&self, deadline_ms: u32) -> wire::ExtractHeader {
         let limit = match self.budget {
             Budget::Ratio(ratio) => wire::budget::Limit::Ratio(ratio),

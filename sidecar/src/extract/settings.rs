@@ -18,10 +18,10 @@ pub struct Settings {
     pub on_worker_unavailable: OnWorkerUnavailable,
     /// Time for one extraction, retries and hedge included. Milliseconds. Default 10000.
     ///
-    /// Missing it is the worst outcome: the whole document goes out, or the call is refused. So the default is
-    /// several times what the encoder tier takes for 32,000 tokens on two cores, and less than what most models
-    /// take to read that many. It is no wait for a dead worker: connections fail, and health is asked, long before.
-    /// The worker is told, and takes a cheaper tier rather than miss it.
+    /// Missing it is the worst outcome: the whole document goes out, or the call is refused. So the default
+    /// is several times what the encoder tier takes for 32,000 tokens on two cores, and less than what most
+    /// models take to read that many. It is no wait for a dead worker: connections fail, and health is asked,
+    /// long before. The worker is told, and takes a cheaper tier rather than miss it.
     pub deadline_ms: u64,
     /// Added to `deadline_ms` for each MiB of the document. Milliseconds. Default 1000.
     pub deadline_per_mib_ms: u64,
@@ -39,7 +39,8 @@ pub struct Settings {
     /// A worker that fails rests this long before it is asked again; doubled with each further failure, up to
     /// 32 times. Milliseconds. Default 500.
     pub eject_ms: u64,
-    /// Documents that are sent to workers at the same time; further calls wait within their deadline. Default 64.
+    /// Documents that are sent to workers at the same time; further calls wait within their deadline. Default
+    /// 64.
     pub max_in_flight: usize,
     /// Spans of earlier answers that are kept. Bytes. 0 switches it off. Default 16777216 (16 MiB).
     pub cache_bytes: u64,
@@ -49,7 +50,7 @@ pub struct Settings {
     pub tls: Option<Tls>,
 }
 
-/// What to do without an answer from a worker.
+/// The treatment of a call for which no worker gave an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnWorkerUnavailable {
@@ -98,13 +99,13 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The deadline for a document of `bytes`.
+    /// Returns the deadline for a document of `bytes`.
     pub fn deadline(&self, bytes: usize) -> Duration {
         let extra = (bytes as u64).saturating_mul(self.deadline_per_mib_ms) >> 20;
         Duration::from_millis(self.deadline_ms.saturating_add(extra))
     }
 
-    /// Everything that is wrong, fields named below `[extract]`.
+    /// Lists every value that cannot be used, fields named below `[extract]`.
     pub fn validate(&self) -> Vec<Invalid> {
         let mut wrong = Vec::new();
         if self.workers.is_empty() {

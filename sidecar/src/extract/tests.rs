@@ -41,7 +41,7 @@ fn client(workers: &[&MockWorker]) -> Client {
     Client::start(settings(workers))
 }
 
-fn kept(found: &Found) -> Vec<&str> {
+fn kept(found: &ExtractAnswer) -> Vec<&str> {
     found
         .extraction
         .spans

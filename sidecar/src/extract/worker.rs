@@ -1,4 +1,4 @@
-//! One worker: its connection, what it is doing, and whether it is to be asked.
+//! One worker: its connection, its load, and whether it is available.
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -13,14 +13,15 @@ use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use super::error::{ExtractError, Failure};
+use super::error::{AttemptFailure, ExtractError};
 use super::query::Query;
 use super::{Extraction, Settings, WorkerStatus};
 
-/// Bytes of a message of the document's stream. Less than the contract recommends: the allocator keeps blocks of
-/// that size for a while after each message has gone, which for a long document adds up to the document again.
+/// Bytes of a message of the document's stream. Less than the contract recommends: the allocator keeps blocks
+/// of that size for a while after each message has gone, which for a long document adds up to the document
+/// again.
 const CHUNK: usize = 64 << 10;
-/// Faults in a row after which a worker rests.
+/// Faults in a row after which a worker is ejected.
 const FAULTS: u32 = 3;
 
 /// One worker. Shared between calls and the background tasks.
@@ -30,34 +31,34 @@ pub(super) struct Worker {
     name: String,
     channel: Channel,
     eject: Duration,
-    /// What its health service said last; true until it has been asked.
+    /// The last answer of its health service; true until there is one.
     serving: AtomicBool,
-    rest: Mutex<Rest>,
+    ejection: Mutex<Ejection>,
     in_flight: AtomicU32,
     /// Bytes of the documents that it works on for us.
     bytes_in_flight: AtomicU64,
-    /// As it last reported.
+    /// Document tokens that wait or run there, as it last reported.
     tokens_in_flight: AtomicU64,
     answered: AtomicU64,
     failed: AtomicU64,
 }
 
-/// How often it failed in a row, and until when it rests for that.
+/// A worker's failures in a row, and the end of its ejection for them.
 #[derive(Debug, Default)]
-struct Rest {
+struct Ejection {
     failures: u32,
     faults: u32,
     until: Option<Instant>,
 }
 
-/// A failed attempt: what to tell, and what it means.
-pub(super) struct Failed {
+/// A failed attempt: the error to report, and what it means.
+pub(super) struct FailedAttempt {
     pub(super) error: ExtractError,
-    pub(super) failure: Failure,
+    pub(super) failure: AttemptFailure,
 }
 
 impl Worker {
-    /// Does not connect yet.
+    /// Sets the connection up without connecting yet.
     pub(super) fn new(
         address: SocketAddr,
         settings: &Settings,
@@ -79,7 +80,7 @@ impl Worker {
             channel: endpoint.connect_lazy(),
             eject: Duration::from_millis(settings.eject_ms),
             serving: AtomicBool::new(true),
-            rest: Mutex::default(),
+            ejection: Mutex::default(),
             in_flight: AtomicU32::new(0),
             bytes_in_flight: AtomicU64::new(0),
             tokens_in_flight: AtomicU64::new(0),
@@ -88,12 +89,12 @@ impl Worker {
         })
     }
 
-    /// True if it is to be asked at `now`.
+    /// Returns true if the worker serves and is not ejected at `now`.
     pub(super) fn is_available(&self, now: Instant) -> bool {
-        self.serving.load(Relaxed) && self.rest().until.is_none_or(|until| now >= until)
+        self.serving.load(Relaxed) && self.ejection().until.is_none_or(|until| now >= until)
     }
 
-    /// Document tokens that it has before it, about: what it reported, and what we have sent since.
+    /// Estimates the document tokens before it: those that it reported, and those sent since.
     pub(super) fn load(&self) -> u64 {
         self.tokens_in_flight.load(Relaxed) + self.bytes_in_flight.load(Relaxed) / 4
     }
@@ -110,8 +111,12 @@ impl Worker {
     }
 
     /// Sends the document and waits for its evidence.
-    pub(super) async fn extract(&self, query: &Query, deadline: Instant) -> Result<Extraction, Failed> {
-        let _guard = InFlight::enter(self, query.document.len() as u64);
+    pub(super) async fn extract(
+        &self,
+        query: &Query,
+        deadline: Instant,
+    ) -> Result<Extraction, FailedAttempt> {
+        let _guard = InFlightGuard::enter(self, query.document.len() as u64);
         let left = deadline.saturating_duration_since(Instant::now());
         // A little less than the caller waits, so that a slow worker is seen to be slow.
         let mine = left.mul_f64(0.95);
@@ -125,17 +130,17 @@ impl Worker {
         {
             Ok(response) => self.answered(response.into_inner(), query),
             Err(status) => {
-                let failure = Failure::of(&status);
+                let failure = AttemptFailure::from_status(&status);
                 self.note(&failure);
-                Err(Failed {
-                    error: ExtractError::of(&status, &self.name),
+                Err(FailedAttempt {
+                    error: ExtractError::from_status(&status, &self.name),
                     failure,
                 })
             }
         }
     }
 
-    fn answered(&self, response: wire::ExtractResponse, query: &Query) -> Result<Extraction, Failed> {
+    fn answered(&self, response: wire::ExtractResponse, query: &Query) -> Result<Extraction, FailedAttempt> {
         if let Some(load) = response.load {
             self.tokens_in_flight.store(load.tokens_in_flight, Relaxed);
         }
@@ -143,36 +148,36 @@ impl Worker {
         match &checked {
             Ok(_) => {
                 self.answered.fetch_add(1, Relaxed);
-                *self.rest() = Rest::default();
+                *self.ejection() = Ejection::default();
             }
-            Err(_) => self.note(&Failure::Fault),
+            Err(_) => self.note(&AttemptFailure::Fault),
         }
-        checked.map_err(|error| Failed {
+        checked.map_err(|error| FailedAttempt {
             error,
-            failure: Failure::Fault,
+            failure: AttemptFailure::Fault,
         })
     }
 
-    /// Lets a worker rest after failures, twice as long each time.
-    pub(super) fn note(&self, failure: &Failure) {
-        let mut rest = self.rest();
+    /// Ejects the worker after failures, twice as long each time.
+    pub(super) fn note(&self, failure: &AttemptFailure) {
+        let mut ejection = self.ejection();
         match failure {
-            Failure::Refused | Failure::Busy(_) => return,
-            Failure::Fault => {
-                rest.faults += 1;
+            AttemptFailure::Refused | AttemptFailure::Busy(_) => return,
+            AttemptFailure::Fault => {
+                ejection.faults += 1;
                 self.failed.fetch_add(1, Relaxed);
-                if rest.faults < FAULTS {
+                if ejection.faults < FAULTS {
                     return;
                 }
             }
-            Failure::Down => drop(self.failed.fetch_add(1, Relaxed)),
+            AttemptFailure::Down => drop(self.failed.fetch_add(1, Relaxed)),
         }
-        rest.until = Some(Instant::now() + self.eject * (1 << rest.failures.min(5)));
-        rest.failures += 1;
-        rest.faults = 0;
+        ejection.until = Some(Instant::now() + self.eject * (1 << ejection.failures.min(5)));
+        ejection.failures += 1;
+        ejection.faults = 0;
     }
 
-    /// Asks its health service.
+    /// Asks the health service of the worker.
     pub(super) async fn check_health(&self, time: Duration) {
         let request = HealthCheckRequest {
             service: wire::SERVICE_NAME.to_owned(),
@@ -185,15 +190,15 @@ impl Worker {
         };
         let before = self.serving.swap(serving, Relaxed);
         if serving && !before {
-            *self.rest() = Rest::default();
+            *self.ejection() = Ejection::default();
         }
         if serving != before {
             tracing::info!(worker = %self.address, serving, "worker changed its health");
         }
     }
 
-    fn rest(&self) -> std::sync::MutexGuard<'_, Rest> {
-        lock(&self.rest)
+    fn ejection(&self) -> std::sync::MutexGuard<'_, Ejection> {
+        lock(&self.ejection)
     }
 }
 
@@ -215,12 +220,12 @@ fn messages(query: &Query, left: Duration) -> impl futures::Stream<Item = wire::
 }
 
 /// Counts a call while it runs, however it ends.
-struct InFlight<'a> {
+struct InFlightGuard<'a> {
     worker: &'a Worker,
     bytes: u64,
 }
 
-impl<'a> InFlight<'a> {
+impl<'a> InFlightGuard<'a> {
     fn enter(worker: &'a Worker, bytes: u64) -> Self {
         worker.in_flight.fetch_add(1, Relaxed);
         worker.bytes_in_flight.fetch_add(bytes, Relaxed);
@@ -228,7 +233,7 @@ impl<'a> InFlight<'a> {
     }
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for InFlightGuard<'_> {
     fn drop(&mut self) {
         self.worker.in_flight.fetch_sub(1, Relaxed);
         self.worker.bytes_in_flight.fetch_sub(self.bytes, Relaxed);

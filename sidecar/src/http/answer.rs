@@ -1,4 +1,4 @@
-//! An upstream's answer to a call on a surface: relayed as it is, or told in the client's words.
+//! An upstream's answer to a call on a surface: relayed as it is, or translated into the client's API.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::error::ApiError;
 use crate::report::Exchange;
 use crate::sse::Tap;
 use crate::translate::{self, Translation};
-use crate::upstream::{Arrived, Failure};
+use crate::upstream::{Failure, UpstreamResponse};
 
 /// Sends an answer on to the client. `total` only names the limit, should it pass.
 pub(super) async fn forward(
-    mut arrived: Arrived,
+    mut arrived: UpstreamResponse,
     wire: Wire,
     total: Duration,
     exchange: Exchange,
@@ -32,7 +32,7 @@ pub(super) async fn forward(
     }
 }
 
-fn relay(arrived: Arrived, wire: Wire, exchange: Exchange) -> Response<Body> {
+fn relay(arrived: UpstreamResponse, wire: Wire, exchange: Exchange) -> Response<Body> {
     match arrived.response.headers() {
         headers if headers::is_encoded(headers) => streamed(arrived, Watch::Nothing, wire, exchange),
         headers if headers::is_event_stream(headers) => {
@@ -42,12 +42,12 @@ fn relay(arrived: Arrived, wire: Wire, exchange: Exchange) -> Response<Body> {
     }
 }
 
-fn is_stream(arrived: &Arrived) -> bool {
+fn is_stream(arrived: &UpstreamResponse) -> bool {
     arrived.response.status().is_success() && headers::is_event_stream(arrived.response.headers())
 }
 
-fn streamed(arrived: Arrived, watch: Watch, wire: Wire, exchange: Exchange) -> Response<Body> {
-    let Arrived {
+fn streamed(arrived: UpstreamResponse, watch: Watch, wire: Wire, exchange: Exchange) -> Response<Body> {
+    let UpstreamResponse {
         response: upstream,
         first,
         deadline,
@@ -62,15 +62,15 @@ fn streamed(arrived: Arrived, watch: Watch, wire: Wire, exchange: Exchange) -> R
     response(parts.status, parts.headers, relay.into_body())
 }
 
-/// An answer that can be translated only once all of it is here.
+/// Translates an answer that can be translated only once all of it is here.
 async fn whole(
-    arrived: Arrived,
+    arrived: UpstreamResponse,
     translation: &Translation,
     wire: Wire,
     total: Duration,
     mut exchange: Exchange,
 ) -> Response<Body> {
-    let Arrived {
+    let UpstreamResponse {
         response: upstream,
         first,
         deadline,
@@ -83,8 +83,8 @@ async fn whole(
     let failure = match collected {
         Ok(Ok(body)) => {
             let (status, body, usage) = translation.body(parts.status, &body);
-            exchange.usage(usage);
-            exchange.status(status);
+            exchange.record_usage(usage);
+            exchange.record_status(status);
             exchange.complete();
             parts.headers.remove(header::CONTENT_LENGTH);
             parts
@@ -103,7 +103,8 @@ async fn whole(
     refuse(&ApiError::from(&failure), wire, exchange)
 }
 
-/// A response with the upstream's status and headers; its version and extensions belong to its own connection.
+/// Makes a response with the upstream's status and headers; its version and extensions belong to its own
+/// connection.
 pub(super) fn response(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;

@@ -1,4 +1,4 @@
-//! Takes a request's body in whole, within its limits. Memory: the body once, never a growing copy of it.
+//! Reads a request's whole body, within its limits. Memory: the body once, never a growing copy of it.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use http_body_util::BodyExt;
 
 use crate::error::ApiError;
 
-/// What is read and thrown away of a body that is too large, so that the client reads the answer before it
-/// sees the connection close.
+/// The most bytes that are read and discarded of a body that is too large, so that the client reads the
+/// answer before it sees the connection close.
 const LINGER_BYTES: u64 = 64 << 20;
 const LINGER_TIME: Duration = Duration::from_secs(5);
 
@@ -68,7 +68,7 @@ async fn collect(body: &mut Body, exact: Option<u64>, limit: u64) -> Result<Byte
     Ok(whole.freeze())
 }
 
-/// The next data; trailers are skipped.
+/// Returns the next data; trailers are skipped.
 async fn next(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| {

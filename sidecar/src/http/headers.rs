@@ -1,4 +1,4 @@
-//! What a proxy must take out of headers on the way through, and what of ours must not leave.
+//! Headers that a proxy must remove on the way through, and those of the sidecar's own that must not leave.
 //!
 //! Source: RFC 9110, section 7.6.1 (Connection) and 10.1.1 (Expect); RFC 9112, section 6.1.
 
@@ -18,9 +18,9 @@ const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
-/// Makes a client's headers fit to be sent on: hop-by-hop ones, the host, `expect` (answered here already) and
-/// our own `x-liquid-*` ones go; everything else stays as it is.
-pub(super) fn for_upstream(headers: &mut HeaderMap) {
+/// Removes from a client's headers what must not be sent on: hop-by-hop ones, the host, `expect` (answered
+/// here already) and our own `x-liquid-*` ones go; everything else stays as it is.
+pub(super) fn strip_for_upstream(headers: &mut HeaderMap) {
     if headers.contains_key(header::TRANSFER_ENCODING) {
         // Where both are given the length is not to be trusted.
         headers.remove(header::CONTENT_LENGTH);
@@ -37,7 +37,7 @@ pub(super) fn for_upstream(headers: &mut HeaderMap) {
     remove_all(headers, |name| name.starts_with(OWN_PREFIX));
 }
 
-/// Takes out every header of such a name. One look at each: most calls have none of them.
+/// Removes every header with an unwanted name. Most calls have none of them, so each name is looked at once.
 fn remove_all(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
     let names: Vec<HeaderName> = headers
         .keys()
@@ -49,7 +49,7 @@ fn remove_all(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
     }
 }
 
-/// Takes out what belongs to one connection only.
+/// Removes the headers that belong to one connection only.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -64,8 +64,8 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     remove_all(headers, |name| HOP_BY_HOP.contains(&name));
 }
 
-/// The protocol that the client asks to switch to, if it does (RFC 9110, section 7.8).
-pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+/// Returns the protocol that the client asks to switch to, if it does (RFC 9110, section 7.8).
+pub(super) fn requested_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
     let asked = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -73,7 +73,7 @@ pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     headers.get(header::UPGRADE).filter(|_| asked).cloned()
 }
 
-/// Whether the body is in a content coding, so that it cannot be read as it is.
+/// Returns whether the body is in a content coding, so that it cannot be read as it is.
 pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
     headers
         .get_all(header::CONTENT_ENCODING)
@@ -81,7 +81,7 @@ pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
         .any(|value| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
 
-/// Whether the body is an event stream.
+/// Returns whether the body is an event stream.
 pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
     let kind = headers
         .get(header::CONTENT_TYPE)
@@ -131,7 +131,7 @@ mod tests {
             ("x-stainless-lang", "python"),
             ("accept-encoding", "gzip"),
         ]);
-        for_upstream(&mut all);
+        strip_for_upstream(&mut all);
         let want = headers(&[
             ("te", "trailers"),
             ("authorization", "Bearer x"),
@@ -143,8 +143,10 @@ mod tests {
 
     #[test]
     fn knows_upgrades_codings_and_event_streams() {
-        assert!(upgrade(&headers(&[("connection", "Upgrade"), ("upgrade", "websocket")])).is_some());
-        assert!(upgrade(&headers(&[("upgrade", "websocket")])).is_none());
+        assert!(
+            requested_protocol(&headers(&[("connection", "Upgrade"), ("upgrade", "websocket")])).is_some()
+        );
+        assert!(requested_protocol(&headers(&[("upgrade", "websocket")])).is_none());
         assert!(is_encoded(&headers(&[("content-encoding", "gzip")])));
         assert!(!is_encoded(&headers(&[("content-encoding", "Identity")])));
         assert!(is_event_stream(&headers(&[(

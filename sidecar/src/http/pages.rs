@@ -1,4 +1,4 @@
-//! What the sidecar itself has to tell: dry runs, pack manifests, statistics.
+//! The pages of the sidecar's own: `/liquid/stats`, `/liquid/packs/{id}`, and the answer to a dry run.
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -22,7 +22,7 @@ pub(super) fn answer(app: &App, method: &Method, path: &str) -> Response<Body> {
     }
     let live = app.live.load();
     if path == "stats" {
-        return json(&app.metrics.stats(live.compressor.workers()));
+        return json_response(&app.metrics.stats(live.compressor.workers()));
     }
     let Some(id) = path.strip_prefix("packs/") else {
         let message =
@@ -30,10 +30,11 @@ pub(super) fn answer(app: &App, method: &Method, path: &str) -> Response<Body> {
         return ApiError::invalid(StatusCode::NOT_FOUND, "not_found", message).response(Wire::Chat);
     };
     match live.compressor.manifest(id) {
-        Some(manifest) => json(manifest.as_ref()),
+        Some(manifest) => json_response(manifest.as_ref()),
         None => {
             let message = format!(
-                "no manifest of the name {id:?}: the id is in the header {}, and manifests are kept for pack.store_ttl_s",
+                "no manifest of the name {id:?}: the id is in the header {}, and manifests are kept for \
+                 pack.store_ttl_s",
                 header_names::PACK_ID
             );
             ApiError::invalid(StatusCode::NOT_FOUND, "pack_not_found", message).response(Wire::Chat)
@@ -41,7 +42,7 @@ pub(super) fn answer(app: &App, method: &Method, path: &str) -> Response<Body> {
     }
 }
 
-/// What would have been sent, and why. Nothing was sent.
+/// The answer to a dry run: the request that would have been sent, and why. Nothing was sent.
 #[derive(Serialize)]
 struct DryRun<'a> {
     object: &'static str,
@@ -55,15 +56,15 @@ struct DryRun<'a> {
 }
 
 /// Answers a dry run.
-pub(super) fn dry_run(
+pub(super) fn answer_dry_run(
     decision: &Decision,
     evidence: Option<&Evidence>,
     body: &Bytes,
     mut exchange: Exchange,
 ) -> Response<Body> {
-    exchange.status(StatusCode::OK);
+    exchange.record_status(StatusCode::OK);
     exchange.complete();
-    json(&DryRun {
+    json_response(&DryRun {
         object: "liquid.dry_run",
         decision,
         ratio: decision.ratio(),
@@ -73,7 +74,7 @@ pub(super) fn dry_run(
     })
 }
 
-fn json(value: &impl Serialize) -> Response<Body> {
+fn json_response(value: &impl Serialize) -> Response<Body> {
     match serde_json::to_vec(value) {
         Ok(text) => {
             let mut response = Response::new(Body::from(text));

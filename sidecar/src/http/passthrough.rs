@@ -1,4 +1,4 @@
-//! Everything that is no surface: any method, any path, streamed both ways, changed in nothing but the headers
+//! Calls on no surface: any method, any path, streamed both ways, changed in nothing but the headers
 //! that belong to a connection and the key.
 
 use axum::body::Body;
@@ -19,12 +19,12 @@ pub(super) async fn handle(
     request: Request<Body>,
     mut exchange: Exchange,
 ) -> Response<Body> {
-    exchange.unread("no_surface");
+    exchange.record_unread("no_surface");
     let live = app.live.load_full();
     let target = live.routes.passthrough(wire == Wire::Messages);
     let path = route::below_version(request.uri().path()).to_owned();
     if target.provider.kind == ProviderKind::Local {
-        return local::other(request.method(), &path, wire, exchange);
+        return local::answer_other(request.method(), &path, wire, exchange);
     }
     forward(app, target, &path, wire, request, exchange).await
 }
@@ -46,15 +46,15 @@ pub(super) async fn forward(
             exchange,
         );
     };
-    let protocol = headers::upgrade(request.headers());
+    let protocol = headers::requested_protocol(request.headers());
     let client = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
     let (mut parts, body) = request.into_parts();
-    headers::for_upstream(&mut parts.headers);
-    exchange.trace(&mut parts.headers);
+    headers::strip_for_upstream(&mut parts.headers);
+    exchange.inject_trace(&mut parts.headers);
     target.provider.authorize(&mut parts.headers, target.forward_key);
     app.upstreams.guard().mark(&mut parts.headers);
     if let Some(protocol) = &protocol {
-        tunnel::ask(&mut parts.headers, protocol.clone());
+        tunnel::request_upgrade(&mut parts.headers, protocol.clone());
     }
     let mut onward = Request::new(body);
     *onward.method_mut() = parts.method;
@@ -64,7 +64,7 @@ pub(super) async fn forward(
         Ok(answer) => answer,
         Err(failure) => return refuse(&ApiError::from(&failure), wire, exchange),
     };
-    exchange.status(answer.status());
+    exchange.record_status(answer.status());
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(client)) = (answer.status(), client) {
         return tunnel::open(client, answer, exchange);
     }

@@ -97,7 +97,7 @@ impl Relay {
 
     fn complete(&mut self) {
         let usage = self.usage();
-        self.exchange.usage(usage);
+        self.exchange.record_usage(usage);
         self.exchange.complete();
         self.state = State::Done;
     }
@@ -187,8 +187,8 @@ impl Relay {
     /// The stream is broken: tells the client in its API's words where that can be, and aborts.
     fn fail(&mut self, error: &ApiError) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let usage = self.usage();
-        self.exchange.usage(usage);
-        self.exchange.broken(error.code);
+        self.exchange.record_usage(usage);
+        self.exchange.fail(error.code);
         match self.event(error) {
             Some(event) => {
                 self.state = State::Flushing(Box::pin(sleep(FLUSH_TIME)));

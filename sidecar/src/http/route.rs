@@ -1,22 +1,22 @@
-//! Which of the sidecar's duties a path belongs to.
+//! The surface that a method and a path belong to.
 
 use http::Method;
 
 use crate::api::{Surface, Wire};
 
-/// A surface: what may be compressed.
+/// A surface's route: how its calls are read, answered and forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Route {
-    /// How the body is read.
+    /// The shape of the request's body.
     pub(super) surface: Surface,
-    /// How the answer looks.
+    /// The shape of the answer.
     pub(super) wire: Wire,
-    /// Where the call goes, below the API's version.
+    /// The upstream's path, below the API's version.
     pub(super) path: &'static str,
 }
 
-/// The surface behind a call, with and without `/v1`; `None` for everything that passes through.
-pub(super) fn surface(method: &Method, path: &str) -> Option<Route> {
+/// Finds the surface behind a call, with and without `/v1`; `None` for everything that passes through.
+pub(super) fn find_route(method: &Method, path: &str) -> Option<Route> {
     if method != Method::POST {
         return None;
     }
@@ -30,7 +30,7 @@ pub(super) fn surface(method: &Method, path: &str) -> Option<Route> {
     Some(Route { surface, wire, path })
 }
 
-/// The path without its leading `/v1`, as providers' base URLs already carry the version.
+/// Returns the path without its leading `/v1`, as providers' base URLs already carry the version.
 pub(super) fn below_version(path: &str) -> &str {
     match path.strip_prefix("/v1") {
         Some("") => "/",
@@ -39,7 +39,7 @@ pub(super) fn below_version(path: &str) -> &str {
     }
 }
 
-/// Whether `?dry_run` is switched on in a query.
+/// Returns whether `?dry_run` is switched on in a query.
 pub(super) fn asks_dry_run(query: Option<&str>) -> bool {
     query.is_some_and(|query| {
         query
@@ -67,11 +67,11 @@ mod tests {
             ("/", None),
         ] {
             assert_eq!(
-                surface(&Method::POST, path).map(|route| route.surface),
+                find_route(&Method::POST, path).map(|route| route.surface),
                 want,
                 "{path}"
             );
-            assert_eq!(surface(&Method::GET, path), None, "{path}");
+            assert_eq!(find_route(&Method::GET, path), None, "{path}");
         }
     }
 

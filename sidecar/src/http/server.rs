@@ -1,8 +1,8 @@
-//! Accepts connections and serves `handle` on them, until told to stop.
+//! Accepts connections and serves `handle` on them, until it is stopped.
 //!
-//! A connection stays on one thread, with the upstream connections that its calls use: a call then never waits for
-//! another thread to wake up, which at this size of work costs more than the work. What is heavy in a call runs on
-//! the blocking pool (`compress`).
+//! A connection stays on one thread, with the upstream connections that its calls use: a call then never
+//! waits for another thread to wake up, which at this size of work costs more than the work. What is heavy in
+//! a call runs on the blocking pool (`compress`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub struct Shard {
 }
 
 /// Serves until `stop`, then takes no more connections and gives the running calls `limits.drain_ms` to end.
-/// Tells whether all of them ended. Connections go to the shards in turn; without a shard nothing is served.
+/// Returns true if all of them ended. Connections go to the shards in turn; without a shard nothing is served.
 pub async fn serve(listener: TcpListener, shards: Vec<Shard>, stop: CancellationToken) -> bool {
     let Some(Shard { app, .. }) = shards.first().cloned() else {
         return true;

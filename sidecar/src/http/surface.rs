@@ -7,13 +7,13 @@ use http::request::Parts;
 use http::{Request, Response, StatusCode};
 
 use super::route::{Route, asks_dry_run};
-use super::{App, Live, answer, body, headers, pages, passthrough, refuse};
+use super::{App, LiveState, answer, body, headers, pages, passthrough, refuse};
 use crate::api::{Mode, Overrides, ProviderKind, header_names};
 use crate::compress::{Call, Decision, Evidence, Outcome};
 use crate::error::ApiError;
 use crate::extract::OnWorkerUnavailable;
 use crate::report::Exchange;
-use crate::upstream::{self, Answer, Target};
+use crate::upstream::{self, Target, UpstreamAnswer};
 use crate::{local, report};
 
 /// Answers one call on a surface.
@@ -35,22 +35,22 @@ pub(super) async fn handle(
         Err(error) => return refuse(&error, route.wire, exchange),
     };
     let outcome = live.compressor.compress(call).await;
-    exchange.decided(outcome.decision());
+    exchange.record_decision(outcome.decision());
     let mut response = match &outcome {
         Outcome::Reject { rejection, .. } => refuse(&ApiError::from(rejection), route.wire, exchange),
         Outcome::Forward {
             body,
             decision,
             evidence,
-        } if decision.dry_run => pages::dry_run(decision, evidence.as_deref(), body, exchange),
+        } if decision.dry_run => pages::answer_dry_run(decision, evidence.as_deref(), body, exchange),
         Outcome::Forward {
             body,
             decision,
             evidence,
         } => {
-            headers::for_upstream(&mut parts.headers);
-            exchange.trace(&mut parts.headers);
-            let call = upstream::Call {
+            headers::strip_for_upstream(&mut parts.headers);
+            exchange.inject_trace(&mut parts.headers);
+            let call = upstream::OutgoingCall {
                 wire: route.wire,
                 path: route.path,
                 query: parts.uri.query(),
@@ -60,11 +60,17 @@ pub(super) async fn handle(
             send(app, &live, &call, decision, evidence.as_deref(), exchange).await
         }
     };
-    report::headers::report(response.headers_mut(), outcome.decision());
+    report::headers::write_decision(response.headers_mut(), outcome.decision());
     response
 }
 
-async fn read(app: &App, live: &Live, route: Route, parts: &Parts, body: Body) -> Result<Call, ApiError> {
+async fn read(
+    app: &App,
+    live: &LiveState,
+    route: Route,
+    parts: &Parts,
+    body: Body,
+) -> Result<Call, ApiError> {
     let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let mut overrides = Overrides::parse(text).map_err(|error| ApiError::from(&error))?;
     let is_local = |target: &Target| target.provider.kind == ProviderKind::Local;
@@ -94,16 +100,17 @@ fn is_request_id(id: &str) -> bool {
     !id.is_empty() && id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// A body in a content coding goes on as it is, where nothing in it has to be changed and nothing must stay here.
+/// A body in a content coding goes on as it is, where nothing in it has to be changed and nothing must stay
+/// here.
 async fn unread(
     app: &App,
-    live: &Live,
+    live: &LiveState,
     route: Route,
     request: Request<Body>,
     mut exchange: Exchange,
 ) -> Response<Body> {
     const REASON: &str = "encoded_body";
-    exchange.unread(REASON);
+    exchange.record_unread(REASON);
     let may_leave = live.compressor.settings().extract.on_worker_unavailable == OnWorkerUnavailable::Forward;
     let as_it_is = |target: &&Target| target.model.is_none() && target.provider.speaks(route.wire);
     let target = live
@@ -119,23 +126,23 @@ async fn unread(
         return refuse(&error, route.wire, exchange);
     };
     let mut response = passthrough::forward(app, target, route.path, route.wire, request, exchange).await;
-    report::headers::report_unread(response.headers_mut(), REASON);
+    report::headers::write_unread(response.headers_mut(), REASON);
     response
 }
 
 async fn send(
     app: &App,
-    live: &Live,
-    call: &upstream::Call<'_>,
+    live: &LiveState,
+    call: &upstream::OutgoingCall<'_>,
     decision: &Decision,
     evidence: Option<&Evidence>,
     mut exchange: Exchange,
 ) -> Response<Body> {
     let asked = Instant::now();
     match app.upstreams.send(call, live.routes.targets(call.wire)).await {
-        Ok(Answer::Local { model }) => {
-            exchange.status(StatusCode::OK);
-            let question = local::Question {
+        Ok(UpstreamAnswer::Local { model }) => {
+            exchange.record_status(StatusCode::OK);
+            let question = local::LocalCall {
                 wire: call.wire,
                 body: &call.body,
                 model: &model,
@@ -144,9 +151,9 @@ async fn send(
             };
             local::answer(&question, exchange)
         }
-        Ok(Answer::Upstream(arrived)) => {
-            exchange.answered(arrived.target.provider.genai_name(), asked);
-            exchange.status(arrived.response.status());
+        Ok(UpstreamAnswer::Upstream(arrived)) => {
+            exchange.record_first_byte(arrived.target.provider.genai_name(), asked);
+            exchange.record_status(arrived.response.status());
             answer::forward(*arrived, call.wire, app.upstreams.total(), exchange).await
         }
         Err(failure) => refuse(&ApiError::from(&failure), call.wire, exchange),

@@ -18,7 +18,7 @@ use crate::report::Exchange;
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Asks the upstream for the switch that the client asked for.
-pub(super) fn ask(headers: &mut HeaderMap, protocol: HeaderValue) {
+pub(super) fn request_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, protocol);
 }
@@ -34,20 +34,20 @@ pub(super) fn open(
     tokio::spawn(async move {
         match join(client, upstream).await {
             Ok(()) => exchange.complete(),
-            Err(_) => exchange.broken("tunnel_broken"),
+            Err(_) => exchange.fail("tunnel_broken"),
         }
     });
     let (mut parts, _) = answer.into_parts();
     let protocol = parts.headers.get(header::UPGRADE).cloned();
     headers::strip_hop_by_hop(&mut parts.headers);
     if let Some(protocol) = protocol {
-        ask(&mut parts.headers, protocol);
+        request_upgrade(&mut parts.headers, protocol);
     }
     answer::response(parts.status, parts.headers, Body::empty())
 }
 
-/// Copies both ways. When one side has said all, the other has `LAST_WORDS` left: a peer that never closes must not
-/// hold the tunnel open.
+/// Copies both ways. When one side has said all, the other has `LAST_WORDS` left: a peer that never closes
+/// must not hold the tunnel open.
 async fn join(
     client: OnUpgrade,
     upstream: OnUpgrade,

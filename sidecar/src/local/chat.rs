@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use super::new_id;
-use super::passage::Answer;
+use super::passage::ExtractiveAnswer;
 use crate::api::Usage;
 use crate::translate::{now, usage_object};
 
-/// One answer, `n` times: it is the same each time.
-pub(super) fn whole(model: &str, answer: &Answer, n: usize, usage: Usage) -> Value {
+/// Writes the completion: the same answer as each of `n` choices.
+pub(super) fn whole(model: &str, answer: &ExtractiveAnswer, n: usize, usage: Usage) -> Value {
     let message = json!({"role": "assistant", "content": answer.text(), "refusal": null});
     let choices: Vec<Value> = (0..n)
         .map(|index| json!({"index": index, "message": message, "logprobs": null, "finish_reason": "stop"}))
@@ -19,8 +19,8 @@ pub(super) fn whole(model: &str, answer: &Answer, n: usize, usage: Usage) -> Val
     })
 }
 
-/// The chunks; with `usage` if the client asked for it.
-pub(super) fn stream(model: &str, answer: &Answer, n: usize, usage: Option<Usage>) -> Vec<String> {
+/// Writes the chunks; with `usage` if the client asked for it.
+pub(super) fn stream(model: &str, answer: &ExtractiveAnswer, n: usize, usage: Option<Usage>) -> Vec<String> {
     let (id, created) = (new_id("chatcmpl-"), now());
     let chunk = |choices: Value, of: Option<Usage>| {
         let mut chunk =

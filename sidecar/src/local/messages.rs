@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::passage::Answer;
+use super::passage::ExtractiveAnswer;
 use super::{named, new_id};
 use crate::api::Usage;
 
-/// The message.
-pub(super) fn whole(model: &str, answer: &Answer, usage: Usage) -> Value {
+/// Writes the message.
+pub(super) fn whole(model: &str, answer: &ExtractiveAnswer, usage: Usage) -> Value {
     let content = json!([{"type": "text", "text": answer.text()}]);
     message(model, content, Some("end_turn"), usage.input, usage.output)
 }
@@ -29,8 +29,8 @@ fn message(
     })
 }
 
-/// The typed events.
-pub(super) fn stream(model: &str, answer: &Answer, usage: Usage) -> Vec<String> {
+/// Writes the typed events.
+pub(super) fn stream(model: &str, answer: &ExtractiveAnswer, usage: Usage) -> Vec<String> {
     let start = message(model, json!([]), None, usage.input, Some(0));
     let block = json!({"type": "text", "text": ""});
     let mut events = vec![

@@ -1,4 +1,4 @@
-//! The extractive answer itself, independent of the API it is told in.
+//! The extractive answer itself, independent of the API that carries it.
 
 use serde_json::json;
 
@@ -14,14 +14,14 @@ const MAX_GAP: f32 = 3.0;
 
 /// The answer in pieces, which a stream sends one by one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Answer {
-    /// Never empty; joined they are the answer.
+pub(super) struct ExtractiveAnswer {
+    /// The pieces, at least one; joined they are the answer.
     pub(super) pieces: Vec<String>,
 }
 
-impl Answer {
+impl ExtractiveAnswer {
     /// Quotes the best passages, or says why there are none.
-    pub(super) fn of(decision: &Decision, evidence: Option<&Evidence>, as_json: bool) -> Self {
+    pub(super) fn new(decision: &Decision, evidence: Option<&Evidence>, as_json: bool) -> Self {
         let passages = evidence
             .map(|evidence| best(&evidence.excerpts))
             .unwrap_or_default();
@@ -45,18 +45,18 @@ impl Answer {
         Self { pieces }
     }
 
-    /// The whole text.
+    /// Returns the whole text.
     pub(super) fn text(&self) -> String {
         self.pieces.concat()
     }
 
-    /// Its tokens, estimated.
+    /// Estimates the answer's tokens.
     pub(super) fn tokens(&self) -> u64 {
         estimate(&self.text())
     }
 }
 
-/// The best passages first. Headings and table headers give context to others and answer nothing alone.
+/// Returns the best passages first. Headings and table headers give context to others and answer nothing alone.
 fn best(excerpts: &[Excerpt]) -> Vec<&Excerpt> {
     let mut passages: Vec<&Excerpt> = excerpts
         .iter()

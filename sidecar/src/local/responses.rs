@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::passage::Answer;
+use super::passage::ExtractiveAnswer;
 use super::{named, new_id};
 use crate::api::Usage;
 use crate::translate::now;
 
-/// The response.
-pub(super) fn whole(model: &str, answer: &Answer, usage: Usage) -> Value {
+/// Writes the response.
+pub(super) fn whole(model: &str, answer: &ExtractiveAnswer, usage: Usage) -> Value {
     let item = item(&new_id("msg_"), "completed", &json!([part(&answer.text())]));
     response(&new_id("resp_"), model, "completed", &json!([item]), Some(usage))
 }
@@ -51,8 +51,8 @@ impl Events {
     }
 }
 
-/// The typed events.
-pub(super) fn stream(model: &str, answer: &Answer, usage: Usage) -> Vec<String> {
+/// Writes the typed events.
+pub(super) fn stream(model: &str, answer: &ExtractiveAnswer, usage: Usage) -> Vec<String> {
     let (id, message) = (new_id("resp_"), new_id("msg_"));
     let text = answer.text();
     let mut events = Events(Vec::new());

@@ -1,7 +1,7 @@
 //! The answer's text, and the order of events in each API's stream.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use super::passage::Answer;
+use super::passage::ExtractiveAnswer;
 use super::*;
 use crate::api::{Reason, Surface};
 use crate::compress::{Action, Excerpt, Stages};
@@ -47,7 +47,7 @@ fn quotes_the_best_first_with_offsets() {
         (90, -3.0, SpanKind::Sentence, "Far off."),
     ]);
     let decision = decision(Action::Compressed, Reason::Question);
-    let answer = Answer::of(&decision, Some(&evidence), false).text();
+    let answer = ExtractiveAnswer::new(&decision, Some(&evidence), false).text();
     assert!(
         answer.starts_with("Extractive answer: no language model was used."),
         "{answer}"
@@ -56,7 +56,8 @@ fn quotes_the_best_first_with_offsets() {
         answer.ends_with("\n1. [40-55] \"| best | row |\"\n\n2. [10-22] \"Second best.\"\n"),
         "{answer}"
     );
-    let json: Value = serde_json::from_str(&Answer::of(&decision, Some(&evidence), true).text()).unwrap();
+    let json: Value =
+        serde_json::from_str(&ExtractiveAnswer::new(&decision, Some(&evidence), true).text()).unwrap();
     assert_eq!(
         json["passages"],
         json!([{"start": 40, "end": 55, "text": "| best | row |"}, {"start": 10, "end": 22, "text": "Second best."}])
@@ -69,7 +70,7 @@ fn says_why_there_is_nothing_to_quote() {
         (Reason::WorkerUnavailable, "no worker gave an answer"),
         (Reason::NoUserText, "holds no document"),
     ] {
-        let answer = Answer::of(&decision(Action::Passed, reason), None, false).text();
+        let answer = ExtractiveAnswer::new(&decision(Action::Passed, reason), None, false).text();
         assert!(
             answer.contains(words) && answer.contains(reason.as_str()),
             "{answer}"
@@ -77,8 +78,8 @@ fn says_why_there_is_nothing_to_quote() {
     }
 }
 
-fn answer() -> Answer {
-    Answer {
+fn answer() -> ExtractiveAnswer {
+    ExtractiveAnswer {
         pieces: vec!["a".into(), "b\n".into()],
     }
 }

@@ -1,5 +1,5 @@
-//! The text that stands in place of a document: its evidence, word for word and in order, inside a frame that the
-//! document cannot imitate.
+//! The text that stands in place of a document: its evidence, word for word and in order, inside a frame that
+//! the document cannot imitate.
 //!
 //! ```text
 //! [excerpt k7qd: 18% of a document of 152311 bytes, word for word and in order. [k7qd @N] comes before the
@@ -12,8 +12,9 @@
 //! [end of excerpt k7qd]
 //! ```
 //!
-//! The name `k7qd` is derived from the document's hash, and derived again until the document does not hold it in
-//! brackets: whoever writes a document cannot write a marker of its frame, and its text need not be altered.
+//! The name `k7qd` is derived from the document's hash, and derived again until the document does not hold it
+//! in brackets: whoever writes a document cannot write a marker of its frame, and its text need not be
+//! altered.
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -25,8 +26,8 @@ use super::manifest::KeptSpan;
 
 const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
-/// Writes the pack of a document. `spans` are in order, do not overlap, and stand on character boundaries; a span
-/// that does not is left out.
+/// Writes the pack of a document. `spans` are in order, do not overlap, and stand on character boundaries; a
+/// span that does not is left out.
 ///
 /// Deterministic: the same document and spans give the same bytes.
 pub fn write(document: &str, document_sha256: &[u8; 32], spans: &[KeptSpan]) -> String {
@@ -77,8 +78,8 @@ fn share(kept: usize, all: usize) -> String {
 
 /// A name for the frame that the document does not hold behind an opening bracket or the word "excerpt".
 fn name(document: &str, document_sha256: &[u8; 32]) -> String {
-    // Longer with each attempt: a document made to hold the first names meets longer ones, each of which depends
-    // on the hash of the whole document.
+    // Longer with each attempt: a document made to hold the first names meets longer ones, each of which
+    // depends on the hash of the whole document.
     let names = (0..28_u8).map(|attempt| {
         let hash = Sha256::new()
             .chain_update(document_sha256)

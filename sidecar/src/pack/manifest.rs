@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 /// The account of one pack. Offsets and lengths are bytes of the document's UTF-8 text.
 ///
-/// The document is the text that the application sent, all of it: the JSON string, unescaped. Where a prompt's
-/// instructions stand around it in the same string, it is the part between them, without white space at its ends;
-/// `source.start` tells where that part begins in the string, and is 0 otherwise.
+/// The document is the text that the application sent, all of it: the JSON string, unescaped. Where a
+/// prompt's instructions stand around it in the same string, it is the part between them, without white space
+/// at its ends; `source.start` tells where that part begins in the string, and is 0 otherwise.
 ///
 /// The same document, question and settings give the same `id`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,7 +15,7 @@ pub struct Manifest {
     /// `pk_` and 24 hexadecimal digits.
     pub id: String,
     /// The document.
-    pub source: Source,
+    pub source: SourceDocument,
     /// SHA-256 of the question, lower-case hexadecimal; empty in coverage.
     pub question_sha256: String,
     /// The text that replaced the document.
@@ -23,7 +23,7 @@ pub struct Manifest {
     /// Kept spans in source order.
     pub kept: Vec<KeptSpan>,
     /// Dropped ranges in source order: all that is not kept.
-    pub dropped: Vec<Range>,
+    pub dropped: Vec<ByteRange>,
     /// The plan's reason (`question`, `coverage`, `replayed`).
     pub reason: String,
     /// The engine that ran: `lexical`, `static`, `encoder`.
@@ -41,13 +41,13 @@ pub struct Manifest {
 /// A document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Source {
+pub struct SourceDocument {
     /// SHA-256 of its UTF-8 text, lower-case hexadecimal.
     pub sha256: String,
-    /// Where it begins in the text that the application sent.
+    /// The document's first byte in the text that the application sent.
     #[serde(default)]
     pub start: u64,
-    /// Its length.
+    /// The document's length.
     pub bytes: u64,
     /// Its tokens, estimated.
     pub tokens: u64,
@@ -71,23 +71,23 @@ pub struct PackSize {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeptSpan {
-    /// First byte.
+    /// The first byte.
     pub start: u64,
-    /// One past the last byte.
+    /// The byte after the last one.
     pub end: u64,
     /// Standard deviations above the document's mean unit.
     pub score: f32,
-    /// What it is.
+    /// The kind of passage.
     pub kind: SpanKind,
 }
 
 /// A range of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Range {
-    /// First byte.
+pub struct ByteRange {
+    /// The first byte.
     pub start: u64,
-    /// One past the last byte.
+    /// The byte after the last one.
     pub end: u64,
 }
 
@@ -107,11 +107,11 @@ pub struct WorkerTiming {
     pub total_us: u64,
 }
 
-/// A text that is no manifest.
+/// Why a text is no manifest.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
-    /// Not the JSON of a manifest.
+    /// The text is not the JSON of a manifest.
     #[error("not a manifest: {0}")]
     Json(#[from] serde_json::Error),
     /// Kept and dropped ranges overlap, leave a hole, or end elsewhere than the document.
@@ -144,22 +144,22 @@ impl Manifest {
     }
 }
 
-/// What lies between the kept spans of a document of `bytes`.
-pub fn dropped(kept: &[KeptSpan], bytes: u64) -> Vec<Range> {
+/// Lists the ranges between the kept spans of a document of `bytes`.
+pub fn dropped(kept: &[KeptSpan], bytes: u64) -> Vec<ByteRange> {
     let starts = std::iter::once(0).chain(kept.iter().map(|span| span.end));
     let ends = kept.iter().map(|span| span.start).chain([bytes]);
     starts
         .zip(ends)
         .filter(|(start, end)| start < end)
-        .map(|(start, end)| Range { start, end })
+        .map(|(start, end)| ByteRange { start, end })
         .collect()
 }
 
-/// What a span is in the document.
+/// The kind of passage that a span is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SpanKind {
-    /// Not classified.
+    /// Text of no other kind.
     #[default]
     Text,
     /// A sentence.

@@ -23,7 +23,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Everything that is wrong, fields named below `[pack]`.
+    /// Lists every value that cannot be used, fields named below `[pack]`.
     pub fn validate(&self) -> Vec<Invalid> {
         let positive = [
             ("store_bytes", self.store_bytes),

@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 
 use liquid_process::{Lru, lock};
 
-use super::{KeptSpan, Manifest, Range, Settings};
+use super::{ByteRange, KeptSpan, Manifest, Settings};
 
 /// Recent manifests by id.
 #[derive(Debug)]
-pub struct Store {
+pub struct ManifestStore {
     manifests: Mutex<Lru<String, Arc<Manifest>>>,
 }
 
-impl Store {
-    /// An empty store.
+impl ManifestStore {
+    /// Makes an empty store.
     pub fn new(settings: &Settings) -> Self {
         let ttl = Duration::from_secs(settings.store_ttl_s);
         Self {
@@ -24,13 +24,14 @@ impl Store {
 
     /// Keeps a manifest, and forgets the ones that were used least recently.
     pub fn put(&self, manifest: Arc<Manifest>) {
-        let lists = manifest.kept.len() * size_of::<KeptSpan>() + manifest.dropped.len() * size_of::<Range>();
+        let lists =
+            manifest.kept.len() * size_of::<KeptSpan>() + manifest.dropped.len() * size_of::<ByteRange>();
         let weight = (lists + size_of::<Manifest>() + 512) as u64;
         let id = manifest.id.clone();
         lock(&self.manifests).insert(id, manifest, weight, Instant::now());
     }
 
-    /// The manifest of that id.
+    /// Returns the manifest with this id.
     pub fn get(&self, id: &str) -> Option<Arc<Manifest>> {
         lock(&self.manifests).get(id, Instant::now()).cloned()
     }

@@ -110,7 +110,7 @@ proptest! {
 fn manifest(document: &str, kept: Vec<KeptSpan>) -> Manifest {
     Manifest {
         id: "pk_0".into(),
-        source: Source {
+        source: SourceDocument {
             start: 0,
             sha256: "00".into(),
             bytes: document.len() as u64,
@@ -144,7 +144,7 @@ fn a_manifest_with_a_hole_is_none() {
 
 #[test]
 fn the_store_keeps_what_there_is_room_for() {
-    let store = Store::new(&Settings {
+    let store = ManifestStore::new(&Settings {
         store_bytes: 2_500,
         store_ttl_s: 60,
     });

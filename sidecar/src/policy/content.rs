@@ -1,6 +1,6 @@
 //! Tells prose and data from what must not be cut: source code, diffs, encoded bytes.
 
-/// What a document is made of.
+/// The kind of a document's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
     /// Sentences, tables, lists, transcripts, JSON: units that can be kept or left out whole.
@@ -49,7 +49,7 @@ fn is_diff(sample: &str) -> bool {
         || sample.lines().filter(|line| line.starts_with("@@ -")).count() >= 2
 }
 
-/// Bytes in lines of code, and in all lines.
+/// Counts the bytes in lines of code, and in all lines.
 fn count(sample: &str) -> (usize, usize) {
     let lines = sample.lines().map(str::trim);
     lines.fold((0, 0), |(code, all), line| {

@@ -76,7 +76,7 @@ const OVERVIEW: &[&str] = &[
     "总结", "總結", "概括", "要約", "요약",
 ];
 
-/// What narrows a summary to a subject.
+/// Words that narrow a summary to a subject.
 #[rustfmt::skip]
 const FOCUS: &[&str] = &[
     "about ", "regarding ", "concerning ", "related to ", "relating to ", "with respect to", "discussion",
@@ -96,13 +96,13 @@ const ORDERS: &[&str] = &[
     "convert", "format", "reformat", "repeat", "copy", "sort", "count", "correct", "fix", "edit",
 ];
 
-/// What may stand before an order.
+/// Words that may stand before an order.
 const COURTESY: &[&str] = &[
     "please", "can", "could", "would", "will", "you", "kindly", "now", "then", "bitte",
 ];
 
-/// How much of the document the answer to `question` needs.
-pub fn need(question: &str) -> Need {
+/// Judges how much of the document the answer to `question` needs.
+pub fn assess_need(question: &str) -> Need {
     // Accountants' word, nobody's order.
     let question = question
         .to_lowercase()
@@ -120,14 +120,15 @@ pub fn need(question: &str) -> Need {
     Need::Evidence
 }
 
-/// True if `text` has `phrase` at the start of a word. Both lower case. Scripts without spaces have no such start.
+/// Returns true if `text` has `phrase` at the start of a word. Both lower case. Scripts without spaces have
+/// no such start.
 fn has_phrase(text: &str, phrase: &str) -> bool {
     let spaced = phrase.starts_with(|c: char| c < '\u{2e80}');
     let inside = |at: usize| text[..at].chars().next_back().is_some_and(char::is_alphanumeric);
     text.match_indices(phrase).any(|(at, _)| !spaced || !inside(at))
 }
 
-/// True if a summary is asked of a subject, not of the document.
+/// Returns true if a summary is asked of a subject, not of the document.
 fn has_focus(question: &str) -> bool {
     FOCUS.iter().any(|focus| {
         question.match_indices(focus).any(|(at, found)| {
@@ -166,7 +167,7 @@ const WEAK_OPENERS: &[&str] = &[
     "qui", "comment", "quand", "describe", "resume", "show",
 ];
 
-/// What instructions say and documents seldom do.
+/// Words of instructions that documents seldom hold.
 #[rustfmt::skip]
 const INSTRUCTION_WORDS: &[&str] = &[
     "answer", "question", "following", "below", "above", "context", "document", "provided", "your response",
@@ -174,7 +175,7 @@ const INSTRUCTION_WORDS: &[&str] = &[
     "responde",
 ];
 
-/// True if an instruction only points at a question that stands elsewhere: "Answer the question below."
+/// Returns true if an instruction only points at a question that stands elsewhere: "Answer the question below."
 pub(super) fn only_points(text: &str) -> bool {
     let lower = text.to_lowercase();
     !text.contains(['?', '？', '؟']) && INSTRUCTION_WORDS.iter().any(|word| has_phrase(&lower, word))
@@ -187,7 +188,7 @@ const AUXILIARIES: &[&str] = &[
     "wurde", "hat", "est", "sont",
 ];
 
-/// True if `text`, a short paragraph at an end of a longer text, reads as a question or an instruction.
+/// Returns true if `text`, a short paragraph at an end of a longer text, reads as a question or an instruction.
 pub(super) fn asks(text: &str) -> bool {
     let text = text.trim();
     if text.ends_with(['?', '？', '؟']) || (text.len() <= 600 && text.contains("? ") && !text.contains('\n'))

@@ -5,50 +5,49 @@ use std::ops::Range;
 
 use super::content::{self, Content};
 use super::need::Need;
-use super::price::{expected_ratio, pays};
-use super::question::{LONGEST_QUESTION, ask, clip};
+use super::question::{LONGEST_QUESTION, clip, find_question};
 use super::settings::{EarlierTurns, Settings, WholeDocument};
 use super::split::Marks;
 use super::tokens;
 use crate::api::{Mode, Reason};
 use crate::request::{Literal, Part, Request, Role};
 
-/// What to compress, and how.
+/// The plan for a request: the document to compress, and the question that decides what is kept.
 #[derive(Debug, Clone)]
 pub struct Plan<'a> {
     /// The JSON string that holds the document.
     pub literal: Literal<'a>,
-    /// What the string says.
+    /// The string's text, unescaped.
     pub text: Cow<'a, str>,
     /// Bytes of `text` that are the document; the rest are instructions and stay.
     pub document: Range<usize>,
     /// Estimated tokens of the document.
     pub document_tokens: u64,
-    /// What is asked; empty in coverage.
+    /// The question; empty in coverage.
     pub question: String,
     /// `Question` or `Coverage`.
     pub reason: Reason,
     /// Where the document stands in the conversation.
     pub turn: Turn,
-    /// True if nothing that changes with the question stands before the document, so that a provider could cache
-    /// the request up to the document's end.
+    /// True if nothing that changes with the question stands before the document, so that a provider could
+    /// cache the request up to the document's end.
     pub is_prefix: bool,
 }
 
-/// Where a document stands in the conversation.
+/// The turn of the conversation that holds a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Turn {
-    /// In what the user says now.
+    /// The turn that the user speaks now.
     Current,
-    /// In what the user said before. Holds what the user asks now; empty while tools run.
+    /// A turn that the user spoke before.
     Earlier {
-        /// The new question.
+        /// The question that the user asks now; empty while tools run.
         follow_up: String,
     },
 }
 
 impl Plan<'_> {
-    /// The document.
+    /// Returns the document.
     pub fn document(&self) -> &str {
         &self.text[self.document.clone()]
     }
@@ -70,7 +69,7 @@ pub fn plan<'a>(request: &Request<'a>, settings: &Settings) -> Result<Plan<'a>, 
         return Err(Reason::TooLong);
     }
     let text = literal.decode().map_err(|_| Reason::LoneSurrogate)?;
-    let asked = ask(request, found, &text)?;
+    let asked = find_question(request, found, &text)?;
     let mut plan = Plan {
         literal,
         document: asked.split.document.clone(),
@@ -89,44 +88,7 @@ pub fn plan<'a>(request: &Request<'a>, settings: &Settings) -> Result<Plan<'a>, 
     Ok(plan)
 }
 
-/// Weighs a plan against the provider's cached prefix, now that it is known how many `questions` this document
-/// was asked.
-///
-/// # Errors
-/// [`Reason::CachedPrefix`] if the document had better stay as it is.
-pub fn price(plan: &mut Plan<'_>, questions: u64, settings: &Settings) -> Result<(), Reason> {
-    let prefix = &settings.cached_prefix;
-    let depends = plan.reason == Reason::Question && plan.is_prefix && plan.turn == Turn::Current;
-    let weigh = prefix.enabled && settings.mode != Mode::Force && depends;
-    if !weigh
-        || pays(
-            expected_ratio(&settings.budget, plan.document_tokens),
-            questions,
-            prefix,
-        )
-    {
-        return Ok(());
-    }
-    match prefix.instead {
-        WholeDocument::Pass => Err(Reason::CachedPrefix),
-        WholeDocument::Coverage => {
-            plan.reason = Reason::Coverage;
-            plan.question.clear();
-            Ok(())
-        }
-    }
-}
-
-/// True if a pack saves enough over its document. `tokens` and `bytes` are (document, pack); bytes as they stand
-/// in the body.
-pub fn accept(tokens: (u64, u64), bytes: (usize, usize), settings: &Settings) -> bool {
-    let saved = tokens.0.saturating_sub(tokens.1);
-    let enough = settings.mode == Mode::Force
-        || (saved >= settings.min_saved_tokens && saved as f64 >= settings.min_saving * tokens.0 as f64);
-    bytes.1 < bytes.0 && saved > 0 && enough
-}
-
-/// What rules a request out before any text is looked at.
+/// Rules a request out before any text is looked at.
 fn guard(request: &Request<'_>, settings: &Settings) -> Result<(), Reason> {
     if settings.mode == Mode::Off {
         return Err(Reason::ModeOff);
@@ -143,8 +105,8 @@ fn guard(request: &Request<'_>, settings: &Settings) -> Result<(), Reason> {
     Ok(())
 }
 
-/// The part that holds the document: the longest text of the current turn if it is long enough, else the longest
-/// of the earlier ones.
+/// Finds the part that holds the document: the longest text of the current turn if it is long enough, else
+/// the longest of the earlier ones.
 fn locate(request: &Request<'_>, settings: &Settings) -> Result<(usize, Turn), Reason> {
     // Of a hybrid call the first text is the document by its name; the second is the prompt.
     let parts = &request.parts[..if request.hybrid.is_some() {
@@ -194,7 +156,7 @@ pub(super) fn user_texts<'p, 'a>(
     })
 }
 
-/// Position and length in bytes of the longest user text; the later one of equals.
+/// Returns position and length in bytes of the longest user text; the later one of equals.
 fn longest(parts: &[Part<'_>], within: Range<usize>) -> Option<(usize, usize)> {
     user_texts(parts, within)
         .map(|(at, text)| (at, text.raw().len()))
@@ -224,7 +186,7 @@ fn check_document(plan: &mut Plan<'_>, marks: Marks, settings: &Settings) -> Res
     verdict
 }
 
-/// By question, by coverage, or not at all.
+/// Chooses between the evidence for the question, coverage, and no compression.
 fn select(need: Need, question: &str, settings: &Settings) -> Result<Reason, Reason> {
     let (whole, reason) = match need {
         Need::Everything => return Err(Reason::NeedsEverything),

@@ -1,11 +1,14 @@
-//! Weighs a pack against the provider's cached prefix, and counts the questions on a document that decide it.
+//! What compressing saves: a plan weighed against the provider's cached prefix, by the number of questions on
+//! its document, and a pack weighed against its document.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use liquid_process::{Lru, lock};
 
-use super::settings::{Budget, CachedPrefix};
+use super::plan::{Plan, Turn};
+use super::settings::{Budget, CachedPrefix, Settings, WholeDocument};
+use crate::api::{Mode, Reason};
 
 /// SHA-256 of a text.
 pub type Sha256 = [u8; 32];
@@ -13,8 +16,8 @@ pub type Sha256 = [u8; 32];
 /// Distinct questions that are told apart for one document; beyond this they only count as "many".
 const QUESTIONS: usize = 64;
 
-/// True if `questions` question-dependent packs of `ratio` cost less input than one prefix that is written to the
-/// provider's cache once and read `questions - 1` times.
+/// Returns true if `questions` question-dependent packs of `ratio` cost less input than one prefix that is
+/// written to the provider's cache once and read `questions - 1` times.
 ///
 /// With the document's tokens as unit: packs cost `q / ratio`, the prefix `write + read (q - 1)`.
 pub fn pays(ratio: f64, questions: u64, prefix: &CachedPrefix) -> bool {
@@ -22,7 +25,7 @@ pub fn pays(ratio: f64, questions: u64, prefix: &CachedPrefix) -> bool {
     q / ratio < prefix.write + prefix.read * (q - 1.0)
 }
 
-/// The ratio that a budget can be expected to reach on a document of `tokens`.
+/// Estimates the ratio that a budget can be expected to reach on a document of `tokens`.
 pub fn expected_ratio(budget: &Budget, tokens: u64) -> f64 {
     match budget.max_tokens {
         Some(most) => tokens as f64 / most.max(1) as f64,
@@ -31,14 +34,60 @@ pub fn expected_ratio(budget: &Budget, tokens: u64) -> f64 {
     }
 }
 
-/// How many different questions each document was asked lately. Bounded, shared, holds hashes only.
+/// Weighs a plan against the provider's cached prefix, now that it is known how many `questions` this document
+/// was asked.
+///
+/// # Errors
+/// [`Reason::CachedPrefix`] if the document had better stay as it is.
+pub fn price(plan: &mut Plan<'_>, questions: u64, settings: &Settings) -> Result<(), Reason> {
+    let prefix = &settings.cached_prefix;
+    let depends = plan.reason == Reason::Question && plan.is_prefix && plan.turn == Turn::Current;
+    let weigh = prefix.enabled && settings.mode != Mode::Force && depends;
+    if !weigh
+        || pays(
+            expected_ratio(&settings.budget, plan.document_tokens),
+            questions,
+            prefix,
+        )
+    {
+        return Ok(());
+    }
+    match prefix.instead {
+        WholeDocument::Pass => Err(Reason::CachedPrefix),
+        WholeDocument::Coverage => {
+            plan.reason = Reason::Coverage;
+            plan.question.clear();
+            Ok(())
+        }
+    }
+}
+
+/// A text's size: what it costs, and how long it is as it stands in the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextSize {
+    /// Estimated tokens.
+    pub tokens: u64,
+    /// Bytes, escaped.
+    pub bytes: usize,
+}
+
+/// Returns true if a pack saves enough over its document.
+pub fn accept(document: TextSize, pack: TextSize, settings: &Settings) -> bool {
+    let saved = document.tokens.saturating_sub(pack.tokens);
+    let enough = settings.mode == Mode::Force
+        || (saved >= settings.min_saved_tokens
+            && saved as f64 >= settings.min_saving * document.tokens as f64);
+    pack.bytes < document.bytes && saved > 0 && enough
+}
+
+/// The questions that each document was asked lately. Bounded, shared, holds hashes only.
 #[derive(Debug)]
 pub struct History {
     documents: Mutex<Lru<Sha256, Vec<u64>>>,
 }
 
 impl History {
-    /// Remembers as many documents, for as long, as the settings say.
+    /// Makes an empty history that holds as many documents, for as long, as the settings say.
     pub fn new(settings: &CachedPrefix) -> Self {
         let ttl = Duration::from_secs(settings.ttl_s);
         Self {
@@ -46,7 +95,7 @@ impl History {
         }
     }
 
-    /// Notes a question on a document; answers how many different ones there were, this one included. The same
+    /// Notes a question on a document; returns how many different ones there were, this one included. The same
     /// question again is a client's retry, or gets the same pack, which the provider caches in turn.
     pub fn note(&self, document: &Sha256, question: &Sha256, now: Instant) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = *question;

@@ -1,20 +1,20 @@
-//! What is asked of a document: in another text of the same turn, or in the instructions around it.
+//! Finds the question on a document: in another text of the same turn, or in the instructions around it.
 
 use std::borrow::Cow;
 
-use super::need::{Need, asks, need, only_points};
+use super::need::{Need, asks, assess_need, only_points};
 use super::plan::user_texts;
-use super::split::{Marks, Split, by_marks, by_reading, is_answer_label, question_label};
+use super::split::{Marks, Split, is_answer_label, question_label, split_by_marks, split_by_reading};
 use crate::api::Reason;
 use crate::request::{Hybrid, Literal, Part, Request, Role};
 
 /// Longer texts of a user are documents, never questions. Bytes of the JSON string.
 pub(super) const LONGEST_QUESTION: usize = 8 << 10;
-/// What a worker is asked at most. Bytes.
+/// The longest question that a worker is asked, in bytes.
 const ASKED: usize = 4 << 10;
 
-/// What is asked of a document.
-pub(super) struct Asked {
+/// A document within its text, and the question on it.
+pub(super) struct FoundQuestion {
     /// The document within its text.
     pub(super) split: Split,
     /// Empty if there is none.
@@ -25,16 +25,20 @@ pub(super) struct Asked {
 }
 
 /// Finds the question: in another text of the same turn, or in the instructions around the document.
-pub(super) fn ask(request: &Request<'_>, found: usize, text: &str) -> Result<Asked, Reason> {
+pub(super) fn find_question(
+    request: &Request<'_>,
+    found: usize,
+    text: &str,
+) -> Result<FoundQuestion, Reason> {
     if let Some(hybrid) = &request.hybrid {
-        return ask_hybrid(hybrid, text);
+        return find_hybrid_question(hybrid, text);
     }
     match other_question(&request.parts, found) {
         Some((question, behind)) => {
-            let split = by_marks(text);
-            let outside = need(split.head(text)).max(need(split.tail(text)));
-            let need = need(&question).max(outside);
-            Ok(Asked {
+            let split = split_by_marks(text);
+            let outside = assess_need(split.head(text)).max(assess_need(split.tail(text)));
+            let need = assess_need(&question).max(outside);
+            Ok(FoundQuestion {
                 split,
                 question: clip(&question),
                 need,
@@ -45,9 +49,9 @@ pub(super) fn ask(request: &Request<'_>, found: usize, text: &str) -> Result<Ask
     }
 }
 
-/// Of a `/v1/hybrid_chat` call: `extraction_task`, by which the caller chose to have evidence extracted, whatever
-/// its words; without one the prompt, read like any other question.
-fn ask_hybrid(hybrid: &Hybrid<'_>, text: &str) -> Result<Asked, Reason> {
+/// Takes the question of a `/v1/hybrid_chat` call: `extraction_task`, by which the caller chose to have
+/// evidence extracted, whatever its words; without one the prompt, read like any other question.
+fn find_hybrid_question(hybrid: &Hybrid<'_>, text: &str) -> Result<FoundQuestion, Reason> {
     let decode = |literal: Literal<'_>| {
         literal
             .decode()
@@ -63,7 +67,7 @@ fn ask_hybrid(hybrid: &Hybrid<'_>, text: &str) -> Result<Asked, Reason> {
         Some(task) => (task, Need::Evidence),
         None => {
             let prompt = decode(hybrid.prompt)?;
-            let need = need(&prompt);
+            let need = assess_need(&prompt);
             (prompt, need)
         }
     };
@@ -71,7 +75,7 @@ fn ask_hybrid(hybrid: &Hybrid<'_>, text: &str) -> Result<Asked, Reason> {
         document: 0..text.len(),
         marks: Marks::Tags,
     };
-    Ok(Asked {
+    Ok(FoundQuestion {
         split,
         question: clip(&question),
         need,
@@ -79,7 +83,8 @@ fn ask_hybrid(hybrid: &Hybrid<'_>, text: &str) -> Result<Asked, Reason> {
     })
 }
 
-/// The question in another text of the document's turn: the last one behind the document, else the last before.
+/// Finds the question in another text of the document's turn: the last one behind the document, else the last
+/// before.
 fn other_question(parts: &[Part<'_>], found: usize) -> Option<(String, bool)> {
     let spoken = |part: &Part<'_>| matches!(part.role, Role::Assistant | Role::Tool);
     let start = parts[..found].iter().rposition(spoken).map_or(0, |at| at + 1);
@@ -100,16 +105,16 @@ fn other_question(parts: &[Part<'_>], found: usize) -> Option<(String, bool)> {
         .or_else(|| user_texts(parts, start..found).rev().find_map(asks))
 }
 
-/// The question in the instructions around the document, in the same text.
-fn read_question(request: &Request<'_>, text: &str) -> Asked {
-    let split = by_reading(text);
+/// Finds the question in the instructions around the document, in the same text.
+fn read_question(request: &Request<'_>, text: &str) -> FoundQuestion {
+    let split = split_by_reading(text);
     let (head, tail) = (split.head(text), split.tail(text));
-    let mut needs = need(head).max(need(tail));
+    let mut needs = assess_need(head).max(assess_need(tail));
     if split.marks == Marks::Paragraphs {
         needs = needs.max(system_need(request));
     }
     let (head, tail) = (without_tags(head), without_tags(tail));
-    let (question, is_prefix) = match (best(&tail), best(&head)) {
+    let (question, is_prefix) = match (pick_question(&tail), pick_question(&head)) {
         // Without marks, what ends the text may be the document's own question: both are asked.
         (Some(last), Some(first)) if split.marks == Marks::Paragraphs && !only_points(first) => {
             (format!("{first}\n{last}"), false)
@@ -117,10 +122,10 @@ fn read_question(request: &Request<'_>, text: &str) -> Asked {
         (Some(question), _) => (question.to_owned(), true),
         (None, Some(question)) => (question.to_owned(), false),
         // Whatever a template puts behind its document is what it wants to know.
-        (None, None) => (rest(&tail).to_owned(), true),
+        (None, None) => (last_paragraph(&tail).to_owned(), true),
     };
     let question = clip(&question);
-    Asked {
+    FoundQuestion {
         question,
         need: needs,
         is_prefix,
@@ -128,7 +133,7 @@ fn read_question(request: &Request<'_>, text: &str) -> Asked {
     }
 }
 
-/// What the system text asks of everything that a user sends: "You translate what you are given."
+/// Judges what the system text demands of everything that a user sends: "You translate what you are given."
 fn system_need(request: &Request<'_>) -> Need {
     let system = request
         .parts
@@ -137,12 +142,12 @@ fn system_need(request: &Request<'_>) -> Need {
         .filter_map(|part| part.text);
     let short = system.filter(|text| text.raw().len() <= LONGEST_QUESTION);
     short
-        .map(|text| need(&text.decode_lossy()))
+        .map(|text| assess_need(&text.decode_lossy()))
         .max()
         .unwrap_or(Need::Evidence)
 }
 
-/// Instructions without tags such as `<question>`: what was in one is a paragraph of its own.
+/// Removes tags such as `<question>` from instructions: what was in one is a paragraph of its own.
 fn without_tags(instructions: &str) -> String {
     let mut text = String::with_capacity(instructions.len());
     let mut rest = instructions;
@@ -164,8 +169,9 @@ fn without_tags(instructions: &str) -> String {
     text + rest
 }
 
-/// The part of some instructions that asks: behind a label, else the last paragraph that reads as a question.
-fn best(instructions: &str) -> Option<&str> {
+/// Picks the part of some instructions that asks: behind a label, else the last paragraph that reads as a
+/// question.
+fn pick_question(instructions: &str) -> Option<&str> {
     let labelled = instructions
         .match_indices('\n')
         .map(|(at, _)| at + 1)
@@ -188,7 +194,7 @@ fn best(instructions: &str) -> Option<&str> {
         .or_else(|| asking().next())
 }
 
-/// The paragraph that a question starts, without the label that its answer is to follow.
+/// Returns the paragraph that a question starts, without the label that its answer is to follow.
 fn before_answer(question: &str) -> &str {
     let mut end = 0;
     for line in question.split_inclusive('\n') {
@@ -200,8 +206,8 @@ fn before_answer(question: &str) -> &str {
     question[..end].trim()
 }
 
-/// The last paragraph with a word in it.
-fn rest(instructions: &str) -> &str {
+/// Returns the last paragraph with a word in it.
+fn last_paragraph(instructions: &str) -> &str {
     let paragraphs = instructions.rsplit("\n\n").map(str::trim);
     let mut words = paragraphs.filter(|text| text.contains(char::is_alphanumeric) && !is_answer_label(text));
     words.next().unwrap_or_default()

@@ -147,7 +147,7 @@ impl Default for CachedPrefix {
 const MAX_PREFIX_PRICE: f64 = 100.0;
 
 impl Settings {
-    /// These settings with a caller's wishes on top.
+    /// Returns these settings with a caller's overrides on top.
     pub fn with(&self, overrides: &Overrides) -> Self {
         let mut settings = self.clone();
         settings.mode = overrides.mode.unwrap_or(settings.mode);
@@ -170,7 +170,7 @@ impl Settings {
         settings
     }
 
-    /// Everything that is wrong, fields named below `[policy]`.
+    /// Lists every value that cannot be used, fields named below `[policy]`.
     pub fn validate(&self) -> Vec<Invalid> {
         let mut wrong = self.budget.validate();
         let mut check = |ok: bool, field: &str, value: String, remedy: &str| {

@@ -16,13 +16,14 @@ const PARAGRAPH: usize = 2_000;
 /// A text cut into instructions and document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Split {
-    /// Bytes of the document. Between instructions it has no white space at its ends; alone it is the whole text.
+    /// Bytes of the document. Between instructions it has no white space at its ends; alone it is the whole
+    /// text.
     pub document: Range<usize>,
-    /// Which marks were found.
+    /// The marks that were found.
     pub marks: Marks,
 }
 
-/// What told the document from the instructions.
+/// The marks that tell a document from the instructions around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Marks {
     /// Tags around the document.
@@ -31,7 +32,7 @@ pub enum Marks {
     Fence {
         /// The fence names a programming language.
         code: bool,
-        /// It is a ruler such as `---`, which documents have too.
+        /// The fence is a ruler such as `---`, which documents have too.
         ruler: bool,
     },
     /// Labels before it or behind it.
@@ -43,12 +44,12 @@ pub enum Marks {
 }
 
 impl Split {
-    /// The instructions before the document.
+    /// Returns the instructions before the document.
     pub fn head<'a>(&self, text: &'a str) -> &'a str {
         text[..self.document.start].trim()
     }
 
-    /// The instructions behind the document.
+    /// Returns the instructions behind the document.
     pub fn tail<'a>(&self, text: &'a str) -> &'a str {
         text[self.document.end..].trim()
     }
@@ -61,25 +62,26 @@ impl Split {
     }
 }
 
-/// Cuts a text by marks that no document has by chance: for a text whose question stands elsewhere.
-pub fn by_marks(text: &str) -> Split {
-    let quoted = || fences(text).filter(|split| matches!(split.marks, Marks::Fence { ruler: false, .. }));
-    let found = tags(text)
+/// Splits a text by marks that no document has by chance: for a text whose question stands elsewhere.
+pub fn split_by_marks(text: &str) -> Split {
+    let quoted =
+        || split_by_fences(text).filter(|split| matches!(split.marks, Marks::Fence { ruler: false, .. }));
+    let found = split_by_tags(text)
         .or_else(quoted)
-        .or_else(|| labels(text).filter(|split| split.tail(text).is_empty()));
-    found.unwrap_or_else(|| whole(text))
+        .or_else(|| split_by_labels(text).filter(|split| split.tail(text).is_empty()));
+    found.unwrap_or_else(|| leave_whole(text))
 }
 
-/// Cuts a text that holds document and question.
-pub fn by_reading(text: &str) -> Split {
-    let found = tags(text)
-        .or_else(|| fences(text))
-        .or_else(|| labels(text))
-        .or_else(|| paragraphs(text));
-    found.unwrap_or_else(|| whole(text))
+/// Splits a text that holds document and question.
+pub fn split_by_reading(text: &str) -> Split {
+    let found = split_by_tags(text)
+        .or_else(|| split_by_fences(text))
+        .or_else(|| split_by_labels(text))
+        .or_else(|| split_by_paragraphs(text));
+    found.unwrap_or_else(|| leave_whole(text))
 }
 
-fn whole(text: &str) -> Split {
+fn leave_whole(text: &str) -> Split {
     Split {
         document: 0..text.len(),
         marks: Marks::None,
@@ -103,7 +105,7 @@ const TAGS: &[&str] = &[
     "documento",
 ];
 
-fn tags(text: &str) -> Option<Split> {
+fn split_by_tags(text: &str) -> Option<Split> {
     let head = front(text);
     for (at, _) in head.match_indices('<') {
         let rest = &head[at + 1..];
@@ -157,7 +159,7 @@ const NOT_CODE: &[&str] = &[
     "xml",
 ];
 
-fn fences(text: &str) -> Option<Split> {
+fn split_by_fences(text: &str) -> Option<Split> {
     let (open, (mark, language)) =
         lines(text, 0..front(text).len()).find_map(|line| Some((line.clone(), fence(&text[line])?)))?;
     let tail = back(text);
@@ -193,7 +195,7 @@ const QUESTION_LABELS: &[&str] = &[
     "consulta", "tarea", "instrucciones",
 ];
 
-/// What follows a label at the start of `line`: `Question: ...`, `**Question:** ...`, `## Question`.
+/// Returns what follows a label at the start of `line`: `Question: ...`, `**Question:** ...`, `## Question`.
 fn label<'a>(line: &'a str, labels: &[&str]) -> Option<&'a str> {
     let bare = line.trim_start_matches(['#', '*', '_', ' ', '\t', '[']);
     let heading = line.starts_with('#');
@@ -206,7 +208,7 @@ fn label<'a>(line: &'a str, labels: &[&str]) -> Option<&'a str> {
     Some(bare[end..].trim_start_matches([':', '：', '*', '_', ' ', ']']))
 }
 
-/// True for a line that only asks for the answer to be put behind it: `Answer:`, `Helpful answer:`.
+/// Returns true for a line that only asks for the answer to be put behind it: `Answer:`, `Helpful answer:`.
 pub(super) fn is_answer_label(line: &str) -> bool {
     let labels = [
         "answer",
@@ -220,12 +222,12 @@ pub(super) fn is_answer_label(line: &str) -> bool {
     label(line, &labels).is_some_and(|rest| rest.trim().is_empty())
 }
 
-/// What follows the label of a question.
+/// Returns what follows the label of a question.
 pub(super) fn question_label(text: &str) -> Option<&str> {
     label(text, QUESTION_LABELS)
 }
 
-fn labels(text: &str) -> Option<Split> {
+fn split_by_labels(text: &str) -> Option<Split> {
     let asks = |line: &Range<usize>| question_label(&text[line.clone()]).is_some();
     let near_end = |line: &Range<usize>| text.len() - line.start <= 2 * PARAGRAPH;
     let question = lines(text, back(text))
@@ -244,8 +246,8 @@ fn labels(text: &str) -> Option<Split> {
     Split::new(text, start..end.max(start), Marks::Labels)
 }
 
-/// True if what stands before a document's label is nothing, a title, or instructions: a document has labelled
-/// sections of its own.
+/// Returns true if what stands before a document's label is nothing, a title, or instructions: a document has
+/// labelled sections of its own.
 fn is_preface(text: &str) -> bool {
     let text = text.trim();
     text.len() <= 200
@@ -255,7 +257,7 @@ fn is_preface(text: &str) -> bool {
                 .all(|part| asks(part) || question_label(part.trim()).is_some()))
 }
 
-/// Where a closing `Answer:` starts, or the end of the text.
+/// Finds where a closing `Answer:` starts, or the end of the text.
 fn answer_label(text: &str) -> usize {
     let last = lines(text, back(text))
         .filter(|line| !text[line.clone()].trim().is_empty())
@@ -264,7 +266,7 @@ fn answer_label(text: &str) -> usize {
         .map_or(text.len(), |line| line.start)
 }
 
-fn paragraphs(text: &str) -> Option<Split> {
+fn split_by_paragraphs(text: &str) -> Option<Split> {
     let (start, end) = (head_paragraphs(text), before_ruler(text, tail_paragraphs(text)));
     if start == 0 && end == text.len() {
         return None;
@@ -272,7 +274,8 @@ fn paragraphs(text: &str) -> Option<Split> {
     Split::new(text, start..end.max(start), Marks::Paragraphs)
 }
 
-/// Where the document starts behind first paragraphs that instruct (at most three), or a first line that does.
+/// Finds where the document starts behind first paragraphs that instruct (at most three), or a first line
+/// that does.
 fn head_paragraphs(text: &str) -> usize {
     let head = front(text);
     let mut start = 0;
@@ -308,7 +311,8 @@ fn before_ruler(text: &str, end: usize) -> usize {
     }
 }
 
-/// True if a paragraph asks, and does so from its first line on: a last line may ask behind a document's own text.
+/// Returns true if a paragraph asks, and does so from its first line on: a last line may ask behind a
+/// document's own text.
 fn asks_throughout(paragraph: &str) -> bool {
     let paragraph = paragraph.trim();
     asks(paragraph)
@@ -318,7 +322,8 @@ fn asks_throughout(paragraph: &str) -> bool {
             .is_some_and(|line| line.len() == paragraph.len() || asks(line))
 }
 
-/// Where the document ends before last paragraphs that ask (at most three), a last line, or a last sentence.
+/// Finds where the document ends before last paragraphs that ask (at most three), a last line, or a last
+/// sentence.
 fn tail_paragraphs(text: &str) -> usize {
     let text = text.trim_end();
     let near = back(text).start;
@@ -348,8 +353,8 @@ fn tail_paragraphs(text: &str) -> usize {
         .unwrap_or(text.len())
 }
 
-/// Ranges of the lines in `within`, without their line feeds; the first may start inside a line, and is then left
-/// out unless `within` starts the text.
+/// Ranges of the lines in `within`, without their line feeds; the first may start inside a line, and is then
+/// left out unless `within` starts the text.
 fn lines(text: &str, within: Range<usize>) -> impl Iterator<Item = Range<usize>> + '_ {
     let mut at = within.start;
     text[within.clone()]

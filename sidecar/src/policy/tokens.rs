@@ -1,10 +1,10 @@
 //! Estimates how many tokens a text costs, without a tokenizer: for thresholds, prices and reports.
 //!
-//! One pass over the characters. The weights were fitted by least squares to OpenAI's `o200k_base` on 24 kinds of
-//! text: contracts, meetings, tables, articles, Python, JSON, and message catalogues in 17 languages. Measured
-//! over whole texts the estimate is within 15 % for each of them (Polish -14 %, Turkish and Ukrainian -10 %,
-//! Russian +6 %, English prose and contracts within 5 %); over pieces of 1,500 characters within 26 %. Chinese
-//! is the widest: 12 % over on catalogues, 22 % under on prose.
+//! One pass over the characters. The weights were fitted by least squares to OpenAI's `o200k_base` on 24
+//! kinds of text: contracts, meetings, tables, articles, Python, JSON, and message catalogues in 17
+//! languages. Measured over whole texts the estimate is within 15 % for each of them (Polish -14 %, Turkish
+//! and Ukrainian -10 %, Russian +6 %, English prose and contracts within 5 %); over pieces of 1,500
+//! characters within 26 %. Chinese is the widest: 12 % over on catalogues, 22 % under on prose.
 
 /// Longer texts are sampled: this many bytes are read whole.
 const READ_WHOLE: usize = 256 << 10;
@@ -21,7 +21,7 @@ const MARK: u64 = 452;
 const FURTHER_MARK: u64 = 541;
 const LINE_BREAKS: u64 = 1_400;
 
-/// Estimated tokens of `text`; 0 only for the empty text.
+/// Estimates the tokens of `text`; 0 only for the empty text.
 ///
 /// Texts beyond 256 KiB are estimated from 64 windows of 4 KiB, so the cost is bounded.
 pub fn estimate(text: &str) -> u64 {
@@ -82,7 +82,7 @@ fn count(text: &str) -> u64 {
     total
 }
 
-/// How many small letters `text` starts with.
+/// Counts the small letters that `text` starts with.
 fn small_letters(text: &str) -> usize {
     let other = text.bytes().position(|byte| !byte.is_ascii_lowercase());
     other.unwrap_or(text.len())
@@ -94,7 +94,7 @@ fn letters_between(from: u64, to: u64) -> u64 {
     u64::from(from == 0) * WORD + beyond * LETTER_BEYOND_SIX
 }
 
-/// True if a character of class `next` belongs to the run that `before` ended.
+/// Returns true if a character of class `next` belongs to the run that `before` ended.
 fn continues(before: Class, next: Class) -> bool {
     use Class::{Accented, Lower, Upper};
     match (before, next) {

@@ -1,10 +1,10 @@
 //! The port for the platform: `/livez`, `/readyz`, `/metrics`.
 //!
-//! `/readyz` answers 200 from the moment on at which calls are accepted, and 503 once the process drains. It does not
-//! wait for workers, DNS or certificates: a call passes, or is refused, without them as the policy says, and a pod
-//! must not wait for them. In Kubernetes it is the `startupProbe` of the native sidecar, so that the application
-//! starts when it can be served, and no `readinessProbe`: that would take the application out of its Service.
-//! `/livez` answers 200 as long as the process serves this port.
+//! `/readyz` answers 200 from the moment on at which calls are accepted, and 503 once the process drains. It
+//! does not wait for workers, DNS or certificates: a call passes, or is refused, without them as the policy
+//! says, and a pod must not wait for them. In Kubernetes it is the `startupProbe` of the native sidecar, so
+//! that the application starts when it can be served, and no `readinessProbe`: that would take the
+//! application out of its Service. `/livez` answers 200 as long as the process serves this port.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Sets up logging, and traces where they are configured. Neither ever holds a key or document text: no event in
-//! this crate takes a header's value or a body.
+//! Sets up logging, and traces where they are configured. Neither ever holds a key or document text: no event
+//! in this crate takes a header's value or a body.
 
 use liquid_process::logs::{Log, LogError};
 use opentelemetry::global;
@@ -27,12 +27,12 @@ pub enum SetupError {
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
 }
 
-/// Ends the export of traces when the process ends.
+/// The export of traces, to be shut down when the process ends.
 #[derive(Debug, Default)]
 pub struct Exporter(Option<SdkTracerProvider>);
 
 impl Exporter {
-    /// Sends what is still waiting. Blocks for some seconds at most.
+    /// Sends the spans that are still waiting. Blocks for some seconds at most.
     pub fn shutdown(self) {
         if let Some(Err(error)) = self.0.map(|provider| provider.shutdown()) {
             tracing::warn!(%error, "the last traces could not be sent");
@@ -49,7 +49,8 @@ pub fn init(log: &Log, traces: &Traces) -> Result<Exporter, SetupError> {
     let spans_off = format!("{}=off", trace::TARGET).parse().map_err(LogError::from)?;
     let lines = log.lines().with_filter(log.filter()?.add_directive(spans_off));
     let Some(endpoint) = traces.otlp_endpoint.as_deref() else {
-        // Not an absent layer: one would switch on every span and event of every crate, to throw them away later.
+        // Not an absent layer: one would switch on every span and event of every crate, to throw them away
+        // later.
         tracing_subscriber::registry()
             .with(lines)
             .try_init()

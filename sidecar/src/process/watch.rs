@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::compress::Compressor;
 use crate::config::{Config, load};
-use crate::http::{App, Live};
+use crate::http::{App, LiveState};
 use crate::upstream::{Routes, Settings};
 
 /// Follows the file until the task is dropped.
@@ -45,7 +45,7 @@ fn apply(old: &Config, new: &Config, app: &App) -> Result<(), String> {
     } else {
         Compressor::start(new.compress()).map_err(|error| error.to_string())?
     };
-    app.live.store(Arc::new(Live { compressor, routes }));
+    app.live.store(Arc::new(LiveState { compressor, routes }));
     let Changes { applied, restart } = changes(old, new);
     tracing::info!(?applied, needs_restart = ?restart, "the configuration has changed");
     Ok(())
@@ -88,7 +88,7 @@ fn changes(old: &Config, new: &Config) -> Changes {
     changes
 }
 
-/// The part of the settings that [`Routes`] takes.
+/// Returns the part of the settings that [`Routes`] takes.
 fn who(settings: &Settings) -> Settings {
     let Settings {
         model,
@@ -108,7 +108,7 @@ fn who(settings: &Settings) -> Settings {
     }
 }
 
-/// The part that the connections take.
+/// Returns the part of the settings that the connections take.
 fn how(settings: &Settings) -> Settings {
     let Settings {
         model,

@@ -14,7 +14,7 @@ use crate::compress::Decision;
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum CallEnd {
     /// The whole answer was sent.
     Complete,
     /// The answer broke off, by the error's code.
@@ -23,8 +23,8 @@ pub enum End {
     ClientGone,
 }
 
-impl End {
-    /// The name used in metrics and logs.
+impl CallEnd {
+    /// Returns the name used in metrics and logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Complete => "complete",
@@ -39,28 +39,28 @@ impl End {
 pub struct Exchange {
     metrics: Arc<Metrics>,
     span: Span,
-    /// Held for as long as the call runs.
+    /// The call's place among `limits.max_concurrent_requests`, held for as long as it runs.
     _slot: Option<OwnedSemaphorePermit>,
     pub(super) started: Instant,
     pub(super) surface: &'static str,
     pub(super) decision: &'static str,
     pub(super) reason: &'static str,
     pub(super) status: u16,
-    pub(super) upstream: Option<Upstream>,
+    pub(super) upstream: Option<UpstreamTiming>,
     pub(super) usage: Usage,
-    pub(super) end: End,
+    pub(super) end: CallEnd,
 }
 
-/// What the upstream did.
+/// When the provider was asked, and how long its first byte took.
 #[derive(Debug)]
-pub(super) struct Upstream {
+pub(super) struct UpstreamTiming {
     pub(super) provider: String,
     pub(super) asked: Instant,
     pub(super) first_byte: Duration,
 }
 
 impl Exchange {
-    /// A call that has just arrived.
+    /// Starts the record of a call that has just arrived.
     pub fn new(
         metrics: Arc<Metrics>,
         surface: &'static str,
@@ -70,7 +70,7 @@ impl Exchange {
         metrics.in_flight.inc();
         Self {
             metrics,
-            span: trace::call(headers, surface),
+            span: trace::start_span(headers, surface),
             _slot: slot,
             started: Instant::now(),
             surface,
@@ -79,64 +79,64 @@ impl Exchange {
             status: 0,
             upstream: None,
             usage: Usage::default(),
-            end: End::ClientGone,
+            end: CallEnd::ClientGone,
         }
     }
 
-    /// What was decided; counts tokens and stages.
-    pub fn decided(&mut self, decision: &Decision) {
+    /// Records the decision; counts tokens and stages.
+    pub fn record_decision(&mut self, decision: &Decision) {
         self.decision = decision.action.as_str();
         self.reason = decision.reason.as_str();
-        self.metrics.decided(self.surface, decision);
-        trace::decided(&self.span, decision);
+        self.metrics.count_decision(self.surface, decision);
+        trace::record_decision(&self.span, decision);
     }
 
-    /// Makes what the upstream does a part of this call's trace.
-    pub fn trace(&self, headers: &mut HeaderMap) {
+    /// Makes the upstream's work a part of this call's trace.
+    pub fn inject_trace(&self, headers: &mut HeaderMap) {
         trace::inject(&self.span, headers);
     }
 
-    /// The call goes through without being read, and why.
-    pub fn unread(&mut self, reason: &'static str) {
+    /// Records that the call goes through without being read, and why.
+    pub fn record_unread(&mut self, reason: &'static str) {
         self.decision = "passed";
         self.reason = reason;
     }
 
-    /// The status that the client gets.
-    pub fn status(&mut self, status: http::StatusCode) {
+    /// Records the status that the client gets.
+    pub fn record_status(&mut self, status: http::StatusCode) {
         self.status = status.as_u16();
     }
 
-    /// An upstream was asked at `asked` and its first byte is here.
-    pub fn answered(&mut self, provider: &str, asked: Instant) {
-        self.upstream = Some(Upstream {
+    /// Records that the provider was asked at `asked` and that its first byte has come now.
+    pub fn record_first_byte(&mut self, provider: &str, asked: Instant) {
+        self.upstream = Some(UpstreamTiming {
             provider: provider.into(),
             asked,
             first_byte: asked.elapsed(),
         });
     }
 
-    /// Tokens as billed.
-    pub fn usage(&mut self, usage: Usage) {
+    /// Records the tokens that the upstream billed.
+    pub fn record_usage(&mut self, usage: Usage) {
         self.usage = usage;
     }
 
-    /// The whole answer was sent.
+    /// Records that the whole answer was sent.
     pub fn complete(&mut self) {
-        self.end = End::Complete;
+        self.end = CallEnd::Complete;
     }
 
-    /// The answer broke off.
-    pub fn broken(&mut self, code: &'static str) {
-        self.end = End::Broken(code);
+    /// Records that the answer broke off.
+    pub fn fail(&mut self, code: &'static str) {
+        self.end = CallEnd::Broken(code);
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.metrics.in_flight.dec();
-        self.metrics.finished(self);
-        trace::finished(&self.span, self);
+        self.metrics.count_call(self);
+        trace::record_end(&self.span, self);
         tracing::debug!(
             surface = self.surface,
             decision = self.decision,

@@ -7,8 +7,8 @@ use crate::compress::Decision;
 
 const MAX_ERROR_BYTES: usize = 200;
 
-/// Tells in an answer's headers what was decided about its request.
-pub fn report(headers: &mut HeaderMap, decision: &Decision) {
+/// Writes the decision about a request into the headers of its answer.
+pub fn write_decision(headers: &mut HeaderMap, decision: &Decision) {
     headers.insert(DECISION, HeaderValue::from_static(decision.action.as_str()));
     headers.insert(REASON, HeaderValue::from_static(decision.reason.as_str()));
     headers.insert(TOKENS_BEFORE, HeaderValue::from(decision.tokens_before));
@@ -28,8 +28,8 @@ pub fn report(headers: &mut HeaderMap, decision: &Decision) {
     }
 }
 
-/// Tells that a call on a surface went through unread.
-pub fn report_unread(headers: &mut HeaderMap, reason: &'static str) {
+/// Writes into an answer's headers that its request went through unread.
+pub fn write_unread(headers: &mut HeaderMap, reason: &'static str) {
     headers.insert(DECISION, HeaderValue::from_static("passed"));
     headers.insert(REASON, HeaderValue::from_static(reason));
 }

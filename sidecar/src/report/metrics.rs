@@ -15,7 +15,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use serde::Serialize;
 
-use super::exchange::{End, Exchange};
+use super::exchange::{CallEnd, Exchange};
 use crate::compress::{Action, Decision, WorkerStatus};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -127,7 +127,7 @@ pub struct Stats {
     pub rejected: u64,
     /// Estimated prompt tokens of all calls on a surface as they came.
     pub tokens_before: u64,
-    /// The same as they went on.
+    /// Estimated prompt tokens of all calls on a surface as they went on.
     pub tokens_after: u64,
     /// Input tokens as the upstreams billed them, where they said so.
     pub input_tokens: u64,
@@ -144,7 +144,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Registers everything.
+    /// Makes and registers every metric.
     pub fn new() -> Self {
         let mut metrics = Self {
             registry: Registry::default(),
@@ -227,7 +227,7 @@ impl Metrics {
     }
 
     /// Counts a decision: its tokens, stages and cache result.
-    pub(super) fn decided(&self, surface: &'static str, decision: &Decision) {
+    pub(super) fn count_decision(&self, surface: &'static str, decision: &Decision) {
         let saved = decision.tokens_before.saturating_sub(decision.tokens_after);
         let labels = SurfaceLabels { surface };
         self.tokens_before
@@ -271,7 +271,7 @@ impl Metrics {
     }
 
     /// Counts a call that has ended.
-    pub(super) fn finished(&self, call: &Exchange) {
+    pub(super) fn count_call(&self, call: &Exchange) {
         self.totals.requests.fetch_add(1, Ordering::Relaxed);
         let Exchange {
             surface,
@@ -301,7 +301,7 @@ impl Metrics {
         self.first_chunk
             .get_or_create(&operation)
             .observe(upstream.first_byte.as_secs_f64());
-        if call.end == End::Complete {
+        if call.end == CallEnd::Complete {
             self.operation
                 .get_or_create(&operation)
                 .observe(upstream.asked.elapsed().as_secs_f64());
@@ -327,7 +327,7 @@ impl Metrics {
         }
     }
 
-    /// The text that Prometheus scrapes, with the workers as they are now.
+    /// Writes the text that Prometheus scrapes, with the workers as they are now.
     ///
     /// # Errors
     /// None in practice: writing to a string does not fail.
@@ -354,7 +354,7 @@ impl Metrics {
         Ok(text)
     }
 
-    /// The totals since the start.
+    /// Returns the totals since the start.
     pub fn stats(&self, workers: Vec<WorkerStatus>) -> Stats {
         let read = |total: &AtomicU64| total.load(Ordering::Relaxed);
         let totals = &self.totals;

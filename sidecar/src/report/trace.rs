@@ -14,8 +14,8 @@ use crate::compress::Decision;
 /// The target of every span that is exported.
 pub const TARGET: &str = "liquid_sidecar::trace";
 
-/// A span for a call, below the client's own.
-pub(super) fn call(headers: &HeaderMap, surface: &'static str) -> Span {
+/// Starts the span of a call, below the client's own.
+pub(super) fn start_span(headers: &HeaderMap, surface: &'static str) -> Span {
     let span = tracing::info_span!(
         target: TARGET,
         "chat",
@@ -44,8 +44,8 @@ pub(super) fn call(headers: &HeaderMap, surface: &'static str) -> Span {
     span
 }
 
-/// Adds what was decided.
-pub(super) fn decided(span: &Span, decision: &Decision) {
+/// Records the decision.
+pub(super) fn record_decision(span: &Span, decision: &Decision) {
     if span.is_disabled() {
         return;
     }
@@ -61,8 +61,8 @@ pub(super) fn decided(span: &Span, decision: &Decision) {
     span.record("liquid.overhead_us", decision.stages.total_us);
 }
 
-/// Adds how the call ended; the span ends with the call.
-pub(super) fn finished(span: &Span, call: &Exchange) {
+/// Records how the call ended; the span ends with the call.
+pub(super) fn record_end(span: &Span, call: &Exchange) {
     if span.is_disabled() {
         return;
     }

@@ -1,6 +1,6 @@
-//! `/v1/hybrid_chat`, our own surface: `large_document`, `extraction_task`, `final_user_prompt`, and any field of a
-//! chat completion. It leaves as an ordinary chat completion whose one user message holds document (or pack) and
-//! prompt; every other field leaves as it came.
+//! `/v1/hybrid_chat`, our own surface: `large_document`, `extraction_task`, `final_user_prompt`, and any
+//! field of a chat completion. It leaves as an ordinary chat completion whose one user message holds document
+//! (or pack) and prompt; every other field leaves as it came.
 
 use std::ops::Range;
 

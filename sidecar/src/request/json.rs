@@ -1,5 +1,6 @@
-//! A strict JSON reader (RFC 8259) that hands out byte ranges instead of values, so that a body can be changed in
-//! one place and keep every other byte. One pass, linear time, bounded depth, no allocation but for escaped keys.
+//! A strict JSON reader (RFC 8259) that hands out byte ranges instead of values, so that a body can be
+//! changed in one place and keep every other byte. One pass, linear time, bounded depth, no allocation but
+//! for escaped keys.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -272,7 +273,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// In blocks without an early exit, so that the compiler uses vector instructions: it runs over whole documents.
+/// In blocks without an early exit, so that the compiler uses vector instructions: it runs over whole
+/// documents.
 fn position_of_control(bytes: &[u8]) -> Option<usize> {
     let clean = bytes
         .chunks(64)

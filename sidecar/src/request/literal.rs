@@ -22,7 +22,7 @@ impl<'a> Literal<'a> {
         Self { raw, start, escaped }
     }
 
-    /// Whether anything in it is escaped, so that it does not stand in the body as it reads.
+    /// Returns whether anything in it is escaped, so that it does not stand in the body as it reads.
     pub fn is_escaped(&self) -> bool {
         self.escaped
     }
@@ -102,7 +102,7 @@ pub fn escape_into(text: &str, out: &mut Vec<u8>) {
     });
 }
 
-/// Whether [`escape_into`] would write exactly `raw` for `text`: JSON leaves a choice of spellings.
+/// Returns whether [`escape_into`] would write exactly `raw` for `text`: JSON leaves a choice of spellings.
 pub fn is_escaped_as(text: &str, raw: &[u8]) -> bool {
     let mut rest = raw;
     let same = escape(text, |piece| match rest.strip_prefix(piece) {

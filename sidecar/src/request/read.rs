@@ -251,7 +251,7 @@ pub(super) fn string<'a>(reader: &mut Reader<'a>) -> Result<Option<Literal<'a>>,
     reader.skip().map(|_| None)
 }
 
-/// True for any value but `null` and `false`.
+/// Returns true for any value but `null` and `false`.
 fn is_set(reader: &mut Reader<'_>) -> Result<bool, JsonError> {
     Ok(!matches!(reader.skip_text()?, "null" | "false"))
 }

@@ -67,7 +67,7 @@ impl Site {
         }
     }
 
-    /// Whether the body must stay in memory with this.
+    /// Returns whether the body must stay in memory with this.
     pub fn holds_body(&self) -> bool {
         matches!(self.document, Document::Raw(_))
     }

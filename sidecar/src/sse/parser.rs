@@ -1,8 +1,8 @@
 //! Incremental framing of an event stream: bytes in, events out, whatever the chunk borders.
 //!
 //! Works on bytes, so a border inside a UTF-8 character, between CR and LF, or inside a field name changes
-//! nothing. Lines end with LF, CRLF or CR. Memory is bounded: an event whose data, or one of whose lines, is longer
-//! than the limit is skipped and counted, the ones after it are read as usual.
+//! nothing. Lines end with LF, CRLF or CR. Memory is bounded: an event whose data, or one of whose lines, is
+//! longer than the limit is skipped and counted, the ones after it are read as usual.
 
 use memchr::{memchr, memchr2};
 
@@ -50,12 +50,12 @@ impl Parser {
         }
     }
 
-    /// How many events were larger than the limit so far.
+    /// Returns how many events were larger than the limit so far.
     pub fn skipped(&self) -> u64 {
         self.skipped
     }
 
-    /// Whether the bytes so far end on an event's border: nothing that is still open would be lost.
+    /// Returns whether the bytes so far end on an event's border: nothing that is still open would be lost.
     pub fn at_border(&self) -> bool {
         self.line.is_empty() && self.name.is_empty() && !self.has_data && !self.oversized
     }
@@ -85,8 +85,8 @@ impl Parser {
         }
     }
 
-    /// Stores a part of a line. Of a line that is too long only its first byte stays, made a comment: the line is
-    /// still open then, whatever else comes of it.
+    /// Stores a part of a line. Of a line that is too long only its first byte stays, made a comment: the
+    /// line is still open then, whatever else comes of it.
     fn keep(&mut self, part: &[u8]) {
         if self.too_long || self.line.len() + part.len() > self.max_event_bytes {
             self.too_long = true;

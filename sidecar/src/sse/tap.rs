@@ -13,7 +13,7 @@ use crate::api::{Usage, Wire};
 /// Larger events are relayed all the same, only not read.
 const MAX_EVENT_BYTES: usize = 8 << 20;
 
-/// How a stream stands: whether its own protocol says that it is over.
+/// The state of a stream by its own protocol: whether it may end here.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Ending {
     /// No final event yet: if the bytes end here, the stream was cut.
@@ -30,11 +30,11 @@ pub enum Ending {
 pub struct Tap {
     wire: Wire,
     parser: Parser,
-    reading: Reading,
+    reading: TapState,
 }
 
 #[derive(Debug, Default)]
-struct Reading {
+struct TapState {
     usage: Usage,
     ending: Ending,
     sequence: u64,
@@ -46,7 +46,7 @@ impl Tap {
         Self {
             wire,
             parser: Parser::new(MAX_EVENT_BYTES),
-            reading: Reading::default(),
+            reading: TapState::default(),
         }
     }
 
@@ -60,28 +60,28 @@ impl Tap {
         parser.feed(bytes, |event| reading.event(*wire, event));
     }
 
-    /// The usage seen so far.
+    /// Returns the usage seen so far.
     pub fn usage(&self) -> Usage {
         self.reading.usage
     }
 
-    /// Whether the stream may end here.
+    /// Returns whether the stream may end here.
     pub fn ending(&self) -> Ending {
         self.reading.ending
     }
 
-    /// The number that a further event would carry, where the API numbers its events.
+    /// Returns the number that a further event would carry, where the API numbers its events.
     pub fn next_sequence(&self) -> u64 {
         self.reading.sequence
     }
 
-    /// Whether an event is half relayed: an error event must first close it with a blank line.
+    /// Returns whether an event is half relayed: an error event must first close it with a blank line.
     pub fn inside_event(&self) -> bool {
         !self.parser.at_border()
     }
 }
 
-impl Reading {
+impl TapState {
     fn event(&mut self, wire: Wire, event: Event<'_>) {
         if event.data == b"[DONE]" {
             self.end(Ending::Complete);
@@ -120,14 +120,14 @@ impl Reading {
     }
 }
 
-/// Usage of a body that is not a stream, all shapes; default where it has none or is not JSON.
+/// Reads the usage of a body that is not a stream, in any shape; default where it has none or is not JSON.
 pub fn usage_of_body(body: &[u8]) -> Usage {
     serde_json::from_slice::<Chunk>(body)
         .map(|chunk| chunk.usage())
         .unwrap_or_default()
 }
 
-/// True for any JSON value but null and false; the value itself is skipped, not kept.
+/// Whether a JSON value is anything but null and false; the value itself is skipped, not kept.
 #[derive(Default)]
 struct Present(bool);
 
@@ -137,7 +137,7 @@ impl<'de> Deserialize<'de> for Present {
     }
 }
 
-/// What any of the three wire shapes may carry, and nothing else.
+/// The fields that any of the three wire shapes may carry, and nothing else.
 #[derive(Deserialize)]
 struct Chunk<'a> {
     #[serde(rename = "type", borrow, default)]
@@ -162,7 +162,8 @@ struct Choice {
     finish_reason: Present,
 }
 
-/// `response` of a Responses event, `message` of Anthropic's `message_start`; elsewhere these names may hold text.
+/// `response` of a Responses event, `message` of Anthropic's `message_start`; elsewhere these names may hold
+/// text.
 #[derive(Deserialize)]
 struct Nested {
     #[serde(default)]

@@ -1,4 +1,5 @@
-//! Messages in Anthropic's words: system text apart, tool results inside the user's turns, turns that alternate.
+//! Messages in Anthropic's words: system text apart, tool results inside the user's turns, turns that
+//! alternate.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -18,11 +19,11 @@ pub(super) struct OpenAiMessage {
 #[derive(Debug, Deserialize)]
 struct ToolCall {
     id: String,
-    function: Option<Called>,
+    function: Option<FunctionCall>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Called {
+struct FunctionCall {
     name: String,
     #[serde(default)]
     arguments: String,

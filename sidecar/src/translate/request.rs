@@ -5,12 +5,12 @@ use serde_json::{Map, Value, json};
 
 use super::message::{Conversation, OpenAiMessage, conversation};
 use super::tool::{self, Format, OpenAiTool, ResponseFormat, ToolChoice};
-use super::{RequestError, Translated, Translation};
+use super::{RequestError, TranslatedRequest, Translation};
 
 /// Anthropic requires a limit. This is what its smallest current models allow.
 const DEFAULT_MAX_TOKENS: u64 = 4096;
 
-/// What of the request has a counterpart, and what must be refused. Fields that are absent here are left out.
+/// The fields of a request that have a counterpart or must be refused. All others are left out.
 #[derive(Debug, Deserialize)]
 struct ChatRequest {
     model: Option<String>,
@@ -62,14 +62,14 @@ struct StreamOptions {
 }
 
 /// Translates a request.
-pub(super) fn translate(body: &[u8], model: Option<&str>) -> Result<Translated, RequestError> {
+pub(super) fn translate(body: &[u8], model: Option<&str>) -> Result<TranslatedRequest, RequestError> {
     let request: ChatRequest =
         serde_json::from_slice(body).map_err(|error| RequestError::Body(error.to_string()))?;
     request.refuse()?;
     let model = model.map(str::to_owned).or_else(|| request.model.clone());
     let model = model.ok_or_else(|| RequestError::Body("missing field `model`".into()))?;
     let tools = request.tools.as_deref().unwrap_or_default();
-    let format = Format::of(request.response_format.as_ref(), !tools.is_empty());
+    let format = Format::new(request.response_format.as_ref(), !tools.is_empty());
     let Conversation { mut system, messages } = conversation(&request.messages)?;
     if let Some(instruction) = format.instruction() {
         system.push(json!({"type": "text", "text": instruction}));
@@ -100,7 +100,7 @@ pub(super) fn translate(body: &[u8], model: Option<&str>) -> Result<Translated, 
         include_usage,
         answer_tool: format.tool_name(),
     };
-    Ok(Translated {
+    Ok(TranslatedRequest {
         body: Value::Object(out).to_string().into(),
         translation,
     })

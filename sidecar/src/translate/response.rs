@@ -11,7 +11,7 @@ use super::StreamTranslator;
 use crate::api::Usage;
 use crate::sse::usage_of_body;
 
-/// What the answer's translation needs to know of the request.
+/// The facts of a request that the translation of its answer needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Translation {
     /// The model that was asked for.
@@ -54,7 +54,7 @@ impl Translation {
         StreamTranslator::new(self.clone())
     }
 
-    /// Whether this tool's input is the answer.
+    /// Returns whether this tool's input is the answer.
     pub(super) fn is_answer(&self, tool: &str) -> bool {
         self.answer_tool.as_deref() == Some(tool)
     }
@@ -101,7 +101,7 @@ impl Translation {
     }
 }
 
-/// Usage as OpenAI writes it.
+/// Writes usage as OpenAI does.
 pub(crate) fn usage_object(usage: Usage) -> Value {
     let (input, output) = (usage.input.unwrap_or(0), usage.output.unwrap_or(0));
     json!({
@@ -110,14 +110,14 @@ pub(crate) fn usage_object(usage: Usage) -> Value {
     })
 }
 
-/// Seconds since 1970.
+/// Returns the seconds since 1970.
 pub(crate) fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_secs())
 }
 
-/// Anthropic's "overloaded" is a status of its own.
+/// Replaces Anthropic's own status for "overloaded".
 fn translate_status(status: StatusCode) -> StatusCode {
     if status.as_u16() == 529 {
         StatusCode::SERVICE_UNAVAILABLE
@@ -126,7 +126,7 @@ fn translate_status(status: StatusCode) -> StatusCode {
     }
 }
 
-/// An error's body, or the `error` event of a stream, as OpenAI writes it.
+/// Translates an error's body, or the `error` event of a stream.
 pub(super) fn error(status: StatusCode, body: &[u8]) -> Value {
     let parsed: Value = serde_json::from_slice(body).unwrap_or_default();
     let kind = parsed

@@ -63,7 +63,7 @@ impl StreamTranslator {
         }
     }
 
-    /// The events that the next bytes complete, in the client's words; may be empty.
+    /// Returns the events that the next bytes complete, translated; may be empty.
     pub fn feed(&mut self, bytes: &[u8]) -> Bytes {
         self.tap.feed(bytes);
         let (writer, usage) = (&mut self.writer, self.tap.usage());
@@ -71,12 +71,12 @@ impl StreamTranslator {
         self.writer.out.split().freeze()
     }
 
-    /// The usage seen so far.
+    /// Returns the usage seen so far.
     pub fn usage(&self) -> Usage {
         self.tap.usage()
     }
 
-    /// Whether the stream may end here.
+    /// Returns whether the stream may end here.
     pub fn ending(&self) -> Ending {
         self.tap.ending()
     }

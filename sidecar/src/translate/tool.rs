@@ -105,7 +105,7 @@ struct JsonSchema {
     schema: Option<Value>,
 }
 
-/// How the wanted format is asked for.
+/// The way in which the wanted format is asked for.
 #[derive(Debug)]
 pub(super) enum Format {
     Text,
@@ -119,7 +119,7 @@ pub(super) enum Format {
 }
 
 impl Format {
-    pub(super) fn of(format: Option<&ResponseFormat>, has_tools: bool) -> Self {
+    pub(super) fn new(format: Option<&ResponseFormat>, has_tools: bool) -> Self {
         let Some(format) = format else { return Self::Text };
         let schema = format
             .json_schema

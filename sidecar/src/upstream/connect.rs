@@ -42,8 +42,8 @@ const ADDRESS_DELAY: Duration = Duration::from_millis(250);
 /// An error that can be kept in several places.
 type SharedError = Arc<dyn Error + Send + Sync>;
 
-/// Why no connection could be opened. Cheap to clone: whoever reports it finds it by reference among the sources of the
-/// client's error.
+/// Why no connection could be opened. Cheap to clone: whoever reports it finds it by reference among the
+/// sources of the client's error.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ConnectError {
     /// The provider has no URL for the call.
@@ -125,14 +125,14 @@ pub enum ClientError {
 
 const CA_FILE_REMEDY: &str = "give a PEM file with at least one certificate";
 
-/// How to build the clients.
+/// Settings of the clients.
 #[derive(Debug)]
 pub struct ClientOptions<'a> {
-    /// Refuses own addresses.
+    /// The guard that refuses addresses of this process.
     pub guard: Guard,
-    /// For TCP and TLS together.
+    /// The time for TCP and TLS together.
     pub timeout: Duration,
-    /// Extra authorities, PEM.
+    /// A PEM file of extra authorities.
     pub ca_file: Option<&'a Path>,
 }
 
@@ -209,7 +209,7 @@ fn add_certificates(roots: &mut RootCertStore, path: &Path) -> Result<usize, Box
     Ok(added)
 }
 
-/// The whole way to a connection, TLS included, within a time limit.
+/// Connects within a time limit, TLS included.
 #[derive(Clone)]
 pub struct TimeLimitedConnector {
     https: HttpsConnector<Connector>,
@@ -242,7 +242,7 @@ impl Service<Uri> for TimeLimitedConnector {
     }
 }
 
-/// Opens TCP connections by the rules of this module.
+/// A connector that opens TCP connections by the rules of this module.
 #[derive(Clone)]
 pub struct Connector {
     resolver: Arc<TokioResolver>,
@@ -308,11 +308,12 @@ impl Connector {
     }
 }
 
-/// Connects to the first address that answers; each later one starts after a delay or the failure of one before.
+/// Connects to the first address that answers; each later one starts after a delay or the failure of one
+/// before.
 ///
-/// hyper-util's `HttpConnector` races addresses too, but it takes them from a resolver, which is asked for a name alone.
-/// The loop guard needs the port beside each address: another port of this host is a legitimate upstream. So this module
-/// looks names up, checks address and port, and races what is left itself.
+/// hyper-util's `HttpConnector` races addresses too, but it takes them from a resolver, which is asked for a
+/// name alone. The loop guard needs the port beside each address: another port of this host is a legitimate
+/// upstream. So this module looks names up, checks address and port, and races what is left itself.
 async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = addresses.into_iter();
     let mut running = JoinSet::new();

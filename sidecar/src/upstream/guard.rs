@@ -24,7 +24,8 @@ impl Default for Guard {
 }
 
 impl Guard {
-    /// A guard with a mark that no other process has. Knows no addresses until [`Guard::listening`].
+    /// Makes a guard with a mark that no other process has. It knows no addresses until
+    /// [`Guard::set_listeners`].
     pub fn new() -> Self {
         let mark = format!("liquid-sidecar; id={:016x}", fastrand::u64(..));
         let mark = HeaderValue::from_str(&mark).unwrap_or(HeaderValue::from_static("liquid-sidecar"));
@@ -34,13 +35,13 @@ impl Guard {
         }
     }
 
-    /// Tells the addresses that were bound; only the first call counts.
-    pub fn listening(&self, addresses: Vec<SocketAddr>) {
+    /// Sets the addresses that were bound; only the first call counts.
+    pub fn set_listeners(&self, addresses: Vec<SocketAddr>) {
         // A second call cannot happen in one process; the first list stays the truth.
         let _ = self.listeners.set(addresses);
     }
 
-    /// Whether connecting to `address` would reach this process.
+    /// Returns whether connecting to `address` would reach this process.
     pub fn is_own(&self, address: SocketAddr) -> bool {
         let listeners = self.listeners.get().map(Vec::as_slice).unwrap_or_default();
         listeners
@@ -52,7 +53,7 @@ impl Guard {
             })
     }
 
-    /// Whether these request headers passed through this process before.
+    /// Returns whether these request headers passed through this process before.
     pub fn has_passed(&self, headers: &HeaderMap) -> bool {
         let own = self.mark.as_bytes();
         headers.get_all(CDN_LOOP).iter().any(|value| {
@@ -93,7 +94,7 @@ mod tests {
 
     fn guard(listener: &str) -> Guard {
         let guard = Guard::new();
-        guard.listening(vec![listener.parse().unwrap()]);
+        guard.set_listeners(vec![listener.parse().unwrap()]);
         guard
     }
 

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The body with `model` set to the given name: replaced wherever it stands at the top level, added as the first
-/// member where it does not. `None` when the body is not a JSON object.
+/// Returns the body with `model` set to the given name: replaced wherever it stands at the top level, added
+/// as the first member where it does not. `None` when the body is not a JSON object.
 pub fn with_model(body: &Bytes, model: &str) -> Option<Bytes> {
     let places = model_values(body)?;
     let name = serde_json::to_string(model).ok()?;

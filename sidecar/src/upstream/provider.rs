@@ -14,9 +14,9 @@ use crate::api::{ProviderKind, Wire};
 /// A provider ready for use.
 #[derive(Debug)]
 pub struct Provider {
-    /// Its name in the configuration.
+    /// The provider's name in the configuration.
     pub name: String,
-    /// What it speaks.
+    /// The kind of provider: what it speaks.
     pub kind: ProviderKind,
     base: Option<Base>,
     key: Option<Secret>,
@@ -26,14 +26,14 @@ pub struct Provider {
 struct Base {
     scheme: Scheme,
     authority: Authority,
-    /// Without a slash at its end; may be empty.
+    /// The path without a slash at its end; may be empty.
     path: String,
 }
 
-/// One choice of who answers: a provider, and the model that replaces the client's.
+/// A provider that may answer a call, and the model that replaces the client's.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Who answers.
+    /// The provider.
     pub provider: Arc<Provider>,
     /// Replaces `model` in the request; absent leaves the client's.
     pub model: Option<String>,
@@ -94,12 +94,12 @@ impl Provider {
         }))
     }
 
-    /// Its name in metrics and traces: the conventions' own, or the configuration's.
+    /// Returns the name in metrics and traces: the conventions' own, or the configuration's.
     pub fn genai_name(&self) -> &str {
         self.kind.genai_name().unwrap_or(&self.name)
     }
 
-    /// Whether the provider answers this API in its own words, so that nothing has to be translated.
+    /// Returns whether the provider answers this API in its own words, so that nothing has to be translated.
     pub fn speaks(&self, wire: Wire) -> bool {
         match (self.kind, wire) {
             (
@@ -114,7 +114,8 @@ impl Provider {
         }
     }
 
-    /// The URL for a path below the API's version, such as `/chat/completions`; `/` alone is the server's root.
+    /// Returns the URL for a path below the API's version, such as `/chat/completions`; `/` alone is the
+    /// server's root.
     pub fn url(&self, path: &str, query: Option<&str>) -> Option<Uri> {
         let base = self.base.as_ref()?;
         let prefix = if path == "/" { "" } else { base.path.as_str() };
@@ -130,7 +131,7 @@ impl Provider {
             .ok()
     }
 
-    /// Whether both have the same scheme, host and port.
+    /// Returns whether both have the same scheme, host and port.
     pub fn same_origin(&self, other: &Self) -> bool {
         match (&self.base, &other.base) {
             (Some(one), Some(two)) => one.scheme == two.scheme && one.authority == two.authority,
@@ -214,7 +215,7 @@ impl Base {
     }
 }
 
-/// The section of one provider.
+/// Names the section of one provider.
 fn entry(name: &str) -> String {
     format!("upstream.providers.{name}")
 }

@@ -74,7 +74,7 @@ impl Secret {
         }
     }
 
-    /// The key in an environment variable, if it is set and not empty.
+    /// Reads the key from an environment variable, if it is set and not empty.
     pub fn from_variable(name: &str) -> Option<Self> {
         let value = std::env::var(name).ok()?.trim().to_owned();
         (!value.is_empty()).then_some(Self {
@@ -82,7 +82,7 @@ impl Secret {
         })
     }
 
-    /// The key as it is now. A file that has become unreadable keeps its last key.
+    /// Returns the key as it is now. A file that has become unreadable keeps its last key.
     pub fn value(&self) -> Option<String> {
         match &self.source {
             Source::Value(value) => Some(value.clone()),
@@ -111,7 +111,11 @@ impl State {
                 tracing::info!(path = %path.display(), "the key's file changed, the new key is in use");
             }
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "the key's file changed and cannot be used, the old key stays");
+                tracing::warn!(
+                    path = %path.display(),
+                    %error,
+                    "the key's file changed and cannot be used, the old key stays"
+                );
             }
         }
     }

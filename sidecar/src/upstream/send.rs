@@ -1,9 +1,9 @@
 //! One call to the upstreams: tries, waits and fallbacks, all before the first byte goes to the client.
 //!
 //! Expected flow: the first target answers and the answer is returned with its first body frame already read.
-//! On 408, 409, 429, 5xx, a failed connection or a slow first byte the target is tried again after the upstream's
-//! `retry-after` or a jittered backoff, then the next target is tried. What the last one said is what the caller
-//! gets, word for word. Once a first byte is here nothing is tried again.
+//! On 408, 409, 429, 5xx, a failed connection or a slow first byte the target is tried again after the
+//! upstream's `retry-after` or a jittered backoff, then the next target is tried. What the last one said is
+//! what the caller gets, word for word. Once a first byte is here nothing is tried again.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -29,18 +29,18 @@ use crate::translate;
 const BACKOFF: Duration = Duration::from_millis(200);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
-/// How hard and how long to try.
+/// How often and how long a call is tried.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub struct RetryLimits {
     retries: u32,
     max_retry_wait: Duration,
     first_byte: Duration,
     total: Duration,
 }
 
-impl Limits {
-    /// Takes them from the settings.
-    pub fn of(settings: &Settings) -> Self {
+impl RetryLimits {
+    /// Takes the limits from the settings.
+    pub fn new(settings: &Settings) -> Self {
         Self {
             retries: settings.retries,
             max_retry_wait: Duration::from_millis(settings.max_retry_wait_ms),
@@ -50,9 +50,9 @@ impl Limits {
     }
 }
 
-/// A call that is ready to go.
+/// A call that is ready to be sent.
 #[derive(Debug)]
-pub struct Call<'a> {
+pub struct OutgoingCall<'a> {
     /// The shape the client speaks.
     pub wire: Wire,
     /// Path below the API's version, such as `/chat/completions`.
@@ -65,11 +65,11 @@ pub struct Call<'a> {
     pub body: Bytes,
 }
 
-/// What came back.
+/// The answer to a call: an upstream's, or the built-in provider's.
 #[derive(Debug)]
-pub enum Answer {
+pub enum UpstreamAnswer {
     /// An upstream's answer; its first body frame is already here.
-    Upstream(Box<Arrived>),
+    Upstream(Box<UpstreamResponse>),
     /// The built-in extractive provider is to answer.
     Local {
         /// The model to name in the answer.
@@ -79,16 +79,16 @@ pub enum Answer {
 
 /// An upstream's answer that has begun.
 #[derive(Debug)]
-pub struct Arrived {
+pub struct UpstreamResponse {
     /// Status, headers, and what follows the first frame.
     pub response: Response<Incoming>,
     /// The first frame, if there is a body and the status is a success.
     pub first: Option<Frame<Bytes>>,
-    /// Who answered.
+    /// The target that answered.
     pub target: Target,
-    /// Set when the answer must be translated back into the client's shape.
+    /// The translation back into the client's shape, where one is needed.
     pub translation: Option<translate::Translation>,
-    /// When the answer must be over.
+    /// The time at which the answer must be over.
     pub deadline: Instant,
 }
 
@@ -106,27 +106,27 @@ pub enum Failure {
         /// The transport's error.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// Nothing came in time.
+    /// The first byte did not come in time.
     #[error("{provider} sent no first byte within {limit_ms} ms (upstream.first_byte_timeout_ms)")]
     FirstByte {
         /// The provider's name.
         provider: String,
-        /// The limit.
+        /// The limit, in milliseconds.
         limit_ms: u128,
     },
     /// The time for all tries together is over.
     #[error("no answer within {limit_ms} ms (upstream.total_timeout_ms)")]
     Total {
-        /// The limit.
+        /// The limit, in milliseconds.
         limit_ms: u128,
     },
-    /// The request cannot be put into the provider's words.
+    /// The request cannot be translated for the provider.
     #[error(transparent)]
     Untranslatable(#[from] translate::RequestError),
 }
 
 impl Upstreams {
-    /// How long a call may take, all tries and the stream included.
+    /// Returns how long a call may take, all tries and the stream included.
     pub fn total(&self) -> Duration {
         self.limits.total
     }
@@ -135,13 +135,13 @@ impl Upstreams {
     ///
     /// # Errors
     /// The last target's failure, if it gave no answer at all.
-    pub async fn send(&self, call: &Call<'_>, targets: &[Target]) -> Result<Answer, Failure> {
+    pub async fn send(&self, call: &OutgoingCall<'_>, targets: &[Target]) -> Result<UpstreamAnswer, Failure> {
         let deadline = Instant::now() + self.limits.total;
         let mut last = None;
         for target in targets {
             if target.provider.kind == ProviderKind::Local {
                 let model = target.model.clone().unwrap_or_else(|| "extractive".into());
-                return Ok(Answer::Local {
+                return Ok(UpstreamAnswer::Local {
                     model: format!("{}/{model}", target.provider.name),
                 });
             }
@@ -150,7 +150,11 @@ impl Upstreams {
                 return outcome;
             }
             if let Err(failure) = &outcome {
-                tracing::warn!(provider = %target.provider.name, error = %failure, "no answer from the provider");
+                tracing::warn!(
+                    provider = %target.provider.name,
+                    error = %failure,
+                    "no answer from the provider"
+                );
             }
             let over = Instant::now() >= deadline;
             last = Some(outcome);
@@ -165,11 +169,11 @@ impl Upstreams {
 
     async fn try_target(
         &self,
-        call: &Call<'_>,
+        call: &OutgoingCall<'_>,
         target: &Target,
         deadline: Instant,
-    ) -> Result<Answer, Failure> {
-        let prepared = Prepared::new(call, target)?;
+    ) -> Result<UpstreamAnswer, Failure> {
+        let prepared = PreparedRequest::new(call, target)?;
         let mut tried = 0;
         loop {
             let outcome = self.attempt(&prepared, call, target, deadline).await;
@@ -177,7 +181,9 @@ impl Upstreams {
                 return outcome;
             }
             let asked = match &outcome {
-                Ok(Answer::Upstream(arrived)) => retry_after(arrived.response.headers(), SystemTime::now()),
+                Ok(UpstreamAnswer::Upstream(arrived)) => {
+                    retry_after(arrived.response.headers(), SystemTime::now())
+                }
                 _ => None,
             };
             let wait = asked.unwrap_or_else(|| backoff(tried));
@@ -192,18 +198,18 @@ impl Upstreams {
 
     async fn attempt(
         &self,
-        prepared: &Prepared,
-        call: &Call<'_>,
+        prepared: &PreparedRequest,
+        call: &OutgoingCall<'_>,
         target: &Target,
         deadline: Instant,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<UpstreamAnswer, Failure> {
         let limit = self.limits.first_byte;
         let name = &target.provider.name;
         let first_byte = Instant::now() + limit;
         let request = prepared.request(call, target, self);
         let exchange = exchange(&self.client, request, name);
         match timeout_at(first_byte.min(deadline), exchange).await {
-            Ok(Ok((response, first))) => Ok(Answer::Upstream(Box::new(Arrived {
+            Ok(Ok((response, first))) => Ok(UpstreamAnswer::Upstream(Box::new(UpstreamResponse {
                 response,
                 first,
                 target: target.clone(),
@@ -244,15 +250,15 @@ impl Upstreams {
     }
 }
 
-/// What one target is sent, the same in each try.
-struct Prepared {
+/// The request to one target, the same in each try.
+struct PreparedRequest {
     uri: Uri,
     body: Bytes,
     translation: Option<translate::Translation>,
 }
 
-impl Prepared {
-    fn new(call: &Call<'_>, target: &Target) -> Result<Self, Failure> {
+impl PreparedRequest {
+    fn new(call: &OutgoingCall<'_>, target: &Target) -> Result<Self, Failure> {
         let provider = &target.provider;
         let (path, query, body, translation) = if provider.speaks(call.wire) {
             let renamed = target
@@ -280,7 +286,7 @@ impl Prepared {
         })
     }
 
-    fn request(&self, call: &Call<'_>, target: &Target, upstreams: &Upstreams) -> Request<Body> {
+    fn request(&self, call: &OutgoingCall<'_>, target: &Target, upstreams: &Upstreams) -> Request<Body> {
         let mut request = Request::new(Body::from(self.body.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
@@ -319,9 +325,9 @@ async fn exchange(
     }
 }
 
-fn may_try_again(outcome: &Result<Answer, Failure>) -> bool {
+fn may_try_again(outcome: &Result<UpstreamAnswer, Failure>) -> bool {
     match outcome {
-        Ok(Answer::Upstream(arrived)) => {
+        Ok(UpstreamAnswer::Upstream(arrived)) => {
             let status = arrived.response.status();
             match arrived
                 .response
@@ -334,7 +340,7 @@ fn may_try_again(outcome: &Result<Answer, Failure>) -> bool {
                 _ => matches!(status.as_u16(), 408 | 409 | 429 | 500..=599),
             }
         }
-        Ok(Answer::Local { .. }) => false,
+        Ok(UpstreamAnswer::Local { .. }) => false,
         Err(
             Failure::Connect(ConnectError::Loop { .. }) | Failure::Untranslatable(_) | Failure::Total { .. },
         ) => false,
@@ -342,7 +348,8 @@ fn may_try_again(outcome: &Result<Answer, Failure>) -> bool {
     }
 }
 
-/// What the upstream asks for: `retry-after-ms`, then `retry-after` in seconds or as a date (RFC 9110, 10.2.3).
+/// Reads the wait that the upstream asks for: `retry-after-ms`, then `retry-after` in seconds or as a date
+/// (RFC 9110, 10.2.3).
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: HeaderName| {
         headers

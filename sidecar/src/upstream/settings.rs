@@ -11,8 +11,8 @@ use crate::api::ProviderKind;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// `provider/model` that answers every compressible call, whatever `model` the client named; `SYNTHESIS_MODEL`
-    /// sets it too. Absent: the client's model, at the default provider of its API.
+    /// `provider/model` that answers every compressible call, whatever `model` the client named;
+    /// `SYNTHESIS_MODEL` sets it too. Absent: the client's model, at the default provider of its API.
     pub model: Option<String>,
     /// `provider/model` choices to try in order after `model` failed. Needs `model`.
     pub fallbacks: Vec<String>,

@@ -1,4 +1,5 @@
-//! Names at the process's border: the hosts file is not asked for upstreams, and nothing waits for DNS or workers.
+//! Names at the process's border: the hosts file is not asked for upstreams, and nothing waits for DNS or
+//! workers.
 
 use std::process::{Command, Stdio};
 
@@ -18,7 +19,8 @@ fn may_unshare() -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-/// In TLS interception mode the hosts file points the provider's name at this sidecar: reading it would be a loop.
+/// In TLS interception mode the hosts file points the provider's name at this sidecar: reading it would be a
+/// loop.
 #[tokio::test]
 async fn an_upstream_in_the_hosts_file_only_is_not_found() {
     if !may_unshare() {

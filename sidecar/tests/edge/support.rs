@@ -13,7 +13,7 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use liquid_sidecar::compress::Compressor;
 use liquid_sidecar::config::{Config, load_with};
-use liquid_sidecar::http::{App, Live, server};
+use liquid_sidecar::http::{App, LiveState, server};
 use liquid_sidecar::report::Metrics;
 use liquid_sidecar::upstream::{Guard, Routes, Upstreams};
 use liquid_testing::MockUpstream;
@@ -57,8 +57,8 @@ pub(crate) async fn sidecar(toml: &str, base_url: &str) -> Sidecar {
         .replace("UPSTREAM", base_url);
     let config = config(&toml, base_url);
     let guard = Guard::new();
-    guard.listening(vec![address]);
-    let live = Live {
+    guard.set_listeners(vec![address]);
+    let live = LiveState {
         compressor: Compressor::start(config.compress()).unwrap(),
         routes: Routes::resolve(&config.upstream).unwrap(),
     };

@@ -19,7 +19,8 @@ use crate::support::{Sidecar, ask, chat, post, sidecar, stack};
 
 const CHAT: &str = "/v1/chat/completions";
 
-/// A TLS server for `localhost` that answers with the protocol and host it was asked by; its certificate as PEM.
+/// A TLS server for `localhost` that answers with the protocol and host it was asked by; its certificate as
+/// PEM.
 async fn tls_upstream(protocols: &[&str]) -> (SocketAddr, String) {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();

@@ -11,7 +11,7 @@ use liquid_testing::{MockWorker, WorkerBehaviour};
 
 use super::{query, settings};
 use crate::extract::client::Client;
-use crate::extract::lookup::Lookup;
+use crate::extract::lookup::Resolver;
 use crate::extract::{ExtractError, Settings};
 
 /// Stands in for DNS: what every name resolves to now; `None` is a name server that is out of order.
@@ -25,7 +25,7 @@ impl Table {
     }
 }
 
-impl Lookup for Table {
+impl Resolver for Table {
     fn lookup<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         // A literal address is no question for DNS, in a system's resolver neither.
         let literal = name.parse().ok().map(|address| vec![address]);
@@ -45,7 +45,7 @@ fn client_every(resolve_interval_ms: u64, table: &Arc<Table>, workers: &[&str]) 
         resolve_interval_ms,
         ..settings(&[])
     };
-    Client::with_lookup(settings, Arc::clone(table) as Arc<dyn Lookup>)
+    Client::with_resolver(settings, Arc::clone(table) as Arc<dyn Resolver>)
 }
 
 async fn known(client: &Client, workers: &[&MockWorker]) {

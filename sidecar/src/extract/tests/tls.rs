@@ -1,4 +1,5 @@
-//! Mutual TLS against a real TLS server: who has no certificate of ours is not answered, new files are taken up.
+//! Mutual TLS against a real TLS server: who has no certificate of ours is not answered, new files are taken
+//! up.
 
 use std::cell::Cell;
 use std::os::unix::fs::symlink;
@@ -51,8 +52,8 @@ impl Authority {
     }
 }
 
-/// A mounted Secret of Kubernetes: `ca.pem` is a link to `..data/ca.pem`, and `..data` one to a folder that is never
-/// written again.
+/// A mounted Secret of Kubernetes: `ca.pem` is a link to `..data/ca.pem`, and `..data` one to a folder that
+/// is never written again.
 struct Secret {
     folder: TempDir,
     renewals: Cell<u32>,

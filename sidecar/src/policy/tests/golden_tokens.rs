@@ -1,5 +1,5 @@
-/// Texts and their length in tokens of `o200k_base`, counted with tiktoken. The English ones are from CUAD (CC BY
-/// 4.0), QMSum (MIT) and TAT-QA (CC BY 4.0).
+/// Texts and their length in tokens of `o200k_base`, counted with tiktoken. The English ones are from CUAD
+/// (CC BY 4.0), QMSum (MIT) and TAT-QA (CC BY 4.0).
 const GOLDEN: &[(&str, u32)] = &[
     ("CRO represents that there is no conflict of interest between performance of this Agreement and the performance of services by CRO for any other party. In the event that CRO believes that there is presently any such conflict, or any such conflict arises during the term of this Agreement, CRO will immediately notify Client which may, at its sole discretion, immediately terminate this Agreement without liability to CRO. 11.0 Notices 11.1. Any notice will be in writing and will be given by registere", 98),
     ("So I was just realizing we've You guys have been talking about \" he \" um for at least uh, I don't know, three three four minutes without ever mentioning the person's name again.\nPhD C: I believe it. Yeah. Actually to make it worse, uh, Morgan uses \" you \" and \" you \"\nPhD F: So this is this is this is gonna be a big, big problem if you want to later do uh, you know, indexing, or speech understanding of any sort.\nGrad G: It's in my notes.\nPhD C: with gaze and no identification, or I just wrote thi", 125),

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use crate::policy::{Budget, CachedPrefix, History, Settings, accept, expected_ratio, pays, tokens};
+use crate::policy::{
+    Budget, CachedPrefix, History, Settings, TextSize, accept, expected_ratio, pays, tokens,
+};
 
 #[test]
 fn a_pack_pays_above_the_ratio_of_the_cached_prefix() {
@@ -73,7 +75,8 @@ fn expects_the_ratio_that_the_budget_says() {
 proptest! {
     #[test]
     fn what_is_accepted_is_smaller(tokens in any::<(u32, u32)>(), bytes in any::<(u32, u32)>()) {
-        let accepted = accept((tokens.0.into(), tokens.1.into()), (bytes.0 as usize, bytes.1 as usize), &Settings::default());
+        let size = |tokens: u32, bytes: u32| TextSize { tokens: tokens.into(), bytes: bytes as usize };
+        let accepted = accept(size(tokens.0, bytes.0), size(tokens.1, bytes.1), &Settings::default());
         prop_assert!(!accepted || (tokens.1 < tokens.0 && bytes.1 < bytes.0));
         prop_assert!(!accepted || tokens.0 - tokens.1 >= 500);
     }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::report;
 use crate::api::{Reason, Surface};
-use crate::policy::{Marks, Need, Settings, Split, by_marks, by_reading, need, plan};
+use crate::policy::{Marks, Need, Settings, Split, assess_need, plan, split_by_marks, split_by_reading};
 use crate::request::Request;
 
 /// Plans a chat completion with one user text; answers with (document is exactly the report, question).
@@ -104,14 +104,14 @@ fn a_document_alone_has_no_question() {
 fn marks_inside_a_document_are_its_own() {
     let doc = format!("{}\n\n---\n\n{}\n\n---\n\n{}", report(90), report(80), report(90));
     assert_eq!(
-        by_marks(&doc),
+        split_by_marks(&doc),
         Split {
             document: 0..doc.len(),
             marks: Marks::None
         }
     );
     let html = format!("<html><body><p>{}</p></body></html>", report(90));
-    assert_eq!(by_reading(&html).marks, Marks::None);
+    assert_eq!(split_by_reading(&html).marks, Marks::None);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn cuts_texts_of_any_shape_on_character_boundaries() {
         "Question:",
         "。？",
     ] {
-        for split in [by_marks(text), by_reading(text)] {
+        for split in [split_by_marks(text), split_by_reading(text)] {
             assert!(text.get(split.document.clone()).is_some(), "{text:?}: {split:?}");
         }
     }
@@ -149,10 +149,10 @@ proptest! {
         if let Ok(plan) = plan(&request, &force) {
             prop_assert!(!plan.document().is_empty() && text.contains(plan.document()));
         }
-        for split in [by_marks(&text), by_reading(&text)] {
+        for split in [split_by_marks(&text), split_by_reading(&text)] {
             let document = &text[split.document.clone()];
             prop_assert!(split.marks == Marks::None || document == document.trim());
-            let _ = (split.tail(&text), need(&text));
+            let _ = (split.tail(&text), assess_need(&text));
         }
     }
 }
@@ -176,7 +176,7 @@ fn tells_how_much_of_a_document_an_answer_needs() {
         "Could you please convert to Markdown?",
         "请把这份文件翻译成英文。",
     ] {
-        assert_eq!(need(question), Need::Everything, "{question}");
+        assert_eq!(assess_need(question), Need::Everything, "{question}");
     }
     for question in [
         "Summarize this document.",
@@ -187,7 +187,7 @@ fn tells_how_much_of_a_document_an_answer_needs() {
         "Résume le texte.",
         "Resume el documento.",
     ] {
-        assert_eq!(need(question), Need::Overview, "{question}");
+        assert_eq!(assess_need(question), Need::Overview, "{question}");
     }
     for question in [
         "When did the 17th delivery arrive?",
@@ -203,6 +203,6 @@ fn tells_how_much_of_a_document_an_answer_needs() {
         "What were the foreign currency translation adjustments in 2019?",
         "Which fees are outlined in section 3?",
     ] {
-        assert_eq!(need(question), Need::Evidence, "{question}");
+        assert_eq!(assess_need(question), Need::Evidence, "{question}");
     }
 }
