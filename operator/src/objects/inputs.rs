@@ -64,5 +64,5 @@ fn keep_differing(value: Value, default: &Value) -> Value {
 /// Returns the first 16 hexadecimal digits of the SHA-256.
 pub fn short_sum(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
-    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    base16ct::lower::encode_string(&digest[..8])
 }
