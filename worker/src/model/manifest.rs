@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use base16ct::lower::encode_string;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -79,7 +80,7 @@ pub enum ManifestError {
 /// [`ManifestError::Unreadable`] and [`ManifestError::OtherModel`].
 pub fn is_model(folder: &Path, expected: &str) -> Result<(), ManifestError> {
     let path = folder.join(MANIFEST);
-    let actual = hex(&Sha256::digest(read(&path)?));
+    let actual = encode_string(&Sha256::digest(read(&path)?));
     if actual == expected.to_ascii_lowercase() {
         return Ok(());
     }
@@ -139,7 +140,7 @@ impl Manifest {
         };
         let path = self.folder.join(name);
         let bytes = read(&path)?;
-        let sha256 = hex(&Sha256::digest(&bytes));
+        let sha256 = encode_string(&Sha256::digest(&bytes));
         if sha256 != expected.to_ascii_lowercase() {
             return Err(ManifestError::WrongSum {
                 path,
@@ -156,16 +157,4 @@ fn read(path: &Path) -> Result<Vec<u8>, ManifestError> {
         path: path.to_owned(),
         source,
     })
-}
-
-/// Lower-case hexadecimal.
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-            // Writing to a string does not fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }

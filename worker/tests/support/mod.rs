@@ -49,8 +49,7 @@ pub fn write_tiny_model(folder: &Path) {
 pub fn write_manifest(folder: &Path) {
     let files = ["config.json", "tokenizer.json", "model.safetensors"];
     let sum = |name: &str| {
-        let sum = Sha256::digest(std::fs::read(folder.join(name)).unwrap());
-        sum.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        base16ct::lower::encode_string(&Sha256::digest(std::fs::read(folder.join(name)).unwrap()))
     };
     let files: BTreeMap<_, _> = files.iter().map(|name| (*name, sum(name))).collect();
     let manifest = serde_json::json!({"name": "tiny", "files": files});
