@@ -78,15 +78,50 @@ pub async fn start(
             instance: Some(instance.into()),
         },
     );
-    let tasks = TaskTracker::new();
-
-    // The watches outlive the listener: reviews are answered to the end.
+    // The watches outlive the listener: reviews are answered until the last connection has ended.
     let last = CancellationToken::new();
+    let serving = build_certificate(settings, times, Arc::clone(&metrics));
+    let keeper = KeeperSettings {
+        namespace: settings.namespace.clone(),
+        webhook: settings.webhook_name.clone(),
+        cluster_domain: settings.cluster_domain.clone(),
+        times,
+    };
+    let running = start_watches(client, keeper, recorder, serving, &last);
+
+    let (outbox, notices) = Outbox::new(Arc::clone(&metrics));
+    let recorder = running.recorder.clone();
+    running.tasks.spawn(events::publish(recorder, notices));
+    let handler = Handler::new(
+        running.cluster.clone(),
+        read_defaults(settings),
+        settings.namespace.clone(),
+        outbox,
+        Arc::clone(&metrics),
+    );
+    let router = server::build_router(Arc::new(handler));
+    let tls = server::build_tls_config(Arc::clone(&running.serving))?;
+    running.tasks.spawn(async move {
+        server::serve(listener, tls, router, metrics, stop).await;
+        last.cancel();
+    });
+    running.tasks.close();
+    Ok(running)
+}
+
+/// Starts what follows the cluster until `last` is cancelled: authorities, proxies, and the webhook's certificate.
+fn start_watches(
+    client: Client,
+    settings: KeeperSettings,
+    recorder: Recorder,
+    serving: Arc<ServingCertificate>,
+    last: &CancellationToken,
+) -> RunningWebhook {
+    let tasks = TaskTracker::new();
     let (current, follow) = watch::follow(client.clone(), &settings.namespace, last.clone());
     tasks.spawn(follow);
     let (cluster, follow) = Cluster::follow(client.clone(), last.clone());
     tasks.spawn(follow);
-    let serving = build_certificate(settings, times, Arc::clone(&metrics));
     let (keep, authorities, end) = (Arc::clone(&serving), current.clone(), last.clone());
     tasks.spawn(async move { keep.run(authorities, end).await });
     let proxies_known = Arc::<AtomicBool>::default();
@@ -97,40 +132,16 @@ pub async fn start(
             () = wait.wait_until_known() => known.store(true, Ordering::Release),
         }
     });
-
-    let (outbox, notices) = Outbox::new(Arc::clone(&metrics));
-    tasks.spawn(events::publish(recorder.clone(), notices));
-    let own = settings.namespace.clone();
-    let handler = Handler::new(
-        cluster.clone(),
-        read_defaults(settings),
-        own,
-        outbox,
-        Arc::clone(&metrics),
-    );
-    let router = server::build_router(Arc::new(handler));
-    let tls = server::build_tls_config(Arc::clone(&serving))?;
-    tasks.spawn(async move {
-        server::serve(listener, tls, router, metrics, stop).await;
-        last.cancel();
-    });
-    tasks.close();
-
-    Ok(RunningWebhook {
+    RunningWebhook {
         client,
-        settings: KeeperSettings {
-            namespace: settings.namespace.clone(),
-            webhook: settings.webhook_name.clone(),
-            cluster_domain: settings.cluster_domain.clone(),
-            times,
-        },
+        settings,
         recorder,
         cluster,
         current,
         serving,
         proxies_known,
         tasks,
-    })
+    }
 }
 
 impl RunningWebhook {
