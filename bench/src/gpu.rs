@@ -1,7 +1,8 @@
 //! `liquid-bench gpu`: the checks of the encoder on a GPU that need one, and its speed. The output is what
 //! `worker/results/` keeps.
 //!
-//! The encoder on the processor is the reference. What is checked ends the command with an error when it is wrong.
+//! The encoder on the processor is the reference. What is checked ends the command with an error when it is
+//! wrong.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -168,7 +169,8 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
         / squares(&mut a.iter().map(|x| f64::from(*x)))
 }
 
-/// The comparison with a question: what the device answers, against the same from the processor's hidden states.
+/// The comparison with a question: what the device answers, against the same from the processor's hidden
+/// states.
 fn comparisons(cpu: &mut dyn Encoder, gpu: &mut dyn Encoder, windows: &[Vec<u32>]) -> Result<()> {
     let mut worst = 0.0_f64;
     for length in [1, 20, 33, 128, 200] {
@@ -268,8 +270,8 @@ fn rates(gpu: &mut dyn Encoder) -> Result<()> {
     Ok(())
 }
 
-/// Checks the encoder with almost all of the device's memory taken: smaller batches first, then an error, then work
-/// again.
+/// Checks the encoder with almost all of the device's memory taken: smaller batches first, then an error,
+/// then work again.
 fn without_memory(warm: &mut dyn Encoder, windows: &[Vec<u32>], arguments: &Arguments) -> Result<()> {
     let many: Vec<&[u32]> = slices(windows)
         .into_iter()

@@ -1,6 +1,6 @@
-//! `liquid-bench suite`: the GPU suite. Checks the kernels of `liquid-attention` against the recurrence in f64, the
-//! portable path and other implementations, and measures them. Ends with an error when a check fails; its output is
-//! what `attention/results` keeps. `cargo xtask gpu` builds and starts it.
+//! `liquid-bench suite`: the GPU suite. Checks the kernels of `liquid-attention` against the recurrence in
+//! f64, the portable path and other implementations, and measures them. Ends with an error when a check
+//! fails; its output is what `attention/results` keeps. `cargo xtask gpu` builds and starts it.
 
 #[cfg(feature = "cuda")]
 mod checks;
@@ -125,7 +125,8 @@ fn list() {
     }
 }
 
-/// The subjects to run, each once and in the suite's order: checks first, as figures of wrong kernels are worth nothing.
+/// The subjects to run, each once and in the suite's order: checks first, as figures of wrong kernels are
+/// worth nothing.
 fn chosen(named: &[Subject]) -> Vec<Subject> {
     let is_named = |subject: &Subject| named.contains(subject);
     let all_checks = named.is_empty() || is_named(&Subject::Check);

@@ -11,20 +11,23 @@ use crate::command::{cargo, run};
 use crate::console::{say, step};
 use crate::graph;
 
-/// Without an NVIDIA GPU on this machine only --list and --pack do anything.
-///
-///     cargo xtask gpu                all checks and measurements but those that need Python or minutes of tuning
-///     cargo xtask gpu check bench    these alone; --list names them
-///     cargo xtask gpu --pack FILE    program and data in one archive, for a machine that has no cargo
-///
-/// The other measurements on a GPU are `cargo xtask bench attention --device cuda`, `bench gpu`, `bench extract --device
-/// cuda` and `bench evidence --device cuda`; a pack runs them too, and its README says how.
-///
-/// The first build takes ten minutes on two cores, and needs neither a GPU nor CUDA. The machine that runs it needs the
-/// NVIDIA driver, CUDA 13's runtime libraries (NVRTC, cuBLASLt), and CUDA's headers below $CUDA_PATH/include (by default
-/// /usr/local/cuda) for what burn compiles itself.
+/// What the help says behind the options.
+const MANUAL: &str = "\
+Without an NVIDIA GPU on this machine only --list and --pack do anything.
+
+    cargo xtask gpu                all checks and measurements but those that need Python or minutes of tuning
+    cargo xtask gpu check bench    these alone; --list names them
+    cargo xtask gpu --pack FILE    program and data in one archive, for a machine that has no cargo
+
+The other measurements on a GPU are `cargo xtask bench attention --device cuda`, `bench gpu`,
+`bench extract --device cuda` and `bench evidence --device cuda`; a pack runs them too, and its README says how.
+
+The first build takes ten minutes on two cores, and needs neither a GPU nor CUDA. The machine that runs it needs the
+NVIDIA driver, CUDA 13's runtime libraries (NVRTC, cuBLASLt), and CUDA's headers below $CUDA_PATH/include (by default
+/usr/local/cuda) for what burn compiles itself.";
+
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = MANUAL)]
 pub(crate) struct Arguments {
     /// What to run; --list names everything.
     subjects: Vec<String>,
@@ -42,8 +45,8 @@ pub(crate) struct Arguments {
     dev: bool,
 }
 
-/// What the profile dev leaves unoptimised and the suite needs: the checks' reference in f64 over 131,072 tokens, and burn's
-/// way to an operation, for which a step of 50 us waits.
+/// Packages that the profile dev leaves unoptimised, and the level that the suite needs: the checks' reference in
+/// f64 over 131,072 tokens, and burn's way to an operation, for which a step of 50 us waits.
 const OPTIMISED: [(&str, u8); 3] = [("liquid-bench", 2), ("burn-dispatch", 1), ("burn-tensor", 1)];
 
 pub(crate) fn start(arguments: &Arguments) -> Result<()> {

@@ -1,9 +1,9 @@
 //! The headline table: time and memory of a forward pass by length, beside what would be used instead.
 //!
-//! One run measures everything on one device: `LiquidAttention` and its `step`, burn's `MultiHeadAttention` (which
-//! forms the N x N scores), burn's fused attention between the same four projections (by the layer's product), and,
-//! where Python has them, PyTorch's attention and the layers of flash-linear-attention. Figures of different runs are
-//! not comparable; the ratios of one run are.
+//! One run measures everything on one device: `LiquidAttention` and its `step`, burn's `MultiHeadAttention`
+//! (which forms the N x N scores), burn's fused attention between the same four projections (by the layer's
+//! product), and, where Python has them, PyTorch's attention and the layers of flash-linear-attention.
+//! Figures of different runs are not comparable; the ratios of one run are.
 
 use std::path::PathBuf;
 

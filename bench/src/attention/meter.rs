@@ -1,11 +1,12 @@
 //! Time and memory of a pass.
 //!
-//! Time is measured thrice: calls behind each other, as the layers of a model follow each other; a single call that is
-//! waited for, which adds the way to the device and back; and, on a GPU, calls behind each other when it has been at
-//! work for seconds: then it is at the limit of its power, and its clock is slower. Before the first two it rests,
-//! so that they do not depend on what was measured before. Memory is what a pass takes beyond what stood before it:
-//! on a GPU the growth of burn's pool of device memory (buffers that another library allocates for itself are not in
-//! it), on a CPU the growth of the process's resident memory (Linux only; `None` elsewhere).
+//! Time is measured thrice: calls behind each other, as the layers of a model follow each other; a single
+//! call that is waited for, which adds the way to the device and back; and, on a GPU, calls behind each other
+//! when it has been at work for seconds: then it is at the limit of its power, and its clock is slower.
+//! Before the first two it rests, so that they do not depend on what was measured before. Memory is what a
+//! pass takes beyond what stood before it: on a GPU the growth of burn's pool of device memory (buffers that
+//! another library allocates for itself are not in it), on a CPU the growth of the process's resident memory
+//! (Linux only; `None` elsewhere).
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,8 @@ use super::report::Outcome;
 use super::subjects::Pass;
 
 const GIB: f64 = (1u64 << 30) as f64;
-/// Time of a round of calls behind each other, in milliseconds; `attention/peers/attention.py` has the same figure.
+/// Time of a round of calls behind each other, in milliseconds; `attention/peers/attention.py` has the same
+/// figure.
 const ROUND: f64 = 10.0;
 /// Most calls in a round; `attention/peers/attention.py` has the same figure.
 const CALLS: f64 = 256.0;

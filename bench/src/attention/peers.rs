@@ -30,7 +30,8 @@ struct Note {
     note: String,
 }
 
-/// Adds the peers' rows and notes on their versions as they come, and a row that says why where they end early.
+/// Adds the peers' rows and notes on their versions as they come, and a row that says why where they end
+/// early.
 pub(super) fn run(benchmark: &Benchmark, python: &Path, add: &mut dyn FnMut(Entry)) {
     if let Err(reason) = read(benchmark, python, add) {
         add(Entry::Row(Row {

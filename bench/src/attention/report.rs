@@ -45,7 +45,8 @@ pub(crate) struct Row {
 pub(crate) enum Outcome {
     /// The subject ran.
     Measured {
-        /// Milliseconds of a pass among passes behind each other, median; of single ones where one takes over 5 ms.
+        /// Milliseconds of a pass among passes behind each other, median; of single ones where one takes over
+        /// 5 ms.
         ms: f64,
         /// Milliseconds of a single pass that is waited for, median.
         waited_ms: Option<f64>,

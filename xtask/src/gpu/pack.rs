@@ -1,5 +1,5 @@
-//! The GPU suite as one archive: the program without symbols, the data that its commands read, and a README. It unpacks
-//! into one folder and needs neither this repository nor cargo.
+//! The GPU suite as one archive: the program without symbols, the data that its commands read, and a README.
+//! It unpacks into one folder and needs neither this repository nor cargo.
 
 use std::fs::File;
 use std::io::Write;

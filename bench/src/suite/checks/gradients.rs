@@ -39,8 +39,8 @@ pub(in crate::suite) fn check(device: &Device, report: &mut Report) -> Result<()
     check_layers(device, report)
 }
 
-/// Checks heads of 256, for which there are no kernels of the backward pass: the portable path on the same device. burn
-/// tunes its products at their first call, which takes minutes.
+/// Checks heads of 256, for which there are no kernels of the backward pass: the portable path on the same
+/// device. burn tunes its products at their first call, which takes minutes.
 pub(in crate::suite) fn check_fallback(device: &Device, report: &mut Report) -> Result<()> {
     check_rule(device, report, Kind::Plain, size(1, 150, 2, 256), true);
     Ok(())

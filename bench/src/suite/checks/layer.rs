@@ -1,5 +1,5 @@
-//! The fused layer against the portable path, against itself with weights side by side, resumed and step by step; and
-//! what it must notice or survive.
+//! The fused layer against the portable path, against itself with weights side by side, resumed and step by
+//! step; and what it must notice or survive.
 
 use anyhow::Result;
 use burn::module::Module;
@@ -177,8 +177,8 @@ fn check_steps(report: &mut Report, name: &str, layer: &LiquidAttention, batch: 
     Ok(())
 }
 
-/// Checks that a layer, which keeps where its weights lie, notices when one is replaced, and that a call from another
-/// thread finds the same.
+/// Checks that a layer, which keeps where its weights lie, notices when one is replaced, and that a call from
+/// another thread finds the same.
 fn check_replaced_weights(device: &Device, report: &mut Report) -> Result<()> {
     let mut layer = in_bf16(&without_biases(512, 4), device)?.packed();
     let mut random = Random::new(8);
@@ -207,8 +207,8 @@ fn check_replaced_weights(device: &Device, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Checks a pass that no GPU has the memory for: whoever reads what it should have written, its small state too, is given
-/// an error, and the next pass is as if it had not been.
+/// Checks a pass that no GPU has the memory for: whoever reads what it should have written, its small state
+/// too, is given an error, and the next pass is as if it had not been.
 fn check_out_of_memory(device: &Device, report: &mut Report) -> Result<()> {
     let layer = in_bf16(&without_biases(512, 4), device)?.packed();
     let x = input(&mut Random::new(9), [1, 70, 512], device);

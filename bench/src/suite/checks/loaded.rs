@@ -1,5 +1,5 @@
-//! Gated delta layers as the loader gives them from a checkpoint of Hugging Face, whose matrices lie `[out, in]`: on the
-//! GPU as they are and packed, against the same checkpoint on the portable path.
+//! Gated delta layers as the loader gives them from a checkpoint of Hugging Face, whose matrices lie `[out,
+//! in]`: on the GPU as they are and packed, against the same checkpoint on the portable path.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Layers that the kernels serve in part or not at all, and patched ones, on the GPU against the portable path in f32.
-//! burn tunes its products for them, which takes a minute.
+//! Layers that the kernels serve in part or not at all, and patched ones, on the GPU against the portable
+//! path in f32. burn tunes its products for them, which takes a minute.
 
 use anyhow::Result;
 use burn::module::{Module, Param};
@@ -107,8 +107,8 @@ fn whole(layer: &LiquidAttention, x: Tensor<3>) -> Result<Tensor<3>> {
     Ok(layer.forward(input)?.context)
 }
 
-/// Checks a layer in the place of burn's attention, whose matrices lie transposed as in a checkpoint: its gradients while
-/// it is trained, its output when it is.
+/// Checks a layer in the place of burn's attention, whose matrices lie transposed as in a checkpoint: its
+/// gradients while it is trained, its output when it is.
 fn check_patched(device: &Device, report: &mut Report) -> Result<()> {
     let (home, there) = (Device::flex().autodiff(), device.clone().autodiff());
     let copy = |layer: LiquidAttention, dtype, device: &Device| layer.map(&mut CopyTo { dtype, device });

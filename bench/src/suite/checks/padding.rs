@@ -1,5 +1,5 @@
-//! Padded sequences: what stands in the padding changes nothing, bit for bit, and the rest is what the tokens alone
-//! give. The last is exact in the kernels; cuBLAS may sum a product of other rows in another order.
+//! Padded sequences: what stands in the padding changes nothing, bit for bit, and the rest is what the tokens
+//! alone give. The last is exact in the kernels; cuBLAS may sum a product of other rows in another order.
 
 use anyhow::Result;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};

@@ -1,5 +1,5 @@
-//! Matrix products against f64, and for one shape against burn's product too, which burn tunes at its first call for up
-//! to a minute.
+//! Matrix products against f64, and for one shape against burn's product too, which burn tunes at its first
+//! call for up to a minute.
 
 use anyhow::Result;
 use burn::module::Param;

@@ -82,7 +82,8 @@ fn head(case: &Case, lane: usize, erase: bool) -> (Vec<f64>, Vec<f64>) {
     (output, state)
 }
 
-/// Euclidean norm of the difference over that of the reference; infinite where lengths differ or a number is none.
+/// Euclidean norm of the difference over that of the reference; infinite where lengths differ or a number is
+/// none.
 pub(super) fn relative_error(values: &[f32], reference: &[f64]) -> f64 {
     let (mut off, mut all) = (0.0, 0.0);
     for (&value, &wanted) in values.iter().zip(reference) {

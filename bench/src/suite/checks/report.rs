@@ -43,7 +43,8 @@ impl Report {
         self.add(name, relative_error(ours, &wanted), limit);
     }
 
-    /// Notes how far a pass is from a reference: its output, the state behind it, and the tail of its convolution.
+    /// Notes how far a pass is from a reference: its output, the state behind it, and the tail of its
+    /// convolution.
     pub(super) fn compare_passes(&mut self, name: &str, ours: &Pass, wanted: &Pass, limit: f64) {
         let output = |pass: &Pass| values(pass.output.clone());
         self.compare(name, &output(ours), &output(wanted), limit);

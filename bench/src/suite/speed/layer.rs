@@ -96,7 +96,8 @@ fn time_prefill(device: &Device, layer: &LiquidAttention, tokens: usize) -> Resu
         times.push(start.elapsed());
         drop(output);
     }
-    // Several calls behind each other, as in a model: no waiting between them. The first round finds the memory.
+    // Several calls behind each other, as in a model: no waiting between them. The first round finds the
+    // memory.
     let calls = 8;
     let round = || -> Result<f64> {
         let start = Instant::now();

@@ -121,8 +121,8 @@ pub(super) fn print(clock: &mut Clock, forward: &Forward) -> Result<()> {
     }
     let memory = Memory::new(&clock.0, forward.sizes)?;
     let (group, gradients, norm) = (memory.group(forward), memory.gradients(forward), memory.norm());
-    // SAFETY, here and below: `Memory::new` and `Forward::new` made everything in the sizes of the group; it lives until the
-    // clock has waited for the stream.
+    // SAFETY, here and below: `Memory::new` and `Forward::new` made everything in the sizes of the group; it
+    // lives until the clock has waited for the stream.
     let Gpu { kernels, stream, .. } = &mut clock.0;
     unsafe { kernels.prepare(stream, &group.span, OPTIONS) }?;
     clock.print("backward: states", |gpu| {

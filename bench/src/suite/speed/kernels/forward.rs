@@ -118,7 +118,8 @@ impl Forward {
     }
 
     pub(super) fn prepare(&self, gpu: &mut Gpu) -> Result<()> {
-        // SAFETY: `new` made everything in the sizes of the span; it lives until the clock has waited for the stream.
+        // SAFETY: `new` made everything in the sizes of the span; it lives until the clock has waited for the
+        // stream.
         Ok(unsafe { gpu.kernels.prepare(&gpu.stream, &self.span(), OPTIONS) }?)
     }
 
@@ -224,7 +225,7 @@ fn skinny(x: Rows, depth: usize) -> SkinnyInput {
 
 fn run(gpu: &mut Gpu, shape: Shape, operands: Operands) -> Result<()> {
     let workspace = gpu.workspace.address();
-    // SAFETY: `Forward::new` made the operands in these sizes; they live until the clock has waited for the stream, which
-    // alone uses the work space.
+    // SAFETY: `Forward::new` made the operands in these sizes; they live until the clock has waited for the
+    // stream, which alone uses the work space.
     Ok(unsafe { gpu.products.run(shape, operands, workspace, &gpu.stream) }?)
 }

@@ -1,4 +1,5 @@
-//! The launches of ragged sequences whose states lie in slots: the same tokens as of one sequence, in one and in eight.
+//! The launches of ragged sequences whose states lie in slots: the same tokens as of one sequence, in one and
+//! in eight.
 
 use anyhow::Result;
 use liquid_cuda::device::Buffer;
@@ -76,8 +77,8 @@ impl Slots {
     }
 
     fn prepare(&self, gpu: &mut Gpu) -> Result<()> {
-        // SAFETY: `Forward::new` made everything but pool and tables, `new` those; both live until the clock has waited for
-        // the stream.
+        // SAFETY: `Forward::new` made everything but pool and tables, `new` those; both live until the clock
+        // has waited for the stream.
         Ok(unsafe { gpu.kernels.prepare(&gpu.stream, &self.span, OPTIONS) }?)
     }
 
