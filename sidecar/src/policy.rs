@@ -1,8 +1,8 @@
 //! Decides what may be compressed: a pure function from a parsed request, the settings and what is known of the
 //! document to a plan with a reason. Between `request` and `extract`.
 //!
-//! It is asked three times, each time when more is known: [`plan`] sees the request alone, [`price`] how many
-//! questions its document was asked, and [`accept`] the pack that would stand in the document's place.
+//! It is asked three times, each time when more is known: [`plan()`] sees the request alone, [`price()`] how
+//! many questions its document was asked, and [`accept`] the pack that would stand in the document's place.
 
 mod content;
 mod need;

@@ -37,7 +37,7 @@ pub(super) struct PreparedCall {
 pub(super) enum NextStep {
     /// Forward `body`.
     Pass { reason: Reason, body: Bytes },
-    /// The body is not what its surface says, and no upstream could tell.
+    /// The body is not what its surface says, and no upstream is asked to judge it.
     Refuse(RequestError),
     /// Ask a worker.
     Extract(Box<Job>),

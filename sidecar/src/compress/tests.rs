@@ -132,13 +132,9 @@ async fn the_manifest_accounts_for_every_byte() {
     let json = serde_json::to_vec(&*manifest).unwrap();
     assert_eq!(Manifest::parse(&json).unwrap(), *manifest);
     assert_eq!(manifest.source.bytes as usize, doc.len());
-    let expected: [u8; 32] = Sha256::digest(&doc).into();
     assert_eq!(
         manifest.source.sha256,
-        expected
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
+        base16ct::lower::encode_string(&Sha256::digest(&doc))
     );
     assert_eq!(
         (manifest.reason.as_str(), manifest.tier.as_str()),

@@ -14,7 +14,7 @@ use crate::cause::innermost;
 #[derive(Debug)]
 pub(super) struct Credentials {
     pub(super) config: ClientTlsConfig,
-    /// SHA-256 over the files: tells whether they have changed.
+    /// SHA-256 over the files, by which a change is noticed.
     pub(super) fingerprint: [u8; 32],
 }
 

@@ -28,7 +28,7 @@ pub(super) async fn forward(
             let watch = Watch::Translated(Box::new(translation.stream()));
             streamed(arrived, watch, wire, exchange)
         }
-        Some(translation) => Box::pin(whole(arrived, &translation, wire, total, exchange)).await,
+        Some(translation) => Box::pin(translate_whole(arrived, &translation, wire, total, exchange)).await,
     }
 }
 
@@ -55,7 +55,7 @@ fn streamed(arrived: UpstreamResponse, watch: Watch, wire: Wire, exchange: Excha
     } = arrived;
     let (mut parts, incoming) = upstream.into_parts();
     if matches!(watch, Watch::Stream(_) | Watch::Translated(_)) {
-        // A promised length leaves no room for the event that tells of a cut.
+        // A promised length leaves no room for the event that reports a cut.
         parts.headers.remove(header::CONTENT_LENGTH);
     }
     let relay = Relay::new(incoming, first, watch, wire, Some(deadline), exchange);
@@ -63,7 +63,7 @@ fn streamed(arrived: UpstreamResponse, watch: Watch, wire: Wire, exchange: Excha
 }
 
 /// Translates an answer that can be translated only once all of it is here.
-async fn whole(
+async fn translate_whole(
     arrived: UpstreamResponse,
     translation: &Translation,
     wire: Wire,

@@ -70,7 +70,7 @@ pub(super) async fn forward(
     }
     let (mut parts, incoming) = answer.into_parts();
     headers::strip_hop_by_hop(&mut parts.headers);
-    // A stream of an unknown API: its end cannot be told from a cut.
+    // A stream of an unknown API: its end looks like a cut.
     let relay = Relay::new(incoming, None, Watch::Nothing, wire, None, exchange);
     answer::response(parts.status, parts.headers, relay.into_body())
 }

@@ -30,16 +30,16 @@ const MAX_WATCHED_BYTES: usize = 4 << 20;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What the relay reads along the way.
+/// The part of an answer that the relay reads along the way.
 #[derive(Debug)]
 pub(super) enum Watch {
     /// An event stream of a known API.
     Stream(Box<Tap>),
-    /// An event stream that is told in another API's words. The one case where bytes change.
+    /// An event stream that is translated into another API. The one case where bytes change.
     Translated(Box<StreamTranslator>),
     /// One JSON body.
     Json(Vec<Bytes>, usize),
-    /// Nothing: encoded, or no surface.
+    /// Nothing is read: the answer is encoded, or the call was on no surface.
     Nothing,
 }
 
@@ -87,8 +87,9 @@ impl Relay {
         relay
     }
 
-    /// Where the length is known beforehand the transport does not ask for more than that: the last byte is the
-    /// end. A stream that may not end here is asked again, and told to be broken.
+    /// Completes the answer once its last byte has passed. Where the length is known beforehand the transport
+    /// does not ask for more than that: the last byte is the end. A stream that may not end here is polled
+    /// again, and then reported as broken.
     fn note_end(&mut self) {
         if self.upstream.is_end_stream() && self.ending() != Some(Ending::Open) {
             self.complete();
@@ -102,7 +103,7 @@ impl Relay {
         self.state = State::Done;
     }
 
-    /// As a response body.
+    /// Makes the relay a response body.
     pub(super) fn into_body(self) -> Body {
         Body::new(self)
     }
@@ -133,7 +134,7 @@ impl Relay {
         }
     }
 
-    /// What the client gets for a piece of the answer: the piece itself, but for a translated stream.
+    /// Returns what the client gets for a piece of the answer: the piece itself, but for a translated stream.
     fn observe(&mut self, data: Bytes) -> Bytes {
         match &mut self.watch {
             Watch::Stream(tap) => tap.feed(&data),
@@ -148,7 +149,7 @@ impl Relay {
         data
     }
 
-    /// How the stream stands, where the answer is one that can be read.
+    /// Returns the state of the stream, where the answer is one that can be read.
     fn ending(&self) -> Option<Ending> {
         match &self.watch {
             Watch::Stream(tap) => Some(tap.ending()),
@@ -169,8 +170,8 @@ impl Relay {
         }
     }
 
-    /// The event that tells the client of an error; `None` where the answer is no stream that we can read, or
-    /// has had its final event.
+    /// Writes the event that reports an error to the client; `None` where the answer is no stream that we can
+    /// read, or has had its final event.
     fn event(&self, error: &ApiError) -> Option<Bytes> {
         match &self.watch {
             _ if self.ending() != Some(Ending::Open) => None,
@@ -184,7 +185,7 @@ impl Relay {
         }
     }
 
-    /// The stream is broken: tells the client in its API's words where that can be, and aborts.
+    /// Reports a broken stream to the client in its API's words where that can be, and aborts.
     fn fail(&mut self, error: &ApiError) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let usage = self.usage();
         self.exchange.record_usage(usage);

@@ -112,7 +112,7 @@ async fn serve_connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
     }
-    // The protocol is told by the first bytes, and nothing else bounds the wait for them.
+    // The first bytes show the protocol, and nothing else bounds the wait for them.
     let time = Duration::from_millis(app.limits.header_timeout_ms);
     tokio::select! {
         readable = tokio::time::timeout(time, stream.readable()) => match readable {

@@ -28,7 +28,7 @@ pub(super) async fn handle(
     if headers::is_encoded(&parts.headers) {
         // In a box like every way that few calls take: what a call might need is moved with it.
         let request = Request::from_parts(parts, body);
-        return Box::pin(unread(app, &live, route, request, exchange)).await;
+        return Box::pin(forward_unread(app, &live, route, request, exchange)).await;
     }
     let call = match read(app, &live, route, &parts, body).await {
         Ok(call) => call,
@@ -100,9 +100,9 @@ fn is_request_id(id: &str) -> bool {
     !id.is_empty() && id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// A body in a content coding goes on as it is, where nothing in it has to be changed and nothing must stay
+/// Forwards a body in a content coding as it is, where nothing in it has to be changed and nothing must stay
 /// here.
-async fn unread(
+async fn forward_unread(
     app: &App,
     live: &LiveState,
     route: Route,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// The document is the text that the application sent, all of it: the JSON string, unescaped. Where a
 /// prompt's instructions stand around it in the same string, it is the part between them, without white space
-/// at its ends; `source.start` tells where that part begins in the string, and is 0 otherwise.
+/// at its ends; `source.start` is where that part begins in the string, and is 0 otherwise.
 ///
 /// The same document, question and settings give the same `id`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -103,7 +103,7 @@ const COURTESY: &[&str] = &[
 
 /// Judges how much of the document the answer to `question` needs.
 pub fn assess_need(question: &str) -> Need {
-    // Accountants' word, nobody's order.
+    // A term of accounting, never an order.
     let question = question
         .to_lowercase()
         .replace("currency translation", "currency");

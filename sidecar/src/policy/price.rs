@@ -13,7 +13,7 @@ use crate::api::{Mode, Reason};
 /// SHA-256 of a text.
 pub type Sha256 = [u8; 32];
 
-/// Distinct questions that are told apart for one document; beyond this they only count as "many".
+/// The most questions that are distinguished for one document; beyond this they only count as "many".
 const QUESTIONS: usize = 64;
 
 /// Returns true if `questions` question-dependent packs of `ratio` cost less input than one prefix that is

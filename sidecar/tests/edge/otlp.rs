@@ -85,7 +85,7 @@ async fn a_call_is_a_span_in_the_words_of_the_genai_conventions() {
         Some("liquid-sidecar")
     );
     let span = &arrived.scope_spans[0].spans[0];
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |bytes: &[u8]| base16ct::lower::encode_string(bytes);
     assert_eq!(
         (hex(&span.trace_id).as_str(), hex(&span.parent_span_id).as_str()),
         (TRACE, PARENT)
