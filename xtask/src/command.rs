@@ -47,16 +47,15 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it in the repository's root, without what `cargo run` has set for this program: that would make an inner cargo
-/// rebuild what depends on it.
+/// Runs it in the repository's root, without what `cargo run` has set for this program: ring's build script, for one,
+/// reruns when one of these changes, and all that stands on TLS would be built again.
 pub(crate) fn without_our_package(command: &mut Command) {
     command.current_dir(root());
-    for name in [
-        "CARGO_MANIFEST_DIR",
-        "CARGO_MANIFEST_PATH",
-        "CARGO_PKG_NAME",
-        "CARGO_PKG_VERSION",
-    ] {
+    let ours = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for name in std::env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .filter(|name| ours(name))
+    {
         command.env_remove(name);
     }
 }
