@@ -36,8 +36,8 @@ pub use self::device::device_name;
 pub(crate) use self::device::may_serve;
 pub use self::error::CudaError;
 pub use self::layer::{
-    InputWeights, LayerInput, LayerMatrices, LayerOps, LayerOutput, LayerRule, LayerWeights, OptionalTensor,
-    Slot,
+    InputWeights, LayerInput, LayerMatrices, LayerOps, LayerOutput, LayerRule, LayerSlot, LayerWeights,
+    OptionalTensor,
 };
 pub(crate) use self::layer::{LayerMemory, PreparedLayer, WeightTensors, lay_out};
 use self::rule::{NormGrads, NormInputs, SavedGradients};

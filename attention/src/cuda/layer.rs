@@ -25,7 +25,7 @@ mod weights;
 pub use ops::LayerOps;
 pub(crate) use ops::lay_out;
 pub(crate) use prepared::{LayerMemory, PreparedLayer, WeightTensors};
-pub use slot::Slot;
+pub use slot::LayerSlot;
 pub use tensors::{
     InputWeights, LayerInput, LayerMatrices, LayerOutput, LayerRule, LayerWeights, OptionalTensor,
 };

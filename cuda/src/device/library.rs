@@ -18,7 +18,7 @@ pub enum Library {
 }
 
 impl Library {
-    /// The name of its file, without ending.
+    /// Name of the library's file, without ending.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cuda => "libcuda",
@@ -27,7 +27,7 @@ impl Library {
         }
     }
 
-    /// Whether it can be loaded.
+    /// Whether the library can be loaded.
     pub fn is_present(self) -> bool {
         // SAFETY: runs the loader, and of the library its initialisers; NVIDIA's have no conditions.
         unsafe {
@@ -39,7 +39,7 @@ impl Library {
         }
     }
 
-    /// An error unless it can be loaded.
+    /// Returns an error unless the library can be loaded.
     ///
     /// # Errors
     /// [`Error::Library`].
@@ -50,7 +50,7 @@ impl Library {
         Err(self.missing())
     }
 
-    /// The error that says it cannot be loaded.
+    /// The error that says that the library cannot be loaded.
     pub fn missing(self) -> Error {
         Error::Library(self.name())
     }

@@ -65,9 +65,9 @@ pub struct Shape {
     pub depth: usize,
     /// Columns of the weights and of `y`.
     pub columns: usize,
-    /// Where the elements of `x` lie.
+    /// Layout of `x` in memory.
     pub x_layout: Layout,
-    /// Where the elements of the weights lie.
+    /// Layout of the weights in memory.
     pub weight_layout: Layout,
     /// Elements between rows of `y`.
     pub y_stride: usize,

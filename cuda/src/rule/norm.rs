@@ -27,7 +27,7 @@ const COLUMNS: usize = 8;
 pub struct NormRows {
     /// Output of the heads, `[tokens, heads, width]`.
     pub from: Rows,
-    /// Where the result goes, with the stride of `from`; it may be where `from` lies.
+    /// Address of the result, which has the stride of `from` and may lie where `from` does.
     pub to: Address,
     /// Number of tokens.
     pub tokens: usize,

@@ -27,10 +27,10 @@ pub(super) type Definition = (&'static str, usize);
 pub(super) struct Kernel {
     /// Name of the file.
     pub(super) file: &'static str,
-    /// Its text, which follows common.cuh.
+    /// Text of the file, which follows common.cuh.
     pub(super) text: &'static str,
     pub(super) entry: &'static CStr,
-    /// What the file asserts, for sequences of one length and for ragged ones.
+    /// Sizes that the file asserts, for sequences of one length and for ragged ones.
     pub(super) sizes: fn(ragged: bool) -> Vec<Definition>,
     /// Bytes of dynamic shared memory of a block, for a width; asserted as SIZEOF_SHARED if there are any.
     pub(super) shared: fn(width: usize) -> u32,

@@ -274,7 +274,7 @@ impl RaggedTables {
     }
 }
 
-/// Where a sequence lies that begins at a row and a chunk.
+/// The place of a sequence that begins at a row and a chunk.
 fn place(
     number: usize,
     sequence: &RaggedSequence,

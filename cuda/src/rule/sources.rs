@@ -8,9 +8,9 @@ use super::{backward, convolve, norm, prepare, project, scan, step};
 pub struct KernelSource {
     /// Name of the file.
     pub file: &'static str,
-    /// Its whole text.
+    /// Whole text that is compiled.
     pub text: String,
-    /// Macros, as `D=128`.
+    /// Definitions of macros, as `D=128`.
     pub definitions: Vec<String>,
 }
 

@@ -14,14 +14,14 @@ pub(super) const FACTOR: usize = 6_144;
 /// How the sequences of a span lie.
 #[derive(Clone, Copy, Debug)]
 pub enum Sequences {
-    /// All of one length.
+    /// Sequences of one length.
     Equal {
         /// Number of sequences.
         count: usize,
         /// Tokens of each.
         tokens: usize,
     },
-    /// Of any lengths, with their states in slots.
+    /// Sequences of any lengths, with their states in slots.
     Ragged(RaggedTables),
 }
 

@@ -16,9 +16,9 @@ use crate::cuda::error::CudaError;
 /// A GPU and what has been prepared on it.
 pub(in crate::cuda) struct Gpu {
     pub(in crate::cuda) context: Context,
-    /// Where almost everything runs.
+    /// Stream on which almost everything runs.
     pub(in crate::cuda) stream: Stream,
-    /// Where a scan runs beside the products of the next piece: it fills half of the chip and draws little
+    /// Stream on which a scan runs beside the products of the next piece: it fills half of the chip and draws little
     /// power.
     pub(in crate::cuda) side: Stream,
     pub(in crate::cuda) kernels: Kernels,

@@ -6,7 +6,7 @@ use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{DType, Shape, Tensor};
 use burn_cubecl::CubeBackend;
 
-use super::slot::{self, Slot};
+use super::slot::{self, LayerSlot};
 use super::tensors::{
     InputWeights, LayerInput, LayerInputMetadata, LayerMatrices, LayerMatricesMetadata, LayerOutput,
     LayerOutputMetadata, LayerRule, LayerWeights, LayerWeightsMetadata,
@@ -15,11 +15,11 @@ use super::weights;
 use crate::cuda::device::may_serve;
 use crate::cuda::error::CudaError;
 
-fn kept(weights: &LayerWeightsMetadata, _slot: &Slot) -> TensorSpec {
+fn kept(weights: &LayerWeightsMetadata, _slot: &LayerSlot) -> TensorSpec {
     weights.gamma.clone()
 }
 
-fn metadata(input: &LayerInputMetadata, slot: &Slot, _rule: &LayerRule) -> LayerOutputMetadata {
+fn metadata(input: &LayerInputMetadata, slot: &LayerSlot, _rule: &LayerRule) -> LayerOutputMetadata {
     let LayerInputMetadata { x, state, tail, .. } = input;
     LayerOutputMetadata {
         output: TensorSpec::new(Shape::from([x.shape[0], x.shape[1], slot.columns]), x.dtype),
@@ -37,14 +37,14 @@ fn moved(weights: &LayerMatricesMetadata) -> LayerMatricesMetadata {
 pub trait LayerOps: Backend {
     /// Looks the weights up and puts them into the slot, for [`Self::prepared_layer`]; returns one of them.
     #[fusion(meta = kept)]
-    fn prepare_layer(#[extension_type] weights: LayerWeights<Self>, slot: Slot) -> FloatTensor<Self>;
+    fn prepare_layer(#[extension_type] weights: LayerWeights<Self>, slot: LayerSlot) -> FloatTensor<Self>;
 
     /// Runs the layer in the slot. Behind the lengths of the sequences, if there are any, what is kept stays
     /// as it is, and the output is of no use.
     #[fusion(meta = metadata)]
     fn prepared_layer(
         #[extension_type] input: LayerInput<Self>,
-        slot: Slot,
+        slot: LayerSlot,
         rule: LayerRule,
     ) -> LayerOutput<Self>;
 
@@ -55,11 +55,11 @@ pub trait LayerOps: Backend {
 }
 
 impl LayerOps for CubeBackend {
-    fn prepare_layer(weights: LayerWeights<Self>, slot: Slot) -> FloatTensor<Self> {
+    fn prepare_layer(weights: LayerWeights<Self>, slot: LayerSlot) -> FloatTensor<Self> {
         done(slot::prepare(weights, &slot))
     }
 
-    fn prepared_layer(input: LayerInput<Self>, slot: Slot, rule: LayerRule) -> LayerOutput<Self> {
+    fn prepared_layer(input: LayerInput<Self>, slot: LayerSlot, rule: LayerRule) -> LayerOutput<Self> {
         slot::run(input, &slot, rule)
     }
 

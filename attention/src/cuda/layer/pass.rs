@@ -36,7 +36,7 @@ pub(super) struct Layer {
     a_log: SmallTensor,
     dt_bias: SmallTensor,
     gamma: SmallTensor,
-    /// Where the products with the weights go, side by side.
+    /// Columns of the products with the weights, side by side.
     places: Columns,
     embed: usize,
     heads: usize,
@@ -99,7 +99,7 @@ impl Layer {
         self.inner() + 2 * self.inner() / self.group
     }
 
-    /// Where the products of a row lie; nowhere those with a matrix that is not there.
+    /// Rows of the products with each matrix; none for a matrix that is not there.
     fn products(&self, address: Address) -> [Rows; SKINNY_MATRICES] {
         let Columns {
             starts,
@@ -176,11 +176,11 @@ pub(super) struct Call<'layer> {
     rule: LayerRule,
 }
 
-/// Where a piece's products and records lie.
+/// Addresses of a piece's products and records.
 #[derive(Clone, Copy)]
 struct SpanPlaces {
     products: Address,
-    /// Queries, keys and values after the convolution, where there is one.
+    /// Address of queries, keys and values after the convolution, where there is one.
     convolved: Option<Address>,
     records: Address,
 }

@@ -5,7 +5,7 @@ use burn::tensor::{DType, Device, Tensor};
 use liquid_cuda::rule::{CONVOLUTION_WIDTHS, Columns, serves};
 
 use super::ops::LayerOps;
-use super::slot::Slot;
+use super::slot::LayerSlot;
 use super::tensors::{InputWeights, LayerInput, LayerOutput, LayerRule, LayerWeights};
 use crate::cuda::device::cuda_device;
 
@@ -150,20 +150,20 @@ pub(crate) struct LayerMemory {
 /// A layer whose weights were looked up on a GPU.
 #[derive(Clone, Debug)]
 pub(crate) struct PreparedLayer {
-    slot: Slot,
+    slot: LayerSlot,
     sizes: Sizes,
     device: Device,
 }
 
 impl PreparedLayer {
-    /// Looks a layer up on a device that [`may_serve`], if the kernels serve its weights.
+    /// Looks a layer up on a device that `may_serve` accepts, if the kernels serve its weights.
     pub(crate) fn new(weights: WeightTensors) -> Option<Self> {
         let (device, sizes) = (weights.output.device(), weights.sizes());
         let (cuda, _) = cuda_device(&device)?;
         if !weights.are_served(&sizes, &device) {
             return None;
         }
-        let slot = Slot::new(cuda, weights.output.dims()[1]);
+        let slot = LayerSlot::new(cuda, weights.output.dims()[1]);
         drop(<Dispatch as LayerOps>::prepare_layer(
             weights.into_weights(),
             slot.clone(),

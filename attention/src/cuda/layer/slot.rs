@@ -26,27 +26,27 @@ struct PreparedWeights {
 }
 
 // SAFETY: a `Layer` is tensors of burn, which may go to any thread, and what keeps their memory reserved:
-// counters and an address. It is used behind the mutex of `Slot`, and dropped by whoever is last.
+// counters and an address. It is used behind the mutex of `LayerSlot`, and dropped by whoever is last.
 unsafe impl Send for PreparedWeights {}
 
 /// The place in which the operations find a layer whose weights were looked up.
 #[derive(Clone)]
-pub struct Slot {
+pub struct LayerSlot {
     prepared: Arc<Mutex<Option<PreparedWeights>>>,
     queue: Queue,
     /// Columns of the output.
     pub(super) columns: usize,
 }
 
-impl fmt::Debug for Slot {
+impl fmt::Debug for LayerSlot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slot")
+        f.debug_struct("LayerSlot")
             .field("columns", &self.columns)
             .finish_non_exhaustive()
     }
 }
 
-impl Slot {
+impl LayerSlot {
     /// A place for a layer with so many columns of output, on a device.
     pub(super) fn new(device: &CubeDevice, columns: usize) -> Self {
         Self {
@@ -69,7 +69,7 @@ impl Slot {
 /// Looks the weights up; returns one of them.
 pub(super) fn prepare(
     weights: LayerWeights<CubeBackend>,
-    slot: &Slot,
+    slot: &LayerSlot,
 ) -> Result<FloatTensor<CubeBackend>, CudaError> {
     let client = weights.gamma.client.clone();
     on_device(&client, move || {
@@ -83,7 +83,11 @@ pub(super) fn prepare(
 
 /// Enqueues the layer in the slot, and returns what it will have written when burn's later work reads it. The
 /// thread that calls does not wait for it: a step would take as long as both then, not as the longer.
-pub(super) fn run(input: LayerInput<CubeBackend>, slot: &Slot, rule: LayerRule) -> LayerOutput<CubeBackend> {
+pub(super) fn run(
+    input: LayerInput<CubeBackend>,
+    slot: &LayerSlot,
+    rule: LayerRule,
+) -> LayerOutput<CubeBackend> {
     let written = LayerOutput::empty(&input, slot.columns);
     let (slot_of, output) = (slot.clone(), written.clone());
     slot.queue.submit(written.tensors(), move || {

@@ -104,7 +104,7 @@ pub struct LayerRule {
     pub epsilon: f64,
 }
 
-/// The matrices of a layer, which [`LayerOps::lay_out`] moves.
+/// The matrices of a layer, which `LayerOps::lay_out` moves.
 #[derive(ExtensionType)]
 #[extension_type(fusion)]
 pub struct LayerMatrices<B: Backend> {

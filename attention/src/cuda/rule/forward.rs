@@ -120,7 +120,7 @@ fn forward_saving_here(
     })
 }
 
-/// Where the states of one sequence go.
+/// Addresses of the states of one sequence.
 #[derive(Clone, Copy)]
 struct SegmentStates {
     /// State before the first segment.
