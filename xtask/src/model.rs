@@ -143,9 +143,5 @@ pub(crate) fn sha256(path: &Path) -> Result<String> {
         }
         hasher.update(buffer.get(..read).unwrap_or_default());
     }
-    Ok(hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(base16ct::lower::encode_string(&hasher.finalize()))
 }

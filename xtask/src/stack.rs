@@ -9,6 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use liquid_contract::ports;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -118,10 +119,10 @@ impl Ports {
     /// The documented ports where they are free, else any.
     pub(crate) fn documented() -> Result<Self> {
         Ok(Self {
-            worker: free(50051)?,
-            worker_admin: free(9464)?,
-            sidecar: free(8787)?,
-            sidecar_admin: free(9465)?,
+            worker: free(ports::WORKER)?,
+            worker_admin: free(ports::WORKER_ADMIN)?,
+            sidecar: free(ports::SIDECAR)?,
+            sidecar_admin: free(ports::SIDECAR_ADMIN)?,
         })
     }
 

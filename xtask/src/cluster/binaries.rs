@@ -148,10 +148,6 @@ fn folder() -> Result<PathBuf> {
         hasher.update([build.flags, build.tags, build.output, &build.packages.concat()].concat());
     }
     let digest = hasher.finalize();
-    let short = digest
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<String>();
+    let short = base16ct::lower::encode_string(digest.get(..6).unwrap_or_default());
     Ok(shared_cache()?.join("cluster").join(short))
 }

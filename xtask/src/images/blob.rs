@@ -57,8 +57,7 @@ impl<W: Write> Hashing<W> {
     /// What it wrote to, how many bytes, and their sum in hexadecimal.
     pub(super) fn finish(self) -> (W, u64, String) {
         let sum = self.hasher.finalize();
-        let sum = sum.iter().map(|byte| format!("{byte:02x}")).collect();
-        (self.inner, self.size, sum)
+        (self.inner, self.size, base16ct::lower::encode_string(&sum))
     }
 }
 
