@@ -102,3 +102,22 @@ fn the_sidecar_knows_what_is_built_in_and_where_it_is() {
         }
     }
 }
+
+#[test]
+fn the_example_of_the_sidecars_configuration_lists_them() {
+    let text = crate::render::read("sidecar/config.example.toml");
+    let names = |kinds: &[Provider]| {
+        kinds
+            .iter()
+            .map(|kind| kind.name())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let built_in: Vec<Provider> = Provider::built_in().collect();
+    for list in [
+        format!("Built in: {}.", names(&built_in)),
+        format!("# {}\n", names(&Provider::ALL)),
+    ] {
+        assert!(text.contains(&list), "{list}");
+    }
+}
