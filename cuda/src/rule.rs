@@ -21,11 +21,10 @@
 //!
 //! # Sequences and states
 //!
-//! Sequences of a [`Span`] are either all of one length, with their states behind each other, or
-//! [ragged](ragged): of any lengths, with their rows behind each other, each with the slot of a pool in which
-//! its state lies, the slot to which the new state goes (the same or another), and, if wanted, a slot for the
-//! state in the middle of the pass. Kernels of ragged sequences are variants compiled apart; those of one
-//! length do not pay for them.
+//! Sequences of a [`Span`] are either all of one length, with their states behind each other, or [`ragged`]: of
+//! any lengths, with their rows behind each other, each with the slot of a pool in which its state lies, the
+//! slot to which the new state goes (the same or another), and, if wanted, a slot for the state in the middle of
+//! the pass. Kernels of ragged sequences are variants compiled apart; those of one length do not pay for them.
 //!
 //! # Safety
 //! Every launch is `unsafe`. Who enqueues it promises what [`crate::device`] says: every address of the span,
