@@ -6,7 +6,7 @@
 //! | concurrency | `runtime`: queue, single flight, cache, the device's thread |
 //! | one request | `engine`, which runs the next three |
 //! | its steps | `document`: units; `scoring`: a number for each; `select`: those that fit the budget |
-//! | ground | `config`; `model`: tokenizer, embeddings, encoder; `tier`; `vectors` |
+//! | ground | `config`; `fold`: one form of a text; `model`: tokenizer, embeddings, encoder; `tier`; `vectors` |
 //!
 //! Imports go down this table, never up. On one floor `scoring` and `select` import `document`, `config`
 //! imports `model` and `tier`, and `model` imports `vectors`.
@@ -15,6 +15,7 @@ pub mod cli;
 pub mod config;
 pub mod document;
 pub mod engine;
+mod fold;
 pub mod model;
 pub mod runtime;
 pub mod scoring;

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use crate::document::Document;
-use crate::model::{Models, Pieces};
+use crate::fold::Folded;
+use crate::model::{Models, Pieces, WordPiece};
 use crate::scoring::{Question, TermCounts, Window, recipe, windows};
 
 /// Bytes for a token where no tokenizer is loaded; about right for English prose.
@@ -53,11 +54,11 @@ impl<'a> ScoringInput<'a> {
                 tokens,
             };
         };
-        let encoded = models.tokenizer.encode(text);
+        let encoded = encode_folded(&models.tokenizer, text);
         let units = assign_pieces(&document, &encoded);
         let unit_tokens = units.iter().map(|range| range.len() as u32).collect();
         let pieces = PieceInput {
-            question: models.tokenizer.encode(question).ids,
+            question: models.tokenizer.encode(Folded::new(question).text()).ids,
             windows: windows(&document.units, recipe::MATCH_WORDS, recipe::MATCH_WORDS),
             units,
             ids: encoded.ids,
@@ -90,6 +91,15 @@ impl PieceInput {
         let first = units.first().map_or(0, |unit| unit.start);
         units.iter().map(move |unit| unit.start - first..unit.end - first)
     }
+}
+
+/// Cuts a text into pieces in the form in which it is compared; their ranges are those of the text itself.
+fn encode_folded(tokenizer: &WordPiece, text: &str) -> Pieces {
+    let folded = Folded::new(text);
+    let mut pieces = tokenizer.encode(folded.text());
+    folded.restore(pieces.ranges.iter_mut().map(|range| &mut range.0));
+    folded.restore(pieces.ranges.iter_mut().map(|range| &mut range.1));
+    pieces
 }
 
 /// Finds the pieces that lie in each unit. Both are in order, so one walk finds them; a piece belongs to the

@@ -24,7 +24,7 @@ const FEW_WORDS: f32 = 6.0;
 pub fn score_coverage(document: &Document<'_>) -> Vec<f32> {
     let mut frequency: HashMap<String, u32> = HashMap::new();
     for unit in &document.units {
-        Terms::new(unit.text(document.text)).for_each(|_, word| {
+        Terms::new(unit.text(document.text)).for_each(|word| {
             if !is_stop_word(word) {
                 match frequency.get_mut(word) {
                     Some(count) => *count += 1,
@@ -40,7 +40,7 @@ pub fn score_coverage(document: &Document<'_>) -> Vec<f32> {
         .iter()
         .map(|unit| {
             let (mut sum, mut count) = (0.0_f32, 0.0_f32);
-            Terms::new(unit.text(document.text)).for_each(|_, word| {
+            Terms::new(unit.text(document.text)).for_each(|word| {
                 count += 1.0;
                 sum += frequency.get(word).map_or(0.0, |&n| (n as f32).ln());
             });

@@ -30,7 +30,7 @@ impl TermCounts {
         offsets.push(0);
         for unit in &document.units {
             let mut length = 0;
-            Terms::new(unit.text(document.text)).for_each(|_, word| {
+            Terms::new(unit.text(document.text)).for_each(|word| {
                 length += 1;
                 language.see(word);
                 hits.extend(question.term(word));

@@ -192,7 +192,7 @@ fn titled(text: &str) -> (&str, &str) {
 
 fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
-    Terms::new(text).for_each(|_, word| words.push(word.to_owned()));
+    Terms::new(text).for_each(|word| words.push(word.to_owned()));
     words
 }
 

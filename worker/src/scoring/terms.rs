@@ -1,7 +1,12 @@
-//! The words of a text as the lexical signals compare them: in lower case, cut to stems, without those that
-//! say nothing.
+//! The words of a text as the lexical signals compare them: in one form and in lower case, cut to stems,
+//! without those that say nothing.
+
+use std::borrow::Cow;
+
+use unicode_normalization::char::is_combining_mark;
 
 use crate::document::{is_white_space, stands_alone};
+use crate::fold::{find_continuation, fold_characters, push_case_folded};
 
 /// Words that say nothing about the subject.
 const STOP: &[&str] = &[
@@ -34,66 +39,108 @@ pub(super) fn stem(word: &str) -> &str {
         .map_or(word, |(end, _)| &word[..end])
 }
 
-/// The words of a text in lower case: runs of letters and digits; in scripts without spaces, pairs of
-/// neighbouring characters.
+/// The words of a text in one form and in lower case: runs of letters and digits; in scripts without spaces,
+/// pairs of neighbouring characters. A word that a hyphen cuts at the end of a line comes whole, and its halves
+/// as well: only a dictionary could tell "indem-nity" from "well-known".
 pub(super) struct Terms<'a> {
-    text: &'a str,
+    text: Cow<'a, str>,
 }
 
 impl<'a> Terms<'a> {
     /// Reads a text.
     pub(super) fn new(text: &'a str) -> Self {
-        Self { text }
+        Self {
+            text: fold_characters(text),
+        }
     }
 
-    /// Calls `take` with each word's byte position and lower-case text.
-    pub(super) fn for_each(self, mut take: impl FnMut(usize, &str)) {
-        let mut word = String::new();
-        let mut start = 0;
+    /// Calls `take` with each word.
+    pub(super) fn for_each(self, mut take: impl FnMut(&str)) {
+        let text = self.text.as_ref();
+        let mut word = Word::default();
         let mut alone: Option<char> = None;
-        for (at, c) in self.text.char_indices() {
+        let mut resume = 0;
+        for (at, c) in text.char_indices() {
+            if at < resume {
+                continue;
+            }
             if c.is_ascii_alphanumeric() {
-                if word.is_empty() {
-                    start = at;
-                }
-                word.push(c.to_ascii_lowercase());
+                word.text.push(c.to_ascii_lowercase());
                 alone = None;
                 continue;
             }
-            if !c.is_ascii() && !stands_alone(c) && !is_white_space(c) && c.is_alphanumeric() {
-                if word.is_empty() {
-                    start = at;
-                }
-                word.extend(c.to_lowercase());
+            if !c.is_ascii() && !stands_alone(c) && word.takes(c) {
+                push_case_folded(c, &mut word.text);
                 alone = None;
                 continue;
             }
             // "1,496" and "1.5" are one number.
             let grouped = (c == ',' || c == '.')
-                && word.ends_with(|d: char| d.is_ascii_digit())
-                && self.text[at + 1..].starts_with(|d: char| d.is_ascii_digit());
+                && word.text.ends_with(|d: char| d.is_ascii_digit())
+                && text[at + 1..].starts_with(|d: char| d.is_ascii_digit());
             if grouped {
                 if c == '.' {
-                    word.push('.');
+                    word.text.push('.');
                 }
                 continue;
             }
-            if !word.is_empty() {
-                take(start, &word);
-                word.clear();
+            if c == '-'
+                && word.text.ends_with(char::is_alphabetic)
+                && let Some(width) = find_continuation(&text[at + 1..])
+            {
+                word.cut(&mut take);
+                resume = at + 1 + width;
+                continue;
             }
+            word.end(&mut take);
             if stands_alone(c) {
                 let mut pair = String::with_capacity(8);
                 pair.extend(alone);
                 pair.push(c);
-                take(at, &pair);
+                take(&pair);
                 alone = Some(c);
             } else {
                 alone = None;
             }
         }
-        if !word.is_empty() {
-            take(start, &word);
+        word.end(&mut take);
+    }
+}
+
+/// The word that is being read.
+#[derive(Default)]
+struct Word {
+    text: String,
+    /// Bytes before the last line end that cuts the word.
+    half: usize,
+}
+
+impl Word {
+    /// Returns true if a character that is not ASCII belongs to a word, or goes on the one being read.
+    fn takes(&self, c: char) -> bool {
+        (c.is_alphanumeric() && !is_white_space(c)) || (!self.text.is_empty() && is_combining_mark(c))
+    }
+
+    /// Notes that a hyphen at the end of a line cuts the word here. A half as long as a stem says no more than
+    /// the whole.
+    fn cut(&mut self, take: &mut impl FnMut(&str)) {
+        let half = &self.text[self.half..];
+        if self.half > 0 || half.chars().nth(STEM - 1).is_none() {
+            take(half);
         }
+        self.half = self.text.len();
+    }
+
+    /// Ends the word, if there is one.
+    fn end(&mut self, take: &mut impl FnMut(&str)) {
+        if self.text.is_empty() {
+            return;
+        }
+        take(&self.text);
+        if self.half > 0 {
+            take(&self.text[self.half..]);
+        }
+        self.text.clear();
+        self.half = 0;
     }
 }

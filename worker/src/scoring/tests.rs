@@ -51,6 +51,29 @@ fn questions_lose_their_instructions_unless_nothing_else_is_left() {
 }
 
 #[test]
+fn words_are_found_in_whatever_form_they_are_written() {
+    let filler = "Nothing of note was seen on that day at the old harbour. ";
+    for (asked, written) in [
+        ("indemnity", "The indem-\nnity is due."),
+        ("postmaster", "The post-\r\nmaster is due."),
+        ("well known", "A well-\nknown sum is due."),
+        ("offline affidavit", "The oﬄine aﬃdavit is due."),
+        ("résiliation", "La re\u{301}siliation est due."),
+        ("Straße", "DIE STRASSE IST NASS."),
+        ("अनुबन्ध", "यह अनुबन्ध है।"),
+        ("عقد", "هذا ﻋﻘﺪ جديد."),
+        ("ABC123", "ＡＢＣ１２３ is due."),
+        ("termination", "On ter\u{ad}mi\u{ad}na\u{ad}tion it is due."),
+        ("ter\u{200b}mination", "On termination it is due."),
+    ] {
+        let text = format!("{}{written} {}", filler.repeat(8), filler.repeat(8));
+        let (document, scores) = scores_of(&text, asked);
+        let found = document.units[best(&scores)].text(document.text);
+        assert!(!found.contains("harbour"), "{asked}: {found}");
+    }
+}
+
+#[test]
 fn windows_cover_all_units() {
     let document = Document::parse(TEXT);
     for (words, stride) in [(0, 0), (1, 1), (10, 5), (10, 10), (1000, 500)] {

@@ -106,7 +106,7 @@ mod tests {
         let story = "The television movie was broadcast in December, and one season of episodes was ordered.";
         let is_contract = |text: &str| {
             let mut language = ContractLanguage::default();
-            Terms::new(text).for_each(|_, word| language.see(word));
+            Terms::new(text).for_each(|word| language.see(word));
             language.is_contract()
         };
         assert!(is_contract(contract) && !is_contract(story) && !is_contract(""));
