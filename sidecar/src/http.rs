@@ -9,6 +9,7 @@ mod passthrough;
 mod relay;
 mod route;
 pub mod server;
+mod spelling;
 mod surface;
 mod tunnel;
 
@@ -26,6 +27,7 @@ use crate::config::Limits;
 use crate::error::ApiError;
 use crate::report::{Exchange, Metrics};
 use crate::upstream::{Routes, Upstreams};
+use route::{Destination, Route};
 
 /// The part of the state that a change of the configuration replaces while calls run; a call keeps what it
 /// started with.
@@ -87,9 +89,11 @@ pub async fn handle(app: Arc<App>, request: Request<Body>) -> Response<Body> {
     if let Some(path) = path.strip_prefix("/liquid/") {
         return pages::answer(&app, request.method(), path);
     }
-    let route = route::find_route(request.method(), path);
-    let wire = route.map_or_else(|| guess_wire(request.headers()), |route| route.wire);
-    let surface = route.map_or("other", |route| route.surface.as_str());
+    let destination = route::find_route(request.method(), path);
+    let (wire, surface) = match &destination {
+        Destination::Surface(route) | Destination::Misspelt(route) => (route.wire, route.surface.as_str()),
+        Destination::Other => (guess_wire(request.headers()), "other"),
+    };
     let slot = Arc::clone(&app.slots).try_acquire_owned().ok();
     let has_slot = slot.is_some();
     let exchange = Exchange::new(Arc::clone(&app.metrics), surface, request.headers(), slot);
@@ -113,11 +117,19 @@ pub async fn handle(app: Arc<App>, request: Request<Body>) -> Response<Body> {
             exchange,
         );
     }
-    match route {
+    match destination {
         // In a box: what waits for an upstream is large, and the transport moves what it polls.
-        Some(route) => Box::pin(surface::handle(&app, route, request, exchange)).await,
-        None => passthrough::handle(&app, wire, request, exchange).await,
+        Destination::Surface(route) => Box::pin(surface::handle(&app, route, request, exchange)).await,
+        Destination::Misspelt(route) => refuse(&misspelt(&route), wire, exchange),
+        Destination::Other => passthrough::handle(&app, wire, request, exchange).await,
     }
+}
+
+/// 404: a server might take this path for that of a surface, and here nobody would have read the call.
+fn misspelt(route: &Route) -> ApiError {
+    let right = route.right_path();
+    let message = format!("no such path; send this call to {right}");
+    ApiError::invalid(StatusCode::NOT_FOUND, "unknown_path", message)
 }
 
 /// Answers with an error of the sidecar's own, which is a complete answer.

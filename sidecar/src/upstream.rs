@@ -4,6 +4,7 @@
 pub mod connect;
 pub mod guard;
 pub mod model;
+pub mod path;
 pub mod provider;
 pub mod secret;
 pub mod send;
@@ -16,6 +17,7 @@ use liquid_process::Invalid;
 
 pub use connect::{ClientError, ConnectError, HttpClient};
 pub use guard::Guard;
+pub use path::{CallPath, Prefix};
 pub use provider::{Provider, Target};
 pub use send::{Failure, OutgoingCall, UpstreamAnswer, UpstreamResponse};
 pub use settings::{ProviderSettings, Settings};

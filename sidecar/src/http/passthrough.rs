@@ -2,7 +2,7 @@
 //! that belong to a connection and the key.
 
 use axum::body::Body;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Uri};
 
 use super::relay::{Relay, Watch};
 use super::{App, answer, headers, refuse, route, tunnel};
@@ -26,19 +26,28 @@ pub(super) async fn handle(
     if target.provider.kind == ProviderKind::Local {
         return local::answer_other(request.method(), &path, wire, exchange);
     }
-    forward(app, target, &path, wire, request, exchange).await
+    let url = target.provider.url(&path, request.uri().query());
+    forward(app, Onward { target, url }, wire, request, exchange).await
+}
+
+/// Where a call goes unread.
+pub(super) struct Onward<'a> {
+    pub(super) target: &'a Target,
+    /// `None` if the client's path cannot be joined to the provider's base URL.
+    pub(super) url: Option<Uri>,
 }
 
 /// Sends a request on and relays its answer. An upgrade that the upstream accepts becomes a tunnel.
 pub(super) async fn forward(
     app: &App,
-    target: &Target,
-    path: &str,
+    to: Onward<'_>,
     wire: Wire,
     mut request: Request<Body>,
     mut exchange: Exchange,
 ) -> Response<Body> {
-    let Some(url) = target.provider.url(path, request.uri().query()) else {
+    let Onward { target, url } = to;
+    let Some(url) = url else {
+        let path = request.uri().path();
         let message = format!("the path {path:?} cannot be joined to the upstream's base URL");
         return refuse(
             &ApiError::invalid(StatusCode::BAD_REQUEST, "invalid_path", message),

@@ -1,33 +1,161 @@
 //! The surface that a method and a path belong to.
+//!
+//! Clients reach one call by many spellings: an SDK appends its path to whatever base URL it was given, with
+//! slashes too many, a version twice, or another provider's prefix. What a server may answer as a call on a
+//! surface is that surface here, or refused with the right path; never a tunnel, which nobody reads.
 
 use http::Method;
 
+use super::spelling::Spelling;
 use crate::api::{Surface, Wire};
+use crate::upstream::CallPath;
+use crate::upstream::path::{Prefix, is_version};
 
 /// A surface's route: how its calls are read, answered and forwarded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Route {
     /// The shape of the request's body.
     pub(super) surface: Surface,
     /// The shape of the answer.
     pub(super) wire: Wire,
-    /// The upstream's path, below the API's version.
-    pub(super) path: &'static str,
+    /// The upstream's path.
+    pub(super) path: CallPath,
 }
 
-/// Finds the surface behind a call, with and without `/v1`; `None` for everything that passes through.
-pub(super) fn find_route(method: &Method, path: &str) -> Option<Route> {
-    if method != Method::POST {
-        return None;
+/// What a path leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Destination {
+    /// A surface.
+    Surface(Route),
+    /// Nothing: the path is close to that of a surface, and servers differ in what they make of it.
+    Misspelt(Route),
+    /// A call on no surface, which passes through.
+    Other,
+}
+
+impl Route {
+    fn new(surface: Surface, prefix: Prefix) -> Self {
+        let (wire, endpoint) = match surface {
+            Surface::ChatCompletions | Surface::HybridChat => (Wire::Chat, "/chat/completions"),
+            Surface::Responses => (Wire::Responses, "/responses"),
+            Surface::Messages => (Wire::Messages, "/messages"),
+        };
+        let path = CallPath { endpoint, prefix };
+        Self { surface, wire, path }
     }
-    let (surface, wire, path) = match below_version(path) {
-        "/chat/completions" => (Surface::ChatCompletions, Wire::Chat, "/chat/completions"),
-        "/responses" => (Surface::Responses, Wire::Responses, "/responses"),
-        "/messages" => (Surface::Messages, Wire::Messages, "/messages"),
-        "/hybrid_chat" => (Surface::HybridChat, Wire::Chat, "/chat/completions"),
+
+    /// Returns the path to call instead of a misspelt one.
+    pub(super) fn right_path(&self) -> &'static str {
+        match self.surface {
+            Surface::ChatCompletions => "/v1/chat/completions",
+            Surface::Responses => "/v1/responses",
+            Surface::Messages => "/v1/messages",
+            Surface::HybridChat => "/v1/hybrid_chat",
+        }
+    }
+}
+
+/// Finds what a call leads to.
+pub(super) fn find_route(method: &Method, path: &str) -> Destination {
+    if method != Method::POST {
+        return Destination::Other;
+    }
+    // The spellings of the SDKs, at no cost.
+    let surface = match below_version(path) {
+        "/chat/completions" => Some(Surface::ChatCompletions),
+        "/responses" => Some(Surface::Responses),
+        "/messages" => Some(Surface::Messages),
+        "/hybrid_chat" => Some(Surface::HybridChat),
+        _ => None,
+    };
+    if let Some(surface) = surface {
+        return Destination::Surface(Route::new(surface, Prefix::Version));
+    }
+    let spelling = Spelling::read(path);
+    match (find_surface(&spelling.segments), spelling.is_plain) {
+        (Some(route), true)
+            if route.surface != Surface::HybridChat || route.path.prefix == Prefix::Version =>
+        {
+            Destination::Surface(route)
+        }
+        (Some(route), _) => Destination::Misspelt(route),
+        (None, _) => Destination::Other,
+    }
+}
+
+/// Finds the surface that the last segments of a path name, and what stands before them.
+fn find_surface(segments: &[String]) -> Option<Route> {
+    let is = |segment: &String, name: &str| segment.eq_ignore_ascii_case(name);
+    let (last, before) = segments.split_last()?;
+    if is(last, "completions") {
+        let (chat, before) = before.split_last()?;
+        return is(chat, "chat").then(|| Route::new(Surface::ChatCompletions, find_prefix(before)));
+    }
+    let surface = match last.to_ascii_lowercase().as_str() {
+        "responses" => Surface::Responses,
+        "messages" => Surface::Messages,
+        "hybrid_chat" => Surface::HybridChat,
         _ => return None,
     };
-    Some(Route { surface, wire, path })
+    // `/v1/threads/{id}/messages` and the like are calls of other APIs.
+    let known = before.last().is_none_or(|segment| names_api(segment)) || is_deployment(before);
+    (known || surface == Surface::HybridChat).then(|| Route::new(surface, find_prefix(before)))
+}
+
+/// Reads what stands before a call.
+fn find_prefix(before: &[String]) -> Prefix {
+    let is_v1 = |segment: &String| segment.eq_ignore_ascii_case("v1");
+    let first = before.iter().position(|segment| !is_v1(segment));
+    let Some(first) = first else {
+        return Prefix::Version;
+    };
+    let written = |segments: &[String]| {
+        segments
+            .iter()
+            .map(|segment| format!("/{segment}"))
+            .collect::<String>()
+    };
+    if let Some((root, name)) = split_deployment(&before[first..]) {
+        return Prefix::Azure {
+            root: written(root),
+            deployment: Some(name.join("%2F")),
+        };
+    }
+    if let [only] = &before[first..]
+        && only.eq_ignore_ascii_case("openai")
+        && first == 0
+    {
+        return Prefix::Azure {
+            root: written(before),
+            deployment: None,
+        };
+    }
+    let is_api = |segment: &String| names_api(segment) || segment.eq_ignore_ascii_case("api");
+    if before.iter().all(is_api) {
+        let mut api = before.to_vec();
+        api.dedup();
+        return Prefix::Api(written(&api));
+    }
+    Prefix::Gateway(written(&before[first..]))
+}
+
+fn is_deployment(before: &[String]) -> bool {
+    split_deployment(before).is_some()
+}
+
+/// Splits `/openai/deployments/NAME` before the deployments; a gateway's name may hold slashes.
+fn split_deployment(before: &[String]) -> Option<(&[String], &[String])> {
+    let at = before
+        .iter()
+        .position(|segment| segment.eq_ignore_ascii_case("deployments"))?;
+    let (root, name) = (&before[..at], &before[at + 1..]);
+    (!name.is_empty()).then_some((root, name))
+}
+
+/// Returns whether a segment names an API or its version.
+fn names_api(segment: &str) -> bool {
+    let segment = segment.to_ascii_lowercase();
+    matches!(segment.as_str(), "openai" | "anthropic") || is_version(&segment)
 }
 
 /// Returns the path without its leading `/v1`, as providers' base URLs already carry the version.
@@ -49,36 +177,4 @@ pub(super) fn asks_dry_run(query: Option<&str>) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn surfaces_with_and_without_version() {
-        for (path, want) in [
-            ("/v1/chat/completions", Some(Surface::ChatCompletions)),
-            ("/chat/completions", Some(Surface::ChatCompletions)),
-            ("/v1/responses", Some(Surface::Responses)),
-            ("/messages", Some(Surface::Messages)),
-            ("/v1/hybrid_chat", Some(Surface::HybridChat)),
-            ("/v1/messages/count_tokens", None),
-            ("/v1/responses/resp_1", None),
-            ("/v1chat/completions", None),
-            ("/v1/embeddings", None),
-            ("/", None),
-        ] {
-            assert_eq!(
-                find_route(&Method::POST, path).map(|route| route.surface),
-                want,
-                "{path}"
-            );
-            assert_eq!(find_route(&Method::GET, path), None, "{path}");
-        }
-    }
-
-    #[test]
-    fn reads_the_dry_run_query() {
-        assert!(asks_dry_run(Some("beta=true&dry_run=1")));
-        assert!(!asks_dry_run(Some("dry_run=0")));
-        assert!(!asks_dry_run(None));
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ use axum::body::Body;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 
+use super::passthrough::Onward;
 use super::route::{Route, asks_dry_run};
 use super::{App, LiveState, answer, body, headers, pages, passthrough, refuse};
 use crate::api::{Mode, Overrides, ProviderKind, header_names};
@@ -13,6 +14,7 @@ use crate::compress::{Call, Decision, Evidence, Outcome};
 use crate::error::ApiError;
 use crate::extract::OnWorkerUnavailable;
 use crate::report::Exchange;
+use crate::upstream::path::Address;
 use crate::upstream::{self, Target, UpstreamAnswer};
 use crate::{local, report};
 
@@ -30,7 +32,7 @@ pub(super) async fn handle(
         let request = Request::from_parts(parts, body);
         return Box::pin(forward_unread(app, &live, route, request, exchange)).await;
     }
-    let call = match read(app, &live, route, &parts, body).await {
+    let call = match read(app, &live, &route, &parts, body).await {
         Ok(call) => call,
         Err(error) => return refuse(&error, route.wire, exchange),
     };
@@ -52,7 +54,7 @@ pub(super) async fn handle(
             exchange.inject_trace(&mut parts.headers);
             let call = upstream::OutgoingCall {
                 wire: route.wire,
-                path: route.path,
+                path: &route.path,
                 query: parts.uri.query(),
                 headers: &parts.headers,
                 body: body.clone(),
@@ -67,7 +69,7 @@ pub(super) async fn handle(
 async fn read(
     app: &App,
     live: &LiveState,
-    route: Route,
+    route: &Route,
     parts: &Parts,
     body: Body,
 ) -> Result<Call, ApiError> {
@@ -113,19 +115,17 @@ async fn forward_unread(
     exchange.record_unread(REASON);
     let may_leave = live.compressor.settings().extract.on_worker_unavailable == OnWorkerUnavailable::Forward;
     let as_it_is = |target: &&Target| target.model.is_none() && target.provider.speaks(route.wire);
-    let target = live
-        .routes
-        .targets(route.wire)
-        .first()
-        .filter(as_it_is)
-        .filter(|_| may_leave);
-    let Some(target) = target else {
+    let targets = live.routes.targets(route.wire);
+    let target = targets.first().filter(as_it_is).filter(|_| may_leave);
+    let query = request.uri().query();
+    let addressed = target.map(|target| (target, target.provider.address(&route.path, query, None)));
+    let Some((target, Address { url, .. })) = addressed.filter(|(_, address)| !address.model_in_body) else {
         let message = "a body with content-encoding cannot be read here, and the configuration does not let it pass \
                        unread (upstream.model, extract.on_worker_unavailable): send it without";
         let error = ApiError::invalid(StatusCode::UNSUPPORTED_MEDIA_TYPE, REASON, message);
         return refuse(&error, route.wire, exchange);
     };
-    let mut response = passthrough::forward(app, target, route.path, route.wire, request, exchange).await;
+    let mut response = passthrough::forward(app, Onward { target, url }, route.wire, request, exchange).await;
     report::headers::write_unread(response.headers_mut(), REASON);
     response
 }

@@ -6,10 +6,14 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Uri, header};
 use liquid_process::Invalid;
 
+use super::path::is_version;
 use super::secret::Secret;
 use super::settings::{ProviderSettings, Settings};
 use crate::api::header_names::{API_KEY, CREDENTIALS, X_API_KEY};
 use crate::api::{ProviderKind, Wire};
+
+/// Path of Azure's API that needs no date, below the resource's endpoint.
+const AZURE_API: &str = "/openai/v1";
 
 /// A provider ready for use.
 #[derive(Debug)]
@@ -119,16 +123,24 @@ impl Provider {
     pub fn url(&self, path: &str, query: Option<&str>) -> Option<Uri> {
         let base = self.base.as_ref()?;
         let prefix = if path == "/" { "" } else { base.path.as_str() };
-        let path = match query {
-            Some(query) => format!("{prefix}{path}?{query}"),
-            None => format!("{prefix}{path}"),
+        base.join(&format!("{prefix}{path}"), query)
+    }
+
+    /// Returns the URL for a path below the server's root, which of Azure's is where both of its APIs begin.
+    pub(super) fn root_url(&self, path: &str, query: Option<&str>) -> Option<Uri> {
+        let base = self.base.as_ref()?;
+        let root = match self.kind {
+            ProviderKind::Azure => base.path.strip_suffix(AZURE_API).unwrap_or_default(),
+            _ => "",
         };
-        Uri::builder()
-            .scheme(base.scheme.clone())
-            .authority(base.authority.clone())
-            .path_and_query(PathAndQuery::try_from(path).ok()?)
-            .build()
-            .ok()
+        base.join(&format!("{root}{path}"), query)
+    }
+
+    /// Returns whether the base URL says which API is there, as in `/v1`, `/v1beta/openai` and `/openai/v1`.
+    pub(super) fn names_api(&self) -> bool {
+        let last = self.base.as_ref().and_then(|base| base.path.rsplit('/').next());
+        let last = last.unwrap_or_default().to_ascii_lowercase();
+        matches!(last.as_str(), "openai" | "anthropic") || is_version(&last)
     }
 
     /// Returns whether both have the same scheme, host and port.
@@ -172,6 +184,19 @@ impl Provider {
 }
 
 impl Base {
+    fn join(&self, path: &str, query: Option<&str>) -> Option<Uri> {
+        let path = match query {
+            Some(query) => format!("{path}?{query}"),
+            None => path.to_owned(),
+        };
+        Uri::builder()
+            .scheme(self.scheme.clone())
+            .authority(self.authority.clone())
+            .path_and_query(PathAndQuery::try_from(path).ok()?)
+            .build()
+            .ok()
+    }
+
     fn parse(name: &str, url: &str, kind: ProviderKind) -> Result<Self, Invalid> {
         let fail = |remedy| invalid_base_url(name, url, remedy);
         let parts = url
@@ -204,7 +229,7 @@ impl Base {
             ));
         }
         let path = match kind {
-            ProviderKind::Azure if !path.ends_with("/openai/v1") => format!("{path}/openai/v1"),
+            ProviderKind::Azure if !path.ends_with(AZURE_API) => format!("{path}{AZURE_API}"),
             _ => path.to_owned(),
         };
         Ok(Self {

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::connect::ConnectError;
 use super::model::with_model;
-use super::{HttpClient, Settings, Target, Upstreams};
+use super::{CallPath, HttpClient, Settings, Target, Upstreams};
 use crate::api::{ProviderKind, Wire, header_names};
 use crate::cause::{self, innermost};
 use crate::translate;
@@ -55,8 +55,8 @@ impl RetryLimits {
 pub struct OutgoingCall<'a> {
     /// The shape the client speaks.
     pub wire: Wire,
-    /// Path below the API's version, such as `/chat/completions`.
-    pub path: &'a str,
+    /// The client's path, read.
+    pub path: &'a CallPath,
     /// The client's query.
     pub query: Option<&'a str>,
     /// The client's headers, hop-by-hop ones and our own already taken out.
@@ -260,23 +260,20 @@ struct PreparedRequest {
 impl PreparedRequest {
     fn new(call: &OutgoingCall<'_>, target: &Target) -> Result<Self, Failure> {
         let provider = &target.provider;
-        let (path, query, body, translation) = if provider.speaks(call.wire) {
-            let renamed = target
-                .model
-                .as_deref()
-                .and_then(|model| with_model(&call.body, model));
-            (
-                call.path,
-                call.query,
-                renamed.unwrap_or_else(|| call.body.clone()),
-                None,
-            )
+        let (url, body, translation) = if provider.speaks(call.wire) {
+            let address = provider.address(call.path, call.query, target.model.as_deref());
+            let named = call.path.model().filter(|_| address.model_in_body);
+            let model = target.model.as_deref().or(named.as_deref());
+            let renamed = model.and_then(|model| with_model(&call.body, model));
+            (address.url, renamed.unwrap_or_else(|| call.body.clone()), None)
         } else {
-            let translated =
-                translate::request(call.wire, provider.kind, &call.body, target.model.as_deref())?;
-            ("/messages", None, translated.body, Some(translated.translation))
+            let named = call.path.model();
+            let model = target.model.as_deref().or(named.as_deref());
+            let translated = translate::request(call.wire, provider.kind, &call.body, model)?;
+            let url = provider.url("/messages", None);
+            (url, translated.body, Some(translated.translation))
         };
-        let url = provider.url(path, query).ok_or_else(|| ConnectError::NoUrl {
+        let url = url.ok_or_else(|| ConnectError::NoUrl {
             provider: provider.name.clone(),
         })?;
         Ok(Self {

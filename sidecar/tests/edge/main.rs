@@ -7,6 +7,7 @@ mod limits;
 mod local;
 mod names;
 mod otlp;
+mod paths;
 mod process;
 mod stream;
 mod support;
