@@ -9,6 +9,8 @@
 //! The work is linear in the document's length: every detector either consumes the lines that it reads, or
 //! looks at a bounded number of them, or remembers where it failed.
 
+mod abbreviations;
+mod blobs;
 mod blocks;
 mod cutter;
 mod json;
@@ -81,6 +83,9 @@ pub struct Unit {
     pub lead: Option<u32>,
     /// Number of the paragraph, turn, table or list that the unit belongs to.
     pub block: u32,
+    /// Whether the unit is evidence for nothing: encoded data, minified code, what stands on every page. It is
+    /// kept only if the question asks for such a thing.
+    pub filler: bool,
 }
 
 impl Unit {
@@ -111,6 +116,9 @@ impl<'a> Document<'a> {
     pub fn parse(text: &'a str) -> Self {
         let mut cutter = Cutter::new(text);
         let transcript = blocks::cut(&mut cutter);
+        if cutter.units.iter().all(|unit| unit.filler) {
+            cutter.units.iter_mut().for_each(|unit| unit.filler = false);
+        }
         let words = word_count(text);
         let spaced = text.split(is_white_space).filter(|word| !word.is_empty()).count();
         Self {

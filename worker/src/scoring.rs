@@ -19,6 +19,6 @@ mod windows;
 pub use coverage::score_coverage;
 pub use lexical::TermCounts;
 pub use maxsim::{WindowMatches, rarity};
-pub use question::Question;
+pub use question::{Question, asks_for_data};
 pub use smooth::{add_scaled, smooth, standardise};
 pub use windows::{Window, spread, windows};

@@ -23,8 +23,12 @@ pub const TRANSCRIPT_GAP_WORDS: usize = 150;
 /// Most units in a gap that is looked across; units without words do not fill gaps for ever.
 const GAP_UNITS: usize = 64;
 
-/// A lead up to this many words is cheap enough for any unit.
-const LEAD_WORDS: u32 = 12;
+/// A lead up to this many words is cheap enough for any unit: the header of a table or the label of a passage,
+/// without which a row or a sentence says nothing.
+const LEAD_WORDS: u32 = 40;
+
+/// Most leads that a unit brings: a row its header, that its heading, and that the label of its passage.
+const MAX_LEADS: usize = 4;
 
 /// Units that do not fit any more before a pack counts as full.
 const MAX_MISSES: usize = 64;
@@ -55,7 +59,7 @@ pub fn take(units: &[Unit], costs: &[u32], order: &[u32], budget: usize, gap_wor
     let mut misses = 0;
     for &unit in order {
         let unit = unit as usize;
-        if selection.taken[unit] {
+        if selection.taken[unit] || units[unit].filler {
             continue;
         }
         if selection.cost + costs[unit] as usize > budget {
@@ -73,7 +77,7 @@ pub fn take(units: &[Unit], costs: &[u32], order: &[u32], budget: usize, gap_wor
         .into_iter()
         .flatten()
         {
-            selection.add_all(costs, gap, budget);
+            selection.add_gap(units, costs, gap, budget);
         }
         selection.add_lead(units, costs, unit, budget);
     }
@@ -88,21 +92,24 @@ impl Selection {
         }
     }
 
-    fn add_all(&mut self, costs: &[u32], range: Range<usize>, budget: usize) {
-        let cost: usize = costs[range.clone()].iter().map(|&cost| cost as usize).sum();
+    /// Closes a gap if it fits. What is no evidence stays out of it.
+    fn add_gap(&mut self, units: &[Unit], costs: &[u32], gap: Range<usize>, budget: usize) {
+        let text = || gap.clone().filter(|&unit| !units[unit].filler);
+        let cost: usize = text().map(|unit| costs[unit] as usize).sum();
         if self.cost + cost <= budget {
-            range.for_each(|unit| self.add(costs, unit));
+            text().for_each(|unit| self.add(costs, unit));
         }
     }
 
-    /// Adds the lead of a unit if it costs less than the unit itself, or little.
+    /// Adds the lead of a unit, and what leads that one, if it costs less than the unit itself, or little.
     fn add_lead(&mut self, units: &[Unit], costs: &[u32], unit: usize, budget: usize) {
-        let Some(lead) = units[unit].lead.map(|lead| lead as usize) else {
-            return;
-        };
-        let pays = units[lead].words <= LEAD_WORDS.max(units[unit].words);
-        if pays && !self.taken[lead] && self.cost + costs[lead] as usize <= budget {
-            self.add(costs, lead);
+        let most = LEAD_WORDS.max(units[unit].words);
+        let lead_of = |&unit: &usize| units[unit].lead.map(|lead| lead as usize);
+        for lead in std::iter::successors(lead_of(&unit), lead_of).take(MAX_LEADS) {
+            let fits = self.taken[lead] || self.cost + costs[lead] as usize <= budget;
+            if units[lead].words <= most && fits {
+                self.add(costs, lead);
+            }
         }
     }
 
@@ -112,7 +119,11 @@ impl Selection {
             if self.taken[i] {
                 return Some(i + 1..unit);
             }
-            words += units[i].words as usize;
+            words += if units[i].filler {
+                0
+            } else {
+                units[i].words as usize
+            };
             if words > most {
                 return None;
             }
@@ -126,7 +137,11 @@ impl Selection {
             if self.taken[i] {
                 return Some(unit + 1..i);
             }
-            words += units[i].words as usize;
+            words += if units[i].filler {
+                0
+            } else {
+                units[i].words as usize
+            };
             if words > most {
                 return None;
             }

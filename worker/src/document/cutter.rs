@@ -1,6 +1,16 @@
 //! Collects the units of a document; every detector writes to it.
 
-use super::{MAX_UNIT_BYTES, MAX_UNIT_WORDS, SpanKind, Unit, sentences, word_count, words};
+use std::ops::Range;
+
+use super::{MAX_UNIT_BYTES, MAX_UNIT_WORDS, SpanKind, Unit, blobs, sentences, word_count, words};
+
+/// What the units of one range have in common.
+#[derive(Clone, Copy)]
+struct UnitParts {
+    kind: SpanKind,
+    lead: Option<u32>,
+    filler: bool,
+}
 
 /// The text to cut, and the units cut from it so far.
 pub(super) struct Cutter<'a> {
@@ -9,6 +19,10 @@ pub(super) struct Cutter<'a> {
     block: u32,
     /// Heading that the following units belong to.
     pub(super) heading: Option<u32>,
+    /// Label of the passage that the following units belong to.
+    pub(super) passage: Option<u32>,
+    /// Ranges that are no text, in order.
+    blobs: Vec<Range<usize>>,
 }
 
 impl<'a> Cutter<'a> {
@@ -18,6 +32,8 @@ impl<'a> Cutter<'a> {
             units: Vec::new(),
             block: 0,
             heading: None,
+            passage: None,
+            blobs: blobs::find(text),
         }
     }
 
@@ -29,8 +45,8 @@ impl<'a> Cutter<'a> {
         self.block += 1;
     }
 
-    /// Adds the non-blank part of a range as one unit, or as several if it is too long. Returns the index of
-    /// the first one.
+    /// Adds the non-blank part of a range as one unit, or as several if it is too long or holds what is no text.
+    /// Returns the index of the first one.
     pub(super) fn push(
         &mut self,
         start: usize,
@@ -38,39 +54,84 @@ impl<'a> Cutter<'a> {
         kind: SpanKind,
         lead: Option<u32>,
     ) -> Option<u32> {
-        let slice = self.slice(start, end);
-        let trimmed = slice.trim();
-        if trimmed.is_empty() {
-            return None;
-        }
-        let start = start + (slice.len() - slice.trim_start().len());
-        let end = start + trimmed.len();
-        let first = self.units.len() as u32;
-        let words = word_count(trimmed);
-        if words <= MAX_UNIT_WORDS && trimmed.len() <= MAX_UNIT_BYTES {
-            self.add(start, end, words, kind, lead);
-        } else {
-            for (from, to) in words::cut_long(trimmed, MAX_UNIT_WORDS, MAX_UNIT_BYTES) {
-                self.add(
-                    start + from,
-                    start + to,
-                    word_count(&trimmed[from..to]),
+        let first = self.units.len();
+        let mut from = start;
+        let mut next = self.blobs.partition_point(|blob| blob.end <= start);
+        while let Some(blob) = self.blobs.get(next).filter(|blob| blob.start < end).cloned() {
+            self.push_part(
+                from..blob.start,
+                UnitParts {
                     kind,
                     lead,
-                );
-            }
+                    filler: false,
+                },
+            );
+            from = blob.end.min(end);
+            self.push_part(
+                blob.start.max(start)..from,
+                UnitParts {
+                    kind,
+                    lead,
+                    filler: true,
+                },
+            );
+            next += 1;
         }
-        Some(first)
+        self.push_part(
+            from..end,
+            UnitParts {
+                kind,
+                lead,
+                filler: false,
+            },
+        );
+        (self.units.len() > first).then_some(first as u32)
     }
 
-    fn add(&mut self, start: usize, end: usize, words: usize, kind: SpanKind, lead: Option<u32>) {
+    /// Adds a range that no question asks for, such as the title that stands on each page.
+    pub(super) fn push_filler(&mut self, start: usize, end: usize) {
+        let parts = UnitParts {
+            kind: SpanKind::Sentence,
+            lead: None,
+            filler: true,
+        };
+        self.push_part(start..end, parts);
+    }
+
+    /// Adds a range whose first words tell what it is, such as the row of a table. If it is too long for one
+    /// unit, the first one leads the others.
+    pub(super) fn push_record(&mut self, start: usize, end: usize, kind: SpanKind, lead: Option<u32>) {
+        if let Some(first) = self.push(start, end, kind, lead) {
+            for unit in self.units.iter_mut().skip(first as usize + 1) {
+                unit.lead = Some(first);
+            }
+        }
+    }
+
+    fn push_part(&mut self, range: Range<usize>, parts: UnitParts) {
+        let Some((start, end)) = words::trim(self.text, range.start, range.end) else {
+            return;
+        };
+        let slice = self.slice(start, end);
+        let words = word_count(slice);
+        if words <= MAX_UNIT_WORDS && slice.len() <= MAX_UNIT_BYTES {
+            self.add(start..end, words, parts);
+            return;
+        }
+        for (from, to) in words::cut_long(slice, MAX_UNIT_WORDS, MAX_UNIT_BYTES) {
+            self.add(start + from..start + to, word_count(&slice[from..to]), parts);
+        }
+    }
+
+    fn add(&mut self, range: Range<usize>, words: usize, parts: UnitParts) {
         self.units.push(Unit {
-            start,
-            end,
+            start: range.start,
+            end: range.end,
             words: words as u32,
-            kind,
-            lead,
+            kind: parts.kind,
+            lead: parts.lead,
             block: self.block,
+            filler: parts.filler,
         });
     }
 

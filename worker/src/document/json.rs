@@ -2,7 +2,8 @@
 //!
 //! The scan is looser than a parser (it wants matching brackets and closed strings, not valid literals) and
 //! uses no recursion. A value is cut after the commas of its outermost array or object; an element that is too
-//! long is cut after the commas one level deeper, and so on.
+//! long is cut after the commas one level deeper, and so on. Values that follow each other, as in JSON Lines, are
+//! records: each is one unit if it is not too long, and else its first part leads the others.
 
 use super::SpanKind;
 use super::cutter::Cutter;
@@ -18,6 +19,8 @@ const JOINED_WORDS: usize = 24;
 #[derive(Default)]
 pub(super) struct JsonSearch {
     hopeless_before: usize,
+    /// End of the last value that was found.
+    last_end: Option<usize>,
 }
 
 /// A JSON value found in the document.
@@ -25,6 +28,8 @@ pub(super) struct JsonValue {
     /// One past the last byte.
     pub(super) end: usize,
     start: usize,
+    /// Whether other values stand before or behind it, with nothing between.
+    record: bool,
     /// Places behind commas, with the number of brackets open there.
     commas: Vec<(usize, u8)>,
 }
@@ -52,6 +57,10 @@ impl JsonSearch {
                 if text[value.end..closed].contains(',') {
                     value.end = closed;
                 }
+                let follows = |end: usize| text[end..start].trim().is_empty();
+                let goes_on = text[value.end..].trim_start().starts_with(&text[start..=start]);
+                value.record = goes_on || self.last_end.is_some_and(follows);
+                self.last_end = Some(value.end);
                 Some(value)
             }
             Err(at) => {
@@ -95,6 +104,7 @@ fn scan(text: &str, start: usize) -> Result<JsonValue, usize> {
                     return Ok(JsonValue {
                         start,
                         end: at,
+                        record: false,
                         commas,
                     });
                 }
@@ -126,27 +136,41 @@ fn find_string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
 impl JsonValue {
     /// Cuts the value into units.
     pub(super) fn cut(&self, cutter: &mut Cutter<'_>) {
-        let mut joined: Option<(usize, usize, usize)> = None;
-        for (start, end) in self.cut_elements(cutter) {
-            let text = cutter.slice(start, end);
+        if self.record && !too_long(cutter.slice(self.start, self.end)) {
+            let lead = cutter.heading;
+            cutter.push(self.start, self.end, SpanKind::JsonElement, lead);
+            return;
+        }
+        let mut joined: Option<Joined> = None;
+        let mut leader = Leader::default();
+        for element in self.cut_elements(cutter) {
+            let text = cutter.slice(element.start, element.end);
             let words = word_count(text);
             let scalar = words < JOINED_WORDS && !text.contains(['{', '[']);
-            joined = match joined {
-                Some((from, to, count)) if scalar && count + words <= JOINED_WORDS && to == start => {
-                    Some((from, end, count + words))
+            match &mut joined {
+                Some(last)
+                    if scalar && last.words + words <= JOINED_WORDS && last.element.end == element.start =>
+                {
+                    last.element.end = element.end;
+                    last.words += words;
                 }
-                other => {
-                    push_element(cutter, other);
-                    Some((start, end, if scalar { words } else { JOINED_WORDS }))
+                _ => {
+                    leader.push(cutter, joined.take());
+                    let words = if scalar { words } else { JOINED_WORDS };
+                    joined = Some(Joined { element, words });
                 }
-            };
+            }
         }
-        push_element(cutter, joined);
+        leader.push(cutter, joined);
     }
 
     /// Returns ranges that cover the value, cut as deep as their length asks for.
-    fn cut_elements(&self, cutter: &Cutter<'_>) -> Vec<(usize, usize)> {
-        let mut ranges = vec![(self.start, self.end)];
+    fn cut_elements(&self, cutter: &Cutter<'_>) -> Vec<Element> {
+        let mut elements = vec![Element {
+            start: self.start,
+            end: self.end,
+            owner: self.start,
+        }];
         for depth in 1..=MAX_CUT_DEPTH {
             let mut cuts = self
                 .commas
@@ -157,31 +181,67 @@ impl JsonValue {
             if cuts.peek().is_none() {
                 continue;
             }
-            let mut finer = Vec::with_capacity(ranges.len());
-            for (start, end) in ranges {
+            let mut finer = Vec::with_capacity(elements.len());
+            for Element { start, end, owner } in elements {
                 let long = depth == 1 || too_long(cutter.slice(start, end));
                 let mut from = start;
                 while let Some(cut) = cuts.next_if(|&cut| cut <= end) {
                     if long && cut < end {
-                        finer.push((from, cut));
+                        finer.push(self.element(from, cut, owner, depth));
                         from = cut;
                     }
                 }
-                finer.push((from, end));
+                finer.push(self.element(from, end, owner, depth));
             }
-            ranges = finer;
+            elements = finer;
         }
-        ranges
+        elements
+    }
+
+    /// Makes a part of an element. Elements of the outermost array or object own themselves, unless that is a
+    /// record.
+    fn element(&self, start: usize, end: usize, owner: usize, depth: u8) -> Element {
+        let whole = depth == 1 && !self.record;
+        let owner = if whole { start } else { owner };
+        Element { start, end, owner }
+    }
+}
+
+/// A part of a value.
+struct Element {
+    start: usize,
+    end: usize,
+    /// Where the record or element begins of which this is a part.
+    owner: usize,
+}
+
+/// Elements that are joined into one unit, and their words.
+struct Joined {
+    element: Element,
+    words: usize,
+}
+
+/// Lets the first unit of a record lead the others.
+#[derive(Default)]
+struct Leader {
+    owner: Option<usize>,
+    unit: Option<u32>,
+}
+
+impl Leader {
+    fn push(&mut self, cutter: &mut Cutter<'_>, joined: Option<Joined>) {
+        let Some(Joined { element, .. }) = joined else {
+            return;
+        };
+        let same = self.owner == Some(element.owner);
+        let lead = self.unit.filter(|_| same).or(cutter.heading);
+        let unit = cutter.push(element.start, element.end, SpanKind::JsonElement, lead);
+        if !same {
+            (self.owner, self.unit) = (Some(element.owner), unit);
+        }
     }
 }
 
 fn too_long(text: &str) -> bool {
     text.len() > MAX_UNIT_BYTES || word_count(text) > MAX_UNIT_WORDS
-}
-
-fn push_element(cutter: &mut Cutter<'_>, element: Option<(usize, usize, usize)>) {
-    if let Some((start, end, _)) = element {
-        let lead = cutter.heading;
-        cutter.push(start, end, SpanKind::JsonElement, lead);
-    }
 }

@@ -10,14 +10,8 @@
 //! SB4), so text that an editor has wrapped falls apart; and they see no headings. UAX #29 leaves all three
 //! to tailoring, which is what this is.
 
+use super::abbreviations::ends_with_abbreviation;
 use super::words;
-
-/// Words before a full stop that do not end a sentence, in lower case.
-const ABBREVIATIONS: &[&str] = &[
-    "mr", "mrs", "ms", "dr", "prof", "rev", "hon", "gen", "col", "lt", "sgt", "capt", "st", "vs", "v", "no",
-    "nos", "art", "sec", "fig", "figs", "eq", "vol", "pp", "p", "ed", "eds", "approx", "cf", "e.g", "i.e",
-    "al", "ca", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sept", "sep", "oct", "nov", "dec",
-];
 
 /// A line shorter than this, in bytes, was not wrapped by an editor: its end is meant.
 const WRAPPED_LINE_BYTES: usize = 50;
@@ -52,8 +46,9 @@ pub(super) fn cut(text: &str) -> Vec<(usize, usize)> {
         } else if ends_before_space(c) {
             let close = skip_closers(text, next);
             at = close;
-            (followed_by_new_sentence(text, close) && !(c == '.' && is_abbreviation(text, start, close)))
-                .then_some(close)
+            (followed_by_new_sentence(text, close)
+                && !(c == '.' && ends_with_abbreviation(text, start, close)))
+            .then_some(close)
         } else {
             at = next;
             None
@@ -100,30 +95,6 @@ fn followed_by_new_sentence(text: &str, at: usize) -> bool {
             .find(|c| !c.is_whitespace())
             .is_none_or(|c| !c.is_lowercase()),
     }
-}
-
-/// Returns true if the full stop that ends at `close` belongs to an abbreviation or an initial.
-fn is_abbreviation(text: &str, start: usize, close: usize) -> bool {
-    let before = text[start..close].trim_end_matches('.');
-    if !text[..close].ends_with('.') || text[start..close].len() - before.len() > 1 {
-        return false;
-    }
-    // The longest abbreviation is short: look at no more than the last word's end.
-    let mut word_start = before.len();
-    for (at, c) in before.char_indices().rev().take(8) {
-        if !(c.is_alphanumeric() || c == '.') {
-            break;
-        }
-        word_start = at;
-    }
-    let word = &before[word_start..];
-    let mut chars = word.chars();
-    let initial = matches!((chars.next(), chars.next()), (Some(c), None) if c.is_uppercase());
-    // "1." or "12.3." at the beginning numbers what follows.
-    let numbering = word_start == before.len() - before.trim_start().len()
-        && !word.is_empty()
-        && word.chars().all(|c| c.is_ascii_digit() || c == '.');
-    initial || numbering || ABBREVIATIONS.contains(&word.to_lowercase().as_str())
 }
 
 /// A run of white space.

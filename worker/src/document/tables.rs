@@ -1,9 +1,11 @@
-//! Finds tables and cuts them into rows: Markdown, HTML, separated values, fixed-width columns.
+//! Finds tables and cuts them into rows: Markdown, HTML, separated values, drawn with rules, fixed-width columns.
 
 use super::SpanKind;
 use super::cutter::Cutter;
 use super::lines::Line;
-use super::words;
+
+mod ruled;
+mod separated;
 
 /// Fewest lines of a table that has no mark but the likeness of its lines.
 const MIN_LIKE_ROWS: usize = 3;
@@ -20,6 +22,8 @@ pub(super) struct Table {
     pub(super) end: usize,
     /// Number of leading lines that are the header.
     header: usize,
+    /// First line of each row behind the header.
+    rows: Vec<usize>,
 }
 
 impl Table {
@@ -29,20 +33,34 @@ impl Table {
         if first.trim_start().starts_with('|') {
             return find_markdown(text, lines, at);
         }
-        find_separated(text, lines, at).or_else(|| find_fixed_width(text, lines, at))
+        separated::find_separated(text, lines, at)
+            .or_else(|| ruled::find_grid(text, lines, at))
+            .or_else(|| ruled::find_ruled(text, lines, at))
+            .or_else(|| find_fixed_width(text, lines, at))
+    }
+
+    /// Makes a table whose rows have a line each.
+    fn of_lines(at: usize, end: usize, header: usize) -> Self {
+        Self {
+            end,
+            header,
+            rows: (at + header..end).collect(),
+        }
     }
 
     /// Cuts the table into its header and its rows.
     pub(super) fn cut(&self, cutter: &mut Cutter<'_>, lines: &[Line], at: usize) {
         let mut lead = cutter.heading;
-        let rows = at + self.header;
-        if let (Some(first), Some(last)) = (lines.get(at), lines.get(rows.wrapping_sub(1)))
-            && self.header > 0
+        if self.header > 0
+            && let (Some(first), Some(last)) = (lines.get(at), lines.get(at + self.header - 1))
         {
             lead = cutter.push(first.start, last.end, SpanKind::Header, lead);
         }
-        for line in lines.get(rows..self.end).unwrap_or_default() {
-            cutter.push(line.start, line.end, SpanKind::Row, lead);
+        let ends = self.rows.iter().skip(1).chain([&self.end]);
+        for (&row, &next) in self.rows.iter().zip(ends) {
+            if let (Some(first), Some(last)) = (lines.get(row), lines.get(next - 1)) {
+                cutter.push_record(first.start, last.end, SpanKind::Row, lead);
+            }
         }
     }
 }
@@ -68,47 +86,7 @@ fn find_markdown(text: &str, lines: &[Line], at: usize) -> Option<Table> {
             .count()
             .max(1),
     };
-    Some(Table {
-        end: at + rows,
-        header: header.min(rows - 1),
-    })
-}
-
-/// Finds a table of lines with the same number of tabs, or of commas or semicolons outside quotes.
-fn find_separated(text: &str, lines: &[Line], at: usize) -> Option<Table> {
-    for (separator, fewest_columns, fewest_rows) in
-        [('\t', 2, 2), (',', 3, MIN_LIKE_ROWS), (';', 3, MIN_LIKE_ROWS)]
-    {
-        let columns = count_cells(lines[at].text(text), separator)?;
-        if columns < fewest_columns {
-            continue;
-        }
-        let alike = |line: &&Line| count_cells(line.text(text), separator) == Some(columns);
-        let rows = lines[at..].iter().take_while(alike).count();
-        if rows >= fewest_rows {
-            return Some(Table {
-                end: at + rows,
-                header: 1,
-            });
-        }
-    }
-    None
-}
-
-/// Counts the cells of a line; 0 if it looks like prose: cells of many words, or a closing mark.
-fn count_cells(line: &str, separator: char) -> Option<usize> {
-    let mut quoted = false;
-    let mut cells = 1;
-    for c in line.chars() {
-        match c {
-            '"' => quoted = !quoted,
-            c if c == separator && !quoted => cells += 1,
-            _ => {}
-        }
-    }
-    let prose = separator != '\t'
-        && (line.trim_end().ends_with(['.', '!', '?', ';']) || words::word_count(line) > 4 * cells);
-    Some(if prose || line.trim().is_empty() { 0 } else { cells })
+    Some(Table::of_lines(at, at + rows, header.min(rows - 1)))
 }
 
 /// Finds a table of lines that leave the same columns blank, two at least.
@@ -126,10 +104,7 @@ fn find_fixed_width(text: &str, lines: &[Line], at: usize) -> Option<Table> {
         common = shared;
         rows += 1;
     }
-    (rows >= MIN_LIKE_ROWS).then_some(Table {
-        end: at + rows,
-        header: 1,
-    })
+    (rows >= MIN_LIKE_ROWS).then(|| Table::of_lines(at, at + rows, 1))
 }
 
 /// Finds the blank columns inside a line, as ranges of characters, each at least two wide; `None` if there

@@ -142,6 +142,36 @@ fn cuts_sentences_but_not_at_abbreviations() {
 }
 
 #[test]
+fn case_28_abbreviations_and_ordinals_end_no_sentence() {
+    for whole in [
+        "Der Auftragnehmer haftet gem. § 14 Abs. 3 Nr. 2 i. V. m. Ziff. 7.4 der Anl. 3 zum Vertrag v. 2. Mai 2025 \
+         nur bis zu einem Betrag von 250.000 EUR je Schadensfall.",
+        "Vgl. z.B. Art. 5 bzw. Rn. 12 ff. BGB und Bd. 3 der Slg. Rspr. zzgl. USt. für Dr. Müller u. a. Erben.",
+        "Der 2. Senat des BGH hat am 31. Dezember im 3. Quartal und zum 1. Werktag entschieden.",
+        "El Sr. Pérez y la Sra. Gómez, p. ej. según el art. 12 y la pág. 3, pagan aprox. 40 EUR.",
+        "Voir M. Dupont, p. ex. l'art. 3 al. 2 et le chap. 4 de la réf. 12.",
+        "O Exmo. Sr. Silva, cf. art. 5 e págs. 3 da Ltda. Norte, assina.",
+        "Zie dhr. Jansen, bijv. art. 3 en nr. 12 van mevr. Bakker.",
+        "Согласно ст. 5 и п. 3 договора, ул. Ленина, т.е. Москва, срок равен году.",
+        "The U.S. Government and J. Doe of Acme, e.g. No. 5, Sec. 3 and para. 4, agreed.",
+    ] {
+        assert_eq!(texts(whole), [whole]);
+    }
+    for (text, sentences) in [
+        ("It was entered in sheet 73. The screw press ran.", 2),
+        ("Es gelten Schrauben, Muttern usw. Die Preise folgen.", 2),
+        ("They sell nails, bolts, etc. The prices follow.", 2),
+        ("He lives in the U.S. The house is old.", 2),
+        ("It weighs 10 kg. The box is red.", 2),
+        ("We met at 5 p.m. Nobody spoke.", 2),
+        ("Im Jahr 2024. Der Rest folgt.", 2),
+        ("I asked why. She left. It was dry. Then it rained.", 4),
+    ] {
+        assert_eq!(texts(text).len(), sentences, "{text}");
+    }
+}
+
+#[test]
 fn joins_wrapped_lines_and_keeps_meant_ones() {
     let wrapped =
         "This line was wrapped by an editor at about seventy\ncharacters and goes on here. Then it ends.";
@@ -196,6 +226,104 @@ fn keeps_the_header_with_the_rows() {
 }
 
 #[test]
+fn case_19_rows_of_separated_values_keep_header_and_line_breaks() {
+    let quoted = "id,firm,remark\nC-1,Alder,\"Spoke with Ann,\nwants \"\"two\"\" parts\"\nC-2,Birch,none\n\
+                  C-3,Cedar,\"A long remark, with many words of prose in it, which ends with a full stop.\"\nC-4,Dogwood,none\n";
+    for separator in [",", ";", "\t"] {
+        let text = quoted
+            .replace(',', separator)
+            .replace("remark;", "remark,")
+            .replace("Ann;", "Ann,");
+        let document = Document::parse(&text);
+        assert_eq!(document.units.len(), 5, "{:?}", texts(&text));
+        for id in ["C-1", "C-2", "C-3", "C-4"] {
+            assert!(
+                lead_of(&document, id).unwrap().starts_with("id"),
+                "{id} {separator:?}"
+            );
+        }
+        assert!(document.units[1].text(&text).ends_with("parts\""));
+    }
+    let odd = "a,b,c\n1,2,3\n4,5,6\n7,8,9\n10,11,12,13\n14,15,16\n";
+    assert_eq!(lead_of(&Document::parse(odd), "14"), Some("a,b,c"));
+    let unclosed = "a,b,c\n1,\"2,3\n4,5,6\n7,8,9\n1,2,3\n";
+    assert_eq!(texts(unclosed).len(), 5);
+}
+
+#[test]
+fn tables_with_rules_keep_their_rows_whole() {
+    let grid = "+------+--------+\n| Item | Notice |\n+======+========+\n| Pump | 75     |\n|      | days   |\n\
+                +------+--------+\n| Van  | 30     |\n+------+--------+\n";
+    let document = Document::parse(grid);
+    assert_eq!(document.units.len(), 3);
+    assert!(lead_of(&document, "days").unwrap().contains("Item"));
+
+    let shell = "+----+------+\n| id | name |\n+----+------+\n|  1 | ann  |\n|  2 | bob  |\n|  3 | eve  |\n+----+------+\n";
+    assert_eq!(texts(shell).len(), 4);
+
+    let simple =
+        "  Item      Notice\n--------  --------\n  Pump    75 days\n          in May\n  Van     30 days\n";
+    let document = Document::parse(simple);
+    assert_eq!(document.units.len(), 3, "{:?}", texts(simple));
+    assert!(lead_of(&document, "in May").unwrap().contains("Notice"));
+
+    let multiline = "-------------------------\nItem     Notice\n         period\n-------- ----------------\n\
+                     Pump     75 days, in\n         winter 80\n\nVan      30 days\n-------------------------\n";
+    let document = Document::parse(multiline);
+    assert_eq!(document.units.len(), 3, "{:?}", texts(multiline));
+    assert!(lead_of(&document, "winter").unwrap().contains("period"));
+}
+
+#[test]
+fn case_29_what_is_no_text_is_filler() {
+    let data: String = (0..200u32)
+        .map(|i| format!("{:x}Zq{}k+", i.wrapping_mul(2_654_435_761), i))
+        .collect();
+    let lines: String = data
+        .as_bytes()
+        .chunks(76)
+        .map(|line| format!("{}\n", String::from_utf8_lossy(line)))
+        .collect();
+    let dump = "48 65 6c 6c 6f 20 57 6f 72 6c 64 0a ff fe 00 01\n".repeat(6);
+    let minified = "!function(e,t){for(var n=0;n<t.length;n++){e[n]=t(n)};return(e&&t)||!1}".repeat(12);
+    for blob in [
+        format!("![figure 20](data:image/png;base64,{data})"),
+        format!("<img alt=\"x\" src=\"data:image/png;base64,{data}\">"),
+        data.clone(),
+        lines,
+        dump,
+        minified,
+        "0123456789abcdef".repeat(20),
+    ] {
+        let text = format!("The water is warm.\n\n{blob}\n\nThe oil is cold.");
+        let document = Document::parse(&text);
+        let kept: Vec<&str> = document
+            .units
+            .iter()
+            .filter(|unit| !unit.filler)
+            .map(|unit| unit.text(&text))
+            .collect();
+        assert_eq!(
+            kept,
+            ["The water is warm.", "The oil is cold."],
+            "{}",
+            &blob[..40]
+        );
+        check(&text);
+    }
+    for text in [
+        "See https://example.com/a/very/long/path/that/goes/on/and/on/through/many/folders/until/it/ends/at/the/page/with/the/answer/in/it.html now.",
+        "The SHA-256 is 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08.",
+        "src/main/java/com/example/company/department/project/module/submodule/feature/implementation/AbstractFactoryProviderImplementation.java",
+    ] {
+        assert!(
+            Document::parse(text).units.iter().all(|unit| !unit.filler),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn cuts_an_html_table_in_one_line() {
     let text =
         "Before. <table><tr><th>Year</th></tr><tr><td>2019</td></tr><TR><td>2020</td></tr></table> After.";
@@ -244,6 +372,33 @@ fn keeps_json_elements_whole() {
             .all(|unit| unit.kind == SpanKind::JsonElement)
     );
     assert!(document.units[3].text(&text).starts_with("{\"id\": 3"));
+}
+
+#[test]
+fn case_21_records_of_json_lines_are_whole() {
+    let record = |i: usize| {
+        format!(
+            "{{\"oid\":\"ORD-{i}\",\"tags\":[\"a\",\"b\"],\"note\":\"It broke. {}\"}}",
+            "So it was. ".repeat(9)
+        )
+    };
+    for separator in ["\n", "\n\n", ",\n"] {
+        let text = (0..5).map(record).collect::<Vec<_>>().join(separator);
+        assert_eq!(Document::parse(&text).units.len(), 5, "{separator:?}");
+    }
+    let rows = "[1, \"ann\", \"oslo\"]\n[2, \"bob\", \"rome\"]\n";
+    assert_eq!(texts(rows), ["[1, \"ann\", \"oslo\"]", "[2, \"bob\", \"rome\"]"]);
+    let long = (0..3)
+        .map(|i| record(i).replace("So it was.", &"word ".repeat(30)))
+        .collect::<Vec<_>>()
+        .join("\n");
+    let document = Document::parse(&long);
+    let last = document.units.last().unwrap();
+    assert!(
+        document.units[last.lead.unwrap() as usize]
+            .text(&long)
+            .contains("ORD-2")
+    );
 }
 
 #[test]

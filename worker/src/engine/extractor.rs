@@ -16,6 +16,9 @@ use crate::model::Models;
 use crate::scoring::score_coverage;
 use crate::select::{self, EvidenceShares, Selection};
 
+/// Score of a unit that holds no evidence, in standard deviations.
+const FILLER_SCORE: f32 = -100.0;
+
 /// A finder of evidence: the models, and what is remembered about windows. One request at a time.
 pub struct Extractor {
     models: Option<Models>,
@@ -60,7 +63,12 @@ impl Extractor {
         );
         limits.check()?;
         let prepared = Instant::now();
-        let (scores, reason) = self.score(request, &input, &limits)?;
+        let (mut scores, reason) = self.score(request, &input, &limits)?;
+        for (score, unit) in scores.values.iter_mut().zip(&input.document.units) {
+            if unit.filler {
+                *score = FILLER_SCORE;
+            }
+        }
         limits.check()?;
         let scored = Instant::now();
         let answers_question = !request.question.trim().is_empty();

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::document::Document;
 use crate::fold::Folded;
 use crate::model::{Models, Pieces, WordPiece};
-use crate::scoring::{Question, TermCounts, Window, recipe, windows};
+use crate::scoring::{Question, TermCounts, Window, asks_for_data, recipe, windows};
 
 /// Bytes for a token where no tokenizer is loaded; about right for English prose.
 const BYTES_PER_TOKEN: usize = 4;
@@ -36,7 +36,10 @@ pub(super) struct PieceInput {
 
 impl<'a> ScoringInput<'a> {
     pub(super) fn new(text: &'a str, question: &str, models: Option<&Models>, thesaurus: bool) -> Self {
-        let document = Document::parse(text);
+        let mut document = Document::parse(text);
+        if asks_for_data(question) {
+            document.units.iter_mut().for_each(|unit| unit.filler = false);
+        }
         let lexical = TermCounts::count(&document, &Question::parse(question, thesaurus));
         let Some(models) = models else {
             let estimate = |bytes: usize| bytes.div_ceil(BYTES_PER_TOKEN);
@@ -55,15 +58,19 @@ impl<'a> ScoringInput<'a> {
             };
         };
         let encoded = encode_folded(&models.tokenizer, text);
-        let units = assign_pieces(&document, &encoded);
+        let mut units = assign_pieces(&document, &encoded);
         let unit_tokens = units.iter().map(|range| range.len() as u32).collect();
+        let tokens = encoded.ids.len() as u64;
+        let mut ids = encoded.ids;
+        if document.units.iter().any(|unit| unit.filler) {
+            ids = drop_filler(&document, &ids, &mut units);
+        }
         let pieces = PieceInput {
             question: models.tokenizer.encode(Folded::new(question).text()).ids,
             windows: windows(&document.units, recipe::MATCH_WORDS, recipe::MATCH_WORDS),
             units,
-            ids: encoded.ids,
+            ids,
         };
-        let tokens = pieces.ids.len() as u64;
         Self {
             document,
             lexical,
@@ -91,6 +98,19 @@ impl PieceInput {
         let first = units.first().map_or(0, |unit| unit.start);
         units.iter().map(move |unit| unit.start - first..unit.end - first)
     }
+}
+
+/// Returns the pieces of a document without those of filler, and makes `units` their ranges.
+fn drop_filler(document: &Document<'_>, ids: &[u32], units: &mut [Range<usize>]) -> Vec<u32> {
+    let mut kept = Vec::with_capacity(ids.len());
+    for (unit, range) in document.units.iter().zip(units) {
+        let start = kept.len();
+        if !unit.filler {
+            kept.extend_from_slice(ids.get(range.clone()).unwrap_or_default());
+        }
+        *range = start..kept.len();
+    }
+    kept
 }
 
 /// Cuts a text into pieces in the form in which it is compared; their ranges are those of the text itself.

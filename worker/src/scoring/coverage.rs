@@ -23,7 +23,7 @@ const FEW_WORDS: f32 = 6.0;
 /// Scores each unit by how well it represents the document.
 pub fn score_coverage(document: &Document<'_>) -> Vec<f32> {
     let mut frequency: HashMap<String, u32> = HashMap::new();
-    for unit in &document.units {
+    for unit in document.units.iter().filter(|unit| !unit.filler) {
         Terms::new(unit.text(document.text)).for_each(|word| {
             if !is_stop_word(word) {
                 match frequency.get_mut(word) {

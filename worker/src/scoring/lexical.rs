@@ -30,7 +30,8 @@ impl TermCounts {
         offsets.push(0);
         for unit in &document.units {
             let mut length = 0;
-            Terms::new(unit.text(document.text)).for_each(|word| {
+            let text = if unit.filler { "" } else { unit.text(document.text) };
+            Terms::new(text).for_each(|word| {
                 length += 1;
                 language.see(word);
                 hits.extend(question.term(word));

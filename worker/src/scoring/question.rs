@@ -181,6 +181,46 @@ impl Question {
     }
 }
 
+/// Words that ask for what is no text, or for what stands on every page.
+const DATA: &[&str] = &[
+    "base64",
+    "blob",
+    "bytes",
+    "certificate",
+    "checksum",
+    "encoded",
+    "fingerprint",
+    "footer",
+    "hash",
+    "header",
+    "hex",
+    "hexadecimal",
+    "jwt",
+    "key",
+    "minified",
+    "page",
+    "pages",
+    "pagina",
+    "página",
+    "pem",
+    "script",
+    "seite",
+    "seiten",
+    "sha256",
+    "sha512",
+    "signature",
+    "token",
+    "uri",
+    "url",
+];
+
+/// Returns true if a question asks for encoded data, code or the furniture of pages, which are else no evidence.
+pub fn asks_for_data(question: &str) -> bool {
+    let mut asks = false;
+    Terms::new(question).for_each(|word| asks |= DATA.binary_search(&word).is_ok());
+    asks
+}
+
 /// Splits a question into title and body: "Title: a longer description". The title is empty if there is none.
 fn titled(text: &str) -> (&str, &str) {
     let is_title = |title: &str| title.len() <= MAX_TITLE_BYTES && !title.contains(['?', '.', '\n']);

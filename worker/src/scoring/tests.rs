@@ -74,6 +74,12 @@ fn words_are_found_in_whatever_form_they_are_written() {
 }
 
 #[test]
+fn data_is_evidence_only_if_it_is_asked_for() {
+    assert!(asks_for_data("What is the SHA256 checksum?") && asks_for_data("Auf welcher Seite steht das?"));
+    assert!(asks_for_data("Print the base64 of the logo") && !asks_for_data("How hot may the water be?"));
+}
+
+#[test]
 fn windows_cover_all_units() {
     let document = Document::parse(TEXT);
     for (words, stride) in [(0, 0), (1, 1), (10, 5), (10, 10), (1000, 500)] {
