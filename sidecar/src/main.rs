@@ -13,6 +13,7 @@ use liquid_sidecar::config::{self, Config};
 use liquid_sidecar::extract;
 use liquid_sidecar::http::server::{self, Shard};
 use liquid_sidecar::http::{App, LiveState};
+use liquid_sidecar::process::probe::Target;
 use liquid_sidecar::process::{admin, logs, watch};
 use liquid_sidecar::report::Metrics;
 use liquid_sidecar::upstream::{Guard, Routes, Upstreams};
@@ -37,10 +38,22 @@ struct Arguments {
     /// Check the configuration and exit: 0 if it can be used, 64 if not.
     #[arg(long)]
     check: bool,
+    /// Ask a running sidecar's admin listener, as 127.0.0.1:9465/livez, and exit: 0 if it answers 200.
+    #[arg(long, value_name = "ADDRESS/PATH", conflicts_with = "check")]
+    probe: Option<Target>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(target) = &arguments.probe {
+        return match target.ask() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("liquid-sidecar: {error}");
+                ExitCode::from(exit::RUN)
+            }
+        };
+    }
     let config = match config::load(arguments.config.as_deref()) {
         Ok(config) => config,
         Err(error) => {

@@ -2,4 +2,5 @@
 
 pub mod admin;
 pub mod logs;
+pub mod probe;
 pub mod watch;
