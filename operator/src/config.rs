@@ -8,7 +8,7 @@ use clap::Args;
 use liquid_contract::ports;
 use liquid_process::logs::LogFormat;
 
-use crate::api::PullPolicy;
+use crate::api::{PodUser, PullPolicy};
 use crate::pki::{Times, TimesError};
 
 #[cfg(test)]
@@ -37,6 +37,15 @@ pub struct Settings {
     /// Secrets to pull them with, in the namespaces where the pods run; several with commas.
     #[arg(long, env = "LIQUID_OPERATOR_IMAGE_PULL_SECRETS", value_delimiter = ',')]
     pub image_pull_secrets: Vec<String>,
+    /// As which user workers and sidecars run, unless the resource says so: user and group 65532, or whom the
+    /// platform assigns.
+    #[arg(
+        long,
+        env = "LIQUID_OPERATOR_POD_USER",
+        value_enum,
+        default_value_t = PodUser::Fixed
+    )]
+    pub pod_user: PodUser,
     /// The Service in front of the webhook.
     #[arg(
         long,
@@ -51,10 +60,17 @@ pub struct Settings {
     /// addresses.
     #[arg(long, env = "LIQUID_OPERATOR_POD_IP")]
     pub pod_ip: Option<IpAddr>,
-    /// Where the API server calls [default: port 9443 of every address].
+    /// Port on which the API server calls [default: 9443].
+    #[arg(long, env = "LIQUID_OPERATOR_WEBHOOK_PORT")]
+    pub webhook_port: Option<u16>,
+    /// Port of probes and metrics [default: 8080].
+    #[arg(long, env = "LIQUID_OPERATOR_ADMIN_PORT")]
+    pub admin_port: Option<u16>,
+    /// Where the API server calls [default: the webhook's port of every address].
     #[arg(long, env = "LIQUID_OPERATOR_WEBHOOK_LISTEN")]
     pub webhook_listen: Option<SocketAddr>,
-    /// Where probes and Prometheus connect: /livez, /readyz, /metrics [default: port 8080 of every address].
+    /// Where probes and Prometheus connect: /livez, /readyz, /metrics [default: the admin port of
+    /// every address].
     #[arg(long, env = "LIQUID_OPERATOR_ADMIN_LISTEN")]
     pub admin_listen: Option<SocketAddr>,
     /// The cluster's DNS domain.
@@ -112,14 +128,16 @@ impl Settings {
 
     /// Returns the address on which the webhook listens.
     pub fn webhook_address(&self) -> SocketAddr {
+        let port = self.webhook_port.unwrap_or(ports::OPERATOR_WEBHOOK);
         self.webhook_listen
-            .unwrap_or_else(|| (self.any_address(), ports::OPERATOR_WEBHOOK).into())
+            .unwrap_or_else(|| (self.any_address(), port).into())
     }
 
     /// Returns the address of probes and metrics.
     pub fn admin_address(&self) -> SocketAddr {
+        let port = self.admin_port.unwrap_or(ports::OPERATOR_ADMIN);
         self.admin_listen
-            .unwrap_or_else(|| (self.any_address(), ports::OPERATOR_ADMIN).into())
+            .unwrap_or_else(|| (self.any_address(), port).into())
     }
 
     /// Returns the name of the operator's own Deployment.

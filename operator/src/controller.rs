@@ -32,6 +32,7 @@ mod events;
 mod figures;
 mod observe;
 mod reconcile;
+mod refusal;
 mod shared_map;
 mod status;
 mod usage;

@@ -8,21 +8,27 @@
 //! 1. labels and annotations are read and checked ([`annotations`]);
 //! 2. one proxy of the pod's namespace is chosen ([`choose`]), unless the pod already has the sidecar;
 //! 3. every container and ordinary init container gets the base URLs (`env`), or a note why not;
-//! 4. the sidecar goes before all other init containers (`sidecar`).
+//! 4. the sidecar goes before all other init containers (`sidecar`), with what the pod's own resources leave it
+//!    (`pod_resources`), and probes that pass a mesh (`mesh`, `probes`).
 //!
 //! # Guarantees
-//! - Nothing is rewritten but values that the rules name: an adopted base URL, and `NO_PROXY` that gets our
-//!   hosts.
+//! - Nothing is rewritten but values that the rules name: an adopted base URL, `NO_PROXY` that gets our hosts, and
+//!   our own container's probes where a mesh joined the pod after it.
 //! - The patch of a patched pod is empty. A pod that another webhook gave a container afterwards gets the rest.
+//! - Containers and annotations of a mesh stay as they are, and in their order.
 //! - An opted-in pod is injected, denied with a remedy, or passed with a note; never passed without a word.
 
 pub mod annotations;
 pub mod choose;
 pub mod env;
+mod mesh;
+mod node_os;
 pub mod outcome;
 mod patch_builder;
 pub mod pod;
 mod pod_patch;
+mod pod_resources;
+mod probes;
 mod quantity;
 pub mod settings;
 mod sidecar;
@@ -72,6 +78,5 @@ fn find_obstacle(pod: &Pod<'_>) -> Option<SkipReason> {
     if pod.spec.get("hostNetwork") == Some(&Value::Bool(true)) {
         return Some(SkipReason::HostNetwork);
     }
-    let windows = pod.spec.pointer("/os/name").and_then(Value::as_str) == Some("windows");
-    windows.then_some(SkipReason::Windows)
+    node_os::find_windows_field(pod.spec).map(|field| SkipReason::Windows { field })
 }

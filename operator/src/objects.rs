@@ -12,7 +12,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use liquid_contract::files;
 
-use crate::api::{LiquidMemoryProxy, PullPolicy};
+use crate::api::{LiquidMemoryProxy, PodUser, PullPolicy};
 use crate::config::Settings;
 
 mod deployment;
@@ -58,6 +58,8 @@ pub struct Platform {
     pub pull_policy: PullPolicy,
     /// Secrets to pull the image with.
     pub pull_secrets: Vec<String>,
+    /// As which user workers run, unless the resource says so.
+    pub pod_user: PodUser,
     /// The cluster's DNS domain.
     pub cluster_domain: String,
     /// Address on which workers and sidecars listen: every address, of the family that pods have here.
@@ -71,6 +73,7 @@ impl From<&Settings> for Platform {
             worker_image: settings.worker_image.clone(),
             pull_policy: settings.image_pull_policy,
             pull_secrets: settings.image_pull_secrets.clone(),
+            pod_user: settings.pod_user,
             cluster_domain: settings.cluster_domain.clone(),
             any_address: settings.any_address(),
         }
@@ -105,7 +108,7 @@ impl Objects {
     /// [`BuildError`] for a resource that does not come from an API server.
     pub fn build(proxy: &LiquidMemoryProxy, platform: &Platform) -> Result<Self, BuildError> {
         let owner = meta::ProxyRef::new(proxy)?;
-        let inputs = Inputs::from_proxy(proxy)?;
+        let inputs = Inputs::from_proxy(proxy, platform.pod_user)?;
         Ok(Self {
             service_account: service::build_account(&owner),
             worker_config: keep::build_worker_config(

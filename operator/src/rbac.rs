@@ -43,6 +43,7 @@ pub const CLUSTER: &[Rule] = &[
         KEEP,
         "worker.toml and sidecar.toml; and keys of what an injected container's envFrom names",
     ),
+    rule("", "limitranges", &["list"], "which one refuses workers' pods"),
     rule(
         "",
         "pods",

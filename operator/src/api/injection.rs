@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use liquid_contract::{defaults, ports};
 use serde::{Deserialize, Serialize};
 
-use super::Resources;
+use super::{PodUser, Resources};
 
 /// The sidecar in application pods. Changes of these fields reach pods that are made after them; the sidecars
 /// that run keep what they have.
@@ -34,7 +34,11 @@ pub struct Injection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 500))]
     pub image: Option<String>,
-    /// CPU and memory. Annotations of a pod override it.
+    /// As which user the sidecar runs. Default: the installation's, `podUser` of the chart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<PodUser>,
+    /// CPU and memory. Annotations of a pod override it. In a pod with resources of its own (`spec.resources`)
+    /// the sidecar gets no more of them than is left.
     #[serde(default = "resources")]
     pub resources: Resources,
     /// How long running calls may take when the pod stops, in seconds: 1 to 3600.
@@ -48,6 +52,7 @@ impl Default for Injection {
             port: port(),
             admin_port: admin_port(),
             image: None,
+            user: None,
             resources: resources(),
             drain_seconds: drain_seconds(),
         }

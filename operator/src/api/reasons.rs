@@ -68,7 +68,7 @@ reasons! {
         CertificateMissing: "The workers' certificate has not been made yet.", "Look at the operator's log; the replica that holds the Lease makes it.";
         NoGpu: "No node has a free GPU of the resource that spec.workers.gpu names.", "Add a node or the device plugin, free a GPU, or remove spec.workers.gpu.";
         Unschedulable: "No node takes the pods; the message is the scheduler's.", "Change resources, nodeSelector, tolerations or affinity, or add a node.";
-        NotCreated: "Pods cannot be made: a quota, a limit range, Pod Security or another webhook refuses them.", "Change what the message names; Pod Security restricted is no reason.";
+        NotCreated: "Pods cannot be made: a quota, a limit range, Pod Security or another webhook refuses them.", "Set what the message names: it says which object refuses, and which field to change. Pod Security restricted is no reason.";
         ImageNotPulled: "A node cannot pull an image.", "Check the name, the registry and the pull secrets.";
         VolumeNotMounted: "A pod waits for a volume: the model's claim or image, a ConfigMap or a certificate.", "Check spec.model.source; the message is the kubelet's.";
         Crashing: "Workers end soon after their start; the message has their last words.", "Correct what they say.";

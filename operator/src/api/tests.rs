@@ -248,6 +248,41 @@ fn ports_cannot_change_and_names_are_short() {
     }
 }
 
+#[test]
+fn case_36_a_name_that_no_service_can_have_is_refused_with_those_that_are_possible() {
+    let refusal = |name: &str| {
+        let mut named = proxy(json!({}));
+        named.metadata.name = Some(name.into());
+        rules(&named, None).err().unwrap_or_default()
+    };
+    let long = "x".repeat(64);
+    for name in [
+        "team-finance-quarterly-report-assistant-production-europe-w1",
+        "2026-contracts",
+        "contracts.v2",
+        &long,
+        &long[..41],
+        "contracts-",
+        "-contracts",
+        "Contracts",
+        "con_tracts",
+    ] {
+        let refusal = refusal(name);
+        assert!(
+            refusal.contains("use at most 40 lower-case letters, digits and '-', a letter first"),
+            "{name}: {refusal}"
+        );
+    }
+    for name in ["c", "c2", "contracts-2026", &long[..40]] {
+        assert_eq!(refusal(name), "", "{name}");
+        // The longest of the names that are made of it, and the label.
+        let longest = crate::names::sidecar_tls(name)
+            .len()
+            .max(crate::names::workers(name).len());
+        assert!(longest <= 63, "{name}");
+    }
+}
+
 /// The values of an enum of the definition, by the path of its field below `spec`.
 fn values(path: &str) -> Vec<String> {
     let definition = serde_json::to_value(super::definition::definition()).unwrap();

@@ -9,6 +9,8 @@ use liquid_contract::defaults;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::PodUser;
+
 /// The workers: how many, where, with what.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -32,6 +34,9 @@ pub struct Workers {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 500))]
     pub image: Option<String>,
+    /// As which user the workers run. Default: the installation's, `podUser` of the chart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<PodUser>,
     /// CPU and memory. The memory's limit has to hold the model and `limits` of the worker's configuration.
     #[serde(default = "resources")]
     pub resources: Resources,
@@ -107,6 +112,7 @@ impl Default for Workers {
         Self {
             replicas: one(),
             image: None,
+            user: None,
             resources: resources(),
             gpu: None,
             resource_claims: Vec::new(),

@@ -58,4 +58,6 @@ fn listens_on_the_family_of_its_own_pod() {
     assert_eq!(listens(&["--pod-ip", "fd00::7"]), ["[::]:9443", "[::]:8080"]);
     let chosen = ["--pod-ip", "fd00::7", "--webhook-listen", "127.0.0.1:1"];
     assert_eq!(listens(&chosen), ["127.0.0.1:1", "[::]:8080"]);
+    let ports = ["--webhook-port", "10260", "--admin-port", "10261"];
+    assert_eq!(listens(&ports), ["0.0.0.0:10260", "0.0.0.0:10261"]);
 }

@@ -1,10 +1,11 @@
 //! Diagnoses why workers are not ready, from their Deployment and pods: pure.
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition};
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, LimitRange, Pod};
 
 use liquid_contract::exit;
 
+use super::refusal::explain_refusal;
 use crate::api::reasons::ConditionReason as Reason;
 
 /// Longest quotation of a worker's log, in bytes.
@@ -36,19 +37,28 @@ pub(super) struct PodContext<'a> {
     pub(super) certificate: bool,
     /// The GPU resource that workers ask for.
     pub(super) gpu: Option<&'a str>,
+    /// The LimitRanges of the namespace, if one of them refuses pods.
+    pub(super) limits: &'a [LimitRange],
 }
 
 /// Finds the most telling obstacle among the pods that are not ready; none if nothing speaks against waiting.
 pub(super) fn diagnose(deployment: &Deployment, pods: &[Pod], around: PodContext<'_>) -> Option<Finding> {
-    if let Some(refused) = find_condition(deployment, "ReplicaFailure").filter(|found| found.status == "True")
-    {
-        let message = refused.message.clone().unwrap_or_default();
-        return Some(Finding::new(Reason::NotCreated, message));
+    if let Some(message) = find_refusal(deployment) {
+        return Some(Finding::new(
+            Reason::NotCreated,
+            explain_refusal(message, around.limits),
+        ));
     }
     let waiting = pods.iter().filter(|pod| !is_ready(pod));
     let findings = waiting.filter_map(|pod| diagnose_pod(pod, around));
     // A worker that says what is wrong is worth more than one that waits for it.
     findings.max_by_key(|finding| weight(finding.reason))
+}
+
+/// Returns the API server's words, if it refuses to create pods of the Deployment.
+pub(super) fn find_refusal(deployment: &Deployment) -> Option<&str> {
+    let refused = find_condition(deployment, "ReplicaFailure").filter(|found| found.status == "True")?;
+    Some(refused.message.as_deref().unwrap_or_default())
 }
 
 fn weight(reason: Reason) -> u8 {

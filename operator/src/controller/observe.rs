@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::{LimitRange, Pod, Secret};
 use kube::Api;
 use kube::api::ListParams;
 
@@ -60,6 +60,19 @@ impl Observer<'_> {
         let list = pods.list(&ListParams::default().labels(&labels.join(","))).await;
         let list = list.map_err(|error| Error::api("list", "Pods of", &self.key.name, error))?;
         Ok(list.items)
+    }
+
+    /// Lists the LimitRanges of the namespace, which a refused pod's message does not name. None where the operator may
+    /// not: the message says enough without them.
+    pub(super) async fn list_limit_ranges(&self) -> Vec<LimitRange> {
+        let limits = Api::<LimitRange>::namespaced(self.context.client.clone(), &self.key.namespace);
+        match limits.list(&ListParams::default()).await {
+            Ok(list) => list.items,
+            Err(error) => {
+                tracing::warn!(%error, namespace = self.key.namespace, "the LimitRanges could not be listed");
+                Vec::new()
+            }
+        }
     }
 
     async fn secret_exists(&self, name: &str) -> Result<bool, Error> {

@@ -13,10 +13,11 @@ use super::apply::{Applier, Effect, ObjectEffect, OwnedObject};
 use super::backoff::compute_backoff;
 use super::conditions::Observation;
 use super::context::{Context, ProxyKey, RepairHistory};
-use super::diagnose::{PodContext, diagnose};
+use super::diagnose::{PodContext, diagnose, find_refusal};
 use super::error::Error;
 use super::events::{self, ProxyEvent};
 use super::observe::{ClusterState, Observer};
+use super::refusal::names_limit;
 use super::status::{StatusInputs, build_status};
 use super::{clock, figures, write};
 use crate::api::reasons::{ConditionReason, ConditionType, EventReason};
@@ -183,11 +184,16 @@ impl Reconciliation<'_> {
             usage,
         } = observer.observe().await?;
         let gpu = self.proxy.spec.workers.gpu.as_ref();
+        let deployment = outcome.deployment.as_ref();
+        let limits = match deployment.and_then(find_refusal).is_some_and(names_limit) {
+            true => observer.list_limit_ranges().await,
+            false => Vec::new(),
+        };
         let around = PodContext {
             certificate,
             gpu: gpu.map(|gpu| gpu.resource_name.as_str()),
+            limits: &limits,
         };
-        let deployment = outcome.deployment.as_ref();
         let finding = deployment.and_then(|deployment| diagnose(deployment, &pods, around));
         let observation = Observation {
             proxy: self.proxy,

@@ -51,6 +51,7 @@ fn quiet() -> Deployment {
 const AROUND: PodContext<'_> = PodContext {
     certificate: true,
     gpu: Some("nvidia.com/gpu"),
+    limits: &[],
 };
 
 fn find(status: Value) -> Option<Finding> {
@@ -366,6 +367,7 @@ fn platform() -> Platform {
         worker_image: "worker:2".into(),
         pull_policy: PullPolicy::IfNotPresent,
         pull_secrets: Vec::new(),
+        pod_user: crate::api::PodUser::Fixed,
         cluster_domain: "cluster.local".into(),
         any_address: Ipv4Addr::UNSPECIFIED.into(),
     }

@@ -65,20 +65,24 @@ impl Note {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SkipReason {
     HostNetwork,
-    Windows,
+    Windows {
+        /// The field that leaves no node but those with Windows.
+        field: &'static str,
+    },
 }
 
 impl SkipReason {
     pub(super) fn to_note(self) -> Note {
         let text = match self {
             Self::HostNetwork => {
-                "spec.hostNetwork = true: the sidecar's ports would be the node's; leave it out, or label \
-                 the pod liquidmemory.dev/inject: disabled"
+                "spec.hostNetwork = true: the sidecar's ports would be the node's; leave it \
+                 out, or label the pod liquidmemory.dev/inject: disabled"
+                    .to_owned()
             }
-            Self::Windows => {
-                "spec.os.name = windows: there is no sidecar for Windows; label the pod \
+            Self::Windows { field } => format!(
+                "{field} = windows: there is no sidecar for Windows; label the pod \
                  liquidmemory.dev/inject: disabled"
-            }
+            ),
         };
         Note::new(Reason::InjectionSkipped, text)
     }

@@ -2,9 +2,16 @@
 
 use json_patch::jsonptr::{PointerBuf, Token};
 use json_patch::{AddOperation, Patch, PatchOperation, ReplaceOperation};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::pod::ContainerList;
+
+/// An annotation to set on the pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Annotation {
+    pub(super) name: &'static str,
+    pub(super) value: String,
+}
 
 /// A JSON Patch in the making: the operations so far, in the order in which they are applied.
 #[derive(Debug, Default)]
@@ -47,15 +54,25 @@ impl PatchBuilder {
         }
     }
 
-    /// Sets a key of a map of strings, or creates the map: `parent` and `path` as for [`Self::append`].
-    pub(super) fn set(&mut self, parent: &Value, path: &[Token<'_>], field: &str, key: &str, value: &str) {
-        let mut path = path.to_vec();
-        path.push(Token::new(field));
-        if parent.get(field).is_some_and(Value::is_object) {
-            path.push(Token::new(key));
-            self.add(&path, value.into());
-        } else {
-            self.add(&path, serde_json::json!({ key: value }));
+    /// Sets annotations of a pod, and creates what would hold them.
+    pub(super) fn annotate(&mut self, pod: &Value, annotations: Vec<Annotation>) {
+        let metadata = pod.get("metadata").filter(|metadata| metadata.is_object());
+        let present = metadata.and_then(|metadata| metadata.get("annotations"));
+        let path = [Token::new("metadata"), Token::new("annotations")];
+        if present.is_some_and(Value::is_object) {
+            for annotation in annotations {
+                let path = [&path[..], &[Token::new(annotation.name)]].concat();
+                self.add(&path, annotation.value.into());
+            }
+            return;
+        }
+        let all = annotations
+            .into_iter()
+            .map(|annotation| (annotation.name.to_owned(), annotation.value.into()));
+        let all = Value::Object(all.collect());
+        match metadata {
+            Some(_) => self.add(&path, all),
+            None => self.add(&path[..1], json!({ "annotations": all })),
         }
     }
 

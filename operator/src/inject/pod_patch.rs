@@ -6,12 +6,16 @@ use serde_json::{Value, json};
 use super::annotations::Overrides;
 use super::choose::choose_proxy;
 use super::env::{self, EnvContext, Upstreams};
+use super::mesh;
 use super::outcome::{Decision, Denial, Note, Outcome, Reason};
-use super::patch_builder::{PatchBuilder, container_path};
+use super::patch_builder::{Annotation, PatchBuilder, container_path};
 use super::pod::{Container, ContainerList, Pod, env_entries, items, text};
+use super::pod_resources::fit_into_pod;
+use super::probes::{ProbeMethod, asks_over_network, build_probes};
 use super::settings::{Input, Proxy};
 use super::sidecar::{self, InjectedSidecar, SidecarSpec};
 use super::volumes;
+use crate::api::PodUser;
 use crate::names::INJECTED_ANNOTATION;
 
 /// Patches a pod that has no sidecar yet: everything is added.
@@ -24,6 +28,7 @@ pub(super) fn patch_new_pod(
     let proxy = choice.proxy;
     let (port, admin_port) = choose_ports(pod, overrides, proxy)?;
     let resources = overrides.merge_resources(&proxy.resources)?;
+    let resources = fit_into_pod(&resources, &overrides.resources, pod)?;
     let missing = volumes::list_missing(pod, proxy)?;
 
     let mut patch = PatchBuilder::default();
@@ -39,9 +44,13 @@ pub(super) fn patch_new_pod(
         .chain(overrides.list_notes(pod))
         .collect();
     let served = patch_containers(&mut patch, pod, 0, &context, &mut upstreams, &mut notes);
+    let image = proxy.image.as_deref().unwrap_or(&input.defaults.image);
+    let probes = choose_probes(input, pod, image);
     let spec = SidecarSpec {
         defaults: input.defaults,
-        image: proxy.image.as_deref().unwrap_or(&input.defaults.image),
+        image,
+        user: choose_user(pod, proxy.user.unwrap_or(input.defaults.user)),
+        probes,
         port,
         admin_port,
         mode: overrides.mode,
@@ -53,7 +62,14 @@ pub(super) fn patch_new_pod(
     let in_spec = [Token::new("spec")];
     patch.append(pod.spec, &in_spec, "volumes", missing);
     append_pull_secrets(&mut patch, pod, &input.defaults.pull_secrets);
-    annotate(&mut patch, input.pod, &proxy.name);
+    let mut annotations = vec![Annotation {
+        name: INJECTED_ANNOTATION,
+        value: proxy.name.clone(),
+    }];
+    if probes == ProbeMethod::Http {
+        annotations.extend(mesh::exclude_port(pod, admin_port));
+    }
+    patch.annotate(input.pod, annotations);
     notes.insert(0, note_injected(&proxy.name, &served));
     Ok(Outcome {
         decision: Decision::Patch(patch.finish()),
@@ -88,10 +104,50 @@ pub(super) fn patch_injected_pod(
         .collect();
     let path = container_path(ContainerList::Init, present.container.index);
     patch.append(present.container.value, &path, "env", added);
+    replace_probes(&mut patch, input, pod, present);
     Outcome {
         decision: Decision::Patch(patch.finish()),
         notes,
         proxy: pod.meta("annotations", INJECTED_ANNOTATION).map(str::to_owned),
+    }
+}
+
+/// Chooses how the kubelet asks the sidecar. An image that the proxy names may be older than the program's option that
+/// asks.
+fn choose_probes(input: &Input<'_>, pod: &Pod<'_>, image: &str) -> ProbeMethod {
+    match mesh::has_mesh(pod) && image == input.defaults.image {
+        true => ProbeMethod::Exec,
+        false => ProbeMethod::Http,
+    }
+}
+
+/// Chooses the sidecar's user. A pod that runs as root says so itself, and its platform lets it: there the sidecar, which
+/// never does, needs a user of its own.
+fn choose_user(pod: &Pod<'_>, wanted: PodUser) -> PodUser {
+    let root = pod
+        .spec
+        .pointer("/securityContext/runAsUser")
+        .and_then(Value::as_u64)
+        == Some(0);
+    match root {
+        true => PodUser::Fixed,
+        false => wanted,
+    }
+}
+
+/// Replaces probes of the sidecar that a mesh would refuse, where its proxy was added after the sidecar.
+fn replace_probes(patch: &mut PatchBuilder, input: &Input<'_>, pod: &Pod<'_>, present: &InjectedSidecar<'_>) {
+    let container = &present.container;
+    let image = text(container.value, "image").unwrap_or_default();
+    let (Some(admin), ProbeMethod::Exec) = (present.admin, choose_probes(input, pod, image)) else {
+        return;
+    };
+    for (field, probe) in build_probes(ProbeMethod::Exec, admin) {
+        if container.value.get(field).is_some_and(asks_over_network) {
+            let mut path = container_path(container.list, container.index);
+            path.push(Token::new(field));
+            patch.replace(&path, probe);
+        }
     }
 }
 
@@ -137,7 +193,7 @@ fn patch_containers<'a>(
     for container in pod.all_containers() {
         let early = container.list == ContainerList::Init && container.index < first_init;
         let skipped = context.overrides.skip.contains(container.name);
-        if early || skipped || container.is_native_sidecar() {
+        if early || skipped || container.is_native_sidecar() || mesh::is_part(&container) {
             continue;
         }
         let plan = env::plan_container(&container, context, upstreams);
@@ -194,19 +250,6 @@ fn append_pull_secrets(patch: &mut PatchBuilder, pod: &Pod<'_>, wanted: &[String
         .map(|name| json!({ "name": name }))
         .collect();
     patch.append(pod.spec, &[Token::new("spec")], "imagePullSecrets", missing);
-}
-
-fn annotate(patch: &mut PatchBuilder, pod: &Value, proxy: &str) {
-    match pod.get("metadata").filter(|metadata| metadata.is_object()) {
-        Some(metadata) => {
-            let path = [Token::new("metadata")];
-            patch.set(metadata, &path, "annotations", INJECTED_ANNOTATION, proxy);
-        }
-        None => patch.add(
-            &[Token::new("metadata")],
-            json!({ "annotations": { INJECTED_ANNOTATION: proxy } }),
-        ),
-    }
 }
 
 fn note_injected(proxy: &str, served: &[&str]) -> Note {

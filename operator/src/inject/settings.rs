@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
+use crate::api::PodUser;
+
 /// Everything that a decision about one pod is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
@@ -30,6 +32,8 @@ pub struct SidecarDefaults {
     pub pull_policy: &'static str,
     /// Secrets to pull the image with; they must exist in the pod's namespace.
     pub pull_secrets: Vec<String>,
+    /// As which user the sidecar runs, unless the proxy says so.
+    pub user: PodUser,
     /// Address on which the sidecar serves probes and metrics: every address, of the family that pods have
     /// here.
     pub any_address: IpAddr,
@@ -44,6 +48,8 @@ pub struct Proxy {
     pub name: String,
     /// Image of the sidecar, if it is not the installation's.
     pub image: Option<String>,
+    /// As which user the sidecar runs, if not as the installation says.
+    pub user: Option<PodUser>,
     /// When the resource was created; the oldest wins where several are in reach.
     pub created: Option<Timestamp>,
     /// Port on which the sidecar serves the application, on 127.0.0.1.

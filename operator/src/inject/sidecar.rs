@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use liquid_contract::endpoints::{LIVEZ, READYZ};
 use liquid_contract::environment::{SIDECAR_ADMIN, SIDECAR_LISTEN, SIDECAR_LOG_FORMAT, SIDECAR_MODE};
 use liquid_contract::{Mode, files};
 use serde_json::{Map, Value, json};
@@ -10,20 +9,19 @@ use serde_json::{Map, Value, json};
 use super::env::Upstreams;
 use super::outcome::Denial;
 use super::pod::{Container, ContainerList, Pod, items, text};
+use super::probes::{ProbeMethod, build_probes};
 use super::settings::{SidecarDefaults, SidecarResources};
+use crate::api::PodUser;
 use crate::names::{INJECTED_ANNOTATION, SIDECAR_CONTAINER};
-
-/// User and group of the sidecar: no user of the node and not root. The pod's own `runAsUser` must not reach
-/// it.
-const USER: u32 = 65_532;
-/// How long the sidecar may take to listen, in seconds.
-const START_SECONDS: u32 = 60;
 
 /// Everything that the sidecar's container is built from.
 #[derive(Debug)]
 pub(super) struct SidecarSpec<'a> {
     pub(super) defaults: &'a SidecarDefaults,
     pub(super) image: &'a str,
+    /// As which user it runs.
+    pub(super) user: PodUser,
+    pub(super) probes: ProbeMethod,
     pub(super) port: u16,
     pub(super) admin_port: u16,
     pub(super) mode: Option<Mode>,
@@ -32,8 +30,17 @@ pub(super) struct SidecarSpec<'a> {
     pub(super) mounts: Vec<Value>,
 }
 
+impl SidecarSpec<'_> {
+    /// Returns the address on which the sidecar serves probes and metrics.
+    fn admin_address(&self) -> SocketAddr {
+        SocketAddr::new(self.defaults.any_address, self.admin_port)
+    }
+}
+
 /// Builds the container: a native sidecar that starts before all others and ends after them.
 pub(super) fn build_container(spec: &SidecarSpec<'_>) -> Value {
+    let [startup, liveness, readiness] =
+        build_probes(spec.probes, spec.admin_address()).map(|(_, probe)| probe);
     json!({
         "name": SIDECAR_CONTAINER,
         "image": spec.image,
@@ -42,32 +49,38 @@ pub(super) fn build_container(spec: &SidecarSpec<'_>) -> Value {
         "args": ["--config", format!("{}/{}", files::CONFIG_FOLDER, files::SIDECAR_CONFIG)],
         "env": build_variables(spec),
         "ports": [{ "name": "liquid-admin", "containerPort": spec.admin_port, "protocol": "TCP" }],
-        "startupProbe": build_probe(spec.admin_port, LIVEZ, 1, START_SECONDS),
-        "livenessProbe": build_probe(spec.admin_port, LIVEZ, 10, 3),
-        "readinessProbe": build_probe(spec.admin_port, READYZ, 5, 3),
+        "startupProbe": startup,
+        "livenessProbe": liveness,
+        "readinessProbe": readiness,
         "resources": build_resources(&spec.resources),
-        "securityContext": {
-            "allowPrivilegeEscalation": false,
-            "capabilities": { "drop": ["ALL"] },
-            "privileged": false,
-            "readOnlyRootFilesystem": true,
-            "runAsGroup": USER,
-            "runAsNonRoot": true,
-            "runAsUser": USER,
-            "seccompProfile": { "type": "RuntimeDefault" },
-        },
+        "securityContext": build_security(spec.user),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": spec.mounts,
     })
 }
 
+/// Builds the security context. With a user of its own, the pod's `runAsUser` does not reach the sidecar.
+fn build_security(user: PodUser) -> Value {
+    let mut context = json!({
+        "allowPrivilegeEscalation": false,
+        "capabilities": { "drop": ["ALL"] },
+        "privileged": false,
+        "readOnlyRootFilesystem": true,
+        "runAsGroup": user.id(),
+        "runAsNonRoot": true,
+        "runAsUser": user.id(),
+        "seccompProfile": { "type": "RuntimeDefault" },
+    });
+    if let Some(fields) = context.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+    context
+}
+
 fn build_variables(spec: &SidecarSpec<'_>) -> Vec<Value> {
     let mut variables = vec![
         build_variable(SIDECAR_LISTEN, &format!("127.0.0.1:{}", spec.port)),
-        build_variable(
-            SIDECAR_ADMIN,
-            &SocketAddr::new(spec.defaults.any_address, spec.admin_port).to_string(),
-        ),
+        build_variable(SIDECAR_ADMIN, &spec.admin_address().to_string()),
         build_variable(SIDECAR_LOG_FORMAT, spec.defaults.log_format),
     ];
     variables.extend(spec.mode.map(|mode| build_variable(SIDECAR_MODE, mode.name())));
@@ -82,17 +95,6 @@ fn build_variables(spec: &SidecarSpec<'_>) -> Vec<Value> {
 /// Builds an entry of `env`.
 pub(super) fn build_variable(name: &str, value: &str) -> Value {
     json!({ "name": name, "value": value })
-}
-
-/// Builds a probe of the admin listener. It answers without a worker, so a missing worker never holds up an
-/// application.
-fn build_probe(port: u16, path: &str, period: u32, failures: u32) -> Value {
-    json!({
-        "httpGet": { "path": path, "port": port, "scheme": "HTTP" },
-        "periodSeconds": period,
-        "timeoutSeconds": 2,
-        "failureThreshold": failures,
-    })
 }
 
 fn build_resources(resources: &SidecarResources) -> Value {
@@ -116,6 +118,8 @@ pub(super) struct InjectedSidecar<'a> {
     pub(super) container: Container<'a>,
     /// The port on which it serves the application.
     pub(super) port: u16,
+    /// The address on which it serves probes and metrics.
+    pub(super) admin: Option<SocketAddr>,
     /// The upstreams that it has adopted.
     pub(super) upstreams: Upstreams,
 }
@@ -150,6 +154,7 @@ pub(super) fn find_sidecar<'a>(pod: &Pod<'a>) -> Result<Option<InjectedSidecar<'
         Some(port) => Ok(Some(InjectedSidecar {
             container,
             port,
+            admin: value_of(SIDECAR_ADMIN).and_then(|address| address.parse().ok()),
             upstreams: Upstreams::from_variables(value_of),
         })),
         None => Err(taken("spec.initContainers")),

@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod answers;
+mod field;
 mod golden;
 mod properties;
 
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::PodUser;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
@@ -16,6 +18,7 @@ fn defaults() -> SidecarDefaults {
         image: "registry.example/liquid-sidecar:0.1.0".into(),
         pull_policy: "IfNotPresent",
         pull_secrets: vec!["registry-key".into()],
+        user: PodUser::Fixed,
         any_address: Ipv4Addr::UNSPECIFIED.into(),
         log_format: "json",
     }
@@ -26,6 +29,7 @@ fn proxy(name: &str, created: &str) -> Proxy {
     Proxy {
         name: name.into(),
         image: None,
+        user: None,
         created: created.parse().ok(),
         port: 8787,
         admin_port: 9465,

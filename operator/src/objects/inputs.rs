@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::api::{LiquidMemoryProxy, Model, Workers};
+use crate::api::{LiquidMemoryProxy, Model, PodUser, Workers};
 use crate::names::ROLLOUT_ANNOTATION;
 
 /// Everything in a proxy that a worker's pod is made from.
@@ -18,15 +18,18 @@ impl Inputs {
     /// Reads the inputs of a proxy's workers.
     ///
     /// Fields that have their default are left out, so that a field that a later version adds changes nothing.
+    /// `user` is the installation's: where it is the platform's to assign, pods of before may never have been
+    /// created, so that a change of it has to reach them.
     ///
     /// # Errors
     /// Errors of the JSON writer.
-    pub fn from_proxy(proxy: &LiquidMemoryProxy) -> Result<Self, serde_json::Error> {
+    pub fn from_proxy(proxy: &LiquidMemoryProxy, user: PodUser) -> Result<Self, serde_json::Error> {
         let workers = Workers {
             replicas: Workers::default().replicas,
+            user: None,
             ..proxy.spec.workers.clone()
         };
-        let value = json!({
+        let mut value = json!({
             "workers": keep_differing(
                 serde_json::to_value(workers)?,
                 &serde_json::to_value(Workers::default())?,
@@ -38,6 +41,9 @@ impl Inputs {
             "lexical": !proxy.spec.extraction.tier.needs_model(),
             "rollout": proxy.metadata.annotations.as_ref().and_then(|all| all.get(ROLLOUT_ANNOTATION)),
         });
+        if proxy.spec.workers.user.unwrap_or(user) == PodUser::Platform {
+            value["user"] = serde_json::to_value(PodUser::Platform)?;
+        }
         Ok(Self {
             sum: short_sum(value.to_string().as_bytes()),
         })

@@ -17,11 +17,9 @@ use liquid_contract::{files, ports};
 use super::meta::{ProxyRef, label_selector, labels};
 use super::worker_config::{NOTICE_SECONDS, uses_model};
 use super::{Inputs, Platform};
-use crate::api::{LiquidMemoryProxy, Workers};
+use crate::api::{LiquidMemoryProxy, PodUser, Workers};
 use crate::names;
 
-/// User and group of every image of the product.
-const USER: i64 = 65_532;
 /// What the process may take to end after the drain, in seconds.
 const GRACE_MARGIN: i32 = 5;
 /// Period of the startup probe, in seconds.
@@ -43,6 +41,7 @@ pub(super) fn build_template(
     inputs: &Inputs,
 ) -> PodTemplateSpec {
     let workers = &proxy.spec.workers;
+    let user = read_user(proxy, platform).id().map(i64::from);
     let pull_secrets: Vec<_> = platform
         .pull_secrets
         .iter()
@@ -62,9 +61,9 @@ pub(super) fn build_template(
             termination_grace_period_seconds: Some(i64::from(grace_seconds(workers))),
             security_context: Some(PodSecurityContext {
                 run_as_non_root: Some(true),
-                run_as_user: Some(USER),
-                run_as_group: Some(USER),
-                fs_group: Some(USER),
+                run_as_user: user,
+                run_as_group: user,
+                fs_group: user,
                 seccomp_profile: Some(seccomp_profile()),
                 ..PodSecurityContext::default()
             }),
@@ -80,6 +79,11 @@ pub(super) fn build_template(
             ..PodSpec::default()
         }),
     }
+}
+
+/// Returns as which user the workers run.
+fn read_user(proxy: &LiquidMemoryProxy, platform: &Platform) -> PodUser {
+    proxy.spec.workers.user.unwrap_or(platform.pod_user)
 }
 
 /// Seconds from SIGTERM to SIGKILL: notice, drain and the end of the process.
@@ -251,8 +255,12 @@ fn build_volumes(proxy: &LiquidMemoryProxy, owner: &ProxyRef<'_>, platform: &Pla
             name: "tls".into(),
             secret: Some(SecretVolumeSource {
                 secret_name: Some(names::worker_tls(owner.name)),
-                // The group of the pod; no other user.
-                default_mode: Some(0o440),
+                default_mode: Some(match read_user(proxy, platform) {
+                    // The group of the pod; no other user.
+                    PodUser::Fixed => 0o440,
+                    // Not every platform assigns a group too. No other container mounts it.
+                    PodUser::Platform => 0o444,
+                }),
                 ..SecretVolumeSource::default()
             }),
             ..Volume::default()

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Inputs, Objects, Platform};
-use crate::api::{LiquidMemoryProxy, PullPolicy};
+use crate::api::{LiquidMemoryProxy, PodUser, PullPolicy};
 use crate::names::ROLLOUT_ANNOTATION;
 
 fn platform() -> Platform {
@@ -17,6 +17,7 @@ fn platform() -> Platform {
         worker_image: "registry.example/liquid-worker:0.1.0".into(),
         pull_policy: PullPolicy::IfNotPresent,
         pull_secrets: vec!["registry".into()],
+        pod_user: PodUser::Fixed,
         cluster_domain: "cluster.local".into(),
         any_address: Ipv4Addr::UNSPECIFIED.into(),
     }
@@ -232,7 +233,7 @@ fn a_resource_from_nowhere_has_no_objects() {
 
 #[test]
 fn inputs_change_with_what_needs_new_workers_only() {
-    let sum = |spec: Value| Inputs::from_proxy(&proxy(spec)).unwrap().sum;
+    let sum = |spec: Value| Inputs::from_proxy(&proxy(spec), PodUser::Fixed).unwrap().sum;
     let empty = sum(json!({}));
     for same in [
         json!({ "workers": { "replicas": 5 } }),
@@ -255,7 +256,7 @@ fn inputs_change_with_what_needs_new_workers_only() {
     }
     let mut asked = proxy(json!({}));
     asked.metadata.annotations = Some([(ROLLOUT_ANNOTATION.to_owned(), "1".to_owned())].into());
-    assert_ne!(Inputs::from_proxy(&asked).unwrap().sum, empty);
+    assert_ne!(Inputs::from_proxy(&asked, PodUser::Fixed).unwrap().sum, empty);
 }
 
 /// What the cluster has from an earlier operator, and what a later one wants.
@@ -275,7 +276,7 @@ fn a_new_operator_alone_changes_no_worker() {
     earlier.worker_config = super::keep::build_worker_config(
         &super::meta::ProxyRef::new(&proxy(json!({}))).unwrap(),
         "# earlier\n".into(),
-        &Inputs::from_proxy(&proxy(json!({}))).unwrap(),
+        &Inputs::from_proxy(&proxy(json!({})), PodUser::Fixed).unwrap(),
     );
     assert_ne!(
         later.deployment.spec.as_ref().unwrap().template,
@@ -331,4 +332,67 @@ fn an_edited_object_is_not_kept() {
         later.keep_live(Some(&earlier.deployment), Some(&earlier.worker_config)),
         wanted
     );
+}
+
+/// The users and groups that a workers' pod template names, and the mode of its certificate's files.
+fn users(objects: &Objects) -> (Vec<Option<i64>>, Option<i32>) {
+    let pod = objects
+        .deployment
+        .spec
+        .as_ref()
+        .unwrap()
+        .template
+        .spec
+        .as_ref()
+        .unwrap();
+    let context = pod.security_context.as_ref().unwrap();
+    assert_eq!(context.run_as_non_root, Some(true));
+    let own = pod.containers[0].security_context.as_ref().unwrap();
+    assert_eq!((own.run_as_user, own.run_as_group), (None, None));
+    let volumes = pod.volumes.as_ref().unwrap();
+    let mode = volumes
+        .iter()
+        .find_map(|volume| volume.secret.as_ref()?.default_mode);
+    (
+        vec![context.run_as_user, context.run_as_group, context.fs_group],
+        mode,
+    )
+}
+
+#[test]
+fn case_34_workers_name_no_user_where_the_platform_assigns_it() {
+    let (fixed, assigned) = ((vec![Some(65_532); 3], Some(0o440)), (vec![None; 3], Some(0o444)));
+    let openshift = Platform {
+        pod_user: PodUser::Platform,
+        ..platform()
+    };
+    let build = |user: Option<&str>, platform: &Platform| {
+        let spec = user.map_or_else(|| json!({}), |user| json!({ "workers": { "user": user } }));
+        users(&Objects::build(&proxy(spec), platform).unwrap())
+    };
+    assert_eq!(build(None, &platform()), fixed);
+    assert_eq!(build(Some("Platform"), &platform()), assigned);
+    assert_eq!(build(None, &openshift), assigned);
+    assert_eq!(build(Some("Fixed"), &openshift), fixed);
+}
+
+#[test]
+fn case_34_a_change_of_the_user_reaches_workers_that_could_not_be_created() {
+    let earlier = build(json!({}));
+    let openshift = Platform {
+        pod_user: PodUser::Platform,
+        ..platform()
+    };
+    let later = Objects::build(&proxy(json!({})), &openshift).unwrap();
+    let wanted = later.clone();
+    assert_eq!(
+        later.keep_live(Some(&earlier.deployment), Some(&earlier.worker_config)),
+        wanted
+    );
+    // To say what holds anyway changes nothing.
+    let sum = |spec: Value, user| Inputs::from_proxy(&proxy(spec), user).unwrap().sum;
+    let fixed = json!({ "workers": { "user": "Fixed" } });
+    assert_eq!(sum(fixed, PodUser::Fixed), sum(json!({}), PodUser::Fixed));
+    let assigned = json!({ "workers": { "user": "Platform" } });
+    assert_eq!(sum(assigned, PodUser::Fixed), sum(json!({}), PodUser::Platform));
 }

@@ -181,6 +181,7 @@ pub fn to_injection(proxy: &LiquidMemoryProxy) -> Option<Proxy> {
     Some(Proxy {
         name: meta.name.clone()?,
         image: injection.image.clone(),
+        user: injection.user,
         created: meta.creation_timestamp.as_ref().map(|time| time.0),
         port: injection.port.try_into().ok()?,
         admin_port: injection.admin_port.try_into().ok()?,

@@ -196,6 +196,7 @@ fn read_defaults(settings: &Settings) -> SidecarDefaults {
             .filter(|name| !name.is_empty())
             .cloned()
             .collect(),
+        user: settings.pod_user,
         any_address: settings.any_address(),
         log_format: settings.log_format.name(),
     }

@@ -78,6 +78,7 @@ fn proxy(name: &str) -> Proxy {
     Proxy {
         name: name.into(),
         image: None,
+        user: None,
         created: None,
         port: 8787,
         admin_port: 9465,
@@ -91,6 +92,7 @@ fn new_handler(cluster: Cluster) -> (Handler<Cluster>, mpsc::Receiver<Notice>) {
         image: "sidecar:1".into(),
         pull_policy: "IfNotPresent",
         pull_secrets: Vec::new(),
+        user: crate::api::PodUser::Fixed,
         any_address: Ipv4Addr::UNSPECIFIED.into(),
         log_format: "json",
     };

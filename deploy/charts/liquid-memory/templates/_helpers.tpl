@@ -1,10 +1,27 @@
-{{/* Names of everything: one operator a release. Cluster-wide objects carry the namespace, so that releases do not meet. */}}
+{{/*
+Names of everything: one operator a release. A name is at most 50 characters, so that a suffix and 63 fit, and a Service
+may have it: lower-case letters, digits and "-", a letter first. A release's name may have dots, a digit first and 53
+characters: what cannot be kept is cut, and a checksum of the whole keeps releases apart.
+*/}}
 {{- define "liquid.name" -}}
-{{- if contains "liquid-operator" .Release.Name }}{{ .Release.Name | trunc 50 }}{{ else if eq .Release.Name "liquid-memory" }}liquid-operator{{ else }}{{ printf "%s-liquid-operator" .Release.Name | trunc 50 }}{{ end -}}
+{{- $name := printf "%s-liquid-operator" .Release.Name -}}
+{{- if eq .Release.Name "liquid-memory" }}{{ $name = "liquid-operator" }}{{ end -}}
+{{- if and (le (len $name) 50) (regexMatch "^[a-z][a-z0-9-]*$" $name) -}}
+{{ $name }}
+{{- else -}}
+{{- $start := regexReplaceAll "^([0-9])" (replace "." "-" .Release.Name) "r${1}" -}}
+{{ $start | trunc 39 | trimAll "-" }}-{{ sha256sum $name | trunc 10 }}
+{{- end -}}
 {{- end }}
 
+{{/* Names of cluster-wide objects carry the namespace too. "a" and "b-c" must not meet "a-b" and "c": hence the checksum. */}}
 {{- define "liquid.clusterName" -}}
-{{ printf "%s-%s" .Release.Namespace (include "liquid.name" .) | trunc 63 | trimSuffix "-" }}
+{{- $name := printf "%s-%s" .Release.Namespace (include "liquid.name" .) -}}
+{{- if and (eq .Release.Name "liquid-memory") (le (len $name) 63) -}}
+{{ $name }}
+{{- else -}}
+{{ $name | trunc 52 | trimAll "-" }}-{{ printf "%s/%s" .Release.Namespace .Release.Name | sha256sum | trunc 10 }}
+{{- end -}}
 {{- end }}
 
 {{- define "liquid.selector" -}}
@@ -15,9 +32,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{- define "liquid.labels" -}}
 {{ include "liquid.selector" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | replace "+" "_" | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimAll "-" }}
 {{- end }}
 
 {{/* The reference of an image: (list . "sidecar"). */}}
@@ -36,11 +53,28 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
+{{/* Values that a release of an earlier chart lacks, after `helm upgrade --reuse-values`, have their default here too. */}}
+{{- define "liquid.podUser" -}}
+{{ .Values.podUser | default "Fixed" }}
+{{- end }}
+
+{{- define "liquid.webhookPort" -}}
+{{ .Values.operator.webhookPort | default 9443 | int }}
+{{- end }}
+
+{{- define "liquid.adminPort" -}}
+{{- $port := .Values.operator.adminPort | default 8080 | int -}}
+{{- if eq $port (include "liquid.webhookPort" . | int) }}{{ fail (printf "operator.adminPort and operator.webhookPort are both %d: choose two ports" $port) }}{{ end -}}
+{{ $port }}
+{{- end }}
+
 {{/* Pod Security "restricted". */}}
 {{- define "liquid.podSecurity" -}}
 runAsNonRoot: true
+{{- if eq (include "liquid.podUser" .) "Fixed" }}
 runAsUser: 65532
 runAsGroup: 65532
+{{- end }}
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
@@ -65,6 +99,8 @@ seccompProfile: {type: RuntimeDefault}
 - name: LIQUID_OPERATOR_IMAGE_PULL_SECRETS
   value: {{ join "," . | quote }}
 {{- end }}
+- name: LIQUID_OPERATOR_POD_USER
+  value: {{ include "liquid.podUser" . }}
 - name: LIQUID_OPERATOR_WEBHOOK_SERVICE
   value: {{ include "liquid.name" . }}
 - name: LIQUID_OPERATOR_WEBHOOK_NAME

@@ -165,3 +165,94 @@ fn a_container_that_a_later_webhook_added() {
     scene.pod["spec"]["containers"].as_array_mut().unwrap().push(late);
     golden("second-pass", &scene);
 }
+
+/// As Istio's injector leaves a pod: its network plugin validates, its proxy is a native sidecar.
+fn pod_in_istio() -> Value {
+    json!({
+        "metadata": {
+            "name": "app",
+            "labels": { "security.istio.io/tlsMode": "istio", "service.istio.io/canonical-name": "app" },
+            "annotations": {
+                "sidecar.istio.io/status": "{\"initContainers\":[\"istio-validation\",\"istio-proxy\"]}",
+                "traffic.sidecar.istio.io/excludeInboundPorts": "15020",
+            },
+        },
+        "spec": {
+            "initContainers": [
+                { "name": "istio-validation", "image": "istio/proxyv2:1.26" },
+                {
+                    "name": "istio-proxy",
+                    "image": "istio/proxyv2:1.26",
+                    "restartPolicy": "Always",
+                    "ports": [{ "containerPort": 15090, "name": "http-envoy-prom" }],
+                    "startupProbe": { "httpGet": { "path": "/healthz/ready", "port": 15021 } },
+                },
+            ],
+            "containers": [{
+                "name": "app",
+                "image": "app:1",
+                "ports": [{ "containerPort": 8080 }],
+                "readinessProbe": { "httpGet": { "path": "/app-health/app/readyz", "port": 15020 } },
+            }],
+        },
+    })
+}
+
+#[test]
+fn case_40_a_pod_in_istio() {
+    golden("case-40-istio", &Scene::new(pod_in_istio()));
+}
+
+#[test]
+fn case_40_a_pod_in_istio_with_an_image_of_the_proxys_own() {
+    let mut scene = Scene::new(pod_in_istio());
+    scene.proxies[0].image = Some("mirror.corp/liquid-sidecar:0.0.9".into());
+    golden("case-40-istio-own-image", &scene);
+}
+
+#[test]
+fn case_40_a_mesh_that_joins_after_the_sidecar_and_rewrites_its_probes() {
+    let mut scene = Scene::new(pod_with(json!([]))).again();
+    let rewritten = json!({ "httpGet": { "path": "/app-health/liquid-sidecar/livez", "port": 15020 } });
+    let init = scene.pod["spec"]["initContainers"].as_array_mut().unwrap();
+    init[0]["startupProbe"] = rewritten.clone();
+    init[0]["livenessProbe"] = rewritten;
+    init.push(json!({ "name": "istio-proxy", "image": "istio/proxyv2:1.26", "restartPolicy": "Always" }));
+    golden("case-40-istio-after", &scene);
+}
+
+#[test]
+fn case_34_a_pod_whose_user_the_platform_assigns() {
+    let mut scene = Scene::new(json!({
+        "metadata": { "name": "app" },
+        "spec": {
+            "securityContext": { "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } },
+            "containers": [{
+                "name": "app",
+                "image": "app:1",
+                "securityContext": { "runAsUser": 1_000_920_000, "allowPrivilegeEscalation": false },
+            }],
+        },
+    }));
+    scene.defaults.user = PodUser::Platform;
+    golden("case-34-platform-user", &scene);
+}
+
+#[test]
+fn case_35_a_pod_with_resources_of_its_own() {
+    let pod = json!({
+        "metadata": { "name": "small" },
+        "spec": {
+            "resources": {
+                "requests": { "cpu": "100m", "memory": "128Mi" },
+                "limits": { "cpu": "500m", "memory": "256Mi" },
+            },
+            "containers": [{
+                "name": "app",
+                "image": "app:1",
+                "resources": { "requests": { "cpu": "80m", "memory": "100Mi" } },
+            }],
+        },
+    });
+    golden("case-35-pod-resources", &Scene::new(pod));
+}

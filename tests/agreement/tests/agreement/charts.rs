@@ -31,18 +31,35 @@ fn ports_are_those_that_the_operator_listens_on() {
     let settings = settings();
     assert_eq!(settings.webhook_address().port(), ports::OPERATOR_WEBHOOK);
     assert_eq!(settings.admin_address().port(), ports::OPERATOR_ADMIN);
-    let deployment = read(&format!("{TEMPLATES}/deployment.yaml"));
-    for (name, port) in [
-        ("webhook", ports::OPERATOR_WEBHOOK),
-        ("admin", ports::OPERATOR_ADMIN),
+    let template = |name: &str| read(&format!("{TEMPLATES}/{name}"));
+    let (deployment, service) = (template("deployment.yaml"), template("service.yaml"));
+    let (policy, helpers) = (template("networkpolicy.yaml"), template("_helpers.tpl"));
+    let values = read("deploy/charts/liquid-memory/values.yaml");
+    for (name, value, port) in [
+        ("webhook", "webhookPort", ports::OPERATOR_WEBHOOK),
+        ("admin", "adminPort", ports::OPERATOR_ADMIN),
     ] {
-        let line = format!("{{name: {name}, containerPort: {port}}}");
-        assert!(deployment.contains(&line), "{line}");
+        let rendered = format!("{{{{ include \"liquid.{value}\" . }}}}");
+        for (text, line) in [
+            (&values, format!("\n  {value}: {port}\n")),
+            (&helpers, format!(".Values.operator.{value} | default {port} ")),
+            (
+                &deployment,
+                format!("{{name: {name}, containerPort: {rendered}}}"),
+            ),
+            (&service, format!("targetPort: {rendered}}}")),
+            (&policy, format!("{{port: {rendered}}}")),
+        ] {
+            assert!(text.contains(&line), "{line}");
+        }
     }
-    assert_eq!(deployment.matches("containerPort:").count(), 2);
-    let service = read(&format!("{TEMPLATES}/service.yaml"));
-    let line = format!("port: {}, targetPort: admin", ports::OPERATOR_ADMIN);
-    assert!(service.contains(&line), "{line}");
+    for (text, entry) in [
+        (&deployment, "containerPort:"),
+        (&service, "targetPort:"),
+        (&policy, "{port:"),
+    ] {
+        assert_eq!(text.matches(entry).count(), 2, "{entry}");
+    }
 }
 
 #[test]

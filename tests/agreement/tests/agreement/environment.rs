@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use liquid_contract::{Mode, environment, ports};
+use liquid_operator::api::PodUser;
 use liquid_operator::inject::{
     ConfigMaps, Decision, Input, Proxy, SidecarDefaults, SidecarResources, inject,
 };
@@ -24,12 +25,14 @@ pub(crate) fn container(annotations: &Value, log_format: &'static str) -> Value 
         image: "registry.example/liquid-sidecar:0.1.0".into(),
         pull_policy: "IfNotPresent",
         pull_secrets: Vec::new(),
+        user: PodUser::Fixed,
         any_address: Ipv4Addr::UNSPECIFIED.into(),
         log_format,
     };
     let proxy = Proxy {
         name: "docs".into(),
         image: None,
+        user: None,
         created: None,
         port: ports::SIDECAR,
         admin_port: ports::SIDECAR_ADMIN,

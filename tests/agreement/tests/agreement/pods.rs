@@ -87,6 +87,30 @@ fn sidecars_are_probed_where_they_serve_and_started_with_the_file_that_is_mounte
     }
 }
 
+/// In a mesh the sidecar's own program asks it.
+#[test]
+fn sidecars_in_a_mesh_are_probed_by_their_program() {
+    let sidecar = container(&json!({ "linkerd.io/inject": "enabled" }), "json");
+    let program = crate::render::read("deploy/images/sidecar.Containerfile");
+    let options = crate::render::read("sidecar/src/main.rs");
+    assert!(options.contains("    probe: Option<Target>,\n"));
+    for (probe, path) in [
+        ("startupProbe", endpoints::LIVEZ),
+        ("livenessProbe", endpoints::LIVEZ),
+        ("readinessProbe", endpoints::READYZ),
+    ] {
+        let command: Vec<String> = serde_json::from_value(sidecar[probe]["exec"]["command"].clone()).unwrap();
+        let [name, option, target] = &command[..] else {
+            panic!("{command:?}")
+        };
+        assert!(program.contains(&format!("ENTRYPOINT [\"{name}\"]")), "{name}");
+        assert_eq!(option, "--probe");
+        assert_eq!(*target, format!("127.0.0.1:{}{path}", ports::SIDECAR_ADMIN));
+        let target = target.parse::<liquid_sidecar::process::probe::Target>();
+        assert!(target.is_ok(), "{target:?}");
+    }
+}
+
 #[test]
 fn secrets_hold_what_the_configurations_name() {
     let leaf = Leaf {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use liquid_contract::files;
-use liquid_operator::api::{LiquidMemoryProxy, PullPolicy};
+use liquid_operator::api::{LiquidMemoryProxy, PodUser, PullPolicy};
 use liquid_operator::names;
 use liquid_operator::objects::{Objects, Platform};
 use serde_json::{Value, json};
@@ -27,6 +27,7 @@ pub(crate) fn platform() -> Platform {
         worker_image: "registry.example/liquid-worker:0.1.0".into(),
         pull_policy: PullPolicy::IfNotPresent,
         pull_secrets: Vec::new(),
+        pod_user: PodUser::Fixed,
         cluster_domain: "cluster.local".into(),
         any_address: Ipv4Addr::UNSPECIFIED.into(),
     }
@@ -66,6 +67,9 @@ pub(crate) fn everything() -> Value {
             "noQuestion": "Coverage",
             "overview": "Coverage",
             "earlierTurns": "Untouched",
+            "whole": "Refuse",
+            "unread": "Refuse",
+            "unreadAllow": ["/embeddings", "/audio/speech"],
             "cachedPrefix": { "enabled": false, "write": 2, "read": 0.5, "instead": "Coverage", "ttlSeconds": 60 },
         },
         "synthesis": {
