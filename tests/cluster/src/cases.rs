@@ -3,6 +3,7 @@
 mod charts;
 mod crd;
 mod faults;
+mod field;
 mod gpu;
 mod injection;
 mod models;
@@ -32,7 +33,7 @@ const SETUPS: [&str; 6] = [
 
 /// Name and case.
 pub(crate) fn all() -> Vec<(&'static str, Case)> {
-    let groups: [&[(&'static str, Case)]; 12] = [
+    let groups: [&[(&'static str, Case)]; 13] = [
         charts::CASES,
         crd::CASES,
         path::CASES,
@@ -41,6 +42,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         models::CASES,
         scheduling::CASES,
         gpu::CASES,
+        field::CASES,
         operator::CASES,
         faults::CASES,
         uninstall::CASES,

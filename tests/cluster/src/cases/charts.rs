@@ -27,7 +27,7 @@ const RENDERED: &str = "rendered";
 const CHARTS: [&str; 2] = ["liquid-memory-crds", "liquid-memory"];
 
 /// Sets of values that together touch every branch of the templates.
-const MATRIX: [&[&str]; 7] = [
+const MATRIX: [&[&str]; 9] = [
     &[],
     &["operator.replicas=1"],
     &["operator.antiAffinity=hard", "operator.disruptionBudget=false"],
@@ -52,16 +52,25 @@ const MATRIX: [&[&str]; 7] = [
         "operator.podAnnotations.note=yes",
         "image.sidecar.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
     ],
+    &["podUser=Platform"],
+    &[
+        "operator.hostNetwork=true",
+        "operator.webhookPort=10260",
+        "operator.adminPort=10261",
+    ],
 ];
 
 /// What the schema has to refuse, and the field that it has to name.
-const REFUSED: [(&str, &str); 6] = [
+const REFUSED: [(&str, &str); 9] = [
     ("operator.replicas=0", "replicas"),
     ("operator.replica=2", "replica"),
     ("webhook.failurePolicy=Open", "failurePolicy"),
     ("image.registry=https://example.com", "registry"),
     ("certificates.leafLifetime=1y", "leafLifetime"),
     ("operator.antiAffinity=none", "antiAffinity"),
+    ("operator.webhookPort=443", "webhookPort"),
+    ("operator.hostNetwork=yes please", "hostNetwork"),
+    ("podUser=root", "podUser"),
 ];
 
 fn lint(world: &World) -> Result<()> {
