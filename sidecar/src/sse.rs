@@ -9,4 +9,5 @@ mod parser;
 mod tap;
 
 pub use parser::{Event, Parser};
-pub use tap::{Ending, Tap, usage_of_body};
+pub(crate) use tap::is_error;
+pub use tap::{Ending, StreamState, Tap, usage_of_body};

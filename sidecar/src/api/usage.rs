@@ -10,12 +10,3 @@ pub struct Usage {
     /// The part of `input` that came from the provider's cache.
     pub cached: Option<u64>,
 }
-
-impl Usage {
-    /// Takes over every count that `later` has.
-    pub(crate) fn merge(&mut self, later: Self) {
-        self.input = later.input.or(self.input);
-        self.output = later.output.or(self.output);
-        self.cached = later.cached.or(self.cached);
-    }
-}

@@ -85,6 +85,18 @@ impl Parser {
         }
     }
 
+    /// Takes the end of the stream: an event whose closing blank line is missing counts as complete.
+    ///
+    /// The standard has such an event discarded. Proxies cut the last bytes of a stream, and what stands there is
+    /// an API's final event; whoever reads `data` sees by its JSON whether it is all there.
+    pub fn finish(&mut self, mut on_event: impl FnMut(Event<'_>)) {
+        let line = std::mem::take(&mut self.line);
+        if !line.is_empty() {
+            self.line(&line, &mut on_event);
+        }
+        self.dispatch(&mut on_event);
+    }
+
     /// Stores a part of a line. Of a line that is too long only its first byte stays, made a comment: the
     /// line is still open then, whatever else comes of it.
     fn keep(&mut self, part: &[u8]) {

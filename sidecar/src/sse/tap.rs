@@ -1,10 +1,23 @@
 //! Reads usage and the manner of ending from an answer while it is relayed. Never alters a byte.
 //!
 //! Wire formats: OpenAI Chat Completions and Responses, Anthropic Messages (field names as in their public
-//! API references). Providers differ in where they put usage, so the last one seen in a stream counts, field
-//! by field.
+//! API references). What a stream has said when its bytes end decides what it was:
+//!
+//! | | Chat Completions | Responses | Messages |
+//! |---|---|---|---|
+//! | complete | `[DONE]`, or a `finish_reason` for every choice that began | `response.completed`, `.incomplete`, `.failed`, `.cancelled`, or `[DONE]` | `message_stop`, or `message_delta` with a `stop_reason`, or `[DONE]` |
+//! | failed, in the upstream's words | an event named `error`, `"type": "error"`, `"object": "error"`, or an `error` that says something | the same | the same |
+//! | running, so broken if it ends here | all else: a `finish_reason` that is null or empty, usage alone, comments | all else, also `output_text.done` and the like | all else: a `stop_reason` that is null or empty, `content_block_stop`, `ping` |
+//!
+//! A complete stream ends cleanly, whatever became of the connection after that. A failed one ends as the upstream
+//! ends it, and nothing is added. A running one that ends gets an error event and is aborted. An event that lacks
+//! only its closing blank line counts when the bytes end.
+//!
+//! Usage: providers differ in where they put it, and repeat it with zeros or without the cache. So each count
+//! keeps its last value that is not zero, Anthropic's three parts of the input each for itself.
 
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{Event, Parser};
@@ -28,61 +41,100 @@ pub enum Ending {
 /// Watches one event stream.
 #[derive(Debug)]
 pub struct Tap {
-    wire: Wire,
     parser: Parser,
-    reading: TapState,
+    state: StreamState,
+    /// Whether the bytes ended inside an event.
+    cut: bool,
 }
 
-#[derive(Debug, Default)]
-struct TapState {
-    usage: Usage,
+/// The state of one stream, event by event.
+#[derive(Debug)]
+pub struct StreamState {
+    wire: Wire,
+    usage: UsageCounts,
     ending: Ending,
     sequence: u64,
+    choices: Vec<ChoiceState>,
 }
+
+/// A choice of a chat completion that began.
+#[derive(Debug)]
+struct ChoiceState {
+    index: u64,
+    finished: bool,
+}
+
+/// OpenAI's own limit for `n`. Choices beyond it are not watched.
+const MAX_CHOICES: usize = 128;
 
 impl Tap {
     /// A tap for one stream of the given shape.
     pub fn new(wire: Wire) -> Self {
         Self {
-            wire,
             parser: Parser::new(MAX_EVENT_BYTES),
-            reading: TapState::default(),
+            state: StreamState::new(wire),
+            cut: false,
         }
     }
 
     /// Reads the next bytes of the stream.
     pub fn feed(&mut self, bytes: &[u8]) {
-        let Self {
-            wire,
-            parser,
-            reading,
-        } = self;
-        parser.feed(bytes, |event| reading.event(*wire, event));
+        let Self { parser, state, .. } = self;
+        parser.feed(bytes, |event| state.read(event));
+    }
+
+    /// Reads the end of the stream.
+    pub fn finish(&mut self) {
+        self.cut |= !self.parser.at_border();
+        let Self { parser, state, .. } = self;
+        parser.finish(|event| state.read(event));
     }
 
     /// Returns the usage seen so far.
     pub fn usage(&self) -> Usage {
-        self.reading.usage
+        self.state.usage()
     }
 
     /// Returns whether the stream may end here.
     pub fn ending(&self) -> Ending {
-        self.reading.ending
+        self.state.ending
     }
 
     /// Returns the number that a further event would carry, where the API numbers its events.
     pub fn next_sequence(&self) -> u64 {
-        self.reading.sequence
+        self.state.sequence
     }
 
     /// Returns whether an event is half relayed: an error event must first close it with a blank line.
     pub fn inside_event(&self) -> bool {
-        !self.parser.at_border()
+        self.cut || !self.parser.at_border()
     }
 }
 
-impl TapState {
-    fn event(&mut self, wire: Wire, event: Event<'_>) {
+impl StreamState {
+    /// The state of a stream that has not begun.
+    pub fn new(wire: Wire) -> Self {
+        Self {
+            wire,
+            usage: UsageCounts::default(),
+            ending: Ending::Open,
+            sequence: 0,
+            choices: Vec::new(),
+        }
+    }
+
+    /// Returns the usage seen so far.
+    pub fn usage(&self) -> Usage {
+        self.usage.read()
+    }
+
+    /// Returns whether the stream may end here.
+    pub fn ending(&self) -> Ending {
+        self.ending
+    }
+
+    /// Reads an event.
+    pub fn read(&mut self, event: Event<'_>) {
         if event.data == b"[DONE]" {
             self.end(Ending::Complete);
             return;
@@ -93,24 +145,44 @@ impl TapState {
         let Ok(chunk) = serde_json::from_slice::<Chunk>(event.data) else {
             return;
         };
-        self.usage.merge(chunk.usage());
-        if let Some(number) = chunk.sequence_number {
+        chunk.count_usage(&mut self.usage);
+        if let Some(number) = chunk.sequence_number.as_u64() {
             self.sequence = number.saturating_add(1);
         }
-        if chunk.error.is_some_and(|error| error.0) {
+        let kind = chunk.kind.as_deref();
+        if kind == Some("error") || chunk.object.as_deref() == Some("error") || is_error(&chunk.error) {
             self.end(Ending::Failed);
         }
-        let complete = match wire {
-            Wire::Chat => chunk.choices.iter().any(|choice| choice.finish_reason.0),
+        let complete = match self.wire {
+            Wire::Chat => self.read_choices(chunk.choices.as_deref().unwrap_or_default()),
             Wire::Responses => matches!(
-                chunk.kind.as_deref(),
+                kind,
                 Some("response.completed" | "response.incomplete" | "response.failed" | "response.cancelled")
             ),
-            Wire::Messages => chunk.kind.as_deref() == Some("message_stop"),
+            Wire::Messages => {
+                kind == Some("message_stop") || (kind == Some("message_delta") && chunk.has_stop_reason())
+            }
         };
         if complete {
             self.end(Ending::Complete);
         }
+    }
+
+    /// Returns whether every choice that began has finished, by a choice in this chunk.
+    fn read_choices(&mut self, choices: &[Choice]) -> bool {
+        for choice in choices {
+            let index = choice.index.as_u64().unwrap_or(0);
+            let finished = says_something(&choice.finish_reason);
+            let known = self.choices.iter().position(|known| known.index == index);
+            match known {
+                Some(place) => self.choices[place].finished |= finished,
+                None if self.choices.len() < MAX_CHOICES => {
+                    self.choices.push(ChoiceState { index, finished })
+                }
+                None => {}
+            }
+        }
+        !choices.is_empty() && self.choices.iter().all(|choice| choice.finished)
     }
 
     fn end(&mut self, ending: Ending) {
@@ -122,19 +194,27 @@ impl TapState {
 
 /// Reads the usage of a body that is not a stream, in any shape; default where it has none or is not JSON.
 pub fn usage_of_body(body: &[u8]) -> Usage {
-    serde_json::from_slice::<Chunk>(body)
-        .map(|chunk| chunk.usage())
-        .unwrap_or_default()
+    let mut counts = UsageCounts::default();
+    if let Ok(chunk) = serde_json::from_slice::<Chunk>(body) {
+        chunk.count_usage(&mut counts);
+    }
+    counts.read()
 }
 
-/// Whether a JSON value is anything but null and false; the value itself is skipped, not kept.
-#[derive(Default)]
-struct Present(bool);
-
-impl<'de> Deserialize<'de> for Present {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Option::<serde::de::IgnoredAny>::deserialize(deserializer).map(|value| Self(value.is_some()))
+/// Returns whether the value of an `error` member reports one: some servers write null, false or nothing there in
+/// every chunk.
+pub(crate) fn is_error(error: &Value) -> bool {
+    match error {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        _ => true,
     }
+}
+
+/// Returns whether the value of a reason is one: some servers write an empty one until there is.
+fn says_something(reason: &Value) -> bool {
+    reason.as_str().is_some_and(|reason| !reason.is_empty())
 }
 
 /// The fields that any of the three wire shapes may carry, and nothing else.
@@ -142,14 +222,18 @@ impl<'de> Deserialize<'de> for Present {
 struct Chunk<'a> {
     #[serde(rename = "type", borrow, default)]
     kind: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow, default)]
+    object: Option<std::borrow::Cow<'a, str>>,
     #[serde(default)]
-    usage: Option<RawUsage>,
+    usage: Value,
     #[serde(default)]
-    choices: Vec<Choice>,
+    choices: Option<Vec<Choice>>,
     #[serde(default)]
-    error: Option<Present>,
+    error: Value,
     #[serde(default)]
-    sequence_number: Option<u64>,
+    sequence_number: Value,
+    #[serde(borrow, default)]
+    delta: Option<&'a RawValue>,
     #[serde(borrow, default)]
     response: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -159,7 +243,9 @@ struct Chunk<'a> {
 #[derive(Deserialize)]
 struct Choice {
     #[serde(default)]
-    finish_reason: Present,
+    index: Value,
+    #[serde(default)]
+    finish_reason: Value,
 }
 
 /// `response` of a Responses event, `message` of Anthropic's `message_start`; elsewhere these names may hold
@@ -167,60 +253,86 @@ struct Choice {
 #[derive(Deserialize)]
 struct Nested {
     #[serde(default)]
-    usage: Option<RawUsage>,
+    usage: Value,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct RawUsage {
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
-    prompt_tokens_details: Option<Details>,
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    input_tokens_details: Option<Details>,
-    cache_read_input_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Details {
-    cached_tokens: Option<u64>,
+/// `delta` of Anthropic's `message_delta`.
+#[derive(Deserialize)]
+struct MessageDelta {
+    #[serde(default)]
+    stop_reason: Value,
 }
 
 impl Chunk<'_> {
-    fn usage(&self) -> Usage {
-        if let Some(usage) = &self.usage {
-            return usage.read();
+    fn count_usage(&self, counts: &mut UsageCounts) {
+        for nested in [self.response, self.message].into_iter().flatten() {
+            if let Ok(nested) = serde_json::from_str::<Nested>(nested.get()) {
+                counts.merge(&nested.usage);
+            }
         }
-        [self.response, self.message]
-            .into_iter()
-            .flatten()
-            .find_map(|nested| serde_json::from_str::<Nested>(nested.get()).ok()?.usage)
-            .map(|usage| usage.read())
-            .unwrap_or_default()
+        counts.merge(&self.usage);
+    }
+
+    fn has_stop_reason(&self) -> bool {
+        let delta = self
+            .delta
+            .map(|delta| serde_json::from_str::<MessageDelta>(delta.get()));
+        delta.is_some_and(|delta| delta.is_ok_and(|delta| says_something(&delta.stop_reason)))
     }
 }
 
-impl RawUsage {
+/// The counts of a usage object as the upstream names them.
+#[derive(Debug, Default)]
+struct UsageCounts {
+    prompt: Option<u64>,
+    completion: Option<u64>,
+    input: Option<u64>,
+    output: Option<u64>,
+    /// The cached part inside of OpenAI's input.
+    cached: Option<u64>,
+    /// The parts beside Anthropic's input.
+    cache_read: Option<u64>,
+    cache_creation: Option<u64>,
+}
+
+impl UsageCounts {
+    fn merge(&mut self, usage: &Value) {
+        if !usage.is_object() {
+            return;
+        }
+        let count = |path: &str| usage.pointer(path).and_then(Value::as_u64);
+        let details = count("/input_tokens_details/cached_tokens");
+        for (slot, count) in [
+            (&mut self.prompt, count("/prompt_tokens")),
+            (&mut self.completion, count("/completion_tokens")),
+            (&mut self.input, count("/input_tokens")),
+            (&mut self.output, count("/output_tokens")),
+            (
+                &mut self.cached,
+                count("/prompt_tokens_details/cached_tokens").or(details),
+            ),
+            (&mut self.cache_read, count("/cache_read_input_tokens")),
+            (&mut self.cache_creation, count("/cache_creation_input_tokens")),
+        ] {
+            if slot.is_none() || count.is_some_and(|count| count > 0) {
+                *slot = count.or(*slot);
+            }
+        }
+    }
+
     /// OpenAI counts cached tokens inside the input; Anthropic counts them beside it.
     fn read(&self) -> Usage {
-        let read = self.cache_read_input_tokens.unwrap_or(0);
         // An upstream may write any number.
-        let beside = read.saturating_add(self.cache_creation_input_tokens.unwrap_or(0));
-        let details = self
-            .prompt_tokens_details
-            .as_ref()
-            .or(self.input_tokens_details.as_ref());
+        let beside = self
+            .cache_read
+            .unwrap_or(0)
+            .saturating_add(self.cache_creation.unwrap_or(0));
         Usage {
             input: self
-                .prompt_tokens
-                .or(self.input_tokens.map(|input| input.saturating_add(beside))),
-            output: self.completion_tokens.or(self.output_tokens),
-            cached: self
-                .cache_read_input_tokens
-                .or(details.and_then(|details| details.cached_tokens)),
+                .prompt
+                .or(self.input.map(|input| input.saturating_add(beside))),
+            output: self.completion.or(self.output),
+            cached: self.cache_read.or(self.cached),
         }
     }
 }

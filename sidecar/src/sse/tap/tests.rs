@@ -105,3 +105,131 @@ fn plain_bodies() {
     );
     assert_eq!(usage_of_body(b"not json"), Usage::default());
 }
+
+/// What each wire's stream is when its bytes end after these events; the table of the module's documentation, cell
+/// by cell.
+#[test]
+fn each_wire_says_when_it_is_complete_failed_or_running() {
+    use Ending::{Complete, Failed, Open};
+    let choice =
+        |reason: &str| format!(r#"{{"choices":[{{"index":0,"delta":{{}},"finish_reason":{reason}}}]}}"#);
+    let of =
+        |index: u8, reason: &str| format!(r#"{{"choices":[{{"index":{index},"finish_reason":{reason}}}]}}"#);
+    let stop = |reason: &str| format!(r#"{{"type":"message_delta","delta":{{"stop_reason":{reason}}}}}"#);
+    let named = |kind: &str| format!(r#"{{"type":"{kind}"}}"#);
+    let cases: Vec<(Wire, Vec<String>, Ending)> = vec![
+        (Wire::Chat, vec![choice("\"stop\"")], Complete),
+        (Wire::Chat, vec![choice("\"stop\""), choice("null")], Complete),
+        (Wire::Chat, vec![choice("null"), "[DONE]".into()], Complete),
+        (
+            Wire::Chat,
+            vec![of(0, "null"), of(1, "null"), of(0, "\"stop\"")],
+            Open,
+        ),
+        (
+            Wire::Chat,
+            vec![of(0, "\"stop\""), of(1, "null"), of(1, "\"length\"")],
+            Complete,
+        ),
+        (Wire::Chat, vec![choice("null")], Open),
+        (Wire::Chat, vec![choice("\"\"")], Open),
+        (
+            Wire::Chat,
+            vec![r#"{"choices":[],"usage":{"prompt_tokens":1}}"#.into()],
+            Open,
+        ),
+        (Wire::Chat, vec![r#"{"choices":null,"error":{}}"#.into()], Open),
+        (Wire::Chat, vec![r#"{"choices":[],"error":""}"#.into()], Open),
+        (
+            Wire::Chat,
+            vec![r#"{"error":"quota"}"#.into(), "[DONE]".into()],
+            Failed,
+        ),
+        (
+            Wire::Chat,
+            vec![r#"{"object":"error","message":"x"}"#.into()],
+            Failed,
+        ),
+        (Wire::Responses, vec![named("response.completed")], Complete),
+        (Wire::Responses, vec![named("response.incomplete")], Complete),
+        (Wire::Responses, vec![named("response.failed")], Complete),
+        (Wire::Responses, vec![named("response.cancelled")], Complete),
+        (Wire::Responses, vec!["[DONE]".into()], Complete),
+        (Wire::Responses, vec![named("response.output_text.done")], Open),
+        (Wire::Responses, vec![choice("\"stop\"")], Open),
+        (
+            Wire::Responses,
+            vec![named("error"), named("response.completed")],
+            Failed,
+        ),
+        (Wire::Messages, vec![named("message_stop")], Complete),
+        (Wire::Messages, vec![stop("\"end_turn\"")], Complete),
+        (
+            Wire::Messages,
+            vec![stop("\"end_turn\""), named("ping")],
+            Complete,
+        ),
+        (Wire::Messages, vec!["[DONE]".into()], Complete),
+        (Wire::Messages, vec![stop("null")], Open),
+        (Wire::Messages, vec![stop("\"\"")], Open),
+        (
+            Wire::Messages,
+            vec![named("content_block_stop"), named("ping")],
+            Open,
+        ),
+        (Wire::Messages, vec![stop("\"end_turn\""), named("error")], Failed),
+        (Wire::Messages, vec![], Open),
+    ];
+    for (wire, events, want) in cases {
+        let text: String = events.iter().map(|data| format!("data: {data}\n\n")).collect();
+        assert_eq!(tap(wire, &text).ending(), want, "{wire:?} {events:?}");
+        // The last event without its blank line, and without its line end, once the bytes end.
+        for cut in [1, 2] {
+            let Some(text) = text.get(..text.len().saturating_sub(cut)) else {
+                continue;
+            };
+            let mut tap = tap(wire, text);
+            tap.finish();
+            assert_eq!(tap.ending(), want, "{wire:?} {events:?} without {cut} bytes");
+            assert_eq!(tap.inside_event(), !events.is_empty());
+        }
+    }
+}
+
+#[test]
+fn usage_that_is_repeated_is_never_overwritten_by_less_than_it_says() {
+    let start =
+        |usage: &str| format!("data: {{\"type\":\"message_start\",\"message\":{{\"usage\":{usage}}}}}\n\n");
+    let delta =
+        |usage: &str| format!("data: {{\"type\":\"message_delta\",\"delta\":{{}},\"usage\":{usage}}}\n\n");
+    let full = r#"{"input_tokens":15,"cache_read_input_tokens":1000,"output_tokens":1}"#;
+    for (first, last) in [
+        (full, r#"{"input_tokens":0,"output_tokens":9}"#),
+        (full, r#"{"input_tokens":15,"output_tokens":9}"#),
+        (full, r#"{"output_tokens":9}"#),
+        (
+            full,
+            r#"{"input_tokens":null,"cache_read_input_tokens":0,"output_tokens":9}"#,
+        ),
+        (full, r#"{"input_tokens":-1,"output_tokens":9}"#),
+        (
+            r#"{"input_tokens":0,"output_tokens":0}"#,
+            r#"{"input_tokens":15,"cache_read_input_tokens":1000,"output_tokens":9}"#,
+        ),
+        (
+            r#"{"input_tokens":15}"#,
+            r#"{"cache_read_input_tokens":1000,"output_tokens":9}"#,
+        ),
+        (
+            "null",
+            r#"{"input_tokens":15,"cache_read_input_tokens":1000,"output_tokens":9}"#,
+        ),
+    ] {
+        let tap = tap(Wire::Messages, &format!("{}{}", start(first), delta(last)));
+        assert_eq!(tap.usage(), usage(1015, 9, Some(1000)), "{first} {last}");
+    }
+    let chat = |usage: &str| format!("data: {{\"choices\":[],\"usage\":{usage}}}\n\n");
+    let text = chat(r#"{"prompt_tokens":7,"completion_tokens":2}"#)
+        + &chat(r#"{"prompt_tokens":0,"completion_tokens":0}"#);
+    assert_eq!(tap(Wire::Chat, &text).usage(), usage(7, 2, None));
+}
