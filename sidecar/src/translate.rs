@@ -1,18 +1,31 @@
 //! Lets a client that speaks OpenAI Chat Completions talk to an Anthropic upstream: requests one way, answers,
 //! streams and errors the other.
 //!
-//! What has no counterpart: `n` above 1, audio, custom tools, functions (deprecated) and logprobs are refused
-//! with the field's name; `seed`, penalties, `logit_bias`, `reasoning_effort` and other tuning is left out;
-//! `temperature` is capped at 1. `response_format` is best effort: a JSON schema becomes a tool that the
-//! model must call, whose input becomes the answer's text; together with tools of the client's own, and for
-//! `json_object`, it becomes an instruction.
+//! What has no counterpart: `n` above 1, audio, custom tools, functions (deprecated), web search and logprobs are
+//! refused with the field's name; `seed`, penalties, `logit_bias`, `reasoning_effort` and other tuning is left
+//! out; `temperature` is capped at 1, and left out with `top_p` as far as the model refuses them. A `user` that
+//! is no opaque identifier goes out as a hash. `response_format` is best effort: a JSON schema becomes a tool
+//! that the model must call, whose input becomes the answer's text; together with tools of the client's own, and
+//! for `json_object`, it becomes an instruction.
 //!
-//! Sources: the public API references of OpenAI (Chat Completions) and Anthropic (Messages, 2023-06-01).
+//! What OpenAI takes and Anthropic refuses is said in another way where that means the same: text of white space
+//! is left out, ids and names of tools outside of Anthropic's alphabet get aliases (names are translated back in
+//! answers), schemas become objects, results come first in their turn, a conversation that begins with the
+//! assistant gets a first turn of the user's. Everything else is an error of status 400 that names the field.
+//!
+//! Sources: the public API references of OpenAI (Chat Completions) and Anthropic (Messages, 2023-06-01); the
+//! modules name the pages of Anthropic's documentation whose rules they keep.
 
+mod alias;
+mod content;
+mod fields;
 mod message;
+mod model;
 mod request;
 mod response;
+mod schema;
 mod stream;
+mod text;
 mod tool;
 
 use bytes::{Bytes, BytesMut};
@@ -22,7 +35,7 @@ use hyper::body::Incoming;
 
 pub use response::Translation;
 pub(crate) use response::{now, usage_object};
-pub use stream::StreamTranslator;
+pub use stream::{StreamTranslator, opening_error};
 
 use crate::api::header_names::{ANTHROPIC_VERSION, X_API_KEY};
 use crate::api::{ProviderKind, Wire};
@@ -64,22 +77,53 @@ pub enum RequestError {
         /// Why it has none, and the remedy.
         reason: &'static str,
     },
+    /// A field has a value that OpenAI refuses too, or that Anthropic does.
+    #[error("{place}: {reason}")]
+    Invalid {
+        /// The field.
+        field: &'static str,
+        /// The field, with the index of its wrong element.
+        place: String,
+        /// What is wrong, or the remedy.
+        reason: String,
+    },
 }
 
 impl RequestError {
+    fn invalid(field: &'static str, reason: impl Into<String>) -> Self {
+        Self::Invalid {
+            field,
+            place: field.into(),
+            reason: reason.into(),
+        }
+    }
+
+    /// Names the element of a list in which an invalid value is.
+    fn at(self, index: usize) -> Self {
+        match self {
+            Self::Invalid { field, reason, .. } => Self::Invalid {
+                field,
+                place: format!("{field}[{index}]"),
+                reason,
+            },
+            other => other,
+        }
+    }
+
     /// Returns the error's `error.code`.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Api { .. } => "unsupported_api",
             Self::Body(_) => "invalid_json",
             Self::Unsupported { .. } => "unsupported_parameter",
+            Self::Invalid { .. } => "invalid_value",
         }
     }
 
     /// Returns the error's `error.param`.
     pub fn param(&self) -> Option<&'static str> {
         match self {
-            Self::Unsupported { field, .. } => Some(field),
+            Self::Unsupported { field, .. } | Self::Invalid { field, .. } => Some(field),
             Self::Api { .. } | Self::Body(_) => None,
         }
     }

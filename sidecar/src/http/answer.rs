@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::relay::{Relay, Watch};
@@ -24,12 +25,45 @@ pub(super) async fn forward(
     headers::strip_hop_by_hop(arrived.response.headers_mut());
     match arrived.translation.take() {
         None => relay(arrived, wire, exchange),
-        Some(translation) if is_stream(&arrived) => {
+        Some(_) if headers::is_encoded(arrived.response.headers()) => {
+            let message = "the upstream's answer is in a content coding that the request did not allow: set its server \
+                           to obey accept-encoding";
+            let error = ApiError::server(StatusCode::BAD_GATEWAY, "upstream_unreadable", message);
+            refuse(&error, wire, exchange)
+        }
+        Some(translation) if is_stream(&arrived, &translation) => {
+            if let Some((status, body)) = first_bytes(&arrived).and_then(translate::opening_error) {
+                return answer_error(arrived, status, body, exchange);
+            }
             let watch = Watch::Translated(Box::new(translation.stream()));
             streamed(arrived, watch, wire, exchange)
         }
         Some(translation) => Box::pin(translate_whole(arrived, &translation, wire, total, exchange)).await,
     }
+}
+
+fn first_bytes(arrived: &UpstreamResponse) -> Option<&[u8]> {
+    arrived.first.as_ref()?.data_ref().map(|data| &data[..])
+}
+
+/// Answers with the error that a stream began with: with a status the client's own retries work.
+fn answer_error(
+    arrived: UpstreamResponse,
+    status: StatusCode,
+    body: Bytes,
+    mut exchange: Exchange,
+) -> Response<Body> {
+    let (mut parts, _) = arrived.response.into_parts();
+    exchange.record_status(status);
+    exchange.complete();
+    describe(&mut parts.headers, "application/json");
+    response(status, parts.headers, Body::from(body))
+}
+
+/// Makes the headers those of a body that was written here.
+fn describe(headers: &mut HeaderMap, content_type: &'static str) {
+    headers.remove(header::CONTENT_LENGTH);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
 }
 
 fn relay(arrived: UpstreamResponse, wire: Wire, exchange: Exchange) -> Response<Body> {
@@ -42,8 +76,18 @@ fn relay(arrived: UpstreamResponse, wire: Wire, exchange: Exchange) -> Response<
     }
 }
 
-fn is_stream(arrived: &UpstreamResponse) -> bool {
-    arrived.response.status().is_success() && headers::is_event_stream(arrived.response.headers())
+/// Returns whether an answer that is to be translated is an event stream. Some servers' content types lie, so its
+/// first bytes count: JSON or HTML is no stream, and what begins as an event is one if the client wants it.
+fn is_stream(arrived: &UpstreamResponse, translation: &Translation) -> bool {
+    if !arrived.response.status().is_success() {
+        return false;
+    }
+    let first = first_bytes(arrived).unwrap_or_default().trim_ascii_start();
+    if headers::is_event_stream(arrived.response.headers()) {
+        return !matches!(first.first(), Some(b'{' | b'[' | b'<'));
+    }
+    let begins = |field: &[u8]| first.starts_with(field);
+    translation.wants_stream() && (begins(b"event:") || begins(b"data:") || begins(b":"))
 }
 
 fn streamed(arrived: UpstreamResponse, watch: Watch, wire: Wire, exchange: Exchange) -> Response<Body> {
@@ -54,9 +98,13 @@ fn streamed(arrived: UpstreamResponse, watch: Watch, wire: Wire, exchange: Excha
         ..
     } = arrived;
     let (mut parts, incoming) = upstream.into_parts();
-    if matches!(watch, Watch::Stream(_) | Watch::Translated(_)) {
+    match watch {
         // A promised length leaves no room for the event that reports a cut.
-        parts.headers.remove(header::CONTENT_LENGTH);
+        Watch::Stream(_) => {
+            parts.headers.remove(header::CONTENT_LENGTH);
+        }
+        Watch::Translated(_) => describe(&mut parts.headers, "text/event-stream; charset=utf-8"),
+        Watch::Json(..) | Watch::Nothing => {}
     }
     let relay = Relay::new(incoming, first, watch, wire, Some(deadline), exchange);
     response(parts.status, parts.headers, relay.into_body())
@@ -86,10 +134,7 @@ async fn translate_whole(
             exchange.record_usage(usage);
             exchange.record_status(status);
             exchange.complete();
-            parts.headers.remove(header::CONTENT_LENGTH);
-            parts
-                .headers
-                .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            describe(&mut parts.headers, translation.content_type(status));
             return response(status, parts.headers, Body::from(body));
         }
         Ok(Err(error)) => Failure::Broken {

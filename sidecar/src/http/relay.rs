@@ -1,8 +1,9 @@
 //! An upstream's answer on its way to the client: the same bytes at the same borders, watched but not held.
 //!
-//! Guarantees: no frame waits for a later one. A stream that breaks, or ends without its API's final event, or
-//! takes too long, ends with one error event and an aborted body, never with a clean end. Dropping the relay
-//! (the client is gone) drops the upstream's connection with it.
+//! Guarantees: no frame waits for a later one. A stream that breaks off, or takes too long, before its answer is
+//! complete (`sse::tap` says when it is) ends with one error event and an aborted body, never with a clean end; one
+//! that does so afterwards ends cleanly. Dropping the relay (the client is gone) drops the upstream's connection
+//! with it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -149,6 +150,29 @@ impl Relay {
         data
     }
 
+    /// Reads the end of the upstream's bytes, and returns what the client gets for it: nothing, but for a translated
+    /// stream.
+    fn observe_end(&mut self) -> Bytes {
+        match &mut self.watch {
+            Watch::Stream(tap) => {
+                tap.finish();
+                Bytes::new()
+            }
+            Watch::Translated(translator) => translator.finish(),
+            Watch::Json(..) | Watch::Nothing => Bytes::new(),
+        }
+    }
+
+    /// Ends the answer: cleanly where it is complete or failed in the upstream's own words, else with `error`.
+    fn end(&mut self, error: &ApiError) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let last = self.observe_end();
+        if self.ending() == Some(Ending::Open) {
+            return self.fail(error, &last);
+        }
+        self.complete();
+        Poll::Ready((!last.is_empty()).then(|| Ok(Frame::data(last))))
+    }
+
     /// Returns the state of the stream, where the answer is one that can be read.
     fn ending(&self) -> Option<Ending> {
         match &self.watch {
@@ -185,21 +209,31 @@ impl Relay {
         }
     }
 
-    /// Reports a broken stream to the client in its API's words where that can be, and aborts.
-    fn fail(&mut self, error: &ApiError) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    /// Reports a broken stream to the client in its API's words where that can be, after the `last` bytes, and
+    /// aborts.
+    fn fail(&mut self, error: &ApiError, last: &[u8]) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let usage = self.usage();
         self.exchange.record_usage(usage);
         self.exchange.fail(error.code);
         match self.event(error) {
             Some(event) => {
                 self.state = State::Flushing(Box::pin(sleep(FLUSH_TIME)));
-                Poll::Ready(Some(Ok(Frame::data(event))))
+                Poll::Ready(Some(Ok(Frame::data([last, &event[..]].concat().into()))))
             }
             None => {
                 self.state = State::Done;
                 Poll::Ready(Some(Err(error.message.clone().into())))
             }
         }
+    }
+}
+
+/// Appends bytes that are mostly none.
+fn joined(data: Bytes, more: Bytes) -> Bytes {
+    match (data.is_empty(), more.is_empty()) {
+        (_, true) => data,
+        (true, false) => more,
+        (false, false) => [&data[..], &more[..]].concat().into(),
     }
 }
 
@@ -224,7 +258,10 @@ impl HttpBody for Relay {
             match ready!(self.next(context)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
-                        let data = self.observe(data);
+                        let mut data = self.observe(data);
+                        if self.upstream.is_end_stream() {
+                            data = joined(data, self.observe_end());
+                        }
                         // A translated stream may need more to make an event of; an empty frame says nothing.
                         self.note_end();
                         if !data.is_empty() {
@@ -233,18 +270,14 @@ impl HttpBody for Relay {
                     }
                     Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
                 },
-                Some(Err(error)) => return self.fail(&error),
-                None if self.ending() == Some(Ending::Open) => {
-                    let message = "the upstream's stream ended before its final event";
-                    return self.fail(&ApiError::server(
-                        StatusCode::BAD_GATEWAY,
-                        "upstream_broken",
-                        message,
-                    ));
+                Some(Err(error)) if self.ending() == Some(Ending::Failed) || self.ending().is_none() => {
+                    return self.fail(&error, &[]);
                 }
+                Some(Err(error)) => return self.end(&error),
                 None => {
-                    self.complete();
-                    return Poll::Ready(None);
+                    let message = "the upstream's stream ended before its final event";
+                    let error = ApiError::server(StatusCode::BAD_GATEWAY, "upstream_broken", message);
+                    return self.end(&error);
                 }
             }
         }

@@ -1,23 +1,31 @@
 //! An Anthropic event stream as chat completion chunks, event by event as it comes.
 
+use std::time::{Duration, Instant};
+
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::Translation;
-use super::response::{error, now, usage_object};
+use super::response::{error, error_answer, now, usage_object};
 use crate::api::{Usage, Wire};
-use crate::sse::{Ending, Event, Parser, Tap};
+use crate::sse::{Ending, Event, Parser, StreamState};
 
 /// Larger events cannot be translated and are left out.
 const MAX_EVENT_BYTES: usize = 8 << 20;
+
+/// Longest time without a byte for the client while the upstream sends what has no counterpart. Far below every
+/// read timeout.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Translates one stream.
 #[derive(Debug)]
 pub struct StreamTranslator {
     parser: Parser,
-    tap: Tap,
+    state: StreamState,
     writer: Writer,
+    /// When the client was last sent something.
+    written: Instant,
 }
 
 #[derive(Debug)]
@@ -26,22 +34,30 @@ struct Writer {
     id: String,
     model: String,
     created: u64,
+    /// Whether the chunk with the role is out.
+    started: bool,
     /// The open content block.
     block: Block,
     calls: u64,
     finish: &'static str,
+    /// Whether the last event is out.
+    ended: bool,
     out: BytesMut,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 enum Block {
     /// Text, or nothing that is translated.
     Other,
-    /// The call with this number; whether any of its arguments came.
-    Call(u64, bool),
+    /// The call with this number.
+    Call { index: u64, input: PendingInput },
     /// The tool whose input is the answer.
-    Answer,
+    Answer { input: PendingInput },
 }
+
+/// A tool's input until its first piece arrives: what the block's start says of it, which is all where no piece
+/// follows. `None` once one has come.
+type PendingInput = Option<Value>;
 
 impl StreamTranslator {
     /// Starts a stream.
@@ -50,110 +66,218 @@ impl StreamTranslator {
             id: String::new(),
             model: translation.model.clone(),
             created: now(),
+            started: false,
             block: Block::Other,
             calls: 0,
             finish: "stop",
+            ended: false,
             out: BytesMut::new(),
             translation,
         };
         Self {
             parser: Parser::new(MAX_EVENT_BYTES),
-            tap: Tap::new(Wire::Messages),
+            state: StreamState::new(Wire::Messages),
             writer,
+            written: Instant::now(),
         }
     }
 
-    /// Returns the events that the next bytes complete, translated; may be empty.
+    /// Returns the events that the next bytes complete, translated; may be empty. While the upstream is alive the
+    /// client gets a sign of it: a comment for each ping, and one after a second of events without a counterpart.
     pub fn feed(&mut self, bytes: &[u8]) -> Bytes {
-        self.tap.feed(bytes);
-        let (writer, usage) = (&mut self.writer, self.tap.usage());
-        self.parser.feed(bytes, |event| writer.event(event, usage));
+        let Self {
+            parser,
+            state,
+            writer,
+            ..
+        } = self;
+        parser.feed(bytes, |event| {
+            state.read(event);
+            writer.event(event, state);
+        });
+        if self.writer.out.is_empty() && !self.writer.ended && self.written.elapsed() >= QUIET {
+            self.writer.comment("keep-alive");
+        }
+        if !self.writer.out.is_empty() {
+            self.written = Instant::now();
+        }
         self.writer.out.split().freeze()
+    }
+
+    /// Returns what the end of the stream adds: the final chunks of an answer that is complete, whose last event is
+    /// missing or cut.
+    pub fn finish(&mut self) -> Bytes {
+        let Self {
+            parser,
+            state,
+            writer,
+            ..
+        } = self;
+        parser.finish(|event| {
+            state.read(event);
+            writer.event(event, state);
+        });
+        if state.ending() == Ending::Complete {
+            writer.finish(state.usage());
+        }
+        writer.out.split().freeze()
+    }
+
+    /// Translates a message that came in one piece into the chunks of a stream.
+    pub(super) fn translate_message(mut self, message: &Value, usage: Usage) -> Bytes {
+        self.writer.start_message(message);
+        for block in message["content"].as_array().into_iter().flatten() {
+            self.writer.start(block);
+        }
+        self.writer.stop_block();
+        self.writer.stop_reason(&message["stop_reason"]);
+        self.writer.finish(usage);
+        self.writer.out.freeze()
     }
 
     /// Returns the usage seen so far.
     pub fn usage(&self) -> Usage {
-        self.tap.usage()
+        self.state.usage()
     }
 
     /// Returns whether the stream may end here.
     pub fn ending(&self) -> Ending {
-        self.tap.ending()
+        self.state.ending()
     }
 }
 
+/// Returns the error that a stream begins with, as a whole answer with its status; `None` where the first event
+/// is another, or is not here yet.
+pub fn opening_error(first: &[u8]) -> Option<(StatusCode, Bytes)> {
+    let mut parser = Parser::new(MAX_EVENT_BYTES);
+    let mut state = StreamState::new(Wire::Messages);
+    let (mut found, mut begun) = (None, false);
+    parser.feed(first, |event| {
+        if begun || event.name == b"ping" {
+            return;
+        }
+        begun = true;
+        state.read(event);
+        if state.ending() == Ending::Failed {
+            found = Some(error_answer(event.data));
+        }
+    });
+    found
+}
+
 impl Writer {
-    fn event(&mut self, event: Event<'_>, usage: Usage) {
+    fn event(&mut self, event: Event<'_>, state: &StreamState) {
+        if self.ended {
+            return;
+        }
+        if state.ending() == Ending::Failed {
+            self.write(&error(StatusCode::OK, event.data));
+            self.ended = true;
+            return;
+        }
         let Ok(data) = serde_json::from_slice::<Value>(event.data) else {
             return;
         };
         match data["type"].as_str() {
-            Some("message_start") => {
-                let message = &data["message"];
-                self.id = message["id"].as_str().unwrap_or_default().into();
-                if let Some(model) = message["model"].as_str() {
-                    self.model = model.into();
-                }
-                self.delta(&json!({"role": "assistant", "content": ""}), None);
-            }
+            Some("message_start") => self.start_message(&data["message"]),
             Some("content_block_start") => self.start(&data["content_block"]),
             Some("content_block_delta") => self.continue_block(&data["delta"]),
             Some("content_block_stop") => self.stop_block(),
-            Some("message_delta") => {
-                if let Some(stop) = data["delta"]["stop_reason"].as_str() {
-                    self.finish = self.translation.finish_reason(Some(stop), self.calls > 0);
-                }
-            }
-            Some("message_stop") => self.finish(usage),
-            Some("error") => self.write(&error(StatusCode::BAD_GATEWAY, event.data)),
+            Some("message_delta") => self.stop_reason(&data["delta"]["stop_reason"]),
+            Some("message_stop") => self.finish(state.usage()),
+            Some("ping") => self.comment("ping"),
             _ => {}
         }
     }
 
+    fn start_message(&mut self, message: &Value) {
+        self.id = message["id"].as_str().unwrap_or_default().into();
+        if let Some(model) = message["model"].as_str() {
+            self.model = model.into();
+        }
+        self.start_answer();
+    }
+
+    fn start_answer(&mut self) {
+        if !std::mem::replace(&mut self.started, true) {
+            self.delta(&json!({"role": "assistant", "content": ""}), None);
+        }
+    }
+
+    fn stop_reason(&mut self, reason: &Value) {
+        if let Some(reason) = reason.as_str().filter(|reason| !reason.is_empty()) {
+            self.finish = self.translation.finish_reason(Some(reason), self.calls > 0);
+        }
+    }
+
     fn start(&mut self, block: &Value) {
+        self.stop_block();
         let name = block["name"].as_str().unwrap_or_default();
-        self.block = match block["type"].as_str() {
-            Some("tool_use") if self.translation.is_answer(name) => Block::Answer,
+        let input = Some(block["input"].clone());
+        match block["type"].as_str() {
+            Some("tool_use") if self.translation.is_answer(name) => self.block = Block::Answer { input },
             Some("tool_use") => {
                 let index = self.calls;
                 self.calls += 1;
-                let function = json!({"name": name, "arguments": ""});
+                let function = json!({"name": self.translation.client_name(name), "arguments": ""});
                 let call =
                     json!({"index": index, "id": block["id"], "type": "function", "function": function});
                 self.delta(&json!({"tool_calls": [call]}), None);
-                Block::Call(index, false)
+                self.block = Block::Call { index, input };
             }
-            _ => Block::Other,
-        };
+            _ => self.text(&block["text"]),
+        }
     }
 
     fn continue_block(&mut self, delta: &Value) {
         let json_part = delta["partial_json"].as_str().filter(|part| !part.is_empty());
         match (&mut self.block, json_part) {
-            (Block::Answer, Some(part)) => self.delta(&json!({"content": part}), None),
-            (Block::Call(index, begun), Some(part)) => {
-                *begun = true;
+            (Block::Answer { input }, Some(part)) => {
+                *input = None;
+                self.delta(&json!({"content": part}), None);
+            }
+            (Block::Call { index, input }, Some(part)) => {
+                *input = None;
                 let call = json!({"index": *index, "function": {"arguments": part}});
                 self.delta(&json!({"tool_calls": [call]}), None);
             }
-            _ => {
-                if let Some(text) = delta["text"].as_str() {
-                    self.delta(&json!({"content": text}), None);
-                }
-            }
+            _ => self.text(&delta["text"]),
+        }
+    }
+
+    fn text(&mut self, text: &Value) {
+        if let Some(text) = text.as_str().filter(|text| !text.is_empty()) {
+            self.delta(&json!({"content": text}), None);
         }
     }
 
     fn stop_block(&mut self) {
         // OpenAI's clients parse the arguments, and nothing is not JSON.
-        if let Block::Call(index, false) = self.block {
-            let call = json!({"index": index, "function": {"arguments": "{}"}});
-            self.delta(&json!({"tool_calls": [call]}), None);
+        let whole = |input: Value| {
+            if input.is_object() {
+                input.to_string()
+            } else {
+                "{}".into()
+            }
+        };
+        match std::mem::replace(&mut self.block, Block::Other) {
+            Block::Call {
+                index,
+                input: Some(input),
+            } => {
+                let call = json!({"index": index, "function": {"arguments": whole(input)}});
+                self.delta(&json!({"tool_calls": [call]}), None);
+            }
+            Block::Answer { input: Some(input) } => self.delta(&json!({"content": whole(input)}), None),
+            _ => {}
         }
-        self.block = Block::Other;
     }
 
     fn finish(&mut self, usage: Usage) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        self.stop_block();
         self.delta(&json!({}), Some(self.finish));
         if self.translation.include_usage {
             let mut chunk = self.chunk();
@@ -164,7 +288,13 @@ impl Writer {
         self.out.put_slice(b"data: [DONE]\n\n");
     }
 
+    /// Writes a line that clients skip (WHATWG HTML, 9.2.6), and that keeps their connection alive.
+    fn comment(&mut self, text: &str) {
+        self.out.put_slice(format!(": {text}\n\n").as_bytes());
+    }
+
     fn delta(&mut self, delta: &Value, finish: Option<&'static str>) {
+        self.start_answer();
         let mut chunk = self.chunk();
         chunk["choices"] = json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish}]);
         if self.translation.include_usage {

@@ -1,6 +1,10 @@
 //! Requests, answers and streams, each against the exact JSON of the other side.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod faults;
+mod generated;
+mod rules;
+
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -61,7 +65,12 @@ fn a_conversation_with_tools_and_images() {
                 {"role": "user", "content": [
                     {"type": "tool_result", "tool_use_id": "c1", "content": [{"type": "text", "text": "one"}]},
                     {"type": "tool_result", "tool_use_id": "c2", "content": [{"type": "text", "text": "two"}]},
-                    {"type": "text", "text": "And?"}]}]
+                    {"type": "text", "text": "And?"}]}],
+            // Anthropic refuses calls in a conversation without tools.
+            "tools": [
+                {"name": "f", "description": "A tool of earlier turns.", "input_schema": {"type": "object"}},
+                {"name": "g", "description": "A tool of earlier turns.", "input_schema": {"type": "object"}}],
+            "tool_choice": {"type": "none"}
         })
     );
 }
@@ -69,8 +78,9 @@ fn a_conversation_with_tools_and_images() {
 #[test]
 fn tuning_and_tool_choice() {
     let tool = json!({"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}});
+    // Of this model, which takes both temperature and top_p.
     let (body, _) = translate(&with(json!({
-        "max_completion_tokens": 7, "max_tokens": 9, "temperature": 1.7, "top_p": 0.5, "stop": ["END", "\n"],
+        "model": "claude-3-5-haiku-20241022", "max_completion_tokens": 7, "max_tokens": 9, "temperature": 1.7, "top_p": 0.5, "stop": ["END", "\n"],
         "seed": 1, "logit_bias": {}, "user": "u", "stream": true, "tools": [tool, {"type": "function", "function": {"name": "g"}}],
         "tool_choice": "required", "parallel_tool_calls": false
     })))
@@ -181,6 +191,7 @@ fn an_answer_with_tools_and_cached_tokens() {
         model: "claude".into(),
         include_usage: false,
         answer_tool: None,
+        ..Translation::default()
     };
     let answer = json!({
         "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-x", "stop_reason": "tool_use",
@@ -213,6 +224,7 @@ fn errors_keep_status_and_words() {
         model: "m".into(),
         include_usage: false,
         answer_tool: None,
+        ..Translation::default()
     };
     let overloaded = br#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
     let (status, body, _) = translation.body(StatusCode::from_u16(529).unwrap(), overloaded);
@@ -286,6 +298,7 @@ fn a_stream_with_tools() {
         model: "claude".into(),
         include_usage: true,
         answer_tool: None,
+        ..Translation::default()
     };
     let (chunks, ending, text) = run(&translation, STREAM, 7);
     assert_eq!(ending, Ending::Complete);
@@ -331,6 +344,7 @@ fn a_stream_does_not_depend_on_borders() {
         model: "claude".into(),
         include_usage: false,
         answer_tool: Some("f".into()),
+        ..Translation::default()
     };
     for answer_tool in [None, Some("f".to_owned())] {
         translation.answer_tool = answer_tool;
@@ -356,6 +370,7 @@ fn an_error_event_and_a_cut_are_told_apart() {
         model: "m".into(),
         include_usage: false,
         answer_tool: None,
+        ..Translation::default()
     };
     let failed = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"later\"}}\n\n";
     let (chunks, ending, _) = run(&translation, failed, 9);

@@ -1,24 +1,11 @@
 //! Tools, tool choice and response format in Anthropic's words.
 
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::RequestError;
-
-/// One of `tools`.
-#[derive(Debug, Deserialize)]
-pub(super) struct OpenAiTool {
-    #[serde(rename = "type")]
-    kind: String,
-    function: Option<Function>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Function {
-    name: String,
-    description: Option<String>,
-    parameters: Option<Value>,
-}
+use super::alias::ToolNames;
+use super::schema::InputSchema;
+use super::text::is_blank;
 
 /// `tool_choice`.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,62 +34,79 @@ impl ToolChoice {
     }
 }
 
-/// Functions as Anthropic's tools.
-pub(super) fn tools(tools: &[OpenAiTool]) -> Result<Vec<Value>, RequestError> {
-    tools.iter().map(OpenAiTool::translate).collect()
+/// Functions as Anthropic's tools, each under a name of its own.
+pub(super) fn tools(tools: &[Value], names: &mut ToolNames) -> Result<Vec<Value>, RequestError> {
+    let mut translated: Vec<Value> = Vec::with_capacity(tools.len());
+    for tool in tools {
+        let tool = translate(tool, names)?;
+        match translated.iter().find(|known| known["name"] == tool["name"]) {
+            None => translated.push(tool),
+            Some(known) if *known == tool => {}
+            Some(_) => {
+                let reason = format!("two different functions are called {}; rename one", tool["name"]);
+                return Err(RequestError::invalid("tools", reason));
+            }
+        }
+    }
+    Ok(translated)
 }
 
-impl OpenAiTool {
-    fn translate(&self) -> Result<Value, RequestError> {
-        let function = self.function.as_ref().filter(|_| self.kind == "function");
-        let reason = "only tools of type function are translated";
-        let function = function.ok_or(RequestError::Unsupported {
-            field: "tools",
-            reason,
-        })?;
-        let mut tool = Map::new();
-        tool.insert("name".into(), function.name.clone().into());
-        if let Some(description) = &function.description {
-            tool.insert("description".into(), description.clone().into());
-        }
-        let none = || json!({"type": "object", "properties": {}});
-        tool.insert(
-            "input_schema".into(),
-            function.parameters.clone().unwrap_or_else(none),
-        );
-        Ok(tool.into())
+fn translate(tool: &Value, names: &mut ToolNames) -> Result<Value, RequestError> {
+    let is_function = tool.get("type").is_none_or(|kind| kind == "function");
+    let function = tool
+        .get("function")
+        .filter(|function| is_function && function.is_object());
+    let function = function.ok_or(RequestError::Unsupported {
+        field: "tools",
+        reason: "only tools of type function are translated",
+    })?;
+    let name = function
+        .get("name")
+        .and_then(Value::as_str)
+        .filter(|name| !name.is_empty());
+    let name = name.ok_or_else(|| RequestError::invalid("tools", "a function without a name"))?;
+    let description = function.get("description").and_then(Value::as_str);
+    let schema = InputSchema::translate(function.get("parameters"))
+        .map_err(|reason| RequestError::invalid("tools", format!("the schema of {name:?} {reason}")))?;
+    Ok(tool_object(&names.translate(name), description, schema))
+}
+
+fn tool_object(name: &str, description: Option<&str>, schema: InputSchema) -> Value {
+    let mut tool = Map::new();
+    tool.insert("name".into(), name.into());
+    let description = description.filter(|text| !is_blank(text)).map(str::to_owned);
+    let lines: Vec<String> = description.into_iter().chain(schema.note).collect();
+    if !lines.is_empty() {
+        tool.insert("description".into(), lines.join("\n\n").into());
     }
+    tool.insert("input_schema".into(), schema.schema);
+    tool.into()
+}
+
+/// Declares the tools of calls in the conversation where the request declares none: Anthropic refuses calls
+/// without. They cannot be called again, as at OpenAI.
+pub(super) fn past_tools(names: &ToolNames) -> Vec<Value> {
+    let tool = |name: &String| json!({"name": name, "description": "A tool of earlier turns.", "input_schema": {"type": "object"}});
+    names.sent().iter().map(tool).collect()
 }
 
 /// The choice, where it says more than Anthropic's default.
-pub(super) fn choice(choice: Option<ToolChoice>, parallel: Option<bool>) -> Option<Value> {
-    let one_at_a_time = parallel == Some(false);
+pub(super) fn choice(
+    choice: Option<ToolChoice>,
+    one_at_a_time: bool,
+    names: &mut ToolNames,
+) -> Option<Value> {
     let mut value = match choice {
         None if !one_at_a_time => return None,
         Some(ToolChoice::None) => return Some(json!({"type": "none"})),
         None | Some(ToolChoice::Auto) => json!({"type": "auto"}),
         Some(ToolChoice::Required) => json!({"type": "any"}),
-        Some(ToolChoice::Named(name)) => json!({"type": "tool", "name": name}),
+        Some(ToolChoice::Named(name)) => json!({"type": "tool", "name": names.translate(&name)}),
     };
     if one_at_a_time {
         value["disable_parallel_tool_use"] = true.into();
     }
     Some(value)
-}
-
-/// `response_format`.
-#[derive(Debug, Deserialize)]
-pub(super) struct ResponseFormat {
-    #[serde(rename = "type")]
-    kind: String,
-    json_schema: Option<JsonSchema>,
-}
-
-#[derive(Debug, Deserialize)]
-struct JsonSchema {
-    name: Option<String>,
-    description: Option<String>,
-    schema: Option<Value>,
 }
 
 /// The way in which the wanted format is asked for.
@@ -112,37 +116,50 @@ pub(super) enum Format {
     /// The answer is the input of a tool that must be called.
     Tool {
         name: String,
-        description: String,
-        schema: Value,
+        tool: Value,
     },
     Instruction(String),
 }
 
 impl Format {
-    pub(super) fn new(format: Option<&ResponseFormat>, has_tools: bool) -> Self {
-        let Some(format) = format else { return Self::Text };
-        let schema = format
-            .json_schema
-            .as_ref()
-            .and_then(|format| Some((format, format.schema.as_ref()?)));
-        match (format.kind.as_str(), schema) {
-            ("json_schema", Some((format, schema))) if !has_tools && schema["type"] == "object" => {
-                Self::Tool {
-                    name: format.name.clone().unwrap_or_else(|| "answer".into()),
-                    description: format
-                        .description
-                        .clone()
-                        .unwrap_or_else(|| "Gives the answer.".into()),
-                    schema: schema.clone(),
-                }
+    /// Reads `response_format`.
+    pub(super) fn read(
+        format: Option<&Value>,
+        has_tools: bool,
+        names: &mut ToolNames,
+    ) -> Result<Self, RequestError> {
+        let Some(format) = format else {
+            return Ok(Self::Text);
+        };
+        let json_schema = format.get("json_schema").unwrap_or(&Value::Null);
+        let schema = json_schema.get("schema").filter(|schema| !schema.is_null());
+        match (format.get("type").and_then(Value::as_str), schema) {
+            (Some("text"), _) => Ok(Self::Text),
+            (Some("json_schema"), Some(schema)) if !has_tools && schema["type"] == "object" => {
+                let text = |name: &str| {
+                    json_schema
+                        .get(name)
+                        .and_then(Value::as_str)
+                        .filter(|text| !is_blank(text))
+                };
+                let name = names.translate(text("name").unwrap_or("answer"));
+                let description = text("description").unwrap_or("Gives the answer.");
+                let schema = InputSchema::translate(Some(schema)).map_err(|reason| {
+                    RequestError::invalid("response_format", format!("its schema {reason}"))
+                })?;
+                let tool = tool_object(&name, Some(description), schema);
+                Ok(Self::Tool { name, tool })
             }
-            ("json_schema", Some((_, schema))) => Self::Instruction(format!(
+            (Some("json_schema"), Some(schema)) => Ok(Self::Instruction(format!(
                 "Answer with JSON alone, without a code fence, that is valid against this JSON schema: {schema}"
+            ))),
+            (Some("json_object" | "json_schema"), _) => Ok(Self::Instruction(
+                "Answer with one JSON object alone, without a code fence.".into(),
             )),
-            ("json_object" | "json_schema", _) => {
-                Self::Instruction("Answer with one JSON object alone, without a code fence.".into())
-            }
-            _ => Self::Text,
+            _ => Err(RequestError::Unsupported {
+                field: "response_format",
+                reason: "only the types text, json_object and json_schema are translated",
+            }),
         }
     }
 
@@ -163,14 +180,7 @@ impl Format {
     /// The tool and the choice that forces it.
     pub(super) fn tool(&self) -> Option<(Value, Value)> {
         match self {
-            Self::Tool {
-                name,
-                description,
-                schema,
-            } => Some((
-                json!({"name": name, "description": description, "input_schema": schema}),
-                json!({"type": "tool", "name": name}),
-            )),
+            Self::Tool { name, tool } => Some((tool.clone(), json!({"type": "tool", "name": name}))),
             Self::Text | Self::Instruction(_) => None,
         }
     }

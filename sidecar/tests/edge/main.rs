@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod compress;
+mod endings;
 mod fidelity;
 mod limits;
 mod local;
