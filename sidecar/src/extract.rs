@@ -33,13 +33,27 @@ pub fn check_files(settings: &Settings) -> Result<(), ExtractError> {
         .map_or(Ok(()), |tls| tls::load(tls).map(drop))
 }
 
+/// What is known of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerHealth {
+    /// It has not been heard from yet.
+    Unknown,
+    /// It serves.
+    Healthy,
+    /// It does not serve, or is ejected after failures.
+    Unhealthy,
+}
+
 /// One worker as the sidecar sees it: for metrics and `GET /liquid/stats`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct WorkerStatus {
     /// `address:port`.
     pub address: String,
-    /// Whether it serves and is not ejected after failures.
+    /// Whether it is known to serve and is not ejected after failures.
     pub healthy: bool,
+    /// What is known of it.
+    pub health: WorkerHealth,
     /// Calls of ours that it has not answered yet.
     pub in_flight: u32,
     /// Document tokens that wait or run there, as it last reported.

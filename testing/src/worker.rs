@@ -89,7 +89,18 @@ impl MockWorker {
     /// # Errors
     /// When no port can be bound.
     pub async fn start(behaviours: impl IntoIterator<Item = WorkerBehaviour>) -> io::Result<Self> {
-        Self::start_on(Server::builder(), behaviours).await
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), behaviours).await
+    }
+
+    /// Starts as [`MockWorker::start`] does, on this address.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn start_at(
+        address: SocketAddr,
+        behaviours: impl IntoIterator<Item = WorkerBehaviour>,
+    ) -> io::Result<Self> {
+        Self::start_on(Server::builder(), address, behaviours).await
     }
 
     /// Starts as [`MockWorker::start`] does, with TLS.
@@ -101,14 +112,15 @@ impl MockWorker {
         tls: ServerTlsConfig,
     ) -> io::Result<Self> {
         let builder = Server::builder().tls_config(tls).map_err(io::Error::other)?;
-        Self::start_on(builder, behaviours).await
+        Self::start_on(builder, (Ipv4Addr::LOCALHOST, 0).into(), behaviours).await
     }
 
     async fn start_on(
         mut builder: Server,
+        address: SocketAddr,
         behaviours: impl IntoIterator<Item = WorkerBehaviour>,
     ) -> io::Result<Self> {
-        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let listener = tokio::net::TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::default());
         lock(&shared.behaviours).extend(behaviours);

@@ -129,9 +129,11 @@ impl State {
             self.hedged(query, deadline, time.mul_f64(self.settings.hedge_after.min(1.0)))
                 .await
         };
-        tokio::time::timeout(time, work)
-            .await
-            .unwrap_or(Err(ExtractError::Timeout))
+        match tokio::time::timeout(time, work).await {
+            Ok(answer) => answer,
+            Err(_) if self.pool.has_available() => Err(ExtractError::Timeout),
+            Err(_) => Err(self.pool.no_worker_error()),
+        }
     }
 
     /// Asks one worker after the other, and from `after` on a second line of them beside the first.
@@ -165,19 +167,23 @@ impl State {
         deadline: Instant,
         tried: &Mutex<Vec<SocketAddr>>,
     ) -> Result<Extraction, ExtractError> {
-        let mut last = None;
-        for _ in 0..self.settings.attempts {
+        let (mut last, mut left) = (None, self.settings.attempts);
+        while left > 0 {
             let seen = lock(tried).clone();
             let Some(worker) = self.pool.pick(&seen).await else {
-                if !wait_for_room(last.as_ref(), deadline).await {
+                if !self.wait(last.as_ref(), deadline).await {
                     break;
                 }
                 lock(tried).clear();
                 continue;
             };
+            left -= 1;
             lock(tried).push(worker.address);
             match worker.extract(query, deadline).await {
-                Ok(extraction) => return Ok(extraction),
+                Ok(extraction) => {
+                    self.pool.note_served();
+                    return Ok(extraction);
+                }
                 Err(FailedAttempt {
                     error,
                     failure: AttemptFailure::Refused,
@@ -187,7 +193,23 @@ impl State {
         }
         Err(last.unwrap_or_else(|| self.pool.no_worker_error()))
     }
+
+    /// Waits for room at a full worker, or for a worker where there is none. False if it is not to be waited for.
+    async fn wait(&self, last: Option<&ExtractError>, deadline: Instant) -> bool {
+        if wait_for_room(last, deadline).await {
+            return true;
+        }
+        // What failed on all workers that are there fails again.
+        !self.pool.has_available()
+            && self
+                .pool
+                .wait_for_worker(deadline.checked_sub(LAST_MOMENT).unwrap_or(deadline))
+                .await
+    }
 }
+
+/// What is left of a call's deadline when it stops waiting for a worker, so that it can say that there was none.
+const LAST_MOMENT: Duration = Duration::from_millis(20);
 
 /// Waits as long as a full worker asked for. False if it did not ask, or if that is too long.
 async fn wait_for_room(last: Option<&ExtractError>, deadline: Instant) -> bool {

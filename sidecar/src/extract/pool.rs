@@ -27,6 +27,12 @@ use super::{Settings, WorkerStatus};
 /// call asks.
 const LOOKUP_PAUSE: Duration = Duration::from_millis(500);
 
+/// The wait between a call that finds no worker and the question for their health.
+const CHECK_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often a call that waits for a worker looks.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
 /// The workers that the settings name.
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -36,8 +42,10 @@ pub(super) struct Pool {
     known: Mutex<PoolState>,
     /// Set once all names have been looked up for the first time.
     looked_up: OnceCell<()>,
-    /// Notified when a call has found no worker.
-    none_available: Notify,
+    /// Notified when a call has found no worker: look the names up, ask for health.
+    none_available: [Notify; 2],
+    /// When a worker was last known to serve; at first the start.
+    last_served: Mutex<Instant>,
 }
 
 /// The addresses and certificates found so far.
@@ -85,7 +93,8 @@ impl Pool {
             workers: ArcSwap::default(),
             known: Mutex::new(PoolState { names, trust }),
             looked_up: OnceCell::new(),
-            none_available: Notify::new(),
+            none_available: [Notify::new(), Notify::new()],
+            last_served: Mutex::new(Instant::now()),
         };
         pool.update(false);
         pool
@@ -103,16 +112,20 @@ impl Pool {
             loop {
                 tokio::select! {
                     _ = resolve_at.tick() => {}
-                    () = names.none_available.notified() => tokio::time::sleep(LOOKUP_PAUSE).await,
+                    () = names.none_available[0].notified() => tokio::time::sleep(LOOKUP_PAUSE).await,
                 }
                 names.resolve().await;
             }
         });
         let health = tokio::spawn(async move {
             loop {
-                check_at.tick().await;
+                tokio::select! {
+                    _ = check_at.tick() => {}
+                    () = health.none_available[1].notified() => tokio::time::sleep(CHECK_PAUSE).await,
+                }
                 let workers = health.workers.load_full();
                 join_all(workers.iter().map(|worker| worker.check_health(time))).await;
+                health.note_served();
             }
         });
         Upkeep {
@@ -132,12 +145,43 @@ impl Pool {
             .filter(|worker| !tried.contains(&worker.address) && worker.is_available(now))
             .collect();
         if open.is_empty() {
-            self.none_available.notify_one();
+            self.none_available.iter().for_each(Notify::notify_one);
         }
         let one = fastrand::usize(..open.len().max(1));
         let other = (one + 1 + fastrand::usize(..open.len().saturating_sub(1).max(1))) % open.len().max(1);
         let (one, other) = (open.get(one)?, open.get(other)?);
         Some(Arc::clone(if other.load() < one.load() { other } else { one }))
+    }
+
+    /// Waits until a worker can be asked, at most until `deadline`; returns true if there is one.
+    ///
+    /// At the start, and where the last worker was just lost, one is likely to come. Where none has served for as
+    /// long as a call may wait, no call waits for one.
+    pub(super) async fn wait_for_worker(&self, deadline: Instant) -> bool {
+        let patience = Duration::from_millis(self.settings.deadline_ms);
+        let limit = deadline.min(*lock(&self.last_served) + patience);
+        while self.pick(&[]).await.is_none() {
+            let now = Instant::now();
+            if now >= limit {
+                return false;
+            }
+            tokio::time::sleep(LOOK_INTERVAL.min(limit - now)).await;
+        }
+        true
+    }
+
+    /// Notes that a worker serves, if one is known to.
+    pub(super) fn note_served(&self) {
+        let now = Instant::now();
+        if self.workers.load().iter().any(|worker| worker.is_healthy(now)) {
+            *lock(&self.last_served) = now;
+        }
+    }
+
+    /// Returns whether any worker can be asked now.
+    pub(super) fn has_available(&self) -> bool {
+        let now = Instant::now();
+        self.workers.load().iter().any(|worker| worker.is_available(now))
     }
 
     /// Says why there is no worker to pick.

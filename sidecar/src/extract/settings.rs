@@ -20,8 +20,9 @@ pub struct Settings {
     ///
     /// Missing it is the worst outcome: the whole document goes out, or the call is refused. So the default
     /// is several times what the encoder tier takes for 32,000 tokens on two cores, and less than what most
-    /// models take to read that many. It is no wait for a dead worker: connections fail, and health is asked,
-    /// long before. The worker learns it, and takes a cheaper tier rather than miss it.
+    /// models take to read that many. Where no worker can be asked, at the start or because the last one is
+    /// lost, calls wait as long for one to come; where none has served for as long, no call waits. The worker
+    /// learns the deadline, and takes a cheaper tier rather than miss it.
     pub deadline_ms: u64,
     /// Added to `deadline_ms` for each MiB of the document. Milliseconds. Default 1000.
     pub deadline_per_mib_ms: u64,

@@ -282,7 +282,13 @@ async fn a_refusal_is_final() {
         Err(ExtractError::Refused { .. })
     ));
     assert_eq!(one.arrived() + two.arrived(), 1);
-    assert!(client.workers().iter().all(|worker| worker.healthy));
+    let workers = client.workers();
+    assert!(workers.iter().any(|worker| worker.healthy));
+    assert!(
+        workers
+            .iter()
+            .all(|worker| worker.health != WorkerHealth::Unhealthy)
+    );
 }
 
 #[tokio::test]
@@ -335,22 +341,26 @@ async fn health_decides_who_is_asked() {
         health_interval_ms: 20,
         ..settings(&[&worker])
     });
-    let becomes = async |healthy: bool| {
+    let becomes = async |healthy: WorkerHealth| {
         while client
             .workers()
             .first()
-            .is_none_or(|worker| worker.healthy != healthy)
+            .is_none_or(|worker| worker.health != healthy)
         {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     let limit = Duration::from_secs(10);
     worker.set_serving(false).await;
-    tokio::time::timeout(limit, becomes(false)).await.unwrap();
+    tokio::time::timeout(limit, becomes(WorkerHealth::Unhealthy))
+        .await
+        .unwrap();
     assert!(client.extract(query("supplier")).await.is_err());
     assert_eq!(worker.arrived(), 0);
     worker.set_serving(true).await;
-    tokio::time::timeout(limit, becomes(true)).await.unwrap();
+    tokio::time::timeout(limit, becomes(WorkerHealth::Healthy))
+        .await
+        .unwrap();
     assert!(client.extract(query("supplier")).await.is_ok());
 }
 

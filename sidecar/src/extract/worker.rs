@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -15,7 +15,7 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use super::error::{AttemptFailure, ExtractError};
 use super::query::Query;
-use super::{Extraction, Settings, WorkerStatus};
+use super::{Extraction, Settings, WorkerHealth, WorkerStatus};
 
 /// Bytes of a message of the document's stream. Less than the contract recommends: the allocator keeps blocks
 /// of that size for a while after each message has gone, which for a long document adds up to the document
@@ -31,8 +31,8 @@ pub(super) struct Worker {
     name: String,
     channel: Channel,
     eject: Duration,
-    /// The last answer of its health service; true until there is one.
-    serving: AtomicBool,
+    /// Whether it serves, as it was last heard: by its health service or by an answer. Empty until then.
+    serving: Mutex<Option<bool>>,
     ejection: Mutex<Ejection>,
     in_flight: AtomicU32,
     /// Bytes of the documents that it works on for us.
@@ -79,7 +79,7 @@ impl Worker {
             name: address.to_string(),
             channel: endpoint.connect_lazy(),
             eject: Duration::from_millis(settings.eject_ms),
-            serving: AtomicBool::new(true),
+            serving: Mutex::default(),
             ejection: Mutex::default(),
             in_flight: AtomicU32::new(0),
             bytes_in_flight: AtomicU64::new(0),
@@ -89,9 +89,28 @@ impl Worker {
         })
     }
 
-    /// Returns true if the worker serves and is not ejected at `now`.
+    /// Returns true if the worker may be asked at `now`: it is not known not to serve, and not ejected. One that has
+    /// not been heard from is: asking it is the quickest way to know.
     pub(super) fn is_available(&self, now: Instant) -> bool {
-        self.serving.load(Relaxed) && self.ejection().until.is_none_or(|until| now >= until)
+        *lock(&self.serving) != Some(false) && !self.is_ejected(now)
+    }
+
+    /// Returns true if the worker is known to serve and is not ejected at `now`.
+    pub(super) fn is_healthy(&self, now: Instant) -> bool {
+        self.health(now) == WorkerHealth::Healthy
+    }
+
+    fn health(&self, now: Instant) -> WorkerHealth {
+        match *lock(&self.serving) {
+            _ if self.is_ejected(now) => WorkerHealth::Unhealthy,
+            Some(true) => WorkerHealth::Healthy,
+            Some(false) => WorkerHealth::Unhealthy,
+            None => WorkerHealth::Unknown,
+        }
+    }
+
+    fn is_ejected(&self, now: Instant) -> bool {
+        self.ejection().until.is_some_and(|until| now < until)
     }
 
     /// Estimates the document tokens before it: those that it reported, and those sent since.
@@ -102,7 +121,8 @@ impl Worker {
     pub(super) fn status(&self, now: Instant) -> WorkerStatus {
         WorkerStatus {
             address: self.name.clone(),
-            healthy: self.is_available(now),
+            healthy: self.is_healthy(now),
+            health: self.health(now),
             in_flight: self.in_flight.load(Relaxed),
             tokens_in_flight: self.tokens_in_flight.load(Relaxed),
             answered: self.answered.load(Relaxed),
@@ -131,6 +151,9 @@ impl Worker {
             Ok(response) => self.answered(response.into_inner(), query),
             Err(status) => {
                 let failure = AttemptFailure::from_status(&status);
+                if failure == AttemptFailure::Refused {
+                    *lock(&self.serving) = Some(true);
+                }
                 self.note(&failure);
                 Err(FailedAttempt {
                     error: ExtractError::from_status(&status, &self.name),
@@ -148,6 +171,7 @@ impl Worker {
         match &checked {
             Ok(_) => {
                 self.answered.fetch_add(1, Relaxed);
+                *lock(&self.serving) = Some(true);
                 *self.ejection() = Ejection::default();
             }
             Err(_) => self.note(&AttemptFailure::Fault),
@@ -188,11 +212,11 @@ impl Worker {
             Ok(Err(status)) => status.code() == tonic::Code::Unimplemented,
             Err(_) => false,
         };
-        let before = self.serving.swap(serving, Relaxed);
-        if serving && !before {
+        let before = lock(&self.serving).replace(serving);
+        if serving && before != Some(true) {
             *self.ejection() = Ejection::default();
         }
-        if serving != before {
+        if before != Some(serving) {
             tracing::info!(worker = %self.address, serving, "worker changed its health");
         }
     }

@@ -68,6 +68,7 @@ async fn starts_before_its_workers_their_names_and_certificates() {
     );
     let sidecar = Running::start(&toml, |command| {
         command.env("LIQUID_SIDECAR__EXTRACT__WORKERS", "workers.invalid:50051");
+        command.env("LIQUID_SIDECAR__EXTRACT__DEADLINE_MS", "300");
     })
     .await;
     assert_eq!(sidecar.admin("/readyz").await.0, 200);

@@ -98,6 +98,13 @@ fn config(toml: &str, base_url: &str) -> Config {
             "127.0.0.1:9".to_owned(),
         ));
     }
+    if !toml.contains("deadline_ms") && !toml.contains("workers =") {
+        // How long the first call waits for a worker that never comes.
+        variables.push((
+            "LIQUID_SIDECAR__EXTRACT__DEADLINE_MS".to_owned(),
+            "300".to_owned(),
+        ));
+    }
     load_with(Some(&path), variables).unwrap()
 }
 

@@ -159,8 +159,8 @@ async fn a_call_that_finds_nobody_has_the_names_looked_up() {
     tokio::time::sleep(Duration::from_millis(700)).await;
     known(&client, &[&goes]).await;
 
-    let error = client.extract(query("supplier")).await.unwrap_err();
-    assert!(matches!(error, ExtractError::Unavailable { .. }), "{error}");
+    // The call waits for whom the lookup finds.
+    assert!(client.extract(query("supplier")).await.is_ok());
     known(&client, &[&comes]).await;
     assert!(client.extract(query("supplier")).await.is_ok());
 }
