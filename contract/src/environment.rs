@@ -22,6 +22,12 @@ pub const SIDECAR_ADMIN: &str = "LIQUID_SIDECAR__LISTEN__ADMIN";
 /// `policy.mode` of the sidecar, one of [`crate::Mode`].
 pub const SIDECAR_MODE: &str = "LIQUID_SIDECAR__POLICY__MODE";
 
+/// `policy.unread` of the sidecar, one of [`crate::Unread`].
+pub const SIDECAR_UNREAD: &str = "LIQUID_SIDECAR__POLICY__UNREAD";
+
+/// `policy.whole` of the sidecar, one of [`crate::Whole`].
+pub const SIDECAR_WHOLE: &str = "LIQUID_SIDECAR__POLICY__WHOLE";
+
 /// `log.format` of the sidecar: `text` or `json`.
 pub const SIDECAR_LOG_FORMAT: &str = "LIQUID_SIDECAR__LOG__FORMAT";
 
@@ -44,6 +50,8 @@ mod tests {
             SIDECAR_LISTEN,
             SIDECAR_ADMIN,
             SIDECAR_MODE,
+            SIDECAR_UNREAD,
+            SIDECAR_WHOLE,
             SIDECAR_LOG_FORMAT,
             SIDECAR_OPENAI_URL,
             SIDECAR_ANTHROPIC_URL,

@@ -13,10 +13,12 @@ pub mod files;
 pub mod metrics;
 pub mod ports;
 
+mod leaving;
 mod mode;
 mod provider;
 mod tier;
 
+pub use leaving::{Unread, Whole};
 pub use mode::Mode;
 pub use provider::Provider;
 pub use tier::Tier;

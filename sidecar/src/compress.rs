@@ -25,7 +25,7 @@ use crate::api::Reason;
 pub use crate::extract::WorkerStatus;
 use crate::extract::{Client, ExtractAnswer, ExtractError, OnWorkerUnavailable};
 use crate::pack::{Manifest, ManifestStore};
-use crate::policy::{History, Turn};
+use crate::policy::{History, Turn, covers};
 use crate::{extract, pack, policy};
 use finish::finish;
 use prepare::{Job, NextStep, prepare};
@@ -129,6 +129,7 @@ impl Compressor {
             NextStep::Refuse(error) => {
                 decision.reject(Reason::Unreadable, Rejection::from_request_error(&error))
             }
+            NextStep::Withhold(reason) => decision.withhold(reason),
             // In a box: calls that pass do not carry what the others need.
             NextStep::Extract(job) => Box::pin(self.extract(job, &mut decision)).await,
         };
@@ -136,9 +137,9 @@ impl Compressor {
     }
 
     /// Asks the workers and packs what they find.
-    async fn extract(&self, job: Box<Job>, decision: &mut Decision) -> Outcome {
+    async fn extract(&self, mut job: Box<Job>, decision: &mut Decision) -> Outcome {
         let start = Instant::now();
-        let found = self.find(&job).await;
+        let found = self.find(&mut job).await;
         decision.stages.extract_us = micros(start);
         let (extraction, reason) = match found {
             Ok(found) => {
@@ -149,7 +150,7 @@ impl Compressor {
                     if replayed { Reason::Replayed } else { job.reason },
                 )
             }
-            Err(ReplayError::Pass(reason)) => return decision.pass(reason, job.unchanged()),
+            Err(ReplayError::Pass(reason)) => return decision.stay(reason, &job),
             Err(ReplayError::Failed(error)) => return self.without_worker(&job, &error, decision),
         };
         let start = Instant::now();
@@ -162,25 +163,27 @@ impl Compressor {
                 self.state.store.put(Arc::clone(&packed.manifest));
                 decision.compressed(packed, reason)
             }
-            Err(reason) => decision.pass(reason, job.unchanged()),
+            Err(reason) => decision.stay(reason, &job),
         }
     }
 
-    async fn find(&self, job: &Job) -> Result<ExtractAnswer, ReplayError> {
-        match &job.turn {
-            Turn::Current => self
-                .client
-                .extract(job.query.clone())
-                .await
-                .map_err(ReplayError::Failed),
-            Turn::Earlier { follow_up } => {
-                let extraction = replay(&self.client, &job.query, follow_up).await?;
-                Ok(ExtractAnswer {
-                    extraction,
-                    cached: true,
-                })
+    /// Finds the evidence for what is asked now, or what was found when it was asked before. A document of an
+    /// earlier turn for which neither serves is covered where the policy says so.
+    async fn find(&self, job: &mut Job) -> Result<ExtractAnswer, ReplayError> {
+        if let Turn::Earlier { follow_up } = &job.turn {
+            match replay(&self.client, &job.query, follow_up).await {
+                Ok(extraction) => {
+                    return Ok(ExtractAnswer {
+                        extraction,
+                        cached: true,
+                    });
+                }
+                Err(ReplayError::Pass(reason)) if covers(reason, &job.settings) => job.cover(),
+                Err(error) => return Err(error),
             }
         }
+        let found = self.client.extract(job.query.clone()).await;
+        found.map_err(ReplayError::Failed)
     }
 
     fn without_worker(&self, job: &Job, error: &ExtractError, decision: &mut Decision) -> Outcome {

@@ -155,7 +155,7 @@ impl Default for Reload {
 
 impl Configuration for Config {
     const PREFIX: &'static str = SIDECAR_PREFIX;
-    const LISTS: &'static [&'static str] = &["upstream.fallbacks", "extract.workers"];
+    const LISTS: &'static [&'static str] = &["upstream.fallbacks", "extract.workers", "policy.unread_allow"];
 
     fn validate(&self) -> Vec<Invalid> {
         let limits = self.limits.validate().into_iter();

@@ -12,6 +12,7 @@ pub mod server;
 mod spelling;
 mod surface;
 mod tunnel;
+mod unread;
 
 use std::sync::Arc;
 use std::time::Duration;

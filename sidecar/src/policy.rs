@@ -12,6 +12,7 @@ mod question;
 mod settings;
 mod split;
 pub mod tokens;
+mod whole;
 
 #[cfg(test)]
 mod tests;
@@ -21,3 +22,4 @@ pub use plan::{Plan, Turn, plan};
 pub use price::{History, Sha256, TextSize, accept, expected_ratio, pays, price};
 pub use settings::{Budget, CachedPrefix, EarlierTurns, Settings, WholeDocument};
 pub use split::{Marks, Split, split_by_marks, split_by_reading};
+pub use whole::{Fate, Replaced, covers, holds_whole_text};

@@ -14,7 +14,9 @@ use super::Decimal;
     validation = Rule::new("self.minSaving >= 0.0 && self.minSaving < 1.0")
         .message("spec.policy.minSaving is a share of the document's tokens: 0 or more, below 1"),
     validation = Rule::new("self.minSavedTokens >= 0")
-        .message("spec.policy.minSavedTokens is not negative: 0 takes every saving")
+        .message("spec.policy.minSavedTokens is not negative: 0 takes every saving"),
+    validation = Rule::new("self.unreadAllow.all(path, path.matches('^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$'))")
+        .message("spec.policy.unreadAllow names paths below the API's version, such as /embeddings")
 )]
 pub struct Policy {
     /// Whether documents are replaced at all.
@@ -39,6 +41,21 @@ pub struct Policy {
     /// What happens to a document in an earlier turn of the conversation.
     #[serde(default)]
     pub earlier_turns: EarlierTurns,
+    /// What happens to a text of `spec.extraction.minDocumentTokens` that was read and would leave whole, for
+    /// whatever reason but a missing worker: no question, a question that needs all of it, code, system text, the
+    /// result of a tool. `Refuse`: nothing of the call leaves, and the application gets an error.
+    #[serde(default)]
+    pub whole: Whole,
+    /// What happens to a request body that the sidecar does not read: another path, a compressed body, a
+    /// WebSocket. `Refuse`: it does not leave if it may hold a document of
+    /// `spec.extraction.minDocumentTokens`, and the application gets an error.
+    #[serde(default)]
+    pub unread: Unread,
+    /// Paths that `unread` lets through, with all that is below them, such as `/embeddings`; without the
+    /// API's version.
+    #[serde(default)]
+    #[schemars(length(max = 64), inner(length(max = 256)))]
+    pub unread_allow: Vec<String>,
     /// What the LLM's provider charges for text that it has seen before.
     #[serde(default)]
     pub cached_prefix: CachedPrefix,
@@ -127,6 +144,49 @@ impl EarlierTurns {
     }
 }
 
+/// What happens to a text as long as a document that would leave whole.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Whole {
+    /// It leaves whole.
+    #[default]
+    Forward,
+    /// A selection that does not depend on the question leaves in its place, where it can be cut.
+    Coverage,
+    /// It does not leave; the application gets an error.
+    Refuse,
+}
+
+impl Whole {
+    /// Returns the sidecar's choice.
+    pub fn to_contract(self) -> liquid_contract::Whole {
+        match self {
+            Self::Forward => liquid_contract::Whole::Forward,
+            Self::Coverage => liquid_contract::Whole::Coverage,
+            Self::Refuse => liquid_contract::Whole::Refuse,
+        }
+    }
+}
+
+/// What happens to a request body that the sidecar does not read.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unread {
+    /// It leaves as it came.
+    #[default]
+    Forward,
+    /// It does not leave if it may hold a document; the application gets an error.
+    Refuse,
+}
+
+impl Unread {
+    /// Returns the sidecar's choice.
+    pub fn to_contract(self) -> liquid_contract::Unread {
+        match self {
+            Self::Forward => liquid_contract::Unread::Forward,
+            Self::Refuse => liquid_contract::Unread::Refuse,
+        }
+    }
+}
+
 /// What the LLM's provider charges for text that it has seen before, against its plain input price.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -166,6 +226,9 @@ impl Default for Policy {
             no_question: WholeDocument::default(),
             overview: WholeDocument::default(),
             earlier_turns: EarlierTurns::default(),
+            whole: Whole::default(),
+            unread: Unread::default(),
+            unread_allow: Vec::new(),
             cached_prefix: CachedPrefix::default(),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use liquid_contract::{Mode, ports};
+use liquid_contract::{Mode, Unread, Whole, ports};
 use serde_json::Value;
 
 use super::outcome::{Denial, Note, Reason};
@@ -42,6 +42,10 @@ pub struct Overrides {
     pub admin_port: Option<u16>,
     /// Annotation `mode`: `auto`, `off` or `force`.
     pub mode: Option<Mode>,
+    /// Annotation `unread`: `forward` or `refuse`.
+    pub unread: Option<Unread>,
+    /// Annotation `whole`: `forward`, `coverage` or `refuse`.
+    pub whole: Option<Whole>,
     /// Annotation `skip-containers`: containers that get no base URL.
     pub skip: BTreeSet<String>,
     /// Annotation `adopt-upstream`: take the base URL that a container sets itself as the sidecar's upstream.
@@ -86,6 +90,8 @@ impl Overrides {
             "port" => self.port = Some(parse_port(name, value, ports::SIDECAR)?),
             "admin-port" => self.admin_port = Some(parse_port(name, value, ports::SIDECAR_ADMIN)?),
             "mode" => self.mode = Some(parse_mode(name, value)?),
+            "unread" => self.unread = Some(parse_unread(name, value)?),
+            "whole" => self.whole = Some(parse_whole(name, value)?),
             "skip-containers" => self.skip = parse_containers(name, value)?,
             "adopt-upstream" => self.adopt = parse_flag(name, value)?,
             "override-env-from" => self.override_env_from = parse_flag(name, value)?,
@@ -176,6 +182,15 @@ fn parse_port(name: &str, value: &str, example: u16) -> Result<u16, Denial> {
 
 fn parse_mode(name: &str, value: &str) -> Result<Mode, Denial> {
     Mode::named(value).ok_or_else(|| deny(name, value, "write \"auto\", \"off\" or \"force\""))
+}
+
+fn parse_unread(name: &str, value: &str) -> Result<Unread, Denial> {
+    Unread::named(value).ok_or_else(|| deny(name, value, "write \"forward\" or \"refuse\""))
+}
+
+fn parse_whole(name: &str, value: &str) -> Result<Whole, Denial> {
+    let remedy = "write \"forward\", \"coverage\" or \"refuse\"";
+    Whole::named(value).ok_or_else(|| deny(name, value, remedy))
 }
 
 fn parse_flag(name: &str, value: &str) -> Result<bool, Denial> {

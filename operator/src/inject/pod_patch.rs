@@ -54,6 +54,8 @@ pub(super) fn patch_new_pod(
         port,
         admin_port,
         mode: overrides.mode,
+        unread: overrides.unread,
+        whole: overrides.whole,
         resources,
         upstreams: &upstreams,
         mounts: volumes::build_mounts(proxy),

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 
-use liquid_contract::environment::{SIDECAR_ADMIN, SIDECAR_LISTEN, SIDECAR_LOG_FORMAT, SIDECAR_MODE};
-use liquid_contract::{Mode, files};
+use liquid_contract::environment::{
+    SIDECAR_ADMIN, SIDECAR_LISTEN, SIDECAR_LOG_FORMAT, SIDECAR_MODE, SIDECAR_UNREAD, SIDECAR_WHOLE,
+};
+use liquid_contract::{Mode, Unread, Whole, files};
 use serde_json::{Map, Value, json};
 
 use super::env::Upstreams;
@@ -25,6 +27,8 @@ pub(super) struct SidecarSpec<'a> {
     pub(super) port: u16,
     pub(super) admin_port: u16,
     pub(super) mode: Option<Mode>,
+    pub(super) unread: Option<Unread>,
+    pub(super) whole: Option<Whole>,
     pub(super) resources: SidecarResources,
     pub(super) upstreams: &'a Upstreams,
     pub(super) mounts: Vec<Value>,
@@ -83,7 +87,16 @@ fn build_variables(spec: &SidecarSpec<'_>) -> Vec<Value> {
         build_variable(SIDECAR_ADMIN, &spec.admin_address().to_string()),
         build_variable(SIDECAR_LOG_FORMAT, spec.defaults.log_format),
     ];
-    variables.extend(spec.mode.map(|mode| build_variable(SIDECAR_MODE, mode.name())));
+    let policy = [
+        (SIDECAR_MODE, spec.mode.map(Mode::name)),
+        (SIDECAR_UNREAD, spec.unread.map(Unread::name)),
+        (SIDECAR_WHOLE, spec.whole.map(Whole::name)),
+    ];
+    variables.extend(
+        policy
+            .into_iter()
+            .filter_map(|(name, value)| Some(build_variable(name, value?))),
+    );
     variables.extend(
         spec.upstreams
             .variables()

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use liquid_contract::{files, ports};
+use liquid_contract::{Unread, Whole, files, ports};
 use serde::Serialize;
 
 use super::meta::ProxyRef;
@@ -71,6 +71,12 @@ struct Policy {
     no_question: &'static str,
     overview: &'static str,
     earlier_turns: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    whole: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unread: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unread_allow: Vec<String>,
     budget: BudgetEntry,
     cached_prefix: CachedPrefix,
 }
@@ -172,6 +178,13 @@ fn build_policy(proxy: &LiquidMemoryProxy) -> Policy {
         no_question: policy.no_question.name(),
         overview: policy.overview.name(),
         earlier_turns: policy.earlier_turns.name(),
+        whole: Some(policy.whole.to_contract())
+            .filter(|whole| *whole != Whole::default())
+            .map(Whole::name),
+        unread: Some(policy.unread.to_contract())
+            .filter(|unread| *unread != Unread::default())
+            .map(Unread::name),
+        unread_allow: policy.unread_allow.clone(),
         budget: build_budget(&extraction.budget),
         cached_prefix: CachedPrefix {
             enabled: policy.cached_prefix.enabled,

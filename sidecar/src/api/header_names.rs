@@ -24,7 +24,7 @@ pub const REQUEST_ID: &str = "x-request-id";
 
 /// `compressed`, `passed` or `rejected`.
 pub const DECISION: HeaderName = HeaderName::from_static("x-liquid-decision");
-/// The decision's reason, such as `question` or `too_short`; `encoded_body` for a body that was not read.
+/// The decision's reason, such as `question` or `too_short`; `encoded_body` or `unread` for a body that was not read.
 pub const REASON: HeaderName = HeaderName::from_static("x-liquid-reason");
 /// Estimated prompt tokens of the request as it came.
 pub const TOKENS_BEFORE: HeaderName = HeaderName::from_static("x-liquid-tokens-before");

@@ -50,6 +50,11 @@ pub enum Reason {
     NotSmaller,
     /// The body is not what its surface says: the upstream reports what is wrong.
     Unreadable,
+    /// Refused: the body could not be read, and `policy.unread` keeps it in.
+    Unread,
+    /// Refused: a text that is not the document (system text, another document, a tool's result, an attachment) is
+    /// as long as one, and `policy.whole` keeps it in.
+    WholeText,
     /// No worker answered.
     WorkerUnavailable,
     /// No worker answered in time.
@@ -62,7 +67,7 @@ pub enum Reason {
 
 impl Reason {
     /// Returns the stable name.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Question => "question",
             Self::Coverage => "coverage",
@@ -86,6 +91,8 @@ impl Reason {
             Self::CachedPrefix => "cached_prefix",
             Self::NotSmaller => "not_smaller",
             Self::Unreadable => "unreadable",
+            Self::Unread => "unread",
+            Self::WholeText => "whole_text",
             Self::WorkerUnavailable => "worker_unavailable",
             Self::WorkerTimeout => "worker_timeout",
             Self::WorkerRefused => "worker_refused",

@@ -2,12 +2,14 @@
 //! figures.
 
 use bytes::Bytes;
+use liquid_contract::Whole;
 
 use super::finish::PackedBody;
 use super::outcome::{Action, Decision, Outcome, Rejection, Stages};
-use super::prepare::PreparedCall;
+use super::prepare::{Job, PreparedCall};
 use crate::api::{Reason, Surface};
 use crate::extract::ExtractError;
+use crate::policy::Fate;
 use crate::request::RequestError;
 
 impl Decision {
@@ -43,6 +45,20 @@ impl Decision {
             decision: Box::new(decision),
             evidence: None,
         }
+    }
+
+    /// Leaves the document as it is, or keeps it in where `policy.whole` refuses.
+    pub(super) fn stay(&self, reason: Reason, job: &Job) -> Outcome {
+        let is_document = job.document_tokens >= job.settings.min_document_tokens;
+        if job.settings.whole == Whole::Refuse && is_document {
+            return self.withhold(reason);
+        }
+        self.pass(reason, job.unchanged())
+    }
+
+    /// Refuses the call: nothing of it leaves.
+    pub(super) fn withhold(&self, reason: Reason) -> Outcome {
+        self.reject(reason, Rejection::from_policy(reason))
     }
 
     pub(super) fn reject(&self, reason: Reason, rejection: Rejection) -> Outcome {
@@ -108,6 +124,25 @@ impl Rejection {
             code: "invalid_body",
             param: error.field(),
             message: error.to_string(),
+            retry_after: None,
+        }
+    }
+
+    /// 403: the policy keeps in what the request holds.
+    fn from_policy(reason: Reason) -> Self {
+        let (code, setting, remedy) = match Fate::from_reason(reason).remedy() {
+            Some(remedy) => ("whole_document", "policy.whole", remedy),
+            None => ("unread", "policy.unread", "send JSON that the API knows"),
+        };
+        Self {
+            status: 403,
+            kind: "invalid_request_error",
+            code,
+            param: None,
+            message: format!(
+                "the request was not sent, because {setting} is refuse and a text of it would leave whole ({reason}): \
+                 {remedy}, or raise policy.min_document_tokens"
+            ),
             retry_after: None,
         }
     }

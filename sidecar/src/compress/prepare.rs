@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use liquid_contract::{Unread, Whole};
 use sha2::{Digest, Sha256};
 
 use super::call::Call;
 use super::{State, micros};
 use crate::api::{Reason, Surface};
 use crate::extract::{Budget, Query};
-use crate::policy::{self, Plan, Turn, tokens};
+use crate::policy::{self, Fate, Plan, Replaced, Turn, tokens};
 use crate::request::{Literal, Request, RequestError, Site};
 
 /// Documents of so many bytes and more are not held twice, escaped and unescaped.
@@ -39,6 +40,8 @@ pub(super) enum NextStep {
     Pass { reason: Reason, body: Bytes },
     /// The body is not what its surface says, and no upstream is asked to judge it.
     Refuse(RequestError),
+    /// Nothing of the body leaves: it holds what the policy keeps in.
+    Withhold(Reason),
     /// Ask a worker.
     Extract(Box<Job>),
 }
@@ -61,6 +64,12 @@ pub(super) struct Job {
 }
 
 impl Job {
+    /// Asks for a selection that does not depend on the question, the same in every turn.
+    pub(super) fn cover(&mut self) {
+        self.query.question.clear();
+        (self.reason, self.turn) = (Reason::Coverage, Turn::Current);
+    }
+
     /// Returns the body that goes upstream when the document stays.
     pub(super) fn unchanged(&self) -> Bytes {
         self.original.clone().unwrap_or_else(|| self.site.unchanged())
@@ -74,13 +83,21 @@ pub(super) fn prepare(state: &State, call: &Call) -> PreparedCall {
     let read_us = micros(start);
     let request = match read {
         Ok(request) => request,
-        Err(error) => return unreadable(call, error, read_us),
+        Err(error) => return unreadable(&state.settings.policy, call, error, read_us),
     };
-    let settings = state.settings.policy.with(&call.overrides);
-    let planned = plan(state, call, &request, settings);
-    let (next, document) = match planned {
-        Ok((job, document)) => (NextStep::Extract(Box::new(job)), Some(document)),
-        Err(reason) => (
+    let mut settings = state.settings.policy.with(&call.overrides);
+    if !call.leaves && settings.whole == Whole::Refuse {
+        settings.whole = Whole::Forward;
+    }
+    let planned = plan(state, call, &request, settings.clone());
+    let withheld = withheld(call, &request, planned.as_ref(), &settings);
+    let (next, document) = match (withheld, planned) {
+        (Some(reason), planned) => {
+            let document = planned.ok().map(|planned| planned.counted);
+            (NextStep::Withhold(reason), document)
+        }
+        (None, Ok(planned)) => (NextStep::Extract(Box::new(planned.job)), Some(planned.counted)),
+        (None, Err(reason)) => (
             NextStep::Pass {
                 reason,
                 body: passed(call, &request),
@@ -99,11 +116,32 @@ pub(super) fn prepare(state: &State, call: &Call) -> PreparedCall {
     }
 }
 
-/// Leaves the verdict on an unreadable body to the upstream; the sidecar's own surface has none, and is
-/// refused.
-fn unreadable(call: &Call, error: RequestError, read_us: u64) -> PreparedCall {
+/// Returns why the request must not leave where `policy.whole` refuses, if it must not.
+fn withheld(
+    call: &Call,
+    request: &Request<'_>,
+    planned: Result<&Planned<'_>, &Reason>,
+    settings: &policy::Settings,
+) -> Option<Reason> {
+    if settings.whole != Whole::Refuse {
+        return None;
+    }
+    let replaced = planned.ok().map(|planned| &planned.replaced);
+    let reason = match planned {
+        Ok(_) => Reason::WholeText,
+        Err(reason) if Fate::from_reason(*reason) == Fate::Absent => Reason::WholeText,
+        Err(reason) => *reason,
+    };
+    policy::holds_whole_text(&call.body, request, replaced, settings).then_some(reason)
+}
+
+/// Leaves the verdict on an unreadable body to the upstream, unless it may hold a document that must not leave
+/// unread; the sidecar's own surface has none, and is refused.
+fn unreadable(policy: &policy::Settings, call: &Call, error: RequestError, read_us: u64) -> PreparedCall {
+    let keeps = policy.unread == Unread::Refuse && call.leaves;
     let next = match call.surface {
         Surface::HybridChat => NextStep::Refuse(error),
+        _ if keeps && policy.may_be_document(call.body.len() as u64) => NextStep::Withhold(Reason::Unread),
         _ => NextStep::Pass {
             reason: Reason::Unreadable,
             body: call.body.clone(),
@@ -129,13 +167,21 @@ fn passed(call: &Call, request: &Request<'_>) -> Bytes {
     }
 }
 
-/// Returns the job, and the text that its document is part of with that text's tokens.
+/// A request that a worker is asked about.
+struct Planned<'a> {
+    job: Job,
+    /// The text that the document is part of, and the text's tokens.
+    counted: (Literal<'a>, u64),
+    /// The same text, and what stays of it.
+    replaced: Replaced,
+}
+
 fn plan<'a>(
     state: &State,
     call: &Call,
     request: &Request<'a>,
     settings: policy::Settings,
-) -> Result<(Job, (Literal<'a>, u64)), Reason> {
+) -> Result<Planned<'a>, Reason> {
     let mut plan = policy::plan(request, &settings)?;
     let document_sha256 = Sha256::digest(plan.document()).into();
     if plan.reason == Reason::Question && plan.turn == Turn::Current {
@@ -144,8 +190,12 @@ fn plan<'a>(
         policy::price(&mut plan, questions, &settings)?;
     }
     let literal = plan.literal;
-    let around = plan.text.len() - plan.document.len();
-    let counted = plan.document_tokens + if around > 0 { instructions(&plan) } else { 0 };
+    let instructions = instructions(&plan);
+    let replaced = Replaced {
+        quoted: literal.range(),
+        stays: instructions,
+    };
+    let counted = plan.document_tokens + instructions;
     let site = Site::new(request, &call.body, &literal, plan.document.clone());
     let (reason, turn, document_tokens) = (plan.reason, plan.turn.clone(), plan.document_tokens);
     let start = plan.document.start as u64;
@@ -176,7 +226,11 @@ fn plan<'a>(
         evidence: call.evidence || call.dry_run || request.dry_run,
         original,
     };
-    Ok((job, (literal, counted)))
+    Ok(Planned {
+        job,
+        counted: (literal, counted),
+        replaced,
+    })
 }
 
 fn new_request_id() -> String {
@@ -185,6 +239,9 @@ fn new_request_id() -> String {
 
 /// Estimates the tokens of the instructions around the document.
 fn instructions(plan: &Plan<'_>) -> u64 {
+    if plan.document.len() == plan.text.len() {
+        return 0;
+    }
     tokens::estimate(&plan.text[..plan.document.start]) + tokens::estimate(&plan.text[plan.document.end..])
 }
 

@@ -44,6 +44,7 @@ fn call(surface: Surface, body: &Value) -> Call {
         overrides: Overrides::default(),
         request_id: Some("r1".into()),
         evidence: true,
+        leaves: true,
         dry_run: false,
     }
 }

@@ -3,10 +3,12 @@
 
 use axum::body::Body;
 use http::{Request, Response, StatusCode, Uri};
+use liquid_contract::Unread;
 
 use super::relay::{Relay, Watch};
-use super::{App, answer, headers, refuse, route, tunnel};
+use super::{App, answer, headers, refuse, route, tunnel, unread};
 use crate::api::{ProviderKind, Wire};
+use crate::compress::Action;
 use crate::error::ApiError;
 use crate::local;
 use crate::report::Exchange;
@@ -19,7 +21,7 @@ pub(super) async fn handle(
     request: Request<Body>,
     mut exchange: Exchange,
 ) -> Response<Body> {
-    exchange.record_unread("no_surface");
+    exchange.record_unread(Action::Passed, "no_surface");
     let live = app.live.load_full();
     let target = live.routes.passthrough(wire == Wire::Messages);
     let path = route::below_version(request.uri().path()).to_owned();
@@ -27,6 +29,15 @@ pub(super) async fn handle(
         return local::answer_other(request.method(), &path, wire, exchange);
     }
     let url = target.provider.url(&path, request.uri().query());
+    let policy = &live.compressor.settings().policy;
+    let request = match policy.unread {
+        Unread::Forward => request,
+        // In a box like every way that few calls take: what a call might need is moved with it.
+        Unread::Refuse => match Box::pin(unread::admit(app, policy, request)).await {
+            Ok(request) => request,
+            Err(error) => return unread::answer(&error, wire, exchange),
+        },
+    };
     forward(app, Onward { target, url }, wire, request, exchange).await
 }
 

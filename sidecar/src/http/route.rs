@@ -33,6 +33,9 @@ pub(super) enum Destination {
     Other,
 }
 
+/// The paths of the surfaces that a provider has too.
+pub(super) const SURFACE_PATHS: [&str; 3] = ["/v1/chat/completions", "/v1/responses", "/v1/messages"];
+
 impl Route {
     fn new(surface: Surface, prefix: Prefix) -> Self {
         let (wire, endpoint) = match surface {

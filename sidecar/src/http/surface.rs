@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
+use liquid_contract::{Unread, Whole};
 
 use super::passthrough::Onward;
 use super::route::{Route, asks_dry_run};
 use super::{App, LiveState, answer, body, headers, pages, passthrough, refuse};
-use crate::api::{Mode, Overrides, ProviderKind, header_names};
-use crate::compress::{Call, Decision, Evidence, Outcome};
+use crate::api::{Mode, Overrides, ProviderKind, Reason, header_names};
+use crate::compress::{Action, Call, Decision, Evidence, Outcome};
 use crate::error::ApiError;
 use crate::extract::OnWorkerUnavailable;
 use crate::report::Exchange;
@@ -94,6 +95,7 @@ async fn read(
         overrides,
         request_id,
         evidence: targets.iter().any(is_local),
+        leaves: !targets.first().is_some_and(is_local),
         dry_run,
     })
 }
@@ -112,8 +114,11 @@ async fn forward_unread(
     mut exchange: Exchange,
 ) -> Response<Body> {
     const REASON: &str = "encoded_body";
-    exchange.record_unread(REASON);
-    let may_leave = live.compressor.settings().extract.on_worker_unavailable == OnWorkerUnavailable::Forward;
+    let settings = live.compressor.settings();
+    let (unread, whole) = (settings.policy.unread, settings.policy.whole);
+    let may_leave = settings.extract.on_worker_unavailable == OnWorkerUnavailable::Forward
+        && unread == Unread::Forward
+        && whole != Whole::Refuse;
     let as_it_is = |target: &&Target| target.model.is_none() && target.provider.speaks(route.wire);
     let targets = live.routes.targets(route.wire);
     let target = targets.first().filter(as_it_is).filter(|_| may_leave);
@@ -121,12 +126,22 @@ async fn forward_unread(
     let addressed = target.map(|target| (target, target.provider.address(&route.path, query, None)));
     let Some((target, Address { url, .. })) = addressed.filter(|(_, address)| !address.model_in_body) else {
         let message = "a body with content-encoding cannot be read here, and the configuration does not let it pass \
-                       unread (upstream.model, extract.on_worker_unavailable): send it without";
+                       unread (upstream.model, extract.on_worker_unavailable, policy.unread, policy.whole): send it \
+                       without";
         let error = ApiError::invalid(StatusCode::UNSUPPORTED_MEDIA_TYPE, REASON, message);
-        return refuse(&error, route.wire, exchange);
+        let reason = match unread {
+            Unread::Forward => REASON,
+            Unread::Refuse => Reason::Unread.as_str(),
+        };
+        exchange.record_unread(Action::Rejected, reason);
+        let mut response = refuse(&error, route.wire, exchange);
+        report::headers::write_unread(response.headers_mut(), Action::Rejected, reason);
+        return response;
     };
-    let mut response = passthrough::forward(app, Onward { target, url }, route.wire, request, exchange).await;
-    report::headers::write_unread(response.headers_mut(), REASON);
+    exchange.record_unread(Action::Passed, REASON);
+    let onward = Onward { target, url };
+    let mut response = passthrough::forward(app, onward, route.wire, request, exchange).await;
+    report::headers::write_unread(response.headers_mut(), Action::Passed, REASON);
     response
 }
 

@@ -9,6 +9,7 @@ use super::question::{LONGEST_QUESTION, clip, find_question};
 use super::settings::{EarlierTurns, Settings, WholeDocument};
 use super::split::Marks;
 use super::tokens;
+use super::whole::covers;
 use crate::api::{Mode, Reason};
 use crate::request::{Literal, Part, Request, Role};
 
@@ -58,12 +59,13 @@ impl Plan<'_> {
 /// # Errors
 /// The [`Reason`] to leave the request as it is.
 pub fn plan<'a>(request: &Request<'a>, settings: &Settings) -> Result<Plan<'a>, Reason> {
-    guard(request, settings)?;
-    let (found, turn) = locate(request, settings)?;
+    let mut cut = Cut::new(settings);
+    guard(request, &mut cut)?;
+    let (found, turn) = locate(request, &mut cut)?;
     let part = &request.parts[found];
     let literal = part.text.ok_or(Reason::NoUserText)?;
     if request.cache_marked || request.parts[found..].iter().any(|part| part.cache_marked) {
-        return Err(Reason::CacheMarked);
+        cut.unless_covered(Reason::CacheMarked)?;
     }
     if literal.raw().len() as u64 > settings.max_document_bytes.saturating_mul(6) {
         return Err(Reason::TooLong);
@@ -81,16 +83,44 @@ pub fn plan<'a>(request: &Request<'a>, settings: &Settings) -> Result<Plan<'a>, 
         text,
     };
     check_document(&mut plan, asked.split.marks, settings)?;
-    plan.reason = select(asked.need, &plan.question, settings)?;
+    plan.reason = select(asked.need, &plan.question, &mut cut)?;
+    if cut.must_cover {
+        // The same selection in every turn: there is no earlier one to send again.
+        (plan.reason, plan.turn) = (Reason::Coverage, Turn::Current);
+    }
     if plan.reason == Reason::Coverage {
         plan.question.clear();
     }
     Ok(plan)
 }
 
+/// The settings while a plan is made, and whether only a selection may leave.
+struct Cut<'s> {
+    settings: &'s Settings,
+    must_cover: bool,
+}
+
+impl<'s> Cut<'s> {
+    fn new(settings: &'s Settings) -> Self {
+        Self {
+            settings,
+            must_cover: false,
+        }
+    }
+
+    /// Leaves the request as it is for this reason, unless a selection is to take the document's place.
+    fn unless_covered(&mut self, reason: Reason) -> Result<(), Reason> {
+        if !covers(reason, self.settings) {
+            return Err(reason);
+        }
+        self.must_cover = true;
+        Ok(())
+    }
+}
+
 /// Rules a request out before any text is looked at.
-fn guard(request: &Request<'_>, settings: &Settings) -> Result<(), Reason> {
-    if settings.mode == Mode::Off {
+fn guard(request: &Request<'_>, cut: &mut Cut<'_>) -> Result<(), Reason> {
+    if cut.settings.mode == Mode::Off {
         return Err(Reason::ModeOff);
     }
     if request.duplicate_key {
@@ -100,14 +130,15 @@ fn guard(request: &Request<'_>, settings: &Settings) -> Result<(), Reason> {
         return Err(Reason::TooManyParts);
     }
     if request.stateful.is_some() {
-        return Err(Reason::Stateful);
+        cut.unless_covered(Reason::Stateful)?;
     }
     Ok(())
 }
 
 /// Finds the part that holds the document: the longest text of the current turn if it is long enough, else
 /// the longest of the earlier ones.
-fn locate(request: &Request<'_>, settings: &Settings) -> Result<(usize, Turn), Reason> {
+fn locate(request: &Request<'_>, cut: &mut Cut<'_>) -> Result<(usize, Turn), Reason> {
+    let settings = cut.settings;
     // Of a hybrid call the first text is the document by its name; the second is the prompt.
     let parts = &request.parts[..if request.hybrid.is_some() {
         1
@@ -130,7 +161,7 @@ fn locate(request: &Request<'_>, settings: &Settings) -> Result<(usize, Turn), R
     match before {
         Some((at, length)) if enough(length) => {
             if settings.earlier_turns == EarlierTurns::Untouched {
-                return Err(Reason::EarlierTurn);
+                cut.unless_covered(Reason::EarlierTurn)?;
             }
             let texts = user_texts(parts, turn..parts.len());
             let follow_up: Vec<_> = texts.map(|(_, text)| text.decode_lossy()).collect();
@@ -187,15 +218,20 @@ fn check_document(plan: &mut Plan<'_>, marks: Marks, settings: &Settings) -> Res
 }
 
 /// Chooses between the evidence for the question, coverage, and no compression.
-fn select(need: Need, question: &str, settings: &Settings) -> Result<Reason, Reason> {
+fn select(need: Need, question: &str, cut: &mut Cut<'_>) -> Result<Reason, Reason> {
+    let settings = cut.settings;
     let (whole, reason) = match need {
-        Need::Everything => return Err(Reason::NeedsEverything),
+        Need::Everything => {
+            cut.unless_covered(Reason::NeedsEverything)?;
+            return Ok(Reason::Coverage);
+        }
         Need::Overview => (settings.overview, Reason::NeedsOverview),
         Need::Evidence if question.is_empty() => (settings.no_question, Reason::NoQuestion),
         Need::Evidence => return Ok(Reason::Question),
     };
     match whole {
-        WholeDocument::Pass if settings.mode != Mode::Force => Err(reason),
-        _ => Ok(Reason::Coverage),
+        WholeDocument::Pass if settings.mode != Mode::Force => cut.unless_covered(reason)?,
+        WholeDocument::Pass | WholeDocument::Coverage => {}
     }
+    Ok(Reason::Coverage)
 }

@@ -8,6 +8,7 @@ use liquid_process::{Lru, lock};
 
 use super::plan::{Plan, Turn};
 use super::settings::{Budget, CachedPrefix, Settings, WholeDocument};
+use super::whole::covers;
 use crate::api::{Mode, Reason};
 
 /// SHA-256 of a text.
@@ -53,8 +54,8 @@ pub fn price(plan: &mut Plan<'_>, questions: u64, settings: &Settings) -> Result
         return Ok(());
     }
     match prefix.instead {
-        WholeDocument::Pass => Err(Reason::CachedPrefix),
-        WholeDocument::Coverage => {
+        WholeDocument::Pass if !covers(Reason::CachedPrefix, settings) => Err(Reason::CachedPrefix),
+        WholeDocument::Pass | WholeDocument::Coverage => {
             plan.reason = Reason::Coverage;
             plan.question.clear();
             Ok(())

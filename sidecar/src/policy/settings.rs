@@ -1,6 +1,6 @@
 //! The policy's settings: section `[policy]`.
 
-use liquid_contract::defaults;
+use liquid_contract::{Unread, Whole, defaults};
 use liquid_process::Invalid;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,18 @@ pub struct Settings {
     pub overview: WholeDocument,
     /// What to do with a document in an earlier turn of the conversation. Default `replay`.
     pub earlier_turns: EarlierTurns,
+    /// What to do with a text of `min_document_tokens` that was read and would leave whole, for whatever reason
+    /// but a missing worker, which is `extract.on_worker_unavailable`: `forward`, `coverage` (a selection that
+    /// does not depend on the question, where the text can be cut) or `refuse` (an error; nothing leaves).
+    /// Default `forward`.
+    pub whole: Whole,
+    /// What to do with a body that was not read as a call on a surface: `forward`, or `refuse` (an error) where
+    /// the body, at one token a byte, is longer than `min_document_tokens`, is compressed, or is a stream
+    /// without an end, such as a WebSocket. Default `forward`.
+    pub unread: Unread,
+    /// Paths below the API's version that `unread` lets through, with all that is below them, such as
+    /// `/embeddings`. Default: none.
+    pub unread_allow: Vec<String>,
     /// How much to keep. Section `[policy.budget]`.
     pub budget: Budget,
     /// The price of the alternative. Section `[policy.cached_prefix]`.
@@ -46,6 +58,9 @@ impl Default for Settings {
             no_question: WholeDocument::Pass,
             overview: WholeDocument::Pass,
             earlier_turns: EarlierTurns::Replay,
+            whole: Whole::Forward,
+            unread: Unread::Forward,
+            unread_allow: Vec::new(),
             budget: Budget::default(),
             cached_prefix: CachedPrefix::default(),
         }
@@ -170,6 +185,12 @@ impl Settings {
         settings
     }
 
+    /// Returns whether a body of so many bytes that nobody has read may hold a document: a token is at least a
+    /// byte, so what has no more bytes has no more tokens than `min_document_tokens`.
+    pub fn may_be_document(&self, bytes: u64) -> bool {
+        bytes > self.min_document_tokens
+    }
+
     /// Lists every value that cannot be used, fields named below `[policy]`.
     pub fn validate(&self) -> Vec<Invalid> {
         let mut wrong = self.budget.validate();
@@ -190,6 +211,16 @@ impl Settings {
             self.max_document_bytes.to_string(),
             "set at least 1",
         );
+        for path in &self.unread_allow {
+            let odd = |c: char| c.is_whitespace() || "?#;\\%".contains(c);
+            let dots = path.split('/').any(|segment| matches!(segment, "." | ".."));
+            check(
+                path.len() > 1 && path.starts_with('/') && !path.contains(odd) && !dots,
+                "unread_allow",
+                format!("{path:?}"),
+                "write a path below the API's version, such as \"/embeddings\"",
+            );
+        }
         let prefix = &self.cached_prefix;
         check(
             prefix.write > 0.0 && prefix.write <= MAX_PREFIX_PRICE,

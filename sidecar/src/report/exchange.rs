@@ -10,7 +10,7 @@ use tracing::Span;
 use super::metrics::Metrics;
 use super::trace;
 use crate::api::Usage;
-use crate::compress::Decision;
+use crate::compress::{Action, Decision};
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,9 +96,9 @@ impl Exchange {
         trace::inject(&self.span, headers);
     }
 
-    /// Records that the call goes through without being read, and why.
-    pub fn record_unread(&mut self, reason: &'static str) {
-        self.decision = "passed";
+    /// Records what became of a call that was not read, and why.
+    pub fn record_unread(&mut self, action: Action, reason: &'static str) {
+        self.decision = action.as_str();
         self.reason = reason;
     }
 

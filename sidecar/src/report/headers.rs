@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::api::header_names::{DECISION, ERROR, OVERHEAD_MS, PACK_ID, REASON, TOKENS_AFTER, TOKENS_BEFORE};
-use crate::compress::Decision;
+use crate::compress::{Action, Decision};
 
 const MAX_ERROR_BYTES: usize = 200;
 
@@ -28,9 +28,9 @@ pub fn write_decision(headers: &mut HeaderMap, decision: &Decision) {
     }
 }
 
-/// Writes into an answer's headers that its request went through unread.
-pub fn write_unread(headers: &mut HeaderMap, reason: &'static str) {
-    headers.insert(DECISION, HeaderValue::from_static("passed"));
+/// Writes into an answer's headers what became of its request, which was not read.
+pub fn write_unread(headers: &mut HeaderMap, action: Action, reason: &'static str) {
+    headers.insert(DECISION, HeaderValue::from_static(action.as_str()));
     headers.insert(REASON, HeaderValue::from_static(reason));
 }
 

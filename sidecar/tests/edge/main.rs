@@ -15,3 +15,4 @@ mod support;
 mod tls;
 mod translate;
 mod upstreams;
+mod ways;

@@ -57,6 +57,8 @@ fn denials_name_field_value_and_remedy() {
             "not a quantity above zero; write for example \"512Mi\"",
         ),
         ("mode", "on", "write \"auto\", \"off\" or \"force\""),
+        ("unread", "pass", "write \"forward\" or \"refuse\""),
+        ("whole", "pass", "write \"forward\", \"coverage\" or \"refuse\""),
         ("adopt-upstream", "yes", "write \"true\" or \"false\""),
         ("override-env-from", "1", "write \"true\" or \"false\""),
         (

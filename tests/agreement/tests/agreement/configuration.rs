@@ -150,6 +150,9 @@ fn check_sidecar(proxy: &LiquidMemoryProxy, read: &SidecarConfig) -> Result<(), 
     prop_assert_eq!(said(&read.policy.no_question), said(&policy.no_question));
     prop_assert_eq!(said(&read.policy.overview), said(&policy.overview));
     prop_assert_eq!(said(&read.policy.earlier_turns), said(&policy.earlier_turns));
+    prop_assert_eq!(said(&read.policy.whole), said(&policy.whole));
+    prop_assert_eq!(said(&read.policy.unread), said(&policy.unread));
+    prop_assert_eq!(&read.policy.unread_allow, &policy.unread_allow);
     let unavailable = &read.extract.on_worker_unavailable;
     prop_assert_eq!(said(unavailable), said(&policy.on_worker_unavailable));
     prop_assert_eq!(read.policy.min_saving, policy.min_saving.value());
@@ -248,6 +251,26 @@ fn cached_prefix() -> impl Strategy<Value = Value> {
         })
 }
 
+/// What happens to documents that would leave whole or unread, and paths on the limits of their rule.
+fn leaving() -> impl Strategy<Value = (Value, Value, Vec<&'static str>)> {
+    let path = select(&[
+        "/embeddings",
+        "/audio/speech",
+        "/a.b-c_d~e/1",
+        "/.",
+        "/a/../b",
+        "a",
+        "/",
+        "/a b",
+        "/a/",
+    ]);
+    (
+        word(&["Forward", "Coverage", "Refuse"]),
+        word(&["Forward", "Refuse"]),
+        prop::collection::vec(path, 0..2),
+    )
+}
+
 fn policy() -> impl Strategy<Value = Value> {
     (
         word(&["Auto", "Off", "Force"]),
@@ -257,11 +280,14 @@ fn policy() -> impl Strategy<Value = Value> {
         (word(&["Pass", "Coverage"]), word(&["Pass", "Coverage"])),
         word(&["Replay", "Untouched"]),
         cached_prefix(),
+        leaving(),
     )
-        .prop_map(|(mode, unavailable, saving, saved, (question, overview), turns, prefix)| {
+        .prop_map(|(mode, unavailable, saving, saved, (question, overview), turns, prefix, leaving)| {
+            let (whole, unread, allow) = leaving;
             json!({
                 "mode": mode, "onWorkerUnavailable": unavailable, "minSaving": saving, "minSavedTokens": saved,
                 "noQuestion": question, "overview": overview, "earlierTurns": turns, "cachedPrefix": prefix,
+                "whole": whole, "unread": unread, "unreadAllow": allow,
             })
         })
 }

@@ -69,6 +69,8 @@ fn variables(container: &Value) -> Vec<(String, String)> {
 fn annotations() -> Value {
     json!({
         "liquidmemory.dev/mode": "force",
+        "liquidmemory.dev/unread": "refuse",
+        "liquidmemory.dev/whole": "coverage",
         "liquidmemory.dev/port": "18787",
         "liquidmemory.dev/admin-port": "19465",
         "liquidmemory.dev/adopt-upstream": "true",
@@ -85,6 +87,8 @@ fn every_annotation_reaches_the_sidecar() {
         environment::SIDECAR_LISTEN,
         environment::SIDECAR_ADMIN,
         environment::SIDECAR_MODE,
+        environment::SIDECAR_UNREAD,
+        environment::SIDECAR_WHOLE,
         environment::SIDECAR_LOG_FORMAT,
         environment::SIDECAR_OPENAI_URL,
         environment::SIDECAR_ANTHROPIC_URL,
@@ -95,6 +99,8 @@ fn every_annotation_reaches_the_sidecar() {
     assert_eq!(config.listen.address.to_string(), "127.0.0.1:18787");
     assert_eq!(config.listen.admin.to_string(), "0.0.0.0:19465");
     assert_eq!(format!("{:?}", config.policy.mode), "Force");
+    assert_eq!(format!("{:?}", config.policy.unread), "Refuse");
+    assert_eq!(format!("{:?}", config.policy.whole), "Coverage");
     assert_eq!(format!("{:?}", config.log.format), "Text");
     let url = |name: &str| config.upstream.providers[name].base_url.clone().unwrap();
     assert_eq!(url("openai"), "https://gateway.corp/v1");
