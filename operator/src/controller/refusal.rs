@@ -14,6 +14,7 @@ const USER: &str = "set spec.workers.user to Platform, or podUser=Platform for t
 pub(super) fn explain_refusal(message: &str, limits: &[LimitRange]) -> String {
     let remedies: Vec<String> = explain_exceeded_quota(message)
         .or_else(|| explain_unmet_quota(message))
+        .or_else(|| explain_uncounted_quota(message))
         .map_or_else(|| explain_limits(message, limits), |remedy| vec![remedy]);
     match remedies[..] {
         [] if names_user(message) => format!("{USER}; the API server says: {message}"),
@@ -88,6 +89,21 @@ fn explain_unmet_quota(message: &str) -> Option<String> {
     let fields: Vec<String> = counted.map(find_field).collect();
     Some(format!(
         "ResourceQuota {name} takes only pods that state what it counts: set {}",
+        fields.join(" and ")
+    ))
+}
+
+/// `status unknown for quota: NAME, resources: A,B`: a quota is new. A ReplicaSet keeps the first refusal in its
+/// condition, so that this one stays while others may have followed.
+fn explain_uncounted_quota(message: &str) -> Option<String> {
+    let (_, rest) = message.split_once("status unknown for quota: ")?;
+    let (name, counted) = rest.split_once(", resources: ")?;
+    let fields: Vec<String> = counted
+        .split(',')
+        .map(|counted| find_field(counted.trim()))
+        .collect();
+    Some(format!(
+        "ResourceQuota {name} was new when it refused a worker: compare kubectl describe resourcequota {name} with {}",
         fields.join(" and ")
     ))
 }
@@ -279,6 +295,15 @@ mod tests {
         ] {
             assert_eq!(explained(refusal), wanted);
         }
+    }
+
+    #[test]
+    fn a_quota_that_was_not_counted_yet_is_named() {
+        assert_eq!(
+            explained("status unknown for quota: team, resources: requests.memory,pods"),
+            "ResourceQuota team was new when it refused a worker: compare kubectl describe resourcequota team with \
+             spec.workers.resources.requests.memory and spec.workers.replicas"
+        );
     }
 
     #[test]

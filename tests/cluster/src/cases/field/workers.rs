@@ -6,9 +6,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::kubectl::{apply, text, trial};
-use crate::manifest;
+use crate::manifest::{self, pod, shell};
 use crate::status::until_reason;
-use crate::world::{Namespace, World};
+use crate::world::{Namespace, World, eventually};
 
 pub(super) fn names(_: &World) -> Result<()> {
     let namespace = Namespace::new("field-names", &json!({}))?;
@@ -39,44 +39,77 @@ pub(super) fn names(_: &World) -> Result<()> {
     Ok(())
 }
 
-/// What refuses the workers of a proxy, and what the status has to say about it.
-fn refusals() -> [(&'static str, Value, &'static str, &'static str); 4] {
+/// What refuses the workers of a proxy, and what is said about it.
+struct Refusal {
+    namespace: &'static str,
+    object: Value,
+    /// The API server's words.
+    words: &'static str,
+    /// The object's name and the remedy in the status.
+    who: &'static str,
+    remedy: &'static str,
+}
+
+fn refusals() -> [Refusal; 4] {
     let quota = |hard: Value| json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "tight"}, "spec": {"hard": hard}});
     let range = |limits: Value| json!({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "small"}, "spec": {"limits": [limits]}});
     [
-        (
-            "field-quota",
-            quota(json!({"requests.memory": "64Mi"})),
-            "ResourceQuota tight",
-            "lower spec.workers.resources.requests.memory",
-        ),
-        (
-            "field-quota-unmet",
-            quota(json!({"limits.cpu": "4"})),
-            "ResourceQuota tight",
-            "set spec.workers.resources.limits.cpu",
-        ),
-        (
-            "field-limits",
-            range(json!({"type": "Container", "max": {"memory": "1Gi"}})),
-            "LimitRange small",
-            "set spec.workers.resources.limits.memory to 1Gi or less",
-        ),
-        (
-            "field-limits-least",
-            range(json!({"type": "Container", "min": {"memory": "512Mi"}})),
-            "LimitRange small",
-            "set spec.workers.resources.requests.memory to 512Mi or more",
-        ),
+        Refusal {
+            namespace: "field-quota",
+            object: quota(json!({"requests.memory": "64Mi"})),
+            words: "exceeded quota",
+            who: "ResourceQuota tight",
+            remedy: "lower spec.workers.resources.requests.memory",
+        },
+        Refusal {
+            namespace: "field-quota-unmet",
+            object: quota(json!({"limits.cpu": "4"})),
+            words: "must specify limits.cpu",
+            who: "ResourceQuota tight",
+            remedy: "set spec.workers.resources.limits.cpu",
+        },
+        Refusal {
+            namespace: "field-limits",
+            object: range(json!({"type": "Container", "max": {"memory": "1Gi"}})),
+            words: "maximum memory usage per Container is 1Gi",
+            who: "LimitRange small",
+            remedy: "set spec.workers.resources.limits.memory to 1Gi or less",
+        },
+        Refusal {
+            namespace: "field-limits-least",
+            object: range(json!({"type": "Container", "min": {"memory": "512Mi"}})),
+            words: "minimum memory usage per Container is 512Mi",
+            who: "LimitRange small",
+            remedy: "set spec.workers.resources.requests.memory to 512Mi or more",
+        },
     ]
 }
 
+/// The workers' resources of a proxy, in a pod of one container.
+fn like_a_worker(namespace: &str) -> Value {
+    let proxy = manifest::proxy(namespace, "proxy");
+    let mut main = shell("main", "true");
+    let resources = proxy.pointer("/spec/workers/resources").cloned();
+    super::set(&mut main, "", "resources", resources.unwrap_or_default());
+    pod(namespace, "like-a-worker", &[main])
+}
+
 pub(super) fn refused(_: &World) -> Result<()> {
-    for (name, mut object, who, remedy) in refusals() {
-        let namespace = Namespace::new(name, &json!({}))?;
-        super::set(&mut object, "/metadata", "namespace", json!(name));
-        apply(&object)?;
-        apply(&manifest::proxy(&namespace.0, "proxy"))?;
+    for mut refusal in refusals() {
+        let namespace = Namespace::new(refusal.namespace, &json!({}))?;
+        let name = namespace.0.as_str();
+        super::set(&mut refusal.object, "/metadata", "namespace", json!(name));
+        apply(&refusal.object)?;
+        // The object counts once the API server knows it, and a quota once it has been counted.
+        eventually(
+            &format!("{} of {name}", refusal.words),
+            Duration::from_secs(30),
+            || {
+                let refused = trial(&like_a_worker(name)).err().map(|error| error.to_string());
+                Ok(refused.filter(|refused| refused.contains(refusal.words)))
+            },
+        )?;
+        apply(&manifest::proxy(name, "proxy"))?;
         let seen = until_reason(
             name,
             "proxy",
@@ -86,7 +119,7 @@ pub(super) fn refused(_: &World) -> Result<()> {
         )?;
         let message = text(&seen, "/message");
         ensure!(
-            message.contains(who) && message.contains(remedy),
+            message.contains(refusal.who) && message.contains(refusal.remedy),
             "{name}: {message}"
         );
     }
