@@ -75,7 +75,9 @@ fn application_runs(world: &World, namespace: &str) -> Result<()> {
     let asks = [application(world, "asks", &["ask.py", "users"])];
     let wanted = with_user(pod(namespace, "asks", &asks));
     // A replica of before answers until its connections have ended.
-    eventually("the application's pod", Duration::from_secs(30), || apply(&wanted).map(Some))?;
+    eventually("the application's pod", Duration::from_secs(30), || {
+        apply(&wanted).map(Some)
+    })?;
     let log = finished(namespace, "asks", Duration::from_secs(90))?;
     ensure!(
         log.contains("\"x-liquid-decision\": \"compressed\""),
