@@ -15,8 +15,12 @@ mod blocks;
 mod cutter;
 mod json;
 mod lines;
+mod pages;
+mod passages;
 mod sentences;
 mod speakers;
+mod stamps;
+mod subtitles;
 mod tables;
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,9 @@ const MIN_DUMPED_LINES: usize = 4;
 /// Shortest line of minified code, in bytes.
 const MIN_MINIFIED: usize = 500;
 
+/// Longest beginning of a data URL, up to its comma.
+const MAX_DATA_HEAD: usize = 100;
+
 /// Bytes before and behind a data URL in which the tag of its image is looked for.
 const TAG_REACH: usize = 300;
 
@@ -178,10 +181,13 @@ fn find_in_word(bytes: &[u8], word: Range<usize>, line: Range<usize>, found: &mu
     let mut at = word.start;
     for url in memchr::memmem::find_iter(&bytes[word.clone()], b"data:") {
         let start = word.start + url;
+        let head = &bytes[start..word.end.min(start + MAX_DATA_HEAD)];
+        if start < at || !head.contains(&b',') {
+            continue;
+        }
         let close = bytes[start..word.end].iter().position(|b| b"\"')<>`".contains(b));
         let end = close.map_or(word.end, |n| start + n);
-        let is_url = memchr::memchr(b',', &bytes[start..end]).is_some_and(|n| n < 100);
-        if start >= at && is_url && end - start >= MIN_WORD {
+        if end - start >= MIN_WORD {
             find_runs(bytes, at..start, found);
             found.push(with_tag(bytes, start..end, &line));
             at = end;

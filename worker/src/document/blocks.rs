@@ -5,7 +5,11 @@ use super::SpanKind;
 use super::cutter::Cutter;
 use super::json::JsonSearch;
 use super::lines::{Line, split_lines};
-use super::speakers::Speakers;
+use super::pages::Pages;
+use super::passages::{Mark, Passages};
+use super::sentences;
+use super::speakers::{LabelEnd, Speakers};
+use super::subtitles;
 use super::tables::{HtmlTables, Table};
 use super::words;
 
@@ -16,16 +20,24 @@ const MAX_HEADING_BYTES: usize = 160;
 /// A list item up to this many words is one unit; a longer one is cut into sentences.
 const WHOLE_ITEM_WORDS: usize = 40;
 
+/// A message of a chat up to this many words is one unit with its time and name; a longer one is cut.
+const WHOLE_MESSAGE_WORDS: usize = 60;
+
 /// Cuts the cutter's text. Returns true if it is a transcript.
 pub(super) fn cut(cutter: &mut Cutter<'_>) -> bool {
     let mut lines = split_lines(cutter.text);
     let speakers = Speakers::find(cutter.text, &lines);
+    let passages = Passages::find(cutter.text, &lines);
+    let pages = Pages::find(cutter.text, &lines);
     let mut reader = BlockReader {
         cutter,
         speakers,
+        passages,
+        pages,
         json: JsonSearch::default(),
         html: HtmlTables::default(),
         prose: None,
+        breaks: Vec::new(),
         speaker: None,
     };
     let mut at = 0;
@@ -33,16 +45,20 @@ pub(super) fn cut(cutter: &mut Cutter<'_>) -> bool {
         at = reader.step(&mut lines, at);
     }
     reader.flush();
-    reader.speakers.transcript
+    reader.speakers.transcript && !reader.speakers.chat
 }
 
 struct BlockReader<'c, 'a> {
     cutter: &'c mut Cutter<'a>,
     speakers: Speakers<'a>,
+    passages: Passages,
+    pages: Pages,
     json: JsonSearch,
     html: HtmlTables,
     /// Prose that is read and not cut yet.
     prose: Option<Line>,
+    /// Page breaks inside of the prose, each in the middle of a sentence.
+    breaks: Vec<Line>,
     /// The label of the turn that is being read.
     speaker: Option<u32>,
 }
@@ -54,6 +70,9 @@ impl BlockReader<'_, '_> {
         let line = lines[at];
         let content = line.text(text);
         let trimmed = content.trim();
+        if let Some(next) = self.step_page(lines, at) {
+            return next;
+        }
         if trimmed.is_empty() {
             self.flush();
             if !self.speakers.transcript {
@@ -77,6 +96,17 @@ impl BlockReader<'_, '_> {
             self.cut_code(lines, at, end);
             return end;
         }
+        if let Some(next) = self.step_passage(lines, at) {
+            return next;
+        }
+        if let Some(end) = subtitles::find_cues(text, lines, at) {
+            self.flush();
+            self.cutter.next_block();
+            let lead = self.cutter.heading;
+            self.cutter
+                .push_record(line.start, lines[end - 1].end, SpanKind::SpeakerTurn, lead);
+            return end;
+        }
         let indent = content.len() - content.trim_start().len();
         if let Some(value) = self.json.find_at(text, line.start + indent) {
             self.flush();
@@ -84,17 +114,8 @@ impl BlockReader<'_, '_> {
             self.cutter.next_block();
             return resume(lines, at, value.end);
         }
-        if let Some(label) = self.speakers.find_label_end(content) {
-            self.flush();
-            self.cutter.next_block();
-            self.speaker = self
-                .cutter
-                .push(line.start, line.start + label, SpanKind::SpeakerTurn, None);
-            self.add_prose(Line {
-                start: line.start + label,
-                end: line.end,
-            });
-            return at + 1;
+        if let Some(label) = self.speakers.find_label(content) {
+            return self.cut_turn(lines, at, label);
         }
         if self.speaker.is_none()
             && let Some(table) = Table::find_at(text, lines, at)
@@ -108,6 +129,91 @@ impl BlockReader<'_, '_> {
         self.step_text(lines, at, trimmed)
     }
 
+    /// Reads what stands on each page, and the break between the halves of a sentence.
+    fn step_page(&mut self, lines: &[Line], at: usize) -> Option<usize> {
+        let text = self.cutter.text;
+        if let Some(prose) = self.prose
+            && (self.pages.is_running(at) || lines[at].text(text).trim().is_empty())
+        {
+            let before = self.cutter.slice(prose.start, prose.end);
+            if let Some(next) = self.pages.find_continuation(text, lines, at, before) {
+                let end = lines[next].end;
+                self.breaks.push(Line {
+                    start: prose.end,
+                    end: lines[next].start,
+                });
+                self.prose = Some(Line { end, ..prose });
+                return Some(next + 1);
+            }
+        }
+        if !self.pages.is_running(at) {
+            return None;
+        }
+        self.flush();
+        self.cutter.next_block();
+        self.cutter.push_filler(lines[at].start, lines[at].end);
+        self.cutter.next_block();
+        Some(at + 1)
+    }
+
+    /// Reads the label of a passage, or the tag that closes one.
+    fn step_passage(&mut self, lines: &mut [Line], at: usize) -> Option<usize> {
+        let line = lines[at];
+        let mark = self.passages.find_mark(self.cutter.text, lines, at)?;
+        self.flush();
+        self.cutter.next_block();
+        self.speaker = None;
+        match mark {
+            Mark::Label(end) => {
+                let label = self.cutter.push(line.start, end, SpanKind::Heading, None);
+                (self.cutter.passage, self.cutter.heading) = (label, label);
+                Some(resume(lines, at, end))
+            }
+            Mark::Close => {
+                self.cutter.push_filler(line.start, line.end);
+                (self.cutter.passage, self.cutter.heading) = (None, None);
+                Some(at + 1)
+            }
+        }
+    }
+
+    /// Cuts the label of a turn, and with it a message that says when it was written and is short.
+    fn cut_turn(&mut self, lines: &[Line], at: usize, label: LabelEnd) -> usize {
+        let text = self.cutter.text;
+        let line = lines[at];
+        self.flush();
+        self.cutter.next_block();
+        if label.stamped {
+            let goes_on = |line: &&Line| {
+                let line = line.text(text);
+                !line.trim().is_empty() && self.speakers.find_label(line).is_none()
+            };
+            let end = at
+                + 1
+                + lines[at + 1..]
+                    .iter()
+                    .take(WHOLE_MESSAGE_WORDS)
+                    .take_while(goes_on)
+                    .count();
+            let message = self.cutter.slice(line.start, lines[end - 1].end);
+            if message.len() <= super::MAX_UNIT_BYTES && words::word_count(message) <= WHOLE_MESSAGE_WORDS {
+                self.speaker = self
+                    .cutter
+                    .push(line.start, lines[end - 1].end, SpanKind::SpeakerTurn, None);
+                return end;
+            }
+        }
+        let label_end = line.start + label.end;
+        self.speaker = self
+            .cutter
+            .push(line.start, label_end, SpanKind::SpeakerTurn, None);
+        self.add_prose(Line {
+            start: label_end,
+            end: line.end,
+        });
+        at + 1
+    }
+
     /// Reads a heading, a list item, or a line of prose.
     fn step_text(&mut self, lines: &[Line], at: usize, trimmed: &str) -> usize {
         let text = self.cutter.text;
@@ -118,9 +224,12 @@ impl BlockReader<'_, '_> {
         {
             self.flush();
             self.cutter.next_block();
-            self.cutter.heading = self
-                .cutter
-                .push(line.start, lines[end - 1].end, SpanKind::Heading, None);
+            self.cutter.heading = self.cutter.push(
+                line.start,
+                lines[end - 1].end,
+                SpanKind::Heading,
+                self.cutter.passage,
+            );
             return end;
         }
         if self.speaker.is_none() && opens_item(trimmed) {
@@ -152,8 +261,36 @@ impl BlockReader<'_, '_> {
                 Some(label) => (SpanKind::SpeakerTurn, Some(label)),
                 None => (SpanKind::Sentence, self.cutter.heading),
             };
-            self.cutter.push_prose(prose.start, prose.end, kind, lead);
+            for (start, end) in self.cut_sentences(prose) {
+                self.cutter.push(start, end, kind, lead);
+            }
         }
+    }
+
+    /// Cuts prose into sentences. A sentence goes over the page breaks that were found in it.
+    fn cut_sentences(&mut self, prose: Line) -> Vec<(usize, usize)> {
+        let mut found: Vec<(usize, usize)> = Vec::new();
+        let mut start = prose.start;
+        let ends = std::mem::take(&mut self.breaks);
+        let last = Line {
+            start: prose.end,
+            end: prose.end,
+        };
+        for page in ends.into_iter().chain([last]) {
+            let slice = self.cutter.slice(start, page.start);
+            let sentences = sentences::cut(slice)
+                .into_iter()
+                .map(|(from, to)| (start + from, start + to));
+            let mut sentences = sentences.peekable();
+            if start > prose.start
+                && let (Some(open), Some(rest)) = (found.last_mut(), sentences.next())
+            {
+                open.1 = rest.1;
+            }
+            found.extend(sentences);
+            start = page.end;
+        }
+        found
     }
 
     /// Adds a fenced block: whole if it is short, else cut at its lines.
@@ -237,11 +374,18 @@ fn find_heading_end(text: &str, lines: &[Line], at: usize, trimmed: &str, alone:
 
 /// Returns true if a line could be a title by its first character: no lower-case letter, no bullet.
 fn opens_title(trimmed: &str) -> bool {
-    !opens_item(trimmed)
+    (!opens_item(trimmed) || is_numbered_title(trimmed))
         && trimmed
             .chars()
             .next()
             .is_some_and(|c| c.is_alphanumeric() && !c.is_lowercase())
+}
+
+/// Returns true for a number and a title in capitals, such as "9. LIMITATION OF LIABILITY".
+fn is_numbered_title(trimmed: &str) -> bool {
+    trimmed.starts_with(|c: char| c.is_ascii_digit())
+        && !trimmed.contains(char::is_lowercase)
+        && trimmed.chars().filter(|c| c.is_uppercase()).count() >= 5
 }
 
 /// Returns true if a line begins with a bullet, or with a number or letter and a bracket or a full stop.

@@ -71,6 +71,19 @@ fn fragment() -> impl Strategy<Value = String> {
         Just("ประเทศไทยมีภาษาของตนเอง".to_owned()),
         Just("هذا سؤال؟ وهذه جملة.".to_owned()),
         Just("x".repeat(5000)),
+        Just("[12/04/24, 21:07] Ann: hello\n".to_owned()),
+        Just("Ann Lee  9:07 PM\n".to_owned()),
+        Just("[17] Some title\n".to_owned()),
+        Just("Passage 3:\n".to_owned()),
+        Just("<source id=\"1\">\n".to_owned()),
+        Just("</source>\n".to_owned()),
+        Just("a sentence that has no end yet\n\n3\n\nHEAD\n\n".to_owned()),
+        Just("\u{c}HEAD\n".to_owned()),
+        Just("1\n00:00:01,000 --> 00:00:02,000\nhi\n".to_owned()),
+        Just("+--+--+\n|a |b |\n+==+==+\n|c |d |\n+--+--+\n".to_owned()),
+        Just("a  b\n-- --\nc  d\n".to_owned()),
+        Just("a,\"b\nc\",d\n".to_owned()),
+        Just("data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAUAAAAFCAYAAACNbyblAAAAHElEQVQI12P4".repeat(3)),
     ]
 }
 
@@ -105,6 +118,15 @@ fn hostile_texts_are_read_once() {
         "...",
         "\t\n,",
         "((",
+        "[1]\n",
+        "1\n\n",
+        "\u{c}",
+        "a,\"\n",
+        "--  --\n",
+        "+--+\n",
+        "1:1\n",
+        "0:00 --> 0:00\n",
+        "![](data:,",
     ] {
         check(&pattern.repeat(20_000));
     }
@@ -357,6 +379,121 @@ fn knows_who_speaks() {
             .all(|unit| unit.kind == SpanKind::SpeakerTurn)
     );
     assert!(!Document::parse("One thing: it rains.\nThen it stops.").transcript);
+}
+
+#[test]
+fn case_23_messages_of_chats_keep_date_and_sender() {
+    for (label, name) in [
+        ("[12/04/24, 21:07:44] NAME: ", "Ann"),
+        ("\u{200e}[4/12/24, 9:07:44\u{202f}PM] NAME: ", "+351 910 555 019"),
+        ("12.04.24, 21:07 - NAME: ", "Bo (landlord)"),
+        ("12/4/24 21:07 - NAME: ", "~bo"),
+        ("2024/4/12 下午9:07 - NAME: ", "王芳"),
+        ("4/12/24, 9:07 p. m. - NAME: ", "Inés"),
+        ("[12.04.2024 21:07] NAME: ", "ann"),
+        ("2024-04-12T21:07:44Z <NAME> ", "nick"),
+        ("NAME  9:07 PM\n", "Ann Lee"),
+        ("NAME, [12.04.2024 21:07]\n", "Ann Lee"),
+        ("NAME — Today at 9:07 PM\n", "ann"),
+    ] {
+        let label = label.replace("NAME", name);
+        let text = format!("{label}ok fine. I will pay\nthe deposit\n").repeat(6);
+        let message = format!("{label}ok fine. I will pay\nthe deposit");
+        let message = message.trim_start_matches('\u{200e}');
+        let found: Vec<String> = texts(&text)
+            .iter()
+            .map(|text| text.trim_start_matches('\u{200e}').to_owned())
+            .collect();
+        assert_eq!(found, vec![message.to_owned(); 6], "{label:?}");
+    }
+}
+
+#[test]
+fn case_18_labels_of_passages_lead_them() {
+    for (label, other) in [
+        ("[17] Zwolle depot, protocol of visit 4417", "[18]"),
+        ("[17]", "[18]"),
+        ("[Source 17]", "[Source 18]"),
+        ("Passage 17:", "Passage 18:"),
+        (
+            "Document [17](Title: Storm damage)",
+            "Document [18](Title: Other)",
+        ),
+        ("Document 17 (Title: Storm damage)", "Document 18 (Title: Other)"),
+        ("### Quelle 17", "### Quelle 18"),
+        ("<source id=\"17\" name=\"a.pdf\">", "<source id=\"18\">"),
+        (
+            "<document index=\"17\">\n<source>a.pdf</source>\n<document_content>",
+            "<document index=\"18\">",
+        ),
+    ] {
+        let text = format!(
+            "{label}\nThe roof is insured. It is old.\n\nA second paragraph stands here.\n\n{other}\nThe floor is not.\n"
+        );
+        let document = Document::parse(&text);
+        for needle in ["insured", "second"] {
+            assert_eq!(lead_of(&document, needle), Some(label), "{:?}", texts(&text));
+        }
+        assert!(
+            lead_of(&document, "floor").unwrap().contains("18"),
+            "{:?}",
+            texts(&text)
+        );
+        check(&text);
+    }
+    let inline =
+        "[17] The roof is insured for storm damage.\n\n[18] The floor is not insured for anything.\n";
+    assert_eq!(lead_of(&Document::parse(inline), "roof"), Some("[17]"));
+}
+
+#[test]
+fn case_30_a_sentence_goes_over_a_page_break() {
+    let filler = "The parties shall keep records of all of this for six years, and show them on request.";
+    for (head, foot) in [
+        (
+            "NORTHWIND SUPPLY AGREEMENT\n\nExecution Version\n\n",
+            "NUMBER\n\n",
+        ),
+        ("NORTHWIND SUPPLY AGREEMENT\n\n", "Page NUMBER of 9\n\n"),
+        ("", "- NUMBER -\n\u{c}"),
+        ("\u{c}NORTHWIND SUPPLY AGREEMENT\n\n", "Seite NUMBER\n"),
+        ("Confidential draft of the buyer\n\n", ""),
+    ] {
+        let mut text = "1. SCOPE\n\n".to_owned();
+        for page in 1..6 {
+            text.push_str(&format!(
+                "{page}. TITLE {page}\n\n{filler}\n\nThe whole sum that either party may be called upon to pay {}\n\n{foot}{head}\
+                 in respect of year {page} is 3.5 million.\n\n",
+                ["here", "there", "soon", "late", "now"][page - 1],
+            ).replace("NUMBER", &page.to_string()));
+        }
+        let document = Document::parse(&text);
+        for page in 1..6 {
+            let unit = document
+                .units
+                .iter()
+                .find(|unit| unit.text(&text).contains(&format!("year {page} is")))
+                .unwrap();
+            assert!(
+                unit.text(&text).starts_with("The whole sum"),
+                "{head:?} {foot:?} {:?}",
+                texts(&text)
+            );
+            let lead = document.units[unit.lead.unwrap() as usize];
+            assert_eq!(lead.text(&text), format!("{page}. TITLE {page}"));
+        }
+        check(&text);
+    }
+}
+
+#[test]
+fn cues_of_subtitles_keep_number_and_time() {
+    let srt = "12\n00:01:02,500 --> 00:01:05,000\nThe rinse water may\n\n13\n00:01:05,000 --> 00:01:07,000\nbe warm.\n\n\
+               14\n00:01:08,000 --> 00:01:09,000\nYes.\n";
+    assert_eq!(texts(srt).len(), 2, "{:?}", texts(srt));
+    assert!(texts(srt)[0].starts_with("12\n00:01:02,500") && texts(srt)[0].ends_with("be warm."));
+    let vtt = "WEBVTT\n\n00:01.000 --> 00:04.000 align:start\n<v Ann>Never drink that.\n\n00:05.000 --> 00:09.000\nIt will hurt.\n";
+    assert_eq!(texts(vtt).len(), 3, "{:?}", texts(vtt));
 }
 
 #[test]

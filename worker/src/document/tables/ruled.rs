@@ -13,7 +13,11 @@ const MAX_HEADER_LINES: usize = 4;
 /// Finds a table of cells between borders of `+---+`. Without a border of `+===+`, the first row is the header.
 /// A shell draws no borders between rows: each line is a row there.
 pub(super) fn find_grid(text: &str, lines: &[Line], at: usize) -> Option<Table> {
-    if !is_border(lines[at].text(text)) {
+    let first = lines
+        .get(at + 1)
+        .map(|line: &Line| line.text(text).trim())
+        .unwrap_or_default();
+    if !first.starts_with('|') || !is_border(lines[at].text(text)) {
         return None;
     }
     let inside = |line: &&Line| line.text(text).trim().starts_with(['+', '|']);
