@@ -47,10 +47,9 @@ pub(crate) fn run(filter: &str, names: &[String]) -> Result<Count> {
         }
         count.nextest(text);
     })?;
-    if !names.is_empty() {
-        // What no name selects counts as skipped there.
-        count.skipped.clear();
-    }
+    // What no name selects counts as skipped there.
+    let selected = |test: &String| names.is_empty() || names.iter().any(|name| test.contains(name));
+    count.skipped.retain(selected);
     let junit = target_folder()?.join("nextest/default/junit.xml");
     count.times = times(&fs::read_to_string(junit).unwrap_or_default());
     Ok(count.ended(success))

@@ -5,6 +5,7 @@
 //! two cores while the cluster waits. Each part that runs beside another is shown whole when it has ended. The table at the
 //! end says how many checks passed, failed or were skipped and why, and which tests took longest.
 
+mod cases;
 mod checks;
 mod clients;
 mod cluster;
@@ -41,7 +42,8 @@ struct Wanted {
     /// Run the cluster's tests on this one of `cargo xtask cluster up`, and leave it up.
     #[arg(long, value_name = "NAME")]
     cluster: Option<String>,
-    /// Run only tests whose names contain one of these: `--only rust -- sse:: limits::`. For rust, python, node, cluster.
+    /// Run only tests whose names contain one of these: `--only rust -- sse:: limits::`. For rust, python, node, cluster,
+    /// cases.
     #[arg(last = true, value_name = "NAME", requires = "only")]
     names: Vec<String>,
 }
@@ -62,6 +64,9 @@ enum Part {
     Node,
     /// Charts, images and the whole path on a real Kubernetes of its own; needs root.
     Cluster,
+    /// The faults from public reports, which are tests of `rust` and `cluster` named `case_NN_...`; the whole run has them
+    /// there.
+    Cases,
     /// clippy, with the code for GPUs; warnings are errors.
     Clippy,
     /// rustdoc without warnings, and the examples in it.
@@ -70,6 +75,16 @@ enum Part {
     Deny,
     /// Every fuzz target on its corpus, then a bounded number of executions.
     Fuzz,
+}
+
+impl Part {
+    /// Returns whether a run has this part, which names the parts `only`; one that names none has every test once.
+    fn runs(self, only: &[Self]) -> bool {
+        match only {
+            [] => self != Self::Cases,
+            only => only.contains(&self),
+        }
+    }
 }
 
 /// When a part runs.
@@ -86,7 +101,7 @@ enum Lane {
 type Check = fn(&Wanted) -> Result<Count>;
 
 /// In a lane in the order in which they run: what is cheap and likely to fail comes first.
-const PARTS: [(Part, &str, Lane, Check); 11] = [
+const PARTS: [(Part, &str, Lane, Check); 12] = [
     (Part::Fmt, "formatting", Lane::First, checks::fmt),
     (Part::Imports, "imports", Lane::First, checks::imports),
     (Part::Build, "build", Lane::First, checks::build),
@@ -94,6 +109,7 @@ const PARTS: [(Part, &str, Lane, Check); 11] = [
     (Part::Python, "Python clients", Lane::Timed, clients::python),
     (Part::Node, "Node clients", Lane::Timed, clients::node),
     (Part::Cluster, "Kubernetes", Lane::Timed, cluster::cluster),
+    (Part::Cases, "cases", Lane::Timed, cases::cases),
     (Part::Clippy, "clippy", Lane::Beside, checks::clippy),
     (Part::Doc, "documentation", Lane::Beside, checks::doc),
     (Part::Deny, "dependencies", Lane::Beside, checks::deny),
@@ -117,15 +133,15 @@ struct Plan<'w> {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let Arguments { only, wanted } = arguments;
-    let named = [Part::Rust, Part::Python, Part::Node, Part::Cluster];
+    let named = [Part::Rust, Part::Python, Part::Node, Part::Cluster, Part::Cases];
     if !wanted.names.is_empty() && !only.iter().all(|part| named.contains(part)) {
-        bail!("names select tests of rust, python, node and cluster alone");
+        bail!("names select tests of rust, python, node, cluster and cases alone");
     }
     let start = Instant::now();
     let plan = |wanted_lane: Lane| {
         let parts = PARTS
             .iter()
-            .filter(|(part, _, lane, _)| *lane == wanted_lane && (only.is_empty() || only.contains(part)));
+            .filter(|(part, _, lane, _)| *lane == wanted_lane && part.runs(only));
         Plan {
             parts: parts.map(|(_, name, _, check)| (*name, *check)).collect(),
             wanted,
@@ -276,4 +292,17 @@ fn table(lines: &[Line], took: Duration) -> Count {
     }
     println!();
     total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_run_has_the_cases_in_their_other_parts_alone() {
+        let whole = PARTS.iter().filter(|(part, ..)| part.runs(&[]));
+        assert_eq!(whole.count(), PARTS.len() - 1);
+        assert!(!Part::Cases.runs(&[]) && !Part::Cases.runs(&[Part::Rust]));
+        assert!(Part::Cases.runs(&[Part::Fmt, Part::Cases]) && !Part::Rust.runs(&[Part::Cases]));
+    }
 }

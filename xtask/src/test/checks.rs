@@ -50,8 +50,15 @@ fn holds(arguments: &[&str]) -> Result<Count> {
     Ok(Count::one(run(&mut cargo(arguments)).is_ok()))
 }
 
-/// The workspace's own tests. The encoder's need the weights; each says so itself where they are missing.
+/// The workspace's own tests.
 pub(super) fn rust(wanted: &Wanted) -> Result<Count> {
+    let mut count = weights()?;
+    count.add(&nextest::run("all()", &wanted.names)?);
+    Ok(count)
+}
+
+/// Fetches the encoder's weights. Its tests need them; each says so itself where they are missing.
+pub(super) fn weights() -> Result<Count> {
     let mut count = Count::default();
     match model::ensure()? {
         Weights::Ready(_) => say("the encoder's weights are there"),
@@ -62,7 +69,6 @@ pub(super) fn rust(wanted: &Wanted) -> Result<Count> {
                 .push(format!("tests of the encoder: no weights ({why})"));
         }
     }
-    count.add(&nextest::run("all()", &wanted.names)?);
     Ok(count)
 }
 

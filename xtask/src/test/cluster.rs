@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, ensure};
 
 use super::Wanted;
+use super::cases::is_case;
 use crate::cluster::{self, Binaries, Layout, Owner, Place};
 use crate::command::{output, root, run, this_program, watch};
 use crate::console::{log, say, warn, write_into};
@@ -30,16 +31,46 @@ const STARTING: Duration = Duration::from_secs(60);
 
 /// All cases, or all of them skipped by name where no cluster can run.
 pub(super) fn cluster(wanted: &Wanted) -> Result<Count> {
+    let mut count = run_named(wanted, &wanted.names)?;
+    if wanted.names.is_empty() || wanted.names.iter().any(|name| CRASH.contains(name)) {
+        count.add(&match cluster::missing() {
+            Some(reason) => Count::skipped(format!("{CRASH}: {reason}")),
+            None => crash()?,
+        });
+    }
+    Ok(count)
+}
+
+/// Runs the faults from public reports that need a cluster.
+pub(super) fn cases(wanted: &Wanted) -> Result<Count> {
+    let built = graph::built()?;
+    let mut names = tests(built.test(PARTS)?)?;
+    names.extend(tests(built.program(CASES)?)?);
+    names.retain(|test| is_case(test) && is_selected(test, &wanted.names));
+    if names.is_empty() {
+        return Ok(Count::default());
+    }
+    // One selection for all: each brings what its cases use.
+    let all = vec!["case_".to_owned()];
+    run_named(wanted, if wanted.names.is_empty() { &all } else { &names })
+}
+
+/// Returns whether a test's name contains one of these, or there are none.
+fn is_selected(test: &str, names: &[String]) -> bool {
+    names.is_empty() || names.iter().any(|name| test.contains(name))
+}
+
+/// Runs all tests, or those whose names contain one of these.
+fn run_named(wanted: &Wanted, names: &[String]) -> Result<Count> {
     let built = graph::built()?;
     let (parts, cases) = (built.test(PARTS)?, built.program(CASES)?);
     if let Some(reason) = cluster::missing() {
         warn(format!("no cluster: {reason}"));
-        let mut count = skipped(parts, &reason)?;
-        count.add(&skipped(cases, &reason)?);
-        count.add(&Count::skipped(format!("{CRASH}: {reason}")));
+        let mut count = skipped(parts, names, &reason)?;
+        count.add(&skipped(cases, names, &reason)?);
         return Ok(count);
     }
-    let (parts, cases) = (selection(parts, &wanted.names)?, selection(cases, &wanted.names)?);
+    let (parts, cases) = (selection(parts, names)?, selection(cases, names)?);
     let mut count = Count::default();
     // Images are made while the cluster starts and the operator's parts run, which is mostly waiting.
     std::thread::scope(|scope| {
@@ -74,9 +105,6 @@ pub(super) fn cluster(wanted: &Wanted) -> Result<Count> {
             Ok(())
         })
     })?;
-    if wanted.names.is_empty() || wanted.names.iter().any(|name| CRASH.contains(name)) {
-        count.add(&crash()?);
-    }
     Ok(count)
 }
 
@@ -267,11 +295,12 @@ fn tests(program: &Path) -> Result<Vec<String>> {
     Ok(names.map(str::to_owned).collect())
 }
 
-fn skipped(program: &Path, reason: &str) -> Result<Count> {
-    let names = tests(program)?;
+/// Counts the selected tests of a program as skipped.
+fn skipped(program: &Path, names: &[String], reason: &str) -> Result<Count> {
+    let tests = tests(program)?.into_iter();
     Ok(Count {
-        skipped: names
-            .into_iter()
+        skipped: tests
+            .filter(|test| is_selected(test, names))
             .map(|name| format!("{name}: {reason}"))
             .collect(),
         ..Count::default()
