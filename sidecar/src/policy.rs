@@ -5,10 +5,12 @@
 //! many questions its document was asked, and [`accept`] the pack that would stand in the document's place.
 
 mod content;
+mod frame;
 mod need;
 mod plan;
 mod price;
 mod question;
+mod rows;
 mod settings;
 mod split;
 pub mod tokens;
@@ -20,6 +22,7 @@ mod tests;
 pub use need::{Need, assess_need};
 pub use plan::{Plan, Turn, plan};
 pub use price::{History, Sha256, TextSize, accept, expected_ratio, pays, price};
+pub use rows::assess_need_of;
 pub use settings::{Budget, CachedPrefix, EarlierTurns, Settings, WholeDocument};
 pub use split::{Marks, Split, split_by_marks, split_by_reading};
 pub use whole::{Fate, Replaced, covers, holds_whole_text};

@@ -4,6 +4,7 @@
 //! What we do not change leaves as the same bytes: unknown fields, the order of keys, the spelling of numbers,
 //! duplicate keys and escapes stay, because nothing is ever serialised again but the document's own characters.
 
+mod block;
 mod hybrid;
 mod json;
 mod literal;
@@ -18,7 +19,7 @@ pub use hybrid::Hybrid;
 pub use json::{JsonError, Key, Kind, Reader};
 pub use literal::{Literal, LoneSurrogate, escape_into, is_escaped_as};
 pub use site::Site;
-pub use view::{Part, Request, Role};
+pub use view::{Part, PartKind, Request, Role};
 
 use crate::api::Surface;
 

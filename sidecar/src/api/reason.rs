@@ -32,6 +32,10 @@ pub enum Reason {
     FollowUp,
     /// The document is under a cache marker of the provider.
     CacheMarked,
+    /// The document is a block with citations on: the answer cites it by offsets, which a pack would shift.
+    Citations,
+    /// The document is attached as a PDF, a file or an address, which is not read.
+    Attachment,
     /// The request leans on state of the provider (`previous_response_id`, `conversation`, `prediction`, ...).
     Stateful,
     /// The document is source code or a diff.
@@ -82,6 +86,8 @@ impl Reason {
             Self::EarlierTurn => "earlier_turn",
             Self::FollowUp => "follow_up",
             Self::CacheMarked => "cache_marked",
+            Self::Citations => "citations",
+            Self::Attachment => "attachment",
             Self::Stateful => "stateful",
             Self::Code => "code",
             Self::NotProse => "not_prose",

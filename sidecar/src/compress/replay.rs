@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::api::Reason;
 use crate::extract::{Client, ExtractError, Extraction, Query};
 use crate::pack::KeptSpan;
-use crate::policy::{Need, assess_need};
+use crate::policy::{Need, assess_need_of};
 
 /// The number of best passages for the new question that must be in the old pack.
 const BEST: usize = 3;
@@ -37,7 +37,7 @@ pub(super) async fn replay(
     if follow_up.is_empty() || follow_up == query.question {
         return Ok(earlier);
     }
-    if assess_need(follow_up) != Need::Evidence {
+    if assess_need_of(follow_up, &query.document) != Need::Evidence {
         return Err(ReplayError::Pass(Reason::FollowUp));
     }
     let query = Query {

@@ -43,10 +43,23 @@ fn is_opaque(sample: &str) -> bool {
     sample.len() >= 256 && sample.is_ascii() && spaces * 50 < sample.len()
 }
 
+/// Returns true if most lines are a diff's. A page that shows a small one in a fence is none.
 fn is_diff(sample: &str) -> bool {
-    sample.starts_with("diff --git ")
-        || sample.contains("\ndiff --git ")
-        || sample.lines().filter(|line| line.starts_with("@@ -")).count() >= 2
+    let headers = sample
+        .lines()
+        .filter(|line| line.starts_with("@@ -") || line.starts_with("diff --git "));
+    if headers.count() < 2 && !sample.starts_with("diff --git ") {
+        return false;
+    }
+    let of_diff = |line: &&str| {
+        ["+", "-", " ", "@@ -", "diff --git ", "index ", "\\ No newline"]
+            .iter()
+            .any(|start| line.starts_with(start))
+    };
+    let (lines, all) = sample.lines().fold((0, 0), |(diff, all), line| {
+        (diff + usize::from(of_diff(&line)), all + 1)
+    });
+    lines * 2 > all
 }
 
 /// Counts the bytes in lines of code, and in all lines.

@@ -122,7 +122,7 @@ pub fn assess_need(question: &str) -> Need {
 
 /// Returns true if `text` has `phrase` at the start of a word. Both lower case. Scripts without spaces have
 /// no such start.
-fn has_phrase(text: &str, phrase: &str) -> bool {
+pub(super) fn has_phrase(text: &str, phrase: &str) -> bool {
     let spaced = phrase.starts_with(|c: char| c < '\u{2e80}');
     let inside = |at: usize| text[..at].chars().next_back().is_some_and(char::is_alphanumeric);
     text.match_indices(phrase).any(|(at, _)| !spaced || !inside(at))

@@ -11,7 +11,7 @@ use super::split::Marks;
 use super::tokens;
 use super::whole::covers;
 use crate::api::{Mode, Reason};
-use crate::request::{Literal, Part, Request, Role};
+use crate::request::{Literal, Part, PartKind, Request, Role};
 
 /// The plan for a request: the document to compress, and the question that decides what is kept.
 #[derive(Debug, Clone)]
@@ -59,6 +59,16 @@ impl Plan<'_> {
 /// # Errors
 /// The [`Reason`] to leave the request as it is.
 pub fn plan<'a>(request: &Request<'a>, settings: &Settings) -> Result<Plan<'a>, Reason> {
+    plan_texts(request, settings).map_err(|reason| match reason {
+        Reason::NoUserText | Reason::TooShort | Reason::NoQuestion => {
+            find_unread_document(request, settings).unwrap_or(reason)
+        }
+        _ => reason,
+    })
+}
+
+/// Plans for the texts that may be replaced, as if there were no others.
+fn plan_texts<'a>(request: &Request<'a>, settings: &Settings) -> Result<Plan<'a>, Reason> {
     let mut cut = Cut::new(settings);
     guard(request, &mut cut)?;
     let (found, turn) = locate(request, &mut cut)?;
@@ -135,6 +145,20 @@ fn guard(request: &Request<'_>, cut: &mut Cut<'_>) -> Result<(), Reason> {
     Ok(())
 }
 
+/// Returns why a document of the user's is not one that may be replaced: it is cited by offsets, or attached in
+/// a form that is not read. It is the longest text by far, or else the texts would have been planned for.
+fn find_unread_document(request: &Request<'_>, settings: &Settings) -> Option<Reason> {
+    let user = || request.parts.iter().filter(|part| part.role == Role::User);
+    let enough = |text: Literal<'_>| {
+        settings.mode == Mode::Force || text.raw().len() as u64 >= settings.min_document_tokens
+    };
+    let cited = user().any(|part| part.kind == PartKind::CitedDocument && part.text.is_some_and(enough));
+    let attached = user().any(|part| part.kind == PartKind::Attachment);
+    cited
+        .then_some(Reason::Citations)
+        .or(attached.then_some(Reason::Attachment))
+}
+
 /// Finds the part that holds the document: the longest text of the current turn if it is long enough, else
 /// the longest of the earlier ones.
 fn locate(request: &Request<'_>, cut: &mut Cut<'_>) -> Result<(usize, Turn), Reason> {
@@ -177,13 +201,15 @@ fn locate(request: &Request<'_>, cut: &mut Cut<'_>) -> Result<(usize, Turn), Rea
     }
 }
 
+/// Texts of the user that may be replaced or hold the question, with the positions of their parts.
 pub(super) fn user_texts<'p, 'a>(
     parts: &'p [Part<'a>],
     within: Range<usize>,
 ) -> impl DoubleEndedIterator<Item = (usize, Literal<'a>)> + 'p {
     within.filter_map(move |at| {
         let part = parts.get(at).filter(|part| part.role == Role::User)?;
-        Some((at, part.text?))
+        let text = part.text.filter(|_| part.kind != PartKind::CitedDocument)?;
+        Some((at, text))
     })
 }
 

@@ -2,16 +2,21 @@
 
 use std::borrow::Cow;
 
-use super::need::{Need, asks, assess_need, only_points};
+use super::frame::{Asked, Frame};
+use super::need::{Need, assess_need, only_points};
 use super::plan::user_texts;
-use super::split::{Marks, Split, is_answer_label, question_label, split_by_marks, split_by_reading};
+use super::rows::assess_need_of;
+use super::split::{Marks, Split, is_about_form, is_note, split_by_marks, split_by_reading};
 use crate::api::Reason;
-use crate::request::{Hybrid, Literal, Part, Request, Role};
+use crate::request::{Hybrid, Literal, Part, PartKind, Request, Role};
 
 /// Longer texts of a user are documents, never questions. Bytes of the JSON string.
 pub(super) const LONGEST_QUESTION: usize = 8 << 10;
 /// The longest question that a worker is asked, in bytes.
 const ASKED: usize = 4 << 10;
+
+/// Of a longer frame this much is read, from its outer end.
+const FRAME: usize = 64 << 10;
 
 /// A document within its text, and the question on it.
 pub(super) struct FoundQuestion {
@@ -33,19 +38,39 @@ pub(super) fn find_question(
     if let Some(hybrid) = &request.hybrid {
         return find_hybrid_question(hybrid, text);
     }
-    match other_question(&request.parts, found) {
-        Some((question, behind)) => {
-            let split = split_by_marks(text);
-            let outside = assess_need(split.head(text)).max(assess_need(split.tail(text)));
-            let need = assess_need(&question).max(outside);
-            Ok(FoundQuestion {
-                split,
-                question: clip(&question),
-                need,
-                is_prefix: behind,
-            })
+    let mut others = other_texts(&request.parts, found);
+    let spoken = others.iter().position(|other| other.kind == OtherKind::Spoken);
+    let found = match spoken {
+        Some(at) => with_other(text, others.swap_remove(at)),
+        None => {
+            let own = read_question(request, text);
+            let marked = !matches!(own.split.marks, Marks::Paragraphs | Marks::None);
+            let form = others.iter().position(|other| other.kind == OtherKind::Form);
+            match form.filter(|_| !marked || own.question.is_empty()) {
+                Some(at) => with_other(text, others.swap_remove(at)),
+                None if own.question.is_empty() && !others.is_empty() => {
+                    with_other(text, others.swap_remove(0))
+                }
+                None => own,
+            }
         }
-        None => Ok(read_question(request, text)),
+    };
+    let need = assess_need_of(&found.question, &text[found.split.document.clone()]);
+    Ok(FoundQuestion {
+        need: found.need.max(need),
+        ..found
+    })
+}
+
+/// Cuts a document whose question stands in another text.
+fn with_other(text: &str, other: OtherText) -> FoundQuestion {
+    let split = split_by_marks(text);
+    let frames = [split.head(text), split.tail(text)].map(|frame| Frame::read(frame).need());
+    FoundQuestion {
+        need: frames.into_iter().fold(Need::Evidence, Need::max),
+        question: clip(&other.text),
+        is_prefix: other.is_behind,
+        split,
     }
 }
 
@@ -67,7 +92,7 @@ fn find_hybrid_question(hybrid: &Hybrid<'_>, text: &str) -> Result<FoundQuestion
         Some(task) => (task, Need::Evidence),
         None => {
             let prompt = decode(hybrid.prompt)?;
-            let need = assess_need(&prompt);
+            let need = assess_need_of(&prompt, text);
             (prompt, need)
         }
     };
@@ -83,51 +108,99 @@ fn find_hybrid_question(hybrid: &Hybrid<'_>, text: &str) -> Result<FoundQuestion
     })
 }
 
-/// Finds the question in another text of the document's turn: the last one behind the document, else the last
-/// before.
-fn other_question(parts: &[Part<'_>], found: usize) -> Option<(String, bool)> {
+/// Another short text of the document's turn.
+struct OtherText {
+    text: String,
+    /// It stands behind the document.
+    is_behind: bool,
+    kind: OtherKind,
+}
+
+/// The kind of a text beside a document.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OtherKind {
+    /// Words of the user.
+    Spoken,
+    /// An order about the answer's form.
+    Form,
+    /// A client's note.
+    Note,
+}
+
+/// Reads the other texts of the document's turn: those behind the document, the last first, then those before it.
+/// Of each what its user says, without the blocks that a client adds; nothing of a text that is such a block.
+fn other_texts(parts: &[Part<'_>], found: usize) -> Vec<OtherText> {
     let spoken = |part: &Part<'_>| matches!(part.role, Role::Assistant | Role::Tool);
     let start = parts[..found].iter().rposition(spoken).map_or(0, |at| at + 1);
     let end = parts[found..]
         .iter()
         .position(spoken)
         .map_or(parts.len(), |at| found + at);
-    let asks = |(at, text): (usize, Literal<'_>)| {
+    let read = |(at, text): (usize, Literal<'_>)| {
         let short = at != found && text.raw().len() <= LONGEST_QUESTION;
-        let text = short.then(|| text.decode_lossy())?;
-        text.chars()
-            .any(char::is_alphanumeric)
-            .then(|| (text.into_owned(), at > found))
+        let text = (short && parts[at].kind == PartKind::Text).then(|| text.decode_lossy())?;
+        let said = said_by_user(&text)?;
+        let kind = match () {
+            () if is_note(said) => OtherKind::Note,
+            () if is_about_form(said) => OtherKind::Form,
+            () => OtherKind::Spoken,
+        };
+        Some(OtherText {
+            text: said.to_owned(),
+            is_behind: at > found,
+            kind,
+        })
     };
-    user_texts(parts, found..end)
-        .rev()
-        .find_map(asks)
-        .or_else(|| user_texts(parts, start..found).rev().find_map(asks))
+    let behind = user_texts(parts, found..end).rev();
+    let before = user_texts(parts, start..found).rev();
+    behind.chain(before).filter_map(read).collect()
+}
+
+/// Returns what the user says in a short text: what is tagged as that, or what stands in no tag.
+fn said_by_user(text: &str) -> Option<&str> {
+    let frame = Frame::read(text);
+    let tagged = || frame.tagged_question().map(|asked| asked.text);
+    let loose = match frame.pieces.as_slice() {
+        [] => None,
+        [piece] => Some(*piece),
+        // Words of a user in several pieces: the ones that ask.
+        [.., last] => Some(frame.pick_question().map_or(*last, |asked| asked.text)),
+    };
+    tagged()
+        .or(loose)
+        .filter(|said| said.contains(char::is_alphanumeric))
 }
 
 /// Finds the question in the instructions around the document, in the same text.
 fn read_question(request: &Request<'_>, text: &str) -> FoundQuestion {
     let split = split_by_reading(text);
+    let by_paragraphs = split.marks == Marks::Paragraphs;
     let (head, tail) = (split.head(text), split.tail(text));
-    let mut needs = assess_need(head).max(assess_need(tail));
-    if split.marks == Marks::Paragraphs {
-        needs = needs.max(system_need(request));
+    let head = Frame::read(&head[..head.floor_char_boundary(FRAME)]);
+    let tail = Frame::read(&tail[tail.ceil_char_boundary(tail.len().saturating_sub(FRAME))..]);
+    let mut need = head.need().max(tail.need());
+    if by_paragraphs {
+        need = need.max(system_need(request));
     }
-    let (head, tail) = (without_tags(head), without_tags(tail));
-    let (question, is_prefix) = match (pick_question(&tail), pick_question(&head)) {
+    let (first, last) = (head.pick_question(), tail.pick_question());
+    let users = |asked: Option<Asked<'_>>| asked.filter(Asked::is_users).map(|asked| asked.text.to_owned());
+    let (question, is_prefix) = match (users(last), users(first)) {
         // Without marks, what ends the text may be the document's own question: both are asked.
-        (Some(last), Some(first)) if split.marks == Marks::Paragraphs && !only_points(first) => {
+        (Some(last), Some(first)) if by_paragraphs && !only_points(&first) => {
             (format!("{first}\n{last}"), false)
         }
-        (Some(question), _) => (question.to_owned(), true),
-        (None, Some(question)) => (question.to_owned(), false),
-        // Whatever a template puts behind its document is what it wants to know.
-        (None, None) => (last_paragraph(&tail).to_owned(), true),
+        (Some(question), _) => (question, true),
+        (None, Some(question)) => (question, false),
+        (None, None) => match last.or(first) {
+            Some(asked) => (asked.text.to_owned(), last.is_some()),
+            // Whatever a template puts behind its document is what it wants to know.
+            None if !by_paragraphs => (tail.last_paragraph().to_owned(), true),
+            None => (String::new(), true),
+        },
     };
-    let question = clip(&question);
     FoundQuestion {
-        question,
-        need: needs,
+        question: clip(&question),
+        need,
         is_prefix,
         split,
     }
@@ -145,72 +218,6 @@ fn system_need(request: &Request<'_>) -> Need {
         .map(|text| assess_need(&text.decode_lossy()))
         .max()
         .unwrap_or(Need::Evidence)
-}
-
-/// Removes tags such as `<question>` from instructions: what was in one is a paragraph of its own.
-fn without_tags(instructions: &str) -> String {
-    let mut text = String::with_capacity(instructions.len());
-    let mut rest = instructions;
-    while let Some((before, from)) = rest.split_once('<') {
-        text.push_str(before);
-        let opens = from.starts_with(|c: char| c == '/' || c.is_alphabetic());
-        let tag = from.find('>').filter(|end| opens && *end < 256);
-        match tag {
-            Some(end) => {
-                text.push_str("\n\n");
-                rest = &from[end + 1..];
-            }
-            None => {
-                text.push('<');
-                rest = from;
-            }
-        }
-    }
-    text + rest
-}
-
-/// Picks the part of some instructions that asks: behind a label, else the last paragraph that reads as a
-/// question.
-fn pick_question(instructions: &str) -> Option<&str> {
-    let labelled = instructions
-        .match_indices('\n')
-        .map(|(at, _)| at + 1)
-        .chain([0])
-        .filter_map(|at| {
-            let rest = question_label(&instructions[at..])?.trim();
-            (!rest.is_empty()).then_some((at, rest))
-        });
-    if let Some((_, question)) = labelled.max_by_key(|(at, _)| *at) {
-        return Some(before_answer(question)).filter(|question| !question.is_empty());
-    }
-    let asking = || {
-        instructions
-            .rsplit("\n\n")
-            .map(str::trim)
-            .filter(|paragraph| asks(paragraph))
-    };
-    asking()
-        .find(|paragraph| paragraph.contains(['?', '？', '؟']))
-        .or_else(|| asking().next())
-}
-
-/// Returns the paragraph that a question starts, without the label that its answer is to follow.
-fn before_answer(question: &str) -> &str {
-    let mut end = 0;
-    for line in question.split_inclusive('\n') {
-        if line.trim().is_empty() || is_answer_label(line) {
-            break;
-        }
-        end += line.len();
-    }
-    question[..end].trim()
-}
-
-/// Returns the last paragraph with a word in it.
-fn last_paragraph(instructions: &str) -> &str {
-    let paragraphs = instructions.rsplit("\n\n").map(str::trim);
-    let mut words = paragraphs.filter(|text| text.contains(char::is_alphanumeric) && !is_answer_label(text));
-    words.next().unwrap_or_default()
 }
 
 pub(super) fn clip(question: &str) -> String {

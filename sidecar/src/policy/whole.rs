@@ -49,6 +49,8 @@ impl Fate {
             Reason::ModeOff => Self::Indivisible("switch compression on (x-liquid-mode, policy.mode)"),
             Reason::TooLong => Self::Indivisible("raise policy.max_document_bytes, or send a part of it"),
             Reason::Code | Reason::NotProse => Self::Indivisible("leave it out, or send a part of it"),
+            Reason::Citations => Self::Indivisible("send it with citations off"),
+            Reason::Attachment => Self::Indivisible("send its text"),
             Reason::DuplicateKey => Self::Indivisible("send each key once"),
             Reason::LoneSurrogate => Self::Indivisible("send text that is valid Unicode"),
             Reason::TooManyParts => Self::Indivisible("send fewer messages and parts"),

@@ -8,7 +8,7 @@ use super::RequestError;
 use super::json::{Kind, Reader};
 use super::literal::Literal;
 use super::read::string;
-use super::view::{Part, Request, Role};
+use super::view::{Part, PartKind, Request, Role};
 use crate::api::Surface;
 
 /// The fields of a `/v1/hybrid_chat` body.
@@ -78,6 +78,7 @@ pub(super) fn read(text: &str) -> Result<Request<'_>, RequestError> {
         request.push(Part {
             message: 0,
             role: Role::User,
+            kind: PartKind::Text,
             text: Some(text),
             cache_marked: false,
         });

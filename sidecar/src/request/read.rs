@@ -4,9 +4,10 @@
 //! not a text, and nothing that is not a text is ever replaced.
 
 use super::RequestError;
+use super::block::read_block;
 use super::json::{JsonError, Key, Kind, Reader};
 use super::literal::Literal;
-use super::view::{Part, Request, Role};
+use super::view::{Part, PartKind, Request, Role};
 use crate::api::Surface;
 
 /// More parts than any honest request has; keeps the view small beside the body.
@@ -30,14 +31,14 @@ pub(super) fn read<'a>(surface: Surface, text: &'a str) -> Result<Request<'a>, R
 
 /// Remembers which of the keys that matter have occurred.
 #[derive(Default)]
-struct Seen {
+pub(super) struct Seen {
     keys: Vec<&'static str>,
-    twice: bool,
+    pub(super) twice: bool,
 }
 
 impl Seen {
     /// The key if it matters, noted.
-    fn note(&mut self, key: &Key<'_>, known: &[&'static str]) -> Option<&'static str> {
+    pub(super) fn note(&mut self, key: &Key<'_>, known: &[&'static str]) -> Option<&'static str> {
         let name = known.iter().copied().find(|name| *name == key.name)?;
         if self.keys.contains(&name) {
             self.twice = true;
@@ -52,7 +53,14 @@ impl Seen {
 struct Draft<'a> {
     role: Option<Role>,
     kind: Option<String>,
-    texts: Vec<(Option<Literal<'a>>, bool)>,
+    contents: Vec<Content<'a>>,
+    cache_marked: bool,
+}
+
+/// A text of a message, or a block without one.
+struct Content<'a> {
+    kind: PartKind,
+    text: Option<Literal<'a>>,
     cache_marked: bool,
 }
 
@@ -94,6 +102,7 @@ impl<'a> Request<'a> {
                 self.push(Part {
                     message: 0,
                     role: Role::User,
+                    kind: PartKind::Text,
                     text,
                     cache_marked: false,
                 });
@@ -129,7 +138,7 @@ impl<'a> Request<'a> {
         let mut draft = Draft {
             role: None,
             kind: None,
-            texts: Vec::new(),
+            contents: Vec::new(),
             cache_marked: false,
         };
         if reader.kind()? != Kind::Object {
@@ -162,16 +171,12 @@ impl<'a> Request<'a> {
 
     fn content(&mut self, reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Read {
         match reader.kind()? {
-            Kind::String => draft.texts.push((Some(reader.string()?), false)),
-            Kind::Array => reader.array(|reader| {
-                let part = self.part(reader)?;
-                if self.parts.len() + draft.texts.len() < MAX_PARTS {
-                    draft.texts.push(part);
-                } else {
-                    self.too_many_parts = true;
-                }
-                Ok::<_, RequestError>(())
-            })?,
+            Kind::String => draft.contents.push(Content {
+                kind: PartKind::Text,
+                text: Some(reader.string()?),
+                cache_marked: false,
+            }),
+            Kind::Array => reader.array(|reader| self.block(reader, draft))?,
             Kind::Object | Kind::Scalar => {
                 reader.skip()?;
             }
@@ -179,31 +184,23 @@ impl<'a> Request<'a> {
         Ok(())
     }
 
-    /// A part's text, if it is one, and whether it is cache-marked.
-    fn part(&mut self, reader: &mut Reader<'a>) -> Result<(Option<Literal<'a>>, bool), RequestError> {
-        if reader.kind()? != Kind::Object {
-            reader.skip()?;
-            return Ok((None, false));
-        }
-        let (mut is_text, mut text, mut marked) = (false, None, false);
-        let mut seen = Seen::default();
-        let known = ["type", "text", "cache_control", "prompt_cache_breakpoint"];
-        reader.object(|reader, key| {
-            match seen.note(&key, &known) {
-                Some("type") => {
-                    let kind = string(reader)?.map(|kind| kind.decode_lossy());
-                    is_text = matches!(kind.as_deref(), Some("text" | "input_text" | "output_text"));
-                }
-                Some("text") => text = string(reader)?,
-                Some(_) => marked |= is_set(reader)?,
-                None => {
-                    reader.skip()?;
-                }
+    /// Reads a block into the draft: a part for each text of it, one if it has none.
+    fn block(&mut self, reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Read {
+        let block = read_block(reader)?;
+        self.duplicate_key |= block.duplicate_key;
+        let none = block.texts.is_empty().then_some(None);
+        for text in block.texts.into_iter().map(Some).chain(none) {
+            if self.parts.len() + draft.contents.len() >= MAX_PARTS {
+                self.too_many_parts = true;
+                break;
             }
-            Ok::<_, RequestError>(())
-        })?;
-        self.duplicate_key |= seen.twice;
-        Ok((text.filter(|_| is_text), marked))
+            draft.contents.push(Content {
+                kind: block.kind,
+                text,
+                cache_marked: block.cache_marked,
+            });
+        }
+        Ok(())
     }
 
     fn finish(&mut self, draft: Draft<'a>, message: usize) {
@@ -216,20 +213,18 @@ impl<'a> Request<'a> {
             }
             _ => Role::Tool,
         };
-        if draft.texts.is_empty() {
+        let none = draft.contents.is_empty().then_some(Content {
+            kind: PartKind::Other,
+            text: None,
+            cache_marked: false,
+        });
+        for content in draft.contents.into_iter().chain(none) {
             self.push(Part {
                 message,
                 role,
-                text: None,
-                cache_marked: draft.cache_marked,
-            });
-        }
-        for (text, marked) in draft.texts {
-            self.push(Part {
-                message,
-                role,
-                text,
-                cache_marked: marked || draft.cache_marked,
+                kind: content.kind,
+                text: content.text,
+                cache_marked: content.cache_marked || draft.cache_marked,
             });
         }
     }
@@ -252,6 +247,6 @@ pub(super) fn string<'a>(reader: &mut Reader<'a>) -> Result<Option<Literal<'a>>,
 }
 
 /// Returns true for any value but `null` and `false`.
-fn is_set(reader: &mut Reader<'_>) -> Result<bool, JsonError> {
+pub(super) fn is_set(reader: &mut Reader<'_>) -> Result<bool, JsonError> {
     Ok(!matches!(reader.skip_text()?, "null" | "false"))
 }

@@ -233,7 +233,12 @@ fn reads_anthropic_messages() {
     );
     assert_eq!(
         texts(&request),
-        [(Role::User, "q"), (Role::Assistant, "a"), (Role::User, "b")]
+        [
+            (Role::User, "file"),
+            (Role::User, "q"),
+            (Role::Assistant, "a"),
+            (Role::User, "b")
+        ]
     );
     assert!(request.parts[1].cache_marked && !request.parts[0].cache_marked && !request.cache_marked);
     assert!(
@@ -335,4 +340,64 @@ fn hybrid_chat_says_what_is_wrong() {
         RequestError::Twice { field: "dry_run" }
     );
     assert_eq!(error("[]"), RequestError::NotAnObject);
+}
+
+#[test]
+fn reads_documents_in_blocks_of_their_own() {
+    let parts = |block: &str| {
+        let body = format!(r#"{{"messages":[{{"role":"user","content":[{block}]}}]}}"#);
+        let request = read(Surface::Messages, &body);
+        let parts = request.parts.iter();
+        parts
+            .map(|part| {
+                (
+                    part.kind,
+                    part.text.map(|text| text.raw().to_owned()),
+                    part.cache_marked,
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    let text = |kind, text: &str| (kind, Some(text.to_owned()), false);
+    for (block, expected) in [
+        (
+            r#"{"type":"document","title":"t","source":{"type":"text","media_type":"text/plain","data":"d"}}"#,
+            vec![text(PartKind::Document, "d")],
+        ),
+        (
+            r#"{"source":{"data":"d","type":"text"},"citations":{"enabled":true},"type":"document"}"#,
+            vec![text(PartKind::CitedDocument, "d")],
+        ),
+        (
+            r#"{"type":"document","source":{"type":"content","content":[{"type":"text","text":"a"},{"type":"image"},
+                {"type":"text","text":"b"}]},"citations":{"enabled":false}}"#,
+            vec![text(PartKind::Document, "a"), text(PartKind::Document, "b")],
+        ),
+        (
+            r#"{"type":"search_result","source":"https://a","title":"t","content":[{"type":"text","text":"r"}]}"#,
+            vec![text(PartKind::Document, "r")],
+        ),
+        (
+            r#"{"type":"document","source":{"type":"text","data":"d"},"cache_control":{"type":"ephemeral"}}"#,
+            vec![(PartKind::Document, Some("d".to_owned()), true)],
+        ),
+        (
+            r#"{"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"JVBERi0="}}"#,
+            vec![(PartKind::Attachment, None, false)],
+        ),
+        (
+            r#"{"type":"document","source":{"type":"url","url":"https://a"}}"#,
+            vec![(PartKind::Attachment, None, false)],
+        ),
+        (
+            r#"{"type":"tool_result","tool_use_id":"t","content":[{"type":"text","text":"r"}]}"#,
+            vec![(PartKind::Other, None, false)],
+        ),
+        (
+            r#"{"type":"document"}"#,
+            vec![(PartKind::Attachment, None, false)],
+        ),
+    ] {
+        assert_eq!(parts(block), expected, "{block}");
+    }
 }

@@ -38,10 +38,28 @@ pub struct Part<'a> {
     pub message: usize,
     /// Who says it.
     pub role: Role,
+    /// The kind of its content.
+    pub kind: PartKind,
     /// Its text, when it is plain text.
     pub text: Option<Literal<'a>>,
     /// It, or its message, carries a cache marker.
     pub cache_marked: bool,
+}
+
+/// The kind of a part's content, as far as decisions differ by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartKind {
+    /// Words that are said in the message itself.
+    Text,
+    /// Plain text in a `document` or `search_result` block: a document, never a question.
+    Document,
+    /// The same with citations on: the model's answer cites it by offsets, which the client looks up in what
+    /// it sent.
+    CitedDocument,
+    /// A document without text to read here: a PDF, a file's name, an address.
+    Attachment,
+    /// An image, a call, a result, and everything that we do not know.
+    Other,
 }
 
 /// Who says a part.
