@@ -372,7 +372,7 @@ async fn case_09_an_error_in_a_stream_is_an_error() {
     let start = message_start(&json!({"input_tokens": 15, "output_tokens": 1}));
     let [begin, delta, _] = text_block();
     for script in [
-        event_stream(&[error.clone()]),
+        event_stream(std::slice::from_ref(&error)),
         event_stream(&[start.clone(), error.clone()]),
         event_stream(&[start, begin, delta, error.clone()]),
         // Without the name of the event, and with the shape of OpenAI.
