@@ -122,7 +122,7 @@ pub(in crate::policy) fn is_about_form(paragraph: &str) -> bool {
     let says = |phrase: &&str| has_phrase(&lower, phrase) && !lower.contains(['?', '？', '؟']);
     paragraph.lines().any(is_marker_line)
         || lower.contains("[[ ##")
-        || (orders(paragraph) && FORM.iter().any(|word| says(&word)))
+        || (orders(paragraph) && FORM.iter().any(says))
 }
 
 /// Returns true for notes of a client beside the user's words: `Current time: ...`, headings with lists, a remark in

@@ -116,7 +116,7 @@ pub(in crate::policy) fn pieces_outside<'a>(text: &'a str, pairs: &[Pair<'a>]) -
     let mut pieces = Vec::new();
     let mut at = 0;
     let ends = pairs.iter().map(|pair| pair.outer.clone());
-    for element in ends.chain([text.len()..text.len()]) {
+    for element in ends.chain(std::iter::once(text.len()..text.len())) {
         let tags = memchr_iter(b'<', &text.as_bytes()[at..element.start]);
         let alone: Vec<_> = tags
             .filter_map(|tag| Some(read_tag(text, at + tag)?.range))
