@@ -220,12 +220,10 @@ fn joins(c: char) -> bool {
 
 /// Returns true for a character that folds to itself when no mark follows, by the cheapest test that says so.
 fn is_folded(c: char) -> bool {
-    match c as u32 {
-        0..=0x7f => true,
-        0xc0..=0x131 | 0x150..=0x17e | 0x4e00..=0x9fff | 0xac00..=0xd7a3 | 0x400..=0x4ff => true,
-        0x3041..=0x3096 | 0x30a1..=0x30fa => true,
-        _ => false,
-    }
+    matches!(c as u32,
+        0..=0x7f
+        | 0xc0..=0x131 | 0x150..=0x17e | 0x4e00..=0x9fff | 0xac00..=0xd7a3 | 0x400..=0x4ff
+        | 0x3041..=0x3096 | 0x30a1..=0x30fa)
 }
 
 /// Returns true for characters that a word has or lacks without being another one: soft hyphens, marks of
