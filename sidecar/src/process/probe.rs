@@ -85,10 +85,9 @@ impl Target {
         stream.set_read_timeout(Some(WAIT))?;
         stream.set_write_timeout(Some(WAIT))?;
         let (path, host) = (&self.path, self.address);
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
-        )?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        // In one piece: a server may answer and close behind the first.
+        stream.write_all(request.as_bytes())?;
         let (mut line, mut byte) = (Vec::new(), [0]);
         while line.len() < LINE && stream.read(&mut byte)? == 1 && byte != *b"\r" {
             line.extend(byte);
@@ -113,10 +112,12 @@ mod tests {
             .unwrap();
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 256];
-            let length = stream.read(&mut request).unwrap();
+            let (mut request, mut byte) = (Vec::new(), [0]);
+            while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
+                request.extend(byte);
+            }
             stream.write_all(answer.as_bytes()).unwrap();
-            String::from_utf8_lossy(&request[..length]).into_owned()
+            String::from_utf8(request).unwrap()
         });
         (target.ask(), server.join().unwrap())
     }
