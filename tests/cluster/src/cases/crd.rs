@@ -50,6 +50,7 @@ fn wrong() -> Vec<Value> {
         json!({"policy": {"cachedPrefix": {"ttlSeconds": 0}}}),
         json!({"policy": {"minSaving": 1.0}}),
         json!({"policy": {"minSavedTokens": -1}}),
+        json!({"policy": {"unreadAllow": ["embeddings"]}}),
         synthesis(json!({"secretRef": {"name": "", "key": "k"}})),
         synthesis(json!({"fallbacks": [{"provider": "openai", "model": "m"}]})),
         synthesis(json!({"provider": "vllm"})),

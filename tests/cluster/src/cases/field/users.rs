@@ -54,14 +54,32 @@ fn assign_users() -> Result<()> {
 
 fn namespace(name: &str) -> Result<Namespace> {
     assign_users()?;
-    Namespace::new(
+    let made = Namespace::new(
         name,
         &json!({
             "liquidmemory.dev/inject": "enabled",
             "pod-security.kubernetes.io/enforce": "restricted",
             RANGE: "yes",
         }),
-    )
+    )?;
+    // The API server takes a policy up seconds after it was applied.
+    let mut outside = pod(name, "outside", &[shell("main", "true")]);
+    set(
+        &mut outside,
+        "/metadata",
+        "labels",
+        json!({"liquidmemory.dev/inject": "disabled"}),
+    );
+    refused("a pod with a fixed user is refused", &outside)?;
+    Ok(made)
+}
+
+/// Waits until a pod is refused by the range of users.
+fn refused(what: &str, wanted: &Value) -> Result<String> {
+    eventually(what, Duration::from_secs(30), || {
+        let refused = trial(wanted).err().map(|error| error.to_string());
+        Ok(refused.filter(|refused| refused.contains("must be in the ranges")))
+    })
 }
 
 /// Gives a pod the user that the platform would assign.
@@ -98,12 +116,6 @@ pub(super) fn by_proxy(world: &World) -> Result<()> {
     let name = namespace.0.as_str();
     // With users of their own, neither workers nor sidecars can be created, and the status says what to do.
     apply(&manifest::proxy(name, "proxy"))?;
-    let refused = |what: &str, wanted: &Value| {
-        eventually(what, Duration::from_secs(30), || {
-            let refused = trial(wanted).err().map(|error| error.to_string());
-            Ok(refused.filter(|refused| refused.contains("must be in the ranges")))
-        })
-    };
     refused(
         "a sidecar with a fixed user is refused",
         &with_user(pod(name, "asks", &[shell("main", "true")])),
