@@ -7,8 +7,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::super::charts::template;
-use super::{sidecar, without_workers};
-use crate::kubectl::{as_objects, get, kubectl, list, rolled_out, text, trial};
+use super::{sidecar, upgrade, without_workers};
+use crate::kubectl::{as_objects, get, kubectl, list, text, trial};
 use crate::manifest::{pod, shell};
 use crate::world::{OPERATOR, RELEASE, SYSTEM, World, eventually};
 
@@ -145,26 +145,6 @@ pub(super) fn host_network(world: &World) -> Result<()> {
     let same = same.err().context("one port for both is accepted")?.to_string();
     ensure!(same.contains("choose two ports"), "no remedy: {same}");
     Ok(())
-}
-
-fn upgrade(world: &World, values: &[&str]) -> Result<()> {
-    let chart = world.chart("liquid-memory").display().to_string();
-    let mut arguments = vec![
-        "upgrade",
-        RELEASE,
-        &chart,
-        "--namespace",
-        SYSTEM,
-        "--reuse-values",
-    ];
-    arguments.extend(["--wait", "--timeout", "120s"]);
-    arguments.extend(values.iter().flat_map(|value| ["--set", value]));
-    world.helm(&arguments)?;
-    rolled_out(
-        SYSTEM,
-        &format!("deployment/{OPERATOR}"),
-        Duration::from_secs(120),
-    )
 }
 
 fn enforce(standard: &str) -> Result<()> {

@@ -6,10 +6,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::super::path::proxy;
-use super::{set, sidecar};
-use crate::kubectl::{apply, finished, get, kubectl, list, rolled_out, text, trial};
+use super::{set, sidecar, upgrade};
+use crate::kubectl::{apply, finished, get, kubectl, list, text, trial};
 use crate::manifest::{self, application, pod, shell};
-use crate::world::{Namespace, OPERATOR, RELEASE, SYSTEM, World, eventually};
+use crate::world::{Namespace, RELEASE, SYSTEM, World, eventually};
 
 /// A user of the range.
 const ASSIGNED: u32 = 1_000_920_000;
@@ -138,27 +138,6 @@ pub(super) fn by_proxy(world: &World) -> Result<()> {
     application_runs(world, name)
 }
 
-fn upgrade(world: &World, user: &str) -> Result<()> {
-    let chart = world.chart("liquid-memory").display().to_string();
-    let set = format!("podUser={user}");
-    let upgrade = [
-        "upgrade",
-        RELEASE,
-        &chart,
-        "--namespace",
-        SYSTEM,
-        "--reuse-values",
-        "--set",
-        &set,
-    ];
-    world.helm(&[&upgrade[..], &["--wait", "--timeout", "120s"]].concat())?;
-    rolled_out(
-        SYSTEM,
-        &format!("deployment/{OPERATOR}"),
-        Duration::from_secs(120),
-    )
-}
-
 /// One value for the operator, its hooks and tests, workers and sidecars.
 pub(super) fn by_chart(world: &World) -> Result<()> {
     assign_users()?;
@@ -169,7 +148,7 @@ pub(super) fn by_chart(world: &World) -> Result<()> {
         &format!("{RANGE}=yes"),
         "--overwrite",
     ])?;
-    upgrade(world, "Platform")?;
+    upgrade(world, &["podUser=Platform"])?;
     let pods = list(
         SYSTEM,
         &["pods", "--selector", "app.kubernetes.io/component=operator"],
@@ -191,7 +170,7 @@ pub(super) fn by_chart(world: &World) -> Result<()> {
     proxy(&namespace.0, &manifest::proxy(&namespace.0, "proxy"))?;
     application_runs(world, &namespace.0)?;
     kubectl(&["label", "namespace", SYSTEM, &format!("{RANGE}-")])?;
-    upgrade(world, "Fixed")?;
+    upgrade(world, &["podUser=Fixed"])?;
     kubectl(&[
         "delete",
         "validatingadmissionpolicybinding,validatingadmissionpolicy",
