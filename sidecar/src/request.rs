@@ -19,7 +19,7 @@ pub use hybrid::Hybrid;
 pub use json::{JsonError, Key, Kind, Reader};
 pub use literal::{Literal, LoneSurrogate, escape_into, is_escaped_as};
 pub use site::Site;
-pub use view::{Part, PartKind, Request, Role};
+pub use view::{AnswerField, Part, PartKind, Request, Role, ToolCall};
 
 use crate::api::Surface;
 

@@ -118,6 +118,8 @@ impl Query {
                 .filter(char::is_ascii_graphic)
                 .take(128)
                 .collect(),
+            asks: Vec::new(),
+            texts: Vec::new(),
         }
     }
 }

@@ -80,6 +80,7 @@ pub(super) fn read(text: &str) -> Result<Request<'_>, RequestError> {
             role: Role::User,
             kind: PartKind::Text,
             text: Some(text),
+            call: None,
             cache_marked: false,
         });
     }

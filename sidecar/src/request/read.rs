@@ -77,6 +77,8 @@ impl<'a> Request<'a> {
             duplicate_key: false,
             too_many_parts: false,
             hybrid: None,
+            calls: Vec::new(),
+            fields: Vec::new(),
         }
     }
 
@@ -104,6 +106,7 @@ impl<'a> Request<'a> {
                     role: Role::User,
                     kind: PartKind::Text,
                     text,
+                    call: None,
                     cache_marked: false,
                 });
             }
@@ -224,6 +227,7 @@ impl<'a> Request<'a> {
                 role,
                 kind: content.kind,
                 text: content.text,
+                call: None,
                 cache_marked: content.cache_marked || draft.cache_marked,
             });
         }

@@ -29,6 +29,32 @@ pub struct Request<'a> {
     pub too_many_parts: bool,
     /// The fields of a `/v1/hybrid_chat` body.
     pub hybrid: Option<Hybrid<'a>>,
+    /// The calls of tools that the model made, in order.
+    pub calls: Vec<ToolCall<'a>>,
+    /// The fields that the answer must have: of a JSON schema, or of the one tool that must be called.
+    pub fields: Vec<AnswerField>,
+}
+
+/// A call of a tool by the model.
+#[derive(Debug, Clone)]
+pub struct ToolCall<'a> {
+    /// Position of its message in the request.
+    pub message: usize,
+    /// Its id, by which its result names it.
+    pub id: Cow<'a, str>,
+    /// The tool's name.
+    pub name: Cow<'a, str>,
+    /// Its arguments: JSON, unescaped.
+    pub arguments: Cow<'a, str>,
+}
+
+/// A field that the answer must have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerField {
+    /// Its name below those of the objects it is in, such as `parties.name`.
+    pub name: String,
+    /// What its schema says of it: `description`, else `title`; may be empty.
+    pub description: String,
 }
 
 /// A part of a message: a text, an image, a call.
@@ -42,6 +68,8 @@ pub struct Part<'a> {
     pub kind: PartKind,
     /// Its text, when it is plain text.
     pub text: Option<Literal<'a>>,
+    /// The id of the call that it answers, for a tool's result.
+    pub call: Option<Cow<'a, str>>,
     /// It, or its message, carries a cache marker.
     pub cache_marked: bool,
 }
@@ -56,6 +84,8 @@ pub enum PartKind {
     /// The same with citations on: the model's answer cites it by offsets, which the client looks up in what
     /// it sent.
     CitedDocument,
+    /// What a tool answered.
+    ToolResult,
     /// A document without text to read here: a PDF, a file's name, an address.
     Attachment,
     /// An image, a call, a result, and everything that we do not know.

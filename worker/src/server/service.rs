@@ -159,6 +159,8 @@ impl Service {
                 max_question_bytes: self.limits.max_question_bytes,
                 max_chunk_bytes: self.limits.max_chunk_bytes,
                 queue_limit: self.limits.queue as u32,
+                max_asks: 0,
+                max_texts: 0,
             }),
             device: self.device.clone(),
             load: Some(convert::load_message(self.runtime.load())),
