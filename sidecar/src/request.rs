@@ -5,11 +5,15 @@
 //! duplicate keys and escapes stay, because nothing is ever serialised again but the document's own characters.
 
 mod block;
+mod demand;
 mod hybrid;
 mod json;
 mod literal;
+mod message;
 mod read;
+mod schema;
 mod site;
+mod tool;
 mod view;
 
 #[cfg(test)]

@@ -5,10 +5,11 @@
 use std::ops::Range;
 
 use super::RequestError;
+use super::demand::Demand;
 use super::json::{Kind, Reader};
 use super::literal::Literal;
 use super::read::string;
-use super::view::{Part, PartKind, Request, Role};
+use super::view::{Part, Request, Role};
 use crate::api::Surface;
 
 /// The fields of a `/v1/hybrid_chat` body.
@@ -35,6 +36,7 @@ const OURS: [&str; 4] = [
 pub(super) fn read(text: &str) -> Result<Request<'_>, RequestError> {
     let mut reader = Reader::new(text);
     let mut request = Request::empty(Surface::HybridChat);
+    let mut demand = Demand::default();
     let (mut document, mut task, mut prompt) = (None, None, None);
     let (mut others, mut seen): (Vec<(usize, Range<usize>)>, _) = (Vec::new(), Vec::new());
     if reader.kind()? != Kind::Object {
@@ -60,7 +62,7 @@ pub(super) fn read(text: &str) -> Result<Request<'_>, RequestError> {
                 match name {
                     "model" => request.model = model(&text[range.clone()]),
                     "stream" => request.stream = &text[range.clone()] == "true",
-                    _ => {}
+                    _ => drop(demand.read(&mut Reader::new(&text[range.clone()]), name)?),
                 }
                 keep(&mut others, seen.len(), key.start..range.end);
             }
@@ -75,16 +77,10 @@ pub(super) fn read(text: &str) -> Result<Request<'_>, RequestError> {
         field: "final_user_prompt",
     })?;
     for text in [document, prompt] {
-        request.push(Part {
-            message: 0,
-            role: Role::User,
-            kind: PartKind::Text,
-            text: Some(text),
-            call: None,
-            cache_marked: false,
-        });
+        request.push(Part::said(Role::User, text));
     }
     let others = others.into_iter().map(|(_, range)| range).collect();
+    request.fields = demand.into_fields();
     request.hybrid = Some(Hybrid {
         document,
         task,

@@ -17,7 +17,8 @@ pub struct Request<'a> {
     pub stream: bool,
     /// `dry_run` of a `/v1/hybrid_chat` body.
     pub dry_run: bool,
-    /// Every part of every message, in the order in which the model reads them.
+    /// Every part of every message, in the order in which the model reads them: the system text first, wherever
+    /// it is in the body.
     pub parts: Vec<Part<'a>>,
     /// The field that makes what we see incomplete, if there is one.
     pub stateful: Option<&'static str>,
@@ -40,27 +41,29 @@ pub struct Request<'a> {
 pub struct ToolCall<'a> {
     /// Position of its message in the request.
     pub message: usize,
-    /// Its id, by which its result names it.
+    /// Its id, by which its result names it; the function's name for the legacy `function_call`, which has none.
+    /// Ids may come again: a result belongs to the last call before it.
     pub id: Cow<'a, str>,
-    /// The tool's name.
+    /// The tool's name; for a tool of the provider that has none, its kind (`local_shell`).
     pub name: Cow<'a, str>,
-    /// Its arguments: JSON, unescaped.
+    /// Its arguments: JSON, or the text of a custom tool's input, unescaped; empty if they are longer than
+    /// 64 KiB.
     pub arguments: Cow<'a, str>,
 }
 
 /// A field that the answer must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerField {
-    /// Its name below those of the objects it is in, such as `parties.name`.
+    /// Its name below those of the objects it is in, such as `parties.name`; empty for the answer as a whole.
     pub name: String,
-    /// What its schema says of it: `description`, else `title`; may be empty.
+    /// What its schema says of it: `description`, else `title`, with the values that it may have; may be empty.
     pub description: String,
 }
 
 /// A part of a message: a text, an image, a call.
 #[derive(Debug, Clone)]
 pub struct Part<'a> {
-    /// Position of its message in the request.
+    /// Position of its message in the request; a system text beside the messages is a message of its own.
     pub message: usize,
     /// Who says it.
     pub role: Role,
@@ -70,6 +73,8 @@ pub struct Part<'a> {
     pub text: Option<Literal<'a>>,
     /// The id of the call that it answers, for a tool's result.
     pub call: Option<Cow<'a, str>>,
+    /// Whether it is the result of a call that failed, as its sender says (`is_error`).
+    pub is_error: bool,
     /// It, or its message, carries a cache marker.
     pub cache_marked: bool,
 }
@@ -84,7 +89,7 @@ pub enum PartKind {
     /// The same with citations on: the model's answer cites it by offsets, which the client looks up in what
     /// it sent.
     CitedDocument,
-    /// What a tool answered.
+    /// Plain text that a tool answered.
     ToolResult,
     /// A document without text to read here: a PDF, a file's name, an address.
     Attachment,
