@@ -10,9 +10,12 @@ mod hybrid;
 mod json;
 mod literal;
 mod message;
+mod offsets;
 mod read;
 mod schema;
 mod site;
+mod template;
+mod text;
 mod tool;
 mod view;
 
@@ -23,6 +26,8 @@ pub use hybrid::Hybrid;
 pub use json::{JsonError, Key, Kind, Reader};
 pub use literal::{Literal, LoneSurrogate, escape_into, is_escaped_as};
 pub use site::Site;
+pub use template::{SpotError, Template};
+pub use text::{JsonText, Spot, Text};
 pub use view::{AnswerField, Part, PartKind, Request, Role, ToolCall};
 
 use crate::api::Surface;

@@ -4,11 +4,14 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
+
 use super::RequestError;
 use super::demand::Demand;
 use super::json::{Kind, Reader};
 use super::literal::Literal;
 use super::read::string;
+use super::template::Segment;
 use super::view::{Part, Request, Role};
 use crate::api::Surface;
 
@@ -111,15 +114,43 @@ fn model(value: &str) -> Option<std::borrow::Cow<'_, str>> {
 }
 
 impl Hybrid<'_> {
-    /// What stands before and behind the document in the chat completion that goes upstream.
-    pub(super) fn around(&self, body: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    /// The chat completion that goes upstream.
+    pub(super) fn segments(&self, body: &Bytes) -> Vec<Segment> {
         let mut before = vec![b'{'];
         for range in &self.others {
             before.extend_from_slice(body.get(range.clone()).unwrap_or_default());
             before.push(b',');
         }
         before.extend_from_slice(br#""messages":[{"role":"user","content":""#);
-        let behind = [br"\n\n", self.prompt.raw().as_bytes(), br#""}]}"#].concat();
-        (before, behind)
+        let fixed = |bytes: Bytes| Segment { bytes, origin: None };
+        let text = |literal: Literal<'_>| {
+            let quoted = literal.range();
+            Segment {
+                bytes: body.slice(quoted.start + 1..quoted.end - 1),
+                origin: Some(quoted.start + 1),
+            }
+        };
+        vec![
+            fixed(before.into()),
+            text(self.document),
+            fixed(Bytes::from_static(br"\n\n")),
+            text(self.prompt),
+            fixed(Bytes::from_static(br#""}]}"#)),
+        ]
+    }
+
+    /// What stands before and behind the document in the chat completion that goes upstream.
+    pub(super) fn around(&self, body: &Bytes) -> (Vec<u8>, Vec<u8>) {
+        let segments = self.segments(body);
+        let concat = |segments: &[Segment]| {
+            segments
+                .iter()
+                .flat_map(|segment| segment.bytes.clone())
+                .collect()
+        };
+        match segments.split_first() {
+            Some((before, [_, behind @ ..])) => (before.bytes.to_vec(), concat(behind)),
+            _ => (Vec::new(), Vec::new()),
+        }
     }
 }

@@ -141,7 +141,7 @@ fn escape(text: &str, mut each: impl FnMut(&[u8]) -> bool) -> bool {
 }
 
 /// A part of a raw literal.
-enum Piece<'a> {
+pub(super) enum Piece<'a> {
     Plain(&'a str),
     Char { value: char, takes: usize },
     Lone(usize),
@@ -149,7 +149,7 @@ enum Piece<'a> {
 
 impl Piece<'_> {
     /// Bytes of the decoded text, bytes of the raw text.
-    fn lengths(&self) -> (usize, usize) {
+    pub(super) fn lengths(&self) -> (usize, usize) {
         match self {
             Self::Plain(plain) => (plain.len(), plain.len()),
             Self::Char { value, takes } => (value.len_utf8(), *takes),
@@ -159,12 +159,12 @@ impl Piece<'_> {
 }
 
 /// Cuts a raw literal, already checked, into plain runs and escapes.
-struct Pieces<'a> {
+pub(super) struct Pieces<'a> {
     rest: &'a str,
 }
 
 impl<'a> Pieces<'a> {
-    fn new(raw: &'a str) -> Self {
+    pub(super) fn new(raw: &'a str) -> Self {
         Self { rest: raw }
     }
 

@@ -4,7 +4,10 @@ mod blocks;
 mod fields;
 mod json;
 mod site;
+mod spelling;
 mod surfaces;
+mod template;
+mod texts;
 mod tools;
 
 use super::*;
