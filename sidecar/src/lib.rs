@@ -11,6 +11,8 @@ mod cause;
 
 pub mod request;
 
+pub mod reading;
+
 pub mod policy;
 
 pub mod pack;

@@ -4,15 +4,12 @@
 //! It is asked three times, each time when more is known: [`plan()`] sees the request alone, [`price()`] how
 //! many questions its document was asked, and [`accept`] the pack that would stand in the document's place.
 
-mod content;
-mod frame;
 mod need;
 mod plan;
 mod price;
 mod question;
 mod rows;
 mod settings;
-mod split;
 pub mod tokens;
 mod whole;
 
@@ -24,5 +21,4 @@ pub use plan::{Plan, Turn, plan};
 pub use price::{History, Sha256, TextSize, accept, expected_ratio, pays, price};
 pub use rows::assess_need_of;
 pub use settings::{Budget, CachedPrefix, EarlierTurns, Settings, WholeDocument};
-pub use split::{Marks, Split, split_by_marks, split_by_reading};
 pub use whole::{Fate, Replaced, covers, holds_whole_text};

@@ -3,14 +3,13 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::content::{self, Content};
 use super::need::Need;
 use super::question::{LONGEST_QUESTION, clip, find_question};
 use super::settings::{EarlierTurns, Settings, WholeDocument};
-use super::split::Marks;
 use super::tokens;
 use super::whole::covers;
 use crate::api::{Mode, Reason};
+use crate::reading::{Content, Marks, classify};
 use crate::request::{Literal, Part, PartKind, Request, Role};
 
 /// The plan for a request: the document to compress, and the question that decides what is kept.
@@ -233,7 +232,7 @@ fn check_document(plan: &mut Plan<'_>, marks: Marks, settings: &Settings) -> Res
     if tokens < settings.min_document_tokens && settings.mode != Mode::Force {
         return Err(Reason::TooShort);
     }
-    let verdict = match content::classify(document) {
+    let verdict = match classify(document) {
         _ if matches!(marks, Marks::Fence { code: true, .. }) => Err(Reason::Code),
         Content::Code => Err(Reason::Code),
         Content::Opaque => Err(Reason::NotProse),

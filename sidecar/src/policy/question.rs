@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
-use super::frame::{Asked, Frame};
-use super::need::{Need, assess_need, only_points};
+use super::need::{Need, assess_need};
 use super::plan::user_texts;
 use super::rows::assess_need_of;
-use super::split::{Marks, Split, is_about_form, is_note, split_by_marks, split_by_reading};
 use crate::api::Reason;
+use crate::reading::{
+    Asked, Frame, Marks, Split, is_about_form, is_note, only_points, split_by_marks, split_by_reading,
+};
 use crate::request::{Hybrid, Literal, Part, PartKind, Request, Role};
 
 /// Longer texts of a user are documents, never questions. Bytes of the JSON string.
@@ -65,7 +66,7 @@ pub(super) fn find_question(
 /// Cuts a document whose question stands in another text.
 fn with_other(text: &str, other: OtherText) -> FoundQuestion {
     let split = split_by_marks(text);
-    let frames = [split.head(text), split.tail(text)].map(|frame| Frame::read(frame).need());
+    let frames = [split.head(text), split.tail(text)].map(|frame| frame_need(&Frame::read(frame)));
     FoundQuestion {
         need: frames.into_iter().fold(Need::Evidence, Need::max),
         question: clip(&other.text),
@@ -178,7 +179,7 @@ fn read_question(request: &Request<'_>, text: &str) -> FoundQuestion {
     let (head, tail) = (split.head(text), split.tail(text));
     let head = Frame::read(&head[..head.floor_char_boundary(FRAME)]);
     let tail = Frame::read(&tail[tail.ceil_char_boundary(tail.len().saturating_sub(FRAME))..]);
-    let mut need = head.need().max(tail.need());
+    let mut need = frame_need(&head).max(frame_need(&tail));
     if by_paragraphs {
         need = need.max(system_need(request));
     }
@@ -204,6 +205,11 @@ fn read_question(request: &Request<'_>, text: &str) -> FoundQuestion {
         is_prefix,
         split,
     }
+}
+
+/// Judges what a frame demands of the document.
+fn frame_need(frame: &Frame<'_>) -> Need {
+    frame.texts().map(assess_need).max().unwrap_or(Need::Evidence)
 }
 
 /// Judges what the system text demands of everything that a user sends: "You translate what you are given."

@@ -6,7 +6,8 @@
 
 use memchr::memmem;
 
-use super::need::{Need, assess_need, has_phrase};
+use super::need::{Need, assess_need};
+use crate::reading::has_phrase;
 
 /// Bytes of a document that are looked at for its rows.
 const SAMPLE: usize = 64 << 10;

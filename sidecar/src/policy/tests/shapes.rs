@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::report;
 use crate::api::{Reason, Surface};
-use crate::policy::{Marks, Need, Settings, Split, assess_need, plan, split_by_marks, split_by_reading};
+use crate::policy::{Need, Settings, assess_need, plan};
+use crate::reading::{Marks, Split, split_by_marks, split_by_reading};
 use crate::request::Request;
 
 /// Plans a chat completion with one user text; answers with (document is exactly the report, question).

@@ -4,7 +4,7 @@ use super::markers::marker_name;
 use super::paragraphs::{head_paragraphs, last_paragraphs};
 use super::passages::first_passage;
 use super::{Marks, PARAGRAPH, Split, back, front, lines};
-use crate::policy::need::asks;
+use crate::reading::phrases::asks;
 
 #[rustfmt::skip]
 const DOCUMENT_NAMES: &[&str] = &[
@@ -49,7 +49,7 @@ const QUALIFIERS: &[&str] = &[
 
 /// The kind of question that a name announces, the surest last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::policy) enum QuestionName {
+pub(crate) enum QuestionName {
     /// `<instructions>`: what a template orders, and sometimes all there is.
     Instructions,
     /// `<task>`: what a user orders.
@@ -59,7 +59,7 @@ pub(in crate::policy) enum QuestionName {
 }
 
 /// Returns the kind of question that the name of a tag, a label or a section announces.
-pub(in crate::policy) fn rank_name(name: &str) -> Option<QuestionName> {
+pub(crate) fn rank_name(name: &str) -> Option<QuestionName> {
     let name = normalize(name);
     let is = |names: &[&str]| is_one_of(&name, names);
     if is(QUESTION_NAMES) {
@@ -98,12 +98,12 @@ fn is_one_of(name: &str, names: &[&str]) -> bool {
 }
 
 /// A line that names the part of a prompt that follows.
-pub(in crate::policy) struct Label<'a> {
+pub(crate) struct Label<'a> {
     name: &'a str,
     /// What follows the name, all of it.
-    pub(in crate::policy) rest: &'a str,
+    pub(crate) rest: &'a str,
     /// Nothing follows the name on its own line.
-    pub(in crate::policy) alone: bool,
+    pub(crate) alone: bool,
 }
 
 /// Reads a label at the start of `text`: `Question: ...`, `**Question:** ...`, `## Question`, `== Question ==`.
@@ -131,7 +131,7 @@ fn read_label(text: &str, is_name: impl Fn(&str) -> bool) -> Option<Label<'_>> {
 }
 
 /// Returns true for a line that only asks for the answer to be put behind it: `Answer:`, `Helpful answer:`.
-pub(in crate::policy) fn is_answer_label(line: &str) -> bool {
+pub(crate) fn is_answer_label(line: &str) -> bool {
     #[rustfmt::skip]
     let labels = [
         "answer", "a", "helpful answer", "your answer", "final answer", "response", "your response", "assistant",
@@ -142,12 +142,12 @@ pub(in crate::policy) fn is_answer_label(line: &str) -> bool {
 }
 
 /// Returns true for a line that labels a document.
-pub(in crate::policy) fn is_document_label(line: &str) -> bool {
+pub(crate) fn is_document_label(line: &str) -> bool {
     read_label(line, is_document_name).is_some()
 }
 
 /// Returns the label of a question at the start of `text`.
-pub(in crate::policy) fn label_of_question(text: &str) -> Option<(QuestionName, Label<'_>)> {
+pub(crate) fn label_of_question(text: &str) -> Option<(QuestionName, Label<'_>)> {
     let marked = || {
         let line = &text[..text.find('\n').unwrap_or(text.len())];
         let name = marker_name(line)?;

@@ -5,7 +5,7 @@ use super::labels::{is_answer_label, label_of_question};
 use super::markers::is_marker_line;
 use super::passages::first_passage;
 use super::{Marks, PARAGRAPH, Split, back, front};
-use crate::policy::need::{asks, has_phrase};
+use crate::reading::phrases::{asks, has_phrase};
 
 /// Instructions have at most this many paragraphs at each end.
 const PARAGRAPHS: usize = 8;
@@ -117,7 +117,7 @@ fn without_headings(paragraph: &str) -> &str {
 }
 
 /// Returns true for an order about the answer's form, which asks nothing of the document.
-pub(in crate::policy) fn is_about_form(paragraph: &str) -> bool {
+pub(crate) fn is_about_form(paragraph: &str) -> bool {
     let lower = paragraph.to_lowercase();
     let says = |phrase: &&str| has_phrase(&lower, phrase) && !lower.contains(['?', '？', '؟']);
     paragraph.lines().any(is_marker_line)
@@ -127,7 +127,7 @@ pub(in crate::policy) fn is_about_form(paragraph: &str) -> bool {
 
 /// Returns true for notes of a client beside the user's words: `Current time: ...`, headings with lists, a remark in
 /// brackets.
-pub(in crate::policy) fn is_note(text: &str) -> bool {
+pub(crate) fn is_note(text: &str) -> bool {
     let text = text.trim();
     if text.contains(['?', '？', '؟']) || text.lines().any(|line| label_of_question(line).is_some()) {
         return false;

@@ -2,7 +2,7 @@
 //! user. What a client adds in tags of its own is nobody's question, and orders about the answer's form are the
 //! last resort.
 
-use super::need::{Need, asks, assess_need};
+use super::phrases::asks;
 use super::split::tags::{pairs, pieces_outside};
 use super::split::{
     QuestionName, is_about_form, is_answer_label, is_document_label, is_marker_line, label_of_question,
@@ -15,7 +15,7 @@ const PARAGRAPH: usize = 4 << 10;
 
 /// How surely some words of a frame are the question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Strength {
+pub(crate) enum Strength {
     /// An order about the answer's form.
     Form,
     /// What a template calls its instructions.
@@ -32,14 +32,14 @@ pub(super) enum Strength {
 
 /// Words of a frame that ask.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asked<'a> {
-    pub(super) strength: Strength,
-    pub(super) text: &'a str,
+pub(crate) struct Asked<'a> {
+    pub(crate) strength: Strength,
+    pub(crate) text: &'a str,
 }
 
 impl Asked<'_> {
     /// Returns true for words of the user, not of the template.
-    pub(super) fn is_users(&self) -> bool {
+    pub(crate) fn is_users(&self) -> bool {
         self.strength > Strength::Instructions
     }
 }
@@ -55,15 +55,15 @@ impl From<QuestionName> for Strength {
 }
 
 /// The words of a frame, without the blocks that a client adds.
-pub(super) struct Frame<'a> {
+pub(crate) struct Frame<'a> {
     /// What stands in a tag that is named for a question.
     tagged: Vec<Asked<'a>>,
     /// What stands in no tag.
-    pub(super) pieces: Vec<&'a str>,
+    pub(crate) pieces: Vec<&'a str>,
 }
 
 impl<'a> Frame<'a> {
-    pub(super) fn read(text: &'a str) -> Self {
+    pub(crate) fn read(text: &'a str) -> Self {
         Self::read_nested(text, NESTED)
     }
 
@@ -86,7 +86,7 @@ impl<'a> Frame<'a> {
     }
 
     /// Picks the words that ask: the surest, of equals the last.
-    pub(super) fn pick_question(&self) -> Option<Asked<'a>> {
+    pub(crate) fn pick_question(&self) -> Option<Asked<'a>> {
         let loose = self
             .pieces
             .iter()
@@ -97,13 +97,13 @@ impl<'a> Frame<'a> {
     }
 
     /// Returns what stands in a tag that is named for the user's words.
-    pub(super) fn tagged_question(&self) -> Option<Asked<'a>> {
+    pub(crate) fn tagged_question(&self) -> Option<Asked<'a>> {
         let tagged = self.tagged.iter().copied().filter(Asked::is_users);
         tagged.max_by_key(|asked| asked.strength)
     }
 
     /// Returns the last paragraph with a word in it.
-    pub(super) fn last_paragraph(&self) -> &'a str {
+    pub(crate) fn last_paragraph(&self) -> &'a str {
         let paragraphs = self.pieces.iter().rev().flat_map(|piece| piece.rsplit("\n\n"));
         let mut words = paragraphs
             .map(str::trim)
@@ -111,14 +111,10 @@ impl<'a> Frame<'a> {
         words.next().unwrap_or_default()
     }
 
-    /// Judges what the frame demands of the document.
-    pub(super) fn need(&self) -> Need {
-        let texts = self
-            .tagged
-            .iter()
-            .map(|asked| asked.text)
-            .chain(self.pieces.iter().copied());
-        texts.map(assess_need).max().unwrap_or(Need::Evidence)
+    /// Returns the texts of the frame: what is tagged as a question, and what stands in no tag.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &'a str> {
+        let tagged = self.tagged.iter().map(|asked| asked.text);
+        tagged.chain(self.pieces.iter().copied())
     }
 }
 

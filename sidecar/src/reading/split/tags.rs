@@ -19,15 +19,15 @@ const GAP: usize = 80;
 
 /// An element: its two tags, and what lies between them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::policy) struct Pair<'a> {
-    pub(in crate::policy) name: &'a str,
+pub(crate) struct Pair<'a> {
+    pub(crate) name: &'a str,
     /// Bytes from the opening tag's first to the closing tag's last.
-    pub(in crate::policy) outer: Range<usize>,
-    pub(in crate::policy) inner: Range<usize>,
+    pub(crate) outer: Range<usize>,
+    pub(crate) inner: Range<usize>,
 }
 
 impl Pair<'_> {
-    pub(in crate::policy) fn question_name(&self) -> Option<QuestionName> {
+    pub(crate) fn question_name(&self) -> Option<QuestionName> {
         rank_name(self.name)
     }
 }
@@ -51,7 +51,7 @@ const HTML: &[&str] = &[
 ];
 
 /// Finds the elements of a text that are not within others, in order. One pass.
-pub(in crate::policy) fn pairs(text: &str) -> Vec<Pair<'_>> {
+pub(crate) fn pairs(text: &str) -> Vec<Pair<'_>> {
     let mut open: HashMap<&str, Vec<Range<usize>>> = HashMap::new();
     let mut found: Vec<Pair<'_>> = Vec::new();
     for at in memchr_iter(b'<', text.as_bytes()) {
@@ -112,7 +112,7 @@ fn read_tag(text: &str, at: usize) -> Option<Tag<'_>> {
 }
 
 /// Returns the pieces of a text between its outermost elements, and between tags without a partner.
-pub(in crate::policy) fn pieces_outside<'a>(text: &'a str, pairs: &[Pair<'a>]) -> Vec<&'a str> {
+pub(crate) fn pieces_outside<'a>(text: &'a str, pairs: &[Pair<'a>]) -> Vec<&'a str> {
     let mut pieces = Vec::new();
     let mut at = 0;
     let ends = pairs.iter().map(|pair| pair.outer.clone());

@@ -12,13 +12,13 @@ mod labels;
 mod markers;
 mod paragraphs;
 mod passages;
-pub(super) mod tags;
+pub(crate) mod tags;
 
 use std::ops::Range;
 
-pub(super) use labels::{QuestionName, is_answer_label, is_document_label, label_of_question};
-pub(super) use markers::is_marker_line;
-pub(super) use paragraphs::{is_about_form, is_note};
+pub(crate) use labels::{QuestionName, is_answer_label, is_document_label, label_of_question};
+pub(crate) use markers::is_marker_line;
+pub(crate) use paragraphs::{is_about_form, is_note};
 
 /// The marks of a template stand near the ends: this many bytes are searched at each.
 const NEAR: usize = 16 << 10;
