@@ -11,6 +11,8 @@ mod cause;
 
 pub mod request;
 
+pub mod need;
+
 pub mod reading;
 
 pub mod policy;
