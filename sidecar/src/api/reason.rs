@@ -42,6 +42,9 @@ pub enum Reason {
     Code,
     /// The document is not text: encoded data, very long runs without white space.
     NotProse,
+    /// A tool answered with something that a later step must match exactly: a listing, search hits, a log, the output
+    /// of tests, a configuration.
+    ToolOutput,
     /// A key that the decision needs occurs twice.
     DuplicateKey,
     /// A string that the decision needs is not representable text (a lone surrogate).
@@ -91,6 +94,7 @@ impl Reason {
             Self::Stateful => "stateful",
             Self::Code => "code",
             Self::NotProse => "not_prose",
+            Self::ToolOutput => "tool_output",
             Self::DuplicateKey => "duplicate_key",
             Self::LoneSurrogate => "lone_surrogate",
             Self::TooManyParts => "too_many_parts",

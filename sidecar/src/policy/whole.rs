@@ -49,6 +49,7 @@ impl Fate {
             Reason::ModeOff => Self::Indivisible("switch compression on (x-liquid-mode, policy.mode)"),
             Reason::TooLong => Self::Indivisible("raise policy.max_document_bytes, or send a part of it"),
             Reason::Code | Reason::NotProse => Self::Indivisible("leave it out, or send a part of it"),
+            Reason::ToolOutput => Self::Indivisible("have the tool answer with less"),
             Reason::Citations => Self::Indivisible("send it with citations off"),
             Reason::Attachment => Self::Indivisible("send its text"),
             Reason::DuplicateKey => Self::Indivisible("send each key once"),

@@ -60,6 +60,8 @@ pub(crate) struct Frame<'a> {
     tagged: Vec<Asked<'a>>,
     /// What stands in no tag.
     pub(crate) pieces: Vec<&'a str>,
+    /// There are tags with their partners.
+    pub(crate) has_elements: bool,
 }
 
 impl<'a> Frame<'a> {
@@ -82,6 +84,7 @@ impl<'a> Frame<'a> {
         Self {
             tagged: tagged.collect(),
             pieces: pieces_outside(text, &elements),
+            has_elements: !elements.is_empty(),
         }
     }
 
@@ -96,10 +99,20 @@ impl<'a> Frame<'a> {
             .max_by_key(|asked| asked.strength)
     }
 
+    /// Returns what stands in tags that are named for a question.
+    pub(crate) fn tagged(&self) -> impl Iterator<Item = &Asked<'a>> {
+        self.tagged.iter()
+    }
+
     /// Returns what stands in a tag that is named for the user's words.
     pub(crate) fn tagged_question(&self) -> Option<Asked<'a>> {
         let tagged = self.tagged.iter().copied().filter(Asked::is_users);
         tagged.max_by_key(|asked| asked.strength)
+    }
+
+    /// Returns whether there are words of the user: in no tag, or in one that is named for them.
+    pub(crate) fn has_words(&self) -> bool {
+        !self.pieces.is_empty() || self.tagged_question().is_some()
     }
 
     /// Returns the last paragraph with a word in it.

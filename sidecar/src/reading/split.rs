@@ -16,9 +16,14 @@ pub(crate) mod tags;
 
 use std::ops::Range;
 
-pub(crate) use labels::{QuestionName, is_answer_label, is_document_label, label_of_question};
+pub(crate) use fences::is_ruler;
+pub(crate) use labels::{
+    QuestionName, is_answer_label, is_document_label, is_document_name, label_of_question,
+};
 pub(crate) use markers::is_marker_line;
-pub(crate) use paragraphs::{is_about_form, is_note};
+pub(crate) use paragraphs::{
+    is_about_form, is_note, is_persona, is_rule, is_ruling, lead_before_text, orders,
+};
 
 /// The marks of a template stand near the ends: this many bytes are searched at each.
 const NEAR: usize = 16 << 10;
@@ -110,6 +115,11 @@ pub fn split_by_reading(text: &str) -> Split {
     })
 }
 
+/// Splits instructions that hold a document by markers, fences and rulers.
+pub(crate) fn split_between_marks(text: &str) -> Option<Split> {
+    markers::split_by_markers(text).or_else(|| fences::split_by_fences(text))
+}
+
 /// Splits by tags and markers, and what lies between a client's blocks by `otherwise`.
 fn split_with(text: &str, depth: usize, otherwise: &dyn Fn(&str) -> Option<Split>) -> Split {
     let pairs = tags::pairs(text);
@@ -150,7 +160,7 @@ fn back(text: &str) -> Range<usize> {
 
 /// Ranges of the lines in `within`, without their line feeds; the first may start inside a line, and is then
 /// left out unless `within` starts the text.
-fn lines(text: &str, within: Range<usize>) -> impl Iterator<Item = Range<usize>> + '_ {
+pub(crate) fn lines(text: &str, within: Range<usize>) -> impl Iterator<Item = Range<usize>> + '_ {
     let mut at = within.start;
     text[within.clone()]
         .split('\n')

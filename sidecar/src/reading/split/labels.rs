@@ -72,13 +72,21 @@ pub(crate) fn rank_name(name: &str) -> Option<QuestionName> {
 }
 
 /// Returns true for the name of a document.
-pub(super) fn is_document_name(name: &str) -> bool {
+pub(crate) fn is_document_name(name: &str) -> bool {
     is_one_of(&normalize(name), DOCUMENT_NAMES)
 }
 
-/// Writes a name in lower case, with spaces between its words.
+/// Writes a name in lower case, with spaces between its words: those of `userRequest` too.
 fn normalize(name: &str) -> String {
-    let spaced = name.to_lowercase().replace(['_', '-', '.'], " ");
+    let mut spaced = String::with_capacity(name.len() + 4);
+    let mut before = ' ';
+    for c in name.chars() {
+        if before.is_lowercase() && c.is_uppercase() {
+            spaced.push(' ');
+        }
+        spaced.extend(if "_-.".contains(c) { ' ' } else { c }.to_lowercase());
+        before = c;
+    }
     spaced.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

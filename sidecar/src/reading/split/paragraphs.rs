@@ -67,6 +67,9 @@ pub(super) fn head_paragraphs(text: &str) -> usize {
         if start + length > 2 * PARAGRAPH || !(asks(paragraph) || orders(paragraph)) {
             break;
         }
+        if let Some(lead) = lead_before_text(paragraph) {
+            return start + lead;
+        }
         start += length + 2;
     }
     if start > 0 {
@@ -82,9 +85,17 @@ pub(super) fn head_paragraphs(text: &str) -> usize {
     }
 }
 
+/// Returns the length of a paragraph's first line if it leads to the text on the lines behind it: `Extract from:`.
+pub(crate) fn lead_before_text(paragraph: &str) -> Option<usize> {
+    let (lead, text) = paragraph.split_once('\n')?;
+    let leads = lead.len() <= 200 && lead.trim_end().ends_with([':', '：']);
+    let list = text.trim_start().starts_with(['-', '*', '•', '1', '(']);
+    (leads && !list && text.len() >= 200 && !asks(text) && !orders(text)).then_some(lead.len())
+}
+
 /// Returns true for a paragraph that tells a model what to do: it opens with an order or speaks to the model.
 /// What it says may be a document's as well; then it only stays as it is.
-pub(super) fn orders(paragraph: &str) -> bool {
+pub(crate) fn orders(paragraph: &str) -> bool {
     let paragraph = without_headings(paragraph);
     let lower = paragraph.to_lowercase();
     let first = lower.split_whitespace().next().unwrap_or_default();
@@ -97,6 +108,49 @@ pub(super) fn orders(paragraph: &str) -> bool {
     IMPERATIVES.contains(&first)
         || (paragraph.len() <= 200 && paragraph.ends_with(':'))
         || ADDRESSES.iter().any(|phrase| has_phrase(&lower, phrase))
+}
+
+/// Words by which a sentence rules what somebody is to do, wherever they stand in it.
+#[rustfmt::skip]
+const RULING: &[&str] = &[
+    "you must ", "you should ", "your answer", "your response", "your reply", "your task is", "your job", "your role", "never ", "always ",
+    "do not ", "don't ", "niemals ", "immer ", "toujours ", "ne jamais", "siempre ", "nunca ", "sempre ", "altijd ", "nooit ", "zawsze ", "nigdy ",
+    "всегда ", "никогда ", "завжди ", "ніколи ", "alltid ", "aldrig ", "selalu ", "jangan ", "luôn ", "务必", "必须", "不要", "必ず", "しないで", "항상", "절대",
+];
+
+/// First words of a sentence that says who an assistant is.
+#[rustfmt::skip]
+const PERSONAS: &[&str] = &[
+    "you ", "you're ", "act as ", "as an ai", "du bist ", "sie sind ", "tu es ", "vous êtes ", "eres ", "usted es ", "sei un", "lei è ", "você é ",
+    "je bent ", "u bent ", "jesteś ", "ты ", "вы ", "ти ", "ви ", "sen ", "siz ", "du är ", "kamu adalah ", "anda adalah ", "bạn là ", "أنت ",
+    "你是", "您是", "あなたは", "당신은 ", "너는 ", "आप ", "तुम ", "אתה ", "את ",
+];
+
+/// Returns true for a sentence that says who an assistant is or what it does: "You review contracts."
+pub(crate) fn is_persona(sentence: &str) -> bool {
+    let lower = sentence.trim_start().to_lowercase();
+    PERSONAS.iter().any(|start| lower.starts_with(start)) && !sentence.contains(['?', '？', '؟'])
+}
+
+/// Returns true for a sentence that rules what somebody is to do from now on.
+pub(crate) fn is_ruling(sentence: &str) -> bool {
+    let lower = sentence.to_lowercase();
+    RULING.iter().any(|phrase| has_phrase(&lower, phrase))
+}
+
+/// Returns true for a sentence that orders somebody: a persona, a rule, an imperative at its start or behind a comma.
+pub(crate) fn is_rule(sentence: &str) -> bool {
+    let lower = sentence.to_lowercase();
+    let first = lower.split_whitespace().next().unwrap_or_default();
+    let behind_comma = lower.split(", ").skip(1).any(|clause| {
+        let word = clause.split_whitespace().next().unwrap_or_default();
+        IMPERATIVES.contains(&word)
+            && !["include", "end", "start", "limit", "format", "work", "use"].contains(&word)
+    });
+    IMPERATIVES.contains(&first.trim_matches(|c: char| !c.is_alphanumeric() && c != '\''))
+        || behind_comma
+        || is_persona(sentence)
+        || is_ruling(sentence)
 }
 
 /// Returns the word behind a list's mark.

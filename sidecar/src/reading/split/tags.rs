@@ -145,7 +145,11 @@ pub(super) fn find_document(text: &str, pairs: &[Pair<'_>]) -> Option<Found> {
         let is_question = longest.question_name().is_some();
         let inner = longest.inner.clone();
         return Some(Found {
-            range: if is_question { inner } else { descend(text, inner) },
+            range: if is_question {
+                inner
+            } else {
+                inner_document(text, inner)
+            },
             is_question,
         });
     }
@@ -183,7 +187,7 @@ fn longest_run(
 }
 
 /// Looks into an element for the one that holds the document, where the rest of it is frame as well.
-fn descend(text: &str, range: Range<usize>) -> Range<usize> {
+pub(crate) fn inner_document(text: &str, range: Range<usize>) -> Range<usize> {
     let mut range = range;
     for _ in 0..super::NESTED {
         let inner = &text[range.clone()];

@@ -1,0 +1,1 @@
+//! Requests at the ends of a text in any language.
