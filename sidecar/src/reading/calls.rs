@@ -87,7 +87,10 @@ fn words_of(key: &str, text: &str) -> Option<Said> {
     let words = text.split_whitespace();
     let plain = words.filter(|word| {
         let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
-        !bare.is_empty() && bare.chars().all(|c| c.is_alphabetic() || "-'’".contains(c))
+        !bare.is_empty()
+            && bare
+                .chars()
+                .all(|c| c.is_alphabetic() || !c.is_ascii() || "-'".contains(c))
     });
     let plain = plain.count();
     let spaceless = text

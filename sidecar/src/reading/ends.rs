@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::phrases::asks;
-use super::speech::{RequestReader, is_content, list_mark, without_list_mark};
+use super::speech::{RequestReader, is_certainly_content, list_mark, without_list_mark};
 use super::split::{is_answer_label, lead_before_text};
 
 /// The longest paragraph that is taken for a request, and the most bytes of all at one end.
@@ -12,6 +12,9 @@ const PARAGRAPH: usize = 2_000;
 const NEAR: usize = 6_000;
 /// Most paragraphs at one end.
 const PARAGRAPHS: usize = 40;
+/// The longest paragraph that closes a request ("Thanks, Anna"), and most of them.
+const CLOSING: usize = 60;
+const CLOSINGS: usize = 2;
 /// The longest line, and the longest paragraph, that is taken for a request though it stands in a document's own form.
 const LINE: usize = 500;
 const DOUBTFUL: usize = 400;
@@ -40,7 +43,7 @@ fn end_before_requests(text: &str, document: Range<usize>, reader: &RequestReade
     let within = &text[document.clone()];
     let trimmed = within.trim_end();
     let near = trimmed.ceil_char_boundary(trimmed.len().saturating_sub(NEAR));
-    let (mut end, mut reached) = (trimmed.len(), trimmed.len());
+    let (mut end, mut reached, mut closings) = (trimmed.len(), trimmed.len(), 0);
     for _ in 0..PARAGRAPHS {
         let Some(at) = trimmed[near..reached].rfind("\n\n").map(|at| near + at) else {
             break;
@@ -52,8 +55,11 @@ fn end_before_requests(text: &str, document: Range<usize>, reader: &RequestReade
         if asks_from_its_start(paragraph, reader) || is_answer_label(paragraph) {
             end = at;
         } else if !paragraph.is_empty() && list_mark(paragraph).is_none() {
-            // Items of a list belong to the request before them, if there is one.
-            break;
+            // Items of a list and a closing belong to the request before them, if there is one.
+            closings += 1;
+            if closings > CLOSINGS || paragraph.len() > CLOSING {
+                break;
+            }
         }
         reached = at;
     }
@@ -111,14 +117,20 @@ fn asks_from_its_start(paragraph: &str, reader: &RequestReader) -> bool {
 /// not surely of the document's kind. For a text of which nothing is asked elsewhere.
 pub(super) fn without_doubtful(text: &str, document: Range<usize>) -> Option<Range<usize>> {
     let within = text[document.clone()].trim_end();
-    if !RequestReader::for_document(within).trusts_model() {
-        return None;
-    }
+    let paragraphs = memchr::memmem::find_iter(within.as_bytes(), "\n\n").count() + 1;
+    // The model may misread the document; then a request is at least shorter than what stands before it.
+    let longest = match RequestReader::for_document(within).trusts_model() {
+        true => DOUBTFUL,
+        false => DOUBTFUL.min(within.len() / paragraphs / 2),
+    };
     let doubtful = |paragraph: &str| {
         let paragraph = paragraph.trim();
         let letters = paragraph.contains(char::is_alphabetic);
-        let short = paragraph.len() <= DOUBTFUL && paragraph.len() * 10 <= within.len();
-        letters && short && without_list_mark(paragraph).len() == paragraph.len() && !is_content(paragraph)
+        let short = paragraph.len() <= longest && paragraph.len() * 10 <= within.len();
+        letters
+            && short
+            && without_list_mark(paragraph).len() == paragraph.len()
+            && !is_certainly_content(paragraph)
     };
     let near = within.ceil_char_boundary(within.len().saturating_sub(NEAR));
     let last = within[near..].rfind("\n\n").map(|at| near + at);

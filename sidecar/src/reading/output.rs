@@ -137,8 +137,12 @@ fn is_prose_line(line: &str) -> bool {
     let (mut words, mut all) = (0, 0);
     for word in line.split_whitespace() {
         let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
-        words +=
-            usize::from(!bare.is_empty() && bare.chars().all(|c| c.is_alphabetic() || "'’-".contains(c)));
+        words += usize::from(
+            !bare.is_empty()
+                && bare
+                    .chars()
+                    .all(|c| c.is_alphabetic() || !c.is_ascii() || "'-".contains(c)),
+        );
         all += 1;
     }
     words >= WORDS && words * 3 >= all * 2
@@ -242,7 +246,7 @@ const TOOL_STARTS: &[&str] = &[
     "PASS", "FAIL", "ok ", "not ok ", "--- PASS", "--- FAIL", "=== RUN", "test result:", "running ", "✓", "✔", "✗", "✕", "×", "Compiling ",
     "Downloading ", "Downloaded ", "Installing ", "Collecting ", "Requirement already", "Building ", "Finished ", "warning: ", "warning[",
     "error: ", "error[", "note: ", "help: ", "make: ", "make[", "npm ", "yarn ", "[INFO]", "[ERROR]", "[WARN", "gcc ", "cc ", "CC ", "LD ",
-    "FAILED", "ERROR ", "PASSED", "Traceback (most", "Caused by", "assert", "E   ", "> ",
+    "FAILED", "ERROR ", "PASSED", "Traceback (most", "Caused by", "AssertionError", "E   ",
 ];
 
 fn is_test(line: &str) -> bool {
@@ -258,10 +262,13 @@ fn is_test(line: &str) -> bool {
         " (ms)",
         " ms)",
     ];
-    TOOL_STARTS
-        .iter()
-        .any(|start| line.starts_with(start) && (*start != "> " && *start != "ok " || line.len() < 120))
-        || verdicts.iter().any(|verdict| line.contains(verdict))
+    let starts = |start: &&str| {
+        let behind = line.strip_prefix(*start);
+        let word = start.ends_with(char::is_alphanumeric);
+        behind.is_some_and(|behind| !word || !behind.starts_with(char::is_alphanumeric))
+            && (*start != "ok " || line.len() < 120)
+    };
+    TOOL_STARTS.iter().any(starts) || verdicts.iter().any(|verdict| line.contains(verdict))
 }
 
 fn is_frame_of_stack(line: &str) -> bool {
@@ -273,7 +280,9 @@ fn is_frame_of_stack(line: &str) -> bool {
 
 /// A setting: `port = 80`, `replicas: 3`, `[section]`, `"key": 1,`, a bracket alone.
 fn is_setting(line: &str) -> bool {
-    if line.starts_with("{\"") || line.chars().all(|c| "{}[](),;".contains(c)) {
+    if ["{\"", "[{", "[\""].iter().any(|start| line.starts_with(start))
+        || line.chars().all(|c| "{}[](),;".contains(c))
+    {
         return true;
     }
     if line.starts_with('[') && line.ends_with(']') && !line.contains(' ') {
@@ -284,7 +293,7 @@ fn is_setting(line: &str) -> bool {
         return false;
     };
     let key = bare[..end].trim_end_matches(['"', ' ', ':']);
-    let is_key = !key.is_empty()
+    let is_key = key.contains(char::is_alphabetic)
         && key.len() <= 48
         && key.chars().all(|c| c.is_alphanumeric() || "_-./@$".contains(c));
     let value = bare[end + 1..].trim();

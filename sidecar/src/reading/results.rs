@@ -28,17 +28,21 @@ pub(super) fn read_result<'a>(text: &Arc<Text<'a>>) -> Vec<ResultDocument<'a>> {
     if text.as_str().len() < SHORTEST {
         return Vec::new();
     }
-    match text.strings() {
-        Some(strings) => {
-            let long = strings
-                .into_iter()
-                .filter(|value| !holds_no_document(&value.key) && is_long_text(value.text.as_str()));
-            let long: Vec<_> = long.map(|value| value.text).collect();
-            let several = long.len() > 1;
-            long.into_iter().map(|text| read_value(text, several)).collect()
-        }
+    match read_json(text, 0..text.as_str().len()) {
+        Some(found) => found,
         None => vec![read_text(text)],
     }
+}
+
+/// Finds the documents in the JSON that fills a range of a text; `None` if that is no JSON.
+pub(super) fn read_json<'a>(text: &Arc<Text<'a>>, range: Range<usize>) -> Option<Vec<ResultDocument<'a>>> {
+    let long = text
+        .strings_in(range)?
+        .into_iter()
+        .filter(|value| !holds_no_document(&value.key) && is_long_text(value.text.as_str()));
+    let long: Vec<_> = long.map(|value| value.text).collect();
+    let several = long.len() > 1;
+    Some(long.into_iter().map(|text| read_value(text, several)).collect())
 }
 
 fn read_value(text: Arc<Text<'_>>, several: bool) -> ResultDocument<'_> {

@@ -80,6 +80,9 @@ pub(super) struct RequestReader {
 }
 
 impl RequestReader {
+    /// Goes by words alone.
+    pub(super) const BY_FORM: Self = Self { trusts_model: false };
+
     /// Looks at samples of a document.
     pub(super) fn for_document(document: &str) -> Self {
         let share = share_of(document, is_request_by_model);
@@ -103,6 +106,11 @@ impl RequestReader {
 pub(super) fn is_content(paragraph: &str) -> bool {
     let text = start(paragraph);
     !asks(text) && !orders(text) && matches!(speech(text), (Speech::Content, sure) if sure >= SURE)
+}
+
+/// Returns true if a paragraph can hardly be anything but a document's.
+pub(super) fn is_certainly_content(paragraph: &str) -> bool {
+    is_content(paragraph) && matches!(speech(start(paragraph)), (_, sure) if sure >= CERTAIN)
 }
 
 /// Returns true for a standing instruction: a persona, a house rule.

@@ -9,7 +9,7 @@ use super::asks::Asks;
 use super::calls::{read_arguments, read_said};
 use super::context::find_contexts;
 use super::output::reason_by_kind;
-use super::results::read_result;
+use super::results::{ResultDocument, read_json, read_result};
 use super::speech::{Need, judge, more_demanding};
 use super::system::Tasks;
 use super::user::{ReadText, UserText, read_user_texts};
@@ -177,7 +177,8 @@ impl<'r, 'a> Conversation<'r, 'a> {
         }
         mark_passages(&self.request.parts, &mut read.sites);
         self.read_user(&user, &mut read);
-        read.sites.sort_by_key(|site| (site.part, site.document.start));
+        read.sites
+            .sort_by_key(|site| (site.part, site.text.locate(site.document.clone()).range.start));
         read
     }
 
@@ -259,6 +260,14 @@ impl<'r, 'a> Conversation<'r, 'a> {
         }
         for ((at, text), found) in texts.iter().zip(&read.user) {
             for document in &found.documents {
+                let listed = read_list(text, document);
+                if let Some(strings) = listed {
+                    read.sites.extend(strings.into_iter().map(|string| Site {
+                        passage: string.passage,
+                        ..self.site(*at, kind, string.text, string.range, string.keep)
+                    }));
+                    continue;
+                }
                 let keep = found.code.then_some(Reason::Code);
                 let keep = keep.or_else(|| reason_by_kind(&text.as_str()[document.clone()]));
                 read.sites.push(Site {
@@ -352,6 +361,14 @@ fn add_goals(said: &[Said], weight: f32, asks: &mut Asks) {
     for said in said.iter().filter(|said| said.weight > LITTLE) {
         asks.add(&said.text, said.weight * weight, AskSource::Goal);
     }
+}
+
+/// Reads a document of the user's that is JSON as the long texts in it, if they are most of it: what a template's list
+/// of passages is.
+fn read_list<'a>(text: &Arc<Text<'a>>, document: &Range<usize>) -> Option<Vec<ResultDocument<'a>>> {
+    let strings = read_json(text, document.clone())?;
+    let long: usize = strings.iter().map(|string| string.range.len()).sum();
+    (long * 2 > document.len()).then_some(strings)
 }
 
 /// Takes the many short texts with which a tool answered one call for passages.

@@ -3,12 +3,12 @@
 
 use std::ops::Range;
 
-use super::context::by_tags;
+use super::context::{by_tags, find_contexts};
 use super::ends::{without_doubtful, without_requests};
 use super::frame::Frame;
 use super::output::reason_by_kind;
 use super::speech::{RequestReader, is_content, is_request, share_of_rules};
-use super::split::{Marks, Split, split_by_marks, split_by_reading};
+use super::split::{Marks, Split, is_document_name, split_by_marks, split_by_reading};
 use super::view::AskSource;
 use super::words::{Instructions, LITTLE, Said, read_instructions};
 
@@ -31,6 +31,8 @@ const ALL_PASSAGES: usize = 2_000;
 const PASSAGE_MESSAGE: usize = 400;
 /// Share of sentences that order from which a text is instructions.
 const RULES: f32 = 0.6;
+/// The same of the first third of a text, from which it starts with instructions.
+const INSTRUCTIONS: f32 = 0.4;
 /// Of longer instructions this much is read, from their outer end.
 const FRAME: usize = 64 << 10;
 
@@ -93,8 +95,19 @@ pub(super) fn read_user_texts(
         })
         .collect();
     lower_clients_words(&mut read);
+    if read.iter().any(|text| text.instructions.has_question()) {
+        read.iter_mut()
+            .for_each(|text| text.instructions.lower_statements());
+    }
     if !read.iter().any(ReadText::asks) && !asked() {
-        take_doubtful(texts, &mut read);
+        let little = read
+            .iter_mut()
+            .rev()
+            .find(|text| !text.instructions.said.is_empty() && !text.instructions.blocks);
+        match little {
+            Some(text) => text.instructions.take_little(),
+            None => take_doubtful(texts, &mut read),
+        }
     }
     read
 }
@@ -179,9 +192,13 @@ fn tell_passages(texts: &[UserText<'_>]) -> Vec<Option<Form>> {
     let middle = texts.get(texts.len() / 2).map_or("", |text| text.text);
     let reader = RequestReader::for_document(middle);
     let at_end = |at: usize| at < 2 || at + 2 >= texts.len();
-    let is_words = |at: usize, text: &UserText<'_>| {
-        let candidate = at_end(at) || text.text.len() <= SHORT / 2;
-        candidate && reads_as_words(text.text, &reader)
+    let last = texts.len() - 1;
+    let is_words = |at: usize, text: &UserText<'_>| match () {
+        () if at == last => reads_as_words(text.text, &reader),
+        () if at_end(at) || text.text.len() <= SHORT / 2 => {
+            reads_as_words(text.text, &RequestReader::BY_FORM)
+        }
+        () => false,
     };
     let words: Vec<_> = texts
         .iter()
@@ -204,7 +221,6 @@ fn tell_passages(texts: &[UserText<'_>]) -> Vec<Option<Form>> {
         return none;
     }
     let asked = words.contains(&true);
-    let last = texts.len() - 1;
     let form = |(at, (text, words)): (usize, (&UserText<'_>, bool))| {
         // A short last text is words, in whatever language.
         let words = words || (!asked && at == last && text.text.len() * 2 * count < all);
@@ -223,6 +239,9 @@ fn reads_as_words(text: &str, reader: &RequestReader) -> bool {
     if frame.has_elements && frame.pieces.is_empty() {
         return frame.tagged_question().is_some() || text.len() <= SHORT;
     }
+    if first_passage_number(text) {
+        return false;
+    }
     let mut ends = [
         text.trim().split("\n\n").next(),
         text.trim().rsplit("\n\n").next(),
@@ -232,6 +251,18 @@ fn reads_as_words(text: &str, reader: &RequestReader) -> bool {
         ends[1] = None;
     }
     text.len() <= 2 * SHORT && ends.into_iter().flatten().any(|end| reader.is_request(end))
+}
+
+/// Returns true for a text that starts with the number of a passage: `[3] ...`, `Document 3: ...`.
+fn first_passage_number(text: &str) -> bool {
+    let first = text.trim_start().lines().next().unwrap_or_default();
+    let near = &first[..first.floor_char_boundary(24.min(first.len()))];
+    let digit = near.find(|c: char| c.is_ascii_digit());
+    digit.is_some_and(|at| {
+        let before = near[..at].trim_end();
+        let name = before.trim_matches(|c: char| !c.is_alphanumeric());
+        before.ends_with(['[', '【']) || (!name.is_empty() && is_document_name(name))
+    })
 }
 
 fn read_words(text: &str) -> ReadText {
@@ -248,21 +279,33 @@ fn read_document(text: &str, words_elsewhere: bool) -> ReadText {
     let split = split_document(text, words_elsewhere);
     let document = split.document.clone();
     let by_wording = matches!(split.marks, Marks::Paragraphs | Marks::None);
-    let documents = if !by_wording {
-        vec![document]
+    let documents = if by_wording {
+        documents_by_wording(text, document)
     } else {
-        let all = document.len() == text.len();
-        let tagged = if all { by_tags(text) } else { Vec::new() };
-        match () {
-            () if !tagged.is_empty() => tagged,
-            () if document.len() < SHORTEST || orders_throughout(&text[document.clone()]) => Vec::new(),
-            () => vec![document],
-        }
+        vec![document]
     };
     let mut read = around(text, documents);
     read.code = matches!(split.marks, Marks::Fence { code: true, .. });
     read.by_wording = by_wording;
     read
+}
+
+/// Finds the documents in a text where no mark around all of it was found: contexts in long instructions, or what is left
+/// without the requests at its ends.
+fn documents_by_wording(text: &str, document: Range<usize>) -> Vec<Range<usize>> {
+    let third = &text[..text.floor_char_boundary(text.len() / 3)];
+    let instructs = share_of_rules(third) >= INSTRUCTIONS;
+    let contexts = if instructs {
+        find_contexts(text)
+    } else {
+        by_tags(text)
+    };
+    let all: usize = contexts.iter().map(Range::len).sum();
+    match () {
+        () if instructs && !contexts.is_empty() || all * 4 > text.len() => contexts,
+        () if document.len() < SHORTEST || orders_throughout(&text[document.clone()]) => Vec::new(),
+        () => vec![document],
+    }
 }
 
 /// Returns true for instructions that hold no document.

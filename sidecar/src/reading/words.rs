@@ -3,7 +3,7 @@
 
 use super::frame::Frame;
 use super::phrases::only_points;
-use super::speech::{demands_more, is_request, list_mark, transforms, without_list_mark};
+use super::speech::{demands_more, is_request, is_request_by_form, list_mark, transforms, without_list_mark};
 use super::split::{
     QuestionName, is_about_form, is_answer_label, is_document_label, is_marker_line, is_note,
     label_of_question,
@@ -91,6 +91,43 @@ fn request_of(text: &str, said: &[Said], has_elements: bool) -> String {
         .map(|said| said.text.as_str())
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+impl Instructions {
+    /// Takes orders about the form and words that point for what is asked: there is nothing else.
+    pub(super) fn take_little(&mut self) {
+        let little = self
+            .said
+            .iter_mut()
+            .filter(|said| said.source == AskSource::Words && !said.text.ends_with([':', '：']));
+        for said in little {
+            said.weight = 1.0;
+        }
+        let asking = self.said.iter().filter(|said| said.weight > LITTLE);
+        self.request = asking
+            .map(|said| said.text.as_str())
+            .collect::<Vec<_>>()
+            .join("\n");
+    }
+
+    /// Lowers paragraphs that only state something, beside others that ask.
+    pub(super) fn lower_statements(&mut self) {
+        let asks = |said: &Said| said.text.contains(['?', '？', '؟']) || said.source != AskSource::Words;
+        for said in self
+            .said
+            .iter_mut()
+            .filter(|said| !asks(said) && !is_request_by_form(&said.text))
+        {
+            said.weight = said.weight.min(BESIDE);
+        }
+    }
+
+    /// Returns whether something is asked with a question mark or behind a label.
+    pub(super) fn has_question(&self) -> bool {
+        self.said.iter().any(|said| {
+            said.weight > LITTLE && (said.text.contains(['?', '？', '؟']) || said.source != AskSource::Words)
+        })
+    }
 }
 
 impl Said {
@@ -287,7 +324,8 @@ fn read_paragraphs(text: &str) -> Vec<Said> {
     let mut words: Vec<&str> = Vec::new();
     for paragraph in text.split("\n\n").map(without_marks) {
         let names = is_answer_label(paragraph) || is_document_label(paragraph) && !paragraph.contains('\n');
-        if names || is_note(paragraph) || !paragraph.contains(char::is_alphanumeric) {
+        let note = is_note(paragraph) && !(says_more(paragraph) && is_request(paragraph));
+        if names || note || !paragraph.contains(char::is_alphanumeric) {
             continue;
         }
         let leads = paragraph.len() <= LEAD && paragraph.ends_with([':', '：']);
@@ -317,6 +355,14 @@ fn read_paragraphs(text: &str) -> Vec<Said> {
     }
     said.extend(words.iter().flat_map(|paragraph| questions(paragraph)));
     said
+}
+
+/// Returns true for a line that says more behind its colon than a note does: many words, or a list of things.
+fn says_more(line: &str) -> bool {
+    let behind = line.split_once(": ").filter(|_| !line.contains('\n'));
+    behind.is_some_and(|(_, said)| {
+        said.split_whitespace().count() > 6 || said.matches([',', '，', '、', '،']).count() >= 2
+    })
 }
 
 /// Returns a paragraph without lines of marks alone at its ends: fences, rules.

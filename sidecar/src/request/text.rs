@@ -82,10 +82,10 @@ impl<'a> Text<'a> {
         })
     }
 
-    /// Reads a string in the JSON that `holder` says.
-    fn read_inside(holder: &Arc<Self>, literal: Literal<'_>) -> Result<Self, LoneSurrogate> {
+    /// Reads a string in the JSON that `holder` says from `base` on.
+    fn read_inside(holder: &Arc<Self>, base: usize, literal: Literal<'_>) -> Result<Self, LoneSurrogate> {
         let quoted = literal.range();
-        let raw = quoted.start + 1..quoted.end - 1;
+        let raw = base + quoted.start + 1..base + quoted.end - 1;
         let (said, offsets) = if literal.is_escaped() {
             let (text, offsets) = Offsets::decode(literal.raw())?;
             (Said::Own(text.into()), offsets)
@@ -157,38 +157,51 @@ impl<'a> Text<'a> {
     ///
     /// `None` if the text is no JSON object or array, or has more than 20,000 strings.
     pub fn strings(self: &Arc<Self>) -> Option<Vec<JsonText<'a>>> {
+        self.strings_in(0..self.as_str().len())
+    }
+
+    /// Returns the same of the JSON that fills a range of the text: a template may put it between its own words.
+    pub fn strings_in(self: &Arc<Self>, said: Range<usize>) -> Option<Vec<JsonText<'a>>> {
         let mut found = Vec::new();
-        self.collect_strings("", &mut found).ok()?;
+        self.collect_strings(said, "", &mut found).ok()?;
         Some(found)
     }
 
     /// Adds the strings in the text's JSON. On an error `found` holds some that count for nothing.
-    fn collect_strings(self: &Arc<Self>, key: &str, found: &mut Vec<JsonText<'a>>) -> Result<(), NoStrings> {
-        if self.depth() >= MAX_DEPTH || !self.as_str().trim_start().starts_with(['{', '[']) {
+    fn collect_strings(
+        self: &Arc<Self>,
+        said: Range<usize>,
+        key: &str,
+        found: &mut Vec<JsonText<'a>>,
+    ) -> Result<(), NoStrings> {
+        let base = said.start;
+        let json = self.as_str().get(said).unwrap_or_default();
+        if self.depth() >= MAX_DEPTH || !json.trim_start().starts_with(['{', '[']) {
             return Err(NoStrings);
         }
-        let mut reader = Reader::new(self.as_str());
-        self.collect_value(&mut reader, key, found)?;
+        let mut reader = Reader::new(json);
+        self.collect_value(&mut reader, base, key, found)?;
         Ok(reader.finish()?)
     }
 
     fn collect_value(
         self: &Arc<Self>,
         reader: &mut Reader<'_>,
+        base: usize,
         key: &str,
         found: &mut Vec<JsonText<'a>>,
     ) -> Result<(), NoStrings> {
         match reader.kind()? {
-            Kind::Object => reader.object(|reader, key| self.collect_value(reader, &key.name, found)),
-            Kind::Array => reader.array(|reader| self.collect_value(reader, key, found)),
+            Kind::Object => reader.object(|reader, key| self.collect_value(reader, base, &key.name, found)),
+            Kind::Array => reader.array(|reader| self.collect_value(reader, base, key, found)),
             Kind::Scalar => Ok(reader.skip().map(drop)?),
             Kind::String => {
-                let Ok(text) = Self::read_inside(self, reader.string()?) else {
+                let Ok(text) = Self::read_inside(self, base, reader.string()?) else {
                     return Ok(());
                 };
                 let text = Arc::new(text);
                 let before = found.len();
-                let inner = text.collect_strings(key, found);
+                let inner = text.collect_strings(0..text.as_str().len(), key, found);
                 if inner.is_err() || found.len() == before {
                     found.truncate(before);
                     if found.len() >= MAX_STRINGS {

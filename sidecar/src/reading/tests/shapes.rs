@@ -298,6 +298,16 @@ fn markers_around_json_and_prose_are_no_documents() {
 }
 
 #[test]
+fn a_list_within_a_marked_section_is_read_as_its_strings() {
+    let passages: Vec<_> = (10..20).map(chronicle).collect();
+    let list = serde_json::to_string(&passages).unwrap();
+    let prompt = format!("[[ ## notes ## ]]\n{list}\n\n[[ ## question ## ]]\n{QUESTION}");
+    let turn = turn(json!([say("user", prompt)]));
+    let found: Vec<_> = turn.sites.iter().map(|site| site.document.clone()).collect();
+    assert_eq!((found, turn.sites[0].passage), (passages, true));
+}
+
+#[test]
 fn a_hybrid_call_asks_its_task_or_its_prompt() {
     let read = |task: Option<&str>| {
         let body = json!({"large_document": chronicle(100), "extraction_task": task, "final_user_prompt": "Write a poem about them."});
