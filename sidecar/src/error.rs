@@ -95,7 +95,7 @@ impl ApiError {
             Wire::Messages => {
                 json!({"type": "error", "error": {"type": self.anthropic_kind(), "message": self.message}})
             }
-            Wire::Chat | Wire::Responses => json!({"error": self.object()}),
+            Wire::Chat | Wire::Responses | Wire::Completions => json!({"error": self.object()}),
         }
     }
 
@@ -121,7 +121,7 @@ impl ApiError {
     /// events.
     pub fn event(&self, wire: Wire, sequence: u64) -> Bytes {
         let text = match wire {
-            Wire::Chat => format!("data: {}\n\n", self.body(wire)),
+            Wire::Chat | Wire::Completions => format!("data: {}\n\n", self.body(wire)),
             Wire::Messages => format!("event: error\ndata: {}\n\n", self.body(wire)),
             // The typed event's own fields, and the object that makes the SDKs raise.
             Wire::Responses => format!(
@@ -198,6 +198,7 @@ mod tests {
         let anthropic = r#"{"type":"error","error":{"type":"request_too_large","message":"the request body is larger than 5 bytes (limits.max_body_bytes)"}}"#;
         assert_eq!(error.body(Wire::Chat).to_string(), openai);
         assert_eq!(error.body(Wire::Responses).to_string(), openai);
+        assert_eq!(error.body(Wire::Completions).to_string(), openai);
         assert_eq!(error.body(Wire::Messages).to_string(), anthropic);
     }
 

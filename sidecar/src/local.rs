@@ -2,6 +2,7 @@
 //! found, quoted with their byte offsets, and says that it does so. Takes the place of an upstream.
 
 mod chat;
+mod completions;
 mod messages;
 mod passage;
 mod responses;
@@ -116,6 +117,13 @@ fn build_response(question: &LocalCall<'_>, exchange: &mut Exchange) -> Result<R
     Ok(match (question.wire, stream) {
         (Wire::Chat, false) => json_response(&chat::whole(question.model, &answer, n, usage)),
         (Wire::Chat, true) => stream_response(chat::stream(
+            question.model,
+            &answer,
+            n,
+            include_usage.then_some(usage),
+        )),
+        (Wire::Completions, false) => json_response(&completions::whole(question.model, &answer, n, usage)),
+        (Wire::Completions, true) => stream_response(completions::stream(
             question.model,
             &answer,
             n,

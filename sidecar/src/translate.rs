@@ -153,6 +153,10 @@ pub fn request(
             wire: "Anthropic Messages",
             kind,
         }),
+        (Wire::Completions, _) => Err(RequestError::Api {
+            wire: "Completions",
+            kind,
+        }),
     }
 }
 

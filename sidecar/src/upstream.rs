@@ -90,7 +90,7 @@ impl Routes {
         match wire {
             _ if !self.synthesis.is_empty() => &self.synthesis,
             Wire::Messages => std::slice::from_ref(&self.anthropic),
-            Wire::Chat | Wire::Responses => std::slice::from_ref(&self.openai),
+            Wire::Chat | Wire::Responses | Wire::Completions => std::slice::from_ref(&self.openai),
         }
     }
 

@@ -36,7 +36,8 @@ pub enum Reason {
     Citations,
     /// The document is attached as a PDF, a file or an address, which is not read.
     Attachment,
-    /// The request leans on state of the provider (`previous_response_id`, `conversation`, `prediction`, ...).
+    /// The request leans on state of the provider (`previous_response_id`, `conversation`, `prediction`, ...), or its
+    /// prompt comes back in the answer or is filled in (`echo`, `suffix`).
     Stateful,
     /// The document is source code or a diff.
     Code,

@@ -12,6 +12,8 @@ pub enum Surface {
     Responses,
     /// Anthropic `POST /v1/messages`.
     Messages,
+    /// OpenAI `POST /v1/completions`, the legacy one: a prompt, which the model goes on with.
+    Completions,
     /// The sidecar's own `POST /v1/hybrid_chat`; it is forwarded as an ordinary chat completion.
     HybridChat,
 }
@@ -23,6 +25,7 @@ impl Surface {
             Self::ChatCompletions => "chat_completions",
             Self::Responses => "responses",
             Self::Messages => "messages",
+            Self::Completions => "completions",
             Self::HybridChat => "hybrid_chat",
         }
     }
@@ -43,4 +46,6 @@ pub enum Wire {
     Responses,
     /// Anthropic `message` and its typed events.
     Messages,
+    /// `text_completion`, whole and in chunks.
+    Completions,
 }

@@ -178,6 +178,8 @@ async fn compresses_every_surface() {
             json!({"messages": [{"role": "user", "content": prompt}]}),
             "/messages/0/content",
         ),
+        (Surface::Completions, json!({"prompt": prompt}), "/prompt"),
+        (Surface::Completions, json!({"prompt": [prompt]}), "/prompt/0"),
         (
             Surface::HybridChat,
             json!({"model": "m", "large_document": doc, "final_user_prompt": QUESTION, "temperature": 0}),

@@ -34,7 +34,12 @@ pub(super) enum Destination {
 }
 
 /// The paths of the surfaces that a provider has too.
-pub(super) const SURFACE_PATHS: [&str; 3] = ["/v1/chat/completions", "/v1/responses", "/v1/messages"];
+pub(super) const SURFACE_PATHS: [&str; 4] = [
+    "/v1/chat/completions",
+    "/v1/responses",
+    "/v1/messages",
+    "/v1/completions",
+];
 
 impl Route {
     fn new(surface: Surface, prefix: Prefix) -> Self {
@@ -42,6 +47,7 @@ impl Route {
             Surface::ChatCompletions | Surface::HybridChat => (Wire::Chat, "/chat/completions"),
             Surface::Responses => (Wire::Responses, "/responses"),
             Surface::Messages => (Wire::Messages, "/messages"),
+            Surface::Completions => (Wire::Completions, "/completions"),
         };
         let path = CallPath { endpoint, prefix };
         Self { surface, wire, path }
@@ -53,6 +59,7 @@ impl Route {
             Surface::ChatCompletions => "/v1/chat/completions",
             Surface::Responses => "/v1/responses",
             Surface::Messages => "/v1/messages",
+            Surface::Completions => "/v1/completions",
             Surface::HybridChat => "/v1/hybrid_chat",
         }
     }
@@ -68,6 +75,7 @@ pub(super) fn find_route(method: &Method, path: &str) -> Destination {
         "/chat/completions" => Some(Surface::ChatCompletions),
         "/responses" => Some(Surface::Responses),
         "/messages" => Some(Surface::Messages),
+        "/completions" => Some(Surface::Completions),
         "/hybrid_chat" => Some(Surface::HybridChat),
         _ => None,
     };
@@ -90,17 +98,20 @@ pub(super) fn find_route(method: &Method, path: &str) -> Destination {
 fn find_surface(segments: &[String]) -> Option<Route> {
     let is = |segment: &String, name: &str| segment.eq_ignore_ascii_case(name);
     let (last, before) = segments.split_last()?;
-    if is(last, "completions") {
-        let (chat, before) = before.split_last()?;
-        return is(chat, "chat").then(|| Route::new(Surface::ChatCompletions, find_prefix(before)));
+    if is(last, "completions")
+        && let Some((chat, before)) = before.split_last()
+        && is(chat, "chat")
+    {
+        return Some(Route::new(Surface::ChatCompletions, find_prefix(before)));
     }
     let surface = match last.to_ascii_lowercase().as_str() {
         "responses" => Surface::Responses,
         "messages" => Surface::Messages,
+        "completions" => Surface::Completions,
         "hybrid_chat" => Surface::HybridChat,
         _ => return None,
     };
-    // `/v1/threads/{id}/messages` and the like are calls of other APIs.
+    // `/v1/threads/{id}/messages`, `/v1/agents/completions` and the like are calls of other APIs.
     let known = before.last().is_none_or(|segment| names_api(segment)) || is_deployment(before);
     (known || surface == Surface::HybridChat).then(|| Route::new(surface, find_prefix(before)))
 }

@@ -101,6 +101,12 @@ fn streams_have_the_events_of_their_api() {
     assert!(chat[..8].iter().all(|chunk| chunk.contains("\"usage\":null")));
     assert_eq!(chat[9], "data: [DONE]\n\n");
 
+    let completions = completions::stream("m", &answer(), 2, Some(usage));
+    assert_eq!(completions.len(), 4 + 2 + 1 + 1);
+    assert!(completions[6].contains("\"choices\":[],\"usage\":{\"prompt_tokens\":5"));
+    assert!(completions[..6].iter().all(|chunk| chunk.contains("\"text\":")));
+    assert_eq!(completions[7], "data: [DONE]\n\n");
+
     let messages = messages::stream("m", &answer(), usage);
     let want = [
         "message_start",

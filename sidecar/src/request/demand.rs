@@ -11,6 +11,9 @@ use super::view::AnswerField;
 /// Longer schemas are not read, in bytes of the body.
 const MAX_SCHEMA: usize = 256 << 10;
 
+/// So many fields of a kind are read: each interface has one, and one that it had before.
+const MAX_FIELDS: usize = 4;
+
 /// The fields of a request that demand something of the answer's form, in any order.
 #[derive(Default)]
 pub(super) struct Demand<'a> {
@@ -26,9 +29,9 @@ impl<'a> Demand<'a> {
     pub(super) fn read(&mut self, reader: &mut Reader<'a>, key: &str) -> Result<bool, JsonError> {
         match key {
             "tools" | "functions" => read_tools(reader, &mut self.tools)?,
-            "tool_choice" | "function_call" => self.choices.push(reader.skip_text()?),
+            "tool_choice" | "function_call" => push(&mut self.choices, reader.skip_text()?),
             "response_format" | "text" | "output_format" | "output_config" => {
-                self.formats.push(reader.skip_text()?);
+                push(&mut self.formats, reader.skip_text()?);
             }
             _ => return Ok(false),
         }
@@ -85,6 +88,12 @@ impl<'a> Demand<'a> {
         let name = names.find_map(Value::as_str)?;
         let is_named = |tool: &&Tool<'_>| tool.name.is_some_and(|literal| literal.decode_lossy() == name);
         self.tools.iter().find(is_named)
+    }
+}
+
+fn push<'a>(fields: &mut Vec<&'a str>, value: &'a str) {
+    if fields.len() < MAX_FIELDS {
+        fields.push(value);
     }
 }
 

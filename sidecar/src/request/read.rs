@@ -1,4 +1,4 @@
-//! Reads the public surfaces into a [`Request`]: chat completions, responses, messages.
+//! Reads the public surfaces into a [`Request`]: chat completions, responses, messages, completions.
 //!
 //! Reads only what decisions need. A value of an unexpected type is skipped, never guessed at: its part is then
 //! not a text, and nothing that is not a text is ever replaced.
@@ -79,6 +79,8 @@ impl<'a> Draft<'a> {
             Surface::Messages | Surface::HybridChat => {
                 &["model", "stream", "system", "messages", "cache_control"]
             }
+            // A prompt that is echoed or filled in at its middle is not only read.
+            Surface::Completions => &["model", "stream", "prompt", "echo", "suffix"],
         };
         let request = &mut self.request;
         match self.seen.note(key, known) {
@@ -90,6 +92,7 @@ impl<'a> Draft<'a> {
                 request.push(Part::said(Role::User, text));
             }
             Some("input") => request.messages(reader)?,
+            Some("prompt") if request.surface == Surface::Completions => request.prompt(reader)?,
             Some("instructions" | "system") => self.system(reader)?,
             Some("cache_control") => request.cache_marked = is_set(reader)?,
             Some(field) => {
@@ -114,6 +117,7 @@ impl<'a> Draft<'a> {
         }
         self.request.duplicate_key |= system.duplicate_key;
         self.request.too_many_parts |= system.too_many_parts;
+        self.request.stateful = self.request.stateful.or(system.stateful);
         let parts = system.parts.into_iter().filter(|part| part.text.is_some());
         self.system = parts
             .map(|part| Part {
@@ -191,6 +195,37 @@ impl<'a> Request<'a> {
         })
     }
 
+    /// Reads the prompt of a completion: a string, or an array with one. Of several prompts, and of tokens, there
+    /// is no text.
+    fn prompt(&mut self, reader: &mut Reader<'a>) -> Read {
+        let mut text = None;
+        match reader.kind()? {
+            Kind::String => text = Some(reader.string()?),
+            Kind::Array => {
+                let mut count = 0;
+                reader.array(|reader| {
+                    count += 1;
+                    text = string(reader)?.filter(|_| count == 1);
+                    Ok::<_, RequestError>(())
+                })?;
+            }
+            Kind::Object | Kind::Scalar => drop(reader.skip()?),
+        }
+        self.push(match text {
+            Some(text) => Part::said(Role::User, text),
+            None => Part {
+                message: 0,
+                role: Role::User,
+                kind: PartKind::Other,
+                text: None,
+                call: None,
+                is_error: false,
+                cache_marked: false,
+            },
+        });
+        Ok(())
+    }
+
     pub(super) fn push(&mut self, part: Part<'a>) {
         if self.parts.len() < MAX_PARTS {
             self.parts.push(part);
@@ -216,7 +251,7 @@ pub(super) fn string<'a>(reader: &mut Reader<'a>) -> Result<Option<Literal<'a>>,
     reader.skip().map(|_| None)
 }
 
-/// Returns true for any value but `null` and `false`.
+/// Returns true for any value but `null`, `false` and an empty string.
 pub(super) fn is_set(reader: &mut Reader<'_>) -> Result<bool, JsonError> {
-    Ok(!matches!(reader.skip_text()?, "null" | "false"))
+    Ok(!matches!(reader.skip_text()?, "null" | "false" | "\"\""))
 }

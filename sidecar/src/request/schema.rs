@@ -12,6 +12,8 @@ const MAX_DEPTH: usize = 8;
 const MAX_STEPS: usize = 32;
 /// Schemas that are visited: references can make a small text a large tree.
 const MAX_VISITS: usize = 2048;
+/// So many elements of an array of alternatives are looked at.
+const MAX_ALTERNATIVES: usize = 256;
 /// The longest description, in bytes.
 const MAX_DESCRIPTION: usize = 4 << 10;
 /// So many values of an enumeration, of so many bytes together, say what a field is about.
@@ -62,8 +64,7 @@ struct Place<'n> {
 impl<'s> Walk<'s> {
     fn visit(&mut self, schema: &'s Value, place: &Place<'_>) {
         self.visits += 1;
-        let ends = self.fields.len() >= MAX_FIELDS || self.visits > MAX_VISITS;
-        if ends || place.depth > MAX_DEPTH || place.steps > MAX_STEPS {
+        if self.is_done() || place.depth > MAX_DEPTH || place.steps > MAX_STEPS {
             return;
         }
         let described = join(&place.described, text(schema, "description"));
@@ -111,11 +112,18 @@ impl<'s> Walk<'s> {
         }
     }
 
+    fn is_done(&self) -> bool {
+        self.fields.len() >= MAX_FIELDS || self.visits > MAX_VISITS
+    }
+
     fn visit_properties(&mut self, properties: &'s Map<String, Value>, place: &Place<'_>, described: String) {
         if !described.is_empty() {
             self.push(place.name, described);
         }
         for (key, schema) in properties {
+            if self.is_done() {
+                break;
+            }
             let name = match place.name {
                 "" => key.clone(),
                 name => format!("{name}.{key}"),
@@ -141,7 +149,7 @@ impl<'s> Walk<'s> {
             return;
         }
         let said = match place.described.as_str() {
-            "" => place.title,
+            "" => clip(place.title),
             described => described,
         };
         let values = values.map(|values| list_values(values)).unwrap_or_default();
@@ -154,8 +162,7 @@ impl<'s> Walk<'s> {
     }
 
     /// Adds a field, unless another way to it has said as much.
-    fn push(&mut self, name: &str, mut description: String) {
-        description.truncate(description.floor_char_boundary(MAX_DESCRIPTION));
+    fn push(&mut self, name: &str, description: String) {
         let mut same = self.fields.iter().filter(|field| field.name == name);
         let is_known = same.any(|field| description.is_empty() || field.description == description);
         if !is_known && self.fields.len() < MAX_FIELDS {
@@ -186,7 +193,10 @@ fn inner_schemas(schema: &Value) -> Vec<&Value> {
         "allOf",
     ] {
         match schema.get(key) {
-            Some(Value::Array(several)) => inner.extend(several.iter().filter(|one| says_anything(one))),
+            Some(Value::Array(several)) => {
+                let several = several.iter().take(MAX_ALTERNATIVES);
+                inner.extend(several.filter(|one| says_anything(one)));
+            }
             Some(one) if says_anything(one) => inner.push(one),
             _ => {}
         }
@@ -212,6 +222,9 @@ fn says_anything(schema: &Value) -> bool {
 
 /// Returns the values of an enumeration in one line; empty if they are many or long.
 fn list_values(values: &[Value]) -> String {
+    if values.len() > MAX_VALUES {
+        return String::new();
+    }
     let words = values.iter().map(|value| match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
@@ -219,17 +232,25 @@ fn list_values(values: &[Value]) -> String {
     });
     let words: Vec<_> = words.flatten().collect();
     let list = words.join(", ");
-    let is_short = words.len() <= MAX_VALUES && list.len() <= MAX_VALUE_BYTES;
-    if is_short { list } else { String::new() }
+    if list.len() <= MAX_VALUE_BYTES {
+        list
+    } else {
+        String::new()
+    }
 }
 
-/// Returns both texts, or one of equals.
+/// Returns both texts, or one of equals, no longer than a description may be.
 fn join(first: &str, second: &str) -> String {
-    match (first.trim(), second.trim()) {
+    let joined = match (first.trim(), clip(second.trim())) {
         (first, second) if second.is_empty() || first.contains(second) => first.to_owned(),
         ("", second) => second.to_owned(),
         (first, second) => format!("{first}; {second}"),
-    }
+    };
+    clip(&joined).to_owned()
+}
+
+fn clip(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_DESCRIPTION)]
 }
 
 fn text<'s>(schema: &'s Value, key: &str) -> &'s str {

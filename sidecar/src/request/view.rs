@@ -20,7 +20,7 @@ pub struct Request<'a> {
     /// Every part of every message, in the order in which the model reads them: the system text first, wherever
     /// it is in the body.
     pub parts: Vec<Part<'a>>,
-    /// The field that makes what we see incomplete, if there is one.
+    /// The field that makes what we see incomplete, or the text more than something to read, if there is one.
     pub stateful: Option<&'static str>,
     /// The whole request is under a cache marker (`cache_control` at the top of an Anthropic body).
     pub cache_marked: bool,

@@ -57,7 +57,7 @@ pub struct StreamState {
     choices: Vec<ChoiceState>,
 }
 
-/// A choice of a chat completion that began.
+/// A choice of a completion that began.
 #[derive(Debug)]
 struct ChoiceState {
     index: u64,
@@ -154,7 +154,7 @@ impl StreamState {
             self.end(Ending::Failed);
         }
         let complete = match self.wire {
-            Wire::Chat => self.read_choices(chunk.choices.as_deref().unwrap_or_default()),
+            Wire::Chat | Wire::Completions => self.read_choices(chunk.choices.as_deref().unwrap_or_default()),
             Wire::Responses => matches!(
                 kind,
                 Some("response.completed" | "response.incomplete" | "response.failed" | "response.cancelled")

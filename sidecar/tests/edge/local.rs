@@ -41,6 +41,12 @@ async fn answers_honestly_without_a_document() {
         (Some("response"), Some("completed"))
     );
     assert_eq!(response["output"][0]["content"][0]["text"], said);
+
+    let body = r#"{"model":"m","n":2,"prompt":"How tall is it?"}"#;
+    let completion = ask(&stack.url("/v1/completions"), body).await.json();
+    assert_eq!(completion["object"].as_str(), Some("text_completion"));
+    assert_eq!(completion["choices"][1]["text"], said);
+    assert!(completion["usage"]["completion_tokens"].as_u64().unwrap() > 0);
     assert!(stack.upstream.requests().is_empty());
 }
 
@@ -49,6 +55,7 @@ async fn streams_end_with_their_apis_final_event() {
     let stack = stack(LOCAL).await;
     for (path, end) in [
         ("/v1/chat/completions", "data: [DONE]\n\n"),
+        ("/v1/completions", "data: [DONE]\n\n"),
         ("/v1/responses", "event: response.completed\n"),
         (
             "/v1/messages",
@@ -56,7 +63,7 @@ async fn streams_end_with_their_apis_final_event() {
         ),
     ] {
         let body = r#"{"model":"m","max_tokens":9,"stream":true,"stream_options":{"include_usage":true},
-                       "input":"How tall is it?","messages":[{"role":"user","content":"How tall is it?"}]}"#;
+                       "input":"How tall is it?","prompt":"How tall is it?","messages":[{"role":"user","content":"How tall is it?"}]}"#;
         let answer = ask(&stack.url(path), body).await;
         assert!(
             answer.header("content-type").starts_with("text/event-stream"),

@@ -35,6 +35,10 @@ async fn case_10_every_spelling_leaves_on_the_right_path() {
         ("/api/v1/chat/completions", "/v1/chat/completions"),
         ("/anthropic/v1/messages", "/v1/messages"),
         ("/v1/team/chat/completions", "/v1/team/chat/completions"),
+        ("/v1/completions", "/v1/completions"),
+        ("//completions/", "/v1/completions"),
+        ("/openai/v1/completions", "/v1/completions"),
+        ("/v1/team/v1/completions", "/v1/team/v1/completions"),
     ] {
         let want = (want.to_owned(), "a=1".to_owned(), "m".to_owned());
         assert_eq!(received("", &format!("{path}?a=1")).await, want, "{path}");
@@ -48,6 +52,10 @@ async fn case_10_a_deployment_of_azure_is_the_model() {
     assert_eq!(
         received("", PATH).await,
         words("/v1/chat/completions", "", "gpt-x")
+    );
+    assert_eq!(
+        received("", "/openai/deployments/gpt-x/completions").await,
+        words("/v1/completions", "", "gpt-x")
     );
     // The mock's own base URL ends in /v1: below Azure's root that is a part of the resource's endpoint.
     let azure = "[upstream]\nopenai = \"azure\"\n[upstream.providers.azure]\nbase_url = \"UPSTREAM\"";
@@ -69,6 +77,7 @@ async fn a_path_that_may_be_a_surface_is_a_404_with_the_right_one() {
     for (path, right) in [
         ("/v1/chat/completions;v=1", "/v1/chat/completions"),
         ("/v1/responses%20", "/v1/responses"),
+        ("/v1/completions%20", "/v1/completions"),
         ("/anthropic/hybrid_chat", "/v1/hybrid_chat"),
     ] {
         let answer = ask(&stack.url(path), chat("m", false)).await;

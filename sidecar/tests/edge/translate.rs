@@ -90,10 +90,16 @@ async fn what_has_no_counterpart_is_refused_by_name() {
         (answer.status, answer.json()["error"]["param"].as_str()),
         (400, Some("n"))
     );
-    let answer = ask(&stack.url("/v1/responses"), r#"{"model":"gpt","input":"x"}"#).await;
-    assert_eq!(
-        (answer.status, answer.json()["error"]["code"].as_str()),
-        (400, Some("unsupported_api"))
-    );
+    for (path, body) in [
+        ("/v1/responses", r#"{"model":"gpt","input":"x"}"#),
+        ("/v1/completions", r#"{"model":"gpt","prompt":"x"}"#),
+    ] {
+        let answer = ask(&stack.url(path), body).await;
+        assert_eq!(
+            (answer.status, answer.json()["error"]["code"].as_str()),
+            (400, Some("unsupported_api")),
+            "{path}"
+        );
+    }
     assert!(stack.upstream.requests().is_empty());
 }

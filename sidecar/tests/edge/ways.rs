@@ -259,7 +259,7 @@ async fn nothing_that_was_not_read_leaves() {
     let body = messages(json!([user(&doc), user(QUESTION)])).to_string();
     for (method, path) in [
         (Method::POST, "/v1/embeddings"),
-        (Method::POST, "/v1/completions"),
+        (Method::POST, "/v1/agents/completions"),
         (Method::POST, "/v1/files"),
         (Method::POST, "/v1/batches"),
         (Method::POST, "/v1/audio/transcriptions"),
@@ -293,7 +293,7 @@ async fn nothing_that_was_not_read_leaves() {
         "unread",
         "multipart",
     );
-    for path in [CHAT, "/v1/embeddings", "/v1/messages"] {
+    for path in [CHAT, "/v1/embeddings", "/v1/messages", "/v1/completions"] {
         let request = Request::post(stack.url(path)).header("content-encoding", "gzip");
         let answer = send(request.body(Body::from(gzip(&body))).unwrap()).await;
         is_refused(&answer, "unread", &format!("gzip {path}"));
@@ -360,7 +360,7 @@ async fn an_allowed_path_leaves_and_no_other() {
     let body = json!({"model": "m", "input": document()}).to_string();
     assert_eq!(ask(&stack.url("/v1/embeddings"), body.clone()).await.status, 200);
     assert_eq!(stack.upstream.last().unwrap().body, body);
-    let answer = ask(&stack.url("/v1/embeddings/../completions"), body).await;
+    let answer = ask(&stack.url("/v1/embeddings/../files"), body).await;
     is_refused(&answer, "unread", "a path beside the allowed one");
     assert_eq!(stack.upstream.requests().len(), 1);
 }

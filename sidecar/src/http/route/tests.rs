@@ -26,6 +26,8 @@ fn surfaces_with_and_without_version() {
         ("/chat/completions", Some(Surface::ChatCompletions)),
         ("/v1/responses", Some(Surface::Responses)),
         ("/messages", Some(Surface::Messages)),
+        ("/v1/completions", Some(Surface::Completions)),
+        ("/completions", Some(Surface::Completions)),
         ("/v1/hybrid_chat", Some(Surface::HybridChat)),
         ("/v1/messages/count_tokens", None),
         ("/v1/responses/resp_1", None),
@@ -41,14 +43,17 @@ fn surfaces_with_and_without_version() {
 #[test]
 fn calls_of_other_apis_are_no_surface() {
     for path in [
-        "/v1/completions",
+        "/v1/agents/completions",
+        "/v1/fim/completions",
+        "/v1/completions/cmpl_1",
+        "/v1/threads/thread_1/messages",
         "/v1/threads/thread_1/messages",
         "/v1/threads/thread_1/messages/msg_1",
         "/v1/messages/batches",
         "/v1/chat/completions/chatcmpl_1",
         "/v1/responses/resp_1/cancel",
         "/v1/conversations/conv_1/items",
-        "/completions",
+        "/chat",
         "/v1/chat",
     ] {
         assert_eq!(find_route(&Method::POST, path), Destination::Other, "{path}");
@@ -87,6 +92,13 @@ fn prefixes_are_told_apart() {
             azure("/openai", Some("o%2Fm")),
         ),
         ("/deployments/d/chat/completions", azure("", Some("d"))),
+        ("/openai/v1/completions", Prefix::Api("/openai/v1".into())),
+        ("/openai/deployments/d/completions", azure("/openai", Some("d"))),
+        (
+            "/inference/v1/completions",
+            Prefix::Gateway("/inference/v1".into()),
+        ),
+        ("/v1/team/v1/completions", Prefix::Gateway("/team/v1".into())),
         (
             "/v1/gateway/x/chat/completions",
             Prefix::Gateway("/gateway/x".into()),
@@ -111,6 +123,8 @@ fn a_path_that_servers_read_differently_is_refused_with_the_right_one() {
         ("/v1/chat/completions;a=b", "/v1/chat/completions"),
         ("/v1/chat\\completions", "/v1/chat/completions"),
         ("/v1/messages%0a", "/v1/messages"),
+        ("/v1/completions;a=b", "/v1/completions"),
+        ("/completions%20", "/v1/completions"),
         ("/openai/hybrid_chat", "/v1/hybrid_chat"),
     ] {
         let Destination::Misspelt(route) = find_route(&Method::POST, path) else {
@@ -127,10 +141,11 @@ fn reads_the_dry_run_query() {
     assert!(!asks_dry_run(None));
 }
 
-const SURFACES: [(&str, Surface); 3] = [
+const SURFACES: [(&str, Surface); 4] = [
     ("chat/completions", Surface::ChatCompletions),
     ("responses", Surface::Responses),
     ("messages", Surface::Messages),
+    ("completions", Surface::Completions),
 ];
 
 #[rustfmt::skip]

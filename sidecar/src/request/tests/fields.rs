@@ -174,6 +174,17 @@ fn a_schema_is_read_within_bounds() {
         defs.insert(format!("d{at}"), json!({"allOf": [next, next]}));
     }
     assert_eq!(fields_of(json!({"$ref": "#/$defs/d0", "$defs": defs})), [""; 0]);
+    // Large objects and lists, over and over.
+    let wide: serde_json::Map<_, _> = (0..5_000).map(|at| (format!("f{at}"), json!({}))).collect();
+    let again: Vec<_> = (0..5_000).map(|_| json!({"$ref": "#/$defs/w"})).collect();
+    let schema = json!({"allOf": again, "$defs": {"w": {"properties": {"a": {"properties": wide}}}}});
+    assert_eq!(fields_of(schema).len(), 64);
+    let none = vec![json!({}); 20_000];
+    let again: Vec<_> = (0..5_000).map(|_| json!({"$ref": "#/$defs/n"})).collect();
+    assert_eq!(
+        fields_of(json!({"allOf": again, "$defs": {"n": {"anyOf": none}}})),
+        [""; 0]
+    );
     // Loops.
     for schema in [
         json!({"$ref": "#"}),

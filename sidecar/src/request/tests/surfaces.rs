@@ -10,10 +10,10 @@ use crate::request::{Request, RequestError, Role};
 proptest! {
     #[test]
     fn reads_any_bytes_without_panic(body in prop::collection::vec(any::<u8>(), 0..200), text in nearly_json()) {
-        for surface in [Surface::ChatCompletions, Surface::Responses, Surface::Messages, Surface::HybridChat] {
+        for surface in [Surface::ChatCompletions, Surface::Responses, Surface::Messages, Surface::HybridChat, Surface::Completions] {
             let _ = Request::read(surface, &body);
             let _ = Request::read(surface, text.as_bytes());
-            let _ = Request::read(surface, format!(r#"{{"messages":[{text}],"input":[{text}]}}"#).as_bytes());
+            let _ = Request::read(surface, format!(r#"{{"messages":[{text}],"input":[{text}],"prompt":[{text}]}}"#).as_bytes());
         }
     }
 }
@@ -197,4 +197,32 @@ fn the_system_text_comes_first_wherever_it_is_in_the_body() {
     }
     let twice = r#"{"system":"a","system":"b","messages":[]}"#;
     assert!(read(Surface::Messages, twice).duplicate_key);
+}
+
+#[test]
+fn reads_the_prompt_of_a_completion() {
+    for (prompt, text) in [
+        (r#""all of it""#, Some("all of it")),
+        (r#"["all of it"]"#, Some("all of it")),
+        (r#"["one", "two"]"#, None),
+        (r#"[["one"]]"#, None),
+        ("[]", None),
+        ("[1, 2]", None),
+        ("[[1, 2]]", None),
+        ("null", None),
+    ] {
+        let body = format!(r#"{{"model":"m","prompt":{prompt},"stream":true}}"#);
+        let request = read(Surface::Completions, &body);
+        let expected: Vec<_> = text.map(|text| (Role::User, text)).into_iter().collect();
+        assert_eq!(
+            (texts(&request), request.parts.len(), request.stream),
+            (expected, 1, true),
+            "{body}"
+        );
+    }
+    let stateful = |field: &str| read(Surface::Completions, &format!(r#"{{"prompt":"p",{field}}}"#)).stateful;
+    assert_eq!(stateful(r#""echo":true"#), Some("echo"));
+    assert_eq!(stateful(r#""suffix":"}""#), Some("suffix"));
+    assert_eq!(stateful(r#""suffix":"","echo":false"#), None);
+    assert!(read(Surface::Completions, r#"{"prompt":"a","prompt":"b"}"#).duplicate_key);
 }

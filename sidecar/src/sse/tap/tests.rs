@@ -150,6 +150,25 @@ fn each_wire_says_when_it_is_complete_failed_or_running() {
             vec![r#"{"object":"error","message":"x"}"#.into()],
             Failed,
         ),
+        (
+            Wire::Completions,
+            vec![
+                r#"{"object":"text_completion","choices":[{"index":0,"text":"a","finish_reason":"stop"}]}"#
+                    .into(),
+            ],
+            Complete,
+        ),
+        (
+            Wire::Completions,
+            vec![r#"{"choices":[{"index":0,"text":"a","finish_reason":null}]}"#.into()],
+            Open,
+        ),
+        (Wire::Completions, vec!["[DONE]".into()], Complete),
+        (
+            Wire::Completions,
+            vec![r#"{"error":{"message":"x"}}"#.into()],
+            Failed,
+        ),
         (Wire::Responses, vec![named("response.completed")], Complete),
         (Wire::Responses, vec![named("response.incomplete")], Complete),
         (Wire::Responses, vec![named("response.failed")], Complete),
