@@ -1,13 +1,14 @@
 //! From "here are the body bytes of an LLM call" to "here are the bytes to forward, and why": reads the body
-//! (`request`), decides (`policy`), asks the workers (`extract`), writes the pack (`pack`) and patches the
-//! body.
+//! (`request`, `reading`), decides (`policy`), asks the workers (`extract`), writes the packs (`pack`) and patches
+//! the body.
 
 mod build_outcome;
 mod call;
 mod finish;
+mod further;
+mod job;
 mod outcome;
 mod prepare;
-mod replay;
 
 #[cfg(test)]
 mod tests;
@@ -19,17 +20,19 @@ use liquid_process::Invalid;
 use serde::{Deserialize, Serialize};
 
 pub use call::Call;
-pub use outcome::{Action, Decision, Evidence, Excerpt, Outcome, Rejection, Stages};
+pub use outcome::{
+    Action, AskRecord, Decision, Evidence, Excerpt, Outcome, PackText, Rejection, SiteRecord, Stages,
+};
 
 use crate::api::Reason;
 pub use crate::extract::WorkerStatus;
-use crate::extract::{Client, ExtractAnswer, ExtractError, OnWorkerUnavailable};
+use crate::extract::{Client, OnWorkerUnavailable};
 use crate::pack::{Manifest, ManifestStore};
-use crate::policy::{History, Turn, covers};
+use crate::policy::History;
 use crate::{extract, pack, policy};
-use finish::finish;
-use prepare::{Job, NextStep, prepare};
-use replay::{ReplayError, replay};
+use finish::{Found, finish};
+use job::Job;
+use prepare::{NextStep, prepare};
 
 /// Settings of the compressor: sections `[policy]`, `[extract]` and `[pack]`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -125,7 +128,7 @@ impl Compressor {
         let prepared = offload(size, move || prepare(&state, &call)).await;
         let mut decision = Decision::new(surface, &prepared);
         let outcome = match prepared.next {
-            NextStep::Pass { reason, body } => decision.pass(reason, body),
+            NextStep::Pass { reason, body } => decision.pass(reason, body, prepared.asks),
             NextStep::Refuse(error) => {
                 decision.reject(Reason::Unreadable, Rejection::from_request_error(&error))
             }
@@ -137,62 +140,43 @@ impl Compressor {
     }
 
     /// Asks the workers and packs what they find.
-    async fn extract(&self, mut job: Box<Job>, decision: &mut Decision) -> Outcome {
+    async fn extract(&self, job: Box<Job>, decision: &mut Decision) -> Outcome {
         let start = Instant::now();
-        let found = self.find(&mut job).await;
+        let found = self.find(&job, decision).await;
         decision.stages.extract_us = micros(start);
-        let (extraction, reason) = match found {
-            Ok(found) => {
-                decision.stages.extract_cached = found.cached;
-                let replayed = job.turn != Turn::Current;
-                (
-                    found.extraction,
-                    if replayed { Reason::Replayed } else { job.reason },
-                )
-            }
-            Err(ReplayError::Pass(reason)) => return decision.stay(reason, &job),
-            Err(ReplayError::Failed(error)) => return self.without_worker(&job, &error, decision),
-        };
+        let failure = found.iter().find_map(|found| found.as_ref().err());
+        decision.worker_error = failure.map(ToString::to_string);
+        if let Some(error) = failure
+            && self.state.settings.extract.on_worker_unavailable == OnWorkerUnavailable::Reject
+        {
+            return decision.reject(
+                Reason::from_extract_error(error),
+                Rejection::from_extract_error(error),
+            );
+        }
         let start = Instant::now();
-        let size = job.query.document.len();
-        let work = move || (finish(&job, &extraction, reason), job);
-        let (finished, job) = offload(size, work).await;
+        let size = job.documents.iter().map(|document| document.text.len()).sum();
+        let (finished, job) = offload(size, move || (finish(&job, &found), job)).await;
         decision.stages.pack_us = micros(start);
         match finished {
-            Ok(packed) => {
-                self.state.store.put(Arc::clone(&packed.manifest));
-                decision.compressed(packed, reason)
-            }
-            Err(reason) => decision.stay(reason, &job),
+            Ok(packed) => decision.compressed(packed, &job, |manifest| self.state.store.put(manifest)),
+            Err(unpacked) => decision.stay(unpacked, &job),
         }
     }
 
-    /// Finds the evidence for what is asked now, or what was found when it was asked before. A document of an
-    /// earlier turn for which neither serves is covered where the policy says so.
-    async fn find(&self, job: &mut Job) -> Result<ExtractAnswer, ReplayError> {
-        if let Turn::Earlier { follow_up } = &job.turn {
-            match replay(&self.client, &job.query, follow_up).await {
-                Ok(extraction) => {
-                    return Ok(ExtractAnswer {
-                        extraction,
-                        cached: true,
-                    });
-                }
-                Err(ReplayError::Pass(reason)) if covers(reason, &job.settings) => job.cover(),
-                Err(error) => return Err(error),
-            }
-        }
-        let found = self.client.extract(job.query.clone()).await;
-        found.map_err(ReplayError::Failed)
-    }
-
-    fn without_worker(&self, job: &Job, error: &ExtractError, decision: &mut Decision) -> Outcome {
-        let reason = Reason::from_extract_error(error);
-        decision.worker_error = Some(error.to_string());
-        match self.state.settings.extract.on_worker_unavailable {
-            OnWorkerUnavailable::Forward => decision.pass(reason, job.unchanged()),
-            OnWorkerUnavailable::Reject => decision.reject(reason, Rejection::from_extract_error(error)),
-        }
+    /// Asks the workers about every turn at the same time: a turn's evidence depends on no later one.
+    async fn find(&self, job: &Job, decision: &mut Decision) -> Vec<Found> {
+        let searches = job
+            .searches()
+            .map(|search| self.client.extract(search.query.clone()));
+        let answers = futures::future::join_all(searches).await;
+        decision.stages.extract_cached = answers
+            .iter()
+            .all(|answer| answer.as_ref().is_ok_and(|found| found.cached));
+        answers
+            .into_iter()
+            .map(|answer| answer.map(|found| found.extraction))
+            .collect()
     }
 
     /// Returns the manifest of a recent pack.

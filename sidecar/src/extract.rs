@@ -1,4 +1,4 @@
-//! Asks the workers for the evidence: one answer for a document and a question, whatever happens to single
+//! Asks the workers for the evidence: one answer for a document and what is asked about it, whatever happens to single
 //! workers. Between `policy` and `pack`.
 
 mod answer;
@@ -19,7 +19,7 @@ use serde::Serialize;
 pub use answer::Extraction;
 pub use client::{Client, ExtractAnswer};
 pub use error::ExtractError;
-pub use query::{Budget, Query, QueryKey};
+pub use query::{Asked, Budget, Query, QueryKey, TextLength};
 pub use settings::{OnWorkerUnavailable, Settings, Tls};
 
 /// Reads the TLS files that the settings name, as `--check` does.

@@ -23,7 +23,8 @@ static MODEL: LazyLock<Option<Model<'static>>> = LazyLock::new(|| Model::read(FI
 const SURE: f32 = 0.6;
 
 /// What kind of request a text is, by how much of the document its answer needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Need {
     /// The passages that bear on the question.
     Evidence,

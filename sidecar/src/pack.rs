@@ -8,9 +8,10 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use frame::write;
+pub use frame::{Addition, write, write_further, write_left_out};
 pub use manifest::{
-    ByteRange, KeptSpan, Manifest, ManifestError, PackSize, SourceDocument, SpanKind, WorkerTiming, dropped,
+    ByteRange, KeptSpan, Manifest, ManifestError, PackRecord, PackSize, SourceDocument, SpanKind,
+    WorkerTiming, dropped,
 };
 pub use settings::Settings;
 pub use store::ManifestStore;

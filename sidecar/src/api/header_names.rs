@@ -32,6 +32,10 @@ pub const TOKENS_BEFORE: HeaderName = HeaderName::from_static("x-liquid-tokens-b
 pub const TOKENS_AFTER: HeaderName = HeaderName::from_static("x-liquid-tokens-after");
 /// The manifest's id, for `GET /liquid/packs/{id}`.
 pub const PACK_ID: HeaderName = HeaderName::from_static("x-liquid-pack-id");
+/// What became of each text that holds a document, in the order in which the model reads them, as
+/// `tool_result compressed question 5210/903`: where it stands, what happened, why, estimated tokens before and after.
+/// At most 16, separated by commas.
+pub const SITES: HeaderName = HeaderName::from_static("x-liquid-sites");
 /// Milliseconds that the sidecar spent before it asked the upstream.
 pub const OVERHEAD_MS: HeaderName = HeaderName::from_static("x-liquid-overhead-ms");
 /// The worker's error, where there was one; cut at 200 characters.

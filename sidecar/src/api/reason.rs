@@ -10,8 +10,10 @@ pub enum Reason {
     Question,
     /// Compressed: a question-independent selection.
     Coverage,
-    /// Compressed: the identical pack that an earlier call of this conversation was given.
+    /// Compressed: the packs that earlier calls of this conversation were given, the same bytes again.
     Replayed,
+    /// Compressed: further excerpts of documents of earlier turns, for what is asked now.
+    FollowUp,
     /// The settings or the caller's header switch compression off.
     ModeOff,
     /// No user text in the request.
@@ -26,10 +28,10 @@ pub enum Reason {
     NeedsEverything,
     /// The question asks for an overview, and `overview` is `pass`.
     NeedsOverview,
-    /// The document stands in an earlier turn and was not compressed then (or no longer known).
+    /// The document stands in an earlier turn, and `earlier_turns` is `untouched`.
     EarlierTurn,
-    /// The document stands in an earlier turn, and the new question needs parts that its pack lacks.
-    FollowUp,
+    /// The document is a tool's result, and `policy.tools` keeps it.
+    ToolKept,
     /// The document is under a cache marker of the provider.
     CacheMarked,
     /// The document is a block with citations on: the answer cites it by offsets, which a pack would shift.
@@ -80,6 +82,7 @@ impl Reason {
             Self::Question => "question",
             Self::Coverage => "coverage",
             Self::Replayed => "replayed",
+            Self::FollowUp => "follow_up",
             Self::ModeOff => "mode_off",
             Self::NoUserText => "no_user_text",
             Self::TooShort => "too_short",
@@ -88,7 +91,7 @@ impl Reason {
             Self::NeedsEverything => "needs_everything",
             Self::NeedsOverview => "needs_overview",
             Self::EarlierTurn => "earlier_turn",
-            Self::FollowUp => "follow_up",
+            Self::ToolKept => "tool_kept",
             Self::CacheMarked => "cache_marked",
             Self::Citations => "citations",
             Self::Attachment => "attachment",

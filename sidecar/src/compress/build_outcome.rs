@@ -1,14 +1,18 @@
 //! Builds outcomes from what the stages found: the one place where decisions get their action, reason and
 //! figures.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use liquid_contract::Whole;
 
-use super::finish::PackedBody;
-use super::outcome::{Action, Decision, Outcome, Rejection, Stages};
-use super::prepare::{Job, PreparedCall};
+use super::finish::{PackedBody, Unpacked};
+use super::job::Job;
+use super::outcome::{Action, AskRecord, Decision, Evidence, Outcome, Rejection, SiteRecord, Stages};
+use super::prepare::PreparedCall;
 use crate::api::{Reason, Surface};
 use crate::extract::ExtractError;
+use crate::pack::Manifest;
 use crate::policy::Fate;
 use crate::request::RequestError;
 
@@ -25,6 +29,7 @@ impl Decision {
             tokens_before: prepared.tokens,
             tokens_after: prepared.tokens,
             pack: None,
+            sites: prepared.sites.clone(),
             stages: Stages {
                 read_us: prepared.read_us,
                 plan_us: prepared.plan_us,
@@ -34,26 +39,40 @@ impl Decision {
         }
     }
 
-    pub(super) fn pass(&self, reason: Reason, body: Bytes) -> Outcome {
+    pub(super) fn pass(&self, reason: Reason, body: Bytes, asks: Option<Vec<AskRecord>>) -> Outcome {
         let decision = Self {
             action: Action::Passed,
             reason,
             ..self.clone()
         };
+        let evidence = asks.map(|asks| {
+            Arc::new(Evidence {
+                asks,
+                packs: Vec::new(),
+            })
+        });
         Outcome::Forward {
             body,
             decision: Box::new(decision),
-            evidence: None,
+            evidence,
         }
     }
 
-    /// Leaves the document as it is, or keeps it in where `policy.whole` refuses.
-    pub(super) fn stay(&self, reason: Reason, job: &Job) -> Outcome {
-        let is_document = job.document_tokens >= job.settings.min_document_tokens;
-        if job.settings.whole == Whole::Refuse && is_document {
-            return self.withhold(reason);
+    /// Leaves the documents as they are, or keeps them in where `policy.whole` refuses.
+    pub(super) fn stay(&self, unpacked: Unpacked, job: &Job) -> Outcome {
+        let decision = Self {
+            sites: unpacked.sites,
+            ..self.clone()
+        };
+        if job.settings.whole == Whole::Refuse && job.settings.min_document_tokens <= longest(&decision.sites)
+        {
+            return decision.withhold(unpacked.reason);
         }
-        self.pass(reason, job.unchanged())
+        decision.pass(
+            unpacked.reason,
+            job.template.unchanged(),
+            job.evidence.then(|| job.asks.clone()),
+        )
     }
 
     /// Refuses the call: nothing of it leaves.
@@ -74,26 +93,51 @@ impl Decision {
         }
     }
 
-    pub(super) fn compressed(&self, packed: PackedBody, reason: Reason) -> Outcome {
-        let PackedBody {
-            body,
-            manifest,
-            evidence,
-        } = packed;
-        let saved = manifest.source.tokens.saturating_sub(manifest.pack.tokens);
+    /// Forwards a body with packs in it, unless a document of it stays whole that must not leave so.
+    pub(super) fn compressed(
+        &self,
+        packed: PackedBody,
+        job: &Job,
+        store: impl FnOnce(Arc<Manifest>),
+    ) -> Outcome {
+        let passed = |site: &&SiteRecord| site.action == Action::Passed;
+        let whole = packed
+            .sites
+            .iter()
+            .filter(passed)
+            .max_by_key(|site| site.tokens_before);
+        if let Some(site) = whole
+            && job.settings.whole == Whole::Refuse
+            && site.tokens_before >= job.settings.min_document_tokens
+        {
+            return self.withhold(site.reason);
+        }
+        store(Arc::clone(&packed.manifest));
+        let saved: u64 = packed
+            .sites
+            .iter()
+            .map(|site| site.tokens_before.saturating_sub(site.tokens_after))
+            .sum();
         let decision = Self {
             action: Action::Compressed,
-            reason,
-            tokens_after: self.tokens_before.saturating_sub(saved),
-            pack: Some(manifest),
+            reason: packed.reason,
+            tokens_after: (self.tokens_before + packed.added).saturating_sub(saved),
+            pack: Some(packed.manifest),
+            sites: packed.sites,
             ..self.clone()
         };
         Outcome::Forward {
-            body,
+            body: packed.body,
             decision: Box::new(decision),
-            evidence,
+            evidence: packed.evidence,
         }
     }
+}
+
+/// Returns the tokens of the longest document that stays.
+fn longest(sites: &[SiteRecord]) -> u64 {
+    let passed = sites.iter().filter(|site| site.action == Action::Passed);
+    passed.map(|site| site.tokens_before).max().unwrap_or(0)
 }
 
 impl Outcome {

@@ -1,132 +1,401 @@
-//! The second half of the pipeline, with the evidence at hand: writes the pack, weighs it, and puts it into
+//! The second half of the pipeline, with the evidence at hand: writes the packs, weighs them, and puts them into
 //! the body.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use base16ct::lower::encode_string;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::outcome::{Evidence, Excerpt};
-use super::prepare::Job;
+use super::further::{complement, is_answered, news, within};
+use super::job::{DocumentJob, FurtherJob, Job, Search, TurnJob};
+use super::outcome::{Action, Evidence, Excerpt, PackText, SiteRecord};
 use crate::api::{Mode, Reason};
-use crate::extract::Extraction;
-use crate::pack::{self, Manifest, PackSize, SourceDocument};
+use crate::extract::{ExtractError, Extraction};
+use crate::pack::{self, Addition, KeptSpan, Manifest, PackRecord, PackSize, SourceDocument};
 use crate::policy::{self, TextSize, tokens};
 
-/// A body with a pack in it.
+/// A body with packs in it.
 pub(super) struct PackedBody {
     pub(super) body: Bytes,
+    pub(super) reason: Reason,
     pub(super) manifest: Arc<Manifest>,
     pub(super) evidence: Option<Arc<Evidence>>,
+    /// All sites of the call, with what became of them.
+    pub(super) sites: Vec<SiteRecord>,
+    /// Tokens that later turns were given further.
+    pub(super) added: u64,
 }
 
-/// Packs the evidence.
+/// Why nothing is packed, and the sites with what became of them.
+pub(super) struct Unpacked {
+    pub(super) reason: Reason,
+    pub(super) sites: Vec<SiteRecord>,
+}
+
+/// An answer to a search.
+pub(super) type Found = Result<Arc<Extraction>, ExtractError>;
+
+/// A document whose text stays or goes.
+enum Draft {
+    /// It stays whole.
+    Whole,
+    /// A text for its place.
+    Text { text: String, kept: Vec<KeptSpan> },
+}
+
+/// A pack that stands in a document's place.
+struct Pack {
+    text: String,
+    tokens: u64,
+    kept: Vec<KeptSpan>,
+    /// What later turns were given further, in source order.
+    further: Vec<KeptSpan>,
+    reason: Reason,
+    question_sha256: String,
+    extraction: Arc<Extraction>,
+}
+
+/// The texts of a call while they are written.
+struct Writer<'j> {
+    job: &'j Job,
+    /// A pack for each document that does not stay whole.
+    packs: Vec<Option<Pack>>,
+    /// A text for each spot of the template.
+    texts: Vec<Option<String>>,
+    sites: Vec<SiteRecord>,
+    /// What the last turn was given.
+    now: Option<Reason>,
+    added: u64,
+}
+
+/// Packs the evidence. `found` has an answer for each of the job's searches, in their order.
 ///
 /// # Errors
-/// [`Reason::NotSmaller`] if that would not save enough.
-pub(super) fn finish(job: &Job, extraction: &Extraction, reason: Reason) -> Result<PackedBody, Reason> {
-    let document = &*job.query.document;
-    if extraction.spans.is_empty() || keeps_too_much(job, extraction) {
-        return Err(Reason::NotSmaller);
+/// [`Unpacked`] if that would not save enough, or where no worker gave an answer.
+pub(super) fn finish(job: &Job, found: &[Found]) -> Result<PackedBody, Unpacked> {
+    let mut writer = Writer {
+        job,
+        packs: job.documents.iter().map(|_| None).collect(),
+        texts: vec![None; job.template.spots()],
+        sites: job.sites.clone(),
+        now: None,
+        added: 0,
+    };
+    let mut answers = found.iter();
+    for turn in &job.turns {
+        if let Some((search, answer)) = turn
+            .own
+            .as_ref()
+            .zip(turn.own.as_ref().and_then(|_| answers.next()))
+        {
+            writer.pack_turn(turn, search, answer);
+        }
+        if let Some(further) = &turn.further {
+            let answer = further.search.as_ref().and_then(|_| answers.next());
+            writer.add_further(turn, further, answer);
+        }
     }
-    let text = pack::write(document, &job.query.document_sha256, &extraction.spans);
-    let pack_tokens = tokens::estimate(&text);
-    // Escaping only lengthens: what is too long already need not be escaped.
-    if !accept(job, pack_tokens, text.len()) {
-        return Err(Reason::NotSmaller);
+    writer.finish()
+}
+
+impl Writer<'_> {
+    /// Writes the packs of a turn's own documents.
+    fn pack_turn(&mut self, turn: &TurnJob, search: &Search, answer: &Found) {
+        let documents = self.job.documents_of(search);
+        let extraction = match answer {
+            Ok(extraction) => extraction,
+            Err(error) => return self.stay(documents, Reason::from_extract_error(error)),
+        };
+        let alone = documents.len() == 1;
+        let parts = documents.iter().zip(&search.within);
+        let drafts: Vec<Draft> = parts
+            .map(|(document, range)| self.draft(document, within(&extraction.spans, range), alone))
+            .collect();
+        if !self.saves_enough(documents, &drafts) {
+            return self.stay(documents, Reason::NotSmaller);
+        }
+        let question = search.query.question();
+        let question_sha256 = match question.as_str() {
+            "" => String::new(),
+            question => encode_string(&Sha256::digest(question)),
+        };
+        for (at, (document, draft)) in documents.iter().zip(drafts).enumerate() {
+            let Draft::Text { text, kept } = draft else {
+                continue;
+            };
+            let pack = Pack {
+                tokens: tokens::estimate(&text),
+                kept,
+                further: Vec::new(),
+                reason: turn.reason,
+                question_sha256: question_sha256.clone(),
+                extraction: Arc::clone(extraction),
+                text,
+            };
+            if let Some(site) = self.sites.get_mut(document.site) {
+                (site.action, site.tokens_after) = (Action::Compressed, pack.tokens);
+            }
+            set(&mut self.texts, document.spot, pack.text.clone());
+            set(&mut self.packs, search.first + at, pack);
+            if turn.last {
+                self.now = Some(turn.reason);
+            }
+        }
     }
-    let body = job.site.with(&text);
-    let escaped = body.len().saturating_sub(job.site.around_bytes());
-    if !accept(job, pack_tokens, escaped) {
-        return Err(Reason::NotSmaller);
+
+    /// Notes why documents stay whole.
+    fn stay(&mut self, documents: &[DocumentJob], reason: Reason) {
+        for document in documents {
+            if let Some(site) = self.sites.get_mut(document.site) {
+                site.reason = reason;
+            }
+        }
     }
-    let manifest = manifest(job, extraction, reason, &text, pack_tokens);
-    let evidence = job.evidence.then(|| Arc::new(evidence(job, extraction, text)));
-    Ok(PackedBody {
-        body,
-        manifest: Arc::new(manifest),
-        evidence,
+
+    /// Writes what is to stand in a document's place. `alone` is a document beside no other.
+    fn draft(&self, document: &DocumentJob, kept: Vec<KeptSpan>, alone: bool) -> Draft {
+        let bytes: u64 = kept.iter().map(|span| span.end - span.start).sum();
+        let share = bytes as f64 / (document.text.len() as f64).max(1.0);
+        let settings = &self.job.settings;
+        let most = match settings.mode {
+            // Half of what must be saved leaves room for passages that are dearer than the rest.
+            _ if alone => 1.0 - settings.min_saving / 2.0,
+            _ => NEARLY_ALL,
+        };
+        if share >= 1.0 || (settings.mode != Mode::Force && share > most) || (alone && kept.is_empty()) {
+            return Draft::Whole;
+        }
+        let text = if kept.is_empty() {
+            pack::write_left_out(&document.text, &document.sha256)
+        } else {
+            pack::write(&document.text, &document.sha256, &kept)
+        };
+        if text.len() >= document.text.len() {
+            return Draft::Whole;
+        }
+        Draft::Text { text, kept }
+    }
+
+    /// Weighs the packs of a turn against its documents.
+    fn saves_enough(&self, documents: &[DocumentJob], drafts: &[Draft]) -> bool {
+        let mut before = TextSize { tokens: 0, bytes: 0 };
+        let mut after = before;
+        for (document, draft) in documents.iter().zip(drafts) {
+            let whole = TextSize {
+                tokens: document.tokens,
+                bytes: document.text.len(),
+            };
+            before += whole;
+            after += match draft {
+                Draft::Whole => whole,
+                Draft::Text { text, .. } => TextSize {
+                    tokens: tokens::estimate(text),
+                    bytes: text.len(),
+                },
+            };
+        }
+        policy::accept(before, after, &self.job.settings)
+    }
+
+    /// Writes what a turn is given of the documents that were packed before it.
+    fn add_further(&mut self, turn: &TurnJob, further: &FurtherJob, answer: Option<&Found>) {
+        let all = self
+            .job
+            .documents
+            .get(further.documents.clone())
+            .unwrap_or_default();
+        let found = match (&further.search, answer) {
+            (Some(search), Some(Ok(extraction))) => {
+                let held: Vec<Option<Vec<KeptSpan>>> = self
+                    .packs
+                    .iter()
+                    .map(|pack| pack.as_ref().map(Pack::held))
+                    .collect();
+                let best: Vec<_> = search
+                    .within
+                    .iter()
+                    .map(|range| within(&extraction.spans, range))
+                    .collect();
+                if is_answered(&best, &held) {
+                    return;
+                }
+                Some(best)
+            }
+            // All of it: asked for, or for want of a worker.
+            _ => None,
+        };
+        let mut texts: Vec<(usize, Vec<KeptSpan>)> = Vec::new();
+        for (at, document) in all.iter().enumerate() {
+            let Some(pack) = self.packs.get_mut(at).and_then(Option::as_mut) else {
+                continue;
+            };
+            let missing = match &found {
+                Some(best) => news(best.get(at).map(Vec::as_slice).unwrap_or_default(), &pack.held()),
+                None => complement(&pack.held(), document.text.len() as u64),
+            };
+            if missing.is_empty() {
+                continue;
+            }
+            let written = match &found {
+                Some(_) => missing.clone(),
+                None => complement(&[], document.text.len() as u64),
+            };
+            pack.further.extend(missing);
+            pack.further.sort_by_key(|span| span.start);
+            texts.push((at, written));
+        }
+        if texts.is_empty() {
+            return;
+        }
+        let additions: Vec<Addition<'_>> = texts
+            .iter()
+            .filter_map(|(at, spans)| {
+                let document = all.get(*at)?;
+                Some(Addition {
+                    document: &document.text,
+                    sha256: &document.sha256,
+                    spans,
+                })
+            })
+            .collect();
+        let text = pack::write_further(&additions);
+        self.added += tokens::estimate(&text);
+        set(&mut self.texts, further.spot, text);
+        if turn.last {
+            self.now = Some(self.now.unwrap_or(Reason::FollowUp));
+        }
+    }
+
+    fn finish(self) -> Result<PackedBody, Unpacked> {
+        if self.packs.iter().all(Option::is_none) {
+            let reasons = self
+                .job
+                .documents
+                .iter()
+                .filter_map(|document| self.sites.get(document.site));
+            let longest = reasons.max_by_key(|site| site.tokens_before);
+            return Err(Unpacked {
+                reason: longest.map_or(Reason::NotSmaller, |site| site.reason),
+                sites: self.sites,
+            });
+        }
+        let texts: Vec<Option<&str>> = self.texts.iter().map(Option::as_deref).collect();
+        let body = self.job.template.with(&texts);
+        let reason = self.now.unwrap_or(Reason::Replayed);
+        let evidence = self.job.evidence.then(|| Arc::new(self.evidence()));
+        Ok(PackedBody {
+            body,
+            reason,
+            manifest: Arc::new(self.manifest(reason)),
+            evidence,
+            added: self.added,
+            sites: self.sites,
+        })
+    }
+
+    /// Lists the documents that are packed, and their packs.
+    fn packed(&self) -> impl Iterator<Item = (&DocumentJob, &Pack)> {
+        let documents = self.job.documents.iter().zip(&self.packs);
+        documents.filter_map(|(document, pack)| Some((document, pack.as_ref()?)))
+    }
+
+    fn manifest(&self, reason: Reason) -> Manifest {
+        let mut id = Sha256::new();
+        let mut packs = Vec::new();
+        for (document, pack) in self.packed() {
+            let record = pack.record(document);
+            id.update(&record.source.sha256);
+            id.update(&record.question_sha256);
+            id.update(&record.pack.sha256);
+            record
+                .further
+                .iter()
+                .for_each(|span| id.update(span.start.to_le_bytes()));
+            packs.push(record);
+        }
+        Manifest {
+            id: format!("pk_{}", encode_string(&id.finalize()[..12])),
+            reason: reason.as_str().to_owned(),
+            packs,
+        }
+    }
+
+    fn evidence(&self) -> Evidence {
+        let packs = self.packed().map(|(document, pack)| {
+            let mut spans = pack.held();
+            spans.sort_by_key(|span| span.start);
+            PackText {
+                site: document.site,
+                text: pack.text.clone(),
+                excerpts: spans
+                    .iter()
+                    .filter_map(|span| excerpt(&document.text, span))
+                    .collect(),
+            }
+        });
+        Evidence {
+            asks: self.job.asks.clone(),
+            packs: packs.collect(),
+        }
+    }
+}
+
+/// Beside other documents, one of which more is kept stays whole.
+const NEARLY_ALL: f64 = 0.9;
+
+impl Pack {
+    /// Returns all spans of the document that the call holds.
+    fn held(&self) -> Vec<KeptSpan> {
+        [self.kept.as_slice(), &self.further].concat()
+    }
+
+    fn record(&self, document: &DocumentJob) -> PackRecord {
+        let bytes = document.text.len() as u64;
+        let extraction = &self.extraction;
+        PackRecord {
+            site: document.site,
+            source: SourceDocument {
+                sha256: encode_string(&document.sha256),
+                start: document.start,
+                bytes,
+                tokens: document.tokens,
+            },
+            question_sha256: self.question_sha256.clone(),
+            pack: PackSize {
+                sha256: encode_string(&Sha256::digest(&self.text)),
+                bytes: self.text.len() as u64,
+                tokens: self.tokens,
+                kept_bytes: self.kept.iter().map(|span| span.end - span.start).sum(),
+            },
+            kept: self.kept.clone(),
+            dropped: pack::dropped(&self.kept, bytes),
+            further: self.further.clone(),
+            reason: self.reason.as_str().to_owned(),
+            tier: extraction.tier.to_owned(),
+            tier_reason: extraction.tier_reason.clone(),
+            estimated_recall: extraction.estimated_recall,
+            worker: extraction.worker.clone(),
+            timing: extraction.timing,
+        }
+    }
+}
+
+fn excerpt(document: &str, span: &KeptSpan) -> Option<Excerpt> {
+    let range: Range<usize> = span.start as usize..span.end as usize;
+    Some(Excerpt {
+        start: span.start,
+        end: span.end,
+        score: span.score,
+        kind: span.kind,
+        text: document.get(range)?.to_owned(),
     })
 }
 
-/// Returns true if so much is kept that a pack need not be written to see that it saves too little: half of
-/// what it must save leaves room for passages that are cheaper or dearer than the rest.
-fn keeps_too_much(job: &Job, extraction: &Extraction) -> bool {
-    let all = job.query.document.len() as f64;
-    let share = kept_bytes(extraction) as f64 / all.max(1.0);
-    share >= 1.0 || (job.settings.mode != Mode::Force && share > 1.0 - job.settings.min_saving / 2.0)
-}
-
-fn kept_bytes(extraction: &Extraction) -> u64 {
-    extraction.spans.iter().map(|span| span.end - span.start).sum()
-}
-
-fn accept(job: &Job, pack_tokens: u64, pack_bytes: usize) -> bool {
-    let document = TextSize {
-        tokens: job.document_tokens,
-        bytes: job.site.document_bytes(),
-    };
-    let pack = TextSize {
-        tokens: pack_tokens,
-        bytes: pack_bytes,
-    };
-    policy::accept(document, pack, &job.settings)
-}
-
-fn manifest(job: &Job, extraction: &Extraction, reason: Reason, text: &str, tokens: u64) -> Manifest {
-    let pack_sha256 = Sha256::digest(text);
-    let id = Sha256::new()
-        .chain_update(job.query.key())
-        .chain_update(pack_sha256)
-        .finalize();
-    let bytes = job.query.document.len() as u64;
-    let question = &job.query.question;
-    Manifest {
-        id: format!("pk_{}", encode_string(&id[..12])),
-        source: SourceDocument {
-            sha256: encode_string(&job.query.document_sha256),
-            start: job.start,
-            bytes,
-            tokens: job.document_tokens,
-        },
-        question_sha256: if question.is_empty() {
-            String::new()
-        } else {
-            encode_string(&Sha256::digest(question))
-        },
-        pack: PackSize {
-            sha256: encode_string(&pack_sha256),
-            bytes: text.len() as u64,
-            tokens,
-            kept_bytes: kept_bytes(extraction),
-        },
-        kept: extraction.spans.clone(),
-        dropped: pack::dropped(&extraction.spans, bytes),
-        reason: reason.as_str().to_owned(),
-        tier: extraction.tier.to_owned(),
-        tier_reason: extraction.tier_reason.clone(),
-        estimated_recall: extraction.estimated_recall,
-        worker: extraction.worker.clone(),
-        timing: extraction.timing,
-    }
-}
-
-fn evidence(job: &Job, extraction: &Extraction, pack: String) -> Evidence {
-    let document = &*job.query.document;
-    let excerpts = extraction.spans.iter().filter_map(|span| {
-        let text = document.get(span.start as usize..span.end as usize)?.to_owned();
-        Some(Excerpt {
-            start: span.start,
-            end: span.end,
-            score: span.score,
-            kind: span.kind,
-            text,
-        })
-    });
-    Evidence {
-        question: job.query.question.clone(),
-        pack,
-        excerpts: excerpts.collect(),
+/// Sets an element that is there.
+fn set<T>(list: &mut [Option<T>], at: usize, value: T) {
+    if let Some(element) = list.get_mut(at) {
+        *element = Some(value);
     }
 }

@@ -8,7 +8,10 @@ use bytes::Bytes;
 use serde::{Serialize, Serializer};
 
 use crate::api::{Reason, Surface};
+use crate::need::Need;
 use crate::pack::{Manifest, SpanKind};
+use crate::policy::Plan;
+use crate::reading::{AskSource, Reading, SiteKind};
 
 /// What to do with a call.
 #[derive(Debug, Clone)]
@@ -21,7 +24,7 @@ pub enum Outcome {
         body: Bytes,
         /// The decision behind the body.
         decision: Box<Decision>,
-        /// What was kept, when a document was compressed and the call wants it.
+        /// What was asked and what was kept, where the call wants it.
         evidence: Option<Arc<Evidence>>,
     },
     /// Answer the caller with an error, and send nothing upstream.
@@ -87,6 +90,8 @@ pub struct Decision {
     /// What was kept and dropped, when a document was compressed. Serialises as its id.
     #[serde(serialize_with = "id_only")]
     pub pack: Option<Arc<Manifest>>,
+    /// What became of every text that holds a document, in the order in which the model reads them.
+    pub sites: Vec<SiteRecord>,
     /// Where the time went.
     pub stages: Stages,
     /// What went wrong with the worker, if something did. For logs; no document text.
@@ -146,13 +151,97 @@ pub struct Rejection {
     pub retry_after: Option<u64>,
 }
 
-/// What was kept of a document, as text: for the `local/extractive` provider and for dry runs.
+/// What became of a text that holds a document. Holds no text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SiteRecord {
+    /// The kind of site.
+    pub kind: SiteKind,
+    /// The turn that it belongs to, counted from 0.
+    pub turn: usize,
+    /// The position of its part among all parts of the request.
+    pub part: usize,
+    /// Estimated tokens of the document.
+    pub tokens_before: u64,
+    /// Estimated tokens of what stands in its place.
+    pub tokens_after: u64,
+    /// What happened to it.
+    pub action: Action,
+    /// Why it happened.
+    pub reason: Reason,
+}
+
+impl SiteRecord {
+    /// Lists the sites of a reading as they leave where nothing is packed yet.
+    pub(super) fn list(reading: &Reading<'_>, plan: &Plan) -> Vec<Self> {
+        let turns = reading.turns.iter().zip(&plan.turns).enumerate();
+        turns
+            .flat_map(|(turn, (read, planned))| {
+                let sites = read.sites.iter().zip(&planned.sites);
+                sites.map(move |(site, plan)| Self {
+                    kind: site.kind,
+                    turn,
+                    part: site.part,
+                    tokens_before: plan.tokens,
+                    tokens_after: plan.tokens,
+                    action: Action::Passed,
+                    reason: plan.stays.unwrap_or(planned.reason),
+                })
+            })
+            .collect()
+    }
+}
+
+/// One of the things that are asked in a call.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AskRecord {
+    /// The turn in which it is asked, counted from 0.
+    pub turn: usize,
+    /// What is asked.
+    pub text: String,
+    /// How much it counts beside the others: above 0, at most 1.
+    pub weight: f32,
+    /// Where it was found.
+    pub source: AskSource,
+    /// What kind of request it is.
+    pub need: Need,
+}
+
+impl AskRecord {
+    /// Lists all that is asked in a reading.
+    pub(super) fn list(reading: &Reading<'_>) -> Vec<Self> {
+        let turns = reading.turns.iter().enumerate();
+        turns
+            .flat_map(|(turn, read)| {
+                read.asks.iter().map(move |ask| Self {
+                    turn,
+                    text: ask.text.clone(),
+                    weight: ask.weight,
+                    source: ask.source,
+                    need: ask.need,
+                })
+            })
+            .collect()
+    }
+}
+
+/// What was asked in a call and what was kept of its documents, as text: for the `local/extractive` provider and for
+/// dry runs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Evidence {
-    /// The question that was asked; empty in coverage.
-    pub question: String,
-    /// The pack exactly as it stands in the forwarded body, unescaped.
-    pub pack: String,
+    /// All that is asked.
+    pub asks: Vec<AskRecord>,
+    /// The packs, in the order in which the model reads them.
+    pub packs: Vec<PackText>,
+}
+
+/// A pack, or further excerpts of documents of earlier turns.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PackText {
+    /// The document's position among the call's sites.
+    pub site: usize,
+    /// The text exactly as it stands in the forwarded body, unescaped; empty for further excerpts of another turn,
+    /// which stand together.
+    pub text: String,
     /// The kept spans in source order.
     pub excerpts: Vec<Excerpt>,
 }
@@ -164,7 +253,7 @@ pub struct Excerpt {
     pub start: u64,
     /// The byte after the last one in the document.
     pub end: u64,
-    /// The passage's score for the question: standard deviations above the document's mean.
+    /// The passage's score for what is asked: standard deviations above the document's mean.
     pub score: f32,
     /// The kind of passage.
     pub kind: SpanKind,

@@ -5,19 +5,17 @@ use std::borrow::Cow;
 use std::time::Instant;
 
 use bytes::Bytes;
-use bytestring::ByteString;
 use liquid_contract::{Unread, Whole};
 use sha2::{Digest, Sha256};
 
 use super::call::Call;
+use super::job::{Draft, Job};
+use super::outcome::{AskRecord, SiteRecord};
 use super::{State, micros};
 use crate::api::{Reason, Surface};
-use crate::extract::{Budget, Query};
-use crate::policy::{self, Fate, Plan, Replaced, Turn, tokens};
-use crate::request::{Literal, Request, RequestError, Site};
-
-/// Documents of so many bytes and more are not held twice, escaped and unescaped.
-const HOLD_ONCE: usize = 1 << 20;
+use crate::policy::{self, Fate, Plan, Replaced, WholeDocument, tokens};
+use crate::reading::{self, Reading};
+use crate::request::{Request, RequestError, Template};
 
 /// Longer texts are counted as they are escaped in the body.
 const DECODE_TO_COUNT: usize = 1 << 20;
@@ -31,6 +29,9 @@ pub(super) struct PreparedCall {
     pub(super) tokens: u64,
     pub(super) read_us: u64,
     pub(super) plan_us: u64,
+    /// The sites of a call for which no worker is asked, and what it asks, if that is wanted.
+    pub(super) sites: Vec<SiteRecord>,
+    pub(super) asks: Option<Vec<AskRecord>>,
     pub(super) next: NextStep,
 }
 
@@ -46,36 +47,6 @@ pub(super) enum NextStep {
     Extract(Box<Job>),
 }
 
-/// A document on its way to a worker and back.
-pub(super) struct Job {
-    pub(super) query: Query,
-    pub(super) reason: Reason,
-    pub(super) turn: Turn,
-    pub(super) document_tokens: u64,
-    /// Where the document begins in the text that the application sent.
-    pub(super) start: u64,
-    pub(super) site: Site,
-    pub(super) settings: policy::Settings,
-    /// Whether the excerpts are wanted beside the pack.
-    pub(super) evidence: bool,
-    /// The body as it came, for when there is nothing to replace; `None` for surfaces that never leave as they
-    /// came, and where the site can write it again.
-    pub(super) original: Option<Bytes>,
-}
-
-impl Job {
-    /// Asks for a selection that does not depend on the question, the same in every turn.
-    pub(super) fn cover(&mut self) {
-        self.query.question.clear();
-        (self.reason, self.turn) = (Reason::Coverage, Turn::Current);
-    }
-
-    /// Returns the body that goes upstream when the document stays.
-    pub(super) fn unchanged(&self) -> Bytes {
-        self.original.clone().unwrap_or_else(|| self.site.unchanged())
-    }
-}
-
 /// Reads the call's body and plans what to do with it.
 pub(super) fn prepare(state: &State, call: &Call) -> PreparedCall {
     let start = Instant::now();
@@ -89,50 +60,159 @@ pub(super) fn prepare(state: &State, call: &Call) -> PreparedCall {
     if !call.leaves && settings.whole == Whole::Refuse {
         settings.whole = Whole::Forward;
     }
-    let planned = plan(state, call, &request, settings.clone());
-    let withheld = withheld(call, &request, planned.as_ref(), &settings);
-    let (next, document) = match (withheld, planned) {
-        (Some(reason), planned) => {
-            let document = planned.ok().map(|planned| planned.counted);
-            (NextStep::Withhold(reason), document)
-        }
-        (None, Ok(planned)) => (NextStep::Extract(Box::new(planned.job)), Some(planned.counted)),
-        (None, Err(reason)) => (
-            NextStep::Pass {
-                reason,
-                body: passed(call, &request),
-            },
-            None,
-        ),
+    let evidence = call.evidence || call.dry_run || request.dry_run;
+    let reading = reading::read(&request);
+    let planned =
+        policy::plan(&request, &reading, &settings).map(|plan| priced(state, &reading, plan, &settings));
+    let reason = match &planned {
+        Ok(plan) if plan.packs() => None,
+        Ok(plan) => Some(policy::reason_to_pass(&request, plan, &settings)),
+        Err(reason) => Some(*reason),
     };
-    PreparedCall {
-        tokens: count(&request, document),
-        model: request.model.map(Cow::into_owned),
+    let withheld = withheld(call, &request, &reading, planned.as_ref().ok(), reason, &settings);
+    let mut prepared = PreparedCall {
+        tokens: count(&request),
         stream: request.stream,
         dry_run: call.dry_run || request.dry_run,
         read_us,
-        plan_us: micros(start).saturating_sub(read_us),
-        next,
+        plan_us: 0,
+        sites: planned
+            .as_ref()
+            .map(|plan| SiteRecord::list(&reading, plan))
+            .unwrap_or_default(),
+        asks: evidence.then(|| AskRecord::list(&reading)),
+        next: NextStep::Withhold(Reason::WholeText),
+        model: request.model.clone().map(Cow::into_owned),
+    };
+    prepared.next = match (withheld, planned, reason) {
+        (Some(reason), ..) => NextStep::Withhold(reason),
+        (None, Ok(plan), None) => {
+            let request_id = call.request_id.clone().unwrap_or_else(new_request_id);
+            let draft = Draft {
+                request: &request,
+                reading: &reading,
+                plan: &plan,
+                settings,
+                body: &call.body,
+                request_id: &request_id,
+                evidence,
+            };
+            match draft.job() {
+                Ok(job) => NextStep::Extract(Box::new(job)),
+                Err(error) => {
+                    tracing::error!(%error, "a document's place in the body was not found; the body leaves as it came");
+                    NextStep::Pass {
+                        reason: Reason::Unreadable,
+                        body: passed(call, &request),
+                    }
+                }
+            }
+        }
+        (None, _, reason) => NextStep::Pass {
+            reason: reason.unwrap_or(Reason::NoUserText),
+            body: passed(call, &request),
+        },
+    };
+    prepared.plan_us = micros(start).saturating_sub(read_us);
+    prepared
+}
+
+/// Leaves the document of a call of its own as it is, or covers it, where so many questions were asked about it that
+/// the provider's cached prefix is cheaper.
+fn priced(state: &State, reading: &Reading<'_>, mut plan: Plan, settings: &policy::Settings) -> Plan {
+    let (Some(turn), Some(planned)) = (reading.turns.first(), plan.turns.first_mut()) else {
+        return plan;
+    };
+    let mut packed = turn
+        .sites
+        .iter()
+        .zip(&mut planned.sites)
+        .filter(|(_, site)| site.stays.is_none());
+    let (Some((site, verdict)), None) = (packed.next(), packed.next()) else {
+        return plan;
+    };
+    let behind = turn
+        .words
+        .as_ref()
+        .is_none_or(|words| (words.part, words.start) > (site.part, site.document.start));
+    if planned.reason != Reason::Question || !behind {
+        return plan;
     }
+    let document = Sha256::digest(&site.text.as_str()[site.document.clone()]).into();
+    let question = turn
+        .asks
+        .iter()
+        .fold(Sha256::new(), |hash, ask| hash.chain_update(&ask.text));
+    let (question, now) = (question.finalize().into(), Instant::now());
+    let number = match reading.turns.len() {
+        1 => Some(state.history.note(&document, &question, now)),
+        _ => state.history.number(&document, &question, now),
+    };
+    let pays =
+        number.is_none_or(|number| policy::packs_pay(verdict.tokens, &planned.budget, number, settings));
+    let covers = settings.cached_prefix.instead == WholeDocument::Coverage
+        || policy::covers(Reason::CachedPrefix, settings);
+    match (pays, covers) {
+        (true, _) => {}
+        (false, true) => planned.reason = Reason::Coverage,
+        (false, false) => verdict.stays = Some(Reason::CachedPrefix),
+    }
+    plan
 }
 
 /// Returns why the request must not leave where `policy.whole` refuses, if it must not.
 fn withheld(
     call: &Call,
     request: &Request<'_>,
-    planned: Result<&Planned<'_>, &Reason>,
+    reading: &Reading<'_>,
+    plan: Option<&Plan>,
+    passes: Option<Reason>,
     settings: &policy::Settings,
 ) -> Option<Reason> {
     if settings.whole != Whole::Refuse {
         return None;
     }
-    let replaced = planned.ok().map(|planned| &planned.replaced);
-    let reason = match planned {
-        Ok(_) => Reason::WholeText,
-        Err(reason) if Fate::from_reason(*reason) == Fate::Absent => Reason::WholeText,
-        Err(reason) => *reason,
+    let adds_whole = plan.is_some_and(|plan| {
+        plan.turns
+            .iter()
+            .any(|turn| turn.further == policy::Further::Whole)
+    });
+    if adds_whole {
+        return Some(Reason::NeedsEverything);
+    }
+    let reason = match passes {
+        Some(reason) if Fate::from_reason(reason) != Fate::Absent => reason,
+        _ => Reason::WholeText,
     };
-    policy::holds_whole_text(&call.body, request, replaced, settings).then_some(reason)
+    let replaced = plan
+        .map(|plan| replaced(request, reading, plan))
+        .unwrap_or_default();
+    policy::holds_whole_text(&call.body, request, &replaced, settings).then_some(reason)
+}
+
+/// Lists the strings in which packs will stand, and how much of each stays.
+fn replaced(request: &Request<'_>, reading: &Reading<'_>, plan: &Plan) -> Vec<Replaced> {
+    let mut found: Vec<Replaced> = Vec::new();
+    let sites = reading
+        .turns
+        .iter()
+        .zip(&plan.turns)
+        .flat_map(|(turn, plan)| turn.sites.iter().zip(&plan.sites));
+    for (site, planned) in sites.filter(|(_, planned)| planned.stays.is_none()) {
+        let Some(literal) = request.parts.get(site.part).and_then(|part| part.text) else {
+            continue;
+        };
+        match found.last_mut() {
+            Some(last) if last.quoted == literal.range() => {
+                last.stays = last.stays.saturating_sub(planned.tokens)
+            }
+            _ => found.push(Replaced {
+                quoted: literal.range(),
+                stays: tokens::estimate(&literal.decode_lossy()).saturating_sub(planned.tokens),
+            }),
+        }
+    }
+    found
 }
 
 /// Leaves the verdict on an unreadable body to the upstream, unless it may hold a document that must not leave
@@ -155,6 +235,8 @@ fn unreadable(policy: &policy::Settings, call: &Call, error: RequestError, read_
         tokens: 0,
         read_us,
         plan_us: 0,
+        sites: Vec::new(),
+        asks: None,
         next,
     }
 }
@@ -163,112 +245,21 @@ fn unreadable(policy: &policy::Settings, call: &Call, error: RequestError, read_
 fn passed(call: &Call, request: &Request<'_>) -> Bytes {
     match &request.hybrid {
         None => call.body.clone(),
-        Some(hybrid) => Site::whole(request, &call.body, &hybrid.document).unchanged(),
+        Some(_) => Template::new(request, &call.body, Vec::new())
+            .map_or_else(|_| call.body.clone(), |whole| whole.unchanged()),
     }
-}
-
-/// A request that a worker is asked about.
-struct Planned<'a> {
-    job: Job,
-    /// The text that the document is part of, and the text's tokens.
-    counted: (Literal<'a>, u64),
-    /// The same text, and what stays of it.
-    replaced: Replaced,
-}
-
-fn plan<'a>(
-    state: &State,
-    call: &Call,
-    request: &Request<'a>,
-    settings: policy::Settings,
-) -> Result<Planned<'a>, Reason> {
-    let mut plan = policy::plan(request, &settings)?;
-    let document_sha256 = Sha256::digest(plan.document()).into();
-    if plan.reason == Reason::Question && plan.turn == Turn::Current {
-        let question = Sha256::digest(&plan.question).into();
-        let questions = state.history.note(&document_sha256, &question, Instant::now());
-        policy::price(&mut plan, questions, &settings)?;
-    }
-    let literal = plan.literal;
-    let instructions = instructions(&plan);
-    let replaced = Replaced {
-        quoted: literal.range(),
-        stays: instructions,
-    };
-    let counted = plan.document_tokens + instructions;
-    let site = Site::new(request, &call.body, &literal, plan.document.clone());
-    let (reason, turn, document_tokens) = (plan.reason, plan.turn.clone(), plan.document_tokens);
-    let start = plan.document.start as u64;
-    let question = std::mem::take(&mut plan.question);
-    let document = document(plan, &call.body);
-    let site = if literal.is_escaped() && document.len() >= HOLD_ONCE {
-        site.without_body(&document)
-    } else {
-        site
-    };
-    let query = Query {
-        document,
-        document_sha256,
-        question,
-        budget: Budget::from(&settings.budget),
-        tier: settings.tier,
-        request_id: call.request_id.clone().unwrap_or_else(new_request_id),
-    };
-    let original = (request.hybrid.is_none() && site.holds_body()).then(|| call.body.clone());
-    let job = Job {
-        query,
-        reason,
-        turn,
-        document_tokens,
-        start,
-        site,
-        settings,
-        evidence: call.evidence || call.dry_run || request.dry_run,
-        original,
-    };
-    Ok(Planned {
-        job,
-        counted: (literal, counted),
-        replaced,
-    })
 }
 
 fn new_request_id() -> String {
     format!("lq_{:016x}", fastrand::u64(..))
 }
 
-/// Estimates the tokens of the instructions around the document.
-fn instructions(plan: &Plan<'_>) -> u64 {
-    if plan.document.len() == plan.text.len() {
-        return 0;
-    }
-    tokens::estimate(&plan.text[..plan.document.start]) + tokens::estimate(&plan.text[plan.document.end..])
-}
-
-/// Returns the document with the body's own memory, or, where something was escaped, with the one copy that
-/// was unescaped.
-fn document(plan: Plan<'_>, body: &Bytes) -> ByteString {
-    let Plan { text, document, .. } = plan;
-    match text {
-        Cow::Borrowed(text) => {
-            let bytes = body.slice_ref(text[document].as_bytes());
-            // It was text before; checking it again is cheap beside hashing it.
-            ByteString::try_from(bytes).unwrap_or_default()
-        }
-        Cow::Owned(text) => {
-            let text = ByteString::from(text);
-            text.slice_ref(&text[document])
-        }
-    }
-}
-
-/// Estimates the tokens of all texts. `counted` is a text whose tokens are known.
-fn count(request: &Request<'_>, counted: Option<(Literal<'_>, u64)>) -> u64 {
+/// Estimates the tokens of all texts.
+fn count(request: &Request<'_>) -> u64 {
     let texts = request.parts.iter().filter_map(|part| part.text);
     texts
-        .map(|text| match counted {
-            Some((known, tokens)) if known.range() == text.range() => tokens,
-            _ if text.raw().len() > DECODE_TO_COUNT => tokens::estimate(text.raw()),
+        .map(|text| match text.raw().len() {
+            long if long > DECODE_TO_COUNT => tokens::estimate(text.raw()),
             _ => tokens::estimate(&text.decode_lossy()),
         })
         .sum()

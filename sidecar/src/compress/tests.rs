@@ -19,6 +19,7 @@ const QUESTION: &str = "When did the turbine arrive?";
 fn document() -> String {
     let line = |number: usize| match number {
         77 => "The turbine arrived on \"Monday\", 3 May.\n".to_owned(),
+        142 => "A crane was painted green.\n".to_owned(),
         200 => "The turbine was paid late.\n".to_owned(),
         _ => format!(
             "Delivery {number} went to plant {} and was accepted.\n",
@@ -96,7 +97,7 @@ async fn replaces_the_document_and_nothing_else() {
         panic!()
     };
     let content = body["messages"][1]["content"].as_str().unwrap();
-    assert_eq!(content, text.replace(&doc, &evidence.pack));
+    assert_eq!(content, text.replace(&doc, &evidence.packs[0].text));
     let cut = sent
         .windows(10)
         .position(|window| window == b"<document>")
@@ -104,7 +105,7 @@ async fn replaces_the_document_and_nothing_else() {
         + "<document>\\n".len();
     assert_eq!(bytes[..cut], sent[..cut]);
     assert_eq!(bytes[bytes.len() - 50..], sent[sent.len() - 50..]);
-    let texts: Vec<_> = evidence
+    let texts: Vec<_> = evidence.packs[0]
         .excerpts
         .iter()
         .map(|excerpt| excerpt.text.as_str())
@@ -116,7 +117,7 @@ async fn replaces_the_document_and_nothing_else() {
             "The turbine was paid late."
         ]
     );
-    for excerpt in &evidence.excerpts {
+    for excerpt in &evidence.packs[0].excerpts {
         assert_eq!(doc[excerpt.start as usize..excerpt.end as usize], excerpt.text);
     }
 }
@@ -132,13 +133,16 @@ async fn the_manifest_accounts_for_every_byte() {
     assert_eq!(compressor.manifest(&manifest.id), Some(Arc::clone(&manifest)));
     let json = serde_json::to_vec(&*manifest).unwrap();
     assert_eq!(Manifest::parse(&json).unwrap(), *manifest);
-    assert_eq!(manifest.source.bytes as usize, doc.len());
+    let [record] = manifest.packs.as_slice() else {
+        panic!()
+    };
+    assert_eq!(record.source.bytes as usize, doc.len());
     assert_eq!(
-        manifest.source.sha256,
+        record.source.sha256,
         base16ct::lower::encode_string(&Sha256::digest(&doc))
     );
     assert_eq!(
-        (manifest.reason.as_str(), manifest.tier.as_str()),
+        (manifest.reason.as_str(), record.tier.as_str()),
         ("question", "lexical")
     );
     assert!(
@@ -310,7 +314,7 @@ async fn without_a_worker_the_original_goes_or_stays() {
 }
 
 #[tokio::test]
-async fn an_earlier_turn_gets_its_pack_again_while_that_serves() {
+async fn a_later_question_adds_what_is_new_and_changes_nothing_before_it() {
     let worker = MockWorker::start([WorkerBehaviour::Evidence]).await.unwrap();
     let compressor = start(&worker, |_| {}).await;
     let doc = document();
@@ -321,25 +325,48 @@ async fn an_earlier_turn_gets_its_pack_again_while_that_serves() {
         messages.push(json!({"role": "user", "content": question}));
         chat(Value::from(messages))
     };
-    let reason = async |call: Call| compressor.compress(call).await.decision().reason;
-    assert_eq!(
-        reason(then("And the turbine's payment?")).await,
-        Reason::EarlierTurn,
-        "no pack is known yet"
-    );
-
     let packed = compressor.compress(chat(first.clone())).await;
     let (before, _) = forwarded(&packed);
-    let replayed = compressor.compress(then("Was the turbine paid?")).await;
-    let (after, decision) = forwarded(&replayed);
-    assert_eq!(decision.reason, Reason::Replayed);
-    assert_eq!(after["messages"][0], before["messages"][0], "the prefix stays");
-
+    let held = compressor.compress(then("Was the turbine paid?")).await;
+    let (after, decision) = forwarded(&held);
+    assert_eq!(decision.reason, Reason::Replayed, "the pack holds the answer");
     assert_eq!(
-        reason(then("Which plant got Delivery 7?")).await,
-        Reason::FollowUp
+        after["messages"].as_array().unwrap()[..2],
+        before["messages"].as_array().unwrap()[..2]
     );
-    assert_eq!(reason(then("Now translate the report.")).await, Reason::FollowUp);
+    assert_eq!(after["messages"][3]["content"], "Was the turbine paid?");
+
+    let asked = "And what colour was the crane painted?";
+    let fresh = start(&worker, |_| {}).await;
+    for compressor in [&compressor, &fresh] {
+        let further = compressor.compress(then(asked)).await;
+        let (after, decision) = forwarded(&further);
+        assert_eq!(decision.reason, Reason::FollowUp);
+        assert_eq!(
+            after["messages"].as_array().unwrap()[..2],
+            before["messages"].as_array().unwrap()[..2]
+        );
+        let last = after["messages"][3]["content"].as_str().unwrap();
+        assert!(
+            last.starts_with("[further excerpts") && last.ends_with(&format!("\n\n{asked}")),
+            "{last}"
+        );
+        assert!(last.contains("A crane was painted green.") && last.len() < 3_000);
+        assert!(decision.tokens_after < decision.tokens_before / 2);
+    }
+
+    let everything = compressor
+        .compress(then("Now translate the report into German."))
+        .await;
+    let (after, _) = forwarded(&everything);
+    assert_eq!(
+        after["messages"].as_array().unwrap()[..2],
+        before["messages"].as_array().unwrap()[..2]
+    );
+    assert!(
+        after["messages"][3]["content"].as_str().unwrap().contains(&doc),
+        "every word is there"
+    );
 }
 
 #[tokio::test]
@@ -348,11 +375,11 @@ async fn many_questions_on_one_document_leave_it_to_the_cache() {
     let compressor = start(&worker, |settings| settings.policy.budget.ratio = 2.0).await;
     let mut reasons = Vec::new();
     for question in [
-        "turbine one?",
-        "turbine two?",
-        "turbine two?",
-        "turbine three?",
-        "turbine four?",
+        "When did the first turbine arrive?",
+        "When did the second turbine arrive?",
+        "When did the second turbine arrive?",
+        "When did the third turbine arrive?",
+        "When did the fourth turbine arrive?",
     ] {
         let messages =
             json!([{"role": "user", "content": document()}, {"role": "user", "content": question}]);
@@ -400,8 +427,12 @@ async fn a_large_body_shares_its_memory_with_the_document() {
     let NextStep::Extract(job) = prepared.next else {
         panic!()
     };
-    assert!(call.body.as_ptr_range().contains(&job.query.document.as_ptr()));
-    assert!(call.body.as_ptr_range().contains(&job.unchanged().as_ptr()));
+    assert!(call.body.as_ptr_range().contains(&job.documents[0].text.as_ptr()));
+    assert!(
+        call.body
+            .as_ptr_range()
+            .contains(&job.template.unchanged().as_ptr())
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The query to a worker: a document, a question, how much to keep. Two queries with the same key are one.
+//! The query to a worker: a document of one text or more, what is asked, how much to keep. Two queries with the
+//! same key are one.
 
 use bytestring::ByteString;
 use liquid_proto::worker::v1 as wire;
@@ -39,15 +40,35 @@ impl From<&policy::Budget> for Budget {
     }
 }
 
-/// One question about one document.
+/// One text of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextLength {
+    /// Its bytes, what stands between it and the next one included.
+    pub bytes: u64,
+    /// It is kept whole or left out whole.
+    pub whole: bool,
+}
+
+/// One of the things that are asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// What is asked.
+    pub text: String,
+    /// How much it counts beside the others: above 0, at most 1.
+    pub weight: f32,
+}
+
+/// What is asked about one document.
 #[derive(Debug, Clone)]
 pub struct Query {
-    /// The document; shares its memory with the body where nothing was escaped.
+    /// The document; shares its memory with the body where it is one text and nothing was escaped.
     pub document: ByteString,
     /// SHA-256 of the document.
     pub document_sha256: [u8; 32],
-    /// The question; empty in coverage.
-    pub question: String,
+    /// The texts that the document is made of; none if it is a single one.
+    pub texts: Vec<TextLength>,
+    /// All that is asked; nothing in coverage.
+    pub asks: Vec<Asked>,
     /// How much to keep.
     pub budget: Budget,
     /// The engine, or the worker's choice.
@@ -56,16 +77,33 @@ pub struct Query {
     pub request_id: String,
 }
 
+/// The longest question that a worker is asked, in bytes.
+const LONGEST_QUESTION: usize = 4 << 10;
+
+/// Cuts a text after so many bytes, or a little before.
+pub fn clip(text: &str, bytes: usize) -> String {
+    text[..text.floor_char_boundary(bytes)].trim().to_owned()
+}
+
 /// A query's identity: queries with the same key have the same answer.
 pub type QueryKey = [u8; 32];
 
 impl Query {
-    /// Hashes document, question, budget and tier, but not the request's name.
+    /// Hashes the document, its texts, what is asked, budget and tier, but not the request's name.
     pub fn key(&self) -> QueryKey {
         let mut hash = Sha256::new();
         hash.update(self.document_sha256);
-        hash.update((self.question.len() as u64).to_le_bytes());
-        hash.update(&self.question);
+        hash.update((self.texts.len() as u64).to_le_bytes());
+        for text in &self.texts {
+            hash.update(text.bytes.to_le_bytes());
+            hash.update([u8::from(text.whole)]);
+        }
+        hash.update((self.asks.len() as u64).to_le_bytes());
+        for ask in &self.asks {
+            hash.update((ask.text.len() as u64).to_le_bytes());
+            hash.update(&ask.text);
+            hash.update(ask.weight.to_le_bytes());
+        }
         match self.budget {
             Budget::Ratio(ratio) => {
                 hash.update([1]);
@@ -105,8 +143,10 @@ impl Query {
                 max_ratio,
             }),
         };
+        let several = self.asks.len() > 1;
+        let asks = self.asks.iter().filter(|_| several);
         wire::ExtractHeader {
-            question: self.question.clone(),
+            question: self.question(),
             budget: Some(wire::Budget { limit: Some(limit) }),
             tier: tier(self.tier).into(),
             deadline_ms,
@@ -118,9 +158,29 @@ impl Query {
                 .filter(char::is_ascii_graphic)
                 .take(128)
                 .collect(),
-            asks: Vec::new(),
-            texts: Vec::new(),
+            asks: asks
+                .map(|ask| wire::Ask {
+                    text: ask.text.clone(),
+                    weight: ask.weight,
+                })
+                .collect(),
+            texts: self
+                .texts
+                .iter()
+                .map(|text| wire::Text {
+                    bytes: text.bytes,
+                    whole: text.whole,
+                })
+                .collect(),
         }
+    }
+
+    /// Returns the asks, a line each, the most important first: what a worker answers that knows one question.
+    pub fn question(&self) -> String {
+        let mut asks: Vec<_> = self.asks.iter().collect();
+        asks.sort_by(|one, two| two.weight.total_cmp(&one.weight));
+        let lines: Vec<_> = asks.iter().map(|ask| ask.text.as_str()).collect();
+        clip(&lines.join("\n"), LONGEST_QUESTION)
     }
 }
 

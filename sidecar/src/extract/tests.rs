@@ -18,7 +18,11 @@ fn query(question: &str) -> Query {
     Query {
         document: DOCUMENT.into(),
         document_sha256: Sha256::digest(DOCUMENT).into(),
-        question: question.to_owned(),
+        texts: Vec::new(),
+        asks: vec![Asked {
+            text: question.to_owned(),
+            weight: 1.0,
+        }],
         budget: Budget::Ratio(5.5),
         tier: None,
         request_id: "r1".to_owned(),

@@ -48,7 +48,7 @@ struct DryRun<'a> {
     object: &'static str,
     decision: &'a Decision,
     ratio: f64,
-    /// The document's replacement and its spans; absent when nothing would be compressed.
+    /// What is asked, the packs and their spans; absent for a body that was not read.
     evidence: Option<&'a Evidence>,
     manifest: Option<&'a Manifest>,
     /// The body that would go to the upstream.

@@ -23,7 +23,7 @@ impl ExtractiveAnswer {
     /// Quotes the best passages, or says why there are none.
     pub(super) fn new(decision: &Decision, evidence: Option<&Evidence>, as_json: bool) -> Self {
         let passages = evidence
-            .map(|evidence| best(&evidence.excerpts))
+            .map(|evidence| best(evidence.packs.iter().flat_map(|pack| &pack.excerpts)))
             .unwrap_or_default();
         if as_json {
             return Self {
@@ -57,9 +57,8 @@ impl ExtractiveAnswer {
 }
 
 /// Returns the best passages first. Headings and table headers give context to others and answer nothing alone.
-fn best(excerpts: &[Excerpt]) -> Vec<&Excerpt> {
+fn best<'e>(excerpts: impl Iterator<Item = &'e Excerpt>) -> Vec<&'e Excerpt> {
     let mut passages: Vec<&Excerpt> = excerpts
-        .iter()
         .filter(|excerpt| !matches!(excerpt.kind, SpanKind::Heading | SpanKind::Header))
         .filter(|excerpt| !excerpt.text.trim().is_empty())
         .collect();

@@ -4,7 +4,7 @@
 use super::passage::ExtractiveAnswer;
 use super::*;
 use crate::api::{Reason, Surface};
-use crate::compress::{Action, Excerpt, Stages};
+use crate::compress::{Action, Excerpt, PackText, Stages};
 use crate::pack::SpanKind;
 
 fn decision(action: Action, reason: Reason) -> Decision {
@@ -18,6 +18,7 @@ fn decision(action: Action, reason: Reason) -> Decision {
         tokens_before: 100,
         tokens_after: 20,
         pack: None,
+        sites: Vec::new(),
         stages: Stages::default(),
         worker_error: None,
     }
@@ -32,9 +33,12 @@ fn evidence(excerpts: &[(u64, f32, SpanKind, &str)]) -> Evidence {
         text: (*text).into(),
     });
     Evidence {
-        question: "q".into(),
-        pack: String::new(),
-        excerpts: excerpts.collect(),
+        asks: Vec::new(),
+        packs: vec![PackText {
+            site: 0,
+            text: String::new(),
+            excerpts: excerpts.collect(),
+        }],
     }
 }
 

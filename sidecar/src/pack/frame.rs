@@ -52,6 +52,40 @@ pub fn write(document: &str, document_sha256: &[u8; 32], spans: &[KeptSpan]) -> 
     text
 }
 
+/// Writes what stands in place of a passage that is left out whole.
+pub fn write_left_out(document: &str, document_sha256: &[u8; 32]) -> String {
+    format!("[{}: passage left out]", name(document, document_sha256))
+}
+
+/// A document of an earlier turn, and what is added of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Addition<'a> {
+    /// The document.
+    pub document: &'a str,
+    /// Its SHA-256.
+    pub sha256: &'a [u8; 32],
+    /// What is added: in order, disjoint, on character boundaries.
+    pub spans: &'a [KeptSpan],
+}
+
+/// Writes what a later turn is given of documents that were packed before it, under the names that their packs have.
+///
+/// Deterministic: the same additions give the same bytes.
+pub fn write_further(additions: &[Addition<'_>]) -> String {
+    let mut text = String::from("[further excerpts from above, word for word, for what follows:]\n");
+    for addition in additions {
+        let name = name(addition.document, addition.sha256);
+        for passage in passages(addition.document, addition.spans) {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "[{name} @{}]", passage.start);
+            let _ = writeln!(text, "{}", &addition.document[passage]);
+        }
+        let _ = writeln!(text, "[end of excerpt {name}]");
+    }
+    text.push('\n');
+    text
+}
+
 /// Spans with nothing but white space between them are one passage.
 fn passages(document: &str, spans: &[KeptSpan]) -> Vec<Range<usize>> {
     let mut passages: Vec<Range<usize>> = Vec::new();

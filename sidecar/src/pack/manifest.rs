@@ -1,22 +1,34 @@
-//! The account of one pack: what of the source was kept, what was dropped, and why. Holds no document text.
+//! The account of a call's packs: what of each source was kept, what was dropped, and why. Holds no document text.
 
 use serde::{Deserialize, Serialize};
 
-/// The account of one pack. Offsets and lengths are bytes of the document's UTF-8 text.
+/// The account of a call's packs. Offsets and lengths are bytes of a document's UTF-8 text.
 ///
-/// The document is the text that the application sent, all of it: the JSON string, unescaped. Where a
+/// A document is the text that the application sent, all of it: the JSON string, unescaped. Where a
 /// prompt's instructions stand around it in the same string, it is the part between them, without white space
 /// at its ends; `source.start` is where that part begins in the string, and is 0 otherwise.
 ///
-/// The same document, question and settings give the same `id`.
+/// The same call and settings give the same `id`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// `pk_` and 24 hexadecimal digits.
     pub id: String,
+    /// The call's reason (`question`, `coverage`, `replayed`, `follow_up`).
+    pub reason: String,
+    /// The packs, in the order in which the model reads them.
+    pub packs: Vec<PackRecord>,
+}
+
+/// The account of one document.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackRecord {
+    /// The document's position among the call's sites, as the decision lists them.
+    pub site: usize,
     /// The document.
     pub source: SourceDocument,
-    /// SHA-256 of the question, lower-case hexadecimal; empty in coverage.
+    /// SHA-256 of what was asked, a line each, lower-case hexadecimal; empty in coverage.
     pub question_sha256: String,
     /// The text that replaced the document.
     pub pack: PackSize,
@@ -24,7 +36,9 @@ pub struct Manifest {
     pub kept: Vec<KeptSpan>,
     /// Dropped ranges in source order: all that is not kept.
     pub dropped: Vec<ByteRange>,
-    /// The plan's reason (`question`, `coverage`, `replayed`).
+    /// Spans that later turns were given further, in source order; they lie in dropped ranges.
+    pub further: Vec<KeptSpan>,
+    /// How the pack was chosen (`question`, `coverage`).
     pub reason: String,
     /// The engine that ran: `lexical`, `static`, `encoder`.
     pub tier: String,
@@ -34,7 +48,7 @@ pub struct Manifest {
     pub estimated_recall: f64,
     /// The worker that answered, as `host:port`.
     pub worker: String,
-    /// Time spent in the worker.
+    /// Time spent in the worker, for all documents of the turn.
     pub timing: WorkerTiming,
 }
 
@@ -68,7 +82,7 @@ pub struct PackSize {
 }
 
 /// A kept span.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeptSpan {
     /// The first byte.
@@ -120,14 +134,22 @@ pub enum ManifestError {
 }
 
 impl Manifest {
-    /// Reads a manifest and checks that kept and dropped ranges make up the document.
+    /// Reads a manifest and checks that kept and dropped ranges make up each document.
     ///
     /// # Errors
     /// [`ManifestError`] if it is none.
     pub fn parse(json: &[u8]) -> Result<Self, ManifestError> {
         let manifest: Self = serde_json::from_slice(json)?;
-        let kept = manifest.kept.iter().map(|span| (span.start, span.end));
-        let dropped = manifest.dropped.iter().map(|range| (range.start, range.end));
+        manifest.packs.iter().try_for_each(PackRecord::check)?;
+        Ok(manifest)
+    }
+}
+
+impl PackRecord {
+    /// Checks that kept and dropped ranges make up the document.
+    fn check(&self) -> Result<(), ManifestError> {
+        let kept = self.kept.iter().map(|span| (span.start, span.end));
+        let dropped = self.dropped.iter().map(|range| (range.start, range.end));
         let mut ranges: Vec<_> = kept.chain(dropped).collect();
         ranges.sort_unstable();
         let end = ranges.iter().try_fold(0, |at, (start, end)| {
@@ -137,10 +159,10 @@ impl Manifest {
                 Err(ManifestError::Ranges(*start, *end))
             }
         })?;
-        if end != manifest.source.bytes {
-            return Err(ManifestError::Ranges(end, manifest.source.bytes));
+        if end != self.source.bytes {
+            return Err(ManifestError::Ranges(end, self.source.bytes));
         }
-        Ok(manifest)
+        Ok(())
     }
 }
 

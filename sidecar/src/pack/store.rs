@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use liquid_process::{Lru, lock};
 
-use super::{ByteRange, KeptSpan, Manifest, Settings};
+use super::{ByteRange, KeptSpan, Manifest, PackRecord, Settings};
 
 /// Recent manifests by id.
 #[derive(Debug)]
@@ -24,9 +24,14 @@ impl ManifestStore {
 
     /// Keeps a manifest, and forgets the ones that were used least recently.
     pub fn put(&self, manifest: Arc<Manifest>) {
-        let lists =
-            manifest.kept.len() * size_of::<KeptSpan>() + manifest.dropped.len() * size_of::<ByteRange>();
-        let weight = (lists + size_of::<Manifest>() + 512) as u64;
+        let lists = |pack: &PackRecord| {
+            let spans = pack.kept.len() + pack.further.len();
+            spans * size_of::<KeptSpan>()
+                + pack.dropped.len() * size_of::<ByteRange>()
+                + size_of::<PackRecord>()
+                + 512
+        };
+        let weight = (manifest.packs.iter().map(lists).sum::<usize>() + size_of::<Manifest>()) as u64;
         let id = manifest.id.clone();
         lock(&self.manifests).insert(id, manifest, weight, Instant::now());
     }

@@ -110,34 +110,61 @@ proptest! {
 fn manifest(document: &str, kept: Vec<KeptSpan>) -> Manifest {
     Manifest {
         id: "pk_0".into(),
-        source: SourceDocument {
-            start: 0,
-            sha256: "00".into(),
-            bytes: document.len() as u64,
-            tokens: 9,
-        },
-        question_sha256: String::new(),
-        pack: PackSize {
-            sha256: "00".into(),
-            bytes: 1,
-            tokens: 1,
-            kept_bytes: 1,
-        },
-        dropped: dropped(&kept, document.len() as u64),
-        kept,
         reason: "question".into(),
-        tier: "lexical".into(),
-        tier_reason: String::new(),
-        estimated_recall: 0.0,
-        worker: "127.0.0.1:1".into(),
-        timing: WorkerTiming::default(),
+        packs: vec![PackRecord {
+            site: 0,
+            source: SourceDocument {
+                start: 0,
+                sha256: "00".into(),
+                bytes: document.len() as u64,
+                tokens: 9,
+            },
+            question_sha256: String::new(),
+            pack: PackSize {
+                sha256: "00".into(),
+                bytes: 1,
+                tokens: 1,
+                kept_bytes: 1,
+            },
+            dropped: dropped(&kept, document.len() as u64),
+            kept,
+            further: Vec::new(),
+            reason: "question".into(),
+            tier: "lexical".into(),
+            tier_reason: String::new(),
+            estimated_recall: 0.0,
+            worker: "127.0.0.1:1".into(),
+            timing: WorkerTiming::default(),
+        }],
     }
+}
+
+#[test]
+fn further_excerpts_go_by_the_name_of_the_pack() {
+    let document = "One. Two. Three.\n\nFour. Five.";
+    let sha256: [u8; 32] = Sha256::digest(document).into();
+    let pack = pack(document, &[span(0, 4)]);
+    let name = name(&pack);
+    let addition = Addition {
+        document,
+        sha256: &sha256,
+        spans: &[span(10, 16), span(18, 23)],
+    };
+    let expected = format!(
+        "[further excerpts from above, word for word, for what follows:]\n[{name} @10]\nThree.\n\nFour.\n\
+         [end of excerpt {name}]\n\n"
+    );
+    assert_eq!(write_further(&[addition]), expected);
+    assert_eq!(
+        write_left_out(document, &sha256),
+        format!("[{name}: passage left out]")
+    );
 }
 
 #[test]
 fn a_manifest_with_a_hole_is_none() {
     let mut broken = manifest("0123456789", vec![span(2, 4)]);
-    broken.dropped.pop();
+    broken.packs[0].dropped.pop();
     let error = Manifest::parse(&serde_json::to_vec(&broken).unwrap()).unwrap_err();
     assert!(matches!(error, ManifestError::Ranges(4, 10)), "{error}");
 }

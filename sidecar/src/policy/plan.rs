@@ -1,135 +1,120 @@
-//! The plan: which bytes of which text are the document, what is asked of it, and whether to compress.
+//! The plan: what becomes of every text of a call that holds a document, and of what a later turn asks of it.
 
-use std::borrow::Cow;
-use std::ops::Range;
-
-use super::need::Need;
-use super::question::{LONGEST_QUESTION, clip, find_question};
-use super::settings::{EarlierTurns, Settings, WholeDocument};
+use super::rows;
+use super::settings::{Budget, EarlierTurns, Settings, WholeDocument};
 use super::tokens;
+use super::tools::ToolMode;
 use super::whole::covers;
 use crate::api::{Mode, Reason};
-use crate::reading::{Content, Marks, classify};
-use crate::request::{Literal, Part, PartKind, Request, Role};
+use crate::need::Need;
+use crate::reading::{AskSource, Reading, Site, SiteKind, Turn};
+use crate::request::{Part, PartKind, Request, Role};
 
-/// The plan for a request: the document to compress, and the question that decides what is kept.
+/// Fewer tokens beside a document are left as they are: a pack of them would be hardly shorter. A passage that
+/// somebody else has cut out may be shorter, since it is kept or left out whole.
+const SMALL: u64 = 400;
+
+/// What becomes of a call: a plan for each turn, in the reading's order.
 #[derive(Debug, Clone)]
-pub struct Plan<'a> {
-    /// The JSON string that holds the document.
-    pub literal: Literal<'a>,
-    /// The string's text, unescaped.
-    pub text: Cow<'a, str>,
-    /// Bytes of `text` that are the document; the rest are instructions and stay.
-    pub document: Range<usize>,
-    /// Estimated tokens of the document.
-    pub document_tokens: u64,
-    /// The question; empty in coverage.
-    pub question: String,
-    /// `Question` or `Coverage`.
+pub struct Plan {
+    /// The turns.
+    pub turns: Vec<TurnPlan>,
+}
+
+/// What becomes of a turn. It depends on nothing that comes after the turn, so it is the same in every later call of
+/// the conversation.
+#[derive(Debug, Clone)]
+pub struct TurnPlan {
+    /// A plan for each site, in the reading's order.
+    pub sites: Vec<SitePlan>,
+    /// How the packs are chosen: `Question`, or `Coverage`, which asks nothing.
     pub reason: Reason,
-    /// Where the document stands in the conversation.
-    pub turn: Turn,
-    /// True if nothing that changes with the question stands before the document, so that a provider could
-    /// cache the request up to the document's end.
-    pub is_prefix: bool,
+    /// How much of the sites is kept.
+    pub budget: Budget,
+    /// What is added to this turn of documents that were packed before it.
+    pub further: Further,
 }
 
-/// The turn of the conversation that holds a document.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Turn {
-    /// The turn that the user speaks now.
-    Current,
-    /// A turn that the user spoke before.
-    Earlier {
-        /// The question that the user asks now; empty while tools run.
-        follow_up: String,
-    },
+/// What becomes of a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SitePlan {
+    /// Estimated tokens of its document.
+    pub tokens: u64,
+    /// The reason for which it stays as it is; without one it is packed.
+    pub stays: Option<Reason>,
 }
 
-impl Plan<'_> {
-    /// Returns the document.
-    pub fn document(&self) -> &str {
-        &self.text[self.document.clone()]
+/// What a later turn gets of the documents that were packed before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Further {
+    /// Nothing: it asks nothing of them.
+    Nothing,
+    /// The evidence for what it asks, as far as the packs lack it.
+    Excerpts,
+    /// All of them: it needs every word.
+    Whole,
+}
+
+impl Plan {
+    /// Returns whether any site is packed.
+    pub fn packs(&self) -> bool {
+        self.turns.iter().any(TurnPlan::packs)
     }
 }
 
-/// Decides about a request. Pure: the same request and settings give the same plan.
+impl TurnPlan {
+    /// Returns whether any site is packed.
+    pub fn packs(&self) -> bool {
+        self.sites.iter().any(|site| site.stays.is_none())
+    }
+}
+
+/// Decides about a call. Pure: the same reading and settings give the same plan.
 ///
 /// # Errors
-/// The [`Reason`] to leave the request as it is.
-pub fn plan<'a>(request: &Request<'a>, settings: &Settings) -> Result<Plan<'a>, Reason> {
-    plan_texts(request, settings).map_err(|reason| match reason {
-        Reason::NoUserText | Reason::TooShort | Reason::NoQuestion => {
-            find_unread_document(request, settings).unwrap_or(reason)
+/// The [`Reason`] to leave the call as it is, whatever its texts.
+pub fn plan(request: &Request<'_>, reading: &Reading<'_>, settings: &Settings) -> Result<Plan, Reason> {
+    let must_cover = guard(request, settings)?;
+    let last = reading.turns.len().saturating_sub(1);
+    let mut turns: Vec<TurnPlan> = Vec::with_capacity(reading.turns.len());
+    for (at, turn) in reading.turns.iter().enumerate() {
+        let untouched = at < last && settings.earlier_turns == EarlierTurns::Untouched;
+        let mut planned = plan_turn(turn, must_cover, untouched, settings);
+        if turns.iter().any(TurnPlan::packs) {
+            planned.further = further(turn, must_cover, settings);
         }
-        _ => reason,
-    })
+        turns.push(planned);
+    }
+    Ok(Plan { turns })
 }
 
-/// Plans for the texts that may be replaced, as if there were no others.
-fn plan_texts<'a>(request: &Request<'a>, settings: &Settings) -> Result<Plan<'a>, Reason> {
-    let mut cut = Cut::new(settings);
-    guard(request, &mut cut)?;
-    let (found, turn) = locate(request, &mut cut)?;
-    let part = &request.parts[found];
-    let literal = part.text.ok_or(Reason::NoUserText)?;
-    if request.cache_marked || request.parts[found..].iter().any(|part| part.cache_marked) {
-        cut.unless_covered(Reason::CacheMarked)?;
-    }
-    if literal.raw().len() as u64 > settings.max_document_bytes.saturating_mul(6) {
-        return Err(Reason::TooLong);
-    }
-    let text = literal.decode().map_err(|_| Reason::LoneSurrogate)?;
-    let asked = find_question(request, found, &text)?;
-    let mut plan = Plan {
-        literal,
-        document: asked.split.document.clone(),
-        document_tokens: 0,
-        question: asked.question,
-        reason: Reason::Question,
-        turn,
-        is_prefix: asked.is_prefix,
-        text,
-    };
-    check_document(&mut plan, asked.split.marks, settings)?;
-    plan.reason = select(asked.need, &plan.question, &mut cut)?;
-    if cut.must_cover {
-        // The same selection in every turn: there is no earlier one to send again.
-        (plan.reason, plan.turn) = (Reason::Coverage, Turn::Current);
-    }
-    if plan.reason == Reason::Coverage {
-        plan.question.clear();
-    }
-    Ok(plan)
-}
-
-/// The settings while a plan is made, and whether only a selection may leave.
-struct Cut<'s> {
-    settings: &'s Settings,
-    must_cover: bool,
-}
-
-impl<'s> Cut<'s> {
-    fn new(settings: &'s Settings) -> Self {
-        Self {
-            settings,
-            must_cover: false,
+/// Returns the reason for which nothing of a call is packed, where its plan packs nothing: that of its longest site.
+pub fn reason_to_pass(request: &Request<'_>, plan: &Plan, settings: &Settings) -> Reason {
+    let sites = plan.turns.iter().flat_map(|turn| &turn.sites);
+    let longest = sites.max_by_key(|site| site.tokens);
+    let found = longest.and_then(|site| site.stays.map(|reason| (site.tokens, reason)));
+    match found {
+        Some((tokens, reason)) if reason != Reason::TooShort && tokens >= settings.min_document_tokens => {
+            reason
         }
-    }
-
-    /// Leaves the request as it is for this reason, unless a selection is to take the document's place.
-    fn unless_covered(&mut self, reason: Reason) -> Result<(), Reason> {
-        if !covers(reason, self.settings) {
-            return Err(reason);
-        }
-        self.must_cover = true;
-        Ok(())
+        _ => find_unread_document(request, settings).unwrap_or_else(|| {
+            let user = |role| role == Role::User;
+            let speaks = request
+                .parts
+                .iter()
+                .any(|part| user(part.role) && part.text.is_some());
+            match found {
+                Some((_, reason)) => reason,
+                None if speaks => Reason::TooShort,
+                None => Reason::NoUserText,
+            }
+        }),
     }
 }
 
-/// Rules a request out before any text is looked at.
-fn guard(request: &Request<'_>, cut: &mut Cut<'_>) -> Result<(), Reason> {
-    if cut.settings.mode == Mode::Off {
+/// Rules a call out before any text is looked at. Returns whether only a selection that asks nothing may leave.
+fn guard(request: &Request<'_>, settings: &Settings) -> Result<bool, Reason> {
+    if settings.mode == Mode::Off {
         return Err(Reason::ModeOff);
     }
     if request.duplicate_key {
@@ -138,125 +123,166 @@ fn guard(request: &Request<'_>, cut: &mut Cut<'_>) -> Result<(), Reason> {
     if request.too_many_parts {
         return Err(Reason::TooManyParts);
     }
-    if request.stateful.is_some() {
-        cut.unless_covered(Reason::Stateful)?;
+    if request.stateful.is_none() {
+        return Ok(false);
     }
-    Ok(())
+    if covers(Reason::Stateful, settings) {
+        Ok(true)
+    } else {
+        Err(Reason::Stateful)
+    }
 }
 
-/// Returns why a document of the user's is not one that may be replaced: it is cited by offsets, or attached in
-/// a form that is not read. It is the longest text by far, or else the texts would have been planned for.
+/// Returns why a document of the user's was not read: it is attached in a form that is not, or its text is no text. It
+/// is the longest by far, or else the sites would have been planned for.
 fn find_unread_document(request: &Request<'_>, settings: &Settings) -> Option<Reason> {
     let user = || request.parts.iter().filter(|part| part.role == Role::User);
-    let enough = |text: Literal<'_>| {
-        settings.mode == Mode::Force || text.raw().len() as u64 >= settings.min_document_tokens
+    let enough = |bytes: usize| settings.mode == Mode::Force || bytes as u64 >= settings.min_document_tokens;
+    let lone = |part: &Part<'_>| {
+        part.text
+            .is_some_and(|text| text.is_escaped() && enough(text.raw().len()) && text.decode().is_err())
     };
-    let cited = user().any(|part| part.kind == PartKind::CitedDocument && part.text.is_some_and(enough));
-    let attached = user().any(|part| part.kind == PartKind::Attachment);
-    cited
-        .then_some(Reason::Citations)
-        .or(attached.then_some(Reason::Attachment))
+    let attached = |part: &Part<'_>| part.kind == PartKind::Attachment;
+    user()
+        .any(lone)
+        .then_some(Reason::LoneSurrogate)
+        .or(user().any(attached).then_some(Reason::Attachment))
 }
 
-/// Finds the part that holds the document: the longest text of the current turn if it is long enough, else
-/// the longest of the earlier ones.
-fn locate(request: &Request<'_>, cut: &mut Cut<'_>) -> Result<(usize, Turn), Reason> {
-    let settings = cut.settings;
-    // Of a hybrid call the first text is the document by its name; the second is the prompt.
-    let parts = &request.parts[..if request.hybrid.is_some() {
-        1
-    } else {
-        request.parts.len()
-    }];
-    let spoken = |part: &Part<'_>| matches!(part.role, Role::Assistant | Role::Tool);
-    let turn = parts.iter().rposition(spoken).map_or(0, |at| at + 1);
-    let now = longest(parts, turn..parts.len());
-    let before = longest(parts, 0..turn);
-    // A token is at least a byte: what is shorter in bytes is shorter in tokens.
-    let enough =
-        |length: usize| settings.mode == Mode::Force || length as u64 >= settings.min_document_tokens;
-    if let Some((at, length)) = now
-        && (enough(length)
-            && before.is_none_or(|(_, earlier)| length >= earlier || length > LONGEST_QUESTION))
-    {
-        return Ok((at, Turn::Current));
+fn plan_turn(turn: &Turn<'_>, must_cover: bool, untouched: bool, settings: &Settings) -> TurnPlan {
+    let mut sites: Vec<SitePlan> = turn
+        .sites
+        .iter()
+        .map(|site| plan_site(site, untouched, settings))
+        .collect();
+    let force = settings.mode == Mode::Force;
+    let enough: u64 = sites
+        .iter()
+        .filter(|site| site.stays.is_none_or(|reason| covers(reason, settings)))
+        .map(|site| site.tokens)
+        .sum();
+    let short = enough < settings.min_document_tokens && !force;
+    let selected = select(turn, settings);
+    let covered = |stays: Option<Reason>| stays.is_some_and(|reason| covers(reason, settings));
+    let mut cover = must_cover || sites.iter().any(|site| covered(site.stays));
+    for (plan, site) in sites.iter_mut().zip(&turn.sites) {
+        let wanted = || {
+            selected
+                .err()
+                .or_else(|| asks_every_row(turn, site).then_some(Reason::NeedsEverything))
+        };
+        let stays = match plan.stays {
+            Some(reason) => Some(reason),
+            None if short => Some(Reason::TooShort),
+            None if must_cover => None,
+            None => wanted(),
+        };
+        plan.stays = stays.filter(|reason| !(covers(*reason, settings) && !short));
+        cover |= stays.is_some() && plan.stays.is_none();
     }
-    match before {
-        Some((at, length)) if enough(length) => {
-            if settings.earlier_turns == EarlierTurns::Untouched {
-                cut.unless_covered(Reason::EarlierTurn)?;
-            }
-            let texts = user_texts(parts, turn..parts.len());
-            let follow_up: Vec<_> = texts.map(|(_, text)| text.decode_lossy()).collect();
-            Ok((
-                at,
-                Turn::Earlier {
-                    follow_up: clip(&follow_up.join("\n")),
-                },
-            ))
-        }
-        None if now.is_none() => Err(Reason::NoUserText),
-        _ => Err(Reason::TooShort),
+    TurnPlan {
+        sites,
+        reason: if cover {
+            Reason::Coverage
+        } else {
+            selected.unwrap_or(Reason::Coverage)
+        },
+        budget: budget(turn, settings),
+        further: Further::Nothing,
     }
 }
 
-/// Texts of the user that may be replaced or hold the question, with the positions of their parts.
-pub(super) fn user_texts<'p, 'a>(
-    parts: &'p [Part<'a>],
-    within: Range<usize>,
-) -> impl DoubleEndedIterator<Item = (usize, Literal<'a>)> + 'p {
-    within.filter_map(move |at| {
-        let part = parts.get(at).filter(|part| part.role == Role::User)?;
-        let text = part.text.filter(|_| part.kind != PartKind::CitedDocument)?;
-        Some((at, text))
-    })
-}
-
-/// Returns position and length in bytes of the longest user text; the later one of equals.
-fn longest(parts: &[Part<'_>], within: Range<usize>) -> Option<(usize, usize)> {
-    user_texts(parts, within)
-        .map(|(at, text)| (at, text.raw().len()))
-        .max_by_key(|(_, length)| *length)
-}
-
-/// Rules out a document by what it is and how long it is.
-fn check_document(plan: &mut Plan<'_>, marks: Marks, settings: &Settings) -> Result<(), Reason> {
-    let document = plan.document();
-    if document.len() as u64 > settings.max_document_bytes {
-        return Err(Reason::TooLong);
-    }
-    if document.trim().is_empty() {
-        return Err(Reason::TooShort);
-    }
+/// Rules a site out by what it is.
+fn plan_site(site: &Site<'_>, untouched: bool, settings: &Settings) -> SitePlan {
+    let document = &site.text.as_str()[site.document.clone()];
     let tokens = tokens::estimate(document);
-    if tokens < settings.min_document_tokens && settings.mode != Mode::Force {
-        return Err(Reason::TooShort);
-    }
-    let verdict = match classify(document) {
-        _ if matches!(marks, Marks::Fence { code: true, .. }) => Err(Reason::Code),
-        Content::Code => Err(Reason::Code),
-        Content::Opaque => Err(Reason::NotProse),
-        Content::Text => Ok(()),
+    let mode = match (site.kind, &site.tool) {
+        (SiteKind::ToolResult, Some(tool)) => settings.tools.mode(tool),
+        _ => ToolMode::Auto,
     };
-    plan.document_tokens = tokens;
-    verdict
+    let kept = match (mode, site.keep) {
+        (ToolMode::Keep, _) => Some(Reason::ToolKept),
+        (ToolMode::Compress, Some(Reason::Code | Reason::NotProse)) => None,
+        (_, keep) => keep,
+    };
+    let small = !site.passage && tokens < SMALL.min(settings.min_document_tokens);
+    let stays = match kept {
+        Some(reason) => Some(reason),
+        None if document.len() as u64 > settings.max_document_bytes => Some(Reason::TooLong),
+        None if document.trim().is_empty() => Some(Reason::TooShort),
+        None if small && settings.mode != Mode::Force => Some(Reason::TooShort),
+        None => untouched.then_some(Reason::EarlierTurn),
+    };
+    SitePlan { tokens, stays }
 }
 
-/// Chooses between the evidence for the question, coverage, and no compression.
-fn select(need: Need, question: &str, cut: &mut Cut<'_>) -> Result<Reason, Reason> {
-    let settings = cut.settings;
-    let (whole, reason) = match need {
-        Need::Everything => {
-            cut.unless_covered(Reason::NeedsEverything)?;
-            return Ok(Reason::Coverage);
-        }
+/// Chooses between the evidence for what is asked, coverage, and no compression.
+fn select(turn: &Turn<'_>, settings: &Settings) -> Result<Reason, Reason> {
+    let (whole, reason) = match turn.need {
+        Need::Evidence | Need::Aspect if !turn.asks.is_empty() => return Ok(Reason::Question),
+        Need::Evidence | Need::Aspect | Need::None => (settings.no_question, Reason::NoQuestion),
         Need::Overview => (settings.overview, Reason::NeedsOverview),
-        Need::Evidence if question.is_empty() => (settings.no_question, Reason::NoQuestion),
-        Need::Evidence => return Ok(Reason::Question),
+        Need::Aggregate | Need::Transform => return Err(Reason::NeedsEverything),
     };
     match whole {
-        WholeDocument::Pass if settings.mode != Mode::Force => cut.unless_covered(reason)?,
-        WholeDocument::Pass | WholeDocument::Coverage => {}
+        WholeDocument::Pass if settings.mode != Mode::Force => Err(reason),
+        WholeDocument::Pass | WholeDocument::Coverage => Ok(Reason::Coverage),
     }
-    Ok(Reason::Coverage)
+}
+
+/// Returns whether what is said in a turn must be computed over every row of a site's table.
+fn asks_every_row(turn: &Turn<'_>, site: &Site<'_>) -> bool {
+    let document = &site.text.as_str()[site.document.clone()];
+    let said = |source| !matches!(source, AskSource::Field | AskSource::Arguments | AskSource::Said);
+    let mut asks = turn.asks.iter().filter(|ask| said(ask.source));
+    asks.any(|ask| rows::asks_every_row(&ask.text, document))
+}
+
+/// What a later turn gets of earlier documents.
+fn further(turn: &Turn<'_>, must_cover: bool, settings: &Settings) -> Further {
+    let says = turn.words.is_some()
+        && turn
+            .asks
+            .iter()
+            .any(|ask| !matches!(ask.source, AskSource::Field));
+    if must_cover || !says {
+        return Further::Nothing;
+    }
+    match (turn.need, settings.overview) {
+        (Need::Evidence | Need::Aspect, _) => Further::Excerpts,
+        (Need::None, _) | (Need::Overview, WholeDocument::Coverage) => Further::Nothing,
+        (Need::Overview | Need::Aggregate | Need::Transform, _)
+            if covers(Reason::NeedsEverything, settings) =>
+        {
+            Further::Nothing
+        }
+        (Need::Overview | Need::Aggregate | Need::Transform, _) => Further::Whole,
+    }
+}
+
+/// Each further ask adds this share of the first one's budget, up to the cap.
+const FURTHER_ASK: f64 = 0.4;
+/// Several asks together keep at most one word in so many, unless a single one is allowed more.
+const SEVERAL: f64 = 3.6;
+/// The evidence for a subject is spread: its budget is so many times that of a point.
+const ASPECT: f64 = 1.5;
+
+/// How much is kept for all that a turn asks.
+fn budget(turn: &Turn<'_>, settings: &Settings) -> Budget {
+    let asked: f64 = turn
+        .asks
+        .iter()
+        .map(|ask| f64::from(ask.weight))
+        .filter(|weight| *weight >= 0.5)
+        .sum();
+    let wider = match turn.need {
+        Need::Aspect => ASPECT,
+        _ => 1.0,
+    };
+    let share = wider * (1.0 + FURTHER_ASK * (asked - 1.0).max(0.0));
+    let ratio = (settings.budget.ratio / share).max(SEVERAL.min(settings.budget.ratio));
+    Budget {
+        ratio,
+        ..settings.budget.clone()
+    }
 }

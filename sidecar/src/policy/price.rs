@@ -6,10 +6,8 @@ use std::time::{Duration, Instant};
 
 use liquid_process::{Lru, lock};
 
-use super::plan::{Plan, Turn};
-use super::settings::{Budget, CachedPrefix, Settings, WholeDocument};
-use super::whole::covers;
-use crate::api::{Mode, Reason};
+use super::settings::{Budget, CachedPrefix, Settings};
+use crate::api::Mode;
 
 /// SHA-256 of a text.
 pub type Sha256 = [u8; 32];
@@ -35,44 +33,30 @@ pub fn expected_ratio(budget: &Budget, tokens: u64) -> f64 {
     }
 }
 
-/// Weighs a plan against the provider's cached prefix, now that it is known how many `questions` this document
-/// was asked.
-///
-/// # Errors
-/// [`Reason::CachedPrefix`] if the document had better stay as it is.
-pub fn price(plan: &mut Plan<'_>, questions: u64, settings: &Settings) -> Result<(), Reason> {
+/// Returns whether packs of a document of `tokens` cost less than the provider's cached prefix, now that it is known
+/// how many `questions` it was asked in calls of their own.
+pub fn packs_pay(tokens: u64, budget: &Budget, questions: u64, settings: &Settings) -> bool {
     let prefix = &settings.cached_prefix;
-    let depends = plan.reason == Reason::Question && plan.is_prefix && plan.turn == Turn::Current;
-    let weigh = prefix.enabled && settings.mode != Mode::Force && depends;
-    if !weigh
-        || pays(
-            expected_ratio(&settings.budget, plan.document_tokens),
-            questions,
-            prefix,
-        )
-    {
-        return Ok(());
-    }
-    match prefix.instead {
-        WholeDocument::Pass if !covers(Reason::CachedPrefix, settings) => Err(Reason::CachedPrefix),
-        WholeDocument::Pass | WholeDocument::Coverage => {
-            plan.reason = Reason::Coverage;
-            plan.question.clear();
-            Ok(())
-        }
-    }
+    !prefix.enabled || settings.mode == Mode::Force || pays(expected_ratio(budget, tokens), questions, prefix)
 }
 
-/// A text's size: what it costs, and how long it is as it stands in the body.
+/// A text's size: what it costs, and how long it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TextSize {
     /// Estimated tokens.
     pub tokens: u64,
-    /// Bytes, escaped.
+    /// Bytes.
     pub bytes: usize,
 }
 
-/// Returns true if a pack saves enough over its document.
+impl std::ops::AddAssign for TextSize {
+    fn add_assign(&mut self, other: Self) {
+        self.tokens += other.tokens;
+        self.bytes += other.bytes;
+    }
+}
+
+/// Returns true if packs save enough over their documents.
 pub fn accept(document: TextSize, pack: TextSize, settings: &Settings) -> bool {
     let saved = document.tokens.saturating_sub(pack.tokens);
     let enough = settings.mode == Mode::Force
@@ -96,19 +80,36 @@ impl History {
         }
     }
 
-    /// Notes a question on a document; returns how many different ones there were, this one included. The same
-    /// question again is a client's retry, or gets the same pack, which the provider caches in turn.
+    /// Notes a question on a document; returns which of its different questions it is, counted from 1. The same
+    /// question again is a client's retry or the same conversation, and keeps its number.
     pub fn note(&self, document: &Sha256, question: &Sha256, now: Instant) -> u64 {
-        let [a, b, c, d, e, f, g, h, ..] = *question;
-        let question = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        let question = short(question);
         let mut documents = lock(&self.documents);
         let Some(asked) = documents.get(document, now) else {
             documents.insert(*document, vec![question], 1, now);
             return 1;
         };
-        if !asked.contains(&question) && asked.len() < QUESTIONS {
+        if let Some(at) = asked.iter().position(|known| *known == question) {
+            return at as u64 + 1;
+        }
+        if asked.len() < QUESTIONS {
             asked.push(question);
         }
         asked.len() as u64
     }
+
+    /// Returns the number of a question that was noted, if it is still known.
+    pub fn number(&self, document: &Sha256, question: &Sha256, now: Instant) -> Option<u64> {
+        let question = short(question);
+        let mut documents = lock(&self.documents);
+        let asked = documents.get(document, now)?;
+        let at = asked.iter().position(|known| *known == question)?;
+        Some(at as u64 + 1)
+    }
+}
+
+/// The first eight bytes of a hash: enough to tell the questions on one document apart.
+fn short(hash: &Sha256) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *hash;
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }

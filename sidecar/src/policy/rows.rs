@@ -6,7 +6,6 @@
 
 use memchr::memmem;
 
-use super::need::{Need, assess_need};
 use crate::reading::has_phrase;
 
 /// Bytes of a document that are looked at for its rows.
@@ -88,26 +87,14 @@ const EXTREMES: &[&str] = &[
     "le moins", "la moins", "les moins", "más", "menos", "mayor", "menor", "mejor", "peor",
 ];
 
-/// Judges how much of the document the answer to a question needs, by its words and by what the document is.
-pub fn assess_need_of(question: &str, document: &str) -> Need {
-    assess_need(question).max(assess_rows(question, document))
-}
-
-/// Judges whether the question is one that every row of the document must answer.
-fn assess_rows(question: &str, document: &str) -> Need {
+/// Returns whether the question is one that every row of the document must answer.
+pub(super) fn asks_every_row(question: &str, document: &str) -> bool {
     let question = question.to_lowercase();
     let says = |phrases: &[&str]| phrases.iter().any(|phrase| has_phrase(&question, phrase));
     let first = question.split_whitespace().next().unwrap_or_default();
     let chooses = CHOOSING.contains(&first.trim_matches(|c: char| !c.is_alphanumeric()));
-    let ranges = || says(OF_ALL) || (chooses && says(EXTREMES));
-    if ranges() && !names_one_row(&question, document) {
-        return Need::Everything;
-    }
-    if says(AGGREGATES) && has_rows(document) && !names_one_row(&question, document) {
-        Need::Everything
-    } else {
-        Need::Evidence
-    }
+    let ranges = says(OF_ALL) || (chooses && says(EXTREMES)) || says(AGGREGATES);
+    ranges && has_rows(document) && !names_one_row(&question, document)
 }
 
 /// Returns true if at least half of a document's text is rows: lines of one form.

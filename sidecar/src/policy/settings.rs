@@ -4,6 +4,7 @@ use liquid_contract::{Unread, Whole, defaults};
 use liquid_process::Invalid;
 use serde::{Deserialize, Serialize};
 
+use super::tools::Tools;
 use crate::api::{Mode, Overrides, Tier};
 
 /// When to compress, and how far. Section `[policy]`.
@@ -40,6 +41,10 @@ pub struct Settings {
     /// Paths below the API's version that `unread` lets through, with all that is below them, such as
     /// `/embeddings`. Default: none.
     pub unread_allow: Vec<String>,
+    /// What becomes of tools' results, by the tool's name, in which `*` stands for any characters: `auto` (code,
+    /// listings, hits, logs and configuration stay), `keep` or `compress`. Section `[policy.tools]`. Default: `auto`
+    /// for every tool.
+    pub tools: Tools,
     /// How much to keep. Section `[policy.budget]`.
     pub budget: Budget,
     /// The price of the alternative. Section `[policy.cached_prefix]`.
@@ -61,6 +66,7 @@ impl Default for Settings {
             whole: Whole::Forward,
             unread: Unread::Forward,
             unread_allow: Vec::new(),
+            tools: Tools::default(),
             budget: Budget::default(),
             cached_prefix: CachedPrefix::default(),
         }
@@ -82,8 +88,7 @@ pub enum WholeDocument {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EarlierTurns {
-    /// Send the identical pack again if it is still known and holds the evidence for the new question too;
-    /// else leave the document as it is.
+    /// Send the identical pack again; what a later turn asks beyond it is added to that turn.
     #[default]
     Replay,
     /// Leave the document as it is.
@@ -106,6 +111,8 @@ pub struct Budget {
     pub min_ratio: f64,
     /// With `auto`: never keep less than one word in so many. Default 20.
     pub max_ratio: f64,
+    /// Of documents of earlier turns, add at most one word in so many for what a later turn asks. Default 20.
+    pub further_ratio: f64,
 }
 
 impl Default for Budget {
@@ -117,6 +124,7 @@ impl Default for Budget {
             floor: defaults::BUDGET_FLOOR,
             min_ratio: defaults::BUDGET_MIN_RATIO,
             max_ratio: defaults::BUDGET_MAX_RATIO,
+            further_ratio: 20.0,
         }
     }
 }
@@ -194,6 +202,7 @@ impl Settings {
     /// Lists every value that cannot be used, fields named below `[policy]`.
     pub fn validate(&self) -> Vec<Invalid> {
         let mut wrong = self.budget.validate();
+        wrong.extend(self.tools.validate());
         let mut check = |ok: bool, field: &str, value: String, remedy: &str| {
             if !ok {
                 wrong.push(Invalid::new(field, value, remedy));
@@ -251,6 +260,7 @@ impl Budget {
             ("ratio", self.ratio),
             ("min_ratio", self.min_ratio),
             ("max_ratio", self.max_ratio),
+            ("further_ratio", self.further_ratio),
         ];
         for (field, value) in ratios {
             if !defaults::BUDGET_RATIOS.contains(&value) {

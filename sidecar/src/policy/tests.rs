@@ -1,10 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod aggregates;
-mod frames;
 mod plans;
 mod prices;
-mod shapes;
 
 use std::fmt::Write;
 

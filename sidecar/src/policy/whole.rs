@@ -2,6 +2,7 @@
 //! holds a text that `policy.whole` must keep in.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::ops::Range;
 
 use liquid_contract::Whole;
@@ -32,15 +33,13 @@ impl Fate {
     /// Returns what becomes of a document for this reason: the one table of all of them.
     pub fn from_reason(reason: Reason) -> Self {
         match reason {
-            Reason::Question | Reason::Coverage | Reason::Replayed => Self::Packed,
+            Reason::Question | Reason::Coverage | Reason::Replayed | Reason::FollowUp => Self::Packed,
             Reason::NoUserText | Reason::TooShort => Self::Absent,
             Reason::NoQuestion => Self::Divisible("ask a question about it"),
             Reason::NeedsEverything | Reason::NeedsOverview => {
                 Self::Divisible("ask for something that stands in a part of it")
             }
-            Reason::EarlierTurn | Reason::FollowUp => {
-                Self::Divisible("send the document again in the last turn, with the question")
-            }
+            Reason::EarlierTurn => Self::Divisible("set policy.earlier_turns to replay"),
             Reason::CacheMarked => Self::Divisible("send it without cache_control"),
             Reason::Stateful => {
                 Self::Divisible("send the conversation itself, without state that the provider keeps")
@@ -48,6 +47,7 @@ impl Fate {
             Reason::CachedPrefix => Self::Divisible("set policy.cached_prefix.instead to coverage"),
             Reason::ModeOff => Self::Indivisible("switch compression on (x-liquid-mode, policy.mode)"),
             Reason::TooLong => Self::Indivisible("raise policy.max_document_bytes, or send a part of it"),
+            Reason::ToolKept => Self::Indivisible("let policy.tools compress the tool's results"),
             Reason::Code | Reason::NotProse => Self::Indivisible("leave it out, or send a part of it"),
             Reason::ToolOutput => Self::Indivisible("have the tool answer with less"),
             Reason::Citations => Self::Indivisible("send it with citations off"),
@@ -81,47 +81,48 @@ pub fn covers(reason: Reason, settings: &Settings) -> bool {
     settings.whole == Whole::Coverage && matches!(Fate::from_reason(reason), Fate::Divisible(_))
 }
 
-/// The text of a request for which a pack is to stand.
+/// A string of a request in which packs are to stand.
 #[derive(Debug, Clone)]
 pub struct Replaced {
     /// The JSON string in the body, its quotes included.
     pub quoted: Range<usize>,
-    /// Estimated tokens of what stays: the instructions before and behind the document.
+    /// Estimated tokens of what stays: what stands before, between and behind the documents.
     pub stays: u64,
 }
 
-/// Returns whether a request holds a text of `min_document_tokens` beside the one that is replaced.
+/// Returns whether a request holds a text of `min_document_tokens` beside those that are replaced.
 ///
 /// Whatever holds a text counts: any string anywhere in the body, keys and unknown fields included, and what one
 /// speaker says in a row, so that a document does not leave in pieces. `body` is what the request was read from.
 pub fn holds_whole_text(
     body: &[u8],
     request: &Request<'_>,
-    replaced: Option<&Replaced>,
+    replaced: &[Replaced],
     settings: &Settings,
 ) -> bool {
     let least = settings.min_document_tokens.max(1);
-    let skip = replaced.map(|replaced| replaced.quoted.clone());
-    let stays = replaced.map_or(0, |replaced| replaced.stays);
-    if stays >= least || request.too_many_parts && body.len() as u64 >= least {
+    let stays: HashMap<usize, u64> = replaced.iter().map(|one| (one.quoted.start, one.stays)).collect();
+    if stays.values().any(|stays| *stays >= least) || request.too_many_parts && body.len() as u64 >= least {
         return true;
     }
     strings(body).any(|quoted| {
         // A token is at least a byte.
-        (quoted.len() as u64) > least && Some(&quoted) != skip.as_ref() && count(&body[quoted]) >= least
-    }) || longest_run(request, skip, stays) >= least
+        (quoted.len() as u64) > least && !stays.contains_key(&quoted.start) && count(&body[quoted]) >= least
+    }) || longest_run(request, &stays) >= least
 }
 
 /// Estimates the tokens of the most that one speaker says in a row.
-fn longest_run(request: &Request<'_>, skip: Option<Range<usize>>, stays: u64) -> u64 {
+fn longest_run(request: &Request<'_>, stays: &HashMap<usize, u64>) -> u64 {
     let (mut longest, mut run, mut speaker) = (0, 0, None);
     for part in &request.parts {
         if speaker != Some(part.role) {
             (run, speaker) = (0, Some(part.role));
         }
         run += match part.text {
-            Some(text) if Some(text.range()) == skip => stays,
-            Some(text) => tokens::estimate(&text.decode_lossy()),
+            Some(text) => match stays.get(&text.range().start) {
+                Some(stays) => *stays,
+                None => tokens::estimate(&text.decode_lossy()),
+            },
             None => 0,
         };
         longest = run.max(longest);
@@ -180,7 +181,7 @@ mod tests {
             min_document_tokens: 50,
             ..Settings::default()
         };
-        holds_whole_text(body.as_bytes(), &request, None, &settings)
+        holds_whole_text(body.as_bytes(), &request, &[], &settings)
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::speech::Need;
 use crate::api::Reason;
 use crate::request::Text;
@@ -61,7 +63,8 @@ pub struct Site<'a> {
 }
 
 /// Who put a document where it stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SiteKind {
     /// The user, in a text.
     User,
@@ -102,7 +105,8 @@ pub struct Ask {
 }
 
 /// Where an ask was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AskSource {
     /// What the user says now.
     Words,

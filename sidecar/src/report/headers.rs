@@ -2,10 +2,14 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::api::header_names::{DECISION, ERROR, OVERHEAD_MS, PACK_ID, REASON, TOKENS_AFTER, TOKENS_BEFORE};
-use crate::compress::{Action, Decision};
+use crate::api::header_names::{
+    DECISION, ERROR, OVERHEAD_MS, PACK_ID, REASON, SITES, TOKENS_AFTER, TOKENS_BEFORE,
+};
+use crate::compress::{Action, Decision, SiteRecord};
 
 const MAX_ERROR_BYTES: usize = 200;
+/// More sites are not listed.
+const MAX_SITES: usize = 16;
 
 /// Writes the decision about a request into the headers of its answer.
 pub fn write_decision(headers: &mut HeaderMap, decision: &Decision) {
@@ -17,6 +21,9 @@ pub fn write_decision(headers: &mut HeaderMap, decision: &Decision) {
     if let Ok(overhead) = HeaderValue::try_from(format!("{}.{:03}", overhead / 1000, overhead % 1000)) {
         headers.insert(OVERHEAD_MS, overhead);
     }
+    if !decision.sites.is_empty() {
+        insert(headers, SITES, &sites(&decision.sites));
+    }
     if let Some(pack) = &decision.pack {
         insert(headers, PACK_ID, &pack.id);
     }
@@ -26,6 +33,25 @@ pub fn write_decision(headers: &mut HeaderMap, decision: &Decision) {
             .map(|char| if char.is_ascii_graphic() { char } else { ' ' });
         insert(headers, ERROR, &visible.take(MAX_ERROR_BYTES).collect::<String>());
     }
+}
+
+fn sites(sites: &[SiteRecord]) -> String {
+    let listed = sites.iter().take(MAX_SITES).map(|site| {
+        let SiteRecord {
+            kind,
+            action,
+            reason,
+            tokens_before,
+            tokens_after,
+            ..
+        } = site;
+        format!(
+            "{} {} {reason} {tokens_before}/{tokens_after}",
+            kind.as_str(),
+            action.as_str()
+        )
+    });
+    listed.collect::<Vec<_>>().join(", ")
 }
 
 /// Writes into an answer's headers what became of its request, which was not read.

@@ -32,6 +32,13 @@ struct SurfaceLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SiteLabels {
+    kind: &'static str,
+    decision: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct EndLabels {
     end: &'static str,
 }
@@ -91,6 +98,8 @@ pub struct Metrics {
     tokens_before: Family<SurfaceLabels, Counter>,
     tokens_after: Family<SurfaceLabels, Counter>,
     tokens_saved: Family<SurfaceLabels, Counter>,
+    site_tokens_before: Family<SiteLabels, Counter>,
+    site_tokens_after: Family<SiteLabels, Counter>,
     stages: Histograms<StageLabels>,
     extractions: Family<CacheLabels, Counter>,
     worker_up: Family<WorkerLabels, Gauge>,
@@ -154,6 +163,8 @@ impl Metrics {
             tokens_before: Family::default(),
             tokens_after: Family::default(),
             tokens_saved: Family::default(),
+            site_tokens_before: Family::default(),
+            site_tokens_after: Family::default(),
             stages: Family::new_with_constructor(stage_histogram),
             extractions: Family::default(),
             worker_up: Family::default(),
@@ -186,6 +197,11 @@ impl Metrics {
             "Estimated prompt tokens saved",
             self.tokens_saved.clone(),
         );
+        let before =
+            "Estimated tokens of documents as they came, by where they stand and what became of them";
+        liquid.register("site_tokens_before", before, self.site_tokens_before.clone());
+        let after = "Estimated tokens of documents as they went on";
+        liquid.register("site_tokens_after", after, self.site_tokens_after.clone());
         let stages = "Time spent before the upstream is asked";
         liquid.register_with_unit("stage_duration", stages, Unit::Seconds, self.stages.clone());
         liquid.register(
@@ -237,6 +253,19 @@ impl Metrics {
             .get_or_create(&labels)
             .inc_by(decision.tokens_after);
         self.tokens_saved.get_or_create(&labels).inc_by(saved);
+        for site in &decision.sites {
+            let labels = SiteLabels {
+                kind: site.kind.as_str(),
+                decision: site.action.as_str(),
+                reason: site.reason.as_str(),
+            };
+            self.site_tokens_before
+                .get_or_create(&labels)
+                .inc_by(site.tokens_before);
+            self.site_tokens_after
+                .get_or_create(&labels)
+                .inc_by(site.tokens_after);
+        }
         let stages = &decision.stages;
         for (stage, microseconds) in [
             ("read", stages.read_us),

@@ -82,10 +82,10 @@ async fn a_document_is_replaced_and_the_answer_says_so() {
             .json();
         assert_eq!(manifest["id"], id);
         assert_eq!(
-            manifest["source"]["bytes"].as_u64(),
+            manifest["packs"][0]["source"]["bytes"].as_u64(),
             Some(document().len() as u64)
         );
-        let kept = manifest["kept"].as_array().unwrap();
+        let kept = manifest["packs"][0]["kept"].as_array().unwrap();
         let quotes = |span: &Value| {
             let range = span["start"].as_u64().unwrap() as usize..span["end"].as_u64().unwrap() as usize;
             document()[range].contains(EVIDENCE)
@@ -106,7 +106,12 @@ async fn a_dry_run_shows_the_pack_and_sends_nothing() {
     let answer = ask(&stack.url("/v1/chat/completions?dry_run=1"), body(true)).await;
     let json = answer.json();
     assert_eq!(json["decision"]["action"], "compressed");
-    assert!(json["evidence"]["pack"].as_str().unwrap().contains(EVIDENCE));
+    assert!(
+        json["evidence"]["packs"][0]["text"]
+            .as_str()
+            .unwrap()
+            .contains(EVIDENCE)
+    );
     assert_eq!(json["manifest"]["id"], answer.header("x-liquid-pack-id"));
     assert!(json["ratio"].as_f64().unwrap() > 5.0);
     assert!(stack.upstream.requests().is_empty());

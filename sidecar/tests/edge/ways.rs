@@ -80,9 +80,10 @@ fn read_ways() -> Vec<(&'static str, Value, &'static str)> {
         (
             CHAT,
             messages(
-                json!([user(&doc), user(QUESTION), {"role": "assistant", "content": "In May."}, user("Which plant?")]),
+                json!([user(&doc), user(QUESTION), {"role": "assistant", "content": "In May."},
+                    user("Now translate the whole report into French.")]),
             ),
-            "earlier_turn",
+            "needs_everything",
         ),
         (
             "/v1/messages",
@@ -379,7 +380,6 @@ async fn coverage_takes_the_place_of_what_can_be_cut() {
         "no_question",
         "needs_everything",
         "needs_overview",
-        "earlier_turn",
         "cache_marked",
         "stateful",
     ];
@@ -390,7 +390,12 @@ async fn coverage_takes_the_place_of_what_can_be_cut() {
             answer.header("x-liquid-reason"),
         );
         if divisible.contains(&reason) {
-            assert_eq!(found, ("compressed", "coverage"), "{path} {reason}");
+            assert_eq!(found.0, "compressed", "{path} {reason}");
+            assert!(
+                matches!(found.1, "coverage" | "replayed"),
+                "{path} {reason}: {}",
+                found.1
+            );
             let received = String::from_utf8_lossy(&stack.upstream.last().unwrap().body).into_owned();
             assert!(!received.contains(MARK), "{path} {reason}");
         } else {

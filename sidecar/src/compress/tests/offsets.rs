@@ -13,8 +13,8 @@ async fn manifest_of(text: &str) -> Arc<Manifest> {
 
 /// The kept passages, read from the text by what the manifest says of them.
 fn kept<'a>(manifest: &Manifest, text: &'a str) -> Vec<&'a str> {
-    let at = |offset: u64| (manifest.source.start + offset) as usize;
-    manifest
+    let at = |offset: u64| (manifest.packs[0].source.start + offset) as usize;
+    manifest.packs[0]
         .kept
         .iter()
         .map(|span| &text[at(span.start)..at(span.end)])
@@ -31,9 +31,9 @@ async fn white_space_around_a_document_is_a_part_of_it() {
     for (before, behind) in [("", ""), ("\n\n \t", ""), ("\u{feff}\u{a0}", "\n \n")] {
         let text = format!("{before}{}{behind}", document());
         let manifest = manifest_of(&text).await;
-        assert_eq!(manifest.source.start, 0);
-        assert_eq!(manifest.source.bytes as usize, text.len());
-        assert_eq!(manifest.source.sha256, hex(&Sha256::digest(&text)));
+        assert_eq!(manifest.packs[0].source.start, 0);
+        assert_eq!(manifest.packs[0].source.bytes as usize, text.len());
+        assert_eq!(manifest.packs[0].source.sha256, hex(&Sha256::digest(&text)));
         assert_eq!(kept(&manifest, &text), EVIDENCE);
     }
 }
@@ -49,8 +49,8 @@ async fn between_instructions_the_manifest_tells_where_the_document_starts() {
     ] {
         let text = format!("{before}{}{behind}", document());
         let manifest = manifest_of(&text).await;
-        assert_eq!(manifest.source.start as usize, before.len());
-        assert_eq!(manifest.source.sha256, hex(&Sha256::digest(document())));
+        assert_eq!(manifest.packs[0].source.start as usize, before.len());
+        assert_eq!(manifest.packs[0].source.sha256, hex(&Sha256::digest(document())));
         assert_eq!(kept(&manifest, &text), EVIDENCE);
     }
 }

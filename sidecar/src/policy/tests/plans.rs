@@ -5,19 +5,62 @@ use serde_json::{Value, json};
 
 use super::report;
 use crate::api::{Mode, Reason, Surface};
-use crate::policy::{Settings, Turn, WholeDocument, plan, price};
+use crate::policy::{
+    EarlierTurns, Further, Plan, Settings, ToolMode, Tools, WholeDocument, packs_pay, plan, reason_to_pass,
+};
+use crate::reading::{self, Reading};
 use crate::request::{Request, Role};
 
 const QUESTION: &str = "When did the 17th delivery arrive?";
 
-fn reason_with(surface: Surface, body: &Value, settings: &Settings) -> Result<Reason, Reason> {
+/// Reads and plans a body.
+fn planned<T>(
+    surface: Surface,
+    body: &Value,
+    settings: &Settings,
+    look: impl FnOnce(&Request<'_>, &Reading<'_>, Plan) -> T,
+) -> Result<T, Reason> {
     let body = body.to_string();
     let request = Request::read(surface, body.as_bytes()).unwrap();
-    plan(&request, settings).map(|plan| plan.reason)
+    let reading = reading::read(&request);
+    let plan = plan(&request, &reading, settings)?;
+    if plan.packs() {
+        Ok(look(&request, &reading, plan))
+    } else {
+        Err(reason_to_pass(&request, &plan, settings))
+    }
+}
+
+fn reason_with(surface: Surface, body: &Value, settings: &Settings) -> Result<Reason, Reason> {
+    let reason = |plan: Plan| plan.turns.iter().find(|turn| turn.packs()).unwrap().reason;
+    planned(surface, body, settings, |_, _, plan| reason(plan))
 }
 
 fn reason(body: Value) -> Result<Reason, Reason> {
     reason_with(Surface::ChatCompletions, &body, &Settings::default())
+}
+
+/// Returns the documents that are packed, and what is asked in the first turn.
+fn documents_and_asks(body: &Value) -> (Vec<String>, Vec<String>) {
+    planned(
+        Surface::ChatCompletions,
+        body,
+        &Settings::default(),
+        |_, reading, plan| {
+            let sites = reading
+                .turns
+                .iter()
+                .zip(&plan.turns)
+                .flat_map(|(turn, plan)| turn.sites.iter().zip(&plan.sites));
+            let packed = sites.filter(|(_, plan)| plan.stays.is_none());
+            let texts = packed.map(|(site, _)| site.text.as_str()[site.document.clone()].to_owned());
+            (
+                texts.collect(),
+                reading.turns[0].asks.iter().map(|ask| ask.text.clone()).collect(),
+            )
+        },
+    )
+    .unwrap()
 }
 
 fn user(content: Value) -> Value {
@@ -39,19 +82,11 @@ fn compresses_separate_messages_and_parts() {
     ] {
         let body = json!({"n": 2, "tools": [{"type": "function"}], "messages": messages});
         assert_eq!(reason(body.clone()), Ok(Reason::Question), "{messages}");
-        let body = body.to_string();
-        let request = Request::read(Surface::ChatCompletions, body.as_bytes()).unwrap();
-        let plan = plan(&request, &Settings::default()).unwrap();
+        let (documents, asks) = documents_and_asks(&body);
         assert_eq!(
-            (plan.question.as_str(), plan.document()),
-            (QUESTION, doc.as_str())
-        );
-        assert_eq!(
-            plan.is_prefix,
-            !messages
-                .to_string()
-                .starts_with(r#"[{"role":"user","content":"When"#)
-                && !messages.to_string().contains("image_url")
+            (documents, asks),
+            (vec![doc.clone()], vec![QUESTION.to_owned()]),
+            "{messages}"
         );
     }
 }
@@ -65,10 +100,6 @@ fn says_why_a_request_stays_as_it_is() {
     for (body, expected) in [
         (json!({"messages": []}), Reason::NoUserText),
         (json!({"messages": [user(json!("Hello"))]}), Reason::TooShort),
-        (
-            json!({"messages": [{"role": "system", "content": doc}, user(json!(QUESTION))]}),
-            Reason::TooShort,
-        ),
         (json!({"messages": [user(json!(doc))]}), Reason::NoQuestion),
         (
             json!({"messages": ask("Translate it into French.")}),
@@ -103,20 +134,18 @@ fn a_lone_surrogate_and_a_duplicate_key_pass() {
         r#"{{"messages":[{{"role":"user","content":"{}\ud800"}}]}}"#,
         doc.replace('\n', "\\n")
     );
-    let request = Request::read(Surface::ChatCompletions, lone.as_bytes()).unwrap();
-    assert_eq!(
-        plan(&request, &Settings::default()).unwrap_err(),
-        Reason::LoneSurrogate
-    );
+    let why = |body: &str| {
+        let request = Request::read(Surface::ChatCompletions, body.as_bytes()).unwrap();
+        let reading = reading::read(&request);
+        plan(&request, &reading, &Settings::default())
+            .map(|plan| reason_to_pass(&request, &plan, &Settings::default()))
+    };
+    assert_eq!(why(&lone), Ok(Reason::LoneSurrogate));
     let twice = format!(
         r#"{{"messages":[],"messages":[{{"role":"user","content":"{}"}}]}}"#,
         doc.replace('\n', "\\n")
     );
-    let request = Request::read(Surface::ChatCompletions, twice.as_bytes()).unwrap();
-    assert_eq!(
-        plan(&request, &Settings::default()).unwrap_err(),
-        Reason::DuplicateKey
-    );
+    assert_eq!(why(&twice), Err(Reason::DuplicateKey));
 }
 
 #[test]
@@ -134,44 +163,88 @@ fn a_translator_gets_every_word() {
     );
 }
 
-#[test]
-fn a_document_in_an_earlier_turn_is_for_replay() {
-    let doc = report(300);
-    let body = json!({"messages": [user(json!(doc)), user(json!(QUESTION)), {"role": "assistant", "content": "On day 51."},
-        user(json!("And the 18th?"))]})
-    .to_string();
-    let request = Request::read(Surface::ChatCompletions, body.as_bytes()).unwrap();
-    let planned = plan(&request, &Settings::default()).unwrap();
-    assert_eq!(
-        planned.turn,
-        Turn::Earlier {
-            follow_up: "And the 18th?".to_owned()
-        }
-    );
-    assert_eq!(planned.question, QUESTION);
-    let untouched = Settings {
-        earlier_turns: crate::policy::EarlierTurns::Untouched,
-        ..Settings::default()
-    };
-    assert_eq!(plan(&request, &untouched).unwrap_err(), Reason::EarlierTurn);
+/// What becomes of each turn of a conversation about a document.
+fn further(question: &str, settings: &Settings) -> Vec<(bool, Further)> {
+    let body = json!({"messages": [user(json!(report(300))), user(json!(QUESTION)),
+        {"role": "assistant", "content": "On day 51."}, user(json!(question))]});
+    planned(Surface::ChatCompletions, &body, settings, |_, _, plan| {
+        plan.turns
+            .iter()
+            .map(|turn| (turn.packs(), turn.further))
+            .collect()
+    })
+    .unwrap_or_default()
 }
 
 #[test]
-fn while_tools_run_the_turn_is_the_same() {
-    let doc = report(300);
-    let body =
-        json!({"messages": [user(json!([{"type": "text", "text": doc}, {"type": "text", "text": QUESTION}])),
-        {"role": "assistant", "content": [{"type": "tool_use", "id": "1", "name": "f", "input": {}}]},
-        user(json!([{"type": "tool_result", "tool_use_id": "1", "content": "ok"}]))]})
-        .to_string();
-    let request = Request::read(Surface::Messages, body.as_bytes()).unwrap();
-    let planned = plan(&request, &Settings::default()).unwrap();
+fn a_later_turn_is_given_what_it_asks_of_earlier_documents() {
+    let settings = Settings::default();
+    let first = (true, Further::Nothing);
     assert_eq!(
-        planned.turn,
-        Turn::Earlier {
-            follow_up: String::new()
-        }
+        further("And when did the 18th arrive?", &settings),
+        [first, (false, Further::Excerpts)]
     );
+    assert_eq!(
+        further("Translate the report into French.", &settings),
+        [first, (false, Further::Whole)]
+    );
+    assert_eq!(
+        further("Thank you!", &settings),
+        [first, (false, Further::Nothing)]
+    );
+    let untouched = Settings {
+        earlier_turns: EarlierTurns::Untouched,
+        ..Settings::default()
+    };
+    assert_eq!(further("And when did the 18th arrive?", &untouched), []);
+}
+
+#[test]
+fn tools_are_kept_or_packed_by_name() {
+    let body = |text: &str| {
+        json!({"messages": [user(json!(QUESTION)), {"role": "assistant", "content": null,
+            "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "read_file", "arguments": "{}"}}]},
+            {"role": "tool", "tool_call_id": "c1", "content": text}]})
+    };
+    let with = |mode: Option<ToolMode>| Settings {
+        tools: mode
+            .map(|mode| Tools::from([("read_*".to_owned(), mode)]))
+            .unwrap_or_default(),
+        ..Settings::default()
+    };
+    let chat = Surface::ChatCompletions;
+    let prose = body(&report(300));
+    assert_eq!(reason_with(chat, &prose, &with(None)), Ok(Reason::Question));
+    assert_eq!(
+        reason_with(chat, &prose, &with(Some(ToolMode::Keep))),
+        Err(Reason::ToolKept)
+    );
+    let code = body(&"fn add(a: u32, b: u32) -> u32 {\n    let sum = a + b;\n    sum\n}\n\n".repeat(300));
+    assert_eq!(reason_with(chat, &code, &with(None)), Err(Reason::Code));
+    assert_eq!(
+        reason_with(chat, &code, &with(Some(ToolMode::Compress))),
+        Ok(Reason::Question)
+    );
+}
+
+#[test]
+fn several_asks_widen_the_budget_within_bounds() {
+    let ratio = |question: &str| {
+        let body = json!({"messages": [user(json!(report(300))), user(json!(question))]});
+        planned(
+            Surface::ChatCompletions,
+            &body,
+            &Settings::default(),
+            |_, _, plan| plan.turns[0].budget.ratio,
+        )
+        .unwrap()
+    };
+    let one = ratio(QUESTION);
+    let three = ratio(
+        "1. When did the 17th delivery arrive?\n2. Which plant got the 20th?\n3. Was the 31st accepted?",
+    );
+    assert_eq!(one, Settings::default().budget.ratio);
+    assert!(three < one && three >= 3.6, "{three}");
 }
 
 #[test]
@@ -207,34 +280,32 @@ fn force_and_coverage_compress_what_auto_leaves() {
 
 #[test]
 fn many_questions_make_the_cached_prefix_cheaper() {
-    let doc = report(300);
-    let body = json!({"messages": [user(json!(doc)), user(json!(QUESTION))]}).to_string();
-    let request = Request::read(Surface::ChatCompletions, body.as_bytes()).unwrap();
-    let mut settings = Settings::default();
-    let mut planned = plan(&request, &settings).unwrap();
-    assert_eq!(price(&mut planned, 14, &settings), Ok(()));
-    assert_eq!(price(&mut planned, 15, &settings), Err(Reason::CachedPrefix));
-    settings.cached_prefix.instead = WholeDocument::Coverage;
-    assert_eq!(price(&mut planned, 15, &settings), Ok(()));
-    assert_eq!(
-        (planned.reason, planned.question.as_str()),
-        (Reason::Coverage, "")
-    );
+    let settings = Settings::default();
+    assert!(packs_pay(5_000, &settings.budget, 14, &settings));
+    assert!(!packs_pay(5_000, &settings.budget, 15, &settings));
+    let force = Settings {
+        mode: Mode::Force,
+        ..Settings::default()
+    };
+    assert!(packs_pay(5_000, &force.budget, 15, &force));
 }
 
 #[test]
 fn a_hybrid_call_asks_its_task_or_else_its_prompt() {
-    let planned = |task: Option<&str>, prompt: &str| {
+    let asked = |task: Option<&str>, prompt: &str| {
         let mut body = json!({"large_document": report(300), "final_user_prompt": prompt});
         body["extraction_task"] = json!(task);
-        let body = body.to_string();
-        let request = Request::read(Surface::HybridChat, body.as_bytes()).unwrap();
-        plan(&request, &Settings::default()).map(|plan| plan.question)
+        planned(
+            Surface::HybridChat,
+            &body,
+            &Settings::default(),
+            |_, reading, _| reading.turns[0].asks[0].text.clone(),
+        )
     };
     let task = "Extract all facts on the 17th delivery";
-    assert_eq!(planned(Some(task), "Summarize them."), Ok(task.to_owned()));
-    assert_eq!(planned(Some(" "), QUESTION), Ok(QUESTION.to_owned()));
-    assert_eq!(planned(None, "Translate it."), Err(Reason::NeedsEverything));
+    assert_eq!(asked(Some(task), "Summarize them."), Ok(task.to_owned()));
+    assert_eq!(asked(Some(" "), QUESTION), Ok(QUESTION.to_owned()));
+    assert_eq!(asked(None, "Translate it."), Err(Reason::NeedsEverything));
 }
 
 /// Messages of every role, with and without markers, short and long texts, images and calls.
@@ -273,22 +344,22 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn a_plan_touches_only_unmarked_texts_of_the_user(messages in messages(), force in any::<bool>()) {
-        let body = json!({"messages": messages}).to_string();
-        let request = Request::read(Surface::ChatCompletions, body.as_bytes()).unwrap();
+    fn a_plan_touches_no_marked_text_and_nothing_of_the_model(messages in messages(), force in any::<bool>()) {
+        let body = json!({"messages": messages});
         let mode = if force { Mode::Force } else { Mode::Auto };
         let settings = Settings { mode, ..Settings::default() };
-        if let Ok(plan) = plan(&request, &settings) {
-            let at = request.parts.iter().position(|part| part.text == Some(plan.literal)).unwrap();
-            prop_assert_eq!(request.parts[at].role, Role::User);
-            prop_assert!(request.parts[at..].iter().all(|part| !part.cache_marked));
-            prop_assert!(!plan.document().is_empty());
-            let all = plan.document.len() == plan.text.len();
-            prop_assert!(all || plan.document().trim() == plan.document());
-            prop_assert_eq!(plan.question.is_empty(), plan.reason == Reason::Coverage);
-            prop_assert!(!plan.document().contains(&*plan.question) || plan.question.is_empty() || plan.question.len() < 60);
-            let later = request.parts[at..].iter().any(|part| matches!(part.role, Role::Assistant | Role::Tool));
-            prop_assert_eq!(plan.turn == Turn::Current, !later);
-        }
+        let checked = planned(Surface::ChatCompletions, &body, &settings, |request, reading, plan| {
+            for (turn, planned) in reading.turns.iter().zip(&plan.turns) {
+                for (site, _) in turn.sites.iter().zip(&planned.sites).filter(|(_, plan)| plan.stays.is_none()) {
+                    prop_assert!(request.parts[site.part].role != Role::Assistant);
+                    prop_assert!(request.parts[site.part..].iter().all(|part| !part.cache_marked));
+                    let document = &site.text.as_str()[site.document.clone()];
+                    prop_assert!(!document.trim().is_empty());
+                }
+                prop_assert!(!planned.packs() || planned.reason == Reason::Coverage || !turn.asks.is_empty());
+            }
+            Ok(())
+        });
+        checked.unwrap_or(Ok(()))?;
     }
 }

@@ -1,0 +1,272 @@
+//! A call on its way to the workers and back: its documents, what is asked of them, and the places in the body where
+//! packs will stand.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use sha2::{Digest, Sha256};
+
+use super::outcome::{AskRecord, SiteRecord};
+use crate::api::Reason;
+use crate::extract::{Asked, Budget, Query, TextLength};
+use crate::policy::{self, Further, Plan};
+use crate::reading::{Ask, AskSource, Reading, Site, Turn};
+use crate::request::{Request, SpotError, Template};
+
+/// A call that workers are asked about.
+pub(super) struct Job {
+    /// The documents that are packed, in the order in which the model reads them.
+    pub(super) documents: Vec<DocumentJob>,
+    /// The turns in which anything is packed or added, in order.
+    pub(super) turns: Vec<TurnJob>,
+    /// The body, cut where packs will stand.
+    pub(super) template: Template,
+    pub(super) settings: policy::Settings,
+    /// All sites of the call, the packed ones among them.
+    pub(super) sites: Vec<SiteRecord>,
+    /// All that is asked, for those who want to see it.
+    pub(super) asks: Vec<AskRecord>,
+    /// Whether texts are wanted beside the body.
+    pub(super) evidence: bool,
+}
+
+/// A document that is to be packed.
+pub(super) struct DocumentJob {
+    /// Its position among the call's sites.
+    pub(super) site: usize,
+    /// Its spot in the template.
+    pub(super) spot: usize,
+    pub(super) text: ByteString,
+    pub(super) sha256: [u8; 32],
+    /// Where it begins in the text that the application sent.
+    pub(super) start: u64,
+    pub(super) tokens: u64,
+    /// It is kept whole or left out whole.
+    pub(super) passage: bool,
+}
+
+/// What is to be done in a turn.
+pub(super) struct TurnJob {
+    /// Whether it is the last turn, in which the user speaks now.
+    pub(super) last: bool,
+    pub(super) reason: Reason,
+    /// What is looked for in its own documents.
+    pub(super) own: Option<Search>,
+    pub(super) further: Option<FurtherJob>,
+}
+
+/// What is added to a turn of documents of earlier ones.
+pub(super) struct FurtherJob {
+    /// The spot before the user's words.
+    pub(super) spot: usize,
+    /// What is looked for in them; without it they are added whole.
+    pub(super) search: Option<Search>,
+    /// The documents, by position.
+    pub(super) documents: Range<usize>,
+}
+
+/// A question to the workers, and where the job's documents stand in the query's document.
+pub(super) struct Search {
+    pub(super) query: Query,
+    /// The first of its documents; the others follow.
+    pub(super) first: usize,
+    /// The bytes of the query's document that each of them is.
+    pub(super) within: Vec<Range<u64>>,
+}
+
+/// What stands between two texts of a query.
+const BETWEEN: &str = "\n\n";
+
+/// What a job is made of.
+pub(super) struct Draft<'c, 'a> {
+    pub(super) request: &'c Request<'a>,
+    pub(super) reading: &'c Reading<'a>,
+    pub(super) plan: &'c Plan,
+    pub(super) settings: policy::Settings,
+    pub(super) body: &'c Bytes,
+    pub(super) request_id: &'c str,
+    pub(super) evidence: bool,
+}
+
+impl Draft<'_, '_> {
+    /// Makes the job of a plan that packs something.
+    ///
+    /// # Errors
+    /// [`SpotError`] if a site is no place of its own in the body: a bug of the reading.
+    pub(super) fn job(self) -> Result<Job, SpotError> {
+        let (mut documents, mut turns, mut spots) = (Vec::new(), Vec::new(), Vec::new());
+        let mut site = 0;
+        for (at, (turn, plan)) in self.reading.turns.iter().zip(&self.plan.turns).enumerate() {
+            let first = documents.len();
+            let further = turn
+                .words
+                .as_ref()
+                .filter(|_| plan.further != Further::Nothing && first > 0);
+            for (site_text, planned) in turn.sites.iter().zip(&plan.sites) {
+                if planned.stays.is_none() {
+                    spots.push(site_text.text.locate(site_text.document.clone()));
+                    documents.push(self.document(site_text, site, spots.len() - 1, planned.tokens));
+                }
+                site += 1;
+            }
+            let own = (documents.len() > first).then(|| {
+                let asks = if plan.reason == Reason::Coverage {
+                    Vec::new()
+                } else {
+                    asked(&turn.asks, false)
+                };
+                self.search(
+                    &documents,
+                    first..documents.len(),
+                    asks,
+                    Budget::from(&plan.budget),
+                )
+            });
+            let further = further.map(|words| {
+                spots.push(words.text.locate(words.start..words.start));
+                FurtherJob {
+                    spot: spots.len() - 1,
+                    search: (plan.further == Further::Excerpts)
+                        .then(|| self.further_search(turn, &documents, first)),
+                    documents: 0..first,
+                }
+            });
+            if own.is_some() || further.is_some() {
+                turns.push(TurnJob {
+                    last: at + 1 == self.reading.turns.len(),
+                    reason: plan.reason,
+                    own,
+                    further,
+                });
+            }
+        }
+        let said = said(self.body, &documents, spots.len());
+        Ok(Job {
+            template: Template::new(self.request, self.body, spots)?.without_body(&said),
+            documents,
+            turns,
+            sites: SiteRecord::list(self.reading, self.plan),
+            asks: if self.evidence {
+                AskRecord::list(self.reading)
+            } else {
+                Vec::new()
+            },
+            evidence: self.evidence,
+            settings: self.settings,
+        })
+    }
+
+    fn document(&self, site: &Site<'_>, number: usize, spot: usize, tokens: u64) -> DocumentJob {
+        let text = site.text.share(self.body, site.document.clone());
+        DocumentJob {
+            site: number,
+            spot,
+            sha256: Sha256::digest(&*text).into(),
+            text,
+            start: site.document.start as u64,
+            tokens,
+            passage: site.passage,
+        }
+    }
+
+    fn further_search(&self, turn: &Turn<'_>, documents: &[DocumentJob], end: usize) -> Search {
+        let budget = Budget::Ratio(self.settings.budget.further_ratio);
+        self.search(documents, 0..end, asked(&turn.asks, true), budget)
+    }
+
+    /// Asks about some of the documents, as one document of several texts.
+    fn search(&self, all: &[DocumentJob], range: Range<usize>, asks: Vec<Asked>, budget: Budget) -> Search {
+        let documents = all.get(range.clone()).unwrap_or_default();
+        let (mut within, mut texts, mut at) = (Vec::new(), Vec::new(), 0);
+        for (number, document) in documents.iter().enumerate() {
+            let length = document.text.len() as u64;
+            within.push(at..at + length);
+            let between = if number + 1 < documents.len() {
+                BETWEEN.len() as u64
+            } else {
+                0
+            };
+            texts.push(TextLength {
+                bytes: length + between,
+                whole: document.passage,
+            });
+            at += length + between;
+        }
+        let (document, document_sha256) = match documents {
+            [one] => (one.text.clone(), one.sha256),
+            several => {
+                let joined: Vec<&str> = several.iter().map(|one| &*one.text).collect();
+                let joined = ByteString::from(joined.join(BETWEEN));
+                let sha256 = Sha256::digest(&*joined).into();
+                (joined, sha256)
+            }
+        };
+        if texts.len() == 1 {
+            texts.clear();
+        }
+        let query = Query {
+            document,
+            document_sha256,
+            texts,
+            asks,
+            budget,
+            tier: self.settings.tier,
+            request_id: self.request_id.to_owned(),
+        };
+        Search {
+            query,
+            first: range.start,
+            within,
+        }
+    }
+}
+
+/// Lists what the spots say where that is held beside the body, because something in it was escaped.
+fn said(body: &Bytes, documents: &[DocumentJob], spots: usize) -> Vec<Option<ByteString>> {
+    let mut said = vec![None; spots];
+    let held = body.as_ptr_range();
+    for document in documents
+        .iter()
+        .filter(|document| !held.contains(&document.text.as_ptr()))
+    {
+        if let Some(spot) = said.get_mut(document.spot) {
+            *spot = Some(document.text.clone());
+        }
+    }
+    said
+}
+
+/// Returns what a worker is asked: all asks of a turn, or those that its user says, where it has any.
+fn asked(asks: &[Ask], said: bool) -> Vec<Asked> {
+    let spoken = |ask: &&Ask| {
+        matches!(
+            ask.source,
+            AskSource::Words | AskSource::Label | AskSource::Numbered
+        )
+    };
+    let any = said && asks.iter().any(|ask| spoken(&ask));
+    asks.iter()
+        .filter(|ask| !any || spoken(ask))
+        .map(|ask| Asked {
+            text: ask.text.clone(),
+            weight: ask.weight,
+        })
+        .collect()
+}
+
+impl Job {
+    /// Lists the searches of all turns, in order.
+    pub(super) fn searches(&self) -> impl Iterator<Item = &Search> {
+        self.turns.iter().flat_map(|turn| {
+            let further = turn.further.as_ref().and_then(|further| further.search.as_ref());
+            turn.own.iter().chain(further)
+        })
+    }
+
+    /// Returns the documents that a search is about.
+    pub(super) fn documents_of(&self, search: &Search) -> &[DocumentJob] {
+        let range = search.first..search.first + search.within.len();
+        self.documents.get(range).unwrap_or_default()
+    }
+}
