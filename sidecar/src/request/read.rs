@@ -209,7 +209,9 @@ impl<'a> Request<'a> {
                     Ok::<_, RequestError>(())
                 })?;
             }
-            Kind::Object | Kind::Scalar => drop(reader.skip()?),
+            Kind::Object | Kind::Scalar => {
+                reader.skip()?;
+            }
         }
         self.push(match text {
             Some(text) => Part::said(Role::User, text),

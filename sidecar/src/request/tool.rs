@@ -129,8 +129,10 @@ pub(super) fn read_name<'a>(reader: &mut Reader<'a>) -> Result<Option<Cow<'a, st
 pub(super) fn read_arguments<'a>(reader: &mut Reader<'a>) -> Result<Cow<'a, str>, JsonError> {
     if reader.kind()? == Kind::String {
         let said = reader.string()?;
-        let short = said.raw().len() <= MAX_ARGUMENTS;
-        return Ok(short.then(|| said.decode_lossy()).unwrap_or_default());
+        return Ok(match said.raw().len() {
+            ..=MAX_ARGUMENTS => said.decode_lossy(),
+            _ => Cow::default(),
+        });
     }
     let json = reader.skip_text()?;
     let is_said = json.len() <= MAX_ARGUMENTS && json != "null";
