@@ -3,7 +3,9 @@
 //!
 //! It is asked three times, each time when more is known: [`plan()`] sees the call alone, [`packs_pay`] how
 //! many questions its document was asked, and [`accept`] the packs that would stand in the documents' places.
+//! What prompts cost is computed in [`cost`].
 
+pub mod cost;
 mod plan;
 mod price;
 mod rows;
@@ -16,7 +18,7 @@ mod whole;
 mod tests;
 
 pub use plan::{Further, Plan, SitePlan, TurnPlan, plan, reason_to_pass};
-pub use price::{History, Sha256, TextSize, accept, expected_ratio, packs_pay, pays};
+pub use price::{History, Sha256, TextSize, accept, expected_ratio, packs_pay};
 pub use settings::{Budget, CachedPrefix, EarlierTurns, Settings, WholeDocument};
 pub use tools::{ToolMode, Tools};
 pub use whole::{Fate, Replaced, covers, holds_whole_text};

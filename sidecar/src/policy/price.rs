@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use liquid_process::{Lru, lock};
 
+use super::cost::{Calls, Growth, Sizes, cheaper};
 use super::settings::{Budget, CachedPrefix, Settings};
 use crate::api::Mode;
 
@@ -14,15 +15,6 @@ pub type Sha256 = [u8; 32];
 
 /// The most questions that are distinguished for one document; beyond this they only count as "many".
 const QUESTIONS: usize = 64;
-
-/// Returns true if `questions` question-dependent packs of `ratio` cost less input than one prefix that is
-/// written to the provider's cache once and read `questions - 1` times.
-///
-/// With the document's tokens as unit: packs cost `q / ratio`, the prefix `write + read (q - 1)`.
-pub fn pays(ratio: f64, questions: u64, prefix: &CachedPrefix) -> bool {
-    let q = questions.max(1) as f64;
-    q / ratio < prefix.write + prefix.read * (q - 1.0)
-}
 
 /// Estimates the ratio that a budget can be expected to reach on a document of `tokens`.
 pub fn expected_ratio(budget: &Budget, tokens: u64) -> f64 {
@@ -37,7 +29,13 @@ pub fn expected_ratio(budget: &Budget, tokens: u64) -> f64 {
 /// how many `questions` it was asked in calls of their own.
 pub fn packs_pay(tokens: u64, budget: &Budget, questions: u64, settings: &Settings) -> bool {
     let prefix = &settings.cached_prefix;
-    !prefix.enabled || settings.mode == Mode::Force || pays(expected_ratio(budget, tokens), questions, prefix)
+    let sizes = Sizes {
+        document: tokens,
+        pack: (tokens as f64 / expected_ratio(budget, tokens)).ceil() as u64,
+    };
+    !prefix.enabled
+        || settings.mode == Mode::Force
+        || cheaper(sizes, Calls::Apart { questions }, &prefix.into())
 }
 
 /// A text's size: what it costs, and how long it is.
@@ -56,13 +54,31 @@ impl std::ops::AddAssign for TextSize {
     }
 }
 
-/// Returns true if packs save enough over their documents.
+/// Returns true if packs save enough over their documents, and are cheaper at every length of the conversation that may
+/// follow, further excerpts included.
 pub fn accept(document: TextSize, pack: TextSize, settings: &Settings) -> bool {
     let saved = document.tokens.saturating_sub(pack.tokens);
-    let enough = settings.mode == Mode::Force
-        || (saved >= settings.min_saved_tokens
-            && saved as f64 >= settings.min_saving * document.tokens as f64);
-    pack.bytes < document.bytes && saved > 0 && enough
+    let enough = || {
+        saved >= settings.min_saved_tokens
+            && saved as f64 >= settings.min_saving * document.tokens as f64
+            && stays_cheaper(document.tokens, pack.tokens, settings)
+    };
+    pack.bytes < document.bytes && saved > 0 && (settings.mode == Mode::Force || enough())
+}
+
+/// Computes whether a pack is cheaper than its document in every turn from the one that brings it.
+fn stays_cheaper(document: u64, pack: u64, settings: &Settings) -> bool {
+    let growth = Growth {
+        turns: 1,
+        rest: 0,
+        turn: Growth::USUAL_TURN,
+        further: (document as f64 / settings.budget.further_ratio).ceil() as u64,
+    };
+    cheaper(
+        Sizes { document, pack },
+        Calls::Conversation(growth),
+        &(&settings.cached_prefix).into(),
+    )
 }
 
 /// The questions that each document was asked lately. Bounded, shared, holds hashes only.

@@ -4,19 +4,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use crate::policy::{
-    Budget, CachedPrefix, History, Settings, TextSize, accept, expected_ratio, pays, tokens,
-};
-
-#[test]
-fn a_pack_pays_above_the_ratio_of_the_cached_prefix() {
-    let prefix = CachedPrefix::default();
-    // q / (1.25 + 0.1 (q - 1)), to one digit: the ratio from which a pack is cheaper.
-    for (questions, ratio) in [(1, 0.8), (2, 1.5), (5, 3.0), (10, 4.7), (20, 6.4), (50, 8.1)] {
-        assert!(pays(ratio + 0.1, questions, &prefix), "{questions}");
-        assert!(!pays(ratio - 0.1, questions, &prefix), "{questions}");
-    }
-}
+use crate::policy::{Budget, CachedPrefix, History, Settings, TextSize, accept, expected_ratio, tokens};
 
 #[test]
 fn history_counts_different_questions_and_forgets() {
