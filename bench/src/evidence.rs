@@ -17,8 +17,8 @@ use liquid_worker::model::{Device, Models};
 
 use crate::{chart, results};
 
-mod data;
-mod metric;
+pub(crate) mod data;
+pub(crate) mod metric;
 mod report;
 mod same;
 

@@ -6,6 +6,7 @@
 
 mod attention;
 mod chart;
+mod conversation;
 mod evidence;
 mod extract;
 mod gateway;
@@ -27,6 +28,8 @@ struct Arguments {
 enum Command {
     /// Time and memory of attention by length, beside its peers
     Attention(attention::Arguments),
+    /// What conversations cost by their length, with whole documents and with packs
+    Conversation(conversation::Arguments),
     /// How much labelled evidence is kept at a budget
     Evidence(evidence::Arguments),
     /// Time and memory of an extraction by tier and document length
@@ -42,6 +45,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Attention(arguments) => attention::run(&arguments),
+        Command::Conversation(arguments) => conversation::run(&arguments),
         Command::Evidence(arguments) => evidence::run(&arguments),
         Command::Extract(arguments) => extract::run(&arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),

@@ -20,6 +20,8 @@ pub(crate) struct Arguments {
 enum What {
     /// Time and memory of LiquidAttention by length, beside its peers; `--device cuda` for a GPU.
     Attention(Rest),
+    /// What conversations cost by their length, with whole documents and with packs.
+    Conversation(Rest),
     /// Evidence kept at a given size, on files in the format of eval/.
     Evidence(Rest),
     /// Speed and memory of extraction, by tier and document length; `--device cuda` for a GPU.
@@ -44,6 +46,7 @@ struct Rest {
 pub(crate) fn start(arguments: &Arguments) -> Result<()> {
     let (name, Rest { rest }) = match &arguments.what {
         What::Attention(rest) => ("attention", rest),
+        What::Conversation(rest) => ("conversation", rest),
         What::Evidence(rest) => ("evidence", rest),
         What::Extract(rest) => ("extract", rest),
         What::Gateway(rest) => ("gateway", rest),
@@ -63,7 +66,7 @@ pub(crate) fn start(arguments: &Arguments) -> Result<()> {
     match arguments.what {
         _ if asks_only => {}
         What::Attention(_) | What::Admission => {}
-        What::Evidence(_) | What::Extract(_) | What::Gpu(_) => weights()?,
+        What::Conversation(_) | What::Evidence(_) | What::Extract(_) | What::Gpu(_) => weights()?,
         What::Gateway(_) => {
             bench.args(gateway::set_up()?);
         }
