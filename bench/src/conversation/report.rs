@@ -45,6 +45,10 @@ pub(super) struct Report {
     conversations: usize,
     /// The first `turns` turns, for each number of them.
     lengths: Vec<Length>,
+    /// Mean share of the labelled evidence that left, over all labelled questions behind the first turn.
+    later_recall: Option<f64>,
+    /// Their number.
+    later_labelled: usize,
     calls: Vec<Call>,
 }
 
@@ -92,11 +96,15 @@ impl Report {
     pub(super) fn new(tier: Tier, set: &str, runs: Vec<Run>) -> Self {
         let most = runs.iter().map(|run| run.steps.len()).max().unwrap_or(0);
         let lengths = (1..=most).map(|turns| Length::new(turns, &runs)).collect();
+        let later = runs.iter().flat_map(|run| run.steps.iter().skip(1));
+        let later: Vec<f64> = later.filter_map(|step| step.recall).collect();
         Self {
             tier,
             set: set.to_owned(),
             conversations: runs.len(),
             lengths,
+            later_recall: mean(&later),
+            later_labelled: later.len(),
             calls: runs.into_iter().flat_map(calls).collect(),
         }
     }
@@ -173,6 +181,14 @@ fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
+/// Writes a share of so many questions in percent.
+fn percent(share: Option<f64>, questions: usize) -> String {
+    share.map_or_else(
+        || "-".to_owned(),
+        |share| format!("{:.1} ({questions})", 100.0 * share),
+    )
+}
+
 fn calls(run: Run) -> impl Iterator<Item = Call> {
     let Run { name, steps } = run;
     (1..).zip(steps).map(move |(turn, step)| Call {
@@ -214,12 +230,11 @@ impl fmt::Display for Report {
             } else {
                 "no"
             };
-            let recall = length.recall.map_or_else(
-                || "-".to_owned(),
-                |recall| format!("{:.1} ({})", 100.0 * recall, length.labelled),
-            );
+            let recall = percent(length.recall, length.labelled);
             writeln!(f, "{dearer:>8}{stable:>8}{recall:>20}")?;
         }
+        let later = percent(self.later_recall, self.later_labelled);
+        writeln!(f, "evidence recall behind the first turn, %: {later}")?;
         let lengths = self.conversations * self.lengths.len() * TABLES.len();
         let cost = match self.dearer() {
             0 => "never dearer than whole documents".to_owned(),
@@ -320,6 +335,7 @@ mod tests {
             table.contains("dearer than whole documents at 3 of 12 lengths"),
             "{table}"
         );
+        assert!(table.contains("behind the first turn, %: 20.0 (1)"), "{table}");
         let lines = series(&[report()]);
         assert_eq!(
             lines[0].points[0],
