@@ -118,11 +118,8 @@ fn asks_from_its_start(paragraph: &str, reader: &RequestReader) -> bool {
 pub(super) fn without_doubtful(text: &str, document: Range<usize>) -> Option<Range<usize>> {
     let within = text[document.clone()].trim_end();
     let paragraphs = memchr::memmem::find_iter(within.as_bytes(), "\n\n").count() + 1;
-    // The model may misread the document; then a request is at least shorter than what stands before it.
-    let longest = match RequestReader::for_document(within).trusts_model() {
-        true => DOUBTFUL,
-        false => DOUBTFUL.min(within.len() / paragraphs / 2),
-    };
+    // What has the length of the document's own paragraphs is one of them.
+    let longest = DOUBTFUL.min(within.len() / paragraphs / 2);
     let doubtful = |paragraph: &str| {
         let paragraph = paragraph.trim();
         let letters = paragraph.contains(char::is_alphabetic);

@@ -95,11 +95,6 @@ impl RequestReader {
     pub(super) fn is_request(&self, paragraph: &str) -> bool {
         is_request_by_form(paragraph) || (self.trusts_model && is_request_by_model(paragraph))
     }
-
-    /// Returns true if the model can tell the document's text from words about it.
-    pub(super) fn trusts_model(&self) -> bool {
-        self.trusts_model
-    }
 }
 
 /// Returns true if a paragraph is surely a document's.

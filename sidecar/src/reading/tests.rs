@@ -3,6 +3,7 @@
 mod conversations;
 mod ends;
 mod outputs;
+mod prompts;
 mod properties;
 mod shapes;
 mod systems;
