@@ -26,11 +26,6 @@ mod words;
 mod tests;
 
 pub use asks::MAX_ASKS;
-pub(crate) use content::{Content, classify};
-pub(crate) use frame::{Asked, Frame};
-pub(crate) use phrases::{has_phrase, only_points};
-pub use speech::Need;
-pub use split::{Marks, Split, split_by_marks, split_by_reading};
-pub(crate) use split::{is_about_form, is_note};
+pub(crate) use phrases::has_phrase;
 pub use turns::read;
 pub use view::{Ask, AskSource, Reading, Site, SiteKind, Turn, Words};

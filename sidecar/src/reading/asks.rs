@@ -4,9 +4,10 @@
 use std::collections::HashSet;
 
 use super::phrases::only_points;
-use super::speech::{Need, judge, transforms};
+use super::speech::{judge, transforms};
 use super::view::{Ask, AskSource};
 use super::words::{LITTLE, Said};
+use crate::need::Need;
 use crate::request::AnswerField;
 
 /// Most asks of a turn.
@@ -56,11 +57,12 @@ impl Asks {
     /// Adds the fields that the answer must have: what is asked where the user asks nothing.
     pub(super) fn add_fields(&mut self, fields: &[AnswerField]) {
         let (whole, fields): (Vec<_>, Vec<_>) = fields.iter().partition(|field| field.name.is_empty());
-        for answer in whole {
-            self.add(&answer.description, LITTLE, AskSource::Field);
-        }
         let fields: Vec<_> = fields.into_iter().filter_map(ask_of_field).collect();
         if fields.is_empty() {
+            // What a schema says of the answer as a whole is often generated, and asks little.
+            for answer in whole {
+                self.add(&answer.description, LITTLE, AskSource::Field);
+            }
             return;
         }
         let asks = |ask: &Ask| {

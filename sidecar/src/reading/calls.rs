@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::asks::clip;
-use super::speech::Need;
 use super::speech::judge;
 use super::view::AskSource;
 use super::words::Said;
+use crate::need::Need;
 use crate::request::ToolCall;
 
 /// Weight of an argument that is a query, of other words in arguments, and of what the model said.

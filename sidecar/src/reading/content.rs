@@ -2,7 +2,7 @@
 
 /// The kind of a document's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Content {
+pub(super) enum Content {
     /// Sentences, tables, lists, transcripts, JSON: units that can be kept or left out whole.
     Text,
     /// Source code or a diff: each line needs the others.
@@ -15,7 +15,7 @@ pub(crate) enum Content {
 const SAMPLE: usize = 8 << 10;
 
 /// Looks at three samples of a document.
-pub(crate) fn classify(document: &str) -> Content {
+pub(super) fn classify(document: &str) -> Content {
     let samples = [0, document.len() / 2, document.len().saturating_sub(SAMPLE)].map(|start| {
         let start = document.ceil_char_boundary(start);
         &document[start..document.floor_char_boundary((start + SAMPLE).min(document.len()))]

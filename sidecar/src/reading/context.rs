@@ -169,7 +169,7 @@ fn behind_head(text: &str) -> Option<Range<usize>> {
 #[rustfmt::skip]
 const POINTERS: &[&str] = &[
     "following", "what follows", "as follows", "that follow", "below", "beneath", "context", "document", "passage", "excerpt", "information", "source", "text",
-    "article", "transcript", "retrieved", "material", "knowledge", "snippet", "report", "content", "folgend", "unten", "unterhalb",
+    "article", "transcript", "retrieved", "material", "knowledge", "snippet", "report", "content", "memor", "notes", "history", "entries", "records", "folgend", "unten", "unterhalb",
     "nachstehend", "kontext", "dokument", "auszug", "auszüge", "angaben", "quelle", "unterlage", "suivant", "suit", "ci-dessous", "ci-après", "contexte",
     "extrait", "texte", "siguiente", "continuación", "contexto", "fragmento", "fuente", "texto", "seguent", "di seguito",
     "contesto", "documento", "estratt", "fonti", "testo", "seguinte", "abaixo", "trecho", "fonte", "volgende", "onderstaande", "hieronder",

@@ -44,7 +44,7 @@ const INSTRUCTION_WORDS: &[&str] = &[
 ];
 
 /// Returns true if an instruction only points at a question that stands elsewhere: "Answer the question below."
-pub(crate) fn only_points(text: &str) -> bool {
+pub(super) fn only_points(text: &str) -> bool {
     let lower = text.to_lowercase();
     !text.contains(['?', '？', '؟']) && INSTRUCTION_WORDS.iter().any(|word| has_phrase(&lower, word))
 }
@@ -57,7 +57,7 @@ const AUXILIARIES: &[&str] = &[
 ];
 
 /// Returns true if `text`, a short paragraph at an end of a longer text, reads as a question or an instruction.
-pub(crate) fn asks(text: &str) -> bool {
+pub(in crate::reading) fn asks(text: &str) -> bool {
     let text = text.trim();
     if text.ends_with(['?', '？', '؟']) || (text.len() <= 600 && text.contains("? ") && !text.contains('\n'))
     {

@@ -2,9 +2,8 @@
 //! knows more languages.
 
 use super::phrases::asks;
-use super::split::{is_persona, is_rule, is_ruling, orders};
-pub use crate::need::Need;
-use crate::need::{Speech, speech};
+use super::split::{is_persona, is_rule, is_ruling, label_of_question, orders};
+use crate::need::{Need, Speech, speech};
 
 /// Probability from which the model's word alone makes a text a request or a document's.
 const SURE: f32 = 0.6;
@@ -65,7 +64,7 @@ pub(super) fn is_request(paragraph: &str) -> bool {
 /// Returns true if a paragraph shows by its words that it asks or orders.
 pub(super) fn is_request_by_form(paragraph: &str) -> bool {
     let text = without_list_mark(start(paragraph));
-    !text.is_empty() && (asks(text) || orders(text))
+    !text.is_empty() && (asks(text) || orders(text) || label_of_question(text).is_some())
 }
 
 fn is_request_by_model(paragraph: &str) -> bool {

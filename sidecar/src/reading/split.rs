@@ -12,16 +12,16 @@ mod labels;
 mod markers;
 mod paragraphs;
 mod passages;
-pub(crate) mod tags;
+pub(in crate::reading) mod tags;
 
 use std::ops::Range;
 
-pub(crate) use fences::is_ruler;
-pub(crate) use labels::{
+pub(in crate::reading) use fences::is_ruler;
+pub(in crate::reading) use labels::{
     QuestionName, is_answer_label, is_document_label, is_document_name, label_of_question,
 };
-pub(crate) use markers::is_marker_line;
-pub(crate) use paragraphs::{
+pub(in crate::reading) use markers::is_marker_line;
+pub(in crate::reading) use paragraphs::{
     is_about_form, is_note, is_persona, is_rule, is_ruling, lead_before_text, orders,
 };
 
@@ -34,17 +34,17 @@ const NESTED: usize = 4;
 
 /// A text cut into instructions and document.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Split {
+pub(in crate::reading) struct Split {
     /// Bytes of the document. Between instructions it has no white space at its ends; alone it is the whole
     /// text.
-    pub document: Range<usize>,
+    pub(in crate::reading) document: Range<usize>,
     /// The marks that were found.
-    pub marks: Marks,
+    pub(in crate::reading) marks: Marks,
 }
 
 /// The marks that tell a document from the instructions around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Marks {
+pub(in crate::reading) enum Marks {
     /// Tags or marker lines around the document, or around all that is not the document.
     Tags,
     /// Fences or rulers around it.
@@ -64,12 +64,12 @@ pub enum Marks {
 
 impl Split {
     /// Returns the instructions before the document.
-    pub fn head<'a>(&self, text: &'a str) -> &'a str {
+    pub(in crate::reading) fn head<'a>(&self, text: &'a str) -> &'a str {
         text[..self.document.start].trim()
     }
 
     /// Returns the instructions behind the document.
-    pub fn tail<'a>(&self, text: &'a str) -> &'a str {
+    pub(in crate::reading) fn tail<'a>(&self, text: &'a str) -> &'a str {
         text[self.document.end..].trim()
     }
 
@@ -95,7 +95,7 @@ impl Split {
 }
 
 /// Splits a text by marks that no document has by chance: for a text whose question stands elsewhere.
-pub fn split_by_marks(text: &str) -> Split {
+pub(in crate::reading) fn split_by_marks(text: &str) -> Split {
     split_with(text, NESTED, &|text| {
         let quoted = || {
             fences::split_by_fences(text)
@@ -107,7 +107,7 @@ pub fn split_by_marks(text: &str) -> Split {
 }
 
 /// Splits a text that holds document and question.
-pub fn split_by_reading(text: &str) -> Split {
+pub(in crate::reading) fn split_by_reading(text: &str) -> Split {
     split_with(text, NESTED, &|text| {
         fences::split_by_fences(text)
             .or_else(|| labels::split_by_labels(text, paragraphs::tail_start))
@@ -116,7 +116,7 @@ pub fn split_by_reading(text: &str) -> Split {
 }
 
 /// Splits instructions that hold a document by markers, fences and rulers.
-pub(crate) fn split_between_marks(text: &str) -> Option<Split> {
+pub(in crate::reading) fn split_between_marks(text: &str) -> Option<Split> {
     markers::split_by_markers(text).or_else(|| fences::split_by_fences(text))
 }
 
@@ -160,7 +160,7 @@ fn back(text: &str) -> Range<usize> {
 
 /// Ranges of the lines in `within`, without their line feeds; the first may start inside a line, and is then
 /// left out unless `within` starts the text.
-pub(crate) fn lines(text: &str, within: Range<usize>) -> impl Iterator<Item = Range<usize>> + '_ {
+pub(in crate::reading) fn lines(text: &str, within: Range<usize>) -> impl Iterator<Item = Range<usize>> + '_ {
     let mut at = within.start;
     text[within.clone()]
         .split('\n')

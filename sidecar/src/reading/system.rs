@@ -5,10 +5,11 @@ use std::cell::OnceCell;
 
 use super::frame::Frame;
 use super::phrases::{asks, only_points};
-use super::speech::{Need, demands_more, is_request, is_standing, judge, sentences};
+use super::speech::{demands_more, is_request, is_standing, judge, sentences};
 use super::split::{is_about_form, label_of_question};
 use super::view::AskSource;
 use super::words::{LITTLE, Said, read_instructions};
+use crate::need::Need;
 
 /// Weight of a task beside the user's own words.
 const BESIDE: f32 = 0.5;

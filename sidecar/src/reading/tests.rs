@@ -13,8 +13,9 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::{Need, Reading, SiteKind, read};
+use super::{Reading, SiteKind, read};
 use crate::api::{Reason, Surface};
+use crate::need::Need;
 use crate::request::Request;
 
 /// A chronicle of so many sentences, in paragraphs of six; about 15 words each.

@@ -10,12 +10,13 @@ use super::calls::{read_arguments, read_said};
 use super::context::find_contexts;
 use super::output::reason_by_kind;
 use super::results::{ResultDocument, read_json, read_result};
-use super::speech::{Need, judge, more_demanding};
+use super::speech::{judge, more_demanding};
 use super::system::Tasks;
 use super::user::{ReadText, UserText, read_user_texts};
 use super::view::{Ask, AskSource, Reading, Site, SiteKind, Turn, Words};
 use super::words::{LITTLE, Said};
-use crate::api::Reason;
+use crate::api::{Reason, Surface};
+use crate::need::Need;
 use crate::request::{Part, PartKind, Request, Role, Text, ToolCall};
 
 /// Weights of the user's words of an earlier turn, for what a tool answered: the latest, and the first.
@@ -244,7 +245,8 @@ impl<'r, 'a> Conversation<'r, 'a> {
     }
 
     fn read_user(&self, texts: &[(usize, Arc<Text<'a>>)], read: &mut TurnTexts<'a>) {
-        let kind = SiteKind::User;
+        let prompt = self.request.surface == Surface::Completions;
+        let kind = if prompt { SiteKind::Prompt } else { SiteKind::User };
         let views: Vec<_> = texts
             .iter()
             .map(|(at, text)| UserText {
@@ -309,6 +311,10 @@ impl<'r, 'a> Conversation<'r, 'a> {
             let weight = if texts.has_results { GOAL } else { 1.0 };
             add_goals(&self.goal.said, weight, &mut asks);
             add_goals(&self.first_goal, FIRST_GOAL, &mut asks);
+        }
+        if texts.sites.is_empty() {
+            // There is nothing here of which goals and tasks could be asked.
+            return (asks.finish(), judged);
         }
         let has_goal = asks.has(&[AskSource::Goal]);
         asks.say(if asked || has_goal {

@@ -216,7 +216,9 @@ fn tell_passages(texts: &[UserText<'_>]) -> Vec<Option<Form>> {
         passages().count(),
         passages().map(|text| text.text.len()).sum::<usize>(),
     );
-    let apart = texts.windows(2).any(|pair| pair[0].message != pair[1].message);
+    let mut messages = passages().map(|text| text.message);
+    let first = messages.next();
+    let apart = messages.any(|message| Some(message) != first);
     if count < PASSAGES || all < ALL_PASSAGES || (apart && all < count * PASSAGE_MESSAGE) {
         return none;
     }
@@ -237,7 +239,7 @@ fn tell_passages(texts: &[UserText<'_>]) -> Vec<Option<Form>> {
 fn reads_as_words(text: &str, reader: &RequestReader) -> bool {
     let frame = Frame::read(text);
     if frame.has_elements && frame.pieces.is_empty() {
-        return frame.tagged_question().is_some() || text.len() <= SHORT;
+        return frame.has_users_tag() || text.len() <= SHORT;
     }
     if first_passage_number(text) {
         return false;
@@ -322,13 +324,12 @@ fn split_document(text: &str, words_elsewhere: bool) -> Split {
     if !matches!(split.marks, Marks::Paragraphs | Marks::None) {
         return split;
     }
-    let document = without_requests(text, split.document.clone());
-    if document == split.document {
-        return split;
-    }
+    let document = without_requests(text, split.document);
+    let framed = !text[..document.start].trim().is_empty() || !text[document.end..].trim().is_empty();
     Split {
-        document,
-        marks: Marks::Paragraphs,
+        // White space around a document alone belongs to it.
+        document: if framed { document } else { 0..text.len() },
+        marks: if framed { Marks::Paragraphs } else { Marks::None },
     }
 }
 

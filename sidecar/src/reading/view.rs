@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::speech::Need;
 use crate::api::Reason;
+use crate::need::Need;
 use crate::request::Text;
 
 /// A request, read into turns.

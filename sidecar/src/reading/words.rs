@@ -1,14 +1,17 @@
 //! What somebody asks in the instructions of a text: tagged and labelled questions, lists of questions, and paragraphs
 //! that ask. Orders about the answer's form and words that only point at a question count little.
 
-use super::frame::Frame;
+use super::frame::{Frame, question_text};
 use super::phrases::only_points;
-use super::speech::{demands_more, is_request, is_request_by_form, list_mark, transforms, without_list_mark};
+use super::speech::{
+    demands_more, is_request, is_request_by_form, judge, list_mark, transforms, without_list_mark,
+};
 use super::split::{
     QuestionName, is_about_form, is_answer_label, is_document_label, is_marker_line, is_note,
     label_of_question,
 };
 use super::view::AskSource;
+use crate::need::Need;
 
 /// Weight of orders about the form, of words that only point, of a client's own words.
 pub(super) const LITTLE: f32 = 0.2;
@@ -18,6 +21,8 @@ const BESIDE: f32 = 0.3;
 const ONE_ASK: usize = 800;
 /// The longest line that only leads to what follows it, in bytes.
 const LEAD: usize = 120;
+/// The longest paragraph that greets or thanks, in bytes.
+const COURTESY: usize = 60;
 /// The longest text behind a short label, in bytes.
 const LONGEST_ITEM: usize = 1_500;
 /// Most items of a list, and most questions of a paragraph, that are told apart.
@@ -48,13 +53,13 @@ pub(super) struct Instructions {
 pub(super) fn read_instructions(text: &str) -> Instructions {
     let frame = Frame::read(text);
     let mut said = Vec::new();
-    for asked in frame.tagged() {
+    for asked in &frame.tagged {
         let weight = if asked.is_users() { 1.0 } else { LITTLE };
         read_list_or(asked.text, &mut said, |text| {
             vec![say(text, weight, AskSource::Label)]
         });
     }
-    let tagged = frame.tagged_question().is_some();
+    let tagged = frame.has_users_tag();
     let outside = said.len();
     for piece in &frame.pieces {
         for section in sections(piece) {
@@ -119,6 +124,17 @@ impl Instructions {
             .filter(|said| !asks(said) && !is_request_by_form(&said.text))
         {
             said.weight = said.weight.min(BESIDE);
+        }
+        let states = |said: &Said| said.source == AskSource::Words && said.weight <= BESIDE;
+        if self.said.iter().any(states) {
+            let asking = self
+                .said
+                .iter()
+                .filter(|said| said.weight > BESIDE && !said.is_repetition());
+            self.request = asking
+                .map(|said| said.text.as_str())
+                .collect::<Vec<_>>()
+                .join("\n");
         }
     }
 
@@ -192,24 +208,12 @@ impl Section<'_> {
     fn read(&self, said: &mut Vec<Said>) {
         match self.label {
             Some(QuestionName::Question | QuestionName::Task) => {
-                let text = without_form(self.text);
+                let text = question_text(self.text);
                 read_list_or(text, said, |text| vec![say(text, 1.0, AskSource::Label)]);
             }
             Some(QuestionName::Instructions) | None => read_list_or(self.text, said, read_paragraphs),
         }
     }
-}
-
-/// Returns a labelled text without last paragraphs about the answer's form.
-fn without_form(text: &str) -> &str {
-    let mut text = text.trim();
-    while let Some((before, last)) = text.rsplit_once("\n\n")
-        && is_about_form(last)
-        && !before.trim().is_empty()
-    {
-        text = before.trim_end();
-    }
-    text
 }
 
 /// Reads the items of a list of questions and what stands around it, or all of it by `otherwise`.
@@ -326,6 +330,12 @@ fn read_paragraphs(text: &str) -> Vec<Said> {
         let names = is_answer_label(paragraph) || is_document_label(paragraph) && !paragraph.contains('\n');
         let note = is_note(paragraph) && !(says_more(paragraph) && is_request(paragraph));
         if names || note || !paragraph.contains(char::is_alphanumeric) {
+            continue;
+        }
+        if paragraph.len() <= COURTESY
+            && text.trim().len() > paragraph.len()
+            && judge(paragraph) == Need::None
+        {
             continue;
         }
         let leads = paragraph.len() <= LEAD && paragraph.ends_with([':', '：']);

@@ -41,7 +41,7 @@ fn read_fence(line: &str) -> Option<Fence<'_>> {
 }
 
 /// Returns true for a line of one repeated mark, such as `---`.
-pub(crate) fn is_ruler(line: &str) -> bool {
+pub(in crate::reading) fn is_ruler(line: &str) -> bool {
     let line = line.trim();
     let mut marks = line.chars();
     let mark = marks.next().filter(|mark| "-=*#_".contains(*mark));

@@ -49,7 +49,7 @@ const QUALIFIERS: &[&str] = &[
 
 /// The kind of question that a name announces, the surest last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum QuestionName {
+pub(in crate::reading) enum QuestionName {
     /// `<instructions>`: what a template orders, and sometimes all there is.
     Instructions,
     /// `<task>`: what a user orders.
@@ -59,7 +59,7 @@ pub(crate) enum QuestionName {
 }
 
 /// Returns the kind of question that the name of a tag, a label or a section announces.
-pub(crate) fn rank_name(name: &str) -> Option<QuestionName> {
+pub(in crate::reading) fn rank_name(name: &str) -> Option<QuestionName> {
     let name = normalize(name);
     let is = |names: &[&str]| is_one_of(&name, names);
     if is(QUESTION_NAMES) {
@@ -72,7 +72,7 @@ pub(crate) fn rank_name(name: &str) -> Option<QuestionName> {
 }
 
 /// Returns true for the name of a document.
-pub(crate) fn is_document_name(name: &str) -> bool {
+pub(in crate::reading) fn is_document_name(name: &str) -> bool {
     is_one_of(&normalize(name), DOCUMENT_NAMES)
 }
 
@@ -106,12 +106,12 @@ fn is_one_of(name: &str, names: &[&str]) -> bool {
 }
 
 /// A line that names the part of a prompt that follows.
-pub(crate) struct Label<'a> {
+pub(in crate::reading) struct Label<'a> {
     name: &'a str,
     /// What follows the name, all of it.
-    pub(crate) rest: &'a str,
+    pub(in crate::reading) rest: &'a str,
     /// Nothing follows the name on its own line.
-    pub(crate) alone: bool,
+    pub(in crate::reading) alone: bool,
 }
 
 /// Reads a label at the start of `text`: `Question: ...`, `**Question:** ...`, `## Question`, `== Question ==`.
@@ -139,7 +139,7 @@ fn read_label(text: &str, is_name: impl Fn(&str) -> bool) -> Option<Label<'_>> {
 }
 
 /// Returns true for a line that only asks for the answer to be put behind it: `Answer:`, `Helpful answer:`.
-pub(crate) fn is_answer_label(line: &str) -> bool {
+pub(in crate::reading) fn is_answer_label(line: &str) -> bool {
     #[rustfmt::skip]
     let labels = [
         "answer", "a", "helpful answer", "your answer", "final answer", "response", "your response", "assistant",
@@ -150,12 +150,12 @@ pub(crate) fn is_answer_label(line: &str) -> bool {
 }
 
 /// Returns true for a line that labels a document.
-pub(crate) fn is_document_label(line: &str) -> bool {
+pub(in crate::reading) fn is_document_label(line: &str) -> bool {
     read_label(line, is_document_name).is_some()
 }
 
 /// Returns the label of a question at the start of `text`.
-pub(crate) fn label_of_question(text: &str) -> Option<(QuestionName, Label<'_>)> {
+pub(in crate::reading) fn label_of_question(text: &str) -> Option<(QuestionName, Label<'_>)> {
     let marked = || {
         let line = &text[..text.find('\n').unwrap_or(text.len())];
         let name = marker_name(line)?;

@@ -60,7 +60,7 @@ fn mirror(mark: char) -> char {
 }
 
 /// Returns true for a line that opens or closes a section of a template.
-pub(crate) fn is_marker_line(line: &str) -> bool {
+pub(in crate::reading) fn is_marker_line(line: &str) -> bool {
     read_marker(line).is_some() || is_closing(line)
 }
 

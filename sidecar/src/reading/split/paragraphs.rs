@@ -86,7 +86,7 @@ pub(super) fn head_paragraphs(text: &str) -> usize {
 }
 
 /// Returns the length of a paragraph's first line if it leads to the text on the lines behind it: `Extract from:`.
-pub(crate) fn lead_before_text(paragraph: &str) -> Option<usize> {
+pub(in crate::reading) fn lead_before_text(paragraph: &str) -> Option<usize> {
     let (lead, text) = paragraph.split_once('\n')?;
     let leads = lead.len() <= 200 && lead.trim_end().ends_with([':', '：']);
     let list = text.trim_start().starts_with(['-', '*', '•', '1', '(']);
@@ -95,7 +95,7 @@ pub(crate) fn lead_before_text(paragraph: &str) -> Option<usize> {
 
 /// Returns true for a paragraph that tells a model what to do: it opens with an order or speaks to the model.
 /// What it says may be a document's as well; then it only stays as it is.
-pub(crate) fn orders(paragraph: &str) -> bool {
+pub(in crate::reading) fn orders(paragraph: &str) -> bool {
     let paragraph = without_headings(paragraph);
     let lower = paragraph.to_lowercase();
     let first = lower.split_whitespace().next().unwrap_or_default();
@@ -127,19 +127,19 @@ const PERSONAS: &[&str] = &[
 ];
 
 /// Returns true for a sentence that says who an assistant is or what it does: "You review contracts."
-pub(crate) fn is_persona(sentence: &str) -> bool {
+pub(in crate::reading) fn is_persona(sentence: &str) -> bool {
     let lower = sentence.trim_start().to_lowercase();
     PERSONAS.iter().any(|start| lower.starts_with(start)) && !sentence.contains(['?', '？', '؟'])
 }
 
 /// Returns true for a sentence that rules what somebody is to do from now on.
-pub(crate) fn is_ruling(sentence: &str) -> bool {
+pub(in crate::reading) fn is_ruling(sentence: &str) -> bool {
     let lower = sentence.to_lowercase();
     RULING.iter().any(|phrase| has_phrase(&lower, phrase))
 }
 
 /// Returns true for a sentence that orders somebody: a persona, a rule, an imperative at its start or behind a comma.
-pub(crate) fn is_rule(sentence: &str) -> bool {
+pub(in crate::reading) fn is_rule(sentence: &str) -> bool {
     let lower = sentence.to_lowercase();
     let first = lower.split_whitespace().next().unwrap_or_default();
     let behind_comma = lower.split(", ").skip(1).any(|clause| {
@@ -171,7 +171,7 @@ fn without_headings(paragraph: &str) -> &str {
 }
 
 /// Returns true for an order about the answer's form, which asks nothing of the document.
-pub(crate) fn is_about_form(paragraph: &str) -> bool {
+pub(in crate::reading) fn is_about_form(paragraph: &str) -> bool {
     let lower = paragraph.to_lowercase();
     let says = |phrase: &&str| has_phrase(&lower, phrase) && !lower.contains(['?', '？', '؟']);
     paragraph.lines().any(is_marker_line)
@@ -181,7 +181,7 @@ pub(crate) fn is_about_form(paragraph: &str) -> bool {
 
 /// Returns true for notes of a client beside the user's words: `Current time: ...`, headings with lists, a remark in
 /// brackets.
-pub(crate) fn is_note(text: &str) -> bool {
+pub(in crate::reading) fn is_note(text: &str) -> bool {
     let text = text.trim();
     if text.contains(['?', '？', '؟']) || text.lines().any(|line| label_of_question(line).is_some()) {
         return false;

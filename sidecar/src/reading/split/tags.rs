@@ -19,15 +19,15 @@ const GAP: usize = 80;
 
 /// An element: its two tags, and what lies between them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Pair<'a> {
-    pub(crate) name: &'a str,
+pub(in crate::reading) struct Pair<'a> {
+    pub(in crate::reading) name: &'a str,
     /// Bytes from the opening tag's first to the closing tag's last.
-    pub(crate) outer: Range<usize>,
-    pub(crate) inner: Range<usize>,
+    pub(in crate::reading) outer: Range<usize>,
+    pub(in crate::reading) inner: Range<usize>,
 }
 
 impl Pair<'_> {
-    pub(crate) fn question_name(&self) -> Option<QuestionName> {
+    pub(in crate::reading) fn question_name(&self) -> Option<QuestionName> {
         rank_name(self.name)
     }
 }
@@ -51,7 +51,7 @@ const HTML: &[&str] = &[
 ];
 
 /// Finds the elements of a text that are not within others, in order. One pass.
-pub(crate) fn pairs(text: &str) -> Vec<Pair<'_>> {
+pub(in crate::reading) fn pairs(text: &str) -> Vec<Pair<'_>> {
     let mut open: HashMap<&str, Vec<Range<usize>>> = HashMap::new();
     let mut found: Vec<Pair<'_>> = Vec::new();
     for at in memchr_iter(b'<', text.as_bytes()) {
@@ -112,7 +112,7 @@ fn read_tag(text: &str, at: usize) -> Option<Tag<'_>> {
 }
 
 /// Returns the pieces of a text between its outermost elements, and between tags without a partner.
-pub(crate) fn pieces_outside<'a>(text: &'a str, pairs: &[Pair<'a>]) -> Vec<&'a str> {
+pub(in crate::reading) fn pieces_outside<'a>(text: &'a str, pairs: &[Pair<'a>]) -> Vec<&'a str> {
     let mut pieces = Vec::new();
     let mut at = 0;
     let ends = pairs.iter().map(|pair| pair.outer.clone());
@@ -187,7 +187,7 @@ fn longest_run(
 }
 
 /// Looks into an element for the one that holds the document, where the rest of it is frame as well.
-pub(crate) fn inner_document(text: &str, range: Range<usize>) -> Range<usize> {
+pub(in crate::reading) fn inner_document(text: &str, range: Range<usize>) -> Range<usize> {
     let mut range = range;
     for _ in 0..super::NESTED {
         let inner = &text[range.clone()];

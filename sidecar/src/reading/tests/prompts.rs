@@ -22,8 +22,8 @@ const CALLS: &[(&str, &str)] = &[
     ("", "ASK\n\n---\nDOC\n---"),
     ("", "Attached text:\n\"\"\"\nDOC\n\"\"\"\nASK"),
     ("", "Hi! I got this from the port office and I need help with it.\n\nDOC\n\nASK\n\nThanks, Kai"),
-    ("Answer in French.", "# Ledger\n\nDOC\n\n# Question\n\nASK"),
-    ("", "Observation: the page says\n\nDOC\n\nNow: ASK"),
+    ("Answer in French.", "# Document\n\nDOC\n\n# Question\n\nASK"),
+    ("", "Read this page first.\n\nDOC\n\nNow: ASK"),
 ];
 
 #[test]
