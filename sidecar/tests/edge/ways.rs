@@ -109,14 +109,14 @@ fn read_ways() -> Vec<(&'static str, Value, &'static str)> {
         ),
         (
             CHAT,
-            messages(json!([user(QUESTION), {"role": "tool", "tool_call_id": "t", "content": doc}])),
-            "whole_text",
+            messages(json!([user(QUESTION), {"role": "tool", "tool_call_id": "t", "content": code}])),
+            "code",
         ),
         (
             CHAT,
             messages(json!([
                 user(&doc.replace(MARK, "other")),
-                user(&doc[1..]),
+                user(&code),
                 user(QUESTION)
             ])),
             "whole_text",
