@@ -12,33 +12,35 @@ use super::random::Random;
 const HELD_OUT: usize = 10;
 /// Label of a text that is a document's.
 const CONTENT: usize = 2;
+/// Label of a request that needs nothing.
+const NONE: usize = 5;
 /// Label of a text that rules.
 const RULE: usize = 1;
 
 /// The training data.
-pub struct Data {
+pub(crate) struct Data {
     grammars: Vec<Grammar>,
     /// SHA-256 of the names and bytes of the files.
-    pub hash: [u8; 32],
+    pub(crate) hash: [u8; 32],
 }
 
 /// A text with its labels.
-pub struct Sample {
+pub(crate) struct Sample {
     /// What is written.
-    pub text: String,
+    pub(crate) text: String,
     /// Name of the language.
-    pub language: String,
+    pub(crate) language: String,
     /// Index of the need, if it has one.
-    pub need: Option<usize>,
+    pub(crate) need: Option<usize>,
     /// Index of the kind of speech, if it has one.
-    pub speech: Option<usize>,
+    pub(crate) speech: Option<usize>,
     /// Whether its line is held out of the first fit.
-    pub held_out: bool,
+    pub(crate) held_out: bool,
 }
 
 /// Reads the files `LANGUAGE.txt` or `LANGUAGE.PART.txt` of a folder in the order of their names. A language's lists are
 /// in its first file.
-pub fn read(folder: &Path) -> Result<Data> {
+pub(crate) fn read(folder: &Path) -> Result<Data> {
     let mut paths: Vec<_> = std::fs::read_dir(folder)?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;
@@ -74,12 +76,12 @@ pub fn read(folder: &Path) -> Result<Data> {
 
 impl Data {
     /// Returns the number of lines.
-    pub fn lines(&self) -> usize {
+    pub(crate) fn lines(&self) -> usize {
         self.grammars.iter().map(|grammar| grammar.lines().count()).sum()
     }
 
     /// Expands all lines. The same files give the same samples.
-    pub fn samples(&self) -> Vec<Sample> {
+    pub(crate) fn samples(&self) -> Vec<Sample> {
         let mut random = Random(1);
         let mut samples = Vec::new();
         for grammar in &self.grammars {
@@ -117,7 +119,7 @@ fn vary(grammar: &Grammar, line: &Line, mut text: String, random: &mut Random) -
     if line.speech == Some(CONTENT) {
         return text;
     }
-    let asks = line.need.is_some_and(|need| need != 5);
+    let asks = line.need.is_some_and(|need| need != NONE) && line.speech != Some(RULE);
     if asks
         && random.happens(0.12)
         && let Some(hello) = grammar.draw("hello", random)

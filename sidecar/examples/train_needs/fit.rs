@@ -12,17 +12,17 @@ const DECAY: f32 = 2e-5;
 const DROPPED: f64 = 0.25;
 
 /// An example: its features, its class, and how much it counts.
-pub struct Example {
+pub(crate) struct Example {
     /// Numbers of its features, as `features::extract` returns them.
-    pub numbers: Vec<u32>,
+    pub(crate) numbers: Vec<u32>,
     /// Index of its class.
-    pub class: usize,
+    pub(crate) class: usize,
     /// Factor of its gradient.
-    pub weight: f32,
+    pub(crate) weight: f32,
 }
 
 /// Weights, one row of `classes` for each feature.
-pub struct Fitted {
+pub(crate) struct Fitted {
     shape: Shape,
     shift: u32,
     weights: Vec<f32>,
@@ -30,7 +30,7 @@ pub struct Fitted {
 }
 
 /// Fits a classifier. The same examples give the same weights.
-pub fn fit(shape: Shape, shift: u32, examples: &[Example]) -> Fitted {
+pub(crate) fn fit(shape: Shape, shift: u32, examples: &[Example]) -> Fitted {
     let size = shape.classes << shape.bits;
     let mut fitted = Fitted {
         shape,
@@ -70,7 +70,7 @@ pub fn fit(shape: Shape, shift: u32, examples: &[Example]) -> Fitted {
 
 impl Fitted {
     /// Computes the probabilities of the classes.
-    pub fn probabilities(&self, numbers: &[u32]) -> Vec<f32> {
+    pub(crate) fn probabilities(&self, numbers: &[u32]) -> Vec<f32> {
         let classes = self.shape.classes;
         let length = (numbers.len().max(1) as f32).sqrt();
         let mut logits = vec![0.0; classes];
@@ -90,7 +90,7 @@ impl Fitted {
     }
 
     /// Appends the classifier as `Classifier` reads it.
-    pub fn write(&self, file: &mut Vec<u8>) {
+    pub(crate) fn write(&self, file: &mut Vec<u8>) {
         let classes = self.shape.classes;
         let of_class = |class: usize| self.weights.iter().skip(class).step_by(classes);
         let scales: Vec<f32> = (0..classes)

@@ -11,26 +11,26 @@ const MOST: usize = 32;
 const DEEPEST: usize = 6;
 
 /// A grammar: lists of alternatives by name, and lines under the labels of their sections.
-pub struct Grammar {
+pub(crate) struct Grammar {
     /// Name of the language, from the file's name.
-    pub language: String,
+    pub(crate) language: String,
     lists: HashMap<String, Vec<String>>,
     lines: Vec<Line>,
 }
 
 /// A line of a grammar and the labels of its section.
-pub struct Line {
+pub(crate) struct Line {
     /// Index of the need, None if the section is about speech alone.
-    pub need: Option<usize>,
+    pub(crate) need: Option<usize>,
     /// Index of the kind of speech, None if the section is about needs alone.
-    pub speech: Option<usize>,
+    pub(crate) speech: Option<usize>,
     /// The line as it is written.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl Grammar {
     /// Reads a grammar's file.
-    pub fn read(language: &str, file: &str) -> Result<Self> {
+    pub(crate) fn read(language: &str, file: &str) -> Result<Self> {
         let mut grammar = Self {
             language: language.to_owned(),
             lists: HashMap::new(),
@@ -70,7 +70,7 @@ impl Grammar {
     }
 
     /// Returns the lines with how many expansions each is worth.
-    pub fn lines(&self) -> impl Iterator<Item = (&Line, usize)> {
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (&Line, usize)> {
         self.lines.iter().map(|line| {
             let ways = self.count(&line.text, 0).unwrap_or(1.0);
             let least = if ways > 1.0 || line.need.is_some() { 2 } else { 1 };
@@ -85,13 +85,13 @@ impl Grammar {
     }
 
     /// Returns a member of a list by chance, expanded, or None if the language has no such list.
-    pub fn draw(&self, list: &str, random: &mut Random) -> Option<String> {
+    pub(crate) fn draw(&self, list: &str, random: &mut Random) -> Option<String> {
         let items = self.lists.get(list)?;
         Some(self.expand(random.choose(items)?, random))
     }
 
     /// Fills the slots of a text by chance.
-    pub fn expand(&self, text: &str, random: &mut Random) -> String {
+    pub(crate) fn expand(&self, text: &str, random: &mut Random) -> String {
         let mut out = String::new();
         let mut rest = text;
         while let Some((before, slot, behind)) = find_slot(rest) {

@@ -60,6 +60,9 @@ fn speech(sample: &Sample) -> Option<usize> {
     sample.speech
 }
 
+/// A class has at most so many times the samples that the others have on average.
+const MOST: f64 = 2.0;
+
 /// Fits those samples that have a label. A class counts as much as another, within bounds.
 fn fit_samples(shape: Shape, shift: u32, samples: &[&Sample], label: Label) -> Fitted {
     let mut counts = vec![0_usize; shape.classes];
@@ -67,12 +70,24 @@ fn fit_samples(shape: Shape, shift: u32, samples: &[&Sample], label: Label) -> F
         .iter()
         .filter_map(|sample| label(sample))
         .for_each(|class| counts[class] += 1);
-    let mean = counts.iter().sum::<usize>() as f32 / shape.classes as f32;
+    let all: usize = counts.iter().sum();
+    let kept: Vec<f64> = counts
+        .iter()
+        .map(|&count| (count as f64).min(MOST * (all - count) as f64 / (shape.classes - 1) as f64))
+        .collect();
+    let mean = kept.iter().sum::<f64>() / shape.classes as f64;
+    // How much of the next sample of each class is due: evenly spread over all of them.
+    let mut due = vec![0.0; shape.classes];
     let examples: Vec<Example> = samples
         .iter()
         .filter_map(|sample| {
             let class = label(sample)?;
-            let weight = (mean / counts[class].max(1) as f32).sqrt().clamp(0.5, 2.0);
+            due[class] += kept[class] / counts[class] as f64;
+            if due[class] < 1.0 - 1e-9 {
+                return None;
+            }
+            due[class] -= 1.0;
+            let weight = (mean / kept[class]).sqrt().clamp(0.5, 2.0) as f32;
             Some(Example {
                 numbers: features::extract(&sample.text),
                 class,

@@ -1,11 +1,12 @@
 //! Prints how well a classifier does.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use liquid_sidecar::need::features;
 use liquid_sidecar::need::model::Model;
-use liquid_sidecar::need::{Need, judge_with};
+use liquid_sidecar::need::{Need, SURE, judge_with};
 use serde_json::Value;
 
 use super::data::Sample;
@@ -31,9 +32,10 @@ impl Share {
 }
 
 /// Prints accuracy by class and by language on samples that the classifier has not seen.
-pub fn print_held_out(fitted: &Fitted, held: &[&Sample], label: Label, names: &[&str]) {
+pub(crate) fn print_held_out(fitted: &Fitted, held: &[&Sample], label: Label, names: &[&str]) {
     let mut classes: BTreeMap<usize, Share> = BTreeMap::new();
     let mut languages: BTreeMap<&str, Share> = BTreeMap::new();
+    let mut harm = Harm::default();
     for sample in held {
         let Some(class) = label(sample) else { continue };
         let probabilities = fitted.probabilities(&features::extract(&sample.text));
@@ -46,6 +48,9 @@ pub fn print_held_out(fitted: &Fitted, held: &[&Sample], label: Label, names: &[
                 "  {} {} as {}: {:?}",
                 sample.language, names[class], names[best], sample.text
             );
+        }
+        if names.len() == NEEDS.len() {
+            harm.add(class < 2, probabilities[0] + probabilities[1] >= SURE);
         }
         classes.entry(class).or_default().add(best == class);
         languages.entry(&sample.language).or_default().add(best == class);
@@ -63,6 +68,9 @@ pub fn print_held_out(fitted: &Fitted, held: &[&Sample], label: Label, names: &[
         print!(" {language} {:.0}", share.percent());
     }
     println!();
+    if harm.should > 0 {
+        println!("  {harm}");
+    }
 }
 
 /// What a decision does, as wrong decisions are counted.
@@ -74,8 +82,38 @@ struct Harm {
     should: usize,
 }
 
+impl Harm {
+    /// Adds a decision: whether passages are enough, and whether they were taken for enough.
+    fn add(&mut self, enough: bool, taken: bool) {
+        let (all, wrong) = if enough {
+            (&mut self.should, &mut self.costly)
+        } else {
+            (&mut self.must_not, &mut self.harmful)
+        };
+        *all += 1;
+        *wrong += usize::from(enough != taken);
+    }
+}
+
+impl fmt::Display for Harm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            harmful,
+            must_not,
+            costly,
+            should,
+        } = *self;
+        let percent = |part: usize, all: usize| 100.0 * part as f64 / all.max(1) as f64;
+        let (harm, cost) = (percent(harmful, must_not), percent(costly, should));
+        write!(
+            f,
+            "harmful {harmful:3} of {must_not:3} ({harm:.1} %)  costly {costly:3} of {should:3} ({cost:.1} %)"
+        )
+    }
+}
+
 /// Scores a file of labelled requests with a model's file. Wrong decisions are printed with the environment's `WRONG`.
-pub fn print_labelled(file: &[u8], labelled: &Path) -> Result<()> {
+pub(crate) fn print_labelled(file: &[u8], labelled: &Path) -> Result<()> {
     let model = Model::read(file).ok_or("the written model cannot be read")?;
     let mut languages: BTreeMap<String, Harm> = BTreeMap::new();
     let mut classes: BTreeMap<usize, Share> = BTreeMap::new();
@@ -100,14 +138,10 @@ pub fn print_labelled(file: &[u8], labelled: &Path) -> Result<()> {
         let wrong = (found < 2) != (need < 2) && also.iter().all(|also| (found < 2) != (*also < 2));
         classes.entry(need).or_default().add(found == need);
         for name in [one, all] {
-            let harm = languages.entry(name).or_default();
-            let (count, wrongs) = if need < 2 {
-                (&mut harm.should, &mut harm.costly)
-            } else {
-                (&mut harm.must_not, &mut harm.harmful)
-            };
-            *count += 1;
-            *wrongs += usize::from(wrong);
+            languages
+                .entry(name)
+                .or_default()
+                .add(need < 2, (need < 2) != wrong);
         }
         if wrong && std::env::var_os("WRONG").is_some() {
             println!(
@@ -117,16 +151,7 @@ pub fn print_labelled(file: &[u8], labelled: &Path) -> Result<()> {
         }
     }
     for (language, harm) in &languages {
-        let percent = |part: usize, all: usize| 100.0 * part as f64 / all.max(1) as f64;
-        println!(
-            "{language:4} harmful {:3} of {:3} ({:.1} %)  costly {:3} of {:3} ({:.1} %)",
-            harm.harmful,
-            harm.must_not,
-            percent(harm.harmful, harm.must_not),
-            harm.costly,
-            harm.should,
-            percent(harm.costly, harm.should)
-        );
+        println!("{language:4} {harm}");
     }
     for (class, share) in &classes {
         print!("{} {:.1} ({})  ", NEEDS[*class], share.percent(), share.all);

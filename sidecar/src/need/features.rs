@@ -28,7 +28,7 @@ pub fn extract(text: &str) -> Vec<u32> {
     features.numbers
 }
 
-/// Clips, lower-cases, and writes every digit as 0.
+/// Clips, lower-cases, leaves out accents that stand alone and vowel points, and writes every digit as 0.
 fn normalise(text: &str) -> String {
     let text = text.trim();
     let mut clipped = String::new();
@@ -41,7 +41,7 @@ fn normalise(text: &str) -> String {
     }
     let lower = clipped.chars().flat_map(char::to_lowercase);
     lower
-        .filter(|c| !matches!(c, '\u{300}'..='\u{36f}' | '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{feff}'))
+        .filter(|c| !matches!(c, '\u{300}'..='\u{36f}' | '\u{591}'..='\u{5c7}' | '\u{64b}'..='\u{65f}' | '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{feff}'))
         .map(|c| if c.is_numeric() && !is_dense(c) { '0' } else { c })
         .collect()
 }
@@ -172,7 +172,6 @@ impl Features {
             self.add(b'b', &[at(index), at(index + 1)]);
             self.add(b'q', &[stem(at(index)), stem(at(index + 1))]);
             self.add(b'k', &[stem(at(index)), stem(at(index + 2))]);
-            self.add(b't', &[at(index), at(index + 1), at(index + 2)]);
         }
         let (Some(first), Some(last)) = (words.first(), words.last()) else {
             return;
