@@ -12,7 +12,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, bail};
-use liquid_worker::engine::{AutoBudget, Budget, Extractor, Request, Settings, Tier, TierChoice};
+use liquid_worker::engine::{
+    Asks, AutoBudget, Budget, Extractor, Request, Settings, Texts, Tier, TierChoice,
+};
 use liquid_worker::model::{Device, Models};
 
 use crate::{chart, results};
@@ -21,9 +23,11 @@ pub(crate) mod data;
 pub(crate) mod metric;
 mod report;
 mod same;
+mod together;
 
 use data::{Choice, Item, Set};
 use report::{Cell, Report, Row};
+use together::Together;
 
 /// Sets, budgets and devices to measure.
 #[derive(clap::Args)]
@@ -52,6 +56,10 @@ pub(crate) struct Arguments {
     /// Share of the evidence that the automatic budget aims at
     #[arg(long, default_value_t = AutoBudget::default().floor())]
     floor: f64,
+    /// Also measure N questions in one request, with one budget for all: the item's own, others about its document,
+    /// and others of the set if those are too few
+    #[arg(long, value_name = "N")]
+    asks: Option<usize>,
     #[command(flatten)]
     choice: Choice,
     /// Write the packs there: JSON lines {"id","ratio","tier","spans","pack"}; of --thesaurus both, those with it
@@ -119,6 +127,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         if let Some(comparison) = &report.auto {
             print!("{comparison}");
         }
+        if let Some(together) = &report.together {
+            print!("{}", together.table(&report.rows));
+        }
         println!();
         reports.push(report);
     }
@@ -184,8 +195,9 @@ impl Bench {
         }
         let mut auto = Vec::new();
         let mut same = arguments.same_as.as_deref().map(same::Same::read).transpose()?;
+        let alone = |item: &Item| Ok(Asks::from_question(item.question.as_str()));
         for set in sets {
-            let mut outcomes = self.measure(set, &budgets)?;
+            let mut outcomes = self.measure(set, &budgets, &alone)?;
             if arguments.auto {
                 let of_auto = outcomes.pop().unwrap_or_default();
                 auto.push(row(set, None, &of_auto));
@@ -209,12 +221,21 @@ impl Bench {
         if arguments.auto {
             report.auto = Some(self.compare(sets, arguments.floor, auto)?);
         }
+        if let Some(count) = arguments.asks {
+            report.together = Some(self.ask_together(sets, count, &arguments.ratios)?);
+        }
         Ok(report)
     }
 
     /// Scores the packs of every item of a set: for each budget, in the order of the items. An item's budgets come
-    /// one after the other, so that what the encoder has read is remembered.
-    fn measure(&self, set: &Set, budgets: &[Budget]) -> anyhow::Result<Vec<Vec<Outcome>>> {
+    /// one after the other, so that what the encoder has read is remembered. `asks_of` says what is asked about an
+    /// item's document.
+    fn measure(
+        &self,
+        set: &Set,
+        budgets: &[Budget],
+        asks_of: &(dyn Fn(&Item) -> anyhow::Result<Asks> + Sync),
+    ) -> anyhow::Result<Vec<Vec<Outcome>>> {
         let next = AtomicUsize::new(0);
         let work = |extractor: &Mutex<Extractor>| -> anyhow::Result<Done> {
             let Ok(mut extractor) = extractor.lock() else {
@@ -222,7 +243,8 @@ impl Bench {
             };
             let mut done = Vec::new();
             while let Some(item) = set.items.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let of_budget = |&budget: &Budget| self.measure_item(&mut extractor, item, budget);
+                let asks = asks_of(item)?;
+                let of_budget = |&budget: &Budget| self.measure_item(&mut extractor, item, &asks, budget);
                 let outcomes: anyhow::Result<Vec<Outcome>> = budgets.iter().map(of_budget).collect();
                 done.push((item.index, outcomes?));
             }
@@ -259,12 +281,14 @@ impl Bench {
         &self,
         extractor: &mut Extractor,
         item: &Item,
+        asks: &Asks,
         budget: Budget,
     ) -> anyhow::Result<Outcome> {
         let extraction = extractor
             .extract(&Request {
                 document: &item.document,
-                question: &item.question,
+                texts: &Texts::default(),
+                asks,
                 budget,
                 tier: TierChoice::as_asked(self.tier),
                 deadline: None,
@@ -311,13 +335,27 @@ impl Bench {
         Ok(Outcome { cell, spans, pack })
     }
 
+    /// Several questions in one request, at each ratio.
+    fn ask_together(&self, sets: &[Set], count: usize, ratios: &[f64]) -> anyhow::Result<Together> {
+        let budgets = ratios.iter().map(|&ratio| Budget::ratio(ratio));
+        let budgets = budgets.collect::<Result<Vec<Budget>, _>>()?;
+        let mut rows = Vec::new();
+        for set in sets {
+            let outcomes = self.measure(set, &budgets, &|item| together::asks(set, item, count))?;
+            let rows_of = ratios.iter().zip(&outcomes);
+            rows.extend(rows_of.map(|(&ratio, outcomes)| row(set, Some(ratio), outcomes)));
+        }
+        Ok(Together { asks: count, rows })
+    }
+
     /// Automatic budgets against the one fixed ratio that keeps as many words.
     fn compare(&self, sets: &[Set], floor: f64, auto: Vec<Row>) -> anyhow::Result<report::Auto> {
         let share = auto.iter().map(|row| row.kept_share).sum::<f64>() / auto.len().max(1) as f64;
         let fixed_ratio = (1.0 / share).max(1.0);
         let mut fixed = Vec::new();
+        let alone = |item: &Item| Ok(Asks::from_question(item.question.as_str()));
         for set in sets {
-            let outcomes = self.measure(set, &[Budget::ratio(fixed_ratio)?])?;
+            let outcomes = self.measure(set, &[Budget::ratio(fixed_ratio)?], &alone)?;
             fixed.extend(outcomes.iter().map(|outcomes| row(set, None, outcomes)));
         }
         Ok(report::Auto {

@@ -150,8 +150,12 @@ impl Default for Scoring {
 pub struct Limits {
     /// Longest document, in bytes. Default 67108864 (64 MiB), at most 4294967295.
     pub max_document_bytes: u64,
-    /// Longest question, in bytes. Default 16384.
+    /// Longest question, and longest asks of a request together, in bytes. Default 16384.
     pub max_question_bytes: u64,
+    /// Most things that a request may ask. Default 16, at most 64.
+    pub max_asks: u32,
+    /// Most texts that a document may be made of. Default 512, at most 65536.
+    pub max_texts: u32,
     /// Largest chunk of a document, in bytes. Default 1048576.
     pub max_chunk_bytes: u64,
     /// Bytes of all documents that arrive, wait or are being read. Default 536870912 (512 MiB).
@@ -172,6 +176,8 @@ impl Default for Limits {
         Self {
             max_document_bytes: 64 << 20,
             max_question_bytes: 16 << 10,
+            max_asks: 16,
+            max_texts: 512,
             max_chunk_bytes: 1 << 20,
             max_buffered_bytes: 512 << 20,
             encode_tokens: 0,
@@ -305,28 +311,30 @@ impl Limits {
 
     fn validate(&self) -> Vec<Invalid> {
         let mut found = Vec::new();
-        let mut refuse = |field, value: u64, remedy| found.push(Invalid::new(field, value, remedy));
+        let mut refuse = |field, value: u64, remedy: String| found.push(Invalid::new(field, value, remedy));
         let positive = [
             ("max_document_bytes", self.max_document_bytes),
             ("max_question_bytes", self.max_question_bytes),
             ("max_chunk_bytes", self.max_chunk_bytes),
+            ("max_asks", self.max_asks.into()),
+            ("max_texts", self.max_texts.into()),
         ];
         for (field, _) in positive.into_iter().filter(|(_, value)| *value == 0) {
-            refuse(field, 0, "set at least 1");
+            refuse(field, 0, "set at least 1".to_owned());
         }
-        if self.max_document_bytes > u64::from(u32::MAX) {
-            refuse(
-                "max_document_bytes",
-                self.max_document_bytes,
-                "set at most 4294967295",
-            );
-        }
-        if self.max_chunk_bytes > 64 << 20 {
-            refuse("max_chunk_bytes", self.max_chunk_bytes, "set at most 67108864");
+        for (field, value, most) in [
+            ("max_document_bytes", self.max_document_bytes, u64::from(u32::MAX)),
+            ("max_chunk_bytes", self.max_chunk_bytes, 64 << 20),
+            ("max_asks", self.max_asks.into(), 64),
+            ("max_texts", self.max_texts.into(), 65_536),
+        ] {
+            if value > most {
+                refuse(field, value, format!("set at most {most}"));
+            }
         }
         if self.max_buffered_bytes < self.max_document_bytes {
             let remedy = "set at least max_document_bytes, or no document of that length could ever be sent";
-            refuse("max_buffered_bytes", self.max_buffered_bytes, remedy);
+            refuse("max_buffered_bytes", self.max_buffered_bytes, remedy.to_owned());
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         for (field, slots) in [
@@ -335,7 +343,7 @@ impl Limits {
         ] {
             if slots > 64 * cores {
                 let remedy = "set at most 64 for each core, or 0 for the default";
-                refuse(field, slots as u64, remedy);
+                refuse(field, slots as u64, remedy.to_owned());
             }
         }
         found

@@ -6,6 +6,8 @@
 //! space, and cover every such character of the document. A unit may have a lead: the unit that tells what it
 //! is about (the header of its table, its heading, the label of its speaker).
 //!
+//! A document may be made of several texts. Each is cut by itself, so no unit and no lead crosses the end of one.
+//!
 //! The work is linear in the document's length: every detector either consumes the lines that it reads, or
 //! looks at a bounded number of them, or remembers where it failed.
 
@@ -24,9 +26,13 @@ mod subtitles;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod words;
 
+use std::ops::Range;
+
 use cutter::Cutter;
+pub use texts::{Text, Texts};
 pub use words::{is_white_space, stands_alone, word_count};
 
 /// Longest unit, in words. A longer sentence, row or element is cut.
@@ -87,6 +93,8 @@ pub struct Unit {
     pub lead: Option<u32>,
     /// Number of the paragraph, turn, table or list that the unit belongs to.
     pub block: u32,
+    /// Number of the text that the unit belongs to.
+    pub text: u32,
     /// Whether the unit is evidence for nothing: encoded data, minified code, what stands on every page. It is
     /// kept only if the question asks for such a thing.
     pub filler: bool,
@@ -99,6 +107,15 @@ impl Unit {
     }
 }
 
+/// The units of one of the texts that a document is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextUnits {
+    /// Units of the text; empty if it is blank.
+    pub units: Range<usize>,
+    /// Whether the text is kept whole or left out whole.
+    pub whole: bool,
+}
+
 /// A document cut into units.
 #[derive(Clone, Debug)]
 pub struct Document<'a> {
@@ -106,6 +123,8 @@ pub struct Document<'a> {
     pub text: &'a str,
     /// Units of the document, in order.
     pub units: Vec<Unit>,
+    /// The texts that the document is made of, in order: at least one.
+    pub texts: Vec<TextUnits>,
     /// Words of the document.
     pub words: usize,
     /// The words that a ratio divides: those between white space where the text is mostly written with
@@ -116,21 +135,61 @@ pub struct Document<'a> {
 }
 
 impl<'a> Document<'a> {
-    /// Cuts a document into units. Never fails: what is not recognised as anything else is cut as prose.
+    /// Cuts a document of a single text into units. Never fails: what is not recognised as anything else is cut
+    /// as prose.
     pub fn parse(text: &'a str) -> Self {
-        let mut cutter = Cutter::new(text);
-        let transcript = blocks::cut(&mut cutter);
-        if cutter.units.iter().all(|unit| unit.filler) {
-            cutter.units.iter_mut().for_each(|unit| unit.filler = false);
-        }
-        let words = word_count(text);
-        let spaced = text.split(is_white_space).filter(|word| !word.is_empty()).count();
-        Self {
+        Self::parse_texts(text, &Texts::default())
+    }
+
+    /// Cuts a document into units, text by text.
+    pub fn parse_texts(text: &'a str, texts: &Texts) -> Self {
+        let mut document = Self {
             text,
-            units: cutter.units,
-            words,
-            budget_words: if 2 * spaced >= words { spaced } else { words },
-            transcript,
+            units: Vec::new(),
+            texts: Vec::new(),
+            words: word_count(text),
+            budget_words: 0,
+            transcript: false,
+        };
+        let mut of_transcripts = 0;
+        for part in texts.ranges(text) {
+            let bytes = part.bytes.clone();
+            let mut cutter = Cutter::new(text.get(part.bytes).unwrap_or_default());
+            if blocks::cut(&mut cutter) {
+                of_transcripts += bytes.len();
+            }
+            document.add_text(bytes.start, cutter.units, part.whole);
         }
+        if document.units.iter().all(|unit| unit.filler) {
+            document.units.iter_mut().for_each(|unit| unit.filler = false);
+        }
+        let spaced = text.split(is_white_space).filter(|word| !word.is_empty()).count();
+        document.budget_words = if 2 * spaced >= document.words {
+            spaced
+        } else {
+            document.words
+        };
+        document.transcript = 2 * of_transcripts > text.len();
+        document
+    }
+
+    /// Adds the units of the next text, which begins at a byte of the document.
+    fn add_text(&mut self, start: usize, units: Vec<Unit>, whole: bool) {
+        let text = self.texts.len() as u32;
+        let first = self.units.len();
+        let first_block = self.units.last().map_or(0, |unit| unit.block + 1);
+        let placed = units.into_iter().map(|unit| Unit {
+            start: start + unit.start,
+            end: start + unit.end,
+            lead: unit.lead.map(|lead| first as u32 + lead),
+            block: first_block + unit.block,
+            text,
+            ..unit
+        });
+        self.units.extend(placed);
+        self.texts.push(TextUnits {
+            units: first..self.units.len(),
+            whole,
+        });
     }
 }

@@ -1,9 +1,10 @@
-//! The engines: a document, a question and a budget go in, verified spans come out.
+//! The engines: a document, what is asked about it and a budget go in, verified spans come out.
 //!
 //! This is the crate's core and its only entry for the server and the command line. It knows neither files nor
 //! sockets nor tasks; from outside a request it takes the clock and what is remembered. A request flows through
-//! [`Document`](crate::document::Document) (units), `scoring` (a number for each unit) and `select` (the units
-//! that fit the budget). The tiers differ in the scores alone:
+//! [`Document`](crate::document::Document) (units), `scoring` (a number for each unit and each ask) and `select`
+//! (the units that fit the budget). The document is cut, and what the encoder reads of it is read, once for all
+//! asks. The tiers differ in the scores alone:
 //!
 //! | tier | reads | cost |
 //! |---|---|---|
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use crate::document::SpanKind;
 
+mod asks;
 mod budget;
 mod encode;
 mod extractor;
@@ -30,7 +32,9 @@ mod states;
 mod tests;
 mod tiers;
 
+pub use crate::document::{Text, Texts};
 pub use crate::tier::{Tier, TierChoice, TierReason};
+pub use asks::{Ask, Asks};
 pub use budget::{AutoBudget, Budget, Ratio};
 pub use extractor::Extractor;
 pub use memory::Memory;
@@ -60,13 +64,15 @@ impl Default for Settings {
     }
 }
 
-/// A question about a document.
+/// What is asked about a document.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// The whole document.
     pub document: &'a str,
-    /// The question in natural language. Blank means coverage: what represents the document best.
-    pub question: &'a str,
+    /// The texts that the document is made of; made with this document.
+    pub texts: &'a Texts,
+    /// All that is asked. Nothing means coverage: what represents the document best.
+    pub asks: &'a Asks,
     /// Budget for what is kept.
     pub budget: Budget,
     /// The tier to run, and why that one.
@@ -94,9 +100,10 @@ pub struct Span {
     pub start: usize,
     /// One past the last byte.
     pub end: usize,
-    /// Score of the best unit of the span, in standard deviations above the document's mean unit.
+    /// Score of the best unit of the span for the ask that it answers best, in standard deviations above the
+    /// document's mean unit.
     pub score: f32,
-    /// Kind of the span's units.
+    /// Kind of the span's units; where they differ, as in a text that is kept whole, of the best one.
     pub kind: SpanKind,
 }
 
@@ -144,7 +151,8 @@ pub struct Extraction {
     pub tier_reason: TierReason,
     /// True if the deadline or a failing encoder made it do less than the tier can.
     pub limited: bool,
-    /// Estimated share of the evidence that is kept, 0 to 1; `None` in coverage mode.
+    /// Estimated share of the evidence that is kept, 0 to 1: the mean over the asks by their weights. `None` in
+    /// coverage mode.
     pub estimated_recall: Option<f64>,
     /// Durations of the steps.
     pub timing: Timing,

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::engine::{
-    self, AutoBudget, Budget, ExtractError, Extraction, Extractor, Memory, Request, Settings, Tier,
-    TierChoice, TierReason,
+    self, Asks, AutoBudget, Budget, ExtractError, Extraction, Extractor, Memory, Request, Settings, Texts,
+    Tier, TierChoice, TierReason,
 };
 use crate::model::{EmbeddingTable, EncodeError, LoadError, ModelCard, Models, WordPiece, is_model};
 
@@ -30,6 +30,9 @@ use device::Device;
 /// Share of the time left that a request may wait for a slot of the encoder before a cheaper tier takes it.
 const WAIT_FOR_ENCODER: f64 = 0.5;
 
+/// Bytes that a remembered answer takes beside its spans, its asks and its texts, about.
+const ENTRY_BYTES: usize = 256;
+
 /// An extraction to run: a request whose document has arrived.
 #[derive(Debug)]
 pub struct Job {
@@ -37,8 +40,10 @@ pub struct Job {
     pub document: String,
     /// SHA-256 of the document.
     pub sha256: [u8; 32],
-    /// The question; blank means coverage.
-    pub question: String,
+    /// The texts that the document is made of.
+    pub texts: Texts,
+    /// All that is asked; nothing means coverage.
+    pub asks: Asks,
     /// Budget for what is kept.
     pub budget: Budget,
     /// The tier that is asked for.
@@ -131,7 +136,8 @@ fn warm_up_device(models: &mut Models) -> Result<Option<f64>, LoadError> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct JobKey {
     document: [u8; 32],
-    question: Arc<str>,
+    texts: Texts,
+    asks: Asks,
     budget: Budget,
     tier: Option<Tier>,
 }
@@ -272,7 +278,8 @@ impl Runtime {
             let job = Job {
                 document: DOCUMENT.to_owned(),
                 sha256: [0; 32],
-                question: "When is the worker ready?".to_owned(),
+                texts: Texts::default(),
+                asks: Asks::from_question("When is the worker ready?"),
                 budget: Budget::Auto(AutoBudget::default()),
                 tier: Some(*tier),
                 deadline: None,
@@ -311,7 +318,7 @@ impl Inner {
         let mut answer = self.compute(job, cancel).await?;
         answer.provisional |= deadline.is_some_and(|deadline| was_hurried(started, deadline));
         if !answer.provisional {
-            let bytes = size_of_val(answer.extraction.spans.as_slice()) + key.question.len() + 256;
+            let bytes = size_of_val(answer.extraction.spans.as_slice()) + key.memory();
             let extraction = Arc::clone(&answer.extraction);
             lock(&self.answers).insert(key, extraction, bytes as u64, Instant::now());
         }
@@ -417,7 +424,8 @@ fn extract(
 ) -> Result<Extraction, ExtractError> {
     extractor.extract(&Request {
         document: &job.document,
-        question: &job.question,
+        texts: &job.texts,
+        asks: &job.asks,
         budget: job.budget,
         tier,
         deadline: job.deadline,
@@ -429,9 +437,15 @@ impl JobKey {
     fn from_job(job: &Job) -> Self {
         Self {
             document: job.sha256,
-            question: job.question.as_str().into(),
+            texts: job.texts.clone(),
+            asks: job.asks.clone(),
             budget: job.budget,
             tier: job.tier,
         }
+    }
+
+    /// Returns about how many bytes the key, and the entry of the cache around it, take in memory.
+    fn memory(&self) -> usize {
+        self.asks.memory() + self.texts.memory() + ENTRY_BYTES
     }
 }

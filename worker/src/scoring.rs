@@ -1,4 +1,4 @@
-//! Gives every unit of a document one number: how well it answers the question.
+//! Gives every unit of a document one number for each thing that is asked: how well it answers that.
 //!
 //! Second step of an extraction, between `document` and `select`. Signals are computed over windows of whole
 //! units, handed down to the units, standardised over the document, added up, and smoothed along the document;

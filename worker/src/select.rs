@@ -1,17 +1,21 @@
 //! Chooses the units that fit a budget, best first, and turns them into spans.
 //!
 //! Last step of an extraction. Costs (words or tokens) are counted unit by unit, so a pack never exceeds its
-//! budget however the spans are joined.
+//! budget however the spans are joined. Texts that are kept whole are taken with all their units or not at all.
 
 use std::ops::Range;
 
 use crate::document::Unit;
 
 mod auto;
+mod order;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 pub use auto::{EvidenceShares, take_smallest};
+pub use order::{RankedAsk, rank, rank_by_asks, rank_in_proportion};
+pub use whole::WholeTexts;
 
 /// Gaps up to this many words between chosen units are closed: what stands between two hits often belongs to
 /// them, and a text with fewer holes reads better.
@@ -42,46 +46,70 @@ pub struct Selection {
     pub cost: usize,
 }
 
-/// Returns the units in the order in which they are worth taking: by score, earlier units first among equals.
-pub fn rank(scores: &[f32]) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..scores.len() as u32).collect();
-    order.sort_unstable_by(|&a, &b| scores[b as usize].total_cmp(&scores[a as usize]).then(a.cmp(&b)));
-    order
+/// The units to choose from.
+#[derive(Clone, Copy)]
+pub struct Candidates<'a> {
+    /// Units of the document.
+    pub units: &'a [Unit],
+    /// Cost of each unit, in words or tokens.
+    pub costs: &'a [u32],
+    /// The texts of which all units or none are taken.
+    pub whole: &'a WholeTexts,
+    /// Numbers of the units, in the order in which they are worth taking.
+    pub order: &'a [u32],
+    /// Most words of a gap that is closed.
+    pub gap_words: usize,
 }
 
-/// Takes units in order until the budget is full. A unit comes with the gap to its neighbours, of up to
-/// `gap_words` words, and with its lead where they fit.
-pub fn take(units: &[Unit], costs: &[u32], order: &[u32], budget: usize, gap_words: usize) -> Selection {
-    let mut selection = Selection {
-        taken: vec![false; units.len()],
-        cost: 0,
-    };
-    let mut misses = 0;
-    for &unit in order {
-        let unit = unit as usize;
-        if selection.taken[unit] || units[unit].filler {
-            continue;
-        }
-        if selection.cost + costs[unit] as usize > budget {
-            misses += 1;
-            if misses > MAX_MISSES || selection.cost >= budget {
-                break;
+impl Candidates<'_> {
+    /// Takes units in order until the budget is full. A unit of a text that is kept whole comes with all of it,
+    /// another one with the gaps to its neighbours and with its lead where they fit.
+    pub fn take(&self, budget: usize) -> Selection {
+        let mut selection = Selection {
+            taken: vec![false; self.units.len()],
+            cost: 0,
+        };
+        let mut misses = 0;
+        for &unit in self.order {
+            let unit = unit as usize;
+            if selection.taken[unit] || self.units[unit].filler {
+                continue;
             }
-            continue;
+            let whole = self.whole.units_of(&self.units[unit]);
+            let cost = match &whole {
+                Some(text) => self.cost_of(text.clone()),
+                None => self.costs[unit] as usize,
+            };
+            if selection.cost + cost > budget {
+                misses += 1;
+                if misses > MAX_MISSES || selection.cost >= budget {
+                    break;
+                }
+                continue;
+            }
+            match whole {
+                Some(text) => text.for_each(|unit| selection.add(self.costs, unit)),
+                None => self.add_with_surroundings(&mut selection, unit, budget),
+            }
         }
-        selection.add(costs, unit);
-        for gap in [
-            selection.gap_before(units, unit, gap_words),
-            selection.gap_after(units, unit, gap_words),
-        ]
-        .into_iter()
-        .flatten()
-        {
-            selection.add_gap(units, costs, gap, budget);
-        }
-        selection.add_lead(units, costs, unit, budget);
+        selection
     }
-    selection
+
+    fn cost_of(&self, units: Range<usize>) -> usize {
+        self.costs[units].iter().map(|&cost| cost as usize).sum()
+    }
+
+    fn add_with_surroundings(&self, selection: &mut Selection, unit: usize, budget: usize) {
+        selection.add(self.costs, unit);
+        let gaps = [
+            selection.find_gap(self.units, unit, (0..unit).rev(), self.gap_words),
+            selection.find_gap(self.units, unit, unit + 1..self.units.len(), self.gap_words),
+        ];
+        for gap in gaps.into_iter().flatten() {
+            selection.add_gap(self.units, self.costs, gap, budget);
+        }
+        selection.add_lead(self.units, self.costs, unit, budget);
+    }
 }
 
 impl Selection {
@@ -113,34 +141,27 @@ impl Selection {
         }
     }
 
-    fn gap_before(&self, units: &[Unit], unit: usize, most: usize) -> Option<Range<usize>> {
+    /// Finds what is between a unit and the nearest taken one among `others`, which lead away from it. None if
+    /// that one is in another text, or more than `most` words away.
+    fn find_gap(
+        &self,
+        units: &[Unit],
+        unit: usize,
+        others: impl Iterator<Item = usize>,
+        most: usize,
+    ) -> Option<Range<usize>> {
         let mut words = 0;
-        for i in (0..unit).rev().take(GAP_UNITS) {
-            if self.taken[i] {
-                return Some(i + 1..unit);
-            }
-            words += if units[i].filler {
-                0
-            } else {
-                units[i].words as usize
-            };
-            if words > most {
+        for other in others.take(GAP_UNITS) {
+            if units[other].text != units[unit].text {
                 return None;
             }
-        }
-        None
-    }
-
-    fn gap_after(&self, units: &[Unit], unit: usize, most: usize) -> Option<Range<usize>> {
-        let mut words = 0;
-        for i in (unit + 1..units.len()).take(GAP_UNITS) {
-            if self.taken[i] {
-                return Some(unit + 1..i);
+            if self.taken[other] {
+                return Some(other.min(unit) + 1..other.max(unit));
             }
-            words += if units[i].filler {
+            words += if units[other].filler {
                 0
             } else {
-                units[i].words as usize
+                units[other].words as usize
             };
             if words > most {
                 return None;

@@ -41,8 +41,11 @@ use metrics::Metrics;
 use service::Service;
 use tls::TlsKeeper;
 
-/// Bytes of the largest gRPC message beyond a chunk and a question: the rest of the header.
+/// Bytes of the largest gRPC message beyond a chunk, the question, the asks and the texts: the rest of the header.
 const HEADER_ROOM: usize = 64 * 1024;
+
+/// Bytes of a text in a header, and of an ask beside its words.
+const ITEM_ROOM: u32 = 32;
 
 /// Time between two pings to an idle client, and the time that it has to answer: a pod that vanished says
 /// nothing.
@@ -241,7 +244,9 @@ impl<'a> Lifecycle<'a> {
             self.phase.subscribe(),
             self.requests.clone(),
         );
-        let largest = limits.max_chunk_bytes + limits.max_question_bytes;
+        // The question repeats the asks.
+        let items = u64::from(ITEM_ROOM) * (u64::from(limits.max_asks) + u64::from(limits.max_texts));
+        let largest = limits.max_chunk_bytes + 2 * limits.max_question_bytes + items;
         let worker = WorkerServer::new(service).max_decoding_message_size(largest as usize + HEADER_ROOM);
         let health = HealthServer::new(HealthService::from_health_reporter(self.health.clone()));
         Server::builder()

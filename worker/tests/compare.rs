@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use liquid_worker::config::Config;
-use liquid_worker::engine::{Budget, Extraction, Extractor, Request, Settings, Tier, TierChoice, TierReason};
+use liquid_worker::engine::{
+    Ask, Asks, Budget, Extraction, Extractor, Request, Settings, Texts, Tier, TierChoice, TierReason,
+};
 use liquid_worker::model::{Compared, Comparer, Comparison, Device, EncodeError, Encoded, Encoder, Models};
 use liquid_worker::runtime::{Job, Runtime};
 use support::write_tiny_model;
@@ -112,9 +114,15 @@ fn document() -> String {
 }
 
 fn extract(models: Models, settings: Settings, text: &str) -> Extraction {
+    let question = Asks::from_question("when does the contract end?");
+    extract_asks(models, settings, text, &question)
+}
+
+fn extract_asks(models: Models, settings: Settings, text: &str, asks: &Asks) -> Extraction {
     let request = Request {
         document: text,
-        question: "when does the contract end?",
+        texts: &Texts::default(),
+        asks,
         budget: Budget::ratio(8.0).unwrap(),
         tier: TierChoice::as_asked(Tier::Encoder),
         deadline: None,
@@ -154,6 +162,59 @@ fn a_device_that_compares_gives_the_answer_of_one_that_encodes() {
 }
 
 #[test]
+fn several_asks_are_compared_on_a_device_as_they_are_here() {
+    let folder = tempfile::tempdir().unwrap();
+    let (models, _) = comparing(folder.path());
+    let text = document();
+    let asks = [
+        "when does the contract end?",
+        "who agrees?",
+        "how long is the notice?",
+    ];
+    let asks = Asks::new(asks.map(|ask| Ask::new(ask, 1.0).unwrap()).to_vec());
+    let ours = extract_asks(models, Settings::default(), &text, &asks);
+    let all = Settings {
+        encode_tokens: Some(usize::MAX),
+        ..Settings::default()
+    };
+    let theirs = extract_asks(
+        Models::load(folder.path(), Device::Cpu).unwrap(),
+        all,
+        &text,
+        &asks,
+    );
+    let places = |extraction: &Extraction| -> Vec<_> {
+        let places = extraction.spans.iter().map(|span| (span.start, span.end));
+        places.collect()
+    };
+    assert_eq!(places(&ours), places(&theirs));
+    // Here a window is read once for all asks, there once for each.
+    let read = theirs.encoded_tokens;
+    assert!(ours.encoded_tokens > 2 * read && ours.encoded_tokens < 3 * read);
+}
+
+#[test]
+fn a_limit_of_tokens_is_for_all_asks_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        encode_tokens: Some(500),
+        ..Settings::default()
+    };
+    let asks = [
+        "when does the contract end?",
+        "who agrees?",
+        "how long is the notice?",
+    ];
+    let asks = Asks::new(asks.map(|ask| Ask::new(ask, 1.0).unwrap()).to_vec());
+    let (comparing, _) = comparing(folder.path());
+    let encoding = Models::load(folder.path(), Device::Cpu).unwrap();
+    for models in [comparing, encoding] {
+        let read = extract_asks(models, settings, &document(), &asks).encoded_tokens;
+        assert!((200..600).contains(&read), "{read}");
+    }
+}
+
+#[test]
 fn a_limit_of_tokens_holds_on_every_device() {
     let folder = tempfile::tempdir().unwrap();
     let (models, _) = comparing(folder.path());
@@ -173,7 +234,8 @@ fn job(runtime: &Runtime, text: &str) -> Job {
     Job {
         document: text.to_owned(),
         sha256: [1; 32],
-        question: "when does the contract end?".to_owned(),
+        texts: Texts::default(),
+        asks: Asks::from_question("when does the contract end?"),
         budget: Budget::ratio(8.0).unwrap(),
         tier: None,
         deadline: Some(Instant::now() + Duration::from_secs(600)),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use liquid_proto::worker::v1::budget::Limit;
 use liquid_proto::worker::v1::extract_request::Part;
-use liquid_proto::worker::v1::{AutoBudget, Budget, DescribeRequest, ExtractHeader, Tier};
+use liquid_proto::worker::v1::{Ask, AutoBudget, Budget, DescribeRequest, ExtractHeader, Text, Tier};
 use sha2::{Digest, Sha256};
 use support::{TestServer, config, document, extract, header, message, messages};
 use tonic::{Code, Status};
@@ -92,6 +92,61 @@ async fn an_identical_request_is_answered_from_the_cache() {
     assert!(!metrics.contains("governing"), "{metrics}");
 }
 
+#[tokio::test]
+async fn one_ask_is_the_question_and_asks_have_no_order() {
+    let server = TestServer::start(config()).await;
+    let mut client = server.client().await;
+    let document = document(2000);
+    let asking = |texts: &[&str]| {
+        let ask = |text: &&str| Ask {
+            text: (*text).to_owned(),
+            weight: 0.0,
+        };
+        ExtractHeader {
+            asks: texts.iter().map(ask).collect(),
+            ..header(&texts.join("\n"))
+        }
+    };
+    let question = extract(&mut client, header(QUESTION), &document).await.unwrap();
+    let one = extract(&mut client, asking(&[QUESTION]), &document)
+        .await
+        .unwrap();
+    assert_eq!((one.cached, &one.spans), (true, &question.spans));
+    let other = "Which lot weighs most?";
+    let two = extract(&mut client, asking(&[QUESTION, other]), &document)
+        .await
+        .unwrap();
+    assert!(!two.cached && two.spans != question.spans);
+    let turned = extract(&mut client, asking(&[other, QUESTION]), &document)
+        .await
+        .unwrap();
+    assert_eq!((turned.cached, &turned.spans), (true, &two.spans));
+}
+
+#[tokio::test]
+async fn spans_end_where_texts_end_and_texts_are_part_of_what_is_asked() {
+    let server = TestServer::start(config()).await;
+    let mut client = server.client().await;
+    let document = document(2000);
+    let question = extract(&mut client, header(QUESTION), &document).await.unwrap();
+    let law = document.find("law of Delaware").unwrap() as u64;
+    let length = document.len() as u64;
+    let lengths = [law, length - law];
+    let text = |&bytes: &u64| Text { bytes, whole: false };
+    let split = ExtractHeader {
+        texts: lengths.iter().map(text).collect(),
+        ..header(QUESTION)
+    };
+    let answer = extract(&mut client, split, &document).await.unwrap();
+    assert!(!answer.cached && answer.spans != question.spans);
+    assert!(
+        answer
+            .spans
+            .iter()
+            .all(|span| span.end <= law || span.start >= law)
+    );
+}
+
 /// A change that makes a header wrong.
 type Spoil<'a> = &'a dyn Fn(&mut ExtractHeader);
 
@@ -107,7 +162,12 @@ async fn wrong_headers_are_refused_by_field() {
             max_ratio,
         }))
     };
-    let wrong: [(&str, Spoil<'_>); 17] = [
+    let ask = |text: &str, weight| Ask {
+        text: text.to_owned(),
+        weight,
+    };
+    let text = |bytes| Text { bytes, whole: false };
+    let wrong: [(&str, Spoil<'_>); 27] = [
         ("budget", &|header| header.budget = None),
         ("budget", &|header| header.budget = Some(Budget { limit: None })),
         ("budget.ratio", &|header| {
@@ -131,6 +191,30 @@ async fn wrong_headers_are_refused_by_field() {
         }),
         ("tier", &|header| header.tier = 99),
         ("header.question", &|header| header.question = "x".repeat(16_385)),
+        ("header.asks", &|header| header.asks = vec![ask("Who?", 1.0); 17]),
+        ("header.asks", &|header| {
+            header.asks = vec![ask(&"x".repeat(9000), 1.0); 2]
+        }),
+        ("header.asks[1].text", &|header| {
+            header.asks = vec![ask("Who?", 1.0), ask(" \n", 1.0)]
+        }),
+        ("header.asks[0].weight", &|header| {
+            header.asks = vec![ask("Who?", 1.5)]
+        }),
+        ("header.asks[0].weight", &|header| {
+            header.asks = vec![ask("Who?", f32::NAN)]
+        }),
+        ("header.texts", &|header| header.texts = vec![text(1); 513]),
+        ("header.texts", &|header| header.texts = vec![text(11)]),
+        ("header.texts[1].bytes", &|header| {
+            header.texts = vec![text(11), text(0), text(21)]
+        }),
+        ("header.texts[1].bytes", &|header| {
+            header.texts = vec![text(11), text(22)]
+        }),
+        ("header.texts[0].bytes", &|header| {
+            header.texts = vec![text(4), text(28)]
+        }),
         ("header.document_bytes", &|header| header.document_bytes = 1 << 40),
         ("header.document_bytes", &|header| header.document_bytes = 3),
         ("header.document_sha256", &|header| {
@@ -147,7 +231,7 @@ async fn wrong_headers_are_refused_by_field() {
     for (field, spoil) in wrong {
         let mut header = header(QUESTION);
         spoil(&mut header);
-        let status = extract(&mut client, header, "A document. Of two sentences.")
+        let status = extract(&mut client, header, "A déjà vu. Of two sentences...")
             .await
             .unwrap_err();
         assert_eq!(violation(&status), field, "{status}");
@@ -329,5 +413,9 @@ async fn describes_itself() {
     assert_eq!(answer.tiers, [i32::from(Tier::Lexical)]);
     assert_eq!(answer.tokenizer.unwrap().kind, "estimate");
     assert!(answer.models.is_empty() && !answer.draining && answer.device.starts_with("cpu"));
-    assert_eq!(answer.limits.unwrap().max_chunk_bytes, 1 << 20);
+    let limits = answer.limits.unwrap();
+    assert_eq!(
+        (limits.max_chunk_bytes, limits.max_asks, limits.max_texts),
+        (1 << 20, 16, 512)
+    );
 }

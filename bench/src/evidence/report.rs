@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::data::Half;
 use super::metric::Score;
+use super::together::Together;
 use crate::chart::Series;
 
 /// Share of the evidence from which it counts as kept.
@@ -75,7 +76,7 @@ impl Row {
     }
 }
 
-fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+pub(super) fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     let (sum, count) = values
         .flatten()
         .fold((0.0, 0), |(sum, count), value| (sum + value, count + 1));
@@ -90,6 +91,7 @@ pub(super) struct Report {
     encode_tokens: Option<usize>,
     pub(super) rows: Vec<Row>,
     pub(super) auto: Option<Auto>,
+    pub(super) together: Option<Together>,
 }
 
 impl Report {
@@ -100,6 +102,7 @@ impl Report {
             encode_tokens: settings.encode_tokens.filter(|_| tier == Tier::Encoder),
             rows: Vec::new(),
             auto: None,
+            together: None,
         }
     }
 
@@ -261,6 +264,6 @@ impl fmt::Display for Auto {
     }
 }
 
-fn percent(share: Option<f64>) -> String {
+pub(super) fn percent(share: Option<f64>) -> String {
     share.map_or_else(|| "    -".to_owned(), |share| format!("{:5.1}", 100.0 * share))
 }

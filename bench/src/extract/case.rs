@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use liquid_worker::engine::{Budget, Extraction, Extractor, Memory, Request, Settings, Tier, TierChoice};
+use liquid_worker::engine::{
+    Asks, Budget, Extraction, Extractor, Memory, Request, Settings, Texts, Tier, TierChoice,
+};
 use liquid_worker::model::Models;
 
 use super::document::{self, Document};
@@ -82,7 +84,8 @@ fn mib(bytes: u64) -> f64 {
 fn extract(extractor: &mut Extractor, document: &Document, tier: Tier) -> Result<Extraction> {
     let extraction = extractor.extract(&Request {
         document: &document.text,
-        question: &document.question,
+        texts: &Texts::default(),
+        asks: &Asks::from_question(document.question.as_str()),
         budget: Budget::ratio(10.0)?,
         tier: TierChoice::as_asked(tier),
         deadline: None,

@@ -42,6 +42,13 @@ pub(super) fn run(args: &DescribeArgs) -> Result<(), CliError> {
     lines.extend([
         ("documents", format!("up to {} bytes", limits.max_document_bytes)),
         ("questions", format!("up to {} bytes", limits.max_question_bytes)),
+        (
+            "asks",
+            format!(
+                "up to {} of a document of up to {} texts",
+                limits.max_asks, limits.max_texts
+            ),
+        ),
         ("queue", format!("up to {} requests", limits.queue)),
     ]);
     let mut out = std::io::stdout().lock();

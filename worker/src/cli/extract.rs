@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{BudgetArgs, CliError, ExtractArgs, configuration};
 use crate::config::Config;
-use crate::engine::{AutoBudget, Budget, Extraction, Extractor, Request, Settings};
+use crate::engine::{Asks, AutoBudget, Budget, Extraction, Extractor, Request, Settings, Texts};
 use crate::model::Models;
 use crate::tier::{Tier, TierChoice};
 
@@ -33,7 +33,8 @@ pub(super) fn run(args: ExtractArgs) -> Result<(), CliError> {
     let started = Instant::now();
     let extraction = extractor.extract(&Request {
         document: &document,
-        question: &args.question,
+        texts: &Texts::default(),
+        asks: &Asks::from_question(args.question),
         budget,
         tier,
         deadline: None,

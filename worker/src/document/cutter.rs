@@ -131,6 +131,7 @@ impl<'a> Cutter<'a> {
             kind: parts.kind,
             lead: parts.lead,
             block: self.block,
+            text: 0,
             filler: parts.filler,
         });
     }

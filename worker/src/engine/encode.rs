@@ -1,5 +1,5 @@
 //! Reads the most promising windows with the encoder: chooses them, encodes what is not remembered, matches
-//! them with the question. A device that matches by itself is handed the windows in large steps instead, and
+//! them with all that is asked. A device that matches by itself is handed the windows in large steps instead, and
 //! nothing is remembered: it reads a window again sooner than its states could be fetched.
 
 use std::sync::Arc;
@@ -32,7 +32,8 @@ pub(super) fn token_limit(configured: Option<usize>, encoder: &mut dyn Encoder) 
 
 /// The encoder's part of a request: what it said, and what that cost.
 pub(super) struct EncoderPass {
-    pub(super) signals: EncoderSignals,
+    /// What it said for each ask, in their order.
+    pub(super) signals: Vec<EncoderSignals>,
     /// Tokens that went through the encoder, remembered windows not counted.
     pub(super) encoded_tokens: u64,
     /// Time spent with the encoder.
@@ -41,27 +42,59 @@ pub(super) struct EncoderPass {
     pub(super) cut_short: bool,
 }
 
-/// Chooses the windows worth reading, best first, within a budget of tokens; a window is as good as its best
-/// unit.
+/// What an encoder takes to read a window.
+#[derive(Clone, Copy)]
+pub(super) struct ReadingCost {
+    /// Most pieces of a window that it reads.
+    most: usize,
+    /// How often it reads the window: a device that compares does it for each ask.
+    times: usize,
+}
+
+impl ReadingCost {
+    pub(super) fn of(encoder: &mut dyn Encoder, asks: usize) -> Self {
+        Self {
+            most: encoder.max_tokens(),
+            times: if encoder.comparer().is_some() { asks } else { 1 },
+        }
+    }
+
+    /// Returns the tokens that go through the encoder for a window.
+    fn tokens(self, ids: &[u32]) -> usize {
+        (ids.len().min(self.most) + ADDED_TOKENS) * self.times
+    }
+}
+
+/// Chooses the windows worth reading within a budget of tokens: the best one of each ask, the second best of each,
+/// and so on. A window is as good as its best unit; `static_scores` holds those of the units for each ask.
 pub(super) fn choose_windows(
     pieces: &PieceInput,
     ids: &[&[u32]],
-    static_scores: &[f32],
-    most: usize,
+    static_scores: &[&[f32]],
+    cost: ReadingCost,
     budget: usize,
 ) -> Vec<usize> {
-    let best = |window: &Window| {
-        static_scores[window.start..window.end]
-            .iter()
-            .copied()
-            .fold(f32::MIN, f32::max)
+    let rank_windows = |scores: &&[f32]| {
+        let best = |window: &Window| {
+            scores[window.start..window.end]
+                .iter()
+                .copied()
+                .fold(f32::MIN, f32::max)
+        };
+        let scores: Vec<f32> = pieces.windows.iter().map(best).collect();
+        select::rank(&scores)
     };
-    let scores: Vec<f32> = pieces.windows.iter().map(best).collect();
+    let orders: Vec<Vec<u32>> = static_scores.iter().map(rank_windows).collect();
+    let in_turn = (0..pieces.windows.len()).flat_map(|place| orders.iter().map(move |order| order[place]));
+    let mut seen = vec![false; pieces.windows.len()];
     let mut left = budget;
     let mut chosen = Vec::new();
-    for window in select::rank(&scores) {
+    for window in in_turn {
         let window = window as usize;
-        let cost = ids[window].len().min(most) + ADDED_TOKENS;
+        if std::mem::replace(&mut seen[window], true) {
+            continue;
+        }
+        let cost = cost.tokens(ids[window]);
         if cost > left {
             break;
         }
@@ -83,64 +116,77 @@ pub(super) fn token_budget(limit: usize, limits: &RequestLimits<'_>, memory: &Me
     limit.min((seconds * memory.speed.get()) as usize)
 }
 
-/// Reads the chosen windows with the encoder. Stops early, with what it has, when the deadline comes near.
-pub(super) fn read_windows(
-    encoder: &mut dyn Encoder,
-    memory: &Memory,
-    limits: &RequestLimits<'_>,
-    pieces: &PieceInput,
-    rarity: Vec<f32>,
-    chosen: &[usize],
-) -> Result<EncoderPass, ReadError> {
-    let plan = ReadingPlan {
-        memory,
-        limits,
-        pieces,
-        ids: &pieces.window_ids(),
-        chosen,
-        most: encoder.max_tokens(),
-    };
-    match encoder.comparer() {
-        Some(comparer) => plan.compare(comparer, rarity),
-        None => plan.encode(encoder, rarity),
+/// One of the things that are asked, as the encoder reads it.
+pub(super) struct EncoderAsk<'a> {
+    /// Vocabulary ids.
+    pub(super) ids: &'a [u32],
+    /// Rarity of the pieces that are matched, from the first on.
+    pub(super) rarity: Vec<f32>,
+}
+
+/// Which windows to read for which asks, and within which limits.
+pub(super) struct Reading<'a> {
+    pub(super) memory: &'a Memory,
+    pub(super) limits: &'a RequestLimits<'a>,
+    pub(super) pieces: &'a PieceInput,
+    pub(super) asks: Vec<EncoderAsk<'a>>,
+    pub(super) chosen: &'a [usize],
+}
+
+impl Reading<'_> {
+    /// Reads the chosen windows with the encoder. Stops early, with what it has, when the deadline comes near.
+    pub(super) fn read(&self, encoder: &mut dyn Encoder) -> Result<EncoderPass, ReadError> {
+        let plan = ReadingPlan {
+            reading: self,
+            ids: &self.pieces.window_ids(),
+            most: encoder.max_tokens(),
+        };
+        match encoder.comparer() {
+            Some(comparer) => plan.compare(comparer),
+            None => plan.encode(encoder),
+        }
     }
 }
 
-/// Which windows to read, and within which limits.
+/// A reading, with what the encoder takes of each window.
 struct ReadingPlan<'a> {
-    memory: &'a Memory,
-    limits: &'a RequestLimits<'a>,
-    pieces: &'a PieceInput,
+    reading: &'a Reading<'a>,
     /// Vocabulary ids of each window.
     ids: &'a [&'a [u32]],
-    chosen: &'a [usize],
     /// Most pieces of a window that the encoder reads.
     most: usize,
 }
 
 impl ReadingPlan<'_> {
-    /// Reads with an encoder that returns hidden states, and matches them here.
-    fn encode(&self, encoder: &mut dyn Encoder, rarity: Vec<f32>) -> Result<EncoderPass, ReadError> {
+    /// Reads with an encoder that returns hidden states, and matches them here: a window is read once for all asks.
+    fn encode(&self, encoder: &mut dyn Encoder) -> Result<EncoderPass, ReadError> {
+        let Reading {
+            memory,
+            limits,
+            pieces,
+            asks,
+            ..
+        } = self.reading;
         let dim = encoder.dim();
         let mut cost = EncoderCost::default();
-        let asked = encode(encoder, self.memory, &[self.question()], &mut cost)?;
-        let Some(asked) = asked.first() else {
-            return Err(EncodeError::Device("no answer".to_owned()).into());
-        };
-        let question = EncodedQuestion {
-            pieces: asked.tokens.chunks_exact(dim).map(unit).collect(),
-            sentence: &asked.sentence,
-        };
-        let step_tokens = match self.limits.encode_until {
+        let questions: Vec<&[u32]> = asks.iter().map(|ask| self.cut(ask.ids)).collect();
+        let asked = encode(encoder, memory, &questions, &mut cost)?;
+        let questions: Vec<EncodedQuestion<'_>> = asked
+            .iter()
+            .map(|asked| EncodedQuestion::new(asked, dim))
+            .collect();
+        let step_tokens = match limits.encode_until {
             Some(_) => HURRIED_STEP_TOKENS,
             None => STEP_TOKENS,
         };
-        let mut pass = EncoderPass::unread(self.pieces, rarity);
+        let mut pass = self.begin();
         self.read_in_steps(step_tokens, &mut pass, |step, pass| {
             let texts: Vec<&[u32]> = step.iter().map(|&window| self.text(window)).collect();
-            let encoded = encode(encoder, self.memory, &texts, &mut cost)?;
-            for (&window, encoded) in step.iter().zip(&encoded) {
-                pass.add(self.pieces, window, encoded, &question);
+            let encoded = encode(encoder, memory, &texts, &mut cost)?;
+            for (signals, question) in pass.signals.iter_mut().zip(&questions) {
+                for (&window, encoded) in step.iter().zip(&encoded) {
+                    add_window(signals, pieces, window, encoded, question);
+                }
             }
             Ok(())
         })?;
@@ -149,37 +195,64 @@ impl ReadingPlan<'_> {
         Ok(pass)
     }
 
-    /// Reads with a device that matches windows by itself.
-    fn compare(&self, comparer: &mut dyn Comparer, rarity: Vec<f32>) -> Result<EncoderPass, ReadError> {
-        let matched = rarity.len();
-        let mut pass = EncoderPass::unread(self.pieces, rarity);
+    /// Reads with a device that matches windows by itself, with one ask at a time.
+    fn compare(&self, comparer: &mut dyn Comparer) -> Result<EncoderPass, ReadError> {
+        let mut pass = self.begin();
         self.read_in_steps(comparer.step_tokens(), &mut pass, |step, pass| {
-            let task = Arc::new(self.task(matched, step));
-            let start = Instant::now();
-            let compared = comparer.compare(&task)?;
-            let (tokens, time) = (task.tokens(), start.elapsed());
-            pass.encoding += time;
-            if tokens >= TELLING_TOKENS {
-                self.memory.speed.measure(tokens, time.as_secs_f64());
-            }
-            let asked = if pass.encoded_tokens == 0 {
-                task.question.len() + ADDED_TOKENS
-            } else {
-                0
-            };
-            pass.encoded_tokens += (tokens + asked) as u64;
-            let signals = &mut pass.signals;
-            for (place, &window) in step.iter().enumerate() {
-                signals.read[window] = true;
-                signals.window_cosines[window] = compared.windows[place];
-                let best = &compared.best[place * task.pieces..][..task.pieces];
-                signals.matches.set_best(window, best);
-                let units = self.pieces.windows[window].start..self.pieces.windows[window].end;
-                signals.unit_cosines[units].copy_from_slice(&compared.units[task.units_of(place)]);
+            for ask in 0..self.reading.asks.len() {
+                self.compare_step(comparer, ask, step, pass)?;
             }
             Ok(())
         })?;
+        let question = |ask: &EncoderAsk<'_>| (self.cut(ask.ids).len() + ADDED_TOKENS) as u64;
+        pass.encoded_tokens += self.reading.asks.iter().map(question).sum::<u64>();
         Ok(pass)
+    }
+
+    /// Compares the windows of a step with one ask, by its number.
+    fn compare_step(
+        &self,
+        comparer: &mut dyn Comparer,
+        ask: usize,
+        step: &[usize],
+        pass: &mut EncoderPass,
+    ) -> Result<(), EncodeError> {
+        let (Some(asked), Some(signals)) = (self.reading.asks.get(ask), pass.signals.get_mut(ask)) else {
+            return Ok(());
+        };
+        let task = Arc::new(self.task(asked, step));
+        let start = Instant::now();
+        let compared = comparer.compare(&task)?;
+        let (tokens, time) = (task.tokens(), start.elapsed());
+        pass.encoding += time;
+        if tokens >= TELLING_TOKENS {
+            self.reading.memory.speed.measure(tokens, time.as_secs_f64());
+        }
+        pass.encoded_tokens += tokens as u64;
+        let pieces = self.reading.pieces;
+        for (place, &window) in step.iter().enumerate() {
+            signals.read[window] = true;
+            signals.window_cosines[window] = compared.windows[place];
+            let best = &compared.best[place * task.pieces..][..task.pieces];
+            signals.matches.set_best(window, best);
+            let units = pieces.windows[window].start..pieces.windows[window].end;
+            signals.unit_cosines[units].copy_from_slice(&compared.units[task.units_of(place)]);
+        }
+        Ok(())
+    }
+
+    /// Starts a pass in which nothing has been read.
+    fn begin(&self) -> EncoderPass {
+        let pieces = self.reading.pieces;
+        let unread = |ask: &EncoderAsk<'_>| {
+            EncoderSignals::unread(ask.rarity.clone(), pieces.windows.len(), pieces.units.len())
+        };
+        EncoderPass {
+            signals: self.reading.asks.iter().map(unread).collect(),
+            encoded_tokens: 0,
+            encoding: Duration::ZERO,
+            cut_short: false,
+        }
     }
 
     /// Hands the chosen windows to `read`, about `step_tokens` at a time, until all are read or the time is
@@ -191,9 +264,9 @@ impl ReadingPlan<'_> {
         mut read: impl FnMut(&[usize], &mut EncoderPass) -> Result<(), EncodeError>,
     ) -> Result<(), ReadError> {
         let mut any = false;
-        for step in cut_steps(self.chosen, self.ids, self.most, step_tokens) {
-            self.limits.check_cancelled()?;
-            let outcome = if self.limits.encoding_is_over() {
+        for step in cut_steps(self.reading.chosen, self.ids, self.most, step_tokens) {
+            self.reading.limits.check_cancelled()?;
+            let outcome = if self.reading.limits.encoding_is_over() {
                 Err(EncodeError::Cancelled)
             } else {
                 read(step, pass)
@@ -210,23 +283,21 @@ impl ReadingPlan<'_> {
         Ok(())
     }
 
-    /// Returns the question's ids, cut to what the encoder reads.
-    fn question(&self) -> &[u32] {
-        let question = &self.pieces.question;
-        &question[..question.len().min(self.most)]
+    /// Returns ids, cut to what the encoder reads.
+    fn cut<'i>(&self, ids: &'i [u32]) -> &'i [u32] {
+        &ids[..ids.len().min(self.most)]
     }
 
     /// Returns a window's ids, cut likewise.
     fn text(&self, window: usize) -> &[u32] {
-        let ids = self.ids[window];
-        &ids[..ids.len().min(self.most)]
+        self.cut(self.ids[window])
     }
 
     /// Describes the windows of a step, with their units, to a device that compares.
-    fn task(&self, matched: usize, step: &[usize]) -> Comparison {
-        let mut task = Comparison::new(self.question().to_vec(), matched);
+    fn task(&self, ask: &EncoderAsk<'_>, step: &[usize]) -> Comparison {
+        let mut task = Comparison::new(self.cut(ask.ids).to_vec(), ask.rarity.len());
         for &window in step {
-            task.push(self.text(window), self.pieces.units_within(window));
+            task.push(self.text(window), self.reading.pieces.units_within(window));
         }
         task
     }
@@ -252,31 +323,25 @@ impl From<ExtractError> for ReadError {
     }
 }
 
-impl EncoderPass {
-    fn unread(pieces: &PieceInput, rarity: Vec<f32>) -> Self {
-        Self {
-            signals: EncoderSignals::unread(rarity, pieces.windows.len(), pieces.units.len()),
-            encoded_tokens: 0,
-            encoding: Duration::ZERO,
-            cut_short: false,
-        }
-    }
-
-    /// Takes in what the encoder said about a window and about the question.
-    fn add(&mut self, pieces: &PieceInput, window: usize, encoded: &Encoded, question: &EncodedQuestion<'_>) {
-        let signals = &mut self.signals;
-        signals.read[window] = true;
-        let dim = question.sentence.len();
-        signals
-            .matches
-            .set(window, &question.pieces, &encoded.tokens, dim);
-        signals.window_cosines[window] = dot(&encoded.sentence, question.sentence);
-        let first = pieces.windows[window].start;
-        for (place, pieces) in pieces.units_within(window).enumerate() {
-            let end = (pieces.end * dim).min(encoded.tokens.len());
-            let states = encoded.tokens.get(pieces.start * dim..end).unwrap_or_default();
-            signals.unit_cosines[first + place] = cosine_of_mean(states, question.sentence);
-        }
+/// Takes in what the encoder said about a window and about a question.
+fn add_window(
+    signals: &mut EncoderSignals,
+    pieces: &PieceInput,
+    window: usize,
+    encoded: &Encoded,
+    question: &EncodedQuestion<'_>,
+) {
+    signals.read[window] = true;
+    let dim = question.sentence.len();
+    signals
+        .matches
+        .set(window, &question.pieces, &encoded.tokens, dim);
+    signals.window_cosines[window] = dot(&encoded.sentence, question.sentence);
+    let first = pieces.windows[window].start;
+    for (place, pieces) in pieces.units_within(window).enumerate() {
+        let end = (pieces.end * dim).min(encoded.tokens.len());
+        let states = encoded.tokens.get(pieces.start * dim..end).unwrap_or_default();
+        signals.unit_cosines[first + place] = cosine_of_mean(states, question.sentence);
     }
 }
 
@@ -318,6 +383,15 @@ struct EncodedQuestion<'a> {
     pieces: Vec<Vec<f32>>,
     /// Embedding of the question.
     sentence: &'a [f32],
+}
+
+impl<'a> EncodedQuestion<'a> {
+    fn new(asked: &'a Encoded, dim: usize) -> Self {
+        Self {
+            pieces: asked.tokens.chunks_exact(dim).map(unit).collect(),
+            sentence: &asked.sentence,
+        }
+    }
 }
 
 /// Tokens and time that reading windows has taken so far.

@@ -4,17 +4,17 @@ use std::num::NonZeroU64;
 use std::time::Instant;
 
 use super::encode;
-use super::input::ScoringInput;
+use super::input::{ScoringInput, SourceInput, TextToRead};
 use super::memory::Memory;
 use super::tiers::{EncoderEngine, Engine, LexicalEngine, Scores, StaticEngine};
 use super::{
     Budget, Counts, ExtractError, Extraction, Ratio, Request, RequestLimits, Settings, Span, Tier,
     TierReason, Timing, end_of_encoding,
 };
-use crate::document::Unit;
+use crate::document::{Document, Unit};
 use crate::model::Models;
 use crate::scoring::score_coverage;
-use crate::select::{self, EvidenceShares, Selection};
+use crate::select::{self, Candidates, EvidenceShares, RankedAsk, Selection, WholeTexts};
 
 /// Score of a unit that holds no evidence, in standard deviations.
 const FILLER_SCORE: f32 = -100.0;
@@ -55,31 +55,21 @@ impl Extractor {
         };
         limits.check()?;
         let start = Instant::now();
-        let input = ScoringInput::new(
-            request.document,
-            request.question,
-            self.models.as_ref(),
-            self.settings.contract_thesaurus,
-        );
+        let text = TextToRead {
+            document: request.document,
+            texts: request.texts,
+            asks: request.asks,
+        };
+        let thesaurus = self.settings.contract_thesaurus;
+        let input = ScoringInput::new(&text, self.models.as_ref(), thesaurus);
         limits.check()?;
         let prepared = Instant::now();
         let (mut scores, reason) = self.score(request, &input, &limits)?;
-        for (score, unit) in scores.values.iter_mut().zip(&input.document.units) {
-            if unit.filler {
-                *score = FILLER_SCORE;
-            }
-        }
+        hide_data(&input, &mut scores.values);
         limits.check()?;
         let scored = Instant::now();
-        let answers_question = !request.question.trim().is_empty();
-        let shares = EvidenceShares::new(&input.document, &scores.values, scores.tier);
-        let selection = select_units(&input, &scores.values, &shares, request.budget);
-        let spans = join_spans(
-            request.document,
-            &input.document.units,
-            &selection.taken,
-            &scores.values,
-        )?;
+        let choice = choose(&input, &scores, request.budget);
+        let spans = join_spans(&input.source.document, &choice)?;
         let timing = Timing {
             prepare: prepared - start,
             score: scored - prepared,
@@ -88,11 +78,11 @@ impl Extractor {
         };
         Ok(Extraction {
             spans,
-            counts: count(&input, &selection),
+            counts: count(&input.source, &choice.selection),
             tier: scores.tier,
             limited: scores.instead.is_some(),
             tier_reason: scores.instead.unwrap_or(reason),
-            estimated_recall: answers_question.then(|| shares.recall(&selection.taken)),
+            estimated_recall: (!request.asks.is_empty()).then_some(choice.recall),
             timing,
             encoded_tokens: scores.encoded_tokens,
         })
@@ -105,12 +95,12 @@ impl Extractor {
         input: &ScoringInput<'_>,
         limits: &RequestLimits<'_>,
     ) -> Result<(Scores, TierReason), ExtractError> {
-        if request.question.trim().is_empty() {
-            let values = score_coverage(&input.document);
-            let scores = Scores::without_encoder(values, Tier::Lexical);
+        if input.asks.is_empty() {
+            let values = score_coverage(&input.source.document);
+            let scores = Scores::without_encoder(vec![values], Tier::Lexical);
             return Ok((scores, TierReason::NoQuestion));
         }
-        let Some(models) = &mut self.models else {
+        let (Some(models), Some(pieces)) = (&mut self.models, &input.source.pieces) else {
             let reason = match request.tier.tier {
                 Tier::Lexical => request.tier.reason,
                 Tier::Static | Tier::Encoder => TierReason::NoModel,
@@ -119,6 +109,7 @@ impl Extractor {
         };
         let cheaper = StaticEngine {
             embeddings: &models.embeddings,
+            pieces,
         };
         let mut engine: Box<dyn Engine + '_> = match request.tier.tier {
             Tier::Lexical => Box::new(LexicalEngine),
@@ -134,36 +125,101 @@ impl Extractor {
     }
 }
 
-fn select_units(
-    input: &ScoringInput<'_>,
-    scores: &[f32],
-    shares: &EvidenceShares,
-    budget: Budget,
-) -> Selection {
-    let units = &input.document.units;
-    let order = select::rank(scores);
-    let words: Vec<u32> = units.iter().map(|unit| unit.words).collect();
-    let of_ratio = |ratio: Ratio| ratio.words_of(input.document.budget_words);
-    let gap = if input.document.transcript {
-        select::TRANSCRIPT_GAP_WORDS
-    } else {
-        select::GAP_WORDS
-    };
-    let take = |costs: &[u32], budget| select::take(units, costs, &order, budget, gap);
-    let most = |limit: NonZeroU64| usize::try_from(limit.get()).unwrap_or(usize::MAX);
-    match budget {
-        Budget::Ratio(ratio) => take(&words, of_ratio(ratio)),
-        Budget::MaxWords(limit) => take(&words, most(limit)),
-        Budget::MaxTokens(limit) => take(&input.unit_tokens, most(limit)),
-        Budget::Auto(auto) => {
-            let range = of_ratio(auto.max_ratio())..=of_ratio(auto.min_ratio());
-            select::take_smallest(range, auto.floor(), shares, |budget| take(&words, budget))
+/// Gives what is no text a score that no evidence has, for the asks that are not about such things.
+fn hide_data(input: &ScoringInput<'_>, scores: &mut [Vec<f32>]) {
+    for (number, scores) in scores.iter_mut().enumerate() {
+        if input.asks.get(number).is_some_and(|ask| ask.about_data) {
+            continue;
+        }
+        for (score, data) in scores.iter_mut().zip(&input.source.data) {
+            if *data {
+                *score = FILLER_SCORE;
+            }
         }
     }
 }
 
-fn count(input: &ScoringInput<'_>, selection: &Selection) -> Counts {
-    let units = &input.document.units;
+/// What is kept of a document.
+struct Choice {
+    selection: Selection,
+    whole: WholeTexts,
+    /// Score of each unit for the ask that it answers best.
+    scores: Vec<f32>,
+    /// Share of the evidence that the selection is expected to hold, 0 to 1.
+    recall: f64,
+}
+
+fn choose(input: &ScoringInput<'_>, scores: &Scores, budget: Budget) -> Choice {
+    let document = &input.source.document;
+    let words: Vec<u32> = document.units.iter().map(|unit| unit.words).collect();
+    let of_ratio = |ratio: Ratio| ratio.words_of(document.budget_words);
+    let number = |limit: NonZeroU64| usize::try_from(limit.get()).unwrap_or(usize::MAX);
+    let (costs, most) = match budget {
+        Budget::Ratio(ratio) => (&words, of_ratio(ratio)),
+        Budget::MaxWords(limit) => (&words, number(limit)),
+        Budget::MaxTokens(limit) => (&input.source.unit_tokens, number(limit)),
+        Budget::Auto(auto) => (&words, of_ratio(auto.min_ratio())),
+    };
+    let asks = weigh(input, scores);
+    let whole = WholeTexts::find(document, costs, most);
+    let shares = EvidenceShares::new(document, &asks, scores.tier);
+    let best = best_scores(&asks);
+    let mut order = if input.asks.is_empty() {
+        select::rank_in_proportion(document, &whole, &best)
+    } else {
+        select::rank_by_asks(&document.units, &asks, &shares)
+    };
+    whole.keep_first(&document.units, &mut order);
+    let candidates = Candidates {
+        units: &document.units,
+        costs,
+        whole: &whole,
+        order: &order,
+        gap_words: if document.transcript {
+            select::TRANSCRIPT_GAP_WORDS
+        } else {
+            select::GAP_WORDS
+        },
+    };
+    let selection = match budget {
+        Budget::Auto(auto) => {
+            let range = of_ratio(auto.max_ratio())..=most;
+            select::take_smallest(range, auto.floor(), &shares, |budget| candidates.take(budget))
+        }
+        _ => candidates.take(most),
+    };
+    Choice {
+        recall: shares.recall(&selection.taken),
+        scores: best,
+        selection,
+        whole,
+    }
+}
+
+/// Pairs the scores with the weights of the asks; those of coverage count alone.
+fn weigh<'s>(input: &ScoringInput<'_>, scores: &'s Scores) -> Vec<RankedAsk<'s>> {
+    let weight_of = |number: usize| input.asks.get(number).map_or(1.0, |ask| ask.weight);
+    let weigh = |(number, scores): (usize, &'s Vec<f32>)| RankedAsk {
+        scores,
+        weight: weight_of(number),
+    };
+    scores.values.iter().enumerate().map(weigh).collect()
+}
+
+/// Returns each unit's score for the ask that it answers best.
+fn best_scores(asks: &[RankedAsk<'_>]) -> Vec<f32> {
+    let mut asks = asks.iter().map(|ask| ask.scores);
+    let mut best = asks.next().unwrap_or_default().to_vec();
+    for scores in asks {
+        for (best, score) in best.iter_mut().zip(scores) {
+            *best = best.max(*score);
+        }
+    }
+    best
+}
+
+fn count(source: &SourceInput<'_>, selection: &Selection) -> Counts {
+    let units = &source.document.units;
     let taken = || {
         selection
             .taken
@@ -175,44 +231,49 @@ fn count(input: &ScoringInput<'_>, selection: &Selection) -> Counts {
     Counts {
         document_units: units.len() as u64,
         kept_units: taken().count() as u64,
-        document_words: input.document.words as u64,
+        document_words: source.document.words as u64,
         kept_words: taken().map(|unit| u64::from(units[unit].words)).sum(),
-        document_tokens: input.tokens,
-        kept_tokens: taken().map(|unit| u64::from(input.unit_tokens[unit])).sum(),
+        document_tokens: source.tokens,
+        kept_tokens: taken().map(|unit| u64::from(source.unit_tokens[unit])).sum(),
     }
 }
 
-/// Joins taken neighbours of the same block and kind, and verifies each span against the document.
-fn join_spans(
-    document: &str,
-    units: &[Unit],
-    taken: &[bool],
-    scores: &[f32],
-) -> Result<Vec<Span>, ExtractError> {
+/// Joins taken neighbours of the same block and kind, and all units of a text that is kept whole, and verifies each
+/// span against the document.
+fn join_spans(document: &Document<'_>, choice: &Choice) -> Result<Vec<Span>, ExtractError> {
     let mut spans: Vec<Span> = Vec::new();
-    let mut last: Option<(usize, u32)> = None;
-    for (index, unit) in units.iter().enumerate().filter(|(index, _)| taken[*index]) {
-        let joins = last == index.checked_sub(1).map(|before| (before, unit.block));
+    let mut last: Option<&Unit> = None;
+    let taken = |(index, _): &(usize, &Unit)| choice.selection.taken[*index];
+    for (index, unit) in document.units.iter().enumerate().filter(taken) {
+        let score = choice.scores[index];
+        let neighbour = last.filter(|_| index > 0 && choice.selection.taken[index - 1]);
+        let whole = choice.whole.units_of(unit).is_some();
+        let joins = neighbour.is_some_and(|before| {
+            let same = before.block == unit.block && before.kind == unit.kind;
+            same || (whole && before.text == unit.text)
+        });
         match spans.last_mut() {
-            Some(span) if joins && span.kind == unit.kind => {
+            Some(span) if joins => {
+                if score > span.score {
+                    (span.score, span.kind) = (score, unit.kind);
+                }
                 span.end = unit.end;
-                span.score = span.score.max(scores[index]);
             }
             _ => spans.push(Span {
                 start: unit.start,
                 end: unit.end,
-                score: scores[index],
+                score,
                 kind: unit.kind,
             }),
         }
-        last = Some((index, unit.block));
+        last = Some(unit);
     }
     for span in &spans {
-        if document.get(span.start..span.end).is_none_or(str::is_empty) {
+        if document.text.get(span.start..span.end).is_none_or(str::is_empty) {
             return Err(ExtractError::BadSpan {
                 start: span.start,
                 end: span.end,
-                length: document.len(),
+                length: document.text.len(),
             });
         }
     }

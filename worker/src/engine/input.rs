@@ -1,8 +1,10 @@
-//! What the tiers read: a document and a question, cut into units, terms, word pieces and match windows.
+//! What the tiers read: a document, cut into units, word pieces and match windows once, and for each thing that is
+//! asked its terms and word pieces.
 
 use std::ops::Range;
 
-use crate::document::Document;
+use super::{Ask, Asks};
+use crate::document::{Document, Texts};
 use crate::fold::Folded;
 use crate::model::{Models, Pieces, WordPiece};
 use crate::scoring::{Question, TermCounts, Window, asks_for_data, recipe, windows};
@@ -10,37 +12,87 @@ use crate::scoring::{Question, TermCounts, Window, asks_for_data, recipe, window
 /// Bytes for a token where no tokenizer is loaded; about right for English prose.
 const BYTES_PER_TOKEN: usize = 4;
 
-/// A document and a question as the tiers read them.
+/// A document and all that is asked about it, as the tiers read them.
 pub(super) struct ScoringInput<'a> {
+    pub(super) source: SourceInput<'a>,
+    /// In the order of [`Asks`]; empty if nothing is asked.
+    pub(super) asks: Vec<AskInput>,
+}
+
+/// A document as the tiers read it, whatever is asked.
+pub(super) struct SourceInput<'a> {
     pub(super) document: Document<'a>,
-    pub(super) lexical: TermCounts,
     /// The word pieces that the static and encoder tiers read; `None` without a model.
     pub(super) pieces: Option<PieceInput>,
+    /// Whether each unit is evidence only for an ask that is about data.
+    pub(super) data: Vec<bool>,
     /// Tokens of each unit, estimated from bytes where there is no tokenizer.
     pub(super) unit_tokens: Vec<u32>,
     /// Tokens of the document, estimated likewise.
     pub(super) tokens: u64,
 }
 
-/// A document and a question as word pieces.
+/// A document as word pieces.
 pub(super) struct PieceInput {
-    /// Vocabulary ids of the question.
-    pub(super) question: Vec<u32>,
     /// Vocabulary ids of the document.
     pub(super) ids: Vec<u32>,
     /// The pieces of each unit, as ranges of `ids`.
     pub(super) units: Vec<Range<usize>>,
-    /// Runs of units that the question is matched with.
+    /// Runs of units that questions are matched with.
     pub(super) windows: Vec<Window>,
 }
 
+/// One of the things that are asked, as the tiers read it.
+pub(super) struct AskInput {
+    /// Its terms in the units of the document.
+    pub(super) lexical: TermCounts,
+    /// Its vocabulary ids; none without a model.
+    pub(super) ids: Vec<u32>,
+    /// How much it counts beside the others.
+    pub(super) weight: f32,
+    /// Whether it asks for encoded data, code or the furniture of pages.
+    pub(super) about_data: bool,
+}
+
+/// The text to read and what is asked about it.
+pub(super) struct TextToRead<'a> {
+    pub(super) document: &'a str,
+    pub(super) texts: &'a Texts,
+    pub(super) asks: &'a Asks,
+}
+
 impl<'a> ScoringInput<'a> {
-    pub(super) fn new(text: &'a str, question: &str, models: Option<&Models>, thesaurus: bool) -> Self {
-        let mut document = Document::parse(text);
-        if asks_for_data(question) {
+    pub(super) fn new(text: &TextToRead<'a>, models: Option<&Models>, thesaurus: bool) -> Self {
+        let about_data: Vec<bool> = text.asks.iter().map(|ask| asks_for_data(ask.text())).collect();
+        let source = SourceInput::new(text, models, about_data.contains(&true));
+        let parse = |ask: &Ask| Question::parse(ask.text(), thesaurus);
+        let questions: Vec<Question> = text.asks.iter().map(parse).collect();
+        let lexical = TermCounts::count(&source.document, &questions);
+        let ids_of = |ask: &Ask| match models {
+            Some(models) => models.tokenizer.encode(Folded::new(ask.text()).text()).ids,
+            None => Vec::new(),
+        };
+        let asks = text.asks.iter().zip(lexical).zip(about_data);
+        let asks = asks.map(|((ask, lexical), about_data)| AskInput {
+            lexical,
+            ids: ids_of(ask),
+            weight: ask.weight(),
+            about_data,
+        });
+        Self {
+            asks: asks.collect(),
+            source,
+        }
+    }
+}
+
+impl<'a> SourceInput<'a> {
+    fn new(text: &TextToRead<'a>, models: Option<&Models>, data_is_asked: bool) -> Self {
+        let mut document = Document::parse_texts(text.document, text.texts);
+        let data = document.units.iter().map(|unit| unit.filler).collect();
+        if data_is_asked {
             document.units.iter_mut().for_each(|unit| unit.filler = false);
         }
-        let lexical = TermCounts::count(&document, &Question::parse(question, thesaurus));
         let Some(models) = models else {
             let estimate = |bytes: usize| bytes.div_ceil(BYTES_PER_TOKEN);
             let unit_tokens = document
@@ -48,16 +100,15 @@ impl<'a> ScoringInput<'a> {
                 .iter()
                 .map(|unit| estimate(unit.end - unit.start) as u32)
                 .collect();
-            let tokens = estimate(text.trim().len()) as u64;
             return Self {
                 document,
-                lexical,
                 pieces: None,
+                data,
                 unit_tokens,
-                tokens,
+                tokens: estimate(text.document.trim().len()) as u64,
             };
         };
-        let encoded = encode_folded(&models.tokenizer, text);
+        let encoded = encode_folded(&models.tokenizer, text.document);
         let mut units = assign_pieces(&document, &encoded);
         let unit_tokens = units.iter().map(|range| range.len() as u32).collect();
         let tokens = encoded.ids.len() as u64;
@@ -66,15 +117,14 @@ impl<'a> ScoringInput<'a> {
             ids = drop_filler(&document, &ids, &mut units);
         }
         let pieces = PieceInput {
-            question: models.tokenizer.encode(Folded::new(question).text()).ids,
             windows: windows(&document.units, recipe::MATCH_WORDS, recipe::MATCH_WORDS),
             units,
             ids,
         };
         Self {
             document,
-            lexical,
             pieces: Some(pieces),
+            data,
             unit_tokens,
             tokens,
         }

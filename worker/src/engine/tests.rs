@@ -1,14 +1,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::document::word_count;
 
-fn request<'a>(document: &'a str, question: &'a str, budget: Budget) -> Request<'a> {
+/// A single text.
+static ONE_TEXT: LazyLock<Texts> = LazyLock::new(Texts::default);
+
+fn request<'a>(document: &'a str, asks: &'a Asks, budget: Budget) -> Request<'a> {
     Request {
         document,
-        question,
+        texts: &ONE_TEXT,
+        asks,
         budget,
         tier: TierChoice::among(&[Tier::Lexical], None),
         deadline: None,
@@ -34,7 +40,7 @@ fn finds_the_sentence_within_the_budget() {
     let extraction = extractor()
         .extract(&request(
             &text,
-            "How long is the warranty?",
+            &Asks::from_question("How long is the warranty?"),
             Budget::ratio(20.0).unwrap(),
         ))
         .unwrap();
@@ -60,7 +66,11 @@ fn the_same_request_has_the_same_answer() {
     let text = document();
     let mut spans = (0..2).map(|_| {
         extractor()
-            .extract(&request(&text, "warranty", Budget::max_words(90).unwrap()))
+            .extract(&request(
+                &text,
+                &Asks::from_question("warranty"),
+                Budget::max_words(90).unwrap(),
+            ))
             .unwrap()
             .spans
     });
@@ -71,7 +81,11 @@ fn the_same_request_has_the_same_answer() {
 fn without_a_question_the_document_is_represented() {
     let text = document();
     let extraction = extractor()
-        .extract(&request(&text, " ", Budget::ratio(10.0).unwrap()))
+        .extract(&request(
+            &text,
+            &Asks::from_question(" "),
+            Budget::ratio(10.0).unwrap(),
+        ))
         .unwrap();
     assert!(!extraction.spans.is_empty());
     assert_eq!(extraction.estimated_recall, None);
@@ -81,7 +95,11 @@ fn without_a_question_the_document_is_represented() {
 fn token_budgets_hold_in_the_estimate() {
     let text = document();
     let extraction = extractor()
-        .extract(&request(&text, "warranty", Budget::max_tokens(100).unwrap()))
+        .extract(&request(
+            &text,
+            &Asks::from_question("warranty"),
+            Budget::max_tokens(100).unwrap(),
+        ))
         .unwrap();
     assert!((1..=100).contains(&extraction.counts.kept_tokens));
 }
@@ -91,7 +109,11 @@ fn automatic_budgets_stay_within_their_ratios() {
     let text = document();
     let auto = AutoBudget::new(0.95, 4.0, 8.0).unwrap();
     let counts = extractor()
-        .extract(&request(&text, "warranty", Budget::Auto(auto)))
+        .extract(&request(
+            &text,
+            &Asks::from_question("warranty"),
+            Budget::Auto(auto),
+        ))
         .unwrap()
         .counts;
     assert!(counts.kept_words <= counts.document_words / 4);
@@ -99,9 +121,10 @@ fn automatic_budgets_stay_within_their_ratios() {
 
 #[test]
 fn a_missing_model_is_named_as_the_reason() {
+    let asks = Asks::from_question("text");
     let asked = Request {
         tier: TierChoice::as_asked(Tier::Encoder),
-        ..request("Some text.", "text", Budget::ratio(1.0).unwrap())
+        ..request("Some text.", &asks, Budget::ratio(1.0).unwrap())
     };
     let extraction = extractor().extract(&asked).unwrap();
     assert_eq!(
@@ -112,14 +135,15 @@ fn a_missing_model_is_named_as_the_reason() {
 
 #[test]
 fn a_caller_who_left_and_a_deadline_that_passed_end_the_request() {
+    let asks = Asks::from_question("q");
     let gone = Request {
         cancelled: &|| true,
-        ..request("Text.", "q", Budget::ratio(2.0).unwrap())
+        ..request("Text.", &asks, Budget::ratio(2.0).unwrap())
     };
     assert!(matches!(extractor().extract(&gone), Err(ExtractError::Cancelled)));
     let late = Request {
         deadline: Some(Instant::now()),
-        ..request("Text.", "q", Budget::ratio(2.0).unwrap())
+        ..request("Text.", &asks, Budget::ratio(2.0).unwrap())
     };
     assert!(matches!(
         extractor().extract(&late),
@@ -135,7 +159,7 @@ proptest! {
         ratio in 1.0_f64..12.0,
     ) {
         let budget = Budget::ratio(ratio).unwrap();
-        let extraction = extractor().extract(&request(&text, &question, budget)).unwrap();
+        let extraction = extractor().extract(&request(&text, &Asks::from_question(question), budget)).unwrap();
         let mut end = 0;
         for span in &extraction.spans {
             prop_assert!(span.start >= end && span.end > span.start);

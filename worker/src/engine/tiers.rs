@@ -1,18 +1,19 @@
-//! The tiers: each turns a reading into one score a unit.
+//! The tiers: each turns a reading into one score a unit for each thing that is asked.
 
 use std::time::Duration;
 
-use super::encode::{self, ReadError};
-use super::input::{PieceInput, ScoringInput};
+use super::encode::{self, EncoderAsk, EncoderPass, ReadError, Reading, ReadingCost};
+use super::input::{AskInput, PieceInput, ScoringInput};
 use super::memory::Memory;
 use super::{ExtractError, RequestLimits, Tier, TierReason};
 use crate::model::{EmbeddingTable, EncodeError, Encoder};
-use crate::scoring::{WindowMatches, rarity, recipe};
+use crate::scoring::recipe::{self, EncoderSignals};
+use crate::scoring::{WindowMatches, rarity};
 
 /// The scores of a document's units, and what they cost.
 pub(super) struct Scores {
-    /// A score for each unit, standardised.
-    pub(super) values: Vec<f32>,
+    /// For each ask, in the order of the input, a score for each unit, standardised.
+    pub(super) values: Vec<Vec<f32>>,
     pub(super) encoded_tokens: u64,
     /// Time spent with the encoder.
     pub(super) encoding: Duration,
@@ -23,7 +24,7 @@ pub(super) struct Scores {
 
 impl Scores {
     /// Makes the scores of a tier that needs no encoder, or did not come to use it.
-    pub(super) fn without_encoder(values: Vec<f32>, tier: Tier) -> Self {
+    pub(super) fn without_encoder(values: Vec<Vec<f32>>, tier: Tier) -> Self {
         Self {
             values,
             encoded_tokens: 0,
@@ -34,7 +35,7 @@ impl Scores {
     }
 
     /// Makes the scores of the static tier, which answers instead of the encoder.
-    fn instead_of_encoder(values: Vec<f32>, reason: TierReason) -> Self {
+    fn instead_of_encoder(values: Vec<Vec<f32>>, reason: TierReason) -> Self {
         Self {
             instead: Some(reason),
             ..Self::without_encoder(values, Tier::Static)
@@ -44,7 +45,7 @@ impl Scores {
 
 /// A way to score the units of a document.
 pub(super) trait Engine {
-    /// Scores every unit. `input` has pieces if the engine needs a model.
+    /// Scores every unit for each ask. `input` has pieces if the engine needs a model.
     fn score(&mut self, input: &ScoringInput<'_>, limits: &RequestLimits<'_>)
     -> Result<Scores, ExtractError>;
 }
@@ -53,9 +54,24 @@ pub(super) trait Engine {
 pub(super) struct LexicalEngine;
 
 impl Engine for LexicalEngine {
-    fn score(&mut self, input: &ScoringInput<'_>, _: &RequestLimits<'_>) -> Result<Scores, ExtractError> {
-        let total = recipe::sum_lexical(&input.document, &input.lexical);
-        let values = recipe::finish(&input.document, total);
+    fn score(
+        &mut self,
+        input: &ScoringInput<'_>,
+        limits: &RequestLimits<'_>,
+    ) -> Result<Scores, ExtractError> {
+        let document = &input.source.document;
+        let score = |ask: &AskInput| {
+            limits.check()?;
+            Ok(recipe::finish(
+                document,
+                recipe::sum_lexical(document, &ask.lexical),
+            ))
+        };
+        let values = input
+            .asks
+            .iter()
+            .map(score)
+            .collect::<Result<_, ExtractError>>()?;
         Ok(Scores::without_encoder(values, Tier::Lexical))
     }
 }
@@ -63,23 +79,49 @@ impl Engine for LexicalEngine {
 /// The static tier: words and input embeddings.
 pub(super) struct StaticEngine<'m> {
     pub(super) embeddings: &'m EmbeddingTable,
+    /// The document that is scored.
+    pub(super) pieces: &'m PieceInput,
+}
+
+/// What the static tier finds out for one ask.
+struct StaticScores {
+    /// Sum of the lexical signals of each unit.
+    lexical: Vec<f32>,
+    /// Rarity of the question's pieces.
+    rarity: Vec<f32>,
+    /// Score of each unit, standardised.
+    values: Vec<f32>,
 }
 
 impl StaticEngine<'_> {
-    fn values(
+    /// Scores every unit for each ask. What embeddings say for one ask is dropped before the next.
+    fn score_asks(
         &self,
         input: &ScoringInput<'_>,
-        pieces: &PieceInput,
-        lexical: Vec<f32>,
-        rarity: &[f32],
-    ) -> Vec<f32> {
-        let ids = pieces.window_ids();
-        let matches = WindowMatches::of_embeddings(self.embeddings, &pieces.question, rarity.to_vec(), &ids);
-        recipe::finish(
-            &input.document,
-            recipe::add_static(lexical, &pieces.windows, &matches),
-        )
+        limits: &RequestLimits<'_>,
+    ) -> Result<Vec<StaticScores>, ExtractError> {
+        let document = &input.source.document;
+        let windows = &self.pieces.windows;
+        let ids = self.pieces.window_ids();
+        let score = |ask: &AskInput| {
+            limits.check()?;
+            let lexical = recipe::sum_lexical(document, &ask.lexical);
+            let rarity = rarity(&ask.ids, &ids);
+            let matches = WindowMatches::of_embeddings(self.embeddings, &ask.ids, rarity.clone(), &ids);
+            let total = recipe::add_static(document, lexical.clone(), windows, &matches);
+            let values = recipe::finish(document, total);
+            Ok(StaticScores {
+                lexical,
+                rarity,
+                values,
+            })
+        };
+        input.asks.iter().map(score).collect()
     }
+}
+
+fn into_values(scores: Vec<StaticScores>) -> Vec<Vec<f32>> {
+    scores.into_iter().map(|scores| scores.values).collect()
 }
 
 impl Engine for StaticEngine<'_> {
@@ -88,13 +130,8 @@ impl Engine for StaticEngine<'_> {
         input: &ScoringInput<'_>,
         limits: &RequestLimits<'_>,
     ) -> Result<Scores, ExtractError> {
-        let Some(pieces) = &input.pieces else {
-            return LexicalEngine.score(input, limits);
-        };
-        let lexical = recipe::sum_lexical(&input.document, &input.lexical);
-        let rarity = rarity(&pieces.question, &pieces.window_ids());
-        let values = self.values(input, pieces, lexical, &rarity);
-        Ok(Scores::without_encoder(values, Tier::Static))
+        let scores = self.score_asks(input, limits)?;
+        Ok(Scores::without_encoder(into_values(scores), Tier::Static))
     }
 }
 
@@ -113,41 +150,70 @@ impl Engine for EncoderEngine<'_> {
         input: &ScoringInput<'_>,
         limits: &RequestLimits<'_>,
     ) -> Result<Scores, ExtractError> {
-        let Some(pieces) = &input.pieces else {
-            return LexicalEngine.score(input, limits);
-        };
-        let lexical = recipe::sum_lexical(&input.document, &input.lexical);
+        let scores = self.cheaper.score_asks(input, limits)?;
+        let pieces = self.cheaper.pieces;
         let ids = pieces.window_ids();
-        let rarity = rarity(&pieces.question, &ids);
-        let values = self.cheaper.values(input, pieces, lexical.clone(), &rarity);
         let budget = encode::token_budget(self.tokens, limits, self.memory);
-        let chosen = encode::choose_windows(pieces, &ids, &values, self.encoder.max_tokens(), budget);
+        let values: Vec<&[f32]> = scores.iter().map(|scores| scores.values.as_slice()).collect();
+        let cost = ReadingCost::of(self.encoder, input.asks.len());
+        let chosen = encode::choose_windows(pieces, &ids, &values, cost, budget);
         if ids.iter().all(|ids| ids.is_empty()) {
             // White space only: all that there is has been read.
-            return Ok(Scores::without_encoder(values, Tier::Encoder));
+            return Ok(Scores::without_encoder(into_values(scores), Tier::Encoder));
         }
         if chosen.is_empty() {
-            return Ok(Scores::instead_of_encoder(values, TierReason::NoTime));
+            return Ok(Scores::instead_of_encoder(
+                into_values(scores),
+                TierReason::NoTime,
+            ));
         }
-        let pass = match encode::read_windows(self.encoder, self.memory, limits, pieces, rarity, &chosen) {
+        let asks = input.asks.iter().zip(&scores);
+        let asks = asks.map(|(ask, scores)| EncoderAsk {
+            ids: &ask.ids,
+            rarity: scores.rarity.clone(),
+        });
+        let reading = Reading {
+            memory: self.memory,
+            limits,
+            pieces,
+            asks: asks.collect(),
+            chosen: &chosen,
+        };
+        let pass = match reading.read(self.encoder) {
             Ok(pass) => pass,
             Err(ReadError::Request(error)) => return Err(error),
             Err(ReadError::Encoder(error)) => {
                 limits.check_cancelled()?;
-                return Ok(Scores::instead_of_encoder(values, explain_failure(&error)));
+                let reason = explain_failure(&error);
+                return Ok(Scores::instead_of_encoder(into_values(scores), reason));
             }
         };
-        let scores = recipe::add_encoder(lexical, &values, &pieces.windows, &pass.signals);
         let readable = ids.iter().filter(|ids| !ids.is_empty()).count();
         let planned_less = budget < self.tokens && chosen.len() < readable;
         Ok(Scores {
-            values: recipe::finish(&input.document, scores),
+            values: add_encoder(input, pieces, scores, &pass),
             encoded_tokens: pass.encoded_tokens,
             encoding: pass.encoding,
             tier: Tier::Encoder,
             instead: (planned_less || pass.cut_short).then_some(TierReason::FewerWindows),
         })
     }
+}
+
+/// Adds what the encoder said to the scores of each ask.
+fn add_encoder(
+    input: &ScoringInput<'_>,
+    pieces: &PieceInput,
+    scores: Vec<StaticScores>,
+    pass: &EncoderPass,
+) -> Vec<Vec<f32>> {
+    let document = &input.source.document;
+    let of_ask = |(scores, signals): (StaticScores, &EncoderSignals)| {
+        let StaticScores { lexical, values, .. } = scores;
+        let total = recipe::add_encoder(document, lexical, &values, &pieces.windows, signals);
+        recipe::finish(document, total)
+    };
+    scores.into_iter().zip(&pass.signals).map(of_ask).collect()
 }
 
 /// Names the reason for which the static tier answers instead of an encoder that failed, and logs a failure.

@@ -2,7 +2,7 @@
 //!
 //! A unit scores high if its words are those the document uses often, and a little higher if it opens its block
 //! or is a heading. Scores are standardised stretch by stretch rather than over the document, so that every
-//! part of it gets its share.
+//! part of it gets its share. No stretch crosses the end of a text.
 
 use std::collections::HashMap;
 
@@ -48,7 +48,11 @@ pub fn score_coverage(document: &Document<'_>) -> Vec<f32> {
         })
         .collect();
     let stretch = scores.len().div_ceil(STRETCHES).max(1);
-    scores.chunks_mut(stretch).for_each(standardise);
+    for text in &document.texts {
+        scores[text.units.clone()]
+            .chunks_mut(stretch)
+            .for_each(standardise);
+    }
     let mut block = None;
     for (score, unit) in scores.iter_mut().zip(&document.units) {
         if block.replace(unit.block) != Some(unit.block) {

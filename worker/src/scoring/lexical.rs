@@ -1,7 +1,10 @@
-//! BM25 over windows of units. Only the question's terms are counted, so a document costs one scan.
+//! BM25 over windows of units. Only the terms of the questions are counted, so a document costs one scan.
+
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::question::Question;
-use super::terms::Terms;
+use super::terms::{Terms, stem};
 use super::thesaurus::ContractLanguage;
 use super::windows::Window;
 use crate::document::Document;
@@ -17,34 +20,37 @@ pub struct TermCounts {
     hits: Vec<u32>,
     offsets: Vec<u32>,
     /// Words of each unit, as terms are counted.
-    lengths: Vec<u32>,
+    lengths: Arc<[u32]>,
 }
 
 impl TermCounts {
-    /// Counts the question's terms in each unit of a document.
-    pub fn count(document: &Document<'_>, question: &Question) -> Self {
-        let mut hits = Vec::new();
-        let mut offsets = Vec::with_capacity(document.units.len() + 1);
+    /// Counts the terms of each question in each unit of a document, in one scan.
+    pub fn count(document: &Document<'_>, questions: &[Question]) -> Vec<Self> {
         let mut lengths = Vec::with_capacity(document.units.len());
         let mut language = ContractLanguage::default();
-        offsets.push(0);
+        let places = find_places(questions);
+        let mut hits: Vec<UnitHits> = questions.iter().map(|_| UnitHits::default()).collect();
         for unit in &document.units {
             let mut length = 0;
             let text = if unit.filler { "" } else { unit.text(document.text) };
             Terms::new(text).for_each(|word| {
                 length += 1;
                 language.see(word);
-                hits.extend(question.term(word));
+                for place in places.get(stem(word)).into_iter().flatten() {
+                    hits[place.question].terms.push(place.term);
+                }
             });
             lengths.push(length);
-            offsets.push(hits.len() as u32);
+            hits.iter_mut().for_each(UnitHits::end_unit);
         }
-        Self {
+        let lengths: Arc<[u32]> = lengths.into();
+        let counted = questions.iter().zip(hits).map(|(question, hits)| Self {
             weights: question.weights(language.is_contract()).to_vec(),
-            hits,
-            offsets,
-            lengths,
-        }
+            hits: hits.terms,
+            offsets: hits.offsets,
+            lengths: Arc::clone(&lengths),
+        });
+        counted.collect()
     }
 
     fn unit_hits(&self, unit: usize) -> &[u32] {
@@ -111,6 +117,44 @@ impl TermCounts {
             hits.iter().for_each(|&term| counts.add(term, lead_weight));
         }
         length
+    }
+}
+
+/// The place of a stem in a question.
+struct TermPlace {
+    question: usize,
+    term: u32,
+}
+
+/// Finds the places of each stem in the questions.
+fn find_places(questions: &[Question]) -> HashMap<&str, Vec<TermPlace>> {
+    let mut places: HashMap<&str, Vec<TermPlace>> = HashMap::new();
+    for (question, parsed) in questions.iter().enumerate() {
+        for (stem, term) in parsed.terms() {
+            places.entry(stem).or_default().push(TermPlace { question, term });
+        }
+    }
+    places
+}
+
+/// The terms of a question that are found, unit by unit.
+struct UnitHits {
+    terms: Vec<u32>,
+    offsets: Vec<u32>,
+}
+
+impl Default for UnitHits {
+    fn default() -> Self {
+        Self {
+            terms: Vec::new(),
+            offsets: vec![0],
+        }
+    }
+}
+
+impl UnitHits {
+    fn end_unit(&mut self) {
+        self.offsets.push(self.terms.len() as u32);
     }
 }
 

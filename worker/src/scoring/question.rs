@@ -175,6 +175,11 @@ impl Question {
         }
     }
 
+    /// Returns the stem and the index of each term, in no particular order.
+    pub fn terms(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.terms.iter().map(|(stem, &term)| (stem.as_str(), term))
+    }
+
     /// Returns the index of the term that a lower-case word stems to.
     pub fn term(&self, word: &str) -> Option<u32> {
         self.terms.get(stem(word)).copied()

@@ -4,11 +4,13 @@
 //! (`liquid-bench evidence --tier TIER`). Signals are standardised over the document before they are added, so
 //! weights compare like with like.
 
+use std::ops::Range;
+
 use super::lexical::TermCounts;
 use super::maxsim::WindowMatches;
 use super::smooth::{add_scaled, smooth, standardise};
 use super::windows::{Window, spread, windows};
-use crate::document::Document;
+use crate::document::{Document, Unit};
 
 /// Words of the windows that embeddings are matched in, and that the encoder reads.
 pub const MATCH_WORDS: usize = 50;
@@ -90,8 +92,13 @@ pub fn sum_lexical(document: &Document<'_>, lexical: &TermCounts) -> Vec<f32> {
 }
 
 /// Adds the matches of the input embeddings, near and wide, to the lexical signals in `total`.
-pub fn add_static(mut total: Vec<f32>, windows: &[Window], matches: &WindowMatches) -> Vec<f32> {
-    for signal in near_and_wide(total.len(), windows, matches) {
+pub fn add_static(
+    document: &Document<'_>,
+    mut total: Vec<f32>,
+    windows: &[Window],
+    matches: &WindowMatches,
+) -> Vec<f32> {
+    for signal in near_and_wide(&document.units, windows, matches) {
         add_standardised(&mut total, signal, 1.0);
     }
     total
@@ -125,6 +132,7 @@ impl EncoderSignals {
 /// Adds the encoder's signals to the lexical ones in `total`. Units that were not read get what a line fitted
 /// through the read ones predicts from their static score, so that both kinds compare.
 pub fn add_encoder(
+    document: &Document<'_>,
     mut total: Vec<f32>,
     static_scores: &[f32],
     windows: &[Window],
@@ -141,9 +149,8 @@ pub fn add_encoder(
         predict(&mut signal, &read, static_scores);
         add_standardised(&mut total, signal, ENCODER_WEIGHT);
     }
-    let wide_windows: Vec<(usize, usize)> = wide_ranges(windows.len())
-        .filter(|&(start, end)| signals.read[start..end].contains(&true))
-        .collect();
+    let mut wide_windows = wide_ranges(&document.units, windows);
+    wide_windows.retain(|range| signals.read[range.clone()].contains(&true));
     let (mut wide, wide_read) = wide(units, windows, &wide_windows, &signals.matches);
     predict(&mut wide, &wide_read, static_scores);
     add_standardised(&mut total, wide, ENCODER_WEIGHT);
@@ -174,11 +181,11 @@ fn add_standardised(total: &mut [f32], mut signal: Vec<f32>, weight: f32) {
     add_scaled(total, &signal, weight);
 }
 
-fn near_and_wide(units: usize, windows: &[Window], matches: &WindowMatches) -> [Vec<f32>; 2] {
-    let ranges: Vec<(usize, usize)> = wide_ranges(windows.len()).collect();
+fn near_and_wide(units: &[Unit], windows: &[Window], matches: &WindowMatches) -> [Vec<f32>; 2] {
+    let ranges = wide_ranges(units, windows);
     [
-        near(units, windows, matches),
-        wide(units, windows, &ranges, matches).0,
+        near(units.len(), windows, matches),
+        wide(units.len(), windows, &ranges, matches).0,
     ]
 }
 
@@ -190,18 +197,18 @@ fn near(units: usize, windows: &[Window], matches: &WindowMatches) -> Vec<f32> {
 fn wide(
     units: usize,
     windows: &[Window],
-    ranges: &[(usize, usize)],
+    ranges: &[Range<usize>],
     matches: &WindowMatches,
 ) -> (Vec<f32>, Vec<bool>) {
     let scores: Vec<f32> = ranges
         .iter()
-        .map(|&(start, end)| matches.score(start, end))
+        .map(|range| matches.score(range.start, range.end))
         .collect();
     let over: Vec<Window> = ranges
         .iter()
-        .map(|&(start, end)| Window {
-            start: windows[start].start,
-            end: windows[end - 1].end,
+        .map(|range| Window {
+            start: windows[range.start].start,
+            end: windows[range.end - 1].end,
         })
         .collect();
     let mut covered = vec![false; units];
@@ -211,12 +218,19 @@ fn wide(
     (spread(units, &over, &scores), covered)
 }
 
-/// Returns overlapping runs of match windows that together cover all of them.
-fn wide_ranges(windows: usize) -> impl Iterator<Item = (usize, usize)> {
-    let last = windows.saturating_sub(WIDE - WIDE_STEP).max(1).min(windows);
-    (0..last)
-        .step_by(WIDE_STEP)
-        .map(move |start| (start, (start + WIDE).min(windows)))
+/// Returns overlapping runs of match windows that together cover all of them; none crosses the end of a text.
+fn wide_ranges(units: &[Unit], windows: &[Window]) -> Vec<Range<usize>> {
+    let text_of = |window: &Window| units.get(window.start).map(|unit| unit.text);
+    let mut ranges = Vec::new();
+    let mut first = 0;
+    for text in windows.chunk_by(|a, b| text_of(a) == text_of(b)) {
+        let count = text.len();
+        let last = count.saturating_sub(WIDE - WIDE_STEP).max(1).min(count);
+        let starts = (0..last).step_by(WIDE_STEP);
+        ranges.extend(starts.map(|start| first + start..first + (start + WIDE).min(count)));
+        first += count;
+    }
+    ranges
 }
 
 /// Fills the units that have no signal by linear regression on the static scores of those that have.

@@ -25,8 +25,8 @@ pub fn add_scaled(total: &mut [f32], signal: &[f32], weight: f32) {
 }
 
 /// Computes the surroundings of each unit: `log(K * exp((s - max s) / temperature))`, with `K` a two-sided
-/// exponential kernel that falls by `e` every `reach` words and weighs units by their words. Two passes,
-/// linear.
+/// exponential kernel that falls by `e` every `reach` words, ends where a text does, and weighs units by their
+/// words. Two passes, linear.
 pub fn smooth(units: &[Unit], scores: &[f32], temperature: f32, reach: f32) -> Vec<f32> {
     let max = scores.iter().copied().fold(f32::MIN, f32::max);
     let heat: Vec<f64> = scores
@@ -38,7 +38,11 @@ pub fn smooth(units: &[Unit], scores: &[f32], temperature: f32, reach: f32) -> V
     let reach = f64::from(reach);
     let mut pass = |order: &mut dyn Iterator<Item = usize>, own: f64| {
         let (mut sum, mut weight, mut half) = (0.0, 0.0, 0.0);
+        let mut text = None;
         for i in order {
+            if text.replace(units[i].text) != Some(units[i].text) {
+                (sum, weight, half) = (0.0, 0.0, 0.0);
+            }
             let words = f64::from(units[i].words.max(1));
             let decay = (-(half + words / 2.0) / reach).exp();
             (sum, weight) = (sum * decay, weight * decay);

@@ -11,8 +11,8 @@ const TEXT: &str = "The cat sat on the mat. It was a sunny day in May. Dogs bark
 
 fn scores_of(text: &str, question: &str) -> (Document<'static>, Vec<f32>) {
     let document = Document::parse(Box::leak(text.to_owned().into_boxed_str()));
-    let lexical = TermCounts::count(&document, &Question::parse(question, false));
-    let scores = recipe::finish(&document, recipe::sum_lexical(&document, &lexical));
+    let lexical = TermCounts::count(&document, &[Question::parse(question, false)]);
+    let scores = recipe::finish(&document, recipe::sum_lexical(&document, &lexical[0]));
     (document, scores)
 }
 
@@ -77,6 +77,23 @@ fn words_are_found_in_whatever_form_they_are_written() {
 fn data_is_evidence_only_if_it_is_asked_for() {
     assert!(asks_for_data("What is the SHA256 checksum?") && asks_for_data("Auf welcher Seite steht das?"));
     assert!(asks_for_data("Print the base64 of the logo") && !asks_for_data("How hot may the water be?"));
+}
+
+#[test]
+fn questions_that_are_counted_together_score_as_each_alone() {
+    let document = Document::parse(TEXT);
+    let questions = [
+        "Which law governs?",
+        "Do dogs bark at night?",
+        "Which law of the night?",
+    ];
+    let questions = questions.map(|question| Question::parse(question, true));
+    let score = |lexical: &TermCounts| recipe::finish(&document, recipe::sum_lexical(&document, lexical));
+    let together = TermCounts::count(&document, &questions);
+    for (question, counts) in questions.into_iter().zip(&together) {
+        let alone = TermCounts::count(&document, &[question]);
+        assert_eq!(score(counts), score(&alone[0]));
+    }
 }
 
 #[test]

@@ -12,7 +12,8 @@ pub struct Window {
 }
 
 /// Cuts units into windows of about `words` words that together cover all units; a window begins every
-/// `stride` words, so a stride below `words` makes them overlap. 0 words: a window for each unit.
+/// `stride` words, so a stride below `words` makes them overlap. 0 words: a window for each unit. No window
+/// crosses the end of a text.
 pub fn windows(units: &[Unit], words: usize, stride: usize) -> Vec<Window> {
     if words == 0 {
         return (0..units.len())
@@ -23,6 +24,16 @@ pub fn windows(units: &[Unit], words: usize, stride: usize) -> Vec<Window> {
             .collect();
     }
     let mut windows = Vec::new();
+    let mut first = 0;
+    for text in units.chunk_by(|a, b| a.text == b.text) {
+        add_windows(text, first, words, stride, &mut windows);
+        first += text.len();
+    }
+    windows
+}
+
+/// Adds the windows of a text; `first` is the number of its first unit.
+fn add_windows(units: &[Unit], first: usize, words: usize, stride: usize, windows: &mut Vec<Window>) {
     let mut start = 0;
     while start < units.len() {
         let (mut end, mut total, mut next) = (start, 0, start);
@@ -37,13 +48,15 @@ pub fn windows(units: &[Unit], words: usize, stride: usize) -> Vec<Window> {
                 next = end;
             }
         }
-        windows.push(Window { start, end });
+        windows.push(Window {
+            start: first + start,
+            end: first + end,
+        });
         if end == units.len() {
             break;
         }
         start = next.max(start + 1).min(end);
     }
-    windows
 }
 
 /// Spreads the scores of windows over units: each unit gets the mean over the windows that cover it.

@@ -1,4 +1,4 @@
-//! Automatic budgets: how much of the evidence a selection is estimated to hold, and the take_smallest
+//! Automatic budgets: how much of the evidence a selection is estimated to hold, and the smallest
 //! selection that holds enough.
 //!
 //! A unit's score, through a softmax, gives the share of the evidence that it is expected to hold; a selection
@@ -7,7 +7,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::Selection;
+use super::{RankedAsk, Selection};
 use crate::document::Document;
 use crate::tier::Tier;
 
@@ -19,26 +19,33 @@ fn temperature(tier: Tier) -> f32 {
     }
 }
 
-/// The share of the evidence that each unit of a document is expected to hold.
+/// The share of the evidence that each unit of a document is expected to hold; of several asks, the mean by weight.
 pub struct EvidenceShares {
     shares: Vec<f64>,
 }
 
 impl EvidenceShares {
     /// Estimates the shares from the scores of a tier.
-    pub fn new(document: &Document<'_>, scores: &[f32], tier: Tier) -> Self {
-        let temperature = temperature(tier);
-        let max = scores.iter().copied().fold(f32::MIN, f32::max);
-        let mut shares: Vec<f64> = scores
-            .iter()
-            .zip(&document.units)
-            .map(|(score, unit)| f64::from((score - max) / temperature).exp() * f64::from(unit.words))
-            .collect();
-        let total: f64 = shares.iter().sum();
-        if total > 0.0 {
-            shares.iter_mut().for_each(|share| *share /= total);
+    pub fn new(document: &Document<'_>, asks: &[RankedAsk<'_>], tier: Tier) -> Self {
+        let weights: f64 = asks.iter().map(|ask| f64::from(ask.weight)).sum();
+        let mut mean = vec![0.0; document.units.len()];
+        for ask in asks {
+            let mut shares = estimate(document, ask.scores, tier);
+            let total: f64 = shares.iter().sum();
+            if total > 0.0 {
+                shares.iter_mut().for_each(|share| *share /= total);
+            }
+            let weight = f64::from(ask.weight) / weights;
+            for (mean, share) in mean.iter_mut().zip(&shares) {
+                *mean += weight * share;
+            }
         }
-        Self { shares }
+        Self { shares: mean }
+    }
+
+    /// Returns the share of the evidence that each unit is expected to hold, 0 to 1.
+    pub fn as_slice(&self) -> &[f64] {
+        &self.shares
     }
 
     /// Returns the share of the evidence that the taken units are expected to hold, 0 to 1.
@@ -54,7 +61,18 @@ impl EvidenceShares {
     }
 }
 
-/// Finds the take_smallest selection, by budget, that is expected to hold the share `floor` of the evidence.
+/// Estimates how much evidence each unit holds for one ask, in no particular measure.
+fn estimate(document: &Document<'_>, scores: &[f32], tier: Tier) -> Vec<f64> {
+    let temperature = temperature(tier);
+    let max = scores.iter().copied().fold(f32::MIN, f32::max);
+    scores
+        .iter()
+        .zip(&document.units)
+        .map(|(score, unit)| f64::from((score - max) / temperature).exp() * f64::from(unit.words))
+        .collect()
+}
+
+/// Finds the smallest selection, by budget, that is expected to hold the share `floor` of the evidence.
 /// Searched by halving: what a larger budget takes holds as much or more.
 pub fn take_smallest(
     budgets: RangeInclusive<usize>,

@@ -13,6 +13,18 @@ fn text_of(sentences: usize) -> String {
         .join(" ")
 }
 
+/// Takes from a document without whole texts.
+fn take(units: &[Unit], costs: &[u32], order: &[u32], budget: usize) -> Selection {
+    Candidates {
+        units,
+        costs,
+        whole: &WholeTexts::default(),
+        order,
+        gap_words: GAP_WORDS,
+    }
+    .take(budget)
+}
+
 fn words(units: &[Unit]) -> Vec<u32> {
     units.iter().map(|unit| unit.words).collect()
 }
@@ -24,11 +36,36 @@ proptest! {
         let document = Document::parse(&text);
         let costs = words(&document.units);
         let order = rank(&scores[..document.units.len().min(40)]);
-        let selection = take(&document.units, &costs, &order, budget, GAP_WORDS);
+        let selection = take(&document.units, &costs, &order, budget);
         let kept = costs.iter().zip(&selection.taken).filter(|(_, taken)| **taken);
         let kept: u32 = kept.map(|(cost, _)| cost).sum();
         prop_assert_eq!(kept as usize, selection.cost);
         prop_assert!(selection.cost <= budget);
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_first_units_of_each_ask_come_before_the_tenth_of_any(
+        scores in prop::collection::vec(prop::collection::vec(-3.0_f32..9.0, 40), 2..6),
+    ) {
+        let text = text_of(40);
+        let document = Document::parse(&text);
+        prop_assume!(document.units.len() == 40);
+        let asks: Vec<RankedAsk<'_>> = scores.iter().map(|scores| RankedAsk { scores, weight: 1.0 }).collect();
+        let shares = EvidenceShares::new(&document, &asks, Tier::Lexical);
+        let order = rank_by_asks(&document.units, &asks, &shares);
+        let place = |unit: u32| order.iter().position(|&other| other == unit).unwrap();
+        let ranks: Vec<Vec<u32>> = asks.iter().map(|ask| rank(ask.scores)).collect();
+        let best_rank = |unit: u32| {
+            let ranks = ranks.iter().map(|rank| rank.iter().position(|&other| other == unit).unwrap());
+            ranks.min().unwrap()
+        };
+        for tenth in (0..40).filter(|&unit| best_rank(unit) >= 9) {
+            for first in ranks.iter().flat_map(|rank| &rank[..9]) {
+                prop_assert!(place(*first) < place(tenth));
+            }
+        }
     }
 }
 
@@ -42,11 +79,11 @@ fn closes_small_gaps_and_brings_the_header() {
     let text = "| Year | Sum |\n|---|---|\n| 2018 | 4 |\n| 2019 | 5 |\n| 2020 | 7 |\n";
     let document = Document::parse(text);
     let costs = words(&document.units);
-    let selection = take(&document.units, &costs, &[1, 3, 2, 0], 1000, GAP_WORDS);
+    let selection = take(&document.units, &costs, &[1, 3, 2, 0], 1000);
     assert!(selection.taken.iter().all(|&taken| taken));
-    let best_only = take(&document.units, &costs, &[3], 14, GAP_WORDS);
+    let best_only = take(&document.units, &costs, &[3], 14);
     assert_eq!(best_only.taken, [true, false, false, true]);
-    let no_room = take(&document.units, &costs, &[3], 5, GAP_WORDS);
+    let no_room = take(&document.units, &costs, &[3], 5);
     assert_eq!(no_room.taken, [false, false, false, true]);
 }
 
@@ -58,14 +95,28 @@ fn the_smallest_selection_holds_the_floor_within_its_limits() {
     let scores: Vec<f32> = (0..document.units.len())
         .map(|i| if i == 20 { 6.0 } else { 0.0 })
         .collect();
-    let shares = EvidenceShares::new(&document, &scores, Tier::Static);
+    let shares = EvidenceShares::new(
+        &document,
+        &[RankedAsk {
+            scores: &scores,
+            weight: 1.0,
+        }],
+        Tier::Static,
+    );
     let order = rank(&scores);
-    let pack = |budget| take(&document.units, &costs, &order, budget, GAP_WORDS);
+    let pack = |budget| take(&document.units, &costs, &order, budget);
     let small = take_smallest(10..=600, 0.9, &shares, pack);
     assert!(small.taken[20] && small.cost < 100);
     assert!(shares.recall(&small.taken) >= 0.9);
     let flat = vec![0.0; document.units.len()];
-    let unsure = EvidenceShares::new(&document, &flat, Tier::Static);
+    let unsure = EvidenceShares::new(
+        &document,
+        &[RankedAsk {
+            scores: &flat,
+            weight: 1.0,
+        }],
+        Tier::Static,
+    );
     let large = take_smallest(10..=600, 0.99, &unsure, pack);
     assert!(large.cost > 500 && large.cost <= 600);
 }

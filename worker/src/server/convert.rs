@@ -8,7 +8,7 @@ use tonic::Status;
 
 use super::status::invalid;
 use crate::document::SpanKind;
-use crate::engine::{AutoBudget, Budget, Tier};
+use crate::engine::{Ask, Asks, AutoBudget, Budget, Text, Texts, Tier};
 use crate::runtime::{JobAnswer, Load};
 
 /// Durations that only the server knows.
@@ -32,7 +32,7 @@ pub(super) fn parse_budget(budget: Option<proto::Budget>) -> Result<Budget, Stat
         Limit::MaxWords(words) => Budget::max_words(words),
         Limit::Auto(auto) => parse_auto_budget(auto),
     };
-    budget.map_err(|error| invalid(&error.field, format!("is {}; {}", error.value, error.remedy)))
+    budget.map_err(|error| refuse(&error))
 }
 
 /// Reads an automatic budget, in which 0 is the default.
@@ -47,6 +47,37 @@ fn parse_auto_budget(asked: proto::AutoBudget) -> Result<Budget, Invalid> {
             error.remedy.push_str(", or 0 for the default");
             error
         })
+}
+
+/// Reads all that a header asks: its asks if there are any, else its question.
+pub(super) fn parse_asks(header: &proto::ExtractHeader) -> Result<Asks, Status> {
+    if header.asks.is_empty() {
+        return Ok(Asks::from_question(header.question.as_str()));
+    }
+    let parse = |(number, ask): (usize, &proto::Ask)| {
+        let weight = if ask.weight == 0.0 { 1.0 } else { ask.weight };
+        Ask::new(ask.text.as_str(), weight).map_err(|mut error| {
+            if error.field == "weight" {
+                error.remedy.push_str(", or 0 for 1");
+            }
+            refuse(&error.within(&format!("header.asks[{number}]")))
+        })
+    };
+    let asks = header.asks.iter().enumerate().map(parse);
+    asks.collect::<Result<_, Status>>().map(Asks::new)
+}
+
+/// Reads the texts of a header, which the document is made of.
+pub(super) fn parse_texts(header: &proto::ExtractHeader, document: &str) -> Result<Texts, Status> {
+    let texts = header.texts.iter().map(|text| Text {
+        bytes: text.bytes,
+        whole: text.whole,
+    });
+    Texts::new(document, texts.collect()).map_err(|error| refuse(&error.within("header")))
+}
+
+fn refuse(error: &Invalid) -> Status {
+    invalid(&error.field, format!("is {}; {}", error.value, error.remedy))
 }
 
 /// Reads the tier of a header. The decoder, which no worker serves yet, is replaced by the best tier there

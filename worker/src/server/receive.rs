@@ -36,6 +36,8 @@ pub(super) fn check_header(header: &ExtractHeader, limits: &Limits) -> Result<()
         let remedy = format!("has {question} bytes; send at most {}", limits.max_question_bytes);
         return Err(invalid("header.question", remedy));
     }
+    check_asks(header, limits)?;
+    check_count("header.texts", header.texts.len(), limits.max_texts)?;
     check_length("header.document_bytes", header.document_bytes, limits)?;
     if !matches!(header.document_sha256.len(), 0 | 32) {
         let remedy = format!(
@@ -50,6 +52,25 @@ pub(super) fn check_header(header: &ExtractHeader, limits: &Limits) -> Result<()
             "header.request_id",
             "send at most 128 visible ASCII characters",
         ));
+    }
+    Ok(())
+}
+
+/// Checks how many asks there are and how long they are together: what a request takes grows with both.
+fn check_asks(header: &ExtractHeader, limits: &Limits) -> Result<(), Status> {
+    check_count("header.asks", header.asks.len(), limits.max_asks)?;
+    let together: u64 = header.asks.iter().map(|ask| ask.text.len() as u64).sum();
+    if together > limits.max_question_bytes {
+        let most = limits.max_question_bytes;
+        let remedy = format!("have {together} bytes together; send at most {most}");
+        return Err(invalid("header.asks", remedy));
+    }
+    Ok(())
+}
+
+fn check_count(field: &str, count: usize, most: u32) -> Result<(), Status> {
+    if count > most as usize {
+        return Err(invalid(field, format!("are {count}; send at most {most}")));
     }
     Ok(())
 }

@@ -72,6 +72,7 @@ impl Service {
         if header.request_id.is_empty() {
             header.request_id = self.names.next();
         }
+        let asks = convert::parse_asks(&header)?;
         let budget = convert::parse_budget(header.budget)?;
         let tier = convert::parse_tier(header.tier)?;
         let allowed = (header.deadline_ms > 0).then(|| Duration::from_millis(header.deadline_ms.into()));
@@ -83,9 +84,10 @@ impl Service {
         let received = run_until(deadline, document).await?;
         let complete = Instant::now();
         let job = Job {
+            texts: convert::parse_texts(&header, &received.document)?,
             document: received.document,
             sha256: received.sha256,
-            question: std::mem::take(&mut header.question),
+            asks,
             budget,
             tier,
             deadline,
@@ -159,8 +161,8 @@ impl Service {
                 max_question_bytes: self.limits.max_question_bytes,
                 max_chunk_bytes: self.limits.max_chunk_bytes,
                 queue_limit: self.limits.queue as u32,
-                max_asks: 0,
-                max_texts: 0,
+                max_asks: self.limits.max_asks,
+                max_texts: self.limits.max_texts,
             }),
             device: self.device.clone(),
             load: Some(convert::load_message(self.runtime.load())),
