@@ -1,6 +1,6 @@
 //! Trains the model that tells requests apart (`sidecar/src/need/model.bin`) from `sidecar/needs/`.
 //!
-//!     cargo run --release -p liquid-sidecar --example train_needs [-- LABELLED.jsonl]
+//!     cargo run -p liquid-sidecar --example train_needs [-- LABELLED.jsonl]
 //!
 //! Prints accuracy on lines of the grammars that a first fit did not see, then fits all of them and writes the model.
 //! A file of labelled requests ({"id", "language", "text", "need", "also"}) is scored with the written model.

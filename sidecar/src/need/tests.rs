@@ -33,7 +33,7 @@ fn model_is_of_the_data() {
         hash.update(&name);
         hash.update(std::fs::read(folder().join(&name)).expect("a file of the data"));
     }
-    let remedy = "run: cargo run --release -p liquid-sidecar --example train_needs";
+    let remedy = "run: cargo run -p liquid-sidecar --example train_needs";
     assert_eq!(model.data_hash, &hash.finalize()[..], "{remedy}");
 }
 
