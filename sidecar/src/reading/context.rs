@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::ends::{trim, without_requests};
 use super::phrases::has_phrase;
-use super::speech::{is_request, is_standing, share_of_rules};
+use super::speech::{is_request_by_form, is_standing, share_of_rules};
 use super::split::tags::{Pair, inner_document, pairs};
 use super::split::{is_document_label, is_document_name, is_ruler, lines, split_between_marks};
 
@@ -20,8 +20,8 @@ const TRIES: usize = 12;
 const GAP: usize = 80;
 /// Share of sentences that order: of what is named a context, of what is not, and behind a head that points.
 const RULES_IN_CONTEXT: f32 = 0.6;
-const RULES_ELSEWHERE: f32 = 0.25;
-const RULES_BEHIND_HEAD: f32 = 0.2;
+const RULES_ELSEWHERE: f32 = 0.3;
+const RULES_BEHIND_HEAD: f32 = 0.3;
 
 /// Finds the documents within instructions, in order.
 pub(super) fn find_contexts(text: &str) -> Vec<Range<usize>> {
@@ -36,7 +36,12 @@ pub(super) fn find_contexts(text: &str) -> Vec<Range<usize>> {
         let split = split_between_marks(text)?;
         is_context(&text[split.document.clone()], RULES_ELSEWHERE).then_some(split.document)
     };
-    let found = by_label(text).or_else(marked).or_else(|| behind_head(text));
+    let labelled = by_label(text);
+    let found = match (labelled, behind_head(text)) {
+        // The one that starts first: a document has labels of its own.
+        (Some(one), Some(other)) => Some(if other.start < one.start { other } else { one }),
+        (one, other) => one.or_else(marked).or(other),
+    };
     found
         .filter(|range| range.len() >= SHORTEST)
         .into_iter()
@@ -156,7 +161,10 @@ fn behind_head(text: &str) -> Option<Range<usize>> {
         }
         let first = rest.split("\n\n").next().unwrap_or_default();
         let first = &first[..first.floor_char_boundary(300)];
-        if is_ruler(first.lines().next().unwrap_or_default()) || is_request(first) || is_standing(first) {
+        if is_ruler(first.lines().next().unwrap_or_default())
+            || is_request_by_form(first)
+            || is_standing(first)
+        {
             return None;
         }
         let range = trim(text, without_requests(text, at..text.len()));

@@ -3,9 +3,8 @@
 
 use std::ops::Range;
 
-use super::phrases::asks;
 use super::speech::{RequestReader, is_certainly_content, list_mark, without_list_mark};
-use super::split::{is_answer_label, lead_before_text};
+use super::split::{is_answer_label, is_speakers_turn, lead_before_text};
 
 /// The longest paragraph that is taken for a request, and the most bytes of all at one end.
 const PARAGRAPH: usize = 2_000;
@@ -15,20 +14,56 @@ const PARAGRAPHS: usize = 40;
 /// The longest paragraph that closes a request ("Thanks, Anna"), and most of them.
 const CLOSING: usize = 60;
 const CLOSINGS: usize = 2;
-/// The longest line, and the longest paragraph, that is taken for a request though it stands in a document's own form.
+/// The longest remark beside a document, in bytes.
+const REMARK: usize = 200;
+/// The longest last line that is a request, and the longest paragraph that may be one.
 const LINE: usize = 500;
 const DOUBTFUL: usize = 400;
 
-/// Returns a document without the paragraphs at its ends that ask or order.
+/// Returns a document without the paragraphs at its ends that ask or order: those that show it by their words, and
+/// where none has a question mark those that the model finds.
 pub(super) fn without_requests(text: &str, document: Range<usize>) -> Range<usize> {
-    let reader = RequestReader::for_document(&text[document.clone()]);
-    let end = end_before_requests(text, document.clone(), &reader);
-    let start = start_behind_requests(text, document.start..end, &reader);
+    let by_form = &RequestReader::BY_FORM;
+    let mut end = end_before_requests(text, document.clone(), by_form);
+    let mut start = start_behind_requests(text, document.start..end, by_form);
+    let asks = |frame: Range<usize>| text[frame].contains(['?', '？', '؟']);
+    let reader = RequestReader::for_document(&text[start..end]);
+    if !asks(document.start..start) && !asks(end..document.end) {
+        let before = end;
+        end = end_before_requests(text, start..end, &reader);
+        if end == before {
+            start = start_behind_requests(text, start..end, &reader);
+        }
+    } else {
+        // The question is known; a short remark beside the document stays as it is.
+        end = end_before_remark(text, start..end, &reader);
+        start = start_behind_remark(text, start..end, &reader);
+    }
     if (start..end) == document {
         document
     } else {
         trim(text, start..end)
     }
+}
+
+fn end_before_remark(text: &str, document: Range<usize>, reader: &RequestReader) -> usize {
+    let within = text[document.clone()].trim_end();
+    let near = within.ceil_char_boundary(within.len().saturating_sub(REMARK));
+    let last = within[near..].rfind("\n\n").map(|at| near + at);
+    let remark = last
+        .filter(|at| reader.is_request(&within[*at..]) && !is_speakers_turn(&within[..*at], &within[*at..]));
+    remark.map_or(document.end, |at| document.start + at)
+}
+
+fn start_behind_remark(text: &str, document: Range<usize>, reader: &RequestReader) -> usize {
+    let within = text[document.clone()].trim_start();
+    let near = &within[..within.floor_char_boundary(REMARK.min(within.len()))];
+    let first = near
+        .find("\n\n")
+        .filter(|at| reader.is_request(&near[..*at]) && !is_speakers_turn(&within[*at..], near));
+    first.map_or(document.start, |at| {
+        document.end - text[document.clone()].trim_start().len() + at
+    })
 }
 
 /// Returns a range without the white space at its ends.
@@ -52,12 +87,13 @@ fn end_before_requests(text: &str, document: Range<usize>, reader: &RequestReade
         if paragraph.len() > PARAGRAPH {
             break;
         }
-        if asks_from_its_start(paragraph, reader) || is_answer_label(paragraph) {
+        let asks = asks_from_its_start(paragraph, reader) && !is_speakers_turn(&trimmed[near..at], paragraph);
+        if asks || is_answer_label(paragraph) {
             end = at;
         } else if !paragraph.is_empty() && list_mark(paragraph).is_none() {
             // Items of a list and a closing belong to the request before them, if there is one.
             closings += 1;
-            if closings > CLOSINGS || paragraph.len() > CLOSING {
+            if end < trimmed.len() || closings > CLOSINGS || paragraph.len() > CLOSING {
                 break;
             }
         }
@@ -69,21 +105,9 @@ fn end_before_requests(text: &str, document: Range<usize>, reader: &RequestReade
     let line = trimmed[near..].rfind('\n').map(|at| near + at);
     let asking = line.filter(|at| {
         let line = trimmed[*at..].trim();
-        line.len() <= LINE && (asks(line) || reader.is_request(line) && !stands_in_turn(trimmed, *at, line))
+        line.len() <= LINE && reader.is_request(line) && !is_speakers_turn(&trimmed[near..*at], line)
     });
     asking.map_or(document.end, |at| document.start + at)
-}
-
-/// Returns true if a last line has the form of the line before it, as a transcript's have: the same first word, or a
-/// speaker's name.
-fn stands_in_turn(text: &str, at: usize, line: &str) -> bool {
-    let before = text[..at].trim_end();
-    let before = before.rsplit('\n').next().unwrap_or_default();
-    let speaks = |line: &str| {
-        let name = line.find([':', '：']).filter(|at| *at <= 40);
-        name.is_some() || list_mark(line).is_some()
-    };
-    speaks(before) && speaks(line)
 }
 
 /// Finds where the document starts behind first paragraphs that ask.
@@ -98,6 +122,7 @@ fn start_behind_requests(text: &str, document: Range<usize>, reader: &RequestRea
         let paragraph = near[start..start + length].trim();
         if !(paragraph.is_empty() || asks_from_its_start(paragraph, reader))
             || lead_before_text(paragraph).is_some()
+            || is_speakers_turn(&near[start + length..], paragraph)
         {
             break;
         }

@@ -8,6 +8,8 @@ use crate::need::{Need, Speech, speech};
 /// Probability from which the model's word alone makes a text a request or a document's.
 const SURE: f32 = 0.6;
 const CERTAIN: f32 = 0.9;
+/// The longest paragraph that is a request by the model's word alone, in bytes.
+const BY_MODEL: usize = 400;
 /// Share of a document's sentences that the model may take for requests and still be believed about a paragraph of it.
 const MISREAD: f32 = 0.3;
 /// Longer paragraphs are read from their start, in bytes.
@@ -64,7 +66,9 @@ pub(super) fn is_request(paragraph: &str) -> bool {
 /// Returns true if a paragraph shows by its words that it asks or orders.
 pub(super) fn is_request_by_form(paragraph: &str) -> bool {
     let text = without_list_mark(start(paragraph));
-    !text.is_empty() && (asks(text) || orders(text) || label_of_question(text).is_some())
+    // A line that only leads to what follows it may be the document's.
+    let order = text.trim_end_matches([':', '：']);
+    !text.is_empty() && (asks(text) || orders(order) || label_of_question(text).is_some())
 }
 
 fn is_request_by_model(paragraph: &str) -> bool {
@@ -92,7 +96,8 @@ impl RequestReader {
 
     /// Returns true if a paragraph asks or orders, unlike its document.
     pub(super) fn is_request(&self, paragraph: &str) -> bool {
-        is_request_by_form(paragraph) || (self.trusts_model && is_request_by_model(paragraph))
+        let short = paragraph.trim().len() <= BY_MODEL;
+        is_request_by_form(paragraph) || (self.trusts_model && short && is_request_by_model(paragraph))
     }
 }
 

@@ -22,7 +22,7 @@ pub(in crate::reading) use labels::{
 };
 pub(in crate::reading) use markers::is_marker_line;
 pub(in crate::reading) use paragraphs::{
-    is_about_form, is_note, is_persona, is_rule, is_ruling, lead_before_text, orders,
+    is_about_form, is_note, is_persona, is_rule, is_ruling, is_speakers_turn, lead_before_text, orders,
 };
 
 /// The marks of a template stand near the ends: this many bytes are searched at each.

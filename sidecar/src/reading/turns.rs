@@ -317,7 +317,9 @@ impl<'r, 'a> Conversation<'r, 'a> {
             return (asks.finish(), judged);
         }
         let has_goal = asks.has(&[AskSource::Goal]);
-        asks.say(if asked || has_goal {
+        // Words that only their wording tells from a document's leave the task what it is.
+        let beside = (asked && apart) || has_goal;
+        asks.say(if beside {
             self.tasks.beside()
         } else {
             self.tasks.alone()
@@ -410,10 +412,7 @@ fn read_hybrid(request: &Request<'_>, texts: &[UserText<'_>]) -> Vec<ReadText> {
         .map(|task| task.decode_lossy());
     let task = task.filter(|task| !task.trim().is_empty());
     let read = texts.iter().enumerate().map(|(at, text)| match at {
-        0 => ReadText {
-            documents: vec![0..text.text.len()],
-            ..ReadText::default()
-        },
+        0 => ReadText::of_document(text.text),
         _ => ReadText::of_prompt(task.as_deref().unwrap_or(text.text)),
     });
     read.collect()

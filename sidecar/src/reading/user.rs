@@ -87,9 +87,8 @@ pub(super) fn read_user_texts(
         .map(|(text, form)| match form {
             Form::Words => read_words(text.text),
             Form::Passage => ReadText {
-                documents: vec![0..text.text.len()],
                 passage: passages >= WHOLE_PASSAGES,
-                ..ReadText::default()
+                ..ReadText::of_document(text.text)
             },
             Form::Document => read_document(text.text, words > 0),
         })
@@ -113,6 +112,14 @@ pub(super) fn read_user_texts(
 }
 
 impl ReadText {
+    /// Takes a text for a document, every byte.
+    pub(super) fn of_document(text: &str) -> Self {
+        Self {
+            documents: std::iter::once(0..text.len()).collect(),
+            ..Self::default()
+        }
+    }
+
     /// Takes a text for words, every one.
     pub(super) fn of_prompt(text: &str) -> Self {
         Self {

@@ -332,10 +332,8 @@ fn read_paragraphs(text: &str) -> Vec<Said> {
         if names || note || !paragraph.contains(char::is_alphanumeric) {
             continue;
         }
-        if paragraph.len() <= COURTESY
-            && text.trim().len() > paragraph.len()
-            && judge(paragraph) == Need::None
-        {
+        let courtesy = paragraph.len() <= COURTESY && !paragraph.contains(['?', '？', '؟']);
+        if courtesy && text.trim().len() > paragraph.len() && judge(paragraph) == Need::None {
             continue;
         }
         let leads = paragraph.len() <= LEAD && paragraph.ends_with([':', '：']);

@@ -67,6 +67,9 @@ pub(super) fn head_paragraphs(text: &str) -> usize {
         if start + length > 2 * PARAGRAPH || !(asks(paragraph) || orders(paragraph)) {
             break;
         }
+        if is_speakers_turn(&head[start + length..], paragraph) {
+            break;
+        }
         if let Some(lead) = lead_before_text(paragraph) {
             return start + lead;
         }
@@ -78,11 +81,35 @@ pub(super) fn head_paragraphs(text: &str) -> usize {
     let line = head.find('\n').unwrap_or(0);
     let first = head[..line].trim_end();
     let leads = first.len() <= 200 && first.ends_with(':');
+    if is_speakers_turn(&head[line..], first) {
+        return 0;
+    }
     if line <= 500 && (leads || (asks(first) && first.ends_with(['?', ':', '.']))) {
         line
     } else {
         0
     }
+}
+
+/// Returns true for a line or paragraph with the name of a speaker who speaks near it as well: a transcript's, whatever
+/// it asks.
+pub(in crate::reading) fn is_speakers_turn(near: &str, paragraph: &str) -> bool {
+    let paragraph = paragraph.trim_start();
+    let Some(name) = paragraph.find([':', '：']).filter(|at| (1..=40).contains(at)) else {
+        return false;
+    };
+    let Some(name) = paragraph
+        .get(..=name)
+        .filter(|name| name.starts_with(char::is_alphanumeric))
+    else {
+        return false;
+    };
+    label_of_question(paragraph).is_none()
+        && memchr::memmem::find_iter(near.as_bytes(), name).any(|at| starts_line(near, at))
+}
+
+fn starts_line(text: &str, at: usize) -> bool {
+    text[..at].trim_end_matches([' ', '\t']).ends_with('\n') || at == 0
 }
 
 /// Returns the length of a paragraph's first line if it leads to the text on the lines behind it: `Extract from:`.
@@ -149,7 +176,16 @@ pub(in crate::reading) fn is_rule(sentence: &str) -> bool {
     });
     IMPERATIVES.contains(&first.trim_matches(|c: char| !c.is_alphanumeric() && c != '\''))
         || behind_comma
-        || is_persona(sentence)
+        || [
+            "you are ",
+            "you're the",
+            "du bist ",
+            "tu es ",
+            "vous êtes ",
+            "eres ",
+        ]
+        .iter()
+        .any(|start| lower.starts_with(start))
         || is_ruling(sentence)
 }
 
@@ -256,7 +292,11 @@ fn last_words(text: &str) -> usize {
     }
     let near = back(text).start;
     let line = text[near..].rfind('\n').map(|at| near + at);
-    if let Some(at) = line.filter(|at| text.len() - at <= 500 && asks(&text[*at..])) {
+    let asking = |at: &usize| {
+        let turn = is_speakers_turn(&text[near..*at], &text[*at..]);
+        text.len() - at <= 500 && asks(&text[*at..]) && !turn
+    };
+    if let Some(at) = line.filter(asking) {
         return at;
     }
     let sentence = text[near..]
