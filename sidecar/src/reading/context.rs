@@ -8,7 +8,9 @@ use super::ends::{trim, without_requests};
 use super::phrases::has_phrase;
 use super::speech::{is_request_by_form, is_standing, share_of_rules};
 use super::split::tags::{Pair, inner_document, pairs};
-use super::split::{is_document_label, is_document_name, is_ruler, lines, split_between_marks};
+use super::split::{
+    is_document_label, is_document_name, is_ruler, is_speakers_turn, lines, split_between_marks,
+};
 
 /// Shorter texts hold no context worth a look, in bytes; shorter documents are none.
 const SHORTEST_TEXT: usize = 1_000;
@@ -16,6 +18,8 @@ const SHORTEST: usize = 600;
 /// The longest head before a context without marks, and how many places in it are tried.
 const HEAD: usize = 6_000;
 const TRIES: usize = 12;
+/// Bytes behind a paragraph in which its speaker is looked for.
+const NEAR: usize = 16 << 10;
 /// Between two elements of one kind, in bytes.
 const GAP: usize = 80;
 /// Share of sentences that order: of what is named a context, of what is not, and behind a head that points.
@@ -162,7 +166,7 @@ fn behind_head(text: &str) -> Option<Range<usize>> {
         let first = rest.split("\n\n").next().unwrap_or_default();
         let first = &first[..first.floor_char_boundary(300)];
         if is_ruler(first.lines().next().unwrap_or_default())
-            || is_request_by_form(first)
+            || (is_request_by_form(first) && !is_speakers_turn(near_behind(rest, first.len()), first))
             || is_standing(first)
         {
             return None;
@@ -195,4 +199,10 @@ fn points_at_what_follows(head: &str) -> bool {
         .rsplit('\n')
         .find(|line| line.contains(char::is_alphanumeric));
     has_one(head, POINTERS) && !last.is_some_and(names_rules)
+}
+
+/// Returns some of a text from an offset on.
+fn near_behind(text: &str, at: usize) -> &str {
+    let behind = text.get(at..).unwrap_or_default();
+    &behind[..behind.floor_char_boundary(NEAR.min(behind.len()))]
 }

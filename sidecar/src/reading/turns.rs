@@ -1,6 +1,7 @@
 //! Cuts a request into turns and reads each: first its texts, then what is asked of them. A turn is read with nothing
 //! but what stands before its end, so that it reads the same in every later request of the conversation.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -297,10 +298,11 @@ impl<'r, 'a> Conversation<'r, 'a> {
     fn collect(&self, texts: &TurnTexts<'a>, now: &Goal, parts: Range<usize>) -> (Vec<Ask>, Need) {
         let mut asks = Asks::default();
         asks.say(&now.said);
-        let judged = if asks.has(&NOW) {
-            judge(&now.request)
-        } else {
-            Need::None
+        let judged = match () {
+            () if !asks.has(&NOW) => Need::None,
+            // By a task of its own a caller chose to have evidence extracted, whatever its words.
+            () if hybrid_task(self.request).is_some() => Need::Evidence,
+            () => judge(&now.request),
         };
         let asked = judged != Need::None;
         let apart = texts.user.iter().any(|text| text.asks() && !text.by_wording);
@@ -405,15 +407,16 @@ fn mark_passages(parts: &[Part<'_>], sites: &mut [Site<'_>]) {
 
 /// Reads a `/v1/hybrid_chat` call: the document by its name, and the task, or else the prompt.
 fn read_hybrid(request: &Request<'_>, texts: &[UserText<'_>]) -> Vec<ReadText> {
-    let task = request
-        .hybrid
-        .as_ref()
-        .and_then(|hybrid| hybrid.task)
-        .map(|task| task.decode_lossy());
-    let task = task.filter(|task| !task.trim().is_empty());
+    let task = hybrid_task(request);
     let read = texts.iter().enumerate().map(|(at, text)| match at {
         0 => ReadText::of_document(text.text),
         _ => ReadText::of_prompt(task.as_deref().unwrap_or(text.text)),
     });
     read.collect()
+}
+
+/// Returns the task of a `/v1/hybrid_chat` call.
+fn hybrid_task<'a>(request: &Request<'a>) -> Option<Cow<'a, str>> {
+    let task = request.hybrid.as_ref()?.task?.decode_lossy();
+    (!task.trim().is_empty()).then_some(task)
 }

@@ -98,3 +98,16 @@ fn an_order_in_the_system_text_counts_beside_words_that_order_nothing() {
     ]));
     assert_eq!(turn.need, Need::Transform);
 }
+
+#[test]
+fn a_transcript_that_starts_with_a_question_is_context() {
+    let line = |number: usize| {
+        format!(
+            "Chair: Can I welcome you to item {number}? We have an hour.\nBen: Thank you; the boom at berth {number} is mended.\n"
+        )
+    };
+    let transcript = (1..60).map(line).collect::<String>();
+    let system = format!("Use what follows to answer.\n\n{transcript}");
+    let turn = turn(json!([say("system", system), say("user", QUESTION)]));
+    assert_eq!(turn.document(), transcript.trim());
+}
