@@ -171,7 +171,11 @@ impl Draft<'_, '_> {
     }
 
     fn further_search(&self, turn: &Turn<'_>, documents: &[DocumentJob], end: usize) -> Search {
-        let budget = Budget::Ratio(self.settings.budget.further_ratio);
+        let budget = Budget::Auto {
+            floor: self.settings.budget.floor,
+            min_ratio: self.settings.budget.ratio.min(self.settings.budget.further_ratio),
+            max_ratio: self.settings.budget.further_ratio,
+        };
         self.search(documents, 0..end, asked(&turn.asks, true), budget)
     }
 

@@ -111,7 +111,9 @@ pub struct Budget {
     pub min_ratio: f64,
     /// With `auto`: never keep less than one word in so many. Default 20.
     pub max_ratio: f64,
-    /// Of documents of earlier turns, add at most one word in so many for what a later turn asks. Default 20.
+    /// Of documents of earlier turns, a later turn that asks beyond their packs is given the smallest share that is
+    /// estimated to hold the share `floor` of the evidence: at least one word in so many, at most what `ratio` allows,
+    /// less what is there already. Default 20.
     pub further_ratio: f64,
 }
 
