@@ -60,7 +60,11 @@ pub(super) fn complement(held: &[KeptSpan], bytes: u64) -> Vec<KeptSpan> {
     let mut held: Vec<_> = held.iter().map(|span| span.start..span.end).collect();
     held.sort_by_key(|range| range.start);
     let (mut gaps, mut at) = (Vec::new(), 0);
-    for range in held.into_iter().chain([bytes..bytes]) {
+    held.push(Range {
+        start: bytes,
+        end: bytes,
+    });
+    for range in held {
         if at < range.start {
             gaps.push(KeptSpan {
                 start: at,

@@ -80,11 +80,6 @@ pub struct Query {
 /// The longest question that a worker is asked, in bytes.
 const LONGEST_QUESTION: usize = 4 << 10;
 
-/// Cuts a text after so many bytes, or a little before.
-pub fn clip(text: &str, bytes: usize) -> String {
-    text[..text.floor_char_boundary(bytes)].trim().to_owned()
-}
-
 /// A query's identity: queries with the same key have the same answer.
 pub type QueryKey = [u8; 32];
 
@@ -180,7 +175,10 @@ impl Query {
         let mut asks: Vec<_> = self.asks.iter().collect();
         asks.sort_by(|one, two| two.weight.total_cmp(&one.weight));
         let lines: Vec<_> = asks.iter().map(|ask| ask.text.as_str()).collect();
-        clip(&lines.join("\n"), LONGEST_QUESTION)
+        let lines = lines.join("\n");
+        lines[..lines.floor_char_boundary(LONGEST_QUESTION)]
+            .trim()
+            .to_owned()
     }
 }
 

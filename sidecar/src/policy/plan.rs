@@ -177,7 +177,7 @@ fn plan_turn(turn: &Turn<'_>, must_cover: bool, untouched: bool, settings: &Sett
             None if must_cover => None,
             None => wanted(),
         };
-        plan.stays = stays.filter(|reason| !(covers(*reason, settings) && !short));
+        plan.stays = stays.filter(|reason| short || !covers(*reason, settings));
         cover |= stays.is_some() && plan.stays.is_none();
     }
     TurnPlan {
