@@ -58,7 +58,7 @@ enum Part {
     Build,
     /// Unit and integration tests of the workspace.
     Rust,
-    /// Unmodified Python SDKs against the running pair.
+    /// Unmodified Python SDKs and frameworks against the running pair.
     Python,
     /// Unmodified Node SDKs against the running pair.
     Node,

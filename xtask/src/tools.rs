@@ -88,6 +88,8 @@ pub(crate) fn python(name: &str, requirements: &Path) -> Result<PathBuf> {
         "--disable-pip-version-check",
         "install",
         "--quiet",
+        // Python compiles what is imported, which is a part of it.
+        "--no-compile",
         "--no-deps",
         "--requirement",
     ];

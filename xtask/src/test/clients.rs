@@ -1,4 +1,4 @@
-//! Unmodified SDKs against a real worker and a real sidecar, with the mock upstream as the provider.
+//! Unmodified SDKs and frameworks against a real worker and a real sidecar, with the mock upstream as the provider.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,10 +12,18 @@ use crate::model::{Weights, ensure};
 use crate::stack::{self, Mock, Ports, Service};
 use crate::{graph, tools};
 
-/// LiteLLM asks for an older openai package than the latest, hence two environments.
+/// LiteLLM, on which some frameworks stand, asks for an older openai package than the latest, hence two environments.
 const ENVIRONMENTS: [(&str, &str, &[&str]); 2] = [
-    ("clients", "requirements.txt", &["--ignore", "test_litellm.py"]),
-    ("litellm", "requirements-litellm.txt", &["test_litellm.py"]),
+    (
+        "clients",
+        "requirements.txt",
+        &["--ignore", "test_litellm.py", "--ignore", "frameworks"],
+    ),
+    (
+        "frameworks",
+        "requirements-frameworks.txt",
+        &["test_litellm.py", "frameworks"],
+    ),
 ];
 
 /// Installs the SDKs.
