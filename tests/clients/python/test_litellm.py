@@ -1,4 +1,4 @@
-"""LiteLLM's SDK, with the openai release that it asks for, in an environment of its own."""
+"""LiteLLM's SDK, with the openai release that it asks for, in the environment of the frameworks."""
 
 import asyncio
 

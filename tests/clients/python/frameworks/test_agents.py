@@ -9,31 +9,32 @@ import anthropic
 import autogen_agentchat.agents
 import autogen_ext.models.openai
 import openai
-import pytest
 import smolagents
 
 
-@pytest.fixture
-def model(call):
-    """The Agents SDK's model over the Responses API, its default."""
-    client = openai.AsyncOpenAI(max_retries=0)
-    return agents.OpenAIResponsesModel(model="gpt-5.6", openai_client=client)
+def run_agent(instructions, items):
+    """The Agents SDK over the Responses API, its default."""
+
+    async def run():
+        async with openai.AsyncOpenAI(max_retries=0) as client:
+            model = agents.OpenAIResponsesModel(model="gpt-5.6", openai_client=client)
+            await agents.Runner.run(agents.Agent(name="Reader", instructions=instructions, model=model), items)
+
+    asyncio.run(run())
 
 
-def test_agents_sdk_tool_result(model, call, contract):
-    agent = agents.Agent(name="Reader", instructions="Answer from what the tool returns.", model=model)
+def test_agents_sdk_tool_result(call, contract):
     items = [
         {"role": "user", "content": contract.question},
         {"type": "function_call", "call_id": "call_7", "name": "open_file", "arguments": '{"name": "agreement.txt"}'},
         {"type": "function_call_output", "call_id": "call_7", "output": contract.text},
     ]
-    asyncio.run(agents.Runner.run(agent, items))
+    run_agent("Answer from what the tool returns.", items)
     call.assert_answerable(contract.question)
 
 
-def test_agents_sdk_instructions(model, call, contract):
-    agent = agents.Agent(name="Reader", instructions=contract.question, model=model)
-    asyncio.run(agents.Runner.run(agent, contract.text))
+def test_agents_sdk_instructions(call, contract):
+    run_agent(contract.question, contract.text)
     call.assert_answerable(contract.question)
 
 
