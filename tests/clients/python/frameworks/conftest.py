@@ -8,6 +8,7 @@ import gzip
 import json
 import os
 import pathlib
+import re
 import urllib.request
 import uuid
 
@@ -91,16 +92,8 @@ class Contract:
         # The same without the name of the clause, as an extraction describes a field.
         self.task = item["question"].partition(": ")[2]
         self.evidence = [span["text"] for span in item["evidence"]]
-        self.passages = self._passages()
-
-    def _passages(self, size=1800):
-        """What a retriever would return: whole lines, together up to `size` characters."""
-        passages = [""]
-        for line in self.text.splitlines(keepends=True):
-            if len(passages[-1]) + len(line) > size:
-                passages.append("")
-            passages[-1] += line
-        return [passage for passage in passages if passage.strip()]
+        # What a retriever would return: pieces of up to 1,800 characters, not cut within a word.
+        self.passages = re.findall(r"(?s).{1,1800}(?:\s|$)", self.text)
 
 
 class Call:
