@@ -74,17 +74,18 @@ class Contract:
         assert float(headers["x-liquid-overhead-ms"]) > 0
         manifest = json.loads(fetch(f"{LIQUID}/liquid/packs/{headers['x-liquid-pack-id']}"))
         source = self.text.encode()
-        assert manifest["source"]["sha256"] == hashlib.sha256(source).hexdigest()
-        assert manifest["source"]["bytes"] == len(source)
+        [record] = manifest["packs"]
+        assert record["source"]["sha256"] == hashlib.sha256(source).hexdigest()
+        assert record["source"]["bytes"] == len(source)
         pack = self.sent_pack(mock.last()["json"])
-        assert hashlib.sha256(pack.encode()).hexdigest() == manifest["pack"]["sha256"]
-        assert manifest["kept"]
+        assert hashlib.sha256(pack.encode()).hexdigest() == record["pack"]["sha256"]
+        assert record["kept"]
         rest = pack
-        for span in manifest["kept"]:
+        for span in record["kept"]:
             text = source[span["start"] : span["end"]].decode()
             before, found, rest = rest.partition(text)
             assert found == text, f"bytes {span['start']}..{span['end']} are not in the pack, in order"
-        ranges = sorted((r["start"], r["end"]) for r in manifest["kept"] + manifest["dropped"])
+        ranges = sorted((r["start"], r["end"]) for r in record["kept"] + record["dropped"])
         assert ranges[0][0] == 0 and ranges[-1][1] == len(source)
         assert all(left[1] == right[0] for left, right in zip(ranges, ranges[1:]))
 

@@ -75,9 +75,9 @@ pub(super) fn evidence(case: &Case, manifest: &Value, dry_run: &Value) -> Result
 
 fn spans<'a>(case: &'a Case, manifest: &'a Value) -> Result<Vec<Span<'a>>> {
     let kept = manifest
-        .get("kept")
+        .pointer("/packs/0/kept")
         .and_then(Value::as_array)
-        .context("the manifest has no 'kept'")?;
+        .context("the manifest's first pack has no 'kept'")?;
     kept.iter()
         .map(|span| {
             let number = |name: &str| {
@@ -106,7 +106,7 @@ fn spans<'a>(case: &'a Case, manifest: &'a Value) -> Result<Vec<Span<'a>>> {
 /// Walks through the pack: each span's bytes follow the one before it.
 fn check(spans: &[Span<'_>], dry_run: &Value) -> Result<()> {
     let pack = dry_run
-        .pointer("/evidence/pack")
+        .pointer("/evidence/packs/0/text")
         .and_then(Value::as_str)
         .context("the dry run shows no pack")?;
     let mut rest = pack;
@@ -128,7 +128,7 @@ fn check(spans: &[Span<'_>], dry_run: &Value) -> Result<()> {
 pub(super) fn sizes(answer: &Answer, manifest: &Value) {
     let number = |name: &str| answer.number(name).unwrap_or_default();
     let (before, after) = (number("x-liquid-tokens-before"), number("x-liquid-tokens-after"));
-    let text = |name: &str| manifest.get(name).and_then(Value::as_str).unwrap_or_default();
+    let text = |path: &str| manifest.pointer(path).and_then(Value::as_str).unwrap_or_default();
     say(format!("\n{}", bold("Size and time")));
     say(format!(
         "  tokens    {before:.0} before, {after:.0} after: {:.1} times smaller",
@@ -139,8 +139,12 @@ pub(super) fn sizes(answer: &Answer, manifest: &Value) {
         number("x-liquid-overhead-ms"),
         answer.took.as_secs_f64() * 1000.0
     ));
-    say(format!("  tier      {} ({})", text("tier"), text("tier_reason")));
-    say(format!("  pack      {}", text("id")));
+    say(format!(
+        "  tier      {} ({})",
+        text("/packs/0/tier"),
+        text("/packs/0/tier_reason")
+    ));
+    say(format!("  pack      {}", text("/id")));
 }
 
 /// The sidecar decided not to compress: its reason is what there is to show.

@@ -7,6 +7,7 @@ use libtest_mimic::Failed;
 use liquid_cases::{Answer, Sidecar, Tiers, Worker, post, send, settings};
 use liquid_testing::{MockUpstream, MockWorker, WorkerBehaviour};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::case::{Case, Input, Lead};
 
@@ -141,75 +142,67 @@ fn wrong_lead(text: &str, rule: &Lead) -> Option<String> {
     ))
 }
 
-/// Lists the expected lines of the document that no kept span covers: a pack's offsets are those of its source.
+/// Lists the expected lines of the packed documents that no kept span covers: a pack's offsets are those of its source.
 fn uncovered(manifest: &Value, input: &Input) -> Vec<String> {
-    let number = |value: &Value| usize::try_from(value.as_u64().unwrap()).unwrap();
-    let Some(source) = manifest.get("source") else {
-        return Vec::new();
-    };
-    let (start, bytes) = (number(&source["start"]), number(&source["bytes"]));
     let all = texts(&input.request);
-    let longest = all.iter().max_by_key(|text| text.len()).unwrap();
-    let Some(document) = longest.get(start..start + bytes) else {
-        return vec!["the manifest's source is not in the longest text".to_owned()];
+    let packs = manifest["packs"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let documents: Vec<_> = packs.iter().map(|pack| (pack, source(pack, &all))).collect();
+    if documents.iter().any(|(_, document)| document.is_none()) {
+        return vec!["the manifest's source is in no text".to_owned()];
+    }
+    let covered = |line: &String| {
+        let packed = documents
+            .iter()
+            .filter_map(|(pack, document)| Some((kept(pack), (*document)?)));
+        let mut places = packed
+            .flat_map(|(kept, document)| {
+                let places = document
+                    .match_indices(line.as_str())
+                    .map(|(at, _)| at)
+                    .collect::<Vec<_>>();
+                places.into_iter().map(move |at| {
+                    kept.iter()
+                        .any(|span| span.start <= at && at + line.len() <= span.end)
+                })
+            })
+            .peekable();
+        places.peek().is_none() || places.any(|covers| covers)
     };
+    let lines = input.expected.iter().filter(|line| !covered(line));
+    lines.map(|line| format!("no kept span covers: {line}")).collect()
+}
+
+/// Finds the document of a pack, by its offsets and its sum, in the texts of a request.
+fn source<'t>(pack: &Value, all: &'t [String]) -> Option<&'t str> {
+    let (start, bytes) = (number(&pack["source"]["start"]), number(&pack["source"]["bytes"]));
+    let documents = all.iter().filter_map(|text| text.get(start..start + bytes));
+    let sum = |text: &str| {
+        Sha256::digest(text)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
+    documents
+        .into_iter()
+        .find(|text| pack["source"]["sha256"] == sum(text))
+}
+
+/// Returns the ranges that a pack keeps, those that touch as one.
+fn kept(pack: &Value) -> Vec<Range<usize>> {
     let mut kept: Vec<Range<usize>> = Vec::new();
-    for span in manifest["kept"].as_array().unwrap() {
+    for span in pack["kept"].as_array().unwrap() {
         let (start, end) = (number(&span["start"]), number(&span["end"]));
         match kept.last_mut().filter(|last| last.end == start) {
             Some(last) => last.end = end,
             None => kept.push(start..end),
         }
     }
-    let covered = |line: &String| {
-        let mut places = document.match_indices(line.as_str()).peekable();
-        places.peek().is_none()
-            || places.any(|(at, _)| {
-                let covers = |span: &Range<usize>| span.start <= at && at + line.len() <= span.end;
-                kept.iter().any(covers)
-            })
-    };
-    let lines = input.expected.iter().filter(|line| !covered(line));
-    lines.map(|line| format!("no kept span covers: {line}")).collect()
+    kept
 }
 
-/// Compares what a worker is asked with what the user asks.
-async fn asked(case: &Case) -> Vec<String> {
-    if case.rules.asked.is_none() && case.rules.not_asked.is_empty() {
-        return Vec::new();
-    }
-    let worker = MockWorker::start([WorkerBehaviour::Evidence]).await.unwrap();
-    let sidecar = Sidecar::start(&settings(worker.address()), "http://127.0.0.1:9/v1").await;
-    let mut wrong = Vec::new();
-    for input in &case.inputs {
-        let url = format!("{}?dry_run=1", sidecar.url(&case.path));
-        heard(|| send(post(&url, input.request.to_string()))).await;
-        let question = worker
-            .last()
-            .map(|asked| asked.header.question)
-            .unwrap_or_default();
-        let asked = case.rules.asked.iter().filter(|words| !question.contains(*words));
-        wrong.extend(asked.map(|words| format!("{}: {words:?} is not asked but {question:?}", input.name)));
-        let not_asked = case
-            .rules
-            .not_asked
-            .iter()
-            .filter(|words| question.contains(*words));
-        wrong.extend(not_asked.map(|words| format!("{}: {words:?} is asked: {question:?}", input.name)));
-    }
-    wrong
-}
-
-/// Lists all strings of a JSON value, keys aside.
-fn texts(value: &Value) -> Vec<&str> {
-    match value {
-        Value::String(text) => vec![text],
-        Value::Array(values) => values.iter().flat_map(texts).collect(),
-        Value::Object(members) => members.values().flat_map(texts).collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn clip(text: &str) -> &str {
-    &text[..text.floor_char_boundary(2_000)]
+fn number(value: &Value) -> usize {
+    usize::try_from(value.as_u64().unwrap()).unwrap()
 }
