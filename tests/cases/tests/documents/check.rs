@@ -206,3 +206,44 @@ fn kept(pack: &Value) -> Vec<Range<usize>> {
 fn number(value: &Value) -> usize {
     usize::try_from(value.as_u64().unwrap()).unwrap()
 }
+
+/// Compares what a worker is asked with what the user asks.
+async fn asked(case: &Case) -> Vec<String> {
+    if case.rules.asked.is_none() && case.rules.not_asked.is_empty() {
+        return Vec::new();
+    }
+    let worker = MockWorker::start([WorkerBehaviour::Evidence]).await.unwrap();
+    let sidecar = Sidecar::start(&settings(worker.address()), "http://127.0.0.1:9/v1").await;
+    let mut wrong = Vec::new();
+    for input in &case.inputs {
+        let url = format!("{}?dry_run=1", sidecar.url(&case.path));
+        heard(|| send(post(&url, input.request.to_string()))).await;
+        let question = worker
+            .last()
+            .map(|asked| asked.header.question)
+            .unwrap_or_default();
+        let asked = case.rules.asked.iter().filter(|words| !question.contains(*words));
+        wrong.extend(asked.map(|words| format!("{}: {words:?} is not asked but {question:?}", input.name)));
+        let not_asked = case
+            .rules
+            .not_asked
+            .iter()
+            .filter(|words| question.contains(*words));
+        wrong.extend(not_asked.map(|words| format!("{}: {words:?} is asked: {question:?}", input.name)));
+    }
+    wrong
+}
+
+/// Lists all strings of a JSON value, keys aside.
+fn texts(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(text) => vec![text],
+        Value::Array(values) => values.iter().flat_map(texts).collect(),
+        Value::Object(members) => members.values().flat_map(texts).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn clip(text: &str) -> &str {
+    &text[..text.floor_char_boundary(2_000)]
+}
