@@ -7,7 +7,8 @@
 /// scripts and the cluster tests read it.
 pub const CONFIGURATION: u8 = 64;
 
-/// A document or a question cannot be read. Written by `liquid-worker extract`; scripts read it.
+/// A document, a question or a request's body cannot be read. Written by `liquid-worker extract` and
+/// `liquid-sidecar explain`; scripts read it.
 pub const INPUT: u8 = 65;
 
 /// The model cannot be loaded. Written by the worker; the operator reads it from the container's state and sets

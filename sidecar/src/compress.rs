@@ -4,6 +4,7 @@
 
 mod build_outcome;
 mod call;
+mod dry_run;
 mod finish;
 mod further;
 mod job;
@@ -20,8 +21,10 @@ use liquid_process::Invalid;
 use serde::{Deserialize, Serialize};
 
 pub use call::Call;
+pub use dry_run::DryRun;
 pub use outcome::{
-    Action, AskRecord, Decision, Evidence, Excerpt, Outcome, PackText, Rejection, SiteRecord, Stages,
+    Action, AskRecord, Decision, Evidence, Excerpt, Outcome, PackText, Rejection, SiteRecord, SiteText,
+    Stages, TurnRecord,
 };
 
 use crate::api::Reason;
@@ -128,7 +131,7 @@ impl Compressor {
         let prepared = offload(size, move || prepare(&state, &call)).await;
         let mut decision = Decision::new(surface, &prepared);
         let outcome = match prepared.next {
-            NextStep::Pass { reason, body } => decision.pass(reason, body, prepared.asks),
+            NextStep::Pass { reason, body } => decision.pass(reason, body, prepared.evidence),
             NextStep::Refuse(error) => {
                 decision.reject(Reason::Unreadable, Rejection::from_request_error(&error))
             }

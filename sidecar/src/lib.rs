@@ -39,4 +39,6 @@ pub mod local;
 
 pub mod http;
 
+pub mod explain;
+
 pub mod process;

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser, Subcommand};
 use liquid_contract::exit;
 use liquid_sidecar::compress::Compressor;
 use liquid_sidecar::config::{self, Config};
+use liquid_sidecar::explain;
 use liquid_sidecar::extract;
 use liquid_sidecar::http::server::{self, Shard};
 use liquid_sidecar::http::{App, LiveState};
@@ -33,7 +34,7 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 #[command(version)]
 struct Arguments {
     /// TOML file. Every key can be set by environment too: LIQUID_SIDECAR__SECTION__KEY.
-    #[arg(long, env = "LIQUID_SIDECAR_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "LIQUID_SIDECAR_CONFIG", value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// Check the configuration and exit: 0 if it can be used, 64 if not.
     #[arg(long)]
@@ -41,10 +42,24 @@ struct Arguments {
     /// Ask a running sidecar's admin listener, as 127.0.0.1:9465/livez, and exit: 0 if it answers 200.
     #[arg(long, value_name = "ADDRESS/PATH", conflicts_with = "check")]
     probe: Option<Target>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Say what would become of a request's body, and why: ask the workers, send nothing, and print the decision, what
+    /// was read and asked, and each document with what is kept. 0 if it was read, 65 if not, 70 if no worker answered.
+    Explain(explain::Arguments),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.command.is_some() && (arguments.check || arguments.probe.is_some()) {
+        let message = "--check and --probe go without a command";
+        let kind = clap::error::ErrorKind::ArgumentConflict;
+        Arguments::command().error(kind, message).exit();
+    }
     if let Some(target) = &arguments.probe {
         return match target.ask() {
             Ok(()) => ExitCode::SUCCESS,
@@ -68,6 +83,15 @@ fn main() -> ExitCode {
         }
         println!("the configuration can be used");
         return ExitCode::SUCCESS;
+    }
+    if let Some(Command::Explain(wanted)) = &arguments.command {
+        return match explain::run(wanted, &config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("liquid-sidecar: {error}");
+                ExitCode::from(error.exit_code())
+            }
+        };
     }
     match start(config, arguments.config) {
         Ok(()) => ExitCode::SUCCESS,

@@ -50,6 +50,18 @@ impl Need {
         Self::Transform,
         Self::None,
     ];
+
+    /// Returns the stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Evidence => "evidence",
+            Self::Aspect => "aspect",
+            Self::Overview => "overview",
+            Self::Aggregate => "aggregate",
+            Self::Transform => "transform",
+            Self::None => "none",
+        }
+    }
 }
 
 /// What a request needs, and how sure that is.

@@ -1,6 +1,7 @@
 //! Writes the text that stands in place of a document, and its account. Between `extract` and the patched body.
 
 mod frame;
+mod layout;
 mod manifest;
 mod settings;
 mod store;
@@ -9,6 +10,7 @@ mod store;
 mod tests;
 
 pub use frame::{Addition, write, write_further, write_left_out};
+pub use layout::{Stretch, StretchKind, lay_out};
 pub use manifest::{
     ByteRange, KeptSpan, Manifest, ManifestError, PackRecord, PackSize, SourceDocument, SpanKind,
     WorkerTiming, dropped,

@@ -22,7 +22,7 @@ pub use provider::{Provider, Target};
 pub use send::{Failure, OutgoingCall, UpstreamAnswer, UpstreamResponse};
 pub use settings::{ProviderSettings, Settings};
 
-use crate::api::Wire;
+use crate::api::{ProviderKind, Wire};
 
 /// The providers that answer each call. Rebuilt as a whole when the configuration changes.
 #[derive(Debug)]
@@ -92,6 +92,12 @@ impl Routes {
             Wire::Messages => std::slice::from_ref(&self.anthropic),
             Wire::Chat | Wire::Responses | Wire::Completions => std::slice::from_ref(&self.openai),
         }
+    }
+
+    /// Returns whether calls of this shape are answered here, by the built-in provider: nothing of them leaves.
+    pub fn is_local(&self, wire: Wire) -> bool {
+        let first = self.targets(wire).first();
+        first.is_some_and(|target| target.provider.kind == ProviderKind::Local)
     }
 
     /// Returns the target of calls that pass through.

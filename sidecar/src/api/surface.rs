@@ -29,6 +29,16 @@ impl Surface {
             Self::HybridChat => "hybrid_chat",
         }
     }
+
+    /// Returns the shape of the answers to calls on this surface.
+    pub fn wire(self) -> Wire {
+        match self {
+            Self::ChatCompletions | Self::HybridChat => Wire::Chat,
+            Self::Responses => Wire::Responses,
+            Self::Messages => Wire::Messages,
+            Self::Completions => Wire::Completions,
+        }
+    }
 }
 
 impl std::fmt::Display for Surface {

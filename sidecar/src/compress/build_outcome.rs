@@ -8,7 +8,7 @@ use liquid_contract::Whole;
 
 use super::finish::{PackedBody, Unpacked};
 use super::job::Job;
-use super::outcome::{Action, AskRecord, Decision, Evidence, Outcome, Rejection, SiteRecord, Stages};
+use super::outcome::{Action, Decision, Evidence, Outcome, Rejection, SiteRecord, Stages};
 use super::prepare::PreparedCall;
 use crate::api::{Reason, Surface};
 use crate::extract::ExtractError;
@@ -39,22 +39,16 @@ impl Decision {
         }
     }
 
-    pub(super) fn pass(&self, reason: Reason, body: Bytes, asks: Option<Vec<AskRecord>>) -> Outcome {
+    pub(super) fn pass(&self, reason: Reason, body: Bytes, evidence: Option<Evidence>) -> Outcome {
         let decision = Self {
             action: Action::Passed,
             reason,
             ..self.clone()
         };
-        let evidence = asks.map(|asks| {
-            Arc::new(Evidence {
-                asks,
-                packs: Vec::new(),
-            })
-        });
         Outcome::Forward {
             body,
             decision: Box::new(decision),
-            evidence,
+            evidence: evidence.map(Arc::new),
         }
     }
 
@@ -68,11 +62,7 @@ impl Decision {
         {
             return decision.withhold(unpacked.reason);
         }
-        decision.pass(
-            unpacked.reason,
-            job.template.unchanged(),
-            job.evidence.then(|| job.asks.clone()),
-        )
+        decision.pass(unpacked.reason, job.template.unchanged(), job.evidence.clone())
     }
 
     /// Refuses the call: nothing of it leaves.

@@ -284,7 +284,8 @@ impl Writer<'_> {
         let texts: Vec<Option<&str>> = self.texts.iter().map(Option::as_deref).collect();
         let body = self.job.template.with(&texts);
         let reason = self.now.unwrap_or(Reason::Replayed);
-        let evidence = self.job.evidence.then(|| Arc::new(self.evidence()));
+        let evidence = self.job.evidence.as_ref();
+        let evidence = evidence.map(|read| Arc::new(self.evidence(read)));
         Ok(PackedBody {
             body,
             reason,
@@ -322,7 +323,7 @@ impl Writer<'_> {
         }
     }
 
-    fn evidence(&self) -> Evidence {
+    fn evidence(&self, read: &Evidence) -> Evidence {
         let packs = self.packed().map(|(document, pack)| {
             let mut spans = pack.held();
             spans.sort_by_key(|span| span.start);
@@ -336,8 +337,8 @@ impl Writer<'_> {
             }
         });
         Evidence {
-            asks: self.job.asks.clone(),
             packs: packs.collect(),
+            ..read.clone()
         }
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use sha2::{Digest, Sha256};
 
-use super::outcome::{AskRecord, SiteRecord};
+use super::outcome::{Evidence, SiteRecord};
 use crate::api::Reason;
 use crate::extract::{Asked, Budget, Query, TextLength};
 use crate::policy::{self, Further, Plan};
@@ -25,10 +25,8 @@ pub(super) struct Job {
     pub(super) settings: policy::Settings,
     /// All sites of the call, the packed ones among them.
     pub(super) sites: Vec<SiteRecord>,
-    /// All that is asked, for those who want to see it.
-    pub(super) asks: Vec<AskRecord>,
-    /// Whether texts are wanted beside the body.
-    pub(super) evidence: bool,
+    /// What was read, where texts are wanted beside the body.
+    pub(super) evidence: Option<Evidence>,
 }
 
 /// A document that is to be packed.
@@ -86,7 +84,7 @@ pub(super) struct Draft<'c, 'a> {
     pub(super) settings: policy::Settings,
     pub(super) body: &'c Bytes,
     pub(super) request_id: &'c str,
-    pub(super) evidence: bool,
+    pub(super) evidence: Option<Evidence>,
 }
 
 impl Draft<'_, '_> {
@@ -147,11 +145,6 @@ impl Draft<'_, '_> {
             documents,
             turns,
             sites: SiteRecord::list(self.reading, self.plan),
-            asks: if self.evidence {
-                AskRecord::list(self.reading)
-            } else {
-                Vec::new()
-            },
             evidence: self.evidence,
             settings: self.settings,
         })

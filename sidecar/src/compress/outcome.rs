@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use serde::{Serialize, Serializer};
 
 use crate::api::{Reason, Surface};
 use crate::need::Need;
 use crate::pack::{Manifest, SpanKind};
-use crate::policy::Plan;
+use crate::policy::{Further, Plan};
 use crate::reading::{AskSource, Reading, SiteKind};
 
 /// What to do with a call.
@@ -208,7 +209,7 @@ pub struct AskRecord {
 
 impl AskRecord {
     /// Lists all that is asked in a reading.
-    pub(super) fn list(reading: &Reading<'_>) -> Vec<Self> {
+    fn list(reading: &Reading<'_>) -> Vec<Self> {
         let turns = reading.turns.iter().enumerate();
         turns
             .flat_map(|(turn, read)| {
@@ -224,14 +225,91 @@ impl AskRecord {
     }
 }
 
-/// What was asked in a call and what was kept of its documents, as text: for the `local/extractive` provider and for
-/// dry runs.
+/// A turn as it was read: what stands between two things that the model said. Holds no text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TurnRecord {
+    /// Its position, counted from 0.
+    pub turn: usize,
+    /// The first of its parts, among all parts of the request.
+    pub first_part: usize,
+    /// How many parts it has.
+    pub parts: usize,
+    /// The most demanding need of what is asked in it.
+    pub need: Need,
+    /// How its packs are chosen, if it has any: `question` or `coverage`. `None` where the call was not planned.
+    pub reason: Option<Reason>,
+    /// What it is given of documents of earlier turns. `None` where the call was not planned.
+    pub further: Option<Further>,
+}
+
+impl TurnRecord {
+    /// Lists the turns of a reading, and what is planned for them.
+    fn list(reading: &Reading<'_>, plan: Option<&Plan>) -> Vec<Self> {
+        let planned = |turn: usize| plan.and_then(|plan| plan.turns.get(turn));
+        let turns = reading.turns.iter().enumerate();
+        turns
+            .map(|(turn, read)| Self {
+                turn,
+                first_part: read.parts.start,
+                parts: read.parts.len(),
+                need: read.need,
+                reason: planned(turn).map(|plan| plan.reason),
+                further: planned(turn).map(|plan| plan.further),
+            })
+            .collect()
+    }
+}
+
+/// The text of a site, for whoever shows what of it was kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteText {
+    /// Who put the document where it stands.
+    pub kind: SiteKind,
+    /// Name of the tool that answered with it.
+    pub tool: Option<String>,
+    /// The document, unescaped.
+    pub document: ByteString,
+}
+
+impl SiteText {
+    /// Lists the sites of a reading in the order of the decision's, sharing the memory of `body` where that can be.
+    fn list(reading: &Reading<'_>, body: &Bytes) -> Vec<Self> {
+        let sites = reading.turns.iter().flat_map(|turn| &turn.sites);
+        sites
+            .map(|site| Self {
+                kind: site.kind,
+                tool: site.tool.clone(),
+                document: site.text.share(body, site.document.clone()),
+            })
+            .collect()
+    }
+}
+
+/// What was read and asked in a call and what was kept of its documents, as text: for the `local/extractive` provider
+/// and for dry runs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Evidence {
+    /// The turns of the conversation.
+    pub turns: Vec<TurnRecord>,
     /// All that is asked.
     pub asks: Vec<AskRecord>,
+    /// The documents of the decision's sites, as they came. Whoever asks has them, so they are not serialised.
+    #[serde(skip)]
+    pub sites: Vec<SiteText>,
     /// The packs, in the order in which the model reads them.
     pub packs: Vec<PackText>,
+}
+
+impl Evidence {
+    /// Starts the evidence of a call with what is known before a worker is asked.
+    pub(super) fn new(reading: &Reading<'_>, plan: Option<&Plan>, body: &Bytes) -> Self {
+        Self {
+            turns: TurnRecord::list(reading, plan),
+            asks: AskRecord::list(reading),
+            sites: SiteText::list(reading, body),
+            packs: Vec::new(),
+        }
+    }
 }
 
 /// A pack, or further excerpts of documents of earlier turns.

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::call::Call;
 use super::job::{Draft, Job};
-use super::outcome::{AskRecord, SiteRecord};
+use super::outcome::{Evidence, SiteRecord};
 use super::{State, micros};
 use crate::api::{Reason, Surface};
 use crate::policy::{self, Fate, Plan, Replaced, WholeDocument, tokens};
@@ -29,9 +29,9 @@ pub(super) struct PreparedCall {
     pub(super) tokens: u64,
     pub(super) read_us: u64,
     pub(super) plan_us: u64,
-    /// The sites of a call for which no worker is asked, and what it asks, if that is wanted.
+    /// The sites of a call for which no worker is asked, and what was read, if that is wanted.
     pub(super) sites: Vec<SiteRecord>,
-    pub(super) asks: Option<Vec<AskRecord>>,
+    pub(super) evidence: Option<Evidence>,
     pub(super) next: NextStep,
 }
 
@@ -80,7 +80,7 @@ pub(super) fn prepare(state: &State, call: &Call) -> PreparedCall {
             .as_ref()
             .map(|plan| SiteRecord::list(&reading, plan))
             .unwrap_or_default(),
-        asks: evidence.then(|| AskRecord::list(&reading)),
+        evidence: evidence.then(|| Evidence::new(&reading, planned.as_ref().ok(), &call.body)),
         next: NextStep::Withhold(Reason::WholeText),
         model: request.model.clone().map(Cow::into_owned),
     };
@@ -95,7 +95,7 @@ pub(super) fn prepare(state: &State, call: &Call) -> PreparedCall {
                 settings,
                 body: &call.body,
                 request_id: &request_id,
-                evidence,
+                evidence: prepared.evidence.take(),
             };
             match draft.job() {
                 Ok(job) => NextStep::Extract(Box::new(job)),
@@ -236,7 +236,7 @@ fn unreadable(policy: &policy::Settings, call: &Call, error: RequestError, read_
         read_us,
         plan_us: 0,
         sites: Vec::new(),
-        asks: None,
+        evidence: None,
         next,
     }
 }

@@ -1,16 +1,13 @@
 //! The pages of the sidecar's own: `/liquid/stats`, `/liquid/packs/{id}`, and the answer to a dry run.
 
 use axum::body::Body;
-use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use super::App;
 use crate::api::{Wire, header_names};
-use crate::compress::{Decision, Evidence};
+use crate::compress::{DryRun, Outcome};
 use crate::error::ApiError;
-use crate::pack::Manifest;
 use crate::report::Exchange;
 
 /// Answers `GET /liquid/...`.
@@ -42,36 +39,11 @@ pub(super) fn answer(app: &App, method: &Method, path: &str) -> Response<Body> {
     }
 }
 
-/// The answer to a dry run: the request that would have been sent, and why. Nothing was sent.
-#[derive(Serialize)]
-struct DryRun<'a> {
-    object: &'static str,
-    decision: &'a Decision,
-    ratio: f64,
-    /// What is asked, the packs and their spans; absent for a body that was not read.
-    evidence: Option<&'a Evidence>,
-    manifest: Option<&'a Manifest>,
-    /// The body that would go to the upstream.
-    request: Option<&'a RawValue>,
-}
-
 /// Answers a dry run.
-pub(super) fn answer_dry_run(
-    decision: &Decision,
-    evidence: Option<&Evidence>,
-    body: &Bytes,
-    mut exchange: Exchange,
-) -> Response<Body> {
+pub(super) fn answer_dry_run(outcome: &Outcome, mut exchange: Exchange) -> Response<Body> {
     exchange.record_status(StatusCode::OK);
     exchange.complete();
-    json_response(&DryRun {
-        object: "liquid.dry_run",
-        decision,
-        ratio: decision.ratio(),
-        evidence,
-        manifest: decision.pack.as_deref(),
-        request: serde_json::from_slice(body).ok(),
-    })
+    json_response(&DryRun::new(outcome))
 }
 
 fn json_response(value: &impl Serialize) -> Response<Body> {

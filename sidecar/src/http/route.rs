@@ -43,14 +43,18 @@ pub(super) const SURFACE_PATHS: [&str; 4] = [
 
 impl Route {
     fn new(surface: Surface, prefix: Prefix) -> Self {
-        let (wire, endpoint) = match surface {
-            Surface::ChatCompletions | Surface::HybridChat => (Wire::Chat, "/chat/completions"),
-            Surface::Responses => (Wire::Responses, "/responses"),
-            Surface::Messages => (Wire::Messages, "/messages"),
-            Surface::Completions => (Wire::Completions, "/completions"),
+        let endpoint = match surface {
+            Surface::ChatCompletions | Surface::HybridChat => "/chat/completions",
+            Surface::Responses => "/responses",
+            Surface::Messages => "/messages",
+            Surface::Completions => "/completions",
         };
         let path = CallPath { endpoint, prefix };
-        Self { surface, wire, path }
+        Self {
+            surface,
+            wire: surface.wire(),
+            path,
+        }
     }
 
     /// Returns the path to call instead of a misspelt one.

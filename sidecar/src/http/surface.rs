@@ -41,11 +41,7 @@ pub(super) async fn handle(
     exchange.record_decision(outcome.decision());
     let mut response = match &outcome {
         Outcome::Reject { rejection, .. } => refuse(&ApiError::from(rejection), route.wire, exchange),
-        Outcome::Forward {
-            body,
-            decision,
-            evidence,
-        } if decision.dry_run => pages::answer_dry_run(decision, evidence.as_deref(), body, exchange),
+        Outcome::Forward { decision, .. } if decision.dry_run => pages::answer_dry_run(&outcome, exchange),
         Outcome::Forward {
             body,
             decision,
@@ -78,7 +74,8 @@ async fn read(
     let mut overrides = Overrides::parse(text).map_err(|error| ApiError::from(&error))?;
     let is_local = |target: &Target| target.provider.kind == ProviderKind::Local;
     let targets = live.routes.targets(route.wire);
-    if targets.first().is_some_and(is_local) && overrides.mode.is_none() {
+    let stays = live.routes.is_local(route.wire);
+    if stays && overrides.mode.is_none() {
         // The extractive answer is made of evidence, also of a document that is too short to be worth packing.
         overrides.mode = Some(Mode::Force);
     }
@@ -95,7 +92,7 @@ async fn read(
         overrides,
         request_id,
         evidence: targets.iter().any(is_local),
-        leaves: !targets.first().is_some_and(is_local),
+        leaves: !stays,
         dry_run,
     })
 }

@@ -33,12 +33,12 @@ fn evidence(excerpts: &[(u64, f32, SpanKind, &str)]) -> Evidence {
         text: (*text).into(),
     });
     Evidence {
-        asks: Vec::new(),
         packs: vec![PackText {
             site: 0,
             text: String::new(),
             excerpts: excerpts.collect(),
         }],
+        ..Evidence::default()
     }
 }
 

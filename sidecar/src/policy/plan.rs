@@ -1,5 +1,7 @@
 //! The plan: what becomes of every text of a call that holds a document, and of what a later turn asks of it.
 
+use serde::Serialize;
+
 use super::rows;
 use super::settings::{Budget, EarlierTurns, Settings, WholeDocument};
 use super::tokens;
@@ -45,7 +47,8 @@ pub struct SitePlan {
 }
 
 /// What a later turn gets of the documents that were packed before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Further {
     /// Nothing: it asks nothing of them.
     Nothing,
@@ -53,6 +56,17 @@ pub enum Further {
     Excerpts,
     /// All of them: it needs every word.
     Whole,
+}
+
+impl Further {
+    /// Returns the stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Excerpts => "excerpts",
+            Self::Whole => "whole",
+        }
+    }
 }
 
 impl Plan {

@@ -117,6 +117,100 @@ async fn a_dry_run_shows_the_pack_and_sends_nothing() {
     assert!(stack.upstream.requests().is_empty());
 }
 
+/// The answer to a dry run of a body on a path.
+async fn dry_run(stack: &Stack, path: &str, body: &Value) -> Value {
+    let request = http::Request::post(stack.url(path)).header("x-liquid-dry-run", "1");
+    let answer = send(request.body(body.to_string().into()).unwrap()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_turns_sites_and_asks_of_every_surface() {
+    let (stack, _worker) = with_worker("", WorkerBehaviour::Evidence).await;
+    let call = json!({"q": "termination notice"}).to_string();
+    let chat = json!({"messages": [
+        {"role": "system", "content": "You are a lawyer's assistant."},
+        {"role": "user", "content": QUESTION},
+        {"role": "assistant", "tool_calls": [
+            {"id": "c1", "type": "function", "function": {"name": "fetch", "arguments": call}}]},
+        {"role": "tool", "tool_call_id": "c1", "content": document()}]});
+    let responses = json!({"instructions": "You are a lawyer's assistant.", "input": [
+        {"role": "user", "content": QUESTION},
+        {"type": "function_call", "call_id": "c1", "name": "fetch", "arguments": call},
+        {"type": "function_call_output", "call_id": "c1", "output": document()}]});
+    let messages = json!({"max_tokens": 9, "system": "You are a lawyer's assistant.", "messages": [
+        {"role": "user", "content": QUESTION},
+        {"role": "assistant", "content": [
+            {"type": "tool_use", "id": "c1", "name": "fetch", "input": {"q": "termination notice"}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": document()}]}]});
+    for (path, body) in [
+        (CHAT, chat),
+        ("/v1/responses", responses),
+        ("/v1/messages", messages),
+    ] {
+        let json = dry_run(&stack, path, &body).await;
+        let site = &json["decision"]["sites"][0];
+        assert_eq!(
+            (
+                site["kind"].as_str(),
+                site["action"].as_str(),
+                site["turn"].as_u64()
+            ),
+            (Some("tool_result"), Some("compressed"), Some(1)),
+            "{path}: {json}"
+        );
+        let evidence = &json["evidence"];
+        let [first, second] = evidence["turns"].as_array().unwrap().as_slice() else {
+            panic!("{path}: {evidence}")
+        };
+        assert_eq!(
+            (
+                second["turn"].as_u64(),
+                second["reason"].as_str(),
+                second["further"].as_str()
+            ),
+            (Some(1), Some("question"), Some("nothing")),
+            "{path}"
+        );
+        let first_part = first["first_part"].as_u64().unwrap() + first["parts"].as_u64().unwrap();
+        assert!(
+            second["first_part"].as_u64().unwrap() >= first_part,
+            "{path}: {evidence}"
+        );
+        let asks = evidence["asks"].as_array().unwrap();
+        let goal =
+            |ask: &Value| ask["source"] == "goal" && ask["text"] == QUESTION && ask["need"] == "evidence";
+        let arguments = |ask: &Value| ask["source"] == "arguments" && ask["turn"] == 1;
+        assert!(
+            asks.iter().any(goal) && asks.iter().any(arguments),
+            "{path}: {evidence}"
+        );
+        let pack = &evidence["packs"][0];
+        assert_eq!(pack["site"], 0);
+        assert!(
+            pack["excerpts"][0]["text"].as_str().unwrap().contains(EVIDENCE),
+            "{path}: {pack}"
+        );
+        assert!(!json.to_string().contains("Clause 17 "), "{path}");
+    }
+    assert!(stack.upstream.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_dry_run_of_a_call_that_passes_shows_what_was_read() {
+    let (stack, worker) = with_worker("", WorkerBehaviour::Evidence).await;
+    let body = json!({"messages": [
+        {"role": "user", "content": document()},
+        {"role": "user", "content": "Translate it into German."}]});
+    let json = dry_run(&stack, CHAT, &body).await;
+    assert_eq!(json["decision"]["sites"][0]["reason"], "needs_everything");
+    assert_eq!(json["evidence"]["turns"][0]["need"], "transform");
+    assert_eq!(json["evidence"]["asks"][0]["text"], "Translate it into German.");
+    assert_eq!(json["evidence"]["packs"], json!([]));
+    assert_eq!((json["request"].clone(), worker.arrived()), (body, 0));
+}
+
 #[tokio::test]
 async fn hybrid_chat_leaves_as_a_chat_completion() {
     let (stack, _worker) = with_worker("", WorkerBehaviour::Evidence).await;

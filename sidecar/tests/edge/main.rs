@@ -3,6 +3,7 @@
 
 mod compress;
 mod endings;
+mod explain;
 mod fidelity;
 mod limits;
 mod local;
