@@ -16,7 +16,7 @@ use serde::Deserialize;
 pub use liquid_process::config::ConfigError;
 
 use crate::upstream::Routes;
-use crate::{compress, extract, pack, policy, upstream};
+use crate::{compress, extract, pack, pages, policy, upstream};
 
 /// Sets `upstream.model` unless [`MODEL_VARIABLE`] is set.
 const SYNTHESIS_MODEL: &str = "SYNTHESIS_MODEL";
@@ -38,6 +38,8 @@ pub struct Config {
     pub extract: extract::Settings,
     /// How long manifests are kept.
     pub pack: pack::Settings,
+    /// Pages for a browser on this machine. Needs a restart.
+    pub pages: pages::Settings,
     /// What is logged. Needs a restart.
     pub log: Log,
     /// Where traces go.
@@ -160,10 +162,16 @@ impl Configuration for Config {
     fn validate(&self) -> Vec<Invalid> {
         let limits = self.limits.validate().into_iter();
         let upstream = self.upstream.validate().into_iter();
+        let pages = self
+            .pages
+            .validate()
+            .into_iter()
+            .map(|invalid| invalid.within("pages"));
         limits
             .map(|invalid| invalid.within("limits"))
             .chain(upstream.map(|invalid| invalid.within("upstream")))
             .chain(self.compress().validate())
+            .chain(pages)
             .chain(self.log.validate("liquid_sidecar"))
             .chain(self.listen.validate())
             .chain(self.reload.validate())

@@ -26,6 +26,7 @@ use crate::api::{Wire, header_names};
 use crate::compress::Compressor;
 use crate::config::Limits;
 use crate::error::ApiError;
+use crate::pages::RecentCalls;
 use crate::report::{Exchange, Metrics};
 use crate::upstream::{Routes, Upstreams};
 use route::{Destination, Route};
@@ -51,6 +52,8 @@ pub struct App {
     pub limits: Limits,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// The calls that the pages show, where there are pages.
+    pub recent: Option<Arc<RecentCalls>>,
     slots: Arc<Semaphore>,
 }
 
@@ -63,8 +66,14 @@ impl App {
             upstreams,
             limits,
             metrics,
+            recent: None,
             slots,
         }
+    }
+
+    /// Shows these calls on pages for a browser.
+    pub fn with_recent(self, recent: Option<Arc<RecentCalls>>) -> Self {
+        Self { recent, ..self }
     }
 
     /// Returns a clone with other connections, for a thread of its own.
@@ -88,7 +97,10 @@ impl App {
 pub async fn handle(app: Arc<App>, request: Request<Body>) -> Response<Body> {
     let path = request.uri().path();
     if let Some(path) = path.strip_prefix("/liquid/") {
-        return pages::answer(&app, request.method(), path);
+        return pages::answer(&app, &request, path);
+    }
+    if path == "/liquid" && app.recent.is_some() {
+        return pages::redirect();
     }
     let destination = route::find_route(request.method(), path);
     let (wire, surface) = match &destination {

@@ -29,6 +29,8 @@ pub mod translate;
 
 pub mod upstream;
 
+pub mod pages;
+
 pub mod config;
 
 pub mod report;

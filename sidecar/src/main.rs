@@ -14,6 +14,7 @@ use liquid_sidecar::explain;
 use liquid_sidecar::extract;
 use liquid_sidecar::http::server::{self, Shard};
 use liquid_sidecar::http::{App, LiveState};
+use liquid_sidecar::pages::RecentCalls;
 use liquid_sidecar::process::probe::Target;
 use liquid_sidecar::process::{admin, logs, watch};
 use liquid_sidecar::report::Metrics;
@@ -155,7 +156,8 @@ async fn run(config: Config, file: Option<PathBuf>) -> Result<(), Error> {
         routes: Routes::resolve(&config.upstream)?,
     };
     let upstreams = Upstreams::new(&config.upstream, guard.clone())?;
-    let app = App::new(live, upstreams, config.limits.clone(), Arc::new(Metrics::new()));
+    let recent = config.pages.enabled.then(|| RecentCalls::start(&config.pages));
+    let app = App::new(live, upstreams, config.limits.clone(), Arc::new(Metrics::new())).with_recent(recent);
     let shards = shards(&app, &config, &guard)?;
     let app = Arc::new(app);
     tracing::info!(address = %listener.local_addr()?, admin = %admin.local_addr()?, "ready");

@@ -4,7 +4,9 @@
 pub mod exchange;
 pub mod headers;
 pub mod metrics;
+mod site_totals;
 pub mod trace;
 
 pub use exchange::Exchange;
 pub use metrics::{Metrics, Stats};
+pub use site_totals::SiteSum;

@@ -59,6 +59,9 @@ pub enum Action {
 }
 
 impl Action {
+    /// All actions.
+    pub const ALL: [Self; 3] = [Self::Compressed, Self::Passed, Self::Rejected];
+
     /// Returns the name used in headers and metrics.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -103,6 +103,11 @@ fn wrong_values_name_the_field_and_the_remedy() {
         ),
         ("[policy.budget]\nratio = 0", vec!["policy.budget.ratio = 0"]),
         ("[log]\nlevel = \"a=b=c\"", vec!["log.level"]),
+        ("[pages]\ncalls = 0", vec!["pages.calls = 0", "1 to 1000"]),
+        (
+            "[pages]\nkeep_texts = true",
+            vec!["pages.keep_texts", "pages.enabled"],
+        ),
         ("[listen]\nadmin = \"127.0.0.1:8787\"", vec!["listen.admin"]),
     ] {
         let error = read(toml, &[]).unwrap_err().to_string();
@@ -125,6 +130,7 @@ fn the_example_holds_every_default() {
         include_str!("../policy/settings.rs"),
         include_str!("../extract/settings.rs"),
         include_str!("../pack/settings.rs"),
+        include_str!("../pages/settings.rs"),
     ] {
         for line in section.lines() {
             let field = line

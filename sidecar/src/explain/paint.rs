@@ -71,6 +71,11 @@ impl Painter {
             }
             return Ok(());
         }
+        if text.trim().is_empty() {
+            return Ok(());
+        }
+        // The space behind a stretch that ended within the line.
+        let text = text.strip_prefix(' ').unwrap_or(text);
         for line in text.trim_matches('\n').split('\n') {
             writeln!(out, "{}", format!("{open}{}", visible(line)).trim_end())?;
         }

@@ -113,7 +113,7 @@ fn painted(colour: bool) -> String {
 
 #[test]
 fn marks_stand_where_no_colours_can() {
-    assert_eq!(painted(false), "- One.\n+ Two.\n+ Three.\n>  Four.\n-\n");
+    assert_eq!(painted(false), "- One.\n+ Two.\n+ Three.\n> Four.\n");
     assert_eq!(
         painted(true),
         "\x1b[2mOne.\x1b[0m\n\x1b[32mTwo.\x1b[0m\n\x1b[32mThree.\x1b[0m\x1b[36m Four.\x1b[0m\n\n"

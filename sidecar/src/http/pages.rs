@@ -1,17 +1,21 @@
-//! The pages of the sidecar's own: `/liquid/stats`, `/liquid/packs/{id}`, and the answer to a dry run.
+//! The pages of the sidecar's own: `/liquid/stats`, `/liquid/packs/{id}`, those for a browser on this machine, and the
+//! answer to a dry run.
 
 use axum::body::Body;
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use serde::Serialize;
 
-use super::App;
+use super::{App, LiveState};
 use crate::api::{Wire, header_names};
 use crate::compress::{DryRun, Outcome};
 use crate::error::ApiError;
-use crate::report::Exchange;
+use crate::pages::access::{self, Connection};
+use crate::pages::{self, CallRecord, RecentCalls};
+use crate::report::{Exchange, Stats};
 
 /// Answers `GET /liquid/...`.
-pub(super) fn answer(app: &App, method: &Method, path: &str) -> Response<Body> {
+pub(super) fn answer(app: &App, request: &Request<Body>, path: &str) -> Response<Body> {
+    let method = request.method();
     if method != Method::GET && method != Method::HEAD {
         let message = format!("/liquid/{path} answers GET");
         return ApiError::invalid(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
@@ -21,11 +25,22 @@ pub(super) fn answer(app: &App, method: &Method, path: &str) -> Response<Body> {
     if path == "stats" {
         return json_response(&app.metrics.stats(live.compressor.workers()));
     }
-    let Some(id) = path.strip_prefix("packs/") else {
-        let message =
-            format!("no such page: /liquid/{path}; there are /liquid/stats and /liquid/packs/{{id}}");
-        return ApiError::invalid(StatusCode::NOT_FOUND, "not_found", message).response(Wire::Chat);
-    };
+    if let Some(id) = path.strip_prefix("packs/") {
+        return answer_manifest(&live, id);
+    }
+    match (&app.recent, Page::named(path)) {
+        (Some(recent), Some(page)) => answer_page(app, recent, request, page),
+        _ => {
+            let message = format!(
+                "no such page: /liquid/{path}; there are /liquid/stats and /liquid/packs/{{id}}, and /liquid/ in a \
+                 browser where pages.enabled is set"
+            );
+            ApiError::invalid(StatusCode::NOT_FOUND, "not_found", message).response(Wire::Chat)
+        }
+    }
+}
+
+fn answer_manifest(live: &LiveState, id: &str) -> Response<Body> {
     match live.compressor.manifest(id) {
         Some(manifest) => json_response(manifest.as_ref()),
         None => {
@@ -37,6 +52,100 @@ pub(super) fn answer(app: &App, method: &Method, path: &str) -> Response<Body> {
             ApiError::invalid(StatusCode::NOT_FOUND, "pack_not_found", message).response(Wire::Chat)
         }
     }
+}
+
+/// The pages that only browsers on this machine see.
+#[derive(Debug, Clone, Copy)]
+enum Page {
+    /// The page itself.
+    Html,
+    /// The latest calls, and totals.
+    Calls,
+    /// One call, by its number.
+    Call(u64),
+}
+
+impl Page {
+    fn named(path: &str) -> Option<Self> {
+        match path {
+            "" => Some(Self::Html),
+            "calls" => Some(Self::Calls),
+            _ => path.strip_prefix("calls/")?.parse().ok().map(Self::Call),
+        }
+    }
+}
+
+/// The latest calls, and totals.
+#[derive(Serialize)]
+struct CallList {
+    keeps_texts: bool,
+    totals: Stats,
+    calls: Vec<CallRecord>,
+}
+
+/// Answers a browser, if it is one on this machine.
+fn answer_page(app: &App, recent: &RecentCalls, request: &Request<Body>, page: Page) -> Response<Body> {
+    let ends = request.extensions().get::<Connection>();
+    if let Err(error) = access::check(ends, request.uri(), request.headers()) {
+        return ApiError::invalid(StatusCode::FORBIDDEN, "pages_refused", error.to_string())
+            .response(Wire::Chat);
+    }
+    let live = app.live.load();
+    let mut response = match page {
+        Page::Html => Response::new(Body::from(pages::HTML)),
+        Page::Calls => json_response(&CallList {
+            keeps_texts: recent.keeps_texts(),
+            totals: app.metrics.stats(live.compressor.workers()),
+            calls: recent.list(),
+        }),
+        Page::Call(number) => match recent.detail(number, |id| live.compressor.manifest(id)) {
+            Some(call) => json_response(&call),
+            None => {
+                let message = format!("no call {number}: the latest ones are kept, as many as pages.calls");
+                ApiError::invalid(StatusCode::NOT_FOUND, "call_not_found", message).response(Wire::Chat)
+            }
+        },
+    };
+    let headers = response.headers_mut();
+    if matches!(page, Page::Html) {
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/html; charset=utf-8"),
+        );
+    }
+    if let Ok(policy) = HeaderValue::from_str(&pages::CONTENT_SECURITY_POLICY) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    for (name, value) in GUARDS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// What browsers are told about the pages besides the content security policy.
+const GUARDS: [(HeaderName, &str); 6] = [
+    (header::CACHE_CONTROL, "no-store"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    ),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
+];
+
+/// Leads from `/liquid` to the page.
+pub(super) fn redirect() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    response
+        .headers_mut()
+        .insert(header::LOCATION, HeaderValue::from_static("/liquid/"));
+    response
 }
 
 /// Answers a dry run.

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{App, handle};
 use crate::config::Limits;
+use crate::pages::access::Connection;
 
 /// Wait after an accept that failed for lack of file descriptors or memory.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
@@ -121,12 +122,25 @@ async fn serve_connection(
         },
         () = stop.cancelled() => return,
     }
-    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+    // Nothing but the pages asks for the two ends.
+    let ends = app.recent.is_some().then(|| ends(&stream)).flatten();
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         let app = Arc::clone(&app);
+        if let Some(ends) = ends {
+            request.extensions_mut().insert(ends);
+        }
         async move { Ok::<_, std::convert::Infallible>(handle(app, request.map(Body::new)).await) }
     });
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(error, "a connection ended with an error");
     }
+}
+
+/// Returns the addresses of a connection, unless it is closed already.
+fn ends(stream: &TcpStream) -> Option<Connection> {
+    Some(Connection {
+        peer: stream.peer_addr().ok()?,
+        local: stream.local_addr().ok()?,
+    })
 }

@@ -39,6 +39,9 @@ pub(super) async fn handle(
     };
     let outcome = live.compressor.compress(call).await;
     exchange.record_decision(outcome.decision());
+    if let Some(recent) = &app.recent {
+        recent.record(&outcome);
+    }
     let mut response = match &outcome {
         Outcome::Reject { rejection, .. } => refuse(&ApiError::from(rejection), route.wire, exchange),
         Outcome::Forward { decision, .. } if decision.dry_run => pages::answer_dry_run(&outcome, exchange),
@@ -91,7 +94,8 @@ async fn read(
         body,
         overrides,
         request_id,
-        evidence: targets.iter().any(is_local),
+        evidence: targets.iter().any(is_local)
+            || app.recent.as_ref().is_some_and(|recent| recent.keeps_texts()),
         leaves: !stays,
         dry_run,
     })
@@ -130,16 +134,24 @@ async fn forward_unread(
             Unread::Forward => REASON,
             Unread::Refuse => Reason::Unread.as_str(),
         };
-        exchange.record_unread(Action::Rejected, reason);
+        record_unread(app, &route, Action::Rejected, reason, &mut exchange);
         let mut response = refuse(&error, route.wire, exchange);
         report::headers::write_unread(response.headers_mut(), Action::Rejected, reason);
         return response;
     };
-    exchange.record_unread(Action::Passed, REASON);
+    record_unread(app, &route, Action::Passed, REASON, &mut exchange);
     let onward = Onward { target, url };
     let mut response = passthrough::forward(app, onward, route.wire, request, exchange).await;
     report::headers::write_unread(response.headers_mut(), Action::Passed, REASON);
     response
+}
+
+/// Records what became of a call that was not read.
+fn record_unread(app: &App, route: &Route, action: Action, reason: &'static str, exchange: &mut Exchange) {
+    exchange.record_unread(action, reason);
+    if let Some(recent) = &app.recent {
+        recent.record_unread(route.surface, action, reason);
+    }
 }
 
 async fn send(

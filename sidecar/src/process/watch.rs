@@ -78,6 +78,7 @@ fn changes(old: &Config, new: &Config) -> Changes {
             "upstream (times, retries, ca_file)",
             how(&old.upstream) != how(&new.upstream),
         ),
+        ("pages", old.pages != new.pages),
         ("log", old.log != new.log),
         ("traces", old.traces != new.traces),
     ] {

@@ -79,6 +79,15 @@ pub enum SiteKind {
 }
 
 impl SiteKind {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [
+        Self::User,
+        Self::System,
+        Self::ToolResult,
+        Self::Document,
+        Self::Prompt,
+    ];
+
     /// Returns the stable name, for metrics and manifests.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -16,6 +16,7 @@ use prometheus_client::registry::{Registry, Unit};
 use serde::Serialize;
 
 use super::exchange::{CallEnd, Exchange};
+use super::site_totals::{SiteSum, SiteTotals};
 use crate::compress::{Action, Decision, WorkerStatus};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -121,6 +122,7 @@ struct Totals {
     tokens_after: AtomicU64,
     input_tokens: AtomicU64,
     output_tokens: AtomicU64,
+    sites: SiteTotals,
 }
 
 /// The totals since the start.
@@ -142,6 +144,8 @@ pub struct Stats {
     pub input_tokens: u64,
     /// Output tokens as the upstreams billed them, where they said so.
     pub output_tokens: u64,
+    /// Documents, summed up by where they stood and what became of them.
+    pub sites: Vec<SiteSum>,
     /// The workers as seen now.
     pub workers: Vec<WorkerStatus>,
 }
@@ -254,6 +258,7 @@ impl Metrics {
             .inc_by(decision.tokens_after);
         self.tokens_saved.get_or_create(&labels).inc_by(saved);
         for site in &decision.sites {
+            self.totals.sites.add(site);
             let labels = SiteLabels {
                 kind: site.kind.as_str(),
                 decision: site.action.as_str(),
@@ -396,6 +401,7 @@ impl Metrics {
             tokens_after: read(&totals.tokens_after),
             input_tokens: read(&totals.input_tokens),
             output_tokens: read(&totals.output_tokens),
+            sites: totals.sites.sums(),
             workers,
         }
     }

@@ -117,6 +117,82 @@ async fn a_dry_run_shows_the_pack_and_sends_nothing() {
     assert!(stack.upstream.requests().is_empty());
 }
 
+#[tokio::test]
+async fn every_document_of_a_call_is_reported_and_counted() {
+    let (stack, _worker) = with_worker("", WorkerBehaviour::Evidence).await;
+    let code: String = (0..900)
+        .map(|number| format!("    let value_{number} = compute(&inputs[{number}], {number})?;\n"))
+        .collect();
+    let body = json!({"model": "m", "messages": [
+        {"role": "user", "content": QUESTION},
+        {"role": "assistant", "tool_calls": [
+            {"id": "c1", "type": "function", "function": {"name": "fetch", "arguments": "{}"}},
+            {"id": "c2", "type": "function", "function": {"name": "read_file", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "c1", "content": document()},
+        {"role": "tool", "tool_call_id": "c2", "content": format!("fn main() -> Result<(), Error> {{\n{code}}}\n")}]});
+    let answer = ask(&stack.url(CHAT), body.to_string()).await;
+    assert_eq!(
+        answer.header("x-liquid-decision"),
+        "compressed",
+        "{:?}",
+        answer.headers
+    );
+    let sites: Vec<Vec<&str>> = answer
+        .header("x-liquid-sites")
+        .split(", ")
+        .map(|site| site.split(' ').collect())
+        .collect();
+    let [packed, whole] = sites.as_slice() else {
+        panic!("{sites:?}")
+    };
+    assert_eq!(packed[..3], ["tool_result", "compressed", "question"]);
+    assert_eq!(whole[..2], ["tool_result", "passed"]);
+    let tokens =
+        |site: &[&str]| -> Vec<u64> { site[3].split('/').map(|number| number.parse().unwrap()).collect() };
+    let (packed_tokens, whole_tokens) = (tokens(packed), tokens(whole));
+    assert!(packed_tokens[0] > 5 * packed_tokens[1]);
+    assert_eq!(whole_tokens[0], whole_tokens[1]);
+    let saved = number(&answer, "x-liquid-tokens-before") - number(&answer, "x-liquid-tokens-after");
+    assert_eq!(
+        packed_tokens[0] - packed_tokens[1],
+        saved,
+        "what the sites saved is what the call saved"
+    );
+
+    let metric = |which: &str, site: &[&str]| {
+        let labels = format!(
+            "{{kind=\"{}\",decision=\"{}\",reason=\"{}\"}}",
+            site[0], site[1], site[2]
+        );
+        stack
+            .sidecar
+            .metric(&format!("liquid_sidecar_site_tokens_{which}_total{labels}"))
+    };
+    for (site, tokens) in [(packed, &packed_tokens), (whole, &whole_tokens)] {
+        assert_eq!(metric("before", site), tokens[0] as f64, "{site:?}");
+        assert_eq!(metric("after", site), tokens[1] as f64, "{site:?}");
+    }
+
+    ask(&stack.url(CHAT), body.to_string()).await;
+    let request = http::Request::get(stack.url("/liquid/stats"));
+    let stats = send(request.body(axum::body::Body::empty()).unwrap())
+        .await
+        .json();
+    let sum = |decision: &str, tokens: &[u64]| {
+        json!({"kind": "tool_result", "decision": decision, "documents": 2,
+               "tokens_before": 2 * tokens[0], "tokens_after": 2 * tokens[1]})
+    };
+    assert_eq!(
+        stats["sites"],
+        json!([sum("compressed", &packed_tokens), sum("passed", &whole_tokens)])
+    );
+    let whole_call = 2 * number(&answer, "x-liquid-tokens-before");
+    assert_eq!(
+        (stats["requests"].as_u64(), stats["tokens_before"].as_u64()),
+        (Some(2), Some(whole_call))
+    );
+}
+
 /// The answer to a dry run of a body on a path.
 async fn dry_run(stack: &Stack, path: &str, body: &Value) -> Value {
     let request = http::Request::post(stack.url(path)).header("x-liquid-dry-run", "1");

@@ -9,6 +9,7 @@ mod limits;
 mod local;
 mod names;
 mod otlp;
+mod pages;
 mod paths;
 mod process;
 mod stream;

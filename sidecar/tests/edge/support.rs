@@ -14,6 +14,7 @@ use hyper_util::rt::TokioExecutor;
 use liquid_sidecar::compress::Compressor;
 use liquid_sidecar::config::{Config, load_with};
 use liquid_sidecar::http::{App, LiveState, server};
+use liquid_sidecar::pages::RecentCalls;
 use liquid_sidecar::report::Metrics;
 use liquid_sidecar::upstream::{Guard, Routes, Upstreams};
 use liquid_testing::MockUpstream;
@@ -63,7 +64,9 @@ pub(crate) async fn sidecar(toml: &str, base_url: &str) -> Sidecar {
         routes: Routes::resolve(&config.upstream).unwrap(),
     };
     let upstreams = Upstreams::new(&config.upstream, guard).unwrap();
-    let app = Arc::new(App::new(live, upstreams, config.limits, Arc::new(Metrics::new())));
+    let recent = config.pages.enabled.then(|| RecentCalls::start(&config.pages));
+    let app = App::new(live, upstreams, config.limits, Arc::new(Metrics::new())).with_recent(recent);
+    let app = Arc::new(app);
     let stop = CancellationToken::new();
     let shard = server::Shard {
         runtime: tokio::runtime::Handle::current(),
