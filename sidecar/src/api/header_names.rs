@@ -15,7 +15,7 @@ pub const RATIO: &str = "x-liquid-ratio";
 pub const MAX_TOKENS: &str = "x-liquid-max-tokens";
 /// `lexical`, `static` or `encoder`: the engine that the worker is asked for.
 pub const TIER: &str = "x-liquid-tier";
-/// `1` or `true`: return the decision, the pack and the request, and send nothing upstream.
+/// `1` or `true`: return the decision, what was read and asked, the packs and the request, and send nothing upstream.
 pub const DRY_RUN: &str = "x-liquid-dry-run";
 /// The caller's name for the call: at most 128 visible ASCII characters, passed on to the worker.
 pub const REQUEST_ID: &str = "x-request-id";
