@@ -8,6 +8,10 @@ use std::ops::RangeInclusive;
 /// Most words of a document for one that is kept. Sidecar and operator.
 pub const BUDGET_RATIO: f64 = 5.5;
 
+/// Further excerpts of documents of earlier turns: most words of those documents for one that is added. Sidecar and
+/// operator.
+pub const BUDGET_FURTHER_RATIO: f64 = 20.0;
+
 /// Ratios that may be asked for. Sidecar (configuration and `x-liquid-ratio`) and operator.
 pub const BUDGET_RATIOS: RangeInclusive<f64> = 1.0..=1000.0;
 

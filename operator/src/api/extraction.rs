@@ -25,7 +25,7 @@ pub struct Extraction {
     /// How evidence is looked for.
     #[serde(default)]
     pub tier: Tier,
-    /// How much is kept.
+    /// How much is kept: by itself `ratio: 5.5`.
     #[serde(default)]
     pub budget: Budget,
     /// Shorter documents pass as they are. Tokens, estimated.
@@ -71,17 +71,19 @@ impl Tier {
     }
 }
 
-/// How much of a document is kept: exactly one of the three.
+/// How much of a document is kept: exactly one of `ratio`, `maxTokens` and `auto`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("[has(self.ratio), has(self.maxTokens), has(self.auto)].filter(set, set).size() \
         == 1")
-        .message("spec.extraction.budget takes exactly one of ratio, maxTokens and auto: remove the others"),
+        .message("spec.extraction.budget takes exactly one of ratio, maxTokens and auto: set one, remove the others"),
     validation = Rule::new("!has(self.ratio) || (self.ratio >= 1.0 && self.ratio <= 1000.0)")
         .message("spec.extraction.budget.ratio is 1 to 1000: 5.5 keeps at most one word in five and a half"),
     validation = Rule::new("!has(self.maxTokens) || (self.maxTokens >= 50 && self.maxTokens <= 1000000)")
-        .message("spec.extraction.budget.maxTokens is 50 to 1000000: the most tokens that stay of a document")
+        .message("spec.extraction.budget.maxTokens is 50 to 1000000: the most tokens that stay of a document"),
+    validation = Rule::new("self.furtherRatio >= 1.0 && self.furtherRatio <= 1000.0")
+        .message("spec.extraction.budget.furtherRatio is 1 to 1000: 20 adds at most one word in twenty")
 )]
 pub struct Budget {
     /// Keep at most one word in so many: 1 to 1000.
@@ -93,6 +95,10 @@ pub struct Budget {
     /// Keep the least that is estimated to hold the evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auto: Option<AutoBudget>,
+    /// Of documents of earlier turns, add at most one word in so many for what a later turn asks beyond their
+    /// evidence: 1 to 1000.
+    #[serde(default = "further_ratio")]
+    pub further_ratio: Decimal,
 }
 
 /// Keep the least that is estimated to hold the share `floor` of the evidence.
@@ -134,8 +140,13 @@ impl Default for Budget {
             ratio: Some(defaults::BUDGET_RATIO.into()),
             max_tokens: None,
             auto: None,
+            further_ratio: further_ratio(),
         }
     }
+}
+
+fn further_ratio() -> Decimal {
+    defaults::BUDGET_FURTHER_RATIO.into()
 }
 
 fn min_document_tokens() -> i64 {

@@ -1,5 +1,7 @@
 //! `spec.policy`.
 
+use std::collections::BTreeMap;
+
 use kube::KubeSchema;
 use liquid_contract::defaults;
 use schemars::JsonSchema;
@@ -16,7 +18,10 @@ use super::Decimal;
     validation = Rule::new("self.minSavedTokens >= 0")
         .message("spec.policy.minSavedTokens is not negative: 0 takes every saving"),
     validation = Rule::new("self.unreadAllow.all(path, path.matches('^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$'))")
-        .message("spec.policy.unreadAllow names paths below the API's version, such as /embeddings")
+        .message("spec.policy.unreadAllow names paths below the API's version, such as /embeddings"),
+    validation = Rule::new("self.tools.all(name, name.matches('^[!-~]{1,128}$'))")
+        .message("spec.policy.tools names tools by 1 to 128 visible ASCII characters, such as web_search, or read_* for \
+            several")
 )]
 pub struct Policy {
     /// Whether documents are replaced at all.
@@ -38,12 +43,12 @@ pub struct Policy {
     /// What happens when the question asks for an overview, such as a summary.
     #[serde(default)]
     pub overview: WholeDocument,
-    /// What happens to a document in an earlier turn of the conversation.
+    /// What happens to documents in earlier turns of the conversation.
     #[serde(default)]
     pub earlier_turns: EarlierTurns,
     /// What happens to a text of `spec.extraction.minDocumentTokens` that was read and would leave whole, for
-    /// whatever reason but a missing worker: no question, a question that needs all of it, code, system text, the
-    /// result of a tool. `Refuse`: nothing of the call leaves, and the application gets an error.
+    /// whatever reason but a missing worker: no question, a question that needs all of it, code, instructions, the
+    /// result of a tool that stays. `Refuse`: nothing of the call leaves, and the application gets an error.
     #[serde(default)]
     pub whole: Whole,
     /// What happens to a request body that the sidecar does not read: another path, a compressed body, a
@@ -56,6 +61,11 @@ pub struct Policy {
     #[serde(default)]
     #[schemars(length(max = 64), inner(length(max = 256)))]
     pub unread_allow: Vec<String>,
+    /// What happens to the results of tools, by the tool's name, in which `*` stands for any characters; of several
+    /// names that fit the longest decides. `Auto` for every tool that no name fits.
+    #[serde(default)]
+    #[schemars(extend("maxProperties" = 64))]
+    pub tools: BTreeMap<String, ToolMode>,
     /// What the LLM's provider charges for text that it has seen before.
     #[serde(default)]
     pub cached_prefix: CachedPrefix,
@@ -124,13 +134,13 @@ impl WholeDocument {
     }
 }
 
-/// What happens to a document in an earlier turn.
+/// What happens to documents in earlier turns.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EarlierTurns {
-    /// The same evidence again, if it still serves.
+    /// The same evidence again, byte for byte; what a later turn asks beyond it is added to that turn.
     #[default]
     Replay,
-    /// The document stays as it is.
+    /// The documents stay as they are.
     Untouched,
 }
 
@@ -187,6 +197,30 @@ impl Unread {
     }
 }
 
+/// What happens to the results of a tool.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToolMode {
+    /// Prose, tables and pages are replaced by their evidence; code, listings, hits, logs and configuration stay word
+    /// for word.
+    #[default]
+    Auto,
+    /// They stay word for word.
+    Keep,
+    /// They are replaced by their evidence, whatever they hold.
+    Compress,
+}
+
+impl ToolMode {
+    /// Returns the name in the sidecar's configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Keep => "keep",
+            Self::Compress => "compress",
+        }
+    }
+}
+
 /// What the LLM's provider charges for text that it has seen before, against its plain input price.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -229,6 +263,7 @@ impl Default for Policy {
             whole: Whole::default(),
             unread: Unread::default(),
             unread_allow: Vec::new(),
+            tools: BTreeMap::new(),
             cached_prefix: CachedPrefix::default(),
         }
     }

@@ -50,7 +50,10 @@ fn an_empty_spec_has_every_default() {
     assert_eq!(proxy.spec, super::LiquidMemoryProxySpec::default());
     // What the schema gives by default is the same.
     let written = serde_json::to_value(&proxy.spec).unwrap();
-    assert_eq!(written["extraction"]["budget"], json!({ "ratio": 5.5 }));
+    assert_eq!(
+        written["extraction"]["budget"],
+        json!({ "ratio": 5.5, "furtherRatio": 20.0 })
+    );
     let definition = serde_json::to_value(super::definition::definition()).unwrap();
     let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
     for (group, default) in written.as_object().unwrap() {
@@ -122,6 +125,11 @@ fn every_rule_refuses_and_names_the_remedy() {
             "50 to 1000000",
         ),
         (
+            json!({"extraction": {"budget": {"ratio": 2, "furtherRatio": 0.5}}}),
+            "one word in twenty",
+        ),
+        (json!({"extraction": {"budget": {"furtherRatio": 9}}}), "set one"),
+        (
             json!({"extraction": {"budget": {"auto": {"floor": 1.5}}}}),
             "above 0, at most 1",
         ),
@@ -157,6 +165,11 @@ fn every_rule_refuses_and_names_the_remedy() {
         ),
         (json!({"policy": {"minSaving": 1}}), "below 1"),
         (json!({"policy": {"minSavedTokens": -1}}), "takes every saving"),
+        (json!({"policy": {"tools": {"": "Keep"}}}), "read_* for several"),
+        (
+            json!({"policy": {"tools": {"web_search": "Auto", "read file": "Keep"}}}),
+            "read_* for several",
+        ),
         (json!({"policy": {"cachedPrefix": {"read": 2}}}), "price list"),
         (
             json!({"policy": {"cachedPrefix": {"ttlSeconds": 0}}}),
@@ -222,6 +235,8 @@ fn rules_take_what_is_right() {
         json!({"workers": {"resourceClaims": [{"name": "gpu", "resourceClaimName": "one"}]}}),
         json!({"extraction": {"budget": {"auto": {}}}}),
         json!({"extraction": {"budget": {"maxTokens": 1500}}}),
+        json!({"extraction": {"budget": {"ratio": 8, "furtherRatio": 40}}}),
+        json!({"policy": {"tools": {"mcp__*__read": "Keep", "web.search/v2": "Compress", "*": "Auto"}}}),
         json!({"model": {"source": {"persistentVolumeClaim": {"claimName": "models", "path": "minilm"}}}}),
         json!({"model": {"source": {"persistentVolumeClaim": {"claimName": "models"}}}}),
         json!({"model": {"source": {"ociImage": {"reference": "registry.example/model:1"}}}}),

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use liquid_contract::{Unread, Whole, files, ports};
+use liquid_contract::{Unread, Whole, defaults, files, ports};
 use serde::Serialize;
 
 use super::meta::ProxyRef;
@@ -77,6 +77,8 @@ struct Policy {
     unread: Option<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unread_allow: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    tools: BTreeMap<String, &'static str>,
     budget: BudgetEntry,
     cached_prefix: CachedPrefix,
 }
@@ -95,6 +97,8 @@ struct BudgetEntry {
     min_ratio: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_ratio: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    further_ratio: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -185,6 +189,11 @@ fn build_policy(proxy: &LiquidMemoryProxy) -> Policy {
             .filter(|unread| *unread != Unread::default())
             .map(Unread::name),
         unread_allow: policy.unread_allow.clone(),
+        tools: policy
+            .tools
+            .iter()
+            .map(|(name, mode)| (name.clone(), mode.name()))
+            .collect(),
         budget: build_budget(&extraction.budget),
         cached_prefix: CachedPrefix {
             enabled: policy.cached_prefix.enabled,
@@ -204,6 +213,8 @@ fn build_budget(budget: &Budget) -> BudgetEntry {
         floor: budget.auto.as_ref().map(|auto| auto.floor.value()),
         min_ratio: budget.auto.as_ref().map(|auto| auto.min_ratio.value()),
         max_ratio: budget.auto.as_ref().map(|auto| auto.max_ratio.value()),
+        further_ratio: Some(budget.further_ratio.value())
+            .filter(|ratio| *ratio != defaults::BUDGET_FURTHER_RATIO),
     }
 }
 

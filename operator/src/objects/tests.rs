@@ -69,7 +69,7 @@ fn everything() -> Value {
         },
         "extraction": {
             "tier": "Encoder",
-            "budget": { "auto": { "floor": 0.9 } },
+            "budget": { "auto": { "floor": 0.9 }, "furtherRatio": 30 },
             "minDocumentTokens": 500,
             "deadlineMilliseconds": 5000,
             "deadlinePerMebibyteMilliseconds": 2000,
@@ -85,6 +85,7 @@ fn everything() -> Value {
             "onWorkerUnavailable": "Reject",
             "noQuestion": "Coverage",
             "earlierTurns": "Untouched",
+            "tools": { "read_*": "Keep", "web_search": "Compress", "*": "Auto" },
             "cachedPrefix": { "enabled": false, "ttlSeconds": 60 },
         },
         "synthesis": {

@@ -126,7 +126,7 @@ impl Default for Budget {
             floor: defaults::BUDGET_FLOOR,
             min_ratio: defaults::BUDGET_MIN_RATIO,
             max_ratio: defaults::BUDGET_MAX_RATIO,
-            further_ratio: 20.0,
+            further_ratio: defaults::BUDGET_FURTHER_RATIO,
         }
     }
 }

@@ -153,6 +153,12 @@ fn check_sidecar(proxy: &LiquidMemoryProxy, read: &SidecarConfig) -> Result<(), 
     prop_assert_eq!(said(&read.policy.whole), said(&policy.whole));
     prop_assert_eq!(said(&read.policy.unread), said(&policy.unread));
     prop_assert_eq!(&read.policy.unread_allow, &policy.unread_allow);
+    let tools = serde_json::to_value(&read.policy.tools).unwrap();
+    let asked = policy
+        .tools
+        .iter()
+        .map(|(name, mode)| (name.clone(), json!(said(mode).to_lowercase())));
+    prop_assert_eq!(tools, Value::Object(asked.collect()));
     let unavailable = &read.extract.on_worker_unavailable;
     prop_assert_eq!(said(unavailable), said(&policy.on_worker_unavailable));
     prop_assert_eq!(read.policy.min_saving, policy.min_saving.value());
@@ -178,6 +184,7 @@ fn check_budget(
     }
     prop_assert_eq!(read.max_tokens, asked.max_tokens.map(|tokens| tokens as u64));
     prop_assert_eq!(read.auto, asked.auto.is_some());
+    prop_assert_eq!(read.further_ratio, asked.further_ratio.value());
     if let Some(auto) = &asked.auto {
         let limits = (auto.floor.value(), auto.min_ratio.value(), auto.max_ratio.value());
         prop_assert_eq!((read.floor, read.min_ratio, read.max_ratio), limits);
@@ -219,7 +226,13 @@ fn budget() -> impl Strategy<Value = Value> {
     let auto = (floor, ratio_limit(), ratio_limit()).prop_map(
         |(floor, min, max)| json!({ "auto": { "floor": floor, "minRatio": min, "maxRatio": max } }),
     );
-    prop_oneof![ratio, tokens, auto]
+    let further = prop::option::of(number(&[1.0, 20.0, 999.5, 1000.0]));
+    (prop_oneof![ratio, tokens, auto], further).prop_map(|(mut budget, further)| {
+        if let (Some(further), Some(budget)) = (further, budget.as_object_mut()) {
+            budget.insert("furtherRatio".into(), further);
+        }
+        budget
+    })
 }
 
 fn extraction() -> impl Strategy<Value = Value> {
@@ -271,6 +284,22 @@ fn leaving() -> impl Strategy<Value = (Value, Value, Vec<&'static str>)> {
     )
 }
 
+/// Names of tools on the limits of their rule, and what becomes of their results.
+fn tools() -> impl Strategy<Value = Value> {
+    let name = select(&[
+        "web_search",
+        "mcp__*__read.page",
+        "*",
+        "\"'\\#=[a]",
+        "a b",
+        "",
+        "\u{a0}",
+        "suche_für",
+    ]);
+    let mode = word(&["Auto", "Keep", "Compress"]);
+    prop::collection::btree_map(name, mode, 0..3).prop_map(|tools| json!(tools))
+}
+
 fn policy() -> impl Strategy<Value = Value> {
     (
         word(&["Auto", "Off", "Force"]),
@@ -279,15 +308,16 @@ fn policy() -> impl Strategy<Value = Value> {
         whole(&[0, 500, i64::MAX]),
         (word(&["Pass", "Coverage"]), word(&["Pass", "Coverage"])),
         word(&["Replay", "Untouched"]),
+        tools(),
         cached_prefix(),
         leaving(),
     )
-        .prop_map(|(mode, unavailable, saving, saved, (question, overview), turns, prefix, leaving)| {
+        .prop_map(|(mode, unavailable, saving, saved, (question, overview), turns, tools, prefix, leaving)| {
             let (whole, unread, allow) = leaving;
             json!({
                 "mode": mode, "onWorkerUnavailable": unavailable, "minSaving": saving, "minSavedTokens": saved,
                 "noQuestion": question, "overview": overview, "earlierTurns": turns, "cachedPrefix": prefix,
-                "whole": whole, "unread": unread, "unreadAllow": allow,
+                "whole": whole, "unread": unread, "unreadAllow": allow, "tools": tools,
             })
         })
 }

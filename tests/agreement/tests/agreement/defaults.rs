@@ -28,6 +28,11 @@ fn budgets() {
     assert_eq!(sidecar.ratio, defaults::BUDGET_RATIO);
     let operator = LiquidMemoryProxySpec::default().extraction.budget;
     assert_eq!(operator.ratio.unwrap().value(), defaults::BUDGET_RATIO);
+    let further = (sidecar.further_ratio, operator.further_ratio.value());
+    assert_eq!(
+        further,
+        (defaults::BUDGET_FURTHER_RATIO, defaults::BUDGET_FURTHER_RATIO)
+    );
     let operator = proxy(json!({ "extraction": { "budget": { "auto": {} } } }));
     let operator = operator.spec.extraction.budget.auto.unwrap();
     let limits = (

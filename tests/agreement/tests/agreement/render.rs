@@ -50,7 +50,7 @@ pub(crate) fn everything() -> Value {
         "workers": { "replicas": 3, "gpu": { "count": 2 }, "startSeconds": 900, "drainSeconds": 60 },
         "extraction": {
             "tier": "Encoder",
-            "budget": { "auto": { "floor": 0.9, "minRatio": 3, "maxRatio": 12.5 } },
+            "budget": { "auto": { "floor": 0.9, "minRatio": 3, "maxRatio": 12.5 }, "furtherRatio": 33 },
             "minDocumentTokens": 500,
             "deadlineMilliseconds": 5000,
             "deadlinePerMebibyteMilliseconds": 2000,
@@ -70,6 +70,7 @@ pub(crate) fn everything() -> Value {
             "whole": "Refuse",
             "unread": "Refuse",
             "unreadAllow": ["/embeddings", "/audio/speech"],
+            "tools": { "read_*": "Keep", "web.search": "Compress", "*": "Auto" },
             "cachedPrefix": { "enabled": false, "write": 2, "read": 0.5, "instead": "Coverage", "ttlSeconds": 60 },
         },
         "synthesis": {

@@ -51,6 +51,8 @@ fn wrong() -> Vec<Value> {
         json!({"policy": {"minSaving": 1.0}}),
         json!({"policy": {"minSavedTokens": -1}}),
         json!({"policy": {"unreadAllow": ["embeddings"]}}),
+        json!({"policy": {"tools": {"read file": "Keep"}}}),
+        json!({"extraction": {"budget": {"ratio": 2, "furtherRatio": 0.5}}}),
         synthesis(json!({"secretRef": {"name": "", "key": "k"}})),
         synthesis(json!({"fallbacks": [{"provider": "openai", "model": "m"}]})),
         synthesis(json!({"provider": "vllm"})),
