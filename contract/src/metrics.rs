@@ -4,7 +4,7 @@
 /// What the names of all metrics of a worker begin with.
 pub const WORKER_PREFIX: &str = "liquid_worker";
 
-/// A counter of the worker. Its samples carry the labels `tier` and `reason`.
+/// A counter of the worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counter {
     /// Name in the worker's registry, without [`WORKER_PREFIX`].
@@ -22,7 +22,7 @@ macro_rules! worker_counter {
     };
 }
 
-/// Documents answered.
+/// Documents answered. This counter and the two of their tokens carry the labels `tier` and `reason`.
 pub const DOCUMENTS: Counter = worker_counter!("documents");
 
 /// Tokens of the documents answered.
@@ -31,13 +31,29 @@ pub const DOCUMENT_TOKENS: Counter = worker_counter!("document_tokens");
 /// Tokens of the spans in the answers.
 pub const KEPT_TOKENS: Counter = worker_counter!("kept_tokens");
 
+/// Calls to LLMs that sidecars have reported. This counter and the two of their tokens have no labels.
+pub const CALLS: Counter = worker_counter!("calls");
+
+/// Prompt tokens of those calls as they came from the applications.
+pub const CALL_TOKENS_BEFORE: Counter = worker_counter!("call_tokens_before");
+
+/// Prompt tokens of those calls as they went on to the LLMs.
+pub const CALL_TOKENS_AFTER: Counter = worker_counter!("call_tokens_after");
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn samples_are_named_as_the_text_format_names_counters() {
-        for counter in [DOCUMENTS, DOCUMENT_TOKENS, KEPT_TOKENS] {
+        for counter in [
+            DOCUMENTS,
+            DOCUMENT_TOKENS,
+            KEPT_TOKENS,
+            CALLS,
+            CALL_TOKENS_BEFORE,
+            CALL_TOKENS_AFTER,
+        ] {
             assert_eq!(counter.sample, format!("{WORKER_PREFIX}_{}_total", counter.name));
         }
     }

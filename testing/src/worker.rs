@@ -12,8 +12,8 @@ use liquid_process::lock;
 use liquid_proto::worker::v1::extract_request::Part;
 use liquid_proto::worker::v1::worker_server::{self, WorkerServer};
 use liquid_proto::worker::v1::{
-    DescribeRequest, DescribeResponse, ExtractHeader, ExtractRequest, ExtractResponse, Load, SERVICE_NAME,
-    Span, Tier,
+    DescribeRequest, DescribeResponse, ExtractHeader, ExtractRequest, ExtractResponse, Load, ReportRequest,
+    ReportResponse, SERVICE_NAME, Span, Tier,
 };
 use tokio::task::JoinHandle;
 use tonic::transport::server::TcpIncoming;
@@ -71,6 +71,8 @@ struct Shared {
     arrived: AtomicU32,
     answered: AtomicU32,
     last: Mutex<Option<ReceivedExtract>>,
+    reports: Mutex<Vec<ReportRequest>>,
+    report_failure: Mutex<Option<Code>>,
     load: AtomicU64,
 }
 
@@ -181,6 +183,17 @@ impl MockWorker {
     pub fn last(&self) -> Option<ReceivedExtract> {
         lock(&self.shared.last).clone()
     }
+
+    /// The reports that have arrived, also those that it answered with an error.
+    #[must_use]
+    pub fn reports(&self) -> Vec<ReportRequest> {
+        lock(&self.shared.reports).clone()
+    }
+
+    /// Makes it answer reports with an error of this code, or take them.
+    pub fn set_report_failure(&self, code: Option<Code>) {
+        *lock(&self.shared.report_failure) = code;
+    }
 }
 
 impl Shared {
@@ -239,6 +252,14 @@ impl worker_server::Worker for Service {
 
     async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
         Ok(Response::new(DescribeResponse::default()))
+    }
+
+    async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {
+        lock(&self.0.reports).push(request.into_inner());
+        match *lock(&self.0.report_failure) {
+            Some(code) => Err(failure(code, Duration::ZERO)),
+            None => Ok(Response::new(ReportResponse::default())),
+        }
     }
 }
 

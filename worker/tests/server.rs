@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use liquid_proto::worker::v1::budget::Limit;
 use liquid_proto::worker::v1::extract_request::Part;
-use liquid_proto::worker::v1::{Ask, AutoBudget, Budget, DescribeRequest, ExtractHeader, Text, Tier};
+use liquid_proto::worker::v1::{
+    Ask, AutoBudget, Budget, DescribeRequest, ExtractHeader, ReportRequest, Text, Tier,
+};
 use sha2::{Digest, Sha256};
 use support::{TestServer, config, document, extract, header, message, messages};
 use tonic::{Code, Status};
@@ -145,6 +147,53 @@ async fn spans_end_where_texts_end_and_texts_are_part_of_what_is_asked() {
             .iter()
             .all(|span| span.end <= law || span.start >= law)
     );
+}
+
+#[tokio::test]
+async fn what_sidecars_report_is_added_up() {
+    let server = TestServer::start(config()).await;
+    let mut client = server.client().await;
+    let report = |calls| ReportRequest {
+        calls,
+        tokens_before: calls * 1000,
+        tokens_after: calls * 300,
+    };
+    for calls in [2, 5] {
+        client.report(report(calls)).await.unwrap();
+    }
+    for (field, wrong) in [
+        (
+            "calls",
+            ReportRequest {
+                calls: u64::MAX,
+                ..report(1)
+            },
+        ),
+        (
+            "tokens_before",
+            ReportRequest {
+                tokens_before: (1 << 48) + 1,
+                ..report(1)
+            },
+        ),
+        (
+            "tokens_after",
+            ReportRequest {
+                tokens_after: u64::MAX,
+                ..report(1)
+            },
+        ),
+    ] {
+        assert_eq!(violation(&client.report(wrong).await.unwrap_err()), field);
+    }
+    let (_, metrics) = server.get("/metrics").await;
+    for sample in [
+        "liquid_worker_calls_total 7\n",
+        "liquid_worker_call_tokens_before_total 7000\n",
+        "liquid_worker_call_tokens_after_total 2100\n",
+    ] {
+        assert!(metrics.contains(sample), "{sample}{metrics}");
+    }
 }
 
 /// A change that makes a header wrong.

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use liquid_contract::metrics as names;
+use liquid_proto::worker::v1::ReportRequest;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -52,6 +53,9 @@ pub(super) struct Metrics {
     documents: Family<TierLabels, Counter>,
     document_tokens: Family<TierLabels, Counter>,
     kept_tokens: Family<TierLabels, Counter>,
+    calls: Counter,
+    call_tokens_before: Counter,
+    call_tokens_after: Counter,
     cache_hits: Counter,
     errors: Family<CodeLabel, Counter>,
     refused_connections: Family<ReasonLabel, Counter>,
@@ -79,6 +83,9 @@ impl Metrics {
             documents: Family::default(),
             document_tokens: Family::default(),
             kept_tokens: Family::default(),
+            calls: Counter::default(),
+            call_tokens_before: Counter::default(),
+            call_tokens_after: Counter::default(),
             cache_hits: Counter::default(),
             errors: Family::default(),
             refused_connections: Family::default(),
@@ -93,6 +100,7 @@ impl Metrics {
             gpu: gpu::GpuMetrics::default(),
         };
         metrics.register();
+        metrics.register_calls();
         metrics.register_tls();
         #[cfg(feature = "cuda")]
         metrics.registry.register_collector(Box::new(metrics.gpu.clone()));
@@ -153,6 +161,25 @@ impl Metrics {
         r.register_with_unit("buffered", help, Unit::Bytes, self.buffered.clone());
     }
 
+    fn register_calls(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            names::CALLS.name,
+            "Calls to LLMs that sidecars have reported to this worker",
+            self.calls.clone(),
+        );
+        r.register(
+            names::CALL_TOKENS_BEFORE.name,
+            "Prompt tokens (estimated) of reported calls as they came from the applications",
+            self.call_tokens_before.clone(),
+        );
+        r.register(
+            names::CALL_TOKENS_AFTER.name,
+            "Prompt tokens (estimated) of reported calls as they went on to the LLMs",
+            self.call_tokens_after.clone(),
+        );
+    }
+
     fn register_tls(&mut self) {
         let r = &mut self.registry;
         r.register(
@@ -203,6 +230,12 @@ impl Metrics {
             self.observe_stage("encode", extraction.timing.encode);
         }
         self.observe_stage("select", extraction.timing.select);
+    }
+
+    pub(super) fn count_calls(&self, report: &ReportRequest) {
+        self.calls.inc_by(report.calls);
+        self.call_tokens_before.inc_by(report.tokens_before);
+        self.call_tokens_after.inc_by(report.tokens_after);
     }
 
     fn observe_stage(&self, stage: &'static str, time: Duration) {

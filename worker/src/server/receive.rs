@@ -1,7 +1,7 @@
-//! Puts a streamed document together, and refuses what breaks a limit before more of it has arrived.
+//! Puts a streamed document together, and refuses what breaks a limit before more of it has arrived. Checks reports.
 
 use liquid_proto::worker::v1::extract_request::Part;
-use liquid_proto::worker::v1::{ExtractHeader, ExtractRequest};
+use liquid_proto::worker::v1::{ExtractHeader, ExtractRequest, ReportRequest};
 use sha2::{Digest, Sha256};
 use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
@@ -163,4 +163,22 @@ fn check_whole(
             Err(invalid("document_chunk", remedy))
         }
     }
+}
+
+/// The most that one report may add to a counter, so that a wrong one does not make it overflow.
+const MOST_REPORTED: u64 = 1 << 48;
+
+/// Checks what a sidecar reports about its calls.
+pub(super) fn check_report(report: &ReportRequest) -> Result<(), Status> {
+    for (field, value) in [
+        ("calls", report.calls),
+        ("tokens_before", report.tokens_before),
+        ("tokens_after", report.tokens_after),
+    ] {
+        if value > MOST_REPORTED {
+            let remedy = format!("is {value}; send at most {MOST_REPORTED}");
+            return Err(invalid(field, remedy));
+        }
+    }
+    Ok(())
 }

@@ -194,6 +194,19 @@ impl Worker for Service {
     ) -> Result<Response<proto::DescribeResponse>, Status> {
         Ok(Response::new(self.describe()))
     }
+
+    async fn report(
+        &self,
+        request: Request<proto::ReportRequest>,
+    ) -> Result<Response<proto::ReportResponse>, Status> {
+        if let Some(refusal) = refusal(*self.phase.borrow()) {
+            return Err(refusal);
+        }
+        let report = request.into_inner();
+        receive::check_report(&report)?;
+        self.metrics.count_calls(&report);
+        Ok(Response::new(proto::ReportResponse::default()))
+    }
 }
 
 /// Runs `work` until the deadline.
