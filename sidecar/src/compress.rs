@@ -28,7 +28,7 @@ pub use outcome::{
 };
 
 use crate::api::Reason;
-pub use crate::extract::WorkerStatus;
+pub use crate::extract::{CallTotals, ReportOutcome, WorkerStatus};
 use crate::extract::{Client, OnWorkerUnavailable};
 use crate::pack::{Manifest, ManifestStore};
 use crate::policy::History;
@@ -190,6 +190,11 @@ impl Compressor {
     /// Returns the workers as the sidecar sees them now.
     pub fn workers(&self) -> Vec<WorkerStatus> {
         self.client.workers()
+    }
+
+    /// Reports to a worker what calls have come to.
+    pub async fn report(&self, totals: CallTotals) -> ReportOutcome {
+        self.client.report(totals).await
     }
 
     /// Returns the settings in force.

@@ -1,5 +1,5 @@
 //! Asks the workers for the evidence: one answer for a document and what is asked about it, whatever happens to single
-//! workers. Between `policy` and `pack`.
+//! workers. Between `policy` and `pack`. Reports to them, too, what calls have come to.
 
 mod answer;
 mod client;
@@ -9,6 +9,7 @@ mod pool;
 mod query;
 mod settings;
 mod tls;
+mod totals;
 mod worker;
 
 #[cfg(test)]
@@ -21,6 +22,7 @@ pub use client::{Client, ExtractAnswer};
 pub use error::ExtractError;
 pub use query::{Asked, Budget, Query, QueryKey, TextLength};
 pub use settings::{OnWorkerUnavailable, Settings, Tls};
+pub use totals::{CallTotals, ReportOutcome};
 
 /// Reads the TLS files that the settings name, as `--check` does.
 ///

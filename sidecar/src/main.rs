@@ -16,7 +16,7 @@ use liquid_sidecar::http::server::{self, Shard};
 use liquid_sidecar::http::{App, LiveState};
 use liquid_sidecar::pages::RecentCalls;
 use liquid_sidecar::process::probe::Target;
-use liquid_sidecar::process::{admin, logs, watch};
+use liquid_sidecar::process::{admin, logs, usage, watch};
 use liquid_sidecar::report::Metrics;
 use liquid_sidecar::upstream::{Guard, Routes, Upstreams};
 use tokio::net::TcpListener;
@@ -164,6 +164,7 @@ async fn run(config: Config, file: Option<PathBuf>) -> Result<(), Error> {
 
     let (stop, end) = (CancellationToken::new(), CancellationToken::new());
     let admin = tokio::spawn(admin::serve(admin, Arc::clone(&app), stop.clone(), end.clone()));
+    let usage = tokio::spawn(usage::report(Arc::clone(&app), end.clone()));
     let watch = file.map(|file| tokio::spawn(watch::follow(file, config, Arc::clone(&app))));
     let serving = tokio::spawn(server::serve(listener, shards, stop.clone()));
     tokio::select! {
@@ -178,6 +179,7 @@ async fn run(config: Config, file: Option<PathBuf>) -> Result<(), Error> {
         tracing::warn!("some calls were cut off: they took longer than limits.drain_ms");
     }
     end.cancel();
+    usage.await?;
     if let Some(watch) = watch {
         watch.abort();
     }

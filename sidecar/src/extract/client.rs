@@ -15,7 +15,7 @@ use super::lookup::{Resolver, SystemResolver};
 use super::pool::{Pool, Upkeep};
 use super::query::{Query, QueryKey};
 use super::worker::FailedAttempt;
-use super::{Extraction, Settings, WorkerStatus};
+use super::{CallTotals, Extraction, ReportOutcome, Settings, WorkerStatus};
 
 type ExtractResult = Result<Arc<Extraction>, ExtractError>;
 
@@ -98,6 +98,17 @@ impl Client {
     /// Returns the workers as the sidecar sees them now.
     pub fn workers(&self) -> Vec<WorkerStatus> {
         self.shared.pool.status()
+    }
+
+    /// Reports what calls have come to, to the less busy of two workers. Takes `extract.connect_timeout_ms` at most.
+    pub async fn report(&self, totals: CallTotals) -> ReportOutcome {
+        let State { pool, settings, .. } = self.shared.as_ref();
+        let time = Duration::from_millis(settings.connect_timeout_ms);
+        let deadline = Instant::now() + time;
+        match tokio::time::timeout(time, pool.pick(&[])).await {
+            Ok(Some(worker)) => worker.report(totals, deadline).await,
+            Ok(None) | Err(_) => ReportOutcome::NotCounted,
+        }
     }
 
     /// Joins the call that already runs for `key`, or starts one.

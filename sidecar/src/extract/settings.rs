@@ -35,7 +35,7 @@ pub struct Settings {
     pub connect_timeout_ms: u64,
     /// Look the names up again this often. Milliseconds. Default 5000.
     pub resolve_interval_ms: u64,
-    /// Ask every worker for its health this often. Milliseconds. Default 2000.
+    /// Ask every worker for its health, and report new calls to one of them, this often. Milliseconds. Default 2000.
     pub health_interval_ms: u64,
     /// A worker that fails rests this long before it is asked again; doubled with each further failure, up to
     /// 32 times. Milliseconds. Default 500.

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod names;
+mod reports;
 mod tls;
 
 use std::time::{Duration, Instant};

@@ -15,7 +15,7 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use super::error::{AttemptFailure, ExtractError};
 use super::query::Query;
-use super::{Extraction, Settings, WorkerHealth, WorkerStatus};
+use super::{CallTotals, Extraction, ReportOutcome, Settings, WorkerHealth, WorkerStatus};
 
 /// Bytes of a message of the document's stream. Less than the contract recommends: the allocator keeps blocks
 /// of that size for a while after each message has gone, which for a long document adds up to the document
@@ -218,6 +218,20 @@ impl Worker {
         }
         if before != Some(serving) {
             tracing::info!(worker = %self.address, serving, "worker changed its health");
+        }
+    }
+
+    /// Reports what calls have come to.
+    pub(super) async fn report(&self, totals: CallTotals, deadline: Instant) -> ReportOutcome {
+        let mut client = WorkerClient::new(self.channel.clone());
+        let answer =
+            tokio::time::timeout_at(deadline.into(), client.report(wire::ReportRequest::from(totals)));
+        match answer.await {
+            Ok(Ok(_)) | Err(_) => ReportOutcome::Settled,
+            Ok(Err(status)) => {
+                tracing::debug!(worker = %self.address, %status, "the worker did not take the report");
+                ReportOutcome::from_status(&status)
+            }
         }
     }
 

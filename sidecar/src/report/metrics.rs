@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::exchange::{CallEnd, Exchange};
 use super::site_totals::{SiteSum, SiteTotals};
-use crate::compress::{Action, Decision, WorkerStatus};
+use crate::compress::{Action, CallTotals, Decision, WorkerStatus};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
@@ -123,6 +123,15 @@ struct Totals {
     input_tokens: AtomicU64,
     output_tokens: AtomicU64,
     sites: SiteTotals,
+    sent: SentTotals,
+}
+
+/// Calls that were sent on, without those that were refused and dry runs.
+#[derive(Debug, Default)]
+struct SentTotals {
+    calls: AtomicU64,
+    tokens_before: AtomicU64,
+    tokens_after: AtomicU64,
 }
 
 /// The totals since the start.
@@ -302,6 +311,16 @@ impl Metrics {
         totals
             .tokens_after
             .fetch_add(decision.tokens_after, Ordering::Relaxed);
+        if decision.action != Action::Rejected && !decision.dry_run {
+            let sent = &totals.sent;
+            sent.calls.fetch_add(1, Ordering::Relaxed);
+            for (total, tokens) in [
+                (&sent.tokens_before, decision.tokens_before),
+                (&sent.tokens_after, decision.tokens_after),
+            ] {
+                total.fetch_add(tokens, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Counts a call that has ended.
@@ -386,6 +405,17 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+
+    /// Returns what the calls that were sent on have come to since the start.
+    pub fn call_totals(&self) -> CallTotals {
+        let read = |total: &AtomicU64| total.load(Ordering::Relaxed);
+        let sent = &self.totals.sent;
+        CallTotals {
+            calls: read(&sent.calls),
+            tokens_before: read(&sent.tokens_before),
+            tokens_after: read(&sent.tokens_after),
+        }
     }
 
     /// Returns the totals since the start.

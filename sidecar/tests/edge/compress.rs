@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, Stack, ask, chat, eventually, open, post, send, sidecar, stack};
 
-const CHAT: &str = "/v1/chat/completions";
+pub(crate) const CHAT: &str = "/v1/chat/completions";
 const QUESTION: &str = "How many days of notice does a termination need?";
 const EVIDENCE: &str = "A termination needs ninety days of written notice.";
 
@@ -19,14 +19,14 @@ fn document() -> String {
     lines.join("\n")
 }
 
-fn body(stream: bool) -> String {
+pub(crate) fn body(stream: bool) -> String {
     json!({"model": "m", "stream": stream, "messages": [
         {"role": "user", "content": document()}, {"role": "user", "content": QUESTION}]})
     .to_string()
 }
 
 /// A sidecar with a worker that is known to be healthy.
-async fn with_worker(toml: &str, behaviour: WorkerBehaviour) -> (Stack, MockWorker) {
+pub(crate) async fn with_worker(toml: &str, behaviour: WorkerBehaviour) -> (Stack, MockWorker) {
     let worker = MockWorker::start([behaviour]).await.unwrap();
     let upstream = MockUpstream::start().await.unwrap();
     let toml = format!(
@@ -43,7 +43,7 @@ async fn with_worker(toml: &str, behaviour: WorkerBehaviour) -> (Stack, MockWork
     (stack, worker)
 }
 
-fn number(answer: &Answer, header: &str) -> u64 {
+pub(crate) fn number(answer: &Answer, header: &str) -> u64 {
     answer
         .header(header)
         .parse()

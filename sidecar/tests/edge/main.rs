@@ -17,4 +17,5 @@ mod support;
 mod tls;
 mod translate;
 mod upstreams;
+mod usage;
 mod ways;
