@@ -79,10 +79,16 @@ pub type GuardedProxy = DeserializeGuard<LiquidMemoryProxy>;
     printcolumn(
         name = "Saved",
         type_ = "string",
-        description = "Share of the documents' tokens that the workers left out",
+        description = "Share of the calls' prompt tokens that did not reach an LLM",
         json_path = ".status.usage.saved"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Calls",
+        type_ = "integer",
+        priority = 1,
+        json_path = ".status.usage.calls"
+    ),
     printcolumn(
         name = "Documents",
         type_ = "integer",

@@ -31,7 +31,7 @@ pub struct Status {
     /// How far the configuration has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<Configuration>,
-    /// What the workers have done, by their own count.
+    /// What was saved: what the workers have counted, and what sidecars have reported to them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
 }
@@ -71,19 +71,18 @@ pub enum Delivery {
     NewPods,
 }
 
-/// What the workers have done, by their own count since the proxy was made.
+/// What was saved since the proxy was created: what the workers have counted, and what sidecars have reported to them.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
-    /// Documents answered.
-    pub documents: i64,
-    /// Tokens of those documents.
-    pub tokens_in: i64,
-    /// Tokens of the evidence returned.
-    pub tokens_out: i64,
-    /// Tokens left out.
+    /// The sum over all workers.
+    #[serde(flatten)]
+    pub total: Figures,
+    /// Prompt tokens of calls that did not reach an LLM; as long as no sidecar has reported calls, tokens of documents
+    /// that were left out.
     pub tokens_saved: i64,
-    /// The share of tokens left out, such as `82%`.
+    /// The share of the calls' prompt tokens that did not reach an LLM, such as `82%`; as long as no sidecar has reported
+    /// calls, the share of the documents' tokens that was left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saved: Option<String>,
     /// When the figures last changed.
@@ -101,6 +100,15 @@ pub struct Usage {
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Figures {
+    /// Calls to LLMs that sidecars have read, sent on and reported.
+    #[serde(default)]
+    pub calls: i64,
+    /// Prompt tokens of those calls as they came from the applications; estimated.
+    #[serde(default)]
+    pub call_tokens_before: i64,
+    /// Prompt tokens of those calls as they went on to the LLMs; estimated.
+    #[serde(default)]
+    pub call_tokens_after: i64,
     /// Documents answered.
     #[serde(default)]
     pub documents: i64,

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use liquid_contract::metrics::{DOCUMENT_TOKENS, DOCUMENTS, KEPT_TOKENS};
+use liquid_contract::metrics::{
+    CALL_TOKENS_AFTER, CALL_TOKENS_BEFORE, CALLS, DOCUMENT_TOKENS, DOCUMENTS, KEPT_TOKENS,
+};
 
 use crate::api::status::{Figures, Usage, WorkerUsage};
 
@@ -15,6 +17,9 @@ pub fn parse_figures(metrics: &str) -> Figures {
             continue;
         };
         let counter = match name {
+            _ if name == CALLS.sample => &mut figures.calls,
+            _ if name == CALL_TOKENS_BEFORE.sample => &mut figures.call_tokens_before,
+            _ if name == CALL_TOKENS_AFTER.sample => &mut figures.call_tokens_after,
             _ if name == DOCUMENTS.sample => &mut figures.documents,
             _ if name == DOCUMENT_TOKENS.sample => &mut figures.tokens_in,
             _ if name == KEPT_TOKENS.sample => &mut figures.tokens_out,
@@ -36,6 +41,9 @@ fn parse_sample(line: &str) -> Option<(&str, i64)> {
 }
 
 /// Adds a reading to the usage of the last status.
+///
+/// What was saved is that of calls, once sidecars have reported any: of documents that a worker was asked about it does
+/// not know how often they were sent.
 ///
 /// `present` lists the pods that exist, `read` the figures of those that answered. A pod that is gone, or whose
 /// counters went back because its container was restarted, keeps its part in `gone`.
@@ -61,17 +69,15 @@ pub(super) fn add_reading(
     let total = workers
         .values()
         .fold(usage.gone, |total, figures| sum(total, *figures));
-    let changed = total
-        != Figures {
-            documents: usage.documents,
-            tokens_in: usage.tokens_in,
-            tokens_out: usage.tokens_out,
-        };
-    usage.documents = total.documents;
-    usage.tokens_in = total.tokens_in;
-    usage.tokens_out = total.tokens_out;
-    usage.tokens_saved = total.tokens_in.saturating_sub(total.tokens_out);
-    usage.saved = format_share(usage.tokens_saved, usage.tokens_in);
+    let changed = total != usage.total;
+    usage.total = total;
+    let (before, after) = if total.calls > 0 {
+        (total.call_tokens_before, total.call_tokens_after)
+    } else {
+        (total.tokens_in, total.tokens_out)
+    };
+    usage.tokens_saved = before.saturating_sub(after);
+    usage.saved = format_share(usage.tokens_saved, before);
     if changed || usage.changed_at.is_none() {
         usage.changed_at = Some(now);
     }
@@ -82,12 +88,36 @@ pub(super) fn add_reading(
     usage
 }
 
+/// Lists the counters.
+fn list(figures: Figures) -> [i64; 6] {
+    let Figures {
+        calls,
+        call_tokens_before,
+        call_tokens_after,
+        documents,
+        tokens_in,
+        tokens_out,
+    } = figures;
+    [
+        calls,
+        call_tokens_before,
+        call_tokens_after,
+        documents,
+        tokens_in,
+        tokens_out,
+    ]
+}
+
 fn has_gone_back(before: Figures, now: Figures) -> bool {
-    now.documents < before.documents || now.tokens_in < before.tokens_in || now.tokens_out < before.tokens_out
+    let (before, now) = (list(before), list(now));
+    before.iter().zip(now).any(|(before, now)| now < *before)
 }
 
 fn sum(a: Figures, b: Figures) -> Figures {
     Figures {
+        calls: a.calls.saturating_add(b.calls),
+        call_tokens_before: a.call_tokens_before.saturating_add(b.call_tokens_before),
+        call_tokens_after: a.call_tokens_after.saturating_add(b.call_tokens_after),
         documents: a.documents.saturating_add(b.documents),
         tokens_in: a.tokens_in.saturating_add(b.tokens_in),
         tokens_out: a.tokens_out.saturating_add(b.tokens_out),

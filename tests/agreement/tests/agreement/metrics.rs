@@ -1,4 +1,4 @@
-//! A worker's metrics are what the operator looks for.
+//! A worker's metrics are what the operator looks for, those of a sidecar's calls included.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use liquid_proto::worker::v1::budget::Limit;
 use liquid_proto::worker::v1::extract_request::Part;
 use liquid_proto::worker::v1::worker_client::WorkerClient;
 use liquid_proto::worker::v1::{Budget, ExtractHeader, ExtractRequest, ExtractResponse};
+use liquid_sidecar::extract::{CallTotals, Client, ReportOutcome, Settings};
 use liquid_worker::config::Config;
 use liquid_worker::server::BoundServer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -47,7 +48,7 @@ async fn extract(client: &mut WorkerClient<tonic::transport::Channel>, question:
 }
 
 #[tokio::test]
-async fn the_operator_reads_what_a_worker_has_done() {
+async fn the_operator_reads_what_a_worker_has_done_and_what_a_sidecar_reports() {
     let mut config = Config::default();
     config.grpc.listen = ([127, 0, 0, 1], 0).into();
     config.admin.listen = ([127, 0, 0, 1], 0).into();
@@ -73,6 +74,18 @@ async fn the_operator_reads_what_a_worker_has_done() {
         "{done:?}"
     );
 
+    let totals = CallTotals {
+        calls: 5,
+        tokens_before: 4_000,
+        tokens_after: 900,
+    };
+    let sidecar = Client::start(Settings {
+        workers: vec![grpc.to_string()],
+        ..Settings::default()
+    });
+    assert_eq!(sidecar.report(totals).await, ReportOutcome::Settled);
+    (done.calls, done.call_tokens_before, done.call_tokens_after) = (5, 4_000, 900);
+
     let text = page(admin, endpoints::METRICS).await;
     assert_eq!(parse_figures(&text), done, "{text}");
     for counter in [metrics::DOCUMENTS, metrics::DOCUMENT_TOKENS, metrics::KEPT_TOKENS] {
@@ -83,7 +96,14 @@ async fn the_operator_reads_what_a_worker_has_done() {
         );
         assert!(text.contains(&sample), "{sample}\n{text}");
     }
-    drop(client);
+    for counter in [
+        metrics::CALLS,
+        metrics::CALL_TOKENS_BEFORE,
+        metrics::CALL_TOKENS_AFTER,
+    ] {
+        assert!(text.contains(&format!("\n{} ", counter.sample)), "{text}");
+    }
+    drop((client, sidecar));
     stop.send(()).unwrap();
     served.await.unwrap().unwrap();
 }
