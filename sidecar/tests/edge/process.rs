@@ -159,6 +159,16 @@ impl Running {
         (status, self.log())
     }
 
+    /// Sends SIGTERM and waits for its end.
+    pub(crate) async fn terminate(self) -> (ExitStatus, String) {
+        let terminated = Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(terminated.success());
+        tokio::task::spawn_blocking(move || self.wait()).await.unwrap()
+    }
+
     fn configure(&self, toml: &str) {
         std::fs::write(self.folder.path().join("config.toml"), toml).unwrap();
     }
@@ -226,12 +236,7 @@ async fn runs_reports_drains_and_keeps_secrets() {
         "local/extractive"
     );
 
-    let terminated = Command::new("kill")
-        .args(["-TERM", &running.child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(terminated.success());
-    let (status, log) = tokio::task::spawn_blocking(move || running.wait()).await.unwrap();
+    let (status, log) = running.terminate().await;
     assert_eq!(status.code(), Some(0));
     for secret in ["marked-", "sk-test", "sentence of the document"] {
         assert!(!log.contains(secret), "the log holds {secret:?}");

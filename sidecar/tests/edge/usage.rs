@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use liquid_sidecar::process::usage;
-use liquid_testing::MockWorker;
+use liquid_testing::{MockUpstream, MockWorker};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use crate::compress::{CHAT, body, number, with_worker};
+use crate::process::Running;
 use crate::support::{ask, chat, eventually, post, send};
 
 /// Calls, tokens before and tokens after of all reports.
@@ -79,4 +80,26 @@ async fn an_old_worker_that_is_replaced_costs_no_report() {
         [report.calls, report.tokens_before, report.tokens_after],
         [2, tokens[0], tokens[1]]
     );
+}
+
+#[tokio::test]
+async fn the_program_reports_its_last_calls_when_it_ends() {
+    let upstream = MockUpstream::start().await.unwrap();
+    let worker = MockWorker::start([]).await.unwrap();
+    let toml = format!(
+        "[upstream.providers.openai]\nbase_url = \"{}\"\n",
+        upstream.base_url()
+    );
+    let running = Running::start(&toml, |command| {
+        command
+            .env("LIQUID_SIDECAR__EXTRACT__WORKERS", worker.address().to_string())
+            .env("LIQUID_SIDECAR__EXTRACT__HEALTH_INTERVAL_MS", "600000");
+    })
+    .await;
+    let answer = ask(&running.url(CHAT), body(false)).await;
+    assert_eq!(answer.header("x-liquid-decision"), "compressed");
+    assert_eq!(worker.reports(), []);
+    assert_eq!(running.terminate().await.0.code(), Some(0));
+    let tokens = ["x-liquid-tokens-before", "x-liquid-tokens-after"].map(|header| number(&answer, header));
+    assert_eq!(sum(&worker), [1, tokens[0], tokens[1]]);
 }
