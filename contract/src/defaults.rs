@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 /// Most words of a document for one that is kept. Sidecar and operator.
 pub const BUDGET_RATIO: f64 = 5.5;
 
-/// Further excerpts of documents of earlier turns: most words of those documents for one that is added. Sidecar and
+/// Further excerpts: a later turn is given one word in so many, or more, of documents of earlier turns. Sidecar and
 /// operator.
 pub const BUDGET_FURTHER_RATIO: f64 = 20.0;
 

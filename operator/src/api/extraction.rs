@@ -83,7 +83,7 @@ impl Tier {
     validation = Rule::new("!has(self.maxTokens) || (self.maxTokens >= 50 && self.maxTokens <= 1000000)")
         .message("spec.extraction.budget.maxTokens is 50 to 1000000: the most tokens that stay of a document"),
     validation = Rule::new("self.furtherRatio >= 1.0 && self.furtherRatio <= 1000.0")
-        .message("spec.extraction.budget.furtherRatio is 1 to 1000: 20 adds at most one word in twenty")
+        .message("spec.extraction.budget.furtherRatio is 1 to 1000: 20 gives a later turn one word in twenty or more")
 )]
 pub struct Budget {
     /// Keep at most one word in so many: 1 to 1000.
@@ -95,8 +95,8 @@ pub struct Budget {
     /// Keep the least that is estimated to hold the evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auto: Option<AutoBudget>,
-    /// Of documents of earlier turns, add at most one word in so many for what a later turn asks beyond their
-    /// evidence: 1 to 1000.
+    /// What a later turn is given of documents of earlier turns where it asks beyond their evidence: the least that is
+    /// estimated to hold it, from one word in so many up to what `ratio` allows: 1 to 1000.
     #[serde(default = "further_ratio")]
     pub further_ratio: Decimal,
 }

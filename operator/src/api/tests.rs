@@ -126,7 +126,7 @@ fn every_rule_refuses_and_names_the_remedy() {
         ),
         (
             json!({"extraction": {"budget": {"ratio": 2, "furtherRatio": 0.5}}}),
-            "one word in twenty",
+            "one word in twenty or more",
         ),
         (json!({"extraction": {"budget": {"furtherRatio": 9}}}), "set one"),
         (
