@@ -216,7 +216,7 @@ fn plan_site(site: &Site<'_>, untouched: bool, settings: &Settings) -> SitePlan 
     };
     let kept = match (mode, site.keep) {
         (ToolMode::Keep, _) => Some(Reason::ToolKept),
-        (ToolMode::Compress, Some(Reason::Code | Reason::NotProse)) => None,
+        (ToolMode::Compress, Some(Reason::Code | Reason::NotProse | Reason::ToolOutput)) => None,
         (_, keep) => keep,
     };
     let small = !site.passage && tokens < SMALL.min(settings.min_document_tokens);
