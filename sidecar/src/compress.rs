@@ -15,22 +15,23 @@ mod prepare;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use bytestring::ByteString;
 use liquid_process::Invalid;
 use serde::{Deserialize, Serialize};
 
 pub use call::Call;
 pub use dry_run::DryRun;
 pub use outcome::{
-    Action, AskRecord, Decision, Evidence, Excerpt, Outcome, PackText, Rejection, SiteRecord, SiteText,
-    Stages, TurnRecord,
+    Action, AskRecord, Decision, Evidence, Excerpt, Outcome, PackText, PackedDocument, Rejection, SiteRecord,
+    SiteText, Stages, TurnRecord,
 };
 
 use crate::api::Reason;
 pub use crate::extract::{CallTotals, ReportOutcome, WorkerStatus};
-use crate::extract::{Client, OnWorkerUnavailable};
-use crate::pack::{Manifest, ManifestStore};
+use crate::extract::{Client, ExtractError, Extraction, OnWorkerUnavailable, Query};
+use crate::pack::{DocumentStore, Manifest, ManifestStore};
 use crate::policy::History;
 use crate::{extract, pack, policy};
 use finish::{Found, finish};
@@ -96,6 +97,7 @@ struct State {
     settings: Settings,
     history: History,
     store: ManifestStore,
+    documents: DocumentStore,
 }
 
 impl Compressor {
@@ -112,11 +114,14 @@ impl Compressor {
         let client = Client::start(settings.extract.clone());
         let history = History::new(&settings.policy.cached_prefix);
         let store = ManifestStore::new(&settings.pack);
+        let retrieval = &settings.policy.retrieval;
+        let documents = DocumentStore::new(retrieval.store_bytes, Duration::from_secs(retrieval.store_ttl_s));
         Ok(Self {
             state: Arc::new(State {
                 settings,
                 history,
                 store,
+                documents,
             }),
             client,
         })
@@ -159,7 +164,15 @@ impl Compressor {
         }
         let start = Instant::now();
         let size = job.documents.iter().map(|document| document.text.len()).sum();
-        let (finished, job) = offload(size, move || (finish(&job, &found), job)).await;
+        let state = Arc::clone(&self.state);
+        let (finished, job) = offload(size, move || {
+            let finished = finish(&job, &found);
+            if let Ok(packed) = &finished {
+                state.remember(&packed.documents, &job);
+            }
+            (finished, job)
+        })
+        .await;
         decision.stages.pack_us = micros(start);
         match finished {
             Ok(packed) => decision.compressed(packed, &job, |manifest| self.state.store.put(manifest)),
@@ -187,6 +200,19 @@ impl Compressor {
         self.state.store.get(id)
     }
 
+    /// Returns the text of a document that was packed not long ago, where `policy.retrieval` is on.
+    pub fn document(&self, sha256: &[u8; 32]) -> Option<ByteString> {
+        self.state.documents.get(sha256)
+    }
+
+    /// Asks the workers about a document.
+    ///
+    /// # Errors
+    /// [`ExtractError`] when no worker gave a usable answer in time.
+    pub async fn ask(&self, query: Query) -> Result<Arc<Extraction>, ExtractError> {
+        self.client.extract(query).await.map(|answer| answer.extraction)
+    }
+
     /// Returns the workers as the sidecar sees them now.
     pub fn workers(&self) -> Vec<WorkerStatus> {
         self.client.workers()
@@ -200,6 +226,18 @@ impl Compressor {
     /// Returns the settings in force.
     pub fn settings(&self) -> &Settings {
         &self.state.settings
+    }
+}
+
+impl State {
+    /// Keeps the texts of packed documents for the model's way back.
+    fn remember(&self, packed: &[PackedDocument], job: &Job) {
+        for document in packed {
+            let text = job.documents.iter().find(|one| one.sha256 == document.sha256);
+            if let Some(text) = text.map(|one| &one.text) {
+                self.documents.put(document.sha256, text);
+            }
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod headers;
 mod pages;
 mod passthrough;
 mod relay;
+mod retrieve;
 mod route;
 pub mod server;
 mod spelling;

@@ -31,6 +31,8 @@ pub mod upstream;
 
 pub mod pages;
 
+pub mod retrieval;
+
 pub mod config;
 
 pub mod report;

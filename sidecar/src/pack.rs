@@ -1,5 +1,6 @@
 //! Writes the text that stands in place of a document, and its account. Between `extract` and the patched body.
 
+mod documents;
 mod frame;
 mod layout;
 mod manifest;
@@ -9,7 +10,8 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use frame::{Addition, write, write_further, write_left_out};
+pub use documents::DocumentStore;
+pub use frame::{Addition, name, write, write_further, write_left_out, write_passages};
 pub use layout::{Stretch, StretchKind, lay_out};
 pub use manifest::{
     ByteRange, KeptSpan, Manifest, ManifestError, PackRecord, PackSize, SourceDocument, SpanKind,

@@ -8,6 +8,7 @@
 pub mod cost;
 mod plan;
 mod price;
+mod retrieval;
 mod rows;
 mod settings;
 pub mod tokens;
@@ -19,6 +20,7 @@ mod tests;
 
 pub use plan::{Further, Plan, SitePlan, TurnPlan, plan, reason_to_pass};
 pub use price::{History, Sha256, TextSize, accept, expected_ratio, packs_pay};
+pub use retrieval::Retrieval;
 pub use settings::{Budget, CachedPrefix, EarlierTurns, Settings, WholeDocument};
 pub use tools::{ToolMode, Tools};
 pub use whole::{Fate, Replaced, covers, holds_whole_text};

@@ -4,9 +4,11 @@
 pub mod exchange;
 pub mod headers;
 pub mod metrics;
+mod retrievals;
 mod site_totals;
 pub mod trace;
 
 pub use exchange::Exchange;
 pub use metrics::{Metrics, Stats};
+pub use retrievals::Retrievals;
 pub use site_totals::SiteSum;

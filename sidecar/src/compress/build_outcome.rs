@@ -49,6 +49,7 @@ impl Decision {
             body,
             decision: Box::new(decision),
             evidence: evidence.map(Arc::new),
+            documents: Vec::new(),
         }
     }
 
@@ -120,6 +121,7 @@ impl Decision {
             body: packed.body,
             decision: Box::new(decision),
             evidence: packed.evidence,
+            documents: packed.documents,
         }
     }
 }

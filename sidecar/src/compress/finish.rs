@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::further::{complement, is_answered, news, within};
 use super::job::{DocumentJob, FurtherJob, Job, Search, TurnJob};
-use super::outcome::{Action, Evidence, Excerpt, PackText, SiteRecord};
+use super::outcome::{Action, Evidence, Excerpt, PackText, PackedDocument, SiteRecord};
 use crate::api::{Mode, Reason};
 use crate::extract::{ExtractError, Extraction};
 use crate::pack::{self, Addition, KeptSpan, Manifest, PackRecord, PackSize, SourceDocument};
@@ -22,6 +22,8 @@ pub(super) struct PackedBody {
     pub(super) reason: Reason,
     pub(super) manifest: Arc<Manifest>,
     pub(super) evidence: Option<Arc<Evidence>>,
+    /// What a model may ask for; none where `policy.retrieval` is off.
+    pub(super) documents: Vec<PackedDocument>,
     /// All sites of the call, with what became of them.
     pub(super) sites: Vec<SiteRecord>,
     /// Tokens that later turns were given further.
@@ -291,6 +293,7 @@ impl Writer<'_> {
             reason,
             manifest: Arc::new(self.manifest(reason)),
             evidence,
+            documents: self.documents(),
             added: self.added,
             sites: self.sites,
         })
@@ -300,6 +303,23 @@ impl Writer<'_> {
     fn packed(&self) -> impl Iterator<Item = (&DocumentJob, &Pack)> {
         let documents = self.job.documents.iter().zip(&self.packs);
         documents.filter_map(|(document, pack)| Some((document, pack.as_ref()?)))
+    }
+
+    /// Lists what a model may ask for: a document that stands in the call twice once.
+    fn documents(&self) -> Vec<PackedDocument> {
+        let mut documents: Vec<PackedDocument> = Vec::new();
+        if !self.job.settings.retrieval.enabled {
+            return documents;
+        }
+        for (document, _) in self.packed() {
+            if documents.iter().all(|known| known.sha256 != document.sha256) {
+                documents.push(PackedDocument {
+                    name: pack::name(&document.text, &document.sha256),
+                    sha256: document.sha256,
+                });
+            }
+        }
+        documents
     }
 
     fn manifest(&self, reason: Reason) -> Manifest {

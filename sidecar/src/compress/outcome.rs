@@ -27,6 +27,8 @@ pub enum Outcome {
         decision: Box<Decision>,
         /// What was asked and what was kept, where the call wants it.
         evidence: Option<Arc<Evidence>>,
+        /// The documents that were packed, where `policy.retrieval` is on: what a model may ask for.
+        documents: Vec<PackedDocument>,
     },
     /// Answer the caller with an error, and send nothing upstream.
     Reject {
@@ -44,6 +46,15 @@ impl Outcome {
             Self::Forward { decision, .. } | Self::Reject { decision, .. } => decision,
         }
     }
+}
+
+/// A document in whose place a pack stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackedDocument {
+    /// Its name in the pack's frame.
+    pub name: String,
+    /// Its SHA-256.
+    pub sha256: [u8; 32],
 }
 
 /// What happened to the request.

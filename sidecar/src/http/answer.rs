@@ -61,7 +61,7 @@ fn answer_error(
 }
 
 /// Makes the headers those of a body that was written here.
-fn describe(headers: &mut HeaderMap, content_type: &'static str) {
+pub(super) fn describe(headers: &mut HeaderMap, content_type: &'static str) {
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
 }

@@ -5,6 +5,7 @@
 //! that does so afterwards ends cleanly. Dropping the relay (the client is gone) drops the upstream's connection
 //! with it.
 
+use std::fmt::Display;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -45,8 +46,8 @@ pub(super) enum Watch {
 }
 
 /// The body that the client receives.
-pub(super) struct Relay {
-    upstream: Incoming,
+pub(super) struct Relay<B = Incoming> {
+    upstream: B,
     first: Option<Frame<Bytes>>,
     watch: Watch,
     wire: Wire,
@@ -62,10 +63,13 @@ enum State {
     Done,
 }
 
-impl Relay {
+impl<B> Relay<B>
+where
+    B: HttpBody<Data = Bytes, Error: Display> + Send + Unpin + 'static,
+{
     /// Relays `first` and then `upstream`.
     pub(super) fn new(
-        upstream: Incoming,
+        upstream: B,
         first: Option<Frame<Bytes>>,
         watch: Watch,
         wire: Wire,
@@ -237,7 +241,10 @@ fn joined(data: Bytes, more: Bytes) -> Bytes {
     }
 }
 
-impl HttpBody for Relay {
+impl<B> HttpBody for Relay<B>
+where
+    B: HttpBody<Data = Bytes, Error: Display> + Send + Unpin + 'static,
+{
     type Data = Bytes;
     type Error = BoxError;
 

@@ -86,6 +86,20 @@ pub fn write_further(additions: &[Addition<'_>]) -> String {
     text
 }
 
+/// Writes passages of a document under the name that its pack has, for a model that asked for them.
+///
+/// Deterministic: the same spans give the same bytes.
+pub fn write_passages(document: &str, name: &str, spans: &[KeptSpan]) -> String {
+    let mut text = String::new();
+    for passage in passages(document, spans) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "[{name} @{}]", passage.start);
+        let _ = writeln!(text, "{}", &document[passage]);
+    }
+    let _ = write!(text, "[end of excerpt {name}]");
+    text
+}
+
 /// Spans with nothing but white space between them are one passage.
 fn passages(document: &str, spans: &[KeptSpan]) -> Vec<Range<usize>> {
     let mut passages: Vec<Range<usize>> = Vec::new();
@@ -110,8 +124,9 @@ fn share(kept: usize, all: usize) -> String {
     }
 }
 
-/// A name for the frame that the document does not hold behind an opening bracket or the word "excerpt".
-fn name(document: &str, document_sha256: &[u8; 32]) -> String {
+/// Derives the name of a document's pack: one that the document does not hold behind an opening bracket or the word
+/// "excerpt".
+pub fn name(document: &str, document_sha256: &[u8; 32]) -> String {
     // Longer with each attempt: a document made to hold the first names meets longer ones, each of which
     // depends on the hash of the whole document.
     let names = (0..28_u8).map(|attempt| {

@@ -4,6 +4,7 @@ use liquid_contract::{Unread, Whole, defaults};
 use liquid_process::Invalid;
 use serde::{Deserialize, Serialize};
 
+use super::retrieval::Retrieval;
 use super::tools::Tools;
 use crate::api::{Mode, Overrides, Tier};
 
@@ -49,6 +50,8 @@ pub struct Settings {
     pub budget: Budget,
     /// The price of the alternative. Section `[policy.cached_prefix]`.
     pub cached_prefix: CachedPrefix,
+    /// The model's way back to a document. Section `[policy.retrieval]`.
+    pub retrieval: Retrieval,
 }
 
 impl Default for Settings {
@@ -69,6 +72,7 @@ impl Default for Settings {
             tools: Tools::default(),
             budget: Budget::default(),
             cached_prefix: CachedPrefix::default(),
+            retrieval: Retrieval::default(),
         }
     }
 }
@@ -205,6 +209,7 @@ impl Settings {
     pub fn validate(&self) -> Vec<Invalid> {
         let mut wrong = self.budget.validate();
         wrong.extend(self.tools.validate());
+        wrong.extend(self.retrieval.validate());
         let mut check = |ok: bool, field: &str, value: String, remedy: &str| {
             if !ok {
                 wrong.push(Invalid::new(field, value, remedy));

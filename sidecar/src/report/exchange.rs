@@ -8,6 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tracing::Span;
 
 use super::metrics::Metrics;
+use super::retrievals::Retrievals;
 use super::trace;
 use crate::api::Usage;
 use crate::compress::{Action, Decision};
@@ -48,6 +49,7 @@ pub struct Exchange {
     pub(super) status: u16,
     pub(super) upstream: Option<UpstreamTiming>,
     pub(super) usage: Usage,
+    pub(super) retrievals: Retrievals,
     pub(super) end: CallEnd,
 }
 
@@ -69,6 +71,7 @@ impl Exchange {
     ) -> Self {
         metrics.in_flight.inc();
         Self {
+            retrievals: Retrievals::new(Arc::clone(&metrics)),
             metrics,
             span: trace::start_span(headers, surface),
             _slot: slot,
@@ -119,6 +122,11 @@ impl Exchange {
     /// Records the tokens that the upstream billed.
     pub fn record_usage(&mut self, usage: Usage) {
         self.usage = usage;
+    }
+
+    /// Returns the count of what the model asks in this call.
+    pub fn retrievals(&self) -> Retrievals {
+        self.retrievals.clone()
     }
 
     /// Records that the whole answer was sent.

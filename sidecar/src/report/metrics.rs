@@ -55,6 +55,11 @@ struct CacheLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RetrievalLabels {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct WorkerLabels {
     worker: String,
 }
@@ -103,6 +108,7 @@ pub struct Metrics {
     site_tokens_after: Family<SiteLabels, Counter>,
     stages: Histograms<StageLabels>,
     extractions: Family<CacheLabels, Counter>,
+    retrievals: Family<RetrievalLabels, Counter>,
     worker_up: Family<WorkerLabels, Gauge>,
     worker_in_flight: Family<WorkerLabels, Gauge>,
     worker_failures: Family<WorkerLabels, Gauge>,
@@ -180,6 +186,7 @@ impl Metrics {
             site_tokens_after: Family::default(),
             stages: Family::new_with_constructor(stage_histogram),
             extractions: Family::default(),
+            retrievals: Family::default(),
             worker_up: Family::default(),
             worker_in_flight: Family::default(),
             worker_failures: Family::default(),
@@ -222,6 +229,8 @@ impl Metrics {
             "Extractions, by cache result",
             self.extractions.clone(),
         );
+        let asked = "Questions of models about documents of their calls, by what became of them";
+        liquid.register("retrievals", asked, self.retrievals.clone());
         liquid.register("worker_up", "1 if the worker is asked", self.worker_up.clone());
         liquid.register(
             "worker_in_flight",
@@ -321,6 +330,11 @@ impl Metrics {
                 total.fetch_add(tokens, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Counts a question of a model about a document.
+    pub(super) fn count_retrieval(&self, result: &'static str) {
+        self.retrievals.get_or_create(&RetrievalLabels { result }).inc();
     }
 
     /// Counts a call that has ended.

@@ -30,6 +30,7 @@ pub(super) fn start_span(headers: &HeaderMap, surface: &'static str) -> Span {
         liquid.tokens_after = tracing::field::Empty,
         liquid.extract_us = tracing::field::Empty,
         liquid.overhead_us = tracing::field::Empty,
+        liquid.retrievals = tracing::field::Empty,
         liquid.end = tracing::field::Empty,
         http.response.status_code = tracing::field::Empty,
         gen_ai.provider.name = tracing::field::Empty,
@@ -68,6 +69,10 @@ pub(super) fn record_end(span: &Span, call: &Exchange) {
     }
     span.record("http.response.status_code", call.status);
     span.record("liquid.end", call.end.as_str());
+    let retrievals = call.retrievals.asked();
+    if retrievals > 0 {
+        span.record("liquid.retrievals", retrievals);
+    }
     if let Some(upstream) = &call.upstream {
         span.record("gen_ai.provider.name", &upstream.provider);
     }

@@ -12,6 +12,7 @@ mod otlp;
 mod pages;
 mod paths;
 mod process;
+mod retrieval;
 mod stream;
 mod support;
 mod tls;

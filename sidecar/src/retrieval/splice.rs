@@ -1,0 +1,146 @@
+//! Several event streams, one after the other, as one: what the model says passes at once, its questions to us are held
+//! back, and the stream that follows their answers goes on where the last one stopped.
+
+mod chat;
+mod messages;
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use chat::ChatSplice;
+use messages::MessagesSplice;
+
+use super::Turn;
+use crate::api::Wire;
+use crate::sse::{Event, Parser};
+
+/// Larger events cannot be read.
+const MAX_EVENT_BYTES: usize = 64 << 20;
+
+/// Longest time without a byte for the client while the upstream sends what is held back. Far below every read timeout.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Splices the streams of one call. Bytes of the upstream in, events for the client out.
+#[derive(Debug)]
+pub struct Splicer {
+    parser: Parser,
+    splice: Splice,
+    out: BytesMut,
+    /// When the client was last sent something.
+    written: Instant,
+}
+
+#[derive(Debug)]
+enum Splice {
+    Chat(ChatSplice),
+    Messages(MessagesSplice),
+}
+
+impl Splicer {
+    /// Starts with the first stream. Where `may_ask` is false questions are dropped.
+    pub(super) fn new(wire: Wire, tool: String, may_ask: bool) -> Self {
+        let splice = match wire {
+            Wire::Messages => Splice::Messages(MessagesSplice::new(tool, may_ask)),
+            Wire::Chat | Wire::Completions | Wire::Responses => Splice::Chat(ChatSplice::new(tool, may_ask)),
+        };
+        Self {
+            parser: Parser::new(MAX_EVENT_BYTES),
+            splice,
+            out: BytesMut::new(),
+            written: Instant::now(),
+        }
+    }
+
+    /// Returns what the client gets for the next bytes; may be empty.
+    pub fn feed(&mut self, bytes: &[u8]) -> Bytes {
+        let Self {
+            parser, splice, out, ..
+        } = self;
+        parser.feed(bytes, |event| splice.event(event, out));
+        if self.out.is_empty() && self.written.elapsed() >= QUIET && !self.is_over() {
+            self.out.extend_from_slice(b": keep-alive\n\n");
+        }
+        self.taken()
+    }
+
+    /// Reads the end of a stream; returns what the client gets for it.
+    pub fn finish(&mut self) -> Bytes {
+        let Self {
+            parser, splice, out, ..
+        } = self;
+        parser.finish(|event| splice.event(event, out));
+        self.taken()
+    }
+
+    fn taken(&mut self) -> Bytes {
+        if !self.out.is_empty() {
+            self.written = Instant::now();
+        }
+        self.out.split().freeze()
+    }
+
+    /// Returns whether an event was too large to be read: the answer is not whole then.
+    pub fn has_lost_events(&self) -> bool {
+        self.parser.skipped() > 0
+    }
+
+    /// Returns whether the stream has said its last, and that was a question to us: nothing more of it is needed.
+    pub fn is_over(&self) -> bool {
+        match &self.splice {
+            Splice::Chat(splice) => splice.is_over(),
+            Splice::Messages(splice) => splice.is_over(),
+        }
+    }
+
+    /// Returns what the model asked, if the stream ended with that, and begins the next stream.
+    pub fn take_turn(&mut self) -> Option<Turn> {
+        let turn = match &mut self.splice {
+            Splice::Chat(splice) => splice.take_turn(),
+            Splice::Messages(splice) => splice.take_turn(),
+        };
+        if turn.is_some() {
+            self.parser = Parser::new(MAX_EVENT_BYTES);
+        }
+        turn
+    }
+
+    /// Says whether a question of the stream that begins will be answered.
+    pub fn set_may_ask(&mut self, may_ask: bool) {
+        match &mut self.splice {
+            Splice::Chat(splice) => splice.may_ask = may_ask,
+            Splice::Messages(splice) => splice.may_ask = may_ask,
+        }
+    }
+
+    /// Returns how many questions were dropped since the last time.
+    pub fn take_dropped(&mut self) -> usize {
+        match &mut self.splice {
+            Splice::Chat(splice) => std::mem::take(&mut splice.dropped),
+            Splice::Messages(splice) => std::mem::take(&mut splice.dropped),
+        }
+    }
+}
+
+impl Splice {
+    fn event(&mut self, event: Event<'_>, out: &mut BytesMut) {
+        match self {
+            Self::Chat(splice) => splice.event(event, out),
+            Self::Messages(splice) => splice.event(event, out),
+        }
+    }
+}
+
+/// Writes an event as it came.
+fn pass(event: Event<'_>, out: &mut BytesMut) {
+    if !event.name.is_empty() {
+        out.extend_from_slice(b"event: ");
+        out.extend_from_slice(event.name);
+        out.extend_from_slice(b"\n");
+    }
+    for line in event.data.split(|byte| *byte == b'\n') {
+        out.extend_from_slice(b"data: ");
+        out.extend_from_slice(line);
+        out.extend_from_slice(b"\n");
+    }
+    out.extend_from_slice(b"\n");
+}
