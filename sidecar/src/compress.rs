@@ -242,7 +242,7 @@ impl State {
 }
 
 /// Runs `work` here, or on the blocking pool when `bytes` are many.
-async fn offload<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn offload<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
     if bytes < LARGE {
         return work();
     }

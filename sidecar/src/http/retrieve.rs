@@ -2,39 +2,86 @@
 //! again, until the answer is the application's.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use bytes::Bytes;
 use futures::Stream;
-use http::{HeaderMap, Response, StatusCode};
-use http_body::Frame;
+use http::request::Parts;
+use http::{HeaderMap, Response, StatusCode, header};
+use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::relay::{Relay, Watch};
+use super::route::Route;
 use super::{App, LiveState, answer, headers, refuse};
+use crate::api::{ProviderKind, Wire};
+use crate::compress::{PackedDocument, offload};
 use crate::error::ApiError;
 use crate::report::Exchange;
-use crate::retrieval::{Answer, Session, Splicer, Turn};
+use crate::retrieval::{Answer, Offer, Session, Splicer, Turn};
 use crate::sse::{Tap, usage_of_body};
 use crate::translate;
 use crate::upstream::{CallPath, Failure, OutgoingCall, Target, UpstreamAnswer, UpstreamResponse};
 
+/// Time for a stream that is over to end, so that its connection can be used again.
+const LAST_FRAMES: Duration = Duration::from_millis(20);
+
 /// A call that may take several rounds.
-pub(super) struct Conversation {
-    pub(super) app: App,
-    pub(super) live: Arc<LiveState>,
-    pub(super) path: CallPath,
-    pub(super) query: Option<String>,
-    pub(super) headers: HeaderMap,
-    pub(super) session: Session,
+struct Conversation {
+    app: App,
+    live: Arc<LiveState>,
+    path: CallPath,
+    query: Option<String>,
+    headers: HeaderMap,
+    session: Session,
 }
 
-/// Answers the call.
-pub(super) async fn answer(conversation: Conversation, mut exchange: Exchange) -> Response<Body> {
-    let asked = Instant::now();
-    let wire = conversation.session.wire();
+/// Offers the model the tool with which it can ask for more of the documents, where that can be.
+pub(super) async fn offer(
+    live: &LiveState,
+    wire: Wire,
+    body: &Bytes,
+    documents: &[PackedDocument],
+    exchange: &Exchange,
+) -> Option<Session> {
+    let targets = live.routes.targets(wire);
+    let is_local = |target: &Target| target.provider.kind == ProviderKind::Local;
+    if targets.iter().any(is_local) {
+        return None;
+    }
+    let offer = Offer {
+        wire,
+        translated: targets.iter().any(|target| !target.provider.speaks(wire)),
+        body: body.clone(),
+        documents: documents.to_vec(),
+        compressor: live.compressor.clone(),
+        retrievals: exchange.retrievals(),
+    };
+    offload(body.len(), || offer.accept()).await
+}
+
+/// Answers a call in which the model may ask. The headers are those for the upstream.
+pub(super) async fn answer(
+    app: &App,
+    live: Arc<LiveState>,
+    route: Route,
+    mut parts: Parts,
+    session: Session,
+    mut exchange: Exchange,
+) -> Response<Body> {
+    let (asked, wire) = (Instant::now(), route.wire);
+    // The answer must come unencoded: it is read here.
+    parts.headers.remove(header::ACCEPT_ENCODING);
+    let conversation = Conversation {
+        app: app.clone(),
+        live,
+        path: route.path,
+        query: parts.uri.query().map(str::to_owned),
+        headers: parts.headers,
+        session,
+    };
     let arrived = match conversation.ask(conversation.live.routes.targets(wire)).await {
         Ok(arrived) => arrived,
         Err(failure) => return refuse(&ApiError::from(&failure), wire, exchange),
@@ -175,7 +222,7 @@ impl Conversation {
         } = arrived;
         let (mut parts, upstream) = response.into_parts();
         headers::strip_hop_by_hop(&mut parts.headers);
-        parts.headers.remove(http::header::CONTENT_LENGTH);
+        parts.headers.remove(header::CONTENT_LENGTH);
         let spliced = SplicedStream {
             splicer: self.session.splicer(),
             conversation: self,
@@ -241,8 +288,9 @@ impl SplicedStream {
             let data = match self.first.take() {
                 Some(data) => Some(data),
                 None => match upstream.frame().await {
-                    Some(frame) => Some(frame?.into_data().unwrap_or_default()),
-                    None => None,
+                    Some(Ok(frame)) => Some(frame.into_data().unwrap_or_default()),
+                    Some(Err(error)) if !self.splicer.asks() => return Err(error.into()),
+                    Some(Err(_)) | None => None,
                 },
             };
             let out = match &data {
@@ -266,10 +314,14 @@ impl SplicedStream {
 
     /// Goes on with the stream that answers what the model was told, if the last one asked.
     async fn end_round(&mut self) -> Result<(), SpliceError> {
-        self.upstream = None;
+        let rest = self.upstream.take();
         let Some(turn) = self.splicer.take_turn() else {
             return Ok(());
         };
+        if let Some(mut rest) = rest.filter(|rest| !rest.is_end_stream()) {
+            let end = async { while let Some(Ok(_)) = rest.frame().await {} };
+            let _ = tokio::time::timeout(LAST_FRAMES, end).await;
+        }
         let (arrived, may_ask) = self.conversation.go_on(turn, &self.target).await?;
         let status = arrived.response.status();
         if !status.is_success() || !is_stream(&arrived) {

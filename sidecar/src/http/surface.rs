@@ -1,24 +1,20 @@
 //! A call on a surface: read, compress, send, relay.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use liquid_contract::{Unread, Whole};
 
 use super::passthrough::Onward;
-use super::retrieve::{self, Conversation};
 use super::route::{Route, asks_dry_run};
-use super::{App, LiveState, answer, body, headers, pages, passthrough, refuse};
+use super::{App, LiveState, answer, body, headers, pages, passthrough, refuse, retrieve};
 use crate::api::{Mode, Overrides, ProviderKind, Reason, header_names};
-use crate::compress::{Action, Call, Decision, Evidence, Outcome, PackedDocument};
+use crate::compress::{Action, Call, Decision, Evidence, Outcome};
 use crate::error::ApiError;
 use crate::extract::OnWorkerUnavailable;
 use crate::report::Exchange;
-use crate::retrieval::{Offer, Session};
 use crate::upstream::path::Address;
 use crate::upstream::{self, Target, UpstreamAnswer};
 use crate::{local, report};
@@ -41,35 +37,46 @@ pub(super) async fn handle(
         Ok(call) => call,
         Err(error) => return refuse(&error, route.wire, exchange),
     };
-    let outcome = live.compressor.compress(call).await;
+    let mut outcome = live.compressor.compress(call).await;
     exchange.record_decision(outcome.decision());
     if let Some(recent) = &app.recent {
         recent.record(&outcome);
     }
-    let mut response = match &outcome {
-        Outcome::Reject { rejection, .. } => refuse(&ApiError::from(rejection), route.wire, exchange),
-        Outcome::Forward { decision, .. } if decision.dry_run => pages::answer_dry_run(&outcome, exchange),
-        Outcome::Forward {
-            body,
-            decision,
-            evidence,
-            documents,
-        } => {
-            headers::strip_for_upstream(&mut parts.headers);
-            exchange.inject_trace(&mut parts.headers);
-            if let Some(session) = offer(&live, &route, body, documents, &exchange) {
-                // In a box: calls in which nothing can be asked do not carry what the others need.
-                Box::pin(converse(app, &live, &route, parts, session, exchange)).await
-            } else {
-                let call = upstream::OutgoingCall {
-                    wire: route.wire,
-                    path: &route.path,
-                    query: parts.uri.query(),
-                    headers: &parts.headers,
-                    body: body.clone(),
-                };
-                send(app, &live, &call, decision, evidence.as_deref(), exchange).await
+    let session = match &outcome {
+        Outcome::Forward { body, documents, .. } if !documents.is_empty() => {
+            Box::pin(retrieve::offer(&live, route.wire, body, documents, &exchange)).await
+        }
+        _ => None,
+    };
+    headers::strip_for_upstream(&mut parts.headers);
+    exchange.inject_trace(&mut parts.headers);
+    let mut response = match (&mut outcome, session) {
+        (Outcome::Reject { rejection, .. }, _) => refuse(&ApiError::from(&*rejection), route.wire, exchange),
+        (Outcome::Forward { body, decision, .. }, session) if decision.dry_run => {
+            if let Some(session) = session {
+                *body = session.body();
             }
+            pages::answer_dry_run(&outcome, exchange)
+        }
+        // In a box: calls in which nothing can be asked do not carry what the others need.
+        (_, Some(session)) => Box::pin(retrieve::answer(app, live, route, parts, session, exchange)).await,
+        (
+            Outcome::Forward {
+                body,
+                decision,
+                evidence,
+                ..
+            },
+            None,
+        ) => {
+            let call = upstream::OutgoingCall {
+                wire: route.wire,
+                path: &route.path,
+                query: parts.uri.query(),
+                headers: &parts.headers,
+                body: body.clone(),
+            };
+            send(app, &live, &call, decision, evidence.as_deref(), exchange).await
         }
     };
     report::headers::write_decision(response.headers_mut(), outcome.decision());
@@ -162,52 +169,6 @@ fn record_unread(app: &App, route: &Route, action: Action, reason: &'static str,
     if let Some(recent) = &app.recent {
         recent.record_unread(route.surface, action, reason);
     }
-}
-
-/// Offers the model the tool with which it can ask for more of the documents, where that can be.
-fn offer(
-    live: &LiveState,
-    route: &Route,
-    body: &Bytes,
-    documents: &[PackedDocument],
-    exchange: &Exchange,
-) -> Option<Session> {
-    let targets = live.routes.targets(route.wire);
-    let is_local = |target: &Target| target.provider.kind == ProviderKind::Local;
-    if documents.is_empty() || targets.iter().any(is_local) {
-        return None;
-    }
-    let offer = Offer {
-        wire: route.wire,
-        translated: targets.iter().any(|target| !target.provider.speaks(route.wire)),
-        body: body.clone(),
-        documents: documents.to_vec(),
-        compressor: live.compressor.clone(),
-        retrievals: exchange.retrievals(),
-    };
-    offer.accept()
-}
-
-/// Answers a call in which the model may ask.
-async fn converse(
-    app: &App,
-    live: &Arc<LiveState>,
-    route: &Route,
-    mut parts: Parts,
-    session: Session,
-    exchange: Exchange,
-) -> Response<Body> {
-    // The answer must come unencoded: it is read here.
-    parts.headers.remove(http::header::ACCEPT_ENCODING);
-    let conversation = Conversation {
-        app: app.clone(),
-        live: Arc::clone(live),
-        path: route.path.clone(),
-        query: parts.uri.query().map(str::to_owned),
-        headers: parts.headers,
-        session,
-    };
-    retrieve::answer(conversation, exchange).await
 }
 
 async fn send(

@@ -9,7 +9,7 @@ use super::lookup::{Library, LookupResult, Reply};
 use super::splice::Splicer;
 use super::{Answer, Question, Turn, tool};
 use crate::api::Wire;
-use crate::compress::{Compressor, PackedDocument};
+use crate::compress::{Compressor, PackedDocument, offload};
 use crate::report::Retrievals;
 
 /// More questions of one answer are not answered.
@@ -137,9 +137,13 @@ impl Session {
         }
         self.asked += 1;
         let turns = self.turns(turn, &replies);
-        let body = std::str::from_utf8(&self.body).unwrap_or_default();
-        if let Some(outline) = Outline::read(self.wire, body) {
-            self.body = outline.with_turns(body, &turns);
+        let (wire, body) = (self.wire, self.body.clone());
+        let patched = offload(body.len(), move || {
+            let text = std::str::from_utf8(&body).ok()?;
+            Some(Outline::read(wire, text)?.with_turns(text, &turns))
+        });
+        if let Some(body) = patched.await {
+            self.body = body;
         }
         self.may_ask()
     }

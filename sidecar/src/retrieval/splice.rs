@@ -32,16 +32,18 @@ pub struct Splicer {
 
 #[derive(Debug)]
 enum Splice {
-    Chat(ChatSplice),
-    Messages(MessagesSplice),
+    Chat(Box<ChatSplice>),
+    Messages(Box<MessagesSplice>),
 }
 
 impl Splicer {
     /// Starts with the first stream. Where `may_ask` is false questions are dropped.
     pub(super) fn new(wire: Wire, tool: String, may_ask: bool) -> Self {
         let splice = match wire {
-            Wire::Messages => Splice::Messages(MessagesSplice::new(tool, may_ask)),
-            Wire::Chat | Wire::Completions | Wire::Responses => Splice::Chat(ChatSplice::new(tool, may_ask)),
+            Wire::Messages => Splice::Messages(Box::new(MessagesSplice::new(tool, may_ask))),
+            Wire::Chat | Wire::Completions | Wire::Responses => {
+                Splice::Chat(Box::new(ChatSplice::new(tool, may_ask)))
+            }
         };
         Self {
             parser: Parser::new(MAX_EVENT_BYTES),
@@ -89,6 +91,14 @@ impl Splicer {
         match &self.splice {
             Splice::Chat(splice) => splice.is_over(),
             Splice::Messages(splice) => splice.is_over(),
+        }
+    }
+
+    /// Returns whether the stream has said that it ends with a question to us, whatever becomes of its last bytes.
+    pub fn asks(&self) -> bool {
+        match &self.splice {
+            Splice::Chat(splice) => splice.asks(),
+            Splice::Messages(splice) => splice.asks(),
         }
     }
 

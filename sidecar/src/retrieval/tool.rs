@@ -23,7 +23,7 @@ pub(super) fn definition(wire: Wire, name: &str) -> Value {
                        with [excerpt NAME: ...] or stands as [NAME: passage left out]; NAME is the document. Give a \
                        question to find the passages that answer it, or start and end to read a range of bytes; both \
                        together look for the question within the range. Use it when what you need is not in the \
-                       excerpts; use a separate call for each question.";
+                       excerpts, before you say that the document does not have it; ask one question a call.";
     let schema = json!({
         "type": "object",
         "properties": {

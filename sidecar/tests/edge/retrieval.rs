@@ -1,12 +1,16 @@
 //! A model that asks for more of a document: answered here, never seen by the application.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use http_body_util::BodyExt;
 use liquid_sidecar::pack;
 use liquid_testing::{Canned, MockUpstream, MockWorker, WorkerBehaviour};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tonic::Code;
 
-use crate::support::{Answer, Stack, ask, eventually, sidecar};
+use crate::support::{Answer, Stack, ask, eventually, open, post, sidecar};
 
 const CHAT: &str = "/v1/chat/completions";
 const QUESTION: &str = "How many days of notice does a termination need?";
@@ -41,9 +45,14 @@ fn weather() -> Value {
     json!({"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}})
 }
 
-/// A sidecar with a worker that is known to be healthy.
 async fn with_worker(toml: &str) -> (Stack, MockWorker) {
-    let worker = MockWorker::start([WorkerBehaviour::Evidence]).await.unwrap();
+    with_workers_behaviour(toml, Vec::new()).await
+}
+
+/// A sidecar with a worker that is known to be healthy, finds evidence at first, and then behaves so.
+async fn with_workers_behaviour(toml: &str, then: Vec<WorkerBehaviour>) -> (Stack, MockWorker) {
+    let behaviours = std::iter::once(WorkerBehaviour::Evidence).chain(then);
+    let worker = MockWorker::start(behaviours).await.unwrap();
     let upstream = MockUpstream::start().await.unwrap();
     let workers = format!(
         "[extract]\nworkers = [\"{}\"]\nhealth_interval_ms = 50\n",
@@ -137,7 +146,7 @@ async fn a_question_is_answered_between_two_rounds() {
     stack.upstream.answer(whole(&says("Seventeen months.")));
     let answer = ask(
         &stack.url(CHAT),
-        call(json!({"tools": [weather()], "temperature": 0.50})),
+        call(json!({"tools": [weather()], "temperature": "T"})).replace("\"T\"", "0.50"),
     )
     .await;
 
@@ -176,10 +185,20 @@ async fn a_question_is_answered_between_two_rounds() {
         told,
         format!("[{0} @{start}]\n{OTHER}\n[end of excerpt {0}]", name())
     );
-    // What was sent before comes again, the same bytes.
-    let end = first.body.windows(2).rposition(|two| two == b"}]").unwrap();
-    let turns = String::from_utf8_lossy(&first.body).find(QUESTION).unwrap() + QUESTION.len();
-    assert!(end > turns && second.body.starts_with(&first.body[..turns]));
+    // What was sent before comes again, the same bytes: the first request but for the end of its messages.
+    let (one, two) = (
+        String::from_utf8_lossy(&first.body),
+        String::from_utf8_lossy(&second.body),
+    );
+    let turns = one.find(&format!("{}\"}}]", QUESTION)).unwrap() + QUESTION.len() + 2;
+    assert!(
+        two.starts_with(&one[..turns]) && two.ends_with(&one[turns..]),
+        "{two}"
+    );
+    assert!(
+        one.ends_with("}]}") && one.contains("\"temperature\":0.50"),
+        "{one}"
+    );
     assert!((count(&stack, "passages") - 1.0).abs() < 0.1);
     let input = "gen_ai_client_token_usage_sum{gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"openai\",gen_ai_token_type=\"input\"}";
     assert!((stack.sidecar.metric(input) - 200.0).abs() < 0.5);
@@ -563,6 +582,80 @@ async fn a_second_stream_that_fails_breaks_the_answer() {
         assert!(answer.text().contains("upstream_broken"), "{}", answer.text());
         assert!(!answer.text().contains("[DONE]"));
     }
+}
+
+#[tokio::test]
+async fn text_does_not_wait_for_a_question_and_a_client_that_goes_ends_it() {
+    let slow = WorkerBehaviour::Slow(Duration::from_millis(1500));
+    let (stack, worker) = with_workers_behaviour(ON, vec![slow]).await;
+    stack.upstream.answer(asking_stream());
+    let mut body = open(post(&stack.url(CHAT), call(json!({"stream": true}))))
+        .await
+        .into_body();
+    let mut text = String::new();
+    while !text.contains("look. ") {
+        let frame = body.frame().await.unwrap().unwrap();
+        text.push_str(&String::from_utf8_lossy(frame.data_ref().unwrap()));
+    }
+    eventually("the worker is asked", || worker.arrived() == 2).await;
+    assert_eq!(worker.answered(), 1);
+    drop(body);
+    eventually("the call has ended", || {
+        stack.sidecar.metric("liquid_sidecar_requests_in_flight") < 0.5
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(1800)).await;
+    assert_eq!((worker.answered(), stack.upstream.requests().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_worker_that_fails_is_an_error_to_the_model() {
+    let refuses = WorkerBehaviour::Fail(Code::InvalidArgument, Duration::ZERO);
+    let (stack, _worker) = with_workers_behaviour(ON, vec![refuses]).await;
+    let tool_use = |reason| message("msg_1", &json!([tool_use()]), reason);
+    stack.upstream.answer(whole(&tool_use("tool_use")));
+    let answer = ask(&stack.url("/v1/messages"), call(json!({"max_tokens": 99}))).await;
+    assert_eq!(answer.status, 200);
+    let result = stack.upstream.last().unwrap().json()["messages"][3]["content"][0].clone();
+    assert_eq!(result["is_error"], true);
+    assert!(
+        result["content"].as_str().unwrap().contains("start and end"),
+        "{result}"
+    );
+    assert!(count(&stack, "no_worker") > 0.5);
+}
+
+#[tokio::test]
+async fn the_document_of_another_call_is_none_of_this_one() {
+    let (stack, _worker) = with_worker(ON).await;
+    ask(&stack.url(CHAT), call(json!({}))).await;
+    let other = document().replace("Clause 7 ", "Paragraph 7 ");
+    let messages = json!([{"role": "user", "content": other}, {"role": "user", "content": QUESTION}]);
+    stack.upstream.answer(whole(&asks(&about_warranty())));
+    stack.upstream.answer(whole(&says("Well.")));
+    let answer = ask(&stack.url(CHAT), call(json!({"messages": messages}))).await;
+    assert_eq!(
+        (answer.status, answer.header("x-liquid-decision")),
+        (200, "compressed")
+    );
+    let told = stack.upstream.last().unwrap().json()["messages"][3]["content"].clone();
+    let told = told.as_str().unwrap();
+    assert!(
+        told.starts_with("Error") && !told.contains(OTHER) && !told.contains(&name()),
+        "{told}"
+    );
+    assert!(count(&stack, "unknown_document") > 0.5);
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_the_tool() {
+    let (stack, _worker) = with_worker(ON).await;
+    let answer = ask(&stack.url(&format!("{CHAT}?dry_run=1")), call(json!({}))).await;
+    assert_eq!(
+        answer.json()["request"]["tools"][0]["function"]["name"],
+        "liquid_retrieve"
+    );
+    assert!(stack.upstream.requests().is_empty());
 }
 
 fn message(id: &str, content: &Value, reason: &str) -> Value {

@@ -67,6 +67,10 @@ impl ChatSplice {
         }
     }
 
+    pub(super) fn asks(&self) -> bool {
+        self.stream.asks
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.stream.asks && self.stream.is_over
     }

@@ -68,6 +68,10 @@ impl MessagesSplice {
         }
     }
 
+    pub(super) fn asks(&self) -> bool {
+        self.stream.asks
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.stream.asks && self.stream.is_over
     }
