@@ -50,34 +50,33 @@ pub(super) async fn handle(
     };
     headers::strip_for_upstream(&mut parts.headers);
     exchange.inject_trace(&mut parts.headers);
-    let mut response = match (&mut outcome, session) {
-        (Outcome::Reject { rejection, .. }, _) => refuse(&ApiError::from(&*rejection), route.wire, exchange),
-        (Outcome::Forward { body, decision, .. }, session) if decision.dry_run => {
-            if let Some(session) = session {
-                *body = session.body();
+    if let (Outcome::Forward { body, decision, .. }, Some(session)) = (&mut outcome, &session)
+        && decision.dry_run
+    {
+        *body = session.body();
+    }
+    let mut response = match &outcome {
+        Outcome::Reject { rejection, .. } => refuse(&ApiError::from(rejection), route.wire, exchange),
+        Outcome::Forward { decision, .. } if decision.dry_run => pages::answer_dry_run(&outcome, exchange),
+        Outcome::Forward {
+            body,
+            decision,
+            evidence,
+            ..
+        } => match session {
+            // In a box: calls in which nothing can be asked do not carry what the others need.
+            Some(session) => Box::pin(retrieve::answer(app, live, route, parts, session, exchange)).await,
+            None => {
+                let call = upstream::OutgoingCall {
+                    wire: route.wire,
+                    path: &route.path,
+                    query: parts.uri.query(),
+                    headers: &parts.headers,
+                    body: body.clone(),
+                };
+                send(app, &live, &call, decision, evidence.as_deref(), exchange).await
             }
-            pages::answer_dry_run(&outcome, exchange)
-        }
-        // In a box: calls in which nothing can be asked do not carry what the others need.
-        (_, Some(session)) => Box::pin(retrieve::answer(app, live, route, parts, session, exchange)).await,
-        (
-            Outcome::Forward {
-                body,
-                decision,
-                evidence,
-                ..
-            },
-            None,
-        ) => {
-            let call = upstream::OutgoingCall {
-                wire: route.wire,
-                path: &route.path,
-                query: parts.uri.query(),
-                headers: &parts.headers,
-                body: body.clone(),
-            };
-            send(app, &live, &call, decision, evidence.as_deref(), exchange).await
-        }
+        },
     };
     report::headers::write_decision(response.headers_mut(), outcome.decision());
     response

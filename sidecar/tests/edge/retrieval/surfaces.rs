@@ -1,0 +1,261 @@
+//! Messages, Responses, and a provider that speaks another API.
+
+use liquid_testing::Canned;
+use serde_json::{Value, json};
+
+use super::{
+    CHAT, ON, OTHER, QUESTION, about_warranty, bytewise, call, data, document, events, whole, with_worker,
+};
+use crate::support::{Answer, ask};
+
+fn message(id: &str, content: &Value, reason: &str) -> Value {
+    json!({"id": id, "type": "message", "role": "assistant", "model": "m", "content": content,
+           "stop_reason": reason, "stop_sequence": null,
+           "usage": {"input_tokens": 100, "output_tokens": 10, "cache_read_input_tokens": 30}})
+}
+
+fn tool_use() -> Value {
+    json!({"type": "tool_use", "id": "toolu_q", "name": "liquid_retrieve", "input": about_warranty()})
+}
+
+fn thinking() -> Value {
+    json!({"type": "thinking", "thinking": "Hm.", "signature": "c2ln"})
+}
+
+#[tokio::test]
+async fn a_message_with_a_question_is_answered() {
+    let (stack, _worker) = with_worker(ON).await;
+    let text = |text: &str| json!({"type": "text", "text": text});
+    stack.upstream.answer(whole(&message(
+        "msg_1",
+        &json!([thinking(), text("Let me look."), tool_use()]),
+        "tool_use",
+    )));
+    stack.upstream.answer(whole(&message(
+        "msg_2",
+        &json!([text("Seventeen months.")]),
+        "end_turn",
+    )));
+    let answer = ask(&stack.url("/v1/messages"), call(json!({"max_tokens": 99}))).await;
+    let json = answer.json();
+    assert_eq!(json["content"], json!([text("Seventeen months.")]), "{json}");
+    assert_eq!(
+        json["usage"],
+        json!({"input_tokens": 200, "output_tokens": 20, "cache_read_input_tokens": 60})
+    );
+    let requests = stack.upstream.requests();
+    assert_eq!(requests[0].json()["tools"][0]["name"], "liquid_retrieve");
+    let turns = requests[1].json()["messages"].clone();
+    assert_eq!(
+        turns[2]["content"],
+        json!([thinking(), text("Let me look."), tool_use()])
+    );
+    let result = &turns[3]["content"][0];
+    assert_eq!(
+        (&result["type"], &result["tool_use_id"]),
+        (&json!("tool_result"), &json!("toolu_q"))
+    );
+    assert!(result["content"].as_str().unwrap().contains(OTHER) && result.get("is_error").is_none());
+}
+
+/// The events of a message of blocks, each with its deltas.
+fn message_stream(id: &str, blocks: &[(Value, Vec<Value>)], reason: &str) -> Canned {
+    let mut start = message(id, &json!([]), "");
+    start["stop_reason"] = Value::Null;
+    start["usage"]["output_tokens"] = 1.into();
+    let mut all = vec![
+        json!({"type": "message_start", "message": start}),
+        json!({"type": "ping"}),
+    ];
+    for (index, (block, deltas)) in blocks.iter().enumerate() {
+        all.push(json!({"type": "content_block_start", "index": index, "content_block": block}));
+        let deltas = deltas
+            .iter()
+            .map(|delta| json!({"type": "content_block_delta", "index": index, "delta": delta}));
+        all.extend(deltas);
+        all.push(json!({"type": "content_block_stop", "index": index}));
+    }
+    let delta = json!({"stop_reason": reason, "stop_sequence": null});
+    all.push(json!({"type": "message_delta", "delta": delta, "usage": {"output_tokens": 10}}));
+    all.push(json!({"type": "message_stop"}));
+    events(&all, true)
+}
+
+/// A stream that thinks, says something and then asks.
+fn asking_stream() -> Canned {
+    let thinks = (
+        json!({"type": "thinking", "thinking": "", "signature": ""}),
+        vec![
+            json!({"type": "thinking_delta", "thinking": "Hm."}),
+            json!({"type": "signature_delta", "signature": "c2ln"}),
+        ],
+    );
+    let arguments = about_warranty().to_string();
+    let (head, tail) = arguments.split_at(9);
+    let asks = (
+        json!({"type": "tool_use", "id": "toolu_q", "name": "liquid_retrieve", "input": {}}),
+        vec![
+            json!({"type": "input_json_delta", "partial_json": head}),
+            json!({"type": "input_json_delta", "partial_json": tail}),
+        ],
+    );
+    message_stream("msg_1", &[thinks, text_block("Let me look."), asks], "tool_use")
+}
+
+/// A text block and its delta.
+fn text_block(text: &str) -> (Value, Vec<Value>) {
+    let delta = json!({"type": "text_delta", "text": text});
+    (json!({"type": "text", "text": ""}), vec![delta])
+}
+
+#[tokio::test]
+async fn message_streams_of_several_rounds_are_one() {
+    let (stack, _worker) = with_worker(ON).await;
+    let last = message_stream("msg_2", &[text_block("Seventeen months.")], "end_turn");
+    for cut in [false, true] {
+        stack.upstream.reset();
+        for canned in [asking_stream(), last.clone()] {
+            stack.upstream.answer(if cut { bytewise(canned) } else { canned });
+        }
+        let fields = json!({"max_tokens": 99, "stream": true});
+        let answer = ask(&stack.url("/v1/messages"), call(fields)).await;
+        assert!(
+            answer.complete && !answer.text().contains("liquid_retrieve"),
+            "{}",
+            answer.text()
+        );
+        check_events(&answer);
+        let turns = stack.upstream.requests()[1].json()["messages"].clone();
+        let said = json!([thinking(), {"type": "text", "text": "Let me look."}, tool_use()]);
+        assert_eq!(turns[2]["content"], said);
+        assert!(
+            turns[3]["content"][0]["content"]
+                .as_str()
+                .unwrap()
+                .contains(OTHER)
+        );
+    }
+}
+
+/// Checks that the events are those of one message of three blocks.
+fn check_events(answer: &Answer) {
+    let data = data(answer);
+    let kinds: Vec<_> = data
+        .iter()
+        .map(|event| event["type"].as_str().unwrap())
+        .filter(|kind| *kind != "ping")
+        .collect();
+    let block = ["content_block_start", "content_block_delta", "content_block_stop"];
+    let mut expected = vec!["message_start", "content_block_start", "content_block_delta"];
+    expected.extend(["content_block_delta", "content_block_stop"]);
+    expected.extend([block, block].concat());
+    expected.extend(["message_delta", "message_stop"]);
+    assert_eq!(kinds, expected, "{}", answer.text());
+    let starts = data.iter().filter(|event| event["type"] == "content_block_start");
+    let indexes: Vec<_> = starts.map(|event| event["index"].as_u64()).collect();
+    assert_eq!(indexes, [Some(0), Some(1), Some(2)]);
+    let end = data
+        .iter()
+        .find(|event| event["type"] == "message_delta")
+        .unwrap();
+    assert_eq!(end["delta"]["stop_reason"], "end_turn");
+    let usage = json!({"output_tokens": 20, "input_tokens": 200, "cache_read_input_tokens": 60});
+    assert_eq!(end["usage"], usage);
+}
+
+#[tokio::test]
+async fn a_wrong_question_in_a_message_is_marked_as_an_error() {
+    let (stack, _worker) = with_worker(ON).await;
+    let mut wrong = tool_use();
+    wrong["input"] = json!({"document": "zzzz"});
+    stack
+        .upstream
+        .answer(whole(&message("msg_1", &json!([wrong]), "tool_use")));
+    assert_eq!(
+        ask(&stack.url("/v1/messages"), call(json!({"max_tokens": 99})))
+            .await
+            .status,
+        200
+    );
+    let result = stack.upstream.last().unwrap().json()["messages"][3]["content"][0].clone();
+    assert_eq!(result["is_error"], true, "{result}");
+}
+
+fn response(id: &str, output: &Value, tools: &Value) -> Value {
+    json!({"id": id, "object": "response", "status": "completed", "model": "m", "store": true, "output": output,
+           "tools": tools, "usage": {"input_tokens": 100, "output_tokens": 10, "total_tokens": 110}})
+}
+
+#[tokio::test]
+async fn a_response_with_a_question_is_answered() {
+    let (stack, _worker) = with_worker(ON).await;
+    let call = json!({"type": "function_call", "id": "fc_1", "call_id": "call_q", "name": "liquid_retrieve",
+                      "arguments": about_warranty().to_string(), "status": "completed"});
+    let reasoning = json!({"type": "reasoning", "id": "rs_1", "summary": []});
+    let said = json!({"type": "message", "id": "msg_1", "role": "assistant", "status": "completed",
+                      "content": [{"type": "output_text", "text": "Seventeen months.", "annotations": []}]});
+    let tools = json!([{"type": "function", "name": "liquid_retrieve", "parameters": {}}]);
+    stack
+        .upstream
+        .answer(whole(&response("resp_1", &json!([reasoning, call]), &tools)));
+    stack
+        .upstream
+        .answer(whole(&response("resp_2", &json!([said]), &tools)));
+    let prompt = format!("{}\n\n{QUESTION}", document());
+    let answer = ask(
+        &stack.url("/v1/responses"),
+        json!({"model": "m", "input": prompt}).to_string(),
+    )
+    .await;
+    assert_eq!(
+        answer.header("x-liquid-decision"),
+        "compressed",
+        "{:?}",
+        answer.headers
+    );
+    let json = answer.json();
+    assert_eq!(
+        (&json["output"], &json["tools"], &json["id"]),
+        (&json!([said]), &json!([]), &json!("resp_2"))
+    );
+    assert_eq!(
+        json["usage"],
+        json!({"input_tokens": 200, "output_tokens": 20, "total_tokens": 220})
+    );
+    let requests = stack.upstream.requests();
+    let (first, second) = (requests[0].json(), requests[1].json());
+    assert_eq!(
+        second["input"][0],
+        json!({"role": "user", "content": first["input"]})
+    );
+    assert_eq!((&second["input"][1], &second["input"][2]), (&reasoning, &call));
+    assert_eq!(second["input"][3]["call_id"], "call_q");
+    assert!(second["input"][3]["output"].as_str().unwrap().contains(OTHER));
+}
+
+#[tokio::test]
+async fn a_translated_answer_is_answered_and_a_translated_stream_not_offered() {
+    let anthropic = "[policy.retrieval]\nenabled = true\n[upstream]\nmodel = \"anthropic/claude\"";
+    let (stack, _worker) = with_worker(anthropic).await;
+    stack
+        .upstream
+        .answer(whole(&message("msg_1", &json!([tool_use()]), "tool_use")));
+    let text = json!([{"type": "text", "text": "Seventeen months."}]);
+    stack.upstream.answer(whole(&message("msg_2", &text, "end_turn")));
+    let answer = ask(&stack.url(CHAT), call(json!({}))).await;
+    let json = answer.json();
+    assert_eq!(
+        json["choices"][0]["message"]["content"], "Seventeen months.",
+        "{json}"
+    );
+    assert_eq!(json["usage"]["completion_tokens"], 20);
+    let turns = stack.upstream.last().unwrap().json()["messages"].clone();
+    assert!(turns.to_string().contains(OTHER), "{turns}");
+
+    let answer = ask(&stack.url(CHAT), call(json!({"stream": true}))).await;
+    assert_eq!(
+        (answer.status, answer.header("x-liquid-decision")),
+        (200, "compressed")
+    );
+    assert!(stack.upstream.last().unwrap().json().get("tools").is_none());
+}
