@@ -179,6 +179,11 @@ impl<'r, 'a> Conversation<'r, 'a> {
         }
         mark_passages(&self.request.parts, &mut read.sites);
         self.read_user(&user, &mut read);
+        let holds = |site: &Site<'a>| {
+            let document = site.text.as_str().get(site.document.clone());
+            document.is_some_and(|document| !document.trim_start().is_empty())
+        };
+        read.sites.retain(holds);
         read.sites
             .sort_by_key(|site| (site.part, site.text.locate(site.document.clone()).range.start));
         read

@@ -332,3 +332,14 @@ fn code_of_the_user_stays() {
         assert_eq!(turn.sites[0].keep, Some(Reason::Code));
     }
 }
+
+#[test]
+fn an_empty_text_is_no_document() {
+    let asked = format!("{}\n\n{QUESTION}", chronicle(84));
+    let turn = turn(json!([
+        say("user", json!([text("")])),
+        say("user", json!([text(&asked), text(" \n"), text(&chronicle(96))])),
+    ]));
+    assert!(turn.sites.len() >= 2);
+    assert!(turn.sites.iter().all(|site| !site.document.trim().is_empty()));
+}

@@ -176,7 +176,7 @@ fn uncovered(manifest: &Value, input: &Input) -> Vec<String> {
 }
 
 /// Finds the document of a pack, by its offsets and its sum, in the texts of a request.
-fn source<'t>(pack: &Value, all: &'t [String]) -> Option<&'t str> {
+fn source<'t>(pack: &Value, all: &[&'t str]) -> Option<&'t str> {
     let (start, bytes) = (number(&pack["source"]["start"]), number(&pack["source"]["bytes"]));
     let documents = all.iter().filter_map(|text| text.get(start..start + bytes));
     let sum = |text: &str| {
