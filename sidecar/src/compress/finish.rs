@@ -240,9 +240,10 @@ impl Writer<'_> {
             if missing.is_empty() {
                 continue;
             }
-            let written = match &found {
-                Some(_) => missing.clone(),
-                None => complement(&[], document.text.len() as u64),
+            let written = if further.whole {
+                complement(&[], document.text.len() as u64)
+            } else {
+                missing.clone()
             };
             pack.further.extend(missing);
             pack.further.sort_by_key(|span| span.start);

@@ -58,8 +58,10 @@ pub(super) struct TurnJob {
 pub(super) struct FurtherJob {
     /// The spot before the user's words.
     pub(super) spot: usize,
-    /// What is looked for in them; without it they are added whole.
+    /// What is looked for in them; without it all that their packs lack is added.
     pub(super) search: Option<Search>,
+    /// They are added from the first word to the last, what their packs hold included.
+    pub(super) whole: bool,
     /// The documents, by position.
     pub(super) documents: Range<usize>,
 }
@@ -125,6 +127,7 @@ impl Draft<'_, '_> {
                 spots.push(words.text.locate(words.start..words.start));
                 FurtherJob {
                     spot: spots.len() - 1,
+                    whole: plan.further == Further::Whole,
                     search: (plan.further == Further::Excerpts)
                         .then(|| self.further_search(turn, &documents, first)),
                     documents: 0..first,
@@ -234,6 +237,10 @@ fn said(body: &Bytes, documents: &[DocumentJob], spots: usize) -> Vec<Option<Byt
     said
 }
 
+/// An ask of less than this share of the weightiest one's weight is not asked: an announcement, a template's order. It
+/// would take the first places of its own.
+const NEGLIGIBLE: f32 = 0.35;
+
 /// Returns what a worker is asked: all asks of a turn, or those that its user says, where it has any.
 fn asked(asks: &[Ask], said: bool) -> Vec<Asked> {
     let spoken = |ask: &&Ask| {
@@ -243,8 +250,9 @@ fn asked(asks: &[Ask], said: bool) -> Vec<Asked> {
         )
     };
     let any = said && asks.iter().any(|ask| spoken(&ask));
+    let least = NEGLIGIBLE * asks.iter().map(|ask| ask.weight).fold(0.0, f32::max);
     asks.iter()
-        .filter(|ask| !any || spoken(ask))
+        .filter(|ask| ask.weight >= least && (!any || spoken(ask)))
         .map(|ask| Asked {
             text: ask.text.clone(),
             weight: ask.weight,

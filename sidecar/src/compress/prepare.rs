@@ -175,7 +175,7 @@ fn withheld(
     let adds_whole = plan.is_some_and(|plan| {
         plan.turns
             .iter()
-            .any(|turn| turn.further == policy::Further::Whole)
+            .any(|turn| matches!(turn.further, policy::Further::Rest | policy::Further::Whole))
     });
     if adds_whole {
         return Some(Reason::NeedsEverything);

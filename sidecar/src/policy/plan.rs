@@ -54,7 +54,9 @@ pub enum Further {
     Nothing,
     /// The evidence for what it asks, as far as the packs lack it.
     Excerpts,
-    /// All of them: it needs every word.
+    /// What the packs lack, all of it: it needs every item.
+    Rest,
+    /// All of them, from the first word to the last: it needs the text itself.
     Whole,
 }
 
@@ -64,6 +66,7 @@ impl Further {
         match self {
             Self::Nothing => "nothing",
             Self::Excerpts => "excerpts",
+            Self::Rest => "rest",
             Self::Whole => "whole",
         }
     }
@@ -270,7 +273,8 @@ fn further(turn: &Turn<'_>, must_cover: bool, settings: &Settings) -> Further {
         {
             Further::Nothing
         }
-        (Need::Overview | Need::Aggregate | Need::Transform, _) => Further::Whole,
+        (Need::Overview | Need::Aggregate, _) => Further::Rest,
+        (Need::Transform, _) => Further::Whole,
     }
 }
 

@@ -93,6 +93,13 @@ impl Asks {
         }
     }
 
+    /// Returns true if the model said before its call what it looks for: something that passages answer.
+    pub(super) fn said_to_look_up(&self) -> bool {
+        self.asks
+            .iter()
+            .any(|ask| ask.source == AskSource::Said && matches!(ask.need, Need::Evidence | Need::Aspect))
+    }
+
     /// Returns true if there is an ask of one of these sources that counts.
     pub(super) fn has(&self, sources: &[AskSource]) -> bool {
         self.asks

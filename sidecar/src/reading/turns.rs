@@ -337,7 +337,11 @@ impl<'r, 'a> Conversation<'r, 'a> {
             // is sent counts as well.
             () if asked && !apart && !texts.has_results => more_demanding(judged, self.tasks.need()),
             () if asked && asks.has(&NOW) => judged,
-            () if has_goal => judge(&self.goal.request),
+            () if has_goal => match judge(&self.goal.request) {
+                // A step of a longer way: what the model reads this document for, it says itself.
+                goal if goal != Need::Transform && asks.said_to_look_up() => Need::Evidence,
+                goal => goal,
+            },
             () => self.tasks.need(),
         };
         let fields_alone =

@@ -134,3 +134,21 @@ fn an_observation_in_a_users_message_is_asked_what_the_user_wants() {
         turns[1].asks
     );
 }
+
+#[test]
+fn a_step_of_an_agent_is_judged_by_what_the_model_says_it_looks_for() {
+    let need = |goal: &str, said: &str| {
+        let call = json!([{"id": "c", "type": "function", "function": {"name": "read", "arguments": "{\"path\": \"a.txt\"}"}}]);
+        let messages = json!([
+            say("user", goal),
+            {"role": "assistant", "content": said, "tool_calls": call},
+            {"role": "tool", "tool_call_id": "c", "content": chronicle(300)},
+        ]);
+        turns(messages).last().unwrap().need
+    };
+    let all = "Go through every file of the folder, one after the other, and list all that is sold.";
+    assert_eq!(need(all, "Next: who sold tar on day 6?"), Need::Evidence);
+    assert_eq!(need(all, ""), Need::Aggregate);
+    let translation = "Translate the chronicle into Spanish.";
+    assert_eq!(need(translation, "First: who is named in it?"), Need::Transform);
+}
