@@ -5,7 +5,7 @@
 //! words.
 
 /// Bits of a feature's number.
-pub const BITS: u32 = 16;
+pub const BITS: u32 = 17;
 /// Bytes that are read at each end of a long text.
 const END: usize = 3_000;
 /// Words of a sentence that are paired with its first word.

@@ -32,7 +32,7 @@ pub const NEED: Shape = Shape {
 /// The classifier of speech in the file: the second.
 pub const SPEECH: Shape = Shape {
     classes: 3,
-    bits: BITS - 1,
+    bits: BITS - 2,
 };
 
 /// A classifier in a model's file: multinomial logistic regression over binary features, with weights of 8 bits.
