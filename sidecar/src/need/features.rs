@@ -4,6 +4,8 @@
 //! Scripts that write without spaces between words (Chinese, Japanese, Thai) have n-grams of their runs instead of
 //! words.
 
+use unicode_normalization::UnicodeNormalization;
+
 /// Bits of a feature's number.
 pub const BITS: u32 = 17;
 /// Bytes that are read at each end of a long text.
@@ -28,7 +30,7 @@ pub fn extract(text: &str) -> Vec<u32> {
     features.numbers
 }
 
-/// Clips, lower-cases, leaves out accents that stand alone and vowel points, and writes every digit as 0.
+/// Clips, composes what is decomposed or in presentation forms (NFKC), lower-cases, leaves out accents that stand alone and vowel points, and writes every digit as 0.
 fn normalise(text: &str) -> String {
     let text = text.trim();
     let mut clipped = String::new();
@@ -39,7 +41,7 @@ fn normalise(text: &str) -> String {
     } else {
         clipped.push_str(text);
     }
-    let lower = clipped.chars().flat_map(char::to_lowercase);
+    let lower = clipped.nfkc().flat_map(char::to_lowercase);
     lower
         .filter(|c| !matches!(c, '\u{300}'..='\u{36f}' | '\u{591}'..='\u{5c7}' | '\u{64b}'..='\u{65f}' | '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{feff}'))
         .map(|c| if c.is_numeric() && !is_dense(c) { '0' } else { c })

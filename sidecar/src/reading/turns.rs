@@ -11,7 +11,7 @@ use super::calls::{read_arguments, read_said};
 use super::context::find_contexts;
 use super::output::reason_by_kind;
 use super::results::{ResultDocument, read_json, read_result};
-use super::speech::{judge, more_demanding};
+use super::speech::{judge, more_demanding, transforms};
 use super::system::Tasks;
 use super::user::{ReadText, UserText, read_user_texts};
 use super::view::{Ask, AskSource, Reading, Site, SiteKind, Turn, Words};
@@ -80,6 +80,23 @@ struct Goal {
     said: Vec<Said>,
     /// The words as they stand together.
     request: String,
+}
+
+impl Goal {
+    /// Judges how much of a document it needs. Where a question is labelled, that is the question, and what stands beside
+    /// it orders the answer's form, unless it surely orders the text to be transformed.
+    fn need(&self) -> Need {
+        let labelled = self
+            .said
+            .iter()
+            .filter(|said| said.source == AskSource::Label && said.weight > LITTLE);
+        let need = labelled.map(|said| judge(&said.text)).reduce(more_demanding);
+        match need {
+            Some(_) if transforms(&self.request) => Need::Transform,
+            Some(need) => need,
+            None => judge(&self.request),
+        }
+    }
 }
 
 /// Sources of what is asked now.
@@ -307,7 +324,7 @@ impl<'r, 'a> Conversation<'r, 'a> {
             () if !asks.has(&NOW) => Need::None,
             // By a task of its own a caller chose to have evidence extracted, whatever its words.
             () if hybrid_task(self.request).is_some() => Need::Evidence,
-            () => judge(&now.request),
+            () => now.need(),
         };
         let asked = judged != Need::None;
         let apart = texts.user.iter().any(|text| text.asks() && !text.by_wording);
