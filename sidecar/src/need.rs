@@ -20,7 +20,7 @@ static FILE: &[u8] = include_bytes!("need/model.bin");
 static MODEL: LazyLock<Option<Model<'static>>> = LazyLock::new(|| Model::read(FILE));
 
 /// The least probability that passages are enough with which a request is taken for one of those.
-pub const SURE: f32 = 0.70;
+pub const SURE: f32 = 0.55;
 
 /// What kind of request a text is, by how much of the document its answer needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]

@@ -90,13 +90,24 @@ impl Goal {
             .said
             .iter()
             .filter(|said| said.source == AskSource::Label && said.weight > LITTLE);
-        let need = labelled.map(|said| judge(&said.text)).reduce(more_demanding);
+        let need = labelled
+            .map(|said| judge(up_to_its_mark(&said.text)))
+            .reduce(more_demanding);
         match need {
             Some(_) if transforms(&self.request) => Need::Transform,
             Some(need) => need,
             None => judge(&self.request),
         }
     }
+}
+
+/// Returns a question without what stands behind its last question mark: orders about the answer's form.
+fn up_to_its_mark(question: &str) -> &str {
+    let mark = question
+        .char_indices()
+        .rev()
+        .find(|(_, c)| matches!(c, '?' | '？' | '؟'));
+    mark.map_or(question, |(at, c)| &question[..at + c.len_utf8()])
 }
 
 /// Sources of what is asked now.
