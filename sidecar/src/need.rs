@@ -22,6 +22,9 @@ static MODEL: LazyLock<Option<Model<'static>>> = LazyLock::new(|| Model::read(FI
 /// The least probability that passages are enough with which a request is taken for one of those.
 pub const SURE: f32 = 0.55;
 
+/// The least confidence with which a question of one line is taken for one that needs more than passages.
+const SURE_OF_MORE: f32 = 0.75;
+
 /// What kind of request a text is, by how much of the document its answer needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -102,7 +105,21 @@ pub fn judge(request: &str) -> Judgement {
 
 /// Judges with a given model what [`judge`] judges with the embedded one.
 pub fn judge_with(model: &Model<'_>, request: &str) -> Judgement {
-    decide(model.need.classify(request))
+    let judgement = decide(model.need.classify(request));
+    // Most questions of one line ask for a point; the model knows the others well.
+    if judgement.confidence < SURE_OF_MORE && is_one_question(request) {
+        return Judgement {
+            need: Need::Evidence,
+            ..judgement
+        };
+    }
+    judgement
+}
+
+/// Returns whether a request is one line that ends in a question mark.
+fn is_one_question(request: &str) -> bool {
+    let request = request.trim();
+    request.ends_with(['?', '？', '؟']) && !request.contains('\n')
 }
 
 /// Decides by the probabilities of [`Need::ALL`]: first whether passages are enough, then which need it is.

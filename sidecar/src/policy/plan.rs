@@ -265,8 +265,15 @@ fn further(turn: &Turn<'_>, must_cover: bool, settings: &Settings) -> Further {
     if must_cover || !says {
         return Further::Nothing;
     }
+    let said = |source| matches!(source, AskSource::Words | AskSource::Label | AskSource::Numbered);
+    let questions = || {
+        let mut said = turn.asks.iter().filter(|ask| said(ask.source));
+        said.any(|ask| ask.text.contains(['?', '？', '؟']))
+    };
     match (turn.need, settings.overview) {
         (Need::Evidence | Need::Aspect, _) => Further::Excerpts,
+        // In doubt whether a question is one about the documents: excerpts cost little.
+        (Need::None, _) if questions() => Further::Excerpts,
         (Need::None, _) | (Need::Overview, WholeDocument::Coverage) => Further::Nothing,
         (Need::Overview | Need::Aggregate | Need::Transform, _)
             if covers(Reason::NeedsEverything, settings) =>

@@ -73,7 +73,10 @@ async fn starts_before_its_workers_their_names_and_certificates() {
     .await;
     assert_eq!(sidecar.admin("/readyz").await.0, 200);
     let document = "The parties meet and shake hands. ".repeat(600);
-    let body = chat("m", false).replace("How tall is it?", &format!("{document}\\n\\nHow tall is it?"));
+    let body = chat("m", false).replace(
+        "How tall is it?",
+        &format!("{document}\\n\\nHow tall is the tower?"),
+    );
     let answer = ask(&sidecar.url("/v1/chat/completions"), body.clone()).await;
     assert_eq!(
         (answer.status, answer.header("x-liquid-reason")),
