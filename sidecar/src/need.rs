@@ -23,7 +23,7 @@ static MODEL: LazyLock<Option<Model<'static>>> = LazyLock::new(|| Model::read(FI
 pub const SURE: f32 = 0.55;
 
 /// The least confidence with which a question of one line is taken for one that needs more than passages.
-const SURE_OF_MORE: f32 = 0.75;
+const SURE_OF_MORE: f32 = 0.67;
 
 /// What kind of request a text is, by how much of the document its answer needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
