@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::command::{cargo, output, program, root, run as run_command};
 use crate::console::{bold, green, human, red, say, step};
 use crate::nextest::slowest;
-use crate::{graph, imports, nextest};
+use crate::{fuzz, graph, imports, nextest};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -77,6 +77,13 @@ fn checks(packages: &[&Package], names: &[String]) -> Result<bool> {
         .filter(|folder| imports::crates().contains(folder))
         .collect::<Vec<_>>();
     if imports::circles(&folders)? > 0 {
+        return Ok(false);
+    }
+    step("lock file of the fuzz targets");
+    if let Err(error) = fuzz::check_lock() {
+        say(format!(
+            "{error:#}; `cargo update --workspace --manifest-path fuzz/Cargo.toml` brings it up to date"
+        ));
         return Ok(false);
     }
     step("clippy");

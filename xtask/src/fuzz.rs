@@ -62,6 +62,18 @@ pub(crate) fn check() -> Result<Count> {
     Ok(count)
 }
 
+/// Checks that the targets' own lock file knows what the crates that they use depend on: they are a workspace apart, so
+/// no other build brings it up to date.
+///
+/// # Errors
+/// Cargo's, if it does not.
+pub(crate) fn check_lock() -> Result<()> {
+    let manifest = root().join("fuzz/Cargo.toml");
+    let mut metadata = cargo(&["metadata", "--locked", "--format-version", "1", "--manifest-path"]);
+    metadata.arg(manifest);
+    output(&mut metadata).map(drop)
+}
+
 fn targets() -> Result<Vec<String>> {
     let folder = root().join("fuzz/fuzz_targets");
     let mut names = fs::read_dir(&folder)

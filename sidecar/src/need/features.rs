@@ -16,7 +16,7 @@ const PAIRED: usize = 16;
 const STEM: usize = 5;
 
 /// Extracts the numbers of the features that a text has, sorted, each once, each below `1 << BITS`. Reads at most
-/// [`END`] bytes at each end of the text.
+/// 3,000 bytes at each end of the text.
 pub fn extract(text: &str) -> Vec<u32> {
     let text = normalise(text);
     let mut features = Features::default();

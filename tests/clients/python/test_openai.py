@@ -241,7 +241,8 @@ def test_a_dry_run_sends_nothing(client, mock, contract):
     }
     answer = client.post("/chat/completions", body=body, cast_to=object, options={"params": {"dry_run": "1"}})
     assert answer["decision"]["action"] == "compressed"
-    assert answer["evidence"]["excerpts"]
+    [pack] = answer["evidence"]["packs"]
+    assert pack["excerpts"]
     assert mock.requests() == []
 
 
