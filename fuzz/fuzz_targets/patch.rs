@@ -11,7 +11,8 @@ use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use liquid_sidecar::api::Surface;
 use liquid_sidecar::policy::{Settings, plan};
-use liquid_sidecar::request::{Request, Site, Spot, Template, Text};
+use liquid_sidecar::reading;
+use liquid_sidecar::request::{Request, Spot, Template, Text};
 use serde_json::value::RawValue;
 
 const SURFACES: [Surface; 5] = [
@@ -36,37 +37,20 @@ fuzz_target!(|input: &[u8]| {
         min_document_tokens: 1,
         ..Settings::default()
     };
-    let Ok(plan) = plan(&request, &settings) else {
+    let reading = reading::read(&request);
+    let Ok(plan) = plan(&request, &reading, &settings) else {
         return;
     };
-    let site = Site::new(&request, &body, &plan.literal, plan.document.clone());
-    if request.hybrid.is_some() {
-        return valid(&site.with(PACK));
+    let turns = reading.turns.iter().zip(&plan.turns);
+    let sites = turns.flat_map(|(turn, plan)| turn.sites.iter().zip(&plan.sites));
+    let packed = sites.filter(|(_, plan)| plan.stays.is_none());
+    let spots: Vec<Spot> = packed.map(|(site, _)| site.text.locate(site.document.clone())).collect();
+    let template = Template::new(&request, &body, spots.clone()).expect("each site is a place of its own");
+    valid(&template.with(&vec![Some(PACK); spots.len()]));
+    if request.hybrid.is_none() {
+        assert_eq!(template.unchanged(), body);
+        assert_eq!(template.with(&[]), body, "nothing was replaced");
     }
-    assert_eq!(site.unchanged(), body);
-    let patched = site.with(PACK);
-    valid(&patched);
-    let quoted = plan.literal.range();
-    assert_eq!(
-        patched[..quoted.start],
-        body[..quoted.start],
-        "bytes before the string changed"
-    );
-    let behind = body.len() - quoted.end;
-    assert_eq!(
-        patched[patched.len() - behind..],
-        body[quoted.end..],
-        "bytes behind the string changed"
-    );
-    let string = &patched[quoted.start..patched.len() - behind];
-    let said = serde_json::from_slice::<String>(string).expect("the string stays a JSON string");
-    let head = &plan.text[..plan.document.start];
-    let tail = &plan.text[plan.document.end..];
-    assert_eq!(
-        said,
-        [head, PACK, tail].concat(),
-        "the string does not say what it should"
-    );
 });
 
 /// Replaces a range of each text, in the JSON of strings too, and reads all of them again.

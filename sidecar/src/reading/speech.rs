@@ -12,6 +12,8 @@ const CERTAIN: f32 = 0.9;
 const BY_MODEL: usize = 400;
 /// Share of a document's sentences that the model may take for requests and still be believed about a paragraph of it.
 const MISREAD: f32 = 0.3;
+/// Shorter paragraphs are not judged by the model alone, in words.
+const FEWEST_WORDS: usize = 3;
 /// Longer paragraphs are read from their start, in bytes.
 const READ: usize = 1_000;
 /// Sentences that are looked at to tell a document from rules, and the most bytes of one.
@@ -73,7 +75,9 @@ pub(super) fn is_request_by_form(paragraph: &str) -> bool {
 
 fn is_request_by_model(paragraph: &str) -> bool {
     let text = without_list_mark(start(paragraph));
-    matches!(speech(text), (Speech::Request, sure) if sure >= SURE)
+    // A title of two words, "Exhibit 3f9a", says too little to be told from an order.
+    let enough = !text.is_ascii() || text.split_whitespace().nth(FEWEST_WORDS - 1).is_some();
+    enough && matches!(speech(text), (Speech::Request, sure) if sure >= SURE)
 }
 
 /// Tells requests from the text of one document: by their words, and by the model where that takes the document for

@@ -3,7 +3,6 @@
 mod blocks;
 mod fields;
 mod json;
-mod site;
 mod spelling;
 mod surfaces;
 mod template;
