@@ -138,19 +138,4 @@ impl Hybrid<'_> {
             fixed(Bytes::from_static(br#""}]}"#)),
         ]
     }
-
-    /// What stands before and behind the document in the chat completion that goes upstream.
-    pub(super) fn around(&self, body: &Bytes) -> (Vec<u8>, Vec<u8>) {
-        let segments = self.segments(body);
-        let concat = |segments: &[Segment]| {
-            segments
-                .iter()
-                .flat_map(|segment| segment.bytes.clone())
-                .collect()
-        };
-        match segments.split_first() {
-            Some((before, [_, behind @ ..])) => (before.bytes.to_vec(), concat(behind)),
-            _ => (Vec::new(), Vec::new()),
-        }
-    }
 }
