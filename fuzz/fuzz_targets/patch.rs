@@ -41,9 +41,7 @@ fuzz_target!(|input: &[u8]| {
     let Ok(plan) = plan(&request, &reading, &settings) else {
         return;
     };
-    let turns = reading.turns.iter().zip(&plan.turns);
-    let sites = turns.flat_map(|(turn, plan)| turn.sites.iter().zip(&plan.sites));
-    let packed = sites.filter(|(_, plan)| plan.stays.is_none());
+    let packed = plan.sites(&reading).filter(|(_, plan)| plan.stays.is_none());
     let spots: Vec<Spot> = packed.map(|(site, _)| site.text.locate(site.document.clone())).collect();
     let template = Template::new(&request, &body, spots.clone()).expect("each site is a place of its own");
     valid(&template.with(&vec![Some(PACK); spots.len()]));

@@ -19,6 +19,9 @@ use model::Model;
 static FILE: &[u8] = include_bytes!("need/model.bin");
 static MODEL: LazyLock<Option<Model<'static>>> = LazyLock::new(|| Model::read(FILE));
 
+/// Marks that end questions.
+pub const QUESTION_MARKS: [char; 3] = ['?', '？', '؟'];
+
 /// The least probability that passages are enough with which a request is taken for one of those.
 pub const SURE: f32 = 0.55;
 
@@ -119,7 +122,7 @@ pub fn judge_with(model: &Model<'_>, request: &str) -> Judgement {
 /// Returns whether a request is one line that ends in a question mark.
 fn is_one_question(request: &str) -> bool {
     let request = request.trim();
-    request.ends_with(['?', '？', '؟']) && !request.contains('\n')
+    request.ends_with(QUESTION_MARKS) && !request.contains('\n')
 }
 
 /// Decides by the probabilities of [`Need::ALL`]: first whether passages are enough, then which need it is.

@@ -44,7 +44,11 @@ enum Draft {
     /// It stays whole.
     Whole,
     /// A text for its place.
-    Text { text: String, kept: Vec<KeptSpan> },
+    Text {
+        text: String,
+        tokens: u64,
+        kept: Vec<KeptSpan>,
+    },
 }
 
 /// A pack that stands in a document's place.
@@ -59,13 +63,19 @@ struct Pack {
     extraction: Arc<Extraction>,
 }
 
+/// Further excerpts, and the spot in which they stand.
+struct FurtherText {
+    spot: usize,
+    text: String,
+}
+
 /// The texts of a call while they are written.
 struct Writer<'j> {
     job: &'j Job,
     /// A pack for each document that does not stay whole.
     packs: Vec<Option<Pack>>,
-    /// A text for each spot of the template.
-    texts: Vec<Option<String>>,
+    /// What turns are given of documents of earlier ones.
+    additions: Vec<FurtherText>,
     sites: Vec<SiteRecord>,
     /// What the last turn was given.
     now: Option<Reason>,
@@ -80,17 +90,15 @@ pub(super) fn finish(job: &Job, found: &[Found]) -> Result<PackedBody, Unpacked>
     let mut writer = Writer {
         job,
         packs: job.documents.iter().map(|_| None).collect(),
-        texts: vec![None; job.template.spots()],
+        additions: Vec::new(),
         sites: job.sites.clone(),
         now: None,
         added: 0,
     };
     let mut answers = found.iter();
     for turn in &job.turns {
-        if let Some((search, answer)) = turn
-            .own
-            .as_ref()
-            .zip(turn.own.as_ref().and_then(|_| answers.next()))
+        if let Some(search) = &turn.own
+            && let Some(answer) = answers.next()
         {
             writer.pack_turn(turn, search, answer);
         }
@@ -124,23 +132,24 @@ impl Writer<'_> {
             question => encode_string(&Sha256::digest(question)),
         };
         for (at, (document, draft)) in documents.iter().zip(drafts).enumerate() {
-            let Draft::Text { text, kept } = draft else {
+            let Draft::Text { text, tokens, kept } = draft else {
                 continue;
             };
             let pack = Pack {
-                tokens: tokens::estimate(&text),
+                text,
+                tokens,
                 kept,
                 further: Vec::new(),
                 reason: turn.reason,
                 question_sha256: question_sha256.clone(),
                 extraction: Arc::clone(extraction),
-                text,
             };
             if let Some(site) = self.sites.get_mut(document.site) {
                 (site.action, site.tokens_after) = (Action::Compressed, pack.tokens);
             }
-            set(&mut self.texts, document.spot, pack.text.clone());
-            set(&mut self.packs, search.first + at, pack);
+            if let Some(place) = self.packs.get_mut(search.first + at) {
+                *place = Some(pack);
+            }
             if turn.last {
                 self.now = Some(turn.reason);
             }
@@ -177,7 +186,11 @@ impl Writer<'_> {
         if text.len() >= document.text.len() {
             return Draft::Whole;
         }
-        Draft::Text { text, kept }
+        Draft::Text {
+            tokens: tokens::estimate(&text),
+            text,
+            kept,
+        }
     }
 
     /// Weighs the packs of a turn against its documents.
@@ -192,8 +205,8 @@ impl Writer<'_> {
             before += whole;
             after += match draft {
                 Draft::Whole => whole,
-                Draft::Text { text, .. } => TextSize {
-                    tokens: tokens::estimate(text),
+                Draft::Text { text, tokens, .. } => TextSize {
+                    tokens: *tokens,
                     bytes: text.len(),
                 },
             };
@@ -265,7 +278,10 @@ impl Writer<'_> {
             .collect();
         let text = pack::write_further(&additions);
         self.added += tokens::estimate(&text);
-        set(&mut self.texts, further.spot, text);
+        self.additions.push(FurtherText {
+            spot: further.spot,
+            text,
+        });
         if turn.last {
             self.now = Some(self.now.unwrap_or(Reason::FollowUp));
         }
@@ -284,8 +300,7 @@ impl Writer<'_> {
                 sites: self.sites,
             });
         }
-        let texts: Vec<Option<&str>> = self.texts.iter().map(Option::as_deref).collect();
-        let body = self.job.template.with(&texts);
+        let body = self.job.template.with(&self.texts());
         let reason = self.now.unwrap_or(Reason::Replayed);
         let evidence = self.job.evidence.as_ref();
         let evidence = evidence.map(|read| Arc::new(self.evidence(read)));
@@ -298,6 +313,22 @@ impl Writer<'_> {
             added: self.added,
             sites: self.sites,
         })
+    }
+
+    /// Returns a text for each spot of the template: packs in documents' places, and what turns are given further.
+    fn texts(&self) -> Vec<Option<&str>> {
+        let mut texts = vec![None; self.job.template.spots()];
+        let packs = self.packed().map(|(document, pack)| (document.spot, &*pack.text));
+        let further = self
+            .additions
+            .iter()
+            .map(|further| (further.spot, &*further.text));
+        for (spot, text) in packs.chain(further) {
+            if let Some(place) = texts.get_mut(spot) {
+                *place = Some(text);
+            }
+        }
+        texts
     }
 
     /// Lists the documents that are packed, and their packs.
@@ -413,11 +444,4 @@ fn excerpt(document: &str, span: &KeptSpan) -> Option<Excerpt> {
         kind: span.kind,
         text: document.get(range)?.to_owned(),
     })
-}
-
-/// Sets an element that is there.
-fn set<T>(list: &mut [Option<T>], at: usize, value: T) {
-    if let Some(element) = list.get_mut(at) {
-        *element = Some(value);
-    }
 }

@@ -11,7 +11,7 @@ use super::outcome::{Evidence, SiteRecord};
 use crate::api::Reason;
 use crate::extract::{Asked, Budget, Query, TextLength};
 use crate::policy::{self, Further, Plan};
-use crate::reading::{Ask, AskSource, Reading, Site, Turn};
+use crate::reading::{Ask, Reading, Turn};
 use crate::request::{Request, SpotError, Template};
 
 /// A call that workers are asked about.
@@ -86,6 +86,10 @@ pub(super) struct Draft<'c, 'a> {
     pub(super) settings: policy::Settings,
     pub(super) body: &'c Bytes,
     pub(super) request_id: &'c str,
+    /// All sites of the call, none of them packed yet.
+    pub(super) sites: Vec<SiteRecord>,
+    /// SHA-256 of the first document, where it is known.
+    pub(super) priced: Option<[u8; 32]>,
     pub(super) evidence: Option<Evidence>,
 }
 
@@ -106,7 +110,17 @@ impl Draft<'_, '_> {
             for (site_text, planned) in turn.sites.iter().zip(&plan.sites) {
                 if planned.stays.is_none() {
                     spots.push(site_text.text.locate(site_text.document.clone()));
-                    documents.push(self.document(site_text, site, spots.len() - 1, planned.tokens));
+                    let known = self.priced.filter(|_| documents.is_empty());
+                    let text = site_text.text.share(self.body, site_text.document.clone());
+                    documents.push(DocumentJob {
+                        site,
+                        spot: spots.len() - 1,
+                        sha256: known.unwrap_or_else(|| Sha256::digest(&*text).into()),
+                        text,
+                        start: site_text.document.start as u64,
+                        tokens: planned.tokens,
+                        passage: site_text.passage,
+                    });
                 }
                 site += 1;
             }
@@ -147,23 +161,10 @@ impl Draft<'_, '_> {
             template: Template::new(self.request, self.body, spots)?.without_body(&said),
             documents,
             turns,
-            sites: SiteRecord::list(self.reading, self.plan),
+            sites: self.sites,
             evidence: self.evidence,
             settings: self.settings,
         })
-    }
-
-    fn document(&self, site: &Site<'_>, number: usize, spot: usize, tokens: u64) -> DocumentJob {
-        let text = site.text.share(self.body, site.document.clone());
-        DocumentJob {
-            site: number,
-            spot,
-            sha256: Sha256::digest(&*text).into(),
-            text,
-            start: site.document.start as u64,
-            tokens,
-            passage: site.passage,
-        }
     }
 
     fn further_search(&self, turn: &Turn<'_>, documents: &[DocumentJob], end: usize) -> Search {
@@ -243,16 +244,10 @@ const NEGLIGIBLE: f32 = 0.35;
 
 /// Returns what a worker is asked: all asks of a turn, or those that its user says, where it has any.
 fn asked(asks: &[Ask], said: bool) -> Vec<Asked> {
-    let spoken = |ask: &&Ask| {
-        matches!(
-            ask.source,
-            AskSource::Words | AskSource::Label | AskSource::Numbered
-        )
-    };
-    let any = said && asks.iter().any(|ask| spoken(&ask));
+    let any = said && asks.iter().any(|ask| ask.source.is_said_now());
     let least = NEGLIGIBLE * asks.iter().map(|ask| ask.weight).fold(0.0, f32::max);
     asks.iter()
-        .filter(|ask| ask.weight >= least && (!any || spoken(ask)))
+        .filter(|ask| ask.weight >= least && (!any || ask.source.is_said_now()))
         .map(|ask| Asked {
             text: ask.text.clone(),
             weight: ask.weight,

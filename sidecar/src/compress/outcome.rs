@@ -232,7 +232,7 @@ impl AskRecord {
                     text: ask.text.clone(),
                     weight: ask.weight,
                     source: ask.source,
-                    need: ask.need,
+                    need: ask.need(),
                 })
             })
             .collect()

@@ -62,8 +62,11 @@ pub(super) fn prepare(state: &State, call: &Call) -> PreparedCall {
     }
     let evidence = call.evidence || call.dry_run || request.dry_run;
     let reading = reading::read(&request);
-    let planned =
-        policy::plan(&request, &reading, &settings).map(|plan| priced(state, &reading, plan, &settings));
+    let mut planned = policy::plan(&request, &reading, &settings);
+    let priced = planned
+        .as_mut()
+        .ok()
+        .and_then(|plan| price(state, &reading, plan, &settings));
     let reason = match &planned {
         Ok(plan) if plan.packs() => None,
         Ok(plan) => Some(policy::reason_to_pass(&request, plan, &settings)),
@@ -95,6 +98,8 @@ pub(super) fn prepare(state: &State, call: &Call) -> PreparedCall {
                 settings,
                 body: &call.body,
                 request_id: &request_id,
+                sites: prepared.sites.clone(),
+                priced,
                 evidence: prepared.evidence.take(),
             };
             match draft.job() {
@@ -118,27 +123,25 @@ pub(super) fn prepare(state: &State, call: &Call) -> PreparedCall {
 }
 
 /// Leaves the document of a call of its own as it is, or covers it, where so many questions were asked about it that
-/// the provider's cached prefix is cheaper.
-fn priced(state: &State, reading: &Reading<'_>, mut plan: Plan, settings: &policy::Settings) -> Plan {
-    let (Some(turn), Some(planned)) = (reading.turns.first(), plan.turns.first_mut()) else {
-        return plan;
-    };
-    let mut packed = turn
-        .sites
-        .iter()
-        .zip(&mut planned.sites)
-        .filter(|(_, site)| site.stays.is_none());
+/// the provider's cached prefix is cheaper. Returns the SHA-256 of the document, where it was needed and is packed.
+fn price(
+    state: &State,
+    reading: &Reading<'_>,
+    plan: &mut Plan,
+    settings: &policy::Settings,
+) -> Option<[u8; 32]> {
+    let (turn, planned) = (reading.turns.first()?, plan.turns.first_mut()?);
+    let sites = turn.sites.iter().zip(&mut planned.sites);
+    let mut packed = sites.filter(|(_, site)| site.stays.is_none());
     let (Some((site, verdict)), None) = (packed.next(), packed.next()) else {
-        return plan;
+        return None;
     };
-    let behind = turn
-        .words
-        .as_ref()
-        .is_none_or(|words| (words.part, words.start) > (site.part, site.document.start));
+    let words = turn.words.as_ref();
+    let behind = words.is_none_or(|words| (words.part, words.start) > (site.part, site.document.start));
     if planned.reason != Reason::Question || !behind {
-        return plan;
+        return None;
     }
-    let document = Sha256::digest(&site.text.as_str()[site.document.clone()]).into();
+    let document = Sha256::digest(site.document_text()).into();
     let question = turn
         .asks
         .iter()
@@ -150,14 +153,17 @@ fn priced(state: &State, reading: &Reading<'_>, mut plan: Plan, settings: &polic
     };
     let pays =
         number.is_none_or(|number| policy::packs_pay(verdict.tokens, &planned.budget, number, settings));
+    if pays {
+        return Some(document);
+    }
     let covers = settings.cached_prefix.instead == WholeDocument::Coverage
         || policy::covers(Reason::CachedPrefix, settings);
-    match (pays, covers) {
-        (true, _) => {}
-        (false, true) => planned.reason = Reason::Coverage,
-        (false, false) => verdict.stays = Some(Reason::CachedPrefix),
+    if covers {
+        planned.reason = Reason::Coverage;
+        return Some(document);
     }
-    plan
+    verdict.stays = Some(Reason::CachedPrefix);
+    None
 }
 
 /// Returns why the request must not leave where `policy.whole` refuses, if it must not.
@@ -193,12 +199,7 @@ fn withheld(
 /// Lists the strings in which packs will stand, and how much of each stays.
 fn replaced(request: &Request<'_>, reading: &Reading<'_>, plan: &Plan) -> Vec<Replaced> {
     let mut found: Vec<Replaced> = Vec::new();
-    let sites = reading
-        .turns
-        .iter()
-        .zip(&plan.turns)
-        .flat_map(|(turn, plan)| turn.sites.iter().zip(&plan.sites));
-    for (site, planned) in sites.filter(|(_, planned)| planned.stays.is_none()) {
+    for (site, planned) in plan.sites(reading).filter(|(_, planned)| planned.stays.is_none()) {
         let Some(literal) = request.parts.get(site.part).and_then(|part| part.text) else {
             continue;
         };

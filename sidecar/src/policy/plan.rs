@@ -8,7 +8,7 @@ use super::tokens;
 use super::tools::ToolMode;
 use super::whole::covers;
 use crate::api::{Mode, Reason};
-use crate::need::Need;
+use crate::need::{Need, QUESTION_MARKS};
 use crate::reading::{AskSource, Reading, Site, SiteKind, Turn};
 use crate::request::{Part, PartKind, Request, Role};
 
@@ -73,6 +73,15 @@ impl Further {
 }
 
 impl Plan {
+    /// Lists the sites of the reading that this is the plan of, with what becomes of each.
+    pub fn sites<'p, 'a>(
+        &'p self,
+        reading: &'p Reading<'a>,
+    ) -> impl Iterator<Item = (&'p Site<'a>, &'p SitePlan)> {
+        let turns = reading.turns.iter().zip(&self.turns);
+        turns.flat_map(|(turn, plan)| turn.sites.iter().zip(&plan.sites))
+    }
+
     /// Returns whether any site is packed.
     pub fn packs(&self) -> bool {
         self.turns.iter().any(TurnPlan::packs)
@@ -211,7 +220,7 @@ fn plan_turn(turn: &Turn<'_>, must_cover: bool, untouched: bool, settings: &Sett
 
 /// Rules a site out by what it is.
 fn plan_site(site: &Site<'_>, untouched: bool, settings: &Settings) -> SitePlan {
-    let document = &site.text.as_str()[site.document.clone()];
+    let document = site.document_text();
     let tokens = tokens::estimate(document);
     let mode = match (site.kind, &site.tool) {
         (SiteKind::ToolResult, Some(tool)) => settings.tools.mode(tool),
@@ -249,7 +258,7 @@ fn select(turn: &Turn<'_>, settings: &Settings) -> Result<Reason, Reason> {
 
 /// Returns whether what is said in a turn must be computed over every row of a site's table.
 fn asks_every_row(turn: &Turn<'_>, site: &Site<'_>) -> bool {
-    let document = &site.text.as_str()[site.document.clone()];
+    let document = site.document_text();
     let said = |source| !matches!(source, AskSource::Field | AskSource::Arguments | AskSource::Said);
     let mut asks = turn.asks.iter().filter(|ask| said(ask.source));
     asks.any(|ask| rows::asks_every_row(&ask.text, document))
@@ -265,10 +274,9 @@ fn further(turn: &Turn<'_>, must_cover: bool, settings: &Settings) -> Further {
     if must_cover || !says {
         return Further::Nothing;
     }
-    let said = |source| matches!(source, AskSource::Words | AskSource::Label | AskSource::Numbered);
     let questions = || {
-        let mut said = turn.asks.iter().filter(|ask| said(ask.source));
-        said.any(|ask| ask.text.contains(['?', '？', '؟']))
+        let mut said = turn.asks.iter().filter(|ask| ask.source.is_said_now());
+        said.any(|ask| ask.text.contains(QUESTION_MARKS))
     };
     match (turn.need, settings.overview) {
         (Need::Evidence | Need::Aspect, _) => Further::Excerpts,

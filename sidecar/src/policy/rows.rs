@@ -32,9 +32,10 @@ const AGGREGATES: &[&str] = &[
     "distribution", "breakdown", "group by", "all of them", "all the", "each ", "every ", "which are", "list the",
     "list of", "who are", "what are the", "any of", "are there any", "is there any", "none of", "unique", "distinct",
     "duplicate", "more than", "less than", "fewer than", "greater than", "at least", "at most", "above ", "below ",
-    "exceed", "between ", "difference", "trend", "outlier", "how often", "how frequently",
+    "exceed", "between ", "difference", "trend", "outlier", "how often", "how frequently", "of all ", "across all",
+    "timeline of",
     // German
-    "wie viel", "wieviel", "anzahl", "summe", "gesamt", "insgesamt", "zusammen", "durchschnitt", "mittelwert",
+    "wie viel", "wieviel", "aller ", "von allen", "anzahl", "summe", "gesamt", "insgesamt", "zusammen", "durchschnitt", "mittelwert",
     "im mittel", "median", "höchste", "niedrigste", "größte", "grösste", "kleinste", "meiste", "am meisten", "wenigste",
     "am wenigsten", "teuerste", "billigste", "günstigste", "späteste", "früheste", "neueste", "neuste", "älteste",
     "jüngste", "längste", "kürzeste", "schnellste", "langsamste", "schwerste", "leichteste", "beste", "schlechteste",
@@ -63,28 +64,26 @@ const AGGREGATES: &[&str] = &[
     "何個", "最も", "몇", "합계", "평균", "가장",
 ];
 
-/// Words that range over all there is, in prose as well.
-#[rustfmt::skip]
-const OF_ALL: &[&str] = &[
-    "of all ", "across all", "in how many", "how many of", "rank the", "rank all", "add up", "cheapest", "most expensive",
-    "timeline of", "are there any", "all of them", "aller ", "von allen", "insgesamt alle", "rangfolge", "gibt es überhaupt",
-    "montant cumulé", "de tous les", "de toutes les", "classe les", "chaque ", "de todos los", "de todas las", "ordena los",
-    "ordena las",
-];
-
 /// Words that choose one of many.
 const CHOOSING: &[&str] = &[
     "which", "who", "welche", "welcher", "welches", "wer", "quel", "quelle", "quels", "quelles", "qui",
     "qué", "quién", "cuál",
 ];
 
-/// Extremes by which one of many is chosen.
-#[rustfmt::skip]
+/// Stems of extremes that are ones behind a word that chooses: "welche Zahlung war die höchstmögliche".
 const EXTREMES: &[&str] = &[
-    "highest", "lowest", "largest", "biggest", "smallest", "greatest", "most", "fewest", "cheapest", "latest", "earliest",
-    "newest", "oldest", "longest", "shortest", "best", "worst", "höchst", "niedrigst", "größt", "kleinst", "meist",
-    "teuerst", "billigst", "günstigst", "neuest", "ältest", "längst", "kürzest", "le plus", "la plus", "les plus",
-    "le moins", "la moins", "les moins", "más", "menos", "mayor", "menor", "mejor", "peor",
+    "höchst",
+    "niedrigst",
+    "größt",
+    "kleinst",
+    "meist",
+    "teuerst",
+    "billigst",
+    "günstigst",
+    "neuest",
+    "ältest",
+    "längst",
+    "kürzest",
 ];
 
 /// Returns whether the question is one that every row of the document must answer.
@@ -93,7 +92,7 @@ pub(super) fn asks_every_row(question: &str, document: &str) -> bool {
     let says = |phrases: &[&str]| phrases.iter().any(|phrase| has_phrase(&question, phrase));
     let first = question.split_whitespace().next().unwrap_or_default();
     let chooses = CHOOSING.contains(&first.trim_matches(|c: char| !c.is_alphanumeric()));
-    let ranges = says(OF_ALL) || (chooses && says(EXTREMES)) || says(AGGREGATES);
+    let ranges = says(AGGREGATES) || (chooses && says(EXTREMES));
     ranges && has_rows(document) && !names_one_row(&question, document)
 }
 

@@ -4,10 +4,10 @@
 use std::collections::HashSet;
 
 use super::phrases::only_points;
-use super::speech::{judge, transforms};
+use super::speech::transforms;
 use super::view::{Ask, AskSource};
 use super::words::{LITTLE, Said};
-use crate::need::Need;
+use crate::need::{Need, QUESTION_MARKS};
 use crate::request::AnswerField;
 
 /// Most asks of a turn.
@@ -49,7 +49,6 @@ impl Asks {
                 text: text.to_owned(),
                 weight: weight.clamp(0.01, 1.0),
                 source,
-                need: judge(text),
             });
         }
     }
@@ -66,12 +65,9 @@ impl Asks {
             return;
         }
         let asks = |ask: &Ask| {
-            let words = matches!(
-                ask.source,
-                AskSource::Words | AskSource::Label | AskSource::Numbered | AskSource::Goal
-            );
+            let words = ask.source.is_said_now() || ask.source == AskSource::Goal;
             let labelled = matches!(ask.source, AskSource::Label | AskSource::Numbered);
-            words && ask.weight > LITTLE && (labelled || ask.text.contains(['?', '？', '؟']))
+            words && ask.weight > LITTLE && (labelled || ask.text.contains(QUESTION_MARKS))
         };
         let asked = self.asks.iter().any(asks);
         if !asked {
@@ -88,23 +84,21 @@ impl Asks {
                 text: group.join("\n"),
                 weight: if asked { FIELD_BESIDE } else { 1.0 },
                 source: AskSource::Field,
-                need: Need::Evidence,
             });
         }
     }
 
     /// Returns true if the model said before its call what it looks for: something that passages answer.
     pub(super) fn said_to_look_up(&self) -> bool {
-        self.asks
-            .iter()
-            .any(|ask| ask.source == AskSource::Said && matches!(ask.need, Need::Evidence | Need::Aspect))
+        let mut said = self.asks.iter().filter(|ask| ask.source == AskSource::Said);
+        said.any(|ask| matches!(ask.need(), Need::Evidence | Need::Aspect))
     }
 
-    /// Returns true if there is an ask of one of these sources that counts.
-    pub(super) fn has(&self, sources: &[AskSource]) -> bool {
+    /// Returns true if there is an ask of such a source that counts.
+    pub(super) fn has(&self, source: impl Fn(AskSource) -> bool) -> bool {
         self.asks
             .iter()
-            .any(|ask| ask.weight > LITTLE && sources.contains(&ask.source))
+            .any(|ask| ask.weight > LITTLE && source(ask.source))
     }
 
     /// Returns the asks: each once, the weightiest first, at most [`MAX_ASKS`]. Words that count little are asked in

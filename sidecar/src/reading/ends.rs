@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::speech::{RequestReader, is_certainly_content, list_mark, without_list_mark};
 use super::split::{is_answer_label, is_speakers_turn, lead_before_text};
+use crate::need::QUESTION_MARKS;
 
 /// The longest paragraph that is taken for a request, and the most bytes of all at one end.
 const PARAGRAPH: usize = 2_000;
@@ -26,7 +27,7 @@ pub(super) fn without_requests(text: &str, document: Range<usize>) -> Range<usiz
     let by_form = &RequestReader::BY_FORM;
     let mut end = end_before_requests(text, document.clone(), by_form);
     let mut start = start_behind_requests(text, document.start..end, by_form);
-    let asks = |frame: Range<usize>| text[frame].contains(['?', '？', '؟']);
+    let asks = |frame: Range<usize>| text[frame].contains(QUESTION_MARKS);
     let reader = RequestReader::for_document(&text[start..end]);
     if !asks(document.start..start) && !asks(end..document.end) {
         let before = end;

@@ -1,6 +1,8 @@
 //! How questions and instructions read: the words by which a short text shows that it asks or orders. English, German,
 //! French, Spanish; `speech` knows more languages and is asked beside.
 
+use crate::need::QUESTION_MARKS;
+
 /// Returns true if `text` has `phrase` at the start of a word. Both lower case. Scripts without spaces have
 /// no such start.
 pub(crate) fn has_phrase(text: &str, phrase: &str) -> bool {
@@ -46,7 +48,7 @@ const INSTRUCTION_WORDS: &[&str] = &[
 /// Returns true if an instruction only points at a question that stands elsewhere: "Answer the question below."
 pub(super) fn only_points(text: &str) -> bool {
     let lower = text.to_lowercase();
-    !text.contains(['?', '？', '؟']) && INSTRUCTION_WORDS.iter().any(|word| has_phrase(&lower, word))
+    !text.contains(QUESTION_MARKS) && INSTRUCTION_WORDS.iter().any(|word| has_phrase(&lower, word))
 }
 
 /// Words behind which an opener asks: "when did", "who is".
@@ -59,8 +61,7 @@ const AUXILIARIES: &[&str] = &[
 /// Returns true if `text`, a short paragraph at an end of a longer text, reads as a question or an instruction.
 pub(in crate::reading) fn asks(text: &str) -> bool {
     let text = text.trim();
-    if text.ends_with(['?', '？', '؟']) || (text.len() <= 600 && text.contains("? ") && !text.contains('\n'))
-    {
+    if text.ends_with(QUESTION_MARKS) || (text.len() <= 600 && text.contains("? ") && !text.contains('\n')) {
         return true;
     }
     let lower = text.to_lowercase();

@@ -17,7 +17,7 @@ use super::user::{ReadText, UserText, read_user_texts};
 use super::view::{Ask, AskSource, Reading, Site, SiteKind, Turn, Words};
 use super::words::{LITTLE, Said};
 use crate::api::{Reason, Surface};
-use crate::need::Need;
+use crate::need::{Need, QUESTION_MARKS};
 use crate::request::{Part, PartKind, Request, Role, Text, ToolCall};
 
 /// Weights of the user's words of an earlier turn, for what a tool answered: the latest, and the first.
@@ -106,12 +106,9 @@ fn up_to_its_mark(question: &str) -> &str {
     let mark = question
         .char_indices()
         .rev()
-        .find(|(_, c)| matches!(c, '?' | '？' | '؟'));
+        .find(|(_, c)| QUESTION_MARKS.contains(c));
     mark.map_or(question, |(at, c)| &question[..at + c.len_utf8()])
 }
-
-/// Sources of what is asked now.
-const NOW: [AskSource; 3] = [AskSource::Words, AskSource::Label, AskSource::Numbered];
 
 /// The texts of a turn, read.
 #[derive(Default)]
@@ -332,7 +329,7 @@ impl<'r, 'a> Conversation<'r, 'a> {
         let mut asks = Asks::default();
         asks.say(&now.said);
         let judged = match () {
-            () if !asks.has(&NOW) => Need::None,
+            () if !asks.has(AskSource::is_said_now) => Need::None,
             // By a task of its own a caller chose to have evidence extracted, whatever its words.
             () if hybrid_task(self.request).is_some() => Need::Evidence,
             () => now.need(),
@@ -351,7 +348,7 @@ impl<'r, 'a> Conversation<'r, 'a> {
             // There is nothing here of which goals and tasks could be asked.
             return (asks.finish(), judged);
         }
-        let has_goal = asks.has(&[AskSource::Goal]);
+        let has_goal = asks.has(|source| source == AskSource::Goal);
         // Words that only their wording tells from a document's leave the task what it is.
         let beside = (asked && apart) || has_goal;
         asks.say(if beside {
@@ -364,7 +361,7 @@ impl<'r, 'a> Conversation<'r, 'a> {
             // Nothing but its wording tells what is asked from the document: what a system text makes of all that
             // is sent counts as well.
             () if asked && !apart && !texts.has_results => more_demanding(judged, self.tasks.need()),
-            () if asked && asks.has(&NOW) => judged,
+            () if asked && asks.has(AskSource::is_said_now) => judged,
             () if has_goal => match judge(&self.goal.request) {
                 // A step of a longer way: what the model reads this document for, it says itself.
                 goal if goal != Need::Transform && asks.said_to_look_up() => Need::Evidence,
@@ -372,9 +369,10 @@ impl<'r, 'a> Conversation<'r, 'a> {
             },
             () => self.tasks.need(),
         };
-        let fields_alone =
-            need == Need::None || !asks.has(&[&NOW[..], &[AskSource::Goal, AskSource::Task]].concat());
-        let by_fields = fields_alone && asks.has(&[AskSource::Field]);
+        let others =
+            |source: AskSource| source.is_said_now() || matches!(source, AskSource::Goal | AskSource::Task);
+        let fields_alone = need == Need::None || !asks.has(others);
+        let by_fields = fields_alone && asks.has(|source| source == AskSource::Field);
         (asks.finish(), if by_fields { Need::Evidence } else { need })
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::api::Reason;
-use crate::need::Need;
+use crate::need::{Need, judge};
 use crate::request::Text;
 
 /// A request, read into turns.
@@ -62,6 +62,13 @@ pub struct Site<'a> {
     pub keep: Option<Reason>,
 }
 
+impl Site<'_> {
+    /// Returns the document.
+    pub fn document_text(&self) -> &str {
+        self.text.as_str().get(self.document.clone()).unwrap_or_default()
+    }
+}
+
 /// Who put a document where it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -109,8 +116,16 @@ pub struct Ask {
     pub weight: f32,
     /// Where it was found.
     pub source: AskSource,
-    /// How much of a document its answer needs.
-    pub need: Need,
+}
+
+impl Ask {
+    /// Judges how much of a document its answer needs: of a field, what bears on it.
+    pub fn need(&self) -> Need {
+        match self.source {
+            AskSource::Field => Need::Evidence,
+            _ => judge(&self.text).need,
+        }
+    }
 }
 
 /// Where an ask was found.
@@ -136,6 +151,11 @@ pub enum AskSource {
 }
 
 impl AskSource {
+    /// Returns whether the user says it now: his words, what he labels, what he lists.
+    pub const fn is_said_now(self) -> bool {
+        matches!(self, Self::Words | Self::Label | Self::Numbered)
+    }
+
     /// Returns the stable name, for manifests.
     pub const fn as_str(self) -> &'static str {
         match self {

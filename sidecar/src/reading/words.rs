@@ -11,7 +11,7 @@ use super::split::{
     label_of_question,
 };
 use super::view::AskSource;
-use crate::need::Need;
+use crate::need::{Need, QUESTION_MARKS};
 
 /// Weight of orders about the form, of words that only point, of a client's own words.
 pub(super) const LITTLE: f32 = 0.2;
@@ -117,7 +117,7 @@ impl Instructions {
 
     /// Lowers paragraphs that only state something, beside others that ask.
     pub(super) fn lower_statements(&mut self) {
-        let asks = |said: &Said| said.text.contains(['?', '？', '؟']) || said.source != AskSource::Words;
+        let asks = |said: &Said| said.text.contains(QUESTION_MARKS) || said.source != AskSource::Words;
         for said in self
             .said
             .iter_mut()
@@ -141,7 +141,7 @@ impl Instructions {
     /// Returns whether something is asked with a question mark or behind a label.
     pub(super) fn has_question(&self) -> bool {
         self.said.iter().any(|said| {
-            said.weight > LITTLE && (said.text.contains(['?', '？', '؟']) || said.source != AskSource::Words)
+            said.weight > LITTLE && (said.text.contains(QUESTION_MARKS) || said.source != AskSource::Words)
         })
     }
 }
@@ -332,7 +332,7 @@ fn read_paragraphs(text: &str) -> Vec<Said> {
         if names || note || !paragraph.contains(char::is_alphanumeric) {
             continue;
         }
-        let courtesy = paragraph.len() <= COURTESY && !paragraph.contains(['?', '？', '؟']);
+        let courtesy = paragraph.len() <= COURTESY && !paragraph.contains(QUESTION_MARKS);
         if courtesy && text.trim().len() > paragraph.len() && judge(paragraph) == Need::None {
             continue;
         }
@@ -390,13 +390,12 @@ fn without_marks(paragraph: &str) -> &str {
 
 /// Returns the questions of a paragraph that asks several.
 fn questions(paragraph: &str) -> Vec<Said> {
-    let marks = ['?', '？', '؟'];
-    if paragraph.matches(marks).count() < 2 {
+    if paragraph.matches(QUESTION_MARKS).count() < 2 {
         return Vec::new();
     }
     let sentences = paragraph
-        .split_inclusive(marks)
-        .filter(|text| text.ends_with(marks));
+        .split_inclusive(QUESTION_MARKS)
+        .filter(|text| text.ends_with(QUESTION_MARKS));
     let questions = sentences.map(|sentence| {
         let from = sentence.rfind(['.', '!', '。']).map_or(0, |at| at + 1);
         sentence.get(from..).unwrap_or(sentence)

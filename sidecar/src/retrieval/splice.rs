@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use chat::ChatSplice;
 use messages::MessagesSplice;
+use serde_json::Value;
 
 use super::Turn;
 use crate::api::Wire;
@@ -153,4 +154,14 @@ fn pass(event: Event<'_>, out: &mut BytesMut) {
         out.extend_from_slice(b"\n");
     }
     out.extend_from_slice(b"\n");
+}
+
+/// Writes an event whose data were read: as it came, or with the data as they are now.
+fn write(event: Event<'_>, data: &Value, changed: bool, out: &mut BytesMut) {
+    if !changed {
+        return pass(event, out);
+    }
+    let data = data.to_string();
+    let data = data.as_bytes();
+    pass(Event { data, ..event }, out);
 }

@@ -5,19 +5,10 @@ use std::time::Duration;
 use liquid_testing::{MockUpstream, MockWorker, WorkerBehaviour};
 use serde_json::{Value, json};
 
+use crate::contract::{EVIDENCE, QUESTION, document};
 use crate::support::{Answer, Stack, ask, chat, eventually, open, post, send, sidecar, stack};
 
 pub(crate) const CHAT: &str = "/v1/chat/completions";
-const QUESTION: &str = "How many days of notice does a termination need?";
-const EVIDENCE: &str = "A termination needs ninety days of written notice.";
-
-fn document() -> String {
-    let mut lines: Vec<String> = (0..600)
-        .map(|number| format!("Clause {number} says that the parties meet and shake hands."))
-        .collect();
-    lines[300] = EVIDENCE.into();
-    lines.join("\n")
-}
 
 pub(crate) fn body(stream: bool) -> String {
     json!({"model": "m", "stream": stream, "messages": [

@@ -6,16 +6,7 @@ use std::process::{Command, Output, Stdio};
 use liquid_testing::{MockWorker, WorkerBehaviour};
 use serde_json::{Value, json};
 
-const QUESTION: &str = "How many days of notice does a termination need?";
-const EVIDENCE: &str = "A termination needs ninety days of written notice.";
-
-fn document() -> String {
-    let mut lines: Vec<String> = (0..600)
-        .map(|number| format!("Clause {number} says that the parties meet and shake hands."))
-        .collect();
-    lines[300] = EVIDENCE.into();
-    lines.join("\n")
-}
+use crate::contract::{EVIDENCE, QUESTION, document};
 
 /// Runs the command with a body on standard input.
 fn explain(worker: &str, body: &str, arguments: &[&str]) -> Output {

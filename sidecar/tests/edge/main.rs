@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod compress;
+mod contract;
 mod endings;
 mod explain;
 mod fidelity;

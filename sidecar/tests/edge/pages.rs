@@ -5,9 +5,9 @@ use http::Request;
 use liquid_testing::{MockUpstream, MockWorker, WorkerBehaviour};
 use serde_json::{Value, json};
 
+use crate::contract::{QUESTION, with_clauses};
 use crate::support::{Answer, Sidecar, ask, raw, send, sidecar, stack};
 
-const QUESTION: &str = "How many days of notice does a termination need?";
 const EVIDENCE: &str = "A termination needs <b>ninety</b> days of written notice.";
 const ON: &str = "[pages]\nenabled = true\n";
 
@@ -16,12 +16,8 @@ async fn get(sidecar: &Sidecar, path: &str) -> Answer {
 }
 
 fn body() -> String {
-    let mut lines: Vec<String> = (0..600)
-        .map(|number| format!("Clause {number} says that the parties meet and shake hands."))
-        .collect();
-    lines[300] = EVIDENCE.into();
     json!({"model": "m", "messages": [
-        {"role": "user", "content": lines.join("\n")}, {"role": "user", "content": QUESTION}]})
+        {"role": "user", "content": with_clauses(&[(300, EVIDENCE)])}, {"role": "user", "content": QUESTION}]})
     .to_string()
 }
 

@@ -10,21 +10,15 @@ use liquid_testing::{Canned, MockUpstream, MockWorker, WorkerBehaviour};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::contract::{EVIDENCE, QUESTION, with_clauses};
 use crate::support::{Answer, Stack, ask, eventually, sidecar};
 
 const CHAT: &str = "/v1/chat/completions";
-const QUESTION: &str = "How many days of notice does a termination need?";
-const EVIDENCE: &str = "A termination needs ninety days of written notice.";
 const OTHER: &str = "The warranty covers seventeen months after delivery.";
 const ON: &str = "[policy.retrieval]\nenabled = true\n[upstream]\nretries = 0\n";
 
 fn document() -> String {
-    let mut lines: Vec<String> = (0..600)
-        .map(|number| format!("Clause {number} says that the parties meet and shake hands."))
-        .collect();
-    lines[300] = EVIDENCE.into();
-    lines[500] = OTHER.into();
-    lines.join("\n")
+    with_clauses(&[(300, EVIDENCE), (500, OTHER)])
 }
 
 fn name() -> String {

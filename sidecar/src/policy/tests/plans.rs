@@ -47,13 +47,8 @@ fn documents_and_asks(body: &Value) -> (Vec<String>, Vec<String>) {
         body,
         &Settings::default(),
         |_, reading, plan| {
-            let sites = reading
-                .turns
-                .iter()
-                .zip(&plan.turns)
-                .flat_map(|(turn, plan)| turn.sites.iter().zip(&plan.sites));
-            let packed = sites.filter(|(_, plan)| plan.stays.is_none());
-            let texts = packed.map(|(site, _)| site.text.as_str()[site.document.clone()].to_owned());
+            let packed = plan.sites(reading).filter(|(_, plan)| plan.stays.is_none());
+            let texts = packed.map(|(site, _)| site.document_text().to_owned());
             (
                 texts.collect(),
                 reading.turns[0].asks.iter().map(|ask| ask.text.clone()).collect(),

@@ -5,6 +5,7 @@ use super::labels::{is_answer_label, label_of_question};
 use super::markers::is_marker_line;
 use super::passages::first_passage;
 use super::{Marks, PARAGRAPH, Split, back, front};
+use crate::need::QUESTION_MARKS;
 use crate::reading::phrases::{asks, has_phrase};
 
 /// Instructions have at most this many paragraphs at each end.
@@ -156,7 +157,7 @@ const PERSONAS: &[&str] = &[
 /// Returns true for a sentence that says who an assistant is or what it does: "You review contracts."
 pub(in crate::reading) fn is_persona(sentence: &str) -> bool {
     let lower = sentence.trim_start().to_lowercase();
-    PERSONAS.iter().any(|start| lower.starts_with(start)) && !sentence.contains(['?', '？', '؟'])
+    PERSONAS.iter().any(|start| lower.starts_with(start)) && !sentence.contains(QUESTION_MARKS)
 }
 
 /// Returns true for a sentence that rules what somebody is to do from now on.
@@ -209,7 +210,7 @@ fn without_headings(paragraph: &str) -> &str {
 /// Returns true for an order about the answer's form, which asks nothing of the document.
 pub(in crate::reading) fn is_about_form(paragraph: &str) -> bool {
     let lower = paragraph.to_lowercase();
-    let says = |phrase: &&str| has_phrase(&lower, phrase) && !lower.contains(['?', '？', '؟']);
+    let says = |phrase: &&str| has_phrase(&lower, phrase) && !lower.contains(QUESTION_MARKS);
     paragraph.lines().any(is_marker_line)
         || lower.contains("[[ ##")
         || (orders(paragraph) && FORM.iter().any(says))
@@ -219,7 +220,7 @@ pub(in crate::reading) fn is_about_form(paragraph: &str) -> bool {
 /// brackets.
 pub(in crate::reading) fn is_note(text: &str) -> bool {
     let text = text.trim();
-    if text.contains(['?', '？', '؟']) || text.lines().any(|line| label_of_question(line).is_some()) {
+    if text.contains(QUESTION_MARKS) || text.lines().any(|line| label_of_question(line).is_some()) {
         return false;
     }
     let bracketed = text.starts_with('[') && text.ends_with(']');

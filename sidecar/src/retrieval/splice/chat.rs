@@ -4,7 +4,7 @@
 use bytes::BytesMut;
 use serde_json::{Map, Value, json};
 
-use super::pass;
+use super::{pass, write};
 use crate::retrieval::answer::{is_end_of_turn, sent_back};
 use crate::retrieval::tool::name_of;
 use crate::retrieval::{Question, Turn, usage};
@@ -91,21 +91,8 @@ impl ChatSplice {
             return pass(event, out);
         }
         let (changed, shows) = self.read(&mut chunk);
-        if !shows {
-            return;
-        }
-        match changed {
-            false => pass(event, out),
-            true => {
-                let data = chunk.to_string();
-                pass(
-                    Event {
-                        data: data.as_bytes(),
-                        ..event
-                    },
-                    out,
-                );
-            }
+        if shows {
+            write(event, &chunk, changed, out);
         }
     }
 

@@ -4,7 +4,7 @@
 use bytes::BytesMut;
 use serde_json::{Map, Value};
 
-use super::pass;
+use super::{pass, write};
 use crate::retrieval::answer::{assistant, is_end_of_turn};
 use crate::retrieval::{Question, Turn, usage};
 use crate::sse::Event;
@@ -98,19 +98,8 @@ impl MessagesSplice {
             }
             _ => (false, true),
         };
-        match (shows, changed) {
-            (false, _) => {}
-            (true, false) => pass(event, out),
-            (true, true) => {
-                let data = data.to_string();
-                pass(
-                    Event {
-                        data: data.as_bytes(),
-                        ..event
-                    },
-                    out,
-                );
-            }
+        if shows {
+            write(event, &data, changed, out);
         }
     }
 
