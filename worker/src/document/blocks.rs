@@ -69,16 +69,11 @@ impl BlockReader<'_, '_> {
         let text = self.cutter.text;
         let line = lines[at];
         let content = line.text(text);
-        let trimmed = content.trim();
         if let Some(next) = self.step_page(lines, at) {
             return next;
         }
-        if trimmed.is_empty() {
-            self.flush();
-            if !self.speakers.transcript {
-                self.speaker = None;
-            }
-            self.cutter.next_block();
+        if content.trim().is_empty() {
+            self.end_block();
             return at + 1;
         }
         if let Some((start, end)) = self.html.find(text, line.start, line.end) {
@@ -126,7 +121,16 @@ impl BlockReader<'_, '_> {
             self.cutter.next_block();
             return table.end;
         }
-        self.step_text(lines, at, trimmed)
+        self.step_text(lines, at, content.trim())
+    }
+
+    /// Ends a paragraph; in a conversation the turn goes on.
+    fn end_block(&mut self) {
+        self.flush();
+        if !self.speakers.transcript {
+            self.speaker = None;
+        }
+        self.cutter.next_block();
     }
 
     /// Reads what stands on each page, and the break between the halves of a sentence.

@@ -4,6 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod records;
+mod turns;
+
 fn units(text: &str) -> Vec<(&str, SpanKind)> {
     let document = Document::parse(text);
     document
@@ -214,89 +217,6 @@ fn cuts_a_long_sentence_at_its_clauses() {
 }
 
 #[test]
-fn keeps_the_header_with_the_rows() {
-    let markdown = "Sales\n\n| Year | Sum |\n|---|---|\n| 2019 | 5 |\n| 2020 | 7 |\n";
-    let document = Document::parse(markdown);
-    assert_eq!(lead_of(&document, "2020"), Some("| Year | Sum |\n|---|---|"));
-    assert_eq!(
-        units(markdown)
-            .iter()
-            .filter(|(_, kind)| *kind == SpanKind::Row)
-            .count(),
-        2
-    );
-
-    let without_dashes = "| | 2019 | 2018 |\n| Net sales | 5 | 4 |\n| Cost | 3 | 2 |\n";
-    assert_eq!(
-        lead_of(&Document::parse(without_dashes), "Cost"),
-        Some("| | 2019 | 2018 |")
-    );
-
-    for separated in [
-        "name\tage\nann\t31\nbob\t45\n",
-        "name,age,city\nann,31,rome\nbob,45,oslo\n",
-    ] {
-        let document = Document::parse(separated);
-        assert!(lead_of(&document, "bob").unwrap().starts_with("name"));
-    }
-
-    let columns = "name    age   city\nann     31    rome\nbob     45    oslo\n";
-    assert_eq!(
-        lead_of(&Document::parse(columns), "bob"),
-        Some("name    age   city")
-    );
-}
-
-#[test]
-fn case_19_rows_of_separated_values_keep_header_and_line_breaks() {
-    let quoted = "id,firm,remark\nC-1,Alder,\"Spoke with Ann,\nwants \"\"two\"\" parts\"\nC-2,Birch,none\n\
-                  C-3,Cedar,\"A long remark, with many words of prose in it, which ends with a full stop.\"\nC-4,Dogwood,none\n";
-    for separator in [",", ";", "\t"] {
-        let text = quoted
-            .replace(',', separator)
-            .replace("remark;", "remark,")
-            .replace("Ann;", "Ann,");
-        let document = Document::parse(&text);
-        assert_eq!(document.units.len(), 5, "{:?}", texts(&text));
-        for id in ["C-1", "C-2", "C-3", "C-4"] {
-            assert!(
-                lead_of(&document, id).unwrap().starts_with("id"),
-                "{id} {separator:?}"
-            );
-        }
-        assert!(document.units[1].text(&text).ends_with("parts\""));
-    }
-    let odd = "a,b,c\n1,2,3\n4,5,6\n7,8,9\n10,11,12,13\n14,15,16\n";
-    assert_eq!(lead_of(&Document::parse(odd), "14"), Some("a,b,c"));
-    let unclosed = "a,b,c\n1,\"2,3\n4,5,6\n7,8,9\n1,2,3\n";
-    assert_eq!(texts(unclosed).len(), 5);
-}
-
-#[test]
-fn tables_with_rules_keep_their_rows_whole() {
-    let grid = "+------+--------+\n| Item | Notice |\n+======+========+\n| Pump | 75     |\n|      | days   |\n\
-                +------+--------+\n| Van  | 30     |\n+------+--------+\n";
-    let document = Document::parse(grid);
-    assert_eq!(document.units.len(), 3);
-    assert!(lead_of(&document, "days").unwrap().contains("Item"));
-
-    let shell = "+----+------+\n| id | name |\n+----+------+\n|  1 | ann  |\n|  2 | bob  |\n|  3 | eve  |\n+----+------+\n";
-    assert_eq!(texts(shell).len(), 4);
-
-    let simple =
-        "  Item      Notice\n--------  --------\n  Pump    75 days\n          in May\n  Van     30 days\n";
-    let document = Document::parse(simple);
-    assert_eq!(document.units.len(), 3, "{:?}", texts(simple));
-    assert!(lead_of(&document, "in May").unwrap().contains("Notice"));
-
-    let multiline = "-------------------------\nItem     Notice\n         period\n-------- ----------------\n\
-                     Pump     75 days, in\n         winter 80\n\nVan      30 days\n-------------------------\n";
-    let document = Document::parse(multiline);
-    assert_eq!(document.units.len(), 3, "{:?}", texts(multiline));
-    assert!(lead_of(&document, "winter").unwrap().contains("period"));
-}
-
-#[test]
 fn case_29_what_is_no_text_is_filler() {
     let data: String = (0..200u32)
         .map(|i| format!("{:x}Zq{}k+", i.wrapping_mul(2_654_435_761), i))
@@ -346,107 +266,6 @@ fn case_29_what_is_no_text_is_filler() {
 }
 
 #[test]
-fn cuts_an_html_table_in_one_line() {
-    let text =
-        "Before. <table><tr><th>Year</th></tr><tr><td>2019</td></tr><TR><td>2020</td></tr></table> After.";
-    let document = Document::parse(text);
-    assert_eq!(lead_of(&document, "2020"), Some("<table><tr><th>Year</th></tr>"));
-    let kinds: Vec<SpanKind> = document.units.iter().map(|unit| unit.kind).collect();
-    assert_eq!(
-        kinds,
-        [
-            SpanKind::Sentence,
-            SpanKind::Header,
-            SpanKind::Row,
-            SpanKind::Row,
-            SpanKind::Sentence
-        ]
-    );
-}
-
-#[test]
-fn knows_who_speaks() {
-    let text =
-        "Ann: Hello there. How are you?\nBob: Fine.\nAnn: Good to hear.\nBob (CEO): So am I.\nBob: Bye.\n";
-    let document = Document::parse(text);
-    assert!(document.transcript);
-    assert_eq!(lead_of(&document, "How are you"), Some("Ann:"));
-    assert_eq!(lead_of(&document, "So am I"), Some("Bob (CEO):"));
-    assert!(
-        document
-            .units
-            .iter()
-            .all(|unit| unit.kind == SpanKind::SpeakerTurn)
-    );
-    assert!(!Document::parse("One thing: it rains.\nThen it stops.").transcript);
-}
-
-#[test]
-fn case_23_messages_of_chats_keep_date_and_sender() {
-    for (label, name) in [
-        ("[12/04/24, 21:07:44] NAME: ", "Ann"),
-        ("\u{200e}[4/12/24, 9:07:44\u{202f}PM] NAME: ", "+351 910 555 019"),
-        ("12.04.24, 21:07 - NAME: ", "Bo (landlord)"),
-        ("12/4/24 21:07 - NAME: ", "~bo"),
-        ("2024/4/12 下午9:07 - NAME: ", "王芳"),
-        ("4/12/24, 9:07 p. m. - NAME: ", "Inés"),
-        ("[12.04.2024 21:07] NAME: ", "ann"),
-        ("2024-04-12T21:07:44Z <NAME> ", "nick"),
-        ("NAME  9:07 PM\n", "Ann Lee"),
-        ("NAME, [12.04.2024 21:07]\n", "Ann Lee"),
-        ("NAME — Today at 9:07 PM\n", "ann"),
-    ] {
-        let label = label.replace("NAME", name);
-        let text = format!("{label}ok fine. I will pay\nthe deposit\n").repeat(6);
-        let message = format!("{label}ok fine. I will pay\nthe deposit");
-        let message = message.trim_start_matches('\u{200e}');
-        let found: Vec<String> = texts(&text)
-            .iter()
-            .map(|text| text.trim_start_matches('\u{200e}').to_owned())
-            .collect();
-        assert_eq!(found, vec![message.to_owned(); 6], "{label:?}");
-    }
-}
-
-#[test]
-fn case_18_labels_of_passages_lead_them() {
-    for (label, other) in [
-        ("[17] Zwolle depot, protocol of visit 4417", "[18]"),
-        ("[17]", "[18]"),
-        ("[Source 17]", "[Source 18]"),
-        ("Passage 17:", "Passage 18:"),
-        (
-            "Document [17](Title: Storm damage)",
-            "Document [18](Title: Other)",
-        ),
-        ("Document 17 (Title: Storm damage)", "Document 18 (Title: Other)"),
-        ("### Quelle 17", "### Quelle 18"),
-        ("<source id=\"17\" name=\"a.pdf\">", "<source id=\"18\">"),
-        (
-            "<document index=\"17\">\n<source>a.pdf</source>\n<document_content>",
-            "<document index=\"18\">",
-        ),
-    ] {
-        let text = format!(
-            "{label}\nThe roof is insured. It is old.\n\nA second paragraph stands here.\n\n{other}\nThe floor is not.\n"
-        );
-        let document = Document::parse(&text);
-        for needle in ["insured", "second"] {
-            assert_eq!(lead_of(&document, needle), Some(label), "{:?}", texts(&text));
-        }
-        assert!(
-            lead_of(&document, "floor").unwrap().contains("18"),
-            "{:?}",
-            texts(&text)
-        );
-        check(&text);
-    }
-    let inline =
-        "[17] The roof is insured for storm damage.\n\n[18] The floor is not insured for anything.\n";
-    assert_eq!(lead_of(&Document::parse(inline), "roof"), Some("[17]"));
-}
-
-#[test]
 fn case_30_a_sentence_goes_over_a_page_break() {
     let filler = "The parties shall keep records of all of this for six years, and show them on request.";
     for (head, foot) in [
@@ -484,58 +303,6 @@ fn case_30_a_sentence_goes_over_a_page_break() {
         }
         check(&text);
     }
-}
-
-#[test]
-fn cues_of_subtitles_keep_number_and_time() {
-    let srt = "12\n00:01:02,500 --> 00:01:05,000\nThe rinse water may\n\n13\n00:01:05,000 --> 00:01:07,000\nbe warm.\n\n\
-               14\n00:01:08,000 --> 00:01:09,000\nYes.\n";
-    assert_eq!(texts(srt).len(), 2, "{:?}", texts(srt));
-    assert!(texts(srt)[0].starts_with("12\n00:01:02,500") && texts(srt)[0].ends_with("be warm."));
-    let vtt = "WEBVTT\n\n00:01.000 --> 00:04.000 align:start\n<v Ann>Never drink that.\n\n00:05.000 --> 00:09.000\nIt will hurt.\n";
-    assert_eq!(texts(vtt).len(), 3, "{:?}", texts(vtt));
-}
-
-#[test]
-fn keeps_json_elements_whole() {
-    let record = |i: usize| format!("{{\"id\": {i}, \"text\": \"{}\"}}", "some words ".repeat(20));
-    let text = format!("[{}]", (0..12).map(record).collect::<Vec<_>>().join(", "));
-    let document = Document::parse(&text);
-    assert_eq!(document.units.len(), 12);
-    assert!(
-        document
-            .units
-            .iter()
-            .all(|unit| unit.kind == SpanKind::JsonElement)
-    );
-    assert!(document.units[3].text(&text).starts_with("{\"id\": 3"));
-}
-
-#[test]
-fn case_21_records_of_json_lines_are_whole() {
-    let record = |i: usize| {
-        format!(
-            "{{\"oid\":\"ORD-{i}\",\"tags\":[\"a\",\"b\"],\"note\":\"It broke. {}\"}}",
-            "So it was. ".repeat(9)
-        )
-    };
-    for separator in ["\n", "\n\n", ",\n"] {
-        let text = (0..5).map(record).collect::<Vec<_>>().join(separator);
-        assert_eq!(Document::parse(&text).units.len(), 5, "{separator:?}");
-    }
-    let rows = "[1, \"ann\", \"oslo\"]\n[2, \"bob\", \"rome\"]\n";
-    assert_eq!(texts(rows), ["[1, \"ann\", \"oslo\"]", "[2, \"bob\", \"rome\"]"]);
-    let long = (0..3)
-        .map(|i| record(i).replace("So it was.", &"word ".repeat(30)))
-        .collect::<Vec<_>>()
-        .join("\n");
-    let document = Document::parse(&long);
-    let last = document.units.last().unwrap();
-    assert!(
-        document.units[last.lead.unwrap() as usize]
-            .text(&long)
-            .contains("ORD-2")
-    );
 }
 
 #[test]
