@@ -14,7 +14,7 @@ use super::cluster::Cluster;
 use super::events::{self, Outbox};
 use super::handler::Handler;
 use super::metrics::WebhookMetrics;
-use super::server;
+use super::server::{self, Ending};
 use super::serving::ServingCertificate;
 use crate::config::Settings;
 use crate::inject::SidecarDefaults;
@@ -102,7 +102,7 @@ pub async fn start(
     let router = server::build_router(Arc::new(handler));
     let tls = server::build_tls_config(Arc::clone(&running.serving))?;
     running.tasks.spawn(async move {
-        server::serve(listener, tls, router, metrics, stop).await;
+        server::serve(listener, tls, router, metrics, Ending::new(stop)).await;
         last.cancel();
     });
     running.tasks.close();

@@ -6,11 +6,13 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::post;
 use http::StatusCode;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use http::header::{CONNECTION, HeaderValue};
+use hyper::server::conn::http1::Builder;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
@@ -31,14 +33,34 @@ use super::{INJECT_PATH, review};
 const BODY_BYTES: usize = 8 << 20;
 /// Longest handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// Longest wait for the head of a request, also of the next one on a kept connection.
-const HEADER: Duration = Duration::from_secs(60);
+/// Longest wait for the head of a request, also of the next one on a kept connection. An API server closes a connection
+/// that it has not used for 90 s; a server that closes first may do so while a review is on its way, which fails then.
+const HEADER: Duration = Duration::from_secs(120);
 /// Most connections at a time; API servers keep a few each.
 const CONNECTIONS: usize = 512;
-/// How long new connections are accepted after `stop`, because the Service may still route to this replica.
-const NOTICE: Duration = Duration::from_secs(3);
-/// How long running reviews may take after that.
-const DRAIN: Duration = Duration::from_secs(5);
+
+/// When and how serving ends. The pod's grace period has to be longer than both times together.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    /// Begins the end.
+    pub stop: CancellationToken,
+    /// How long connections are accepted after `stop`: the Service routes to this replica until every node has heard that
+    /// it ends.
+    pub notice: Duration,
+    /// How long running reviews may take after that.
+    pub drain: Duration,
+}
+
+impl Ending {
+    /// Returns the times of a cluster: nodes that are busy hear of an end seconds later.
+    pub fn new(stop: CancellationToken) -> Self {
+        Self {
+            stop,
+            notice: Duration::from_secs(10),
+            drain: Duration::from_secs(5),
+        }
+    }
+}
 
 /// Builds the routes.
 pub fn build_router<S: Source>(handler: Arc<Handler<S>>) -> Router {
@@ -55,7 +77,8 @@ async fn answer_review<S: Source>(State(handler): State<Arc<Handler<S>>>, body: 
     }
 }
 
-/// Builds the settings of TLS: HTTP/2 or 1.1, no client certificate, because API servers have none by default.
+/// Builds the settings of TLS: HTTP/1.1, which is all that API servers speak to a webhook, and no client certificate,
+/// because they have none by default.
 ///
 /// # Errors
 /// The cryptographic provider lacks a version of the protocol.
@@ -64,24 +87,35 @@ pub fn build_tls_config(serving: Arc<ServingCertificate>) -> Result<Arc<ServerCo
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(serving);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 
-/// Serves until `stop`, then drains.
+/// Serves until `ending`.
+///
+/// A connection that is closed while a review is on its way fails that review, and the API server does not send it
+/// again. So from `stop` on each answer is the last of its connection and says so, and no connection is closed before
+/// `notice` has passed: by then an API server that creates pods has used up those that it kept.
 pub async fn serve(
     listener: TcpListener,
     tls: Arc<ServerConfig>,
     router: Router,
     metrics: Arc<WebhookMetrics>,
-    stop: CancellationToken,
+    ending: Ending,
 ) {
-    let acceptor = TlsAcceptor::from(tls);
-    let graceful = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let Ending { stop, notice, drain } = ending;
+    let stopped = stop.clone();
+    let mark = move |response| std::future::ready(mark_last(response, stopped.is_cancelled()));
+    let server = Server {
+        acceptor: TlsAcceptor::from(tls),
+        router: router.layer(map_response(mark)),
+        metrics,
+        connections: GracefulShutdown::new(),
+        slots: Arc::new(Semaphore::new(CONNECTIONS)),
+    };
     let ended = async {
         stop.cancelled().await;
-        tokio::time::sleep(NOTICE).await;
+        tokio::time::sleep(notice).await;
     };
     let mut ended = std::pin::pin!(ended);
     loop {
@@ -89,28 +123,53 @@ pub async fn serve(
             () = &mut ended => break,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        match accepted {
+            Ok((stream, _)) => server.start(stream),
             Err(error) => {
                 // Out of file descriptors: waiting is all that helps.
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
             }
-        };
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+        }
+    }
+    // While there is a listener, a connection that is never accepted waits for its time to pass; now it is refused.
+    drop(listener);
+    if timeout(drain, server.connections.shutdown()).await.is_err() {
+        tracing::warn!("some connections did not end in time and were cut off");
+    }
+}
+
+/// Makes an answer the last one of its connection where `last` is true.
+fn mark_last(mut response: Response, last: bool) -> Response {
+    if last {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    response
+}
+
+/// What all connections share.
+struct Server {
+    acceptor: TlsAcceptor,
+    router: Router,
+    metrics: Arc<WebhookMetrics>,
+    connections: GracefulShutdown,
+    slots: Arc<Semaphore>,
+}
+
+impl Server {
+    /// Serves a connection in a task of its own, unless there are too many.
+    fn start(&self, stream: TcpStream) {
+        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
             tracing::warn!(limit = CONNECTIONS, "too many connections; one was refused");
-            continue;
+            return;
         };
-        let (acceptor, router, metrics) = (acceptor.clone(), router.clone(), Arc::clone(&metrics));
-        let watcher = graceful.watcher();
+        let (acceptor, router) = (self.acceptor.clone(), self.router.clone());
+        let (metrics, watcher) = (Arc::clone(&self.metrics), self.connections.watcher());
         tokio::spawn(async move {
             serve_connection(stream, acceptor, router, metrics, watcher).await;
             drop(slot);
         });
-    }
-    if timeout(DRAIN, graceful.shutdown()).await.is_err() {
-        tracing::warn!("some connections did not end in time and were cut off");
     }
 }
 
@@ -133,19 +192,10 @@ async fn serve_connection(
             return;
         }
     };
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER)
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Some(HEADER))
-        .max_concurrent_streams(256);
+    let mut builder = Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER);
     let service = TowerToHyperService::new(router);
-    let serving = builder
-        .serve_connection(TokioIo::new(stream), service)
-        .into_owned();
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(serving).await {
         tracing::debug!(%error, "a connection ended");
     }

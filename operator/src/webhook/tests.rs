@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::{Request, StatusCode};
+use http::header::CONNECTION;
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -30,10 +31,12 @@ use super::handler::Handler;
 use super::metrics::WebhookMetrics;
 use super::serving::ServingCertificate;
 use super::source::Source;
-use super::{handler, review, server};
+use super::{handler, review};
 use crate::inject::{ConfigMapData, Proxy, Reason, SidecarDefaults, SidecarResources};
 use crate::pki::rotation::Step;
 use crate::pki::{Authorities, Profile, Times};
+
+mod server;
 
 const HOST: &str = "hook.system.svc";
 
@@ -323,145 +326,6 @@ fn times() -> Times {
         leaf: Duration::from_secs(6 * 3600),
         propagation: Duration::from_secs(60),
     }
-}
-
-struct Running {
-    address: SocketAddr,
-    serving: Arc<ServingCertificate>,
-    authorities: watch::Sender<Option<Arc<Authorities>>>,
-    stop: CancellationToken,
-    task: tokio::task::JoinHandle<()>,
-}
-
-async fn start(cluster: Cluster) -> Running {
-    let metrics = Arc::new(WebhookMetrics::default());
-    let profile = Profile::webhook("hook", "system", "cluster.local");
-    let serving = ServingCertificate::new(profile, times(), Arc::clone(&metrics));
-    let (authorities, current) = watch::channel(None);
-    let stop = CancellationToken::new();
-    let (keeping, ending) = (Arc::clone(&serving), stop.clone());
-    tokio::spawn(async move { keeping.run(current, ending).await });
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let router = server::build_router(Arc::new(new_handler(cluster).0));
-    let tls = server::build_tls_config(Arc::clone(&serving)).unwrap();
-    let task = tokio::spawn(server::serve(listener, tls, router, metrics, stop.clone()));
-    Running {
-        address,
-        serving,
-        authorities,
-        stop,
-        task,
-    }
-}
-
-/// A call as the API server makes it: trusting this bundle and no other.
-async fn call(address: SocketAddr, bundle: &str, body: &str) -> Result<(StatusCode, String), std::io::Error> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
-        roots.add(certificate.unwrap()).unwrap();
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let stream = TcpStream::connect(address).await?;
-    let host = ServerName::try_from(HOST).unwrap();
-    let stream = TlsConnector::from(Arc::new(config)).connect(host, stream).await?;
-    let other = |error: hyper::Error| std::io::Error::other(error);
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(other)?;
-    tokio::spawn(connection);
-    let request = Request::post("/inject?timeout=5s")
-        .header("host", HOST)
-        .header("content-type", "application/json")
-        .body(Full::<Bytes>::from(body.to_owned()))
-        .unwrap();
-    let response = sender.send_request(request).await.map_err(other)?;
-    let status = response.status();
-    let body = response.into_body().collect().await.map_err(other)?.to_bytes();
-    Ok((status, String::from_utf8(body.to_vec()).unwrap()))
-}
-
-async fn shown(running: &Running, authorities: &Authorities) {
-    running
-        .authorities
-        .send_replace(Some(Arc::new(authorities.clone())));
-    let body = request(&pod(), &[]).to_string();
-    for _ in 0..200 {
-        if call(running.address, authorities.current.certificate(), &body)
-            .await
-            .is_ok()
-        {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("the new certificate is not shown");
-}
-
-#[tokio::test]
-async fn serves_over_tls_and_swaps_its_certificate() {
-    let running = start(one_proxy()).await;
-    let body = request(&pod(), &[]).to_string();
-    let old = Authorities::generate(Timestamp::now(), &times()).unwrap();
-    assert!(!running.serving.is_ready());
-    call(running.address, &old.bundle(), &body).await.unwrap_err();
-    shown(&running, &old).await;
-    assert!(running.serving.is_ready());
-    let (status, text) = call(running.address, &old.bundle(), &body).await.unwrap();
-    assert_eq!(status, StatusCode::OK);
-    let review: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(review["kind"], "AdmissionReview");
-    assert_eq!(review["response"]["allowed"], true);
-
-    let announced = old.after(Step::Announce, &times(), Timestamp::now()).unwrap();
-    let promoted = announced
-        .after(Step::Promote, &times(), Timestamp::now())
-        .unwrap();
-    shown(&running, &promoted).await;
-    // Who has the bundle of the announcement trusts both, before and after.
-    call(running.address, &announced.bundle(), &body).await.unwrap();
-    call(running.address, &old.bundle(), &body).await.unwrap_err();
-
-    running.stop.cancel();
-    running.task.await.unwrap();
-}
-
-#[tokio::test]
-async fn answers_everything_that_can_be_read_with_a_decision() {
-    let running = start(one_proxy()).await;
-    let authorities = Authorities::generate(Timestamp::now(), &times()).unwrap();
-    shown(&running, &authorities).await;
-    let bundle = authorities.bundle();
-    for object in [json!(null), json!([]), json!({ "spec": { "containers": 5 } })] {
-        let body = request(&object, &[]).to_string();
-        let (status, text) = call(running.address, &bundle, &body).await.unwrap();
-        assert_eq!(status, StatusCode::OK);
-        let review: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(review["response"]["allowed"], false, "{text}");
-    }
-    for (body, why) in [
-        ("", "not an AdmissionReview: "),
-        ("{}", "not an AdmissionReview: missing field"),
-        (
-            "{\"apiVersion\":\"admission.k8s.io/v1beta1\",\"kind\":\"AdmissionReview\"}",
-            "AdmissionReview of admission.k8s.io/v1beta1: send AdmissionReview of admission.k8s.io/v1",
-        ),
-        (
-            "{\"apiVersion\":\"admission.k8s.io/v1\",\"kind\":\"AdmissionReview\"}",
-            "AdmissionReview without a request",
-        ),
-    ] {
-        let (status, text) = call(running.address, &bundle, body).await.unwrap();
-        assert_eq!(status, StatusCode::BAD_REQUEST);
-        assert!(text.starts_with(why), "{text}");
-    }
-    let (status, _) = call(running.address, &bundle, &"x".repeat(9 << 20))
-        .await
-        .unwrap();
-    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
 }
 
 #[test]
