@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 
-use crate::kubectl::{self, apply, delete_namespace};
+use crate::kubectl::{self, apply, delete_namespace, rolled_out};
 
 /// Where the release is installed.
 pub(crate) const SYSTEM: &str = "liquid-memory";
@@ -81,6 +81,23 @@ impl World {
 
     pub(crate) fn helm(&self, arguments: &[&str]) -> Result<String> {
         kubectl::output(Command::new(self.programs.join("helm")).args(arguments))
+    }
+
+    /// Changes values of the release, and waits for the operator's rollout.
+    pub(crate) fn upgrade(&self, values: &[&str]) -> Result<()> {
+        let chart = self.chart("liquid-memory").display().to_string();
+        let upgrade = [
+            "upgrade",
+            RELEASE,
+            &chart,
+            "--namespace",
+            SYSTEM,
+            "--reuse-values",
+        ];
+        let values = values.iter().flat_map(|value| ["--set", value]);
+        self.helm(&upgrade.into_iter().chain(values).collect::<Vec<_>>())?;
+        let operator = format!("deployment/{OPERATOR}");
+        rolled_out(SYSTEM, &operator, Duration::from_secs(120))
     }
 
     /// Ends a part of the control plane and starts it again after `pause` seconds.

@@ -6,14 +6,12 @@ mod pods;
 mod users;
 mod workers;
 
-use std::time::Duration;
-
 use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::Case;
-use crate::kubectl::{apply, rolled_out, text};
-use crate::world::{Namespace, OPERATOR, RELEASE, SYSTEM, World};
+use crate::kubectl::{apply, text};
+use crate::world::Namespace;
 
 pub(super) const CASES: &[(&str, Case)] = &[
     (
@@ -75,27 +73,6 @@ fn sidecar(pod: &Value) -> Option<&Value> {
     containers
         .iter()
         .find(|container| text(container, "/name") == "liquid-sidecar")
-}
-
-/// Changes values of the release, and waits for the operator.
-fn upgrade(world: &World, values: &[&str]) -> Result<()> {
-    let chart = world.chart("liquid-memory").display().to_string();
-    let mut arguments = vec![
-        "upgrade",
-        RELEASE,
-        &chart,
-        "--namespace",
-        SYSTEM,
-        "--reuse-values",
-    ];
-    arguments.extend(["--wait", "--timeout", "120s"]);
-    arguments.extend(values.iter().flat_map(|value| ["--set", value]));
-    world.helm(&arguments)?;
-    rolled_out(
-        SYSTEM,
-        &format!("deployment/{OPERATOR}"),
-        Duration::from_secs(120),
-    )
 }
 
 /// Sets a field of a pod's or a template's spec, at this pointer.

@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::doors::Doors;
-use super::operator::upgraded;
 use super::{APPLICATION, DEPLOYMENT, NAMESPACE, WORKERS, kill, lives, pods};
 use crate::guide::{self, Chapter};
 use crate::kubectl::{apply, finished, kubectl, rolled_out};
@@ -79,14 +78,11 @@ pub(super) fn rotation(world: &World) -> Result<()> {
     ensure!(!trusted.contains(&first), "the first authority is still trusted");
     old_serves_new(world)?;
     new_serves_old()?;
-    upgraded(
-        world,
-        &[
-            "certificates.caLifetime=365d",
-            "certificates.leafLifetime=24h",
-            "certificates.propagation=150s",
-        ],
-    )
+    world.upgrade(&[
+        "certificates.caLifetime=365d",
+        "certificates.leafLifetime=24h",
+        "certificates.propagation=150s",
+    ])
 }
 
 /// Workers that started under the first authority serve a sidecar that has never heard of it: they show a certificate

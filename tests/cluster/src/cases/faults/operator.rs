@@ -11,7 +11,7 @@ use super::{DEPLOYMENT, NAMESPACE, WORKERS, kill, lives, pods};
 use crate::guide::{self, Chapter};
 use crate::kubectl::{get, kubectl, output, rolled_out, text};
 use crate::traffic::Traffic;
-use crate::world::{Namespace, OPERATOR, RELEASE, SYSTEM, World, eventually};
+use crate::world::{Namespace, OPERATOR, SYSTEM, World, eventually};
 
 const OPERATORS: &str = "app.kubernetes.io/component=operator";
 /// client-go's lease, one try of a candidate (2 s), and what a busy machine adds.
@@ -90,24 +90,6 @@ pub(super) fn terminated(_: &World) -> Result<()> {
     traffic.none_failed("the leader terminated").map(|_| ())
 }
 
-/// The release with other values, and its rollout.
-pub(super) fn upgraded(world: &World, values: &[&str]) -> Result<()> {
-    let chart = world.chart("liquid-memory").display().to_string();
-    let mut arguments = vec![
-        "upgrade",
-        RELEASE,
-        &chart,
-        "--namespace",
-        SYSTEM,
-        "--reuse-values",
-    ];
-    for value in values {
-        arguments.extend(["--set", value]);
-    }
-    world.helm(&arguments)?;
-    rolled_out(SYSTEM, "deployment/liquid-operator", Duration::from_secs(120))
-}
-
 /// A new operator alone restarts no worker, although it brings another image for them: one that is on no node, so a
 /// worker that was made anew could not even start.
 pub(super) fn upgrade(world: &World) -> Result<()> {
@@ -116,7 +98,7 @@ pub(super) fn upgrade(world: &World) -> Result<()> {
     let doors = Doors::open();
     guide::run(world, Chapter::Upgrade)?;
     let next = format!("image.registry={}", world.next_registry);
-    upgraded(world, &[&next, "operator.podAnnotations.upgraded=yes"])?;
+    world.upgrade(&[&next, "operator.podAnnotations.upgraded=yes"])?;
     eventually("the new operator's word", Duration::from_secs(60), || {
         let proxy = get(NAMESPACE, &["lmp", "proxy"])?;
         let progress = text(&proxy, "/status/configuration/workers/progress");
@@ -131,7 +113,7 @@ pub(super) fn upgrade(world: &World) -> Result<()> {
         "the upgrade replaced workers: {before:?} by {after:?}"
     );
     traffic.none_failed("chart upgraded")?;
-    upgraded(world, &[&format!("image.registry={}", world.registry)])
+    world.upgrade(&[&format!("image.registry={}", world.registry)])
 }
 
 /// What runs goes on; what opts in waits, as `failurePolicy: Fail` promises; nobody else notices.

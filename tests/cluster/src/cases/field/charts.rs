@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::super::charts::template;
-use super::{sidecar, upgrade, without_workers};
+use super::{sidecar, without_workers};
 use crate::kubectl::{as_objects, get, kubectl, list, text, trial};
 use crate::manifest::{pod, shell};
 use crate::world::{OPERATOR, RELEASE, SYSTEM, World, eventually};
@@ -154,7 +154,7 @@ fn enforce(standard: &str) -> Result<()> {
 
 pub(super) fn on_the_nodes_network(world: &World) -> Result<()> {
     enforce("privileged")?;
-    upgrade(world, &VALUES)?;
+    world.upgrade(&VALUES)?;
     let pods = list(
         SYSTEM,
         &["pods", "--selector", "app.kubernetes.io/component=operator"],
@@ -176,14 +176,11 @@ pub(super) fn on_the_nodes_network(world: &World) -> Result<()> {
         let made = trial(&pod(&namespace.0, "tried", &[shell("main", "true")]))?;
         Ok(sidecar(&made).map(|_| ()))
     })?;
-    upgrade(
-        world,
-        &[
-            "operator.hostNetwork=false",
-            "operator.webhookPort=9443",
-            "operator.adminPort=8080",
-        ],
-    )?;
+    world.upgrade(&[
+        "operator.hostNetwork=false",
+        "operator.webhookPort=9443",
+        "operator.adminPort=8080",
+    ])?;
     let operator = get(SYSTEM, &["deployment", OPERATOR])?;
     ensure!(
         operator.pointer("/spec/template/spec/hostNetwork").is_none(),

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::super::path::proxy;
-use super::{set, sidecar, upgrade};
+use super::{set, sidecar};
 use crate::kubectl::{apply, finished, get, kubectl, list, text, trial};
 use crate::manifest::{self, application, pod, shell};
 use crate::world::{Namespace, RELEASE, SYSTEM, World, eventually};
@@ -148,7 +148,7 @@ pub(super) fn by_chart(world: &World) -> Result<()> {
         &format!("{RANGE}=yes"),
         "--overwrite",
     ])?;
-    upgrade(world, &["podUser=Platform"])?;
+    world.upgrade(&["podUser=Platform"])?;
     let pods = list(
         SYSTEM,
         &["pods", "--selector", "app.kubernetes.io/component=operator"],
@@ -170,7 +170,7 @@ pub(super) fn by_chart(world: &World) -> Result<()> {
     proxy(&namespace.0, &manifest::proxy(&namespace.0, "proxy"))?;
     application_runs(world, &namespace.0)?;
     kubectl(&["label", "namespace", SYSTEM, &format!("{RANGE}-")])?;
-    upgrade(world, &["podUser=Fixed"])?;
+    world.upgrade(&["podUser=Fixed"])?;
     kubectl(&[
         "delete",
         "validatingadmissionpolicybinding,validatingadmissionpolicy",
