@@ -14,6 +14,7 @@ mod kubectl;
 mod manifest;
 mod status;
 mod traffic;
+mod trials;
 mod world;
 
 use std::process::ExitCode;

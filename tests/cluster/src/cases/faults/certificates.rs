@@ -48,7 +48,7 @@ pub(super) fn rotation(world: &World) -> Result<()> {
         || Ok((before.since()?.compressed > 2).then_some(())),
     )?;
     let traffic = Traffic::from_now(NAMESPACE)?;
-    let doors = Doors::open();
+    let doors = Doors::open(world)?;
     let both = || -> Result<_> { Ok((lives(NAMESPACE, WORKERS)?, lives(NAMESPACE, APPLICATION)?)) };
     let (running, old_leaves, first) = (both()?, leaves()?, authority()?);
     let second = eventually("a second authority", Duration::from_secs(150), || {

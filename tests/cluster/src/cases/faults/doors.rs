@@ -3,63 +3,117 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::NAMESPACE;
 use crate::kubectl::{text, trial};
-use crate::manifest;
+use crate::manifest::{self, shell};
+use crate::trials::Trials;
+use crate::world::World;
+
+/// How many pods are tried at a time. Each needs a connection of the API server to an operator, which keeps those that
+/// are not used.
+const AT_A_TIME: u32 = 3;
+/// The shortest pause between two pods of a thread. Each pauses longer than the one before, so that connections are used
+/// at all distances from each other.
+const PAUSE: Duration = Duration::from_millis(70);
 
 /// Creates pods until it is asked how many failed.
 pub(super) struct Doors {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<(u64, Vec<String>)>,
+    threads: Vec<JoinHandle<Outcome>>,
+}
+
+#[derive(Default)]
+struct Outcome {
+    tried: u64,
+    slowest: Duration,
+    /// What the API server said, when, and after how long.
+    failures: Vec<String>,
 }
 
 impl Doors {
-    pub(super) fn open() -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            let (mut tried, mut failures) = (0, Vec::new());
-            while !stopped.load(Ordering::Relaxed) {
-                tried += 1;
-                match injected_on_trial() {
-                    Ok(true) => {}
-                    Ok(false) => failures.push("a pod without sidecar".to_owned()),
-                    Err(error) => failures.push(format!("{error:#}")),
+    pub(super) fn open(world: &World) -> Result<Self> {
+        let (stop, opened) = (Arc::<AtomicBool>::default(), Instant::now());
+        let trials = Arc::new(Trials::open(world, NAMESPACE)?);
+        let threads = (1..=AT_A_TIME).map(|thread| {
+            let (stop, trials) = (Arc::clone(&stop), Arc::clone(&trials));
+            std::thread::spawn(move || {
+                let mut outcome = Outcome::default();
+                while !stop.load(Ordering::Relaxed) {
+                    outcome.record(&trials, opened);
+                    std::thread::sleep(PAUSE.saturating_mul(thread));
                 }
-                std::thread::sleep(Duration::from_millis(500));
-            }
-            (tried, failures)
+                outcome
+            })
         });
-        Self { stop, thread }
+        Ok(Self {
+            threads: threads.collect(),
+            stop,
+        })
     }
 
     pub(super) fn none_failed(self, fault: &str) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
-        let (tried, failures) = self.thread.join().ok().context("the trial of pods broke off")?;
-        println!("\n    {fault}: {tried} pods admitted, {} failed", failures.len());
-        let first = failures.first().map(String::as_str).unwrap_or_default();
+        let mut all = Outcome::default();
+        for thread in self.threads {
+            let outcome = thread.join().ok().context("the trial of pods broke off")?;
+            all.tried += outcome.tried;
+            all.slowest = all.slowest.max(outcome.slowest);
+            all.failures.extend(outcome.failures);
+        }
+        let Outcome {
+            tried,
+            slowest,
+            failures,
+        } = all;
+        println!(
+            "\n    {fault}: {tried} pods tried, {} failed, the slowest took {slowest:.1?}",
+            failures.len()
+        );
+        // At once: what the case itself says is printed when all have ended.
+        for failure in &failures {
+            println!("    {failure}");
+        }
         ensure!(
             failures.is_empty(),
-            "{fault}: {} of {tried}; the first: {first}",
-            failures.len()
+            "{fault}: {} of {tried} pods were not admitted with a sidecar: {}",
+            failures.len(),
+            failures.join("\n")
         );
         ensure!(tried > 0, "no pod was tried");
         Ok(())
     }
 }
 
-/// What the API server makes of a new pod; nothing is created.
-pub(super) fn trial_pod(namespace: &str) -> Result<Value> {
-    let pod = manifest::pod(namespace, "trial", &[manifest::shell("trial", "true")]);
-    trial(&pod)
+impl Outcome {
+    fn record(&mut self, trials: &Trials, opened: Instant) {
+        self.tried += 1;
+        let (since, asked) = (opened.elapsed(), Instant::now());
+        if let Err(error) = injected(trials) {
+            let took = asked.elapsed();
+            self.failures
+                .push(format!("{since:.1?} in, after {took:.1?}: {error:#}"));
+        }
+        self.slowest = self.slowest.max(asked.elapsed());
+    }
 }
 
-fn injected_on_trial() -> Result<bool> {
-    let pod = trial_pod(NAMESPACE)?;
-    Ok(text(&pod, "/spec/initContainers/0/name") == "liquid-sidecar")
+/// What the API server makes of a new pod; nothing is created.
+pub(super) fn trial_pod(namespace: &str) -> Result<Value> {
+    trial(&wanted(namespace))
+}
+
+fn wanted(namespace: &str) -> Value {
+    manifest::pod(namespace, "trial", &[shell("trial", "true")])
+}
+
+fn injected(trials: &Trials) -> Result<()> {
+    let pod = trials.create(&wanted(NAMESPACE))?.pod;
+    let first = text(&pod, "/spec/initContainers/0/name");
+    ensure!(first == "liquid-sidecar", "a pod without sidecar");
+    Ok(())
 }

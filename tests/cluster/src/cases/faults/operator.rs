@@ -52,6 +52,16 @@ fn replaced(end: impl FnOnce(&str) -> Result<()>) -> Result<Duration> {
     Ok(took)
 }
 
+/// Waits until two replicas are all there are. One that was replaced answers reviews until its last moment, which is what
+/// could fail one.
+fn replaced_ended() -> Result<()> {
+    eventually(
+        "the end of the replaced replicas",
+        Duration::from_secs(60),
+        || Ok((pods(SYSTEM, OPERATORS)?.len() == 2).then_some(())),
+    )
+}
+
 /// Kills the process itself: a deleted pod is told so first, and would release the Lease.
 fn crash(pod: &str) -> Result<()> {
     // The nodes are this machine, and a pod's name is its host name.
@@ -80,12 +90,13 @@ pub(super) fn killed(_: &World) -> Result<()> {
 }
 
 /// SIGTERM: it gives the Lease back before it ends, and answers reviews until nobody sends any.
-pub(super) fn terminated(_: &World) -> Result<()> {
+pub(super) fn terminated(world: &World) -> Result<()> {
     let traffic = Traffic::from_now(NAMESPACE)?;
-    let doors = Doors::open();
+    let doors = Doors::open(world)?;
     let took =
         replaced(|pod| kubectl(&["delete", "pod", pod, "--namespace", SYSTEM, "--wait=false"]).map(|_| ()))?;
     ensure!(took < RELEASED, "the Lease was not released: {took:?}");
+    replaced_ended()?;
     doors.none_failed("the leader terminated")?;
     traffic.none_failed("the leader terminated").map(|_| ())
 }
@@ -95,7 +106,7 @@ pub(super) fn terminated(_: &World) -> Result<()> {
 pub(super) fn upgrade(world: &World) -> Result<()> {
     let traffic = Traffic::from_now(NAMESPACE)?;
     let before = lives(NAMESPACE, WORKERS)?;
-    let doors = Doors::open();
+    let doors = Doors::open(world)?;
     guide::run(world, Chapter::Upgrade)?;
     let next = format!("image.registry={}", world.next_registry);
     world.upgrade(&[&next, "operator.podAnnotations.upgraded=yes"])?;
@@ -106,6 +117,7 @@ pub(super) fn upgrade(world: &World) -> Result<()> {
             .contains(&format!("this operator brings {}", world.next_registry))
             .then_some(()))
     })?;
+    replaced_ended()?;
     doors.none_failed("chart upgraded")?;
     let after = lives(NAMESPACE, WORKERS)?;
     ensure!(
