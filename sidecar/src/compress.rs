@@ -2,6 +2,7 @@
 //! (`request`, `reading`), decides (`policy`), asks the workers (`extract`), writes the packs (`pack`) and patches
 //! the body.
 
+mod additions;
 mod build_outcome;
 mod call;
 mod dry_run;

@@ -11,7 +11,7 @@ mod store;
 mod tests;
 
 pub use documents::DocumentStore;
-pub use frame::{Addition, name, write, write_further, write_left_out, write_passages};
+pub use frame::{Addition, MARK, name, write, write_further, write_left_out, write_passages, write_rest};
 pub use layout::{Stretch, StretchKind, lay_out};
 pub use manifest::{
     ByteRange, KeptSpan, Manifest, ManifestError, PackRecord, PackSize, SourceDocument, SpanKind,

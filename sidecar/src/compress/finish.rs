@@ -8,12 +8,14 @@ use base16ct::lower::encode_string;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::further::{complement, is_answered, news, within};
-use super::job::{DocumentJob, FurtherJob, Job, Search, TurnJob};
+use super::additions::FurtherText;
+use super::further::within;
+use super::job::{DocumentJob, Job, Search, TurnJob};
 use super::outcome::{Action, Evidence, Excerpt, PackText, PackedDocument, SiteRecord};
 use crate::api::{Mode, Reason};
 use crate::extract::{ExtractError, Extraction};
-use crate::pack::{self, Addition, KeptSpan, Manifest, PackRecord, PackSize, SourceDocument};
+use crate::pack::{self, KeptSpan, Manifest, PackRecord, PackSize, SourceDocument};
+use crate::policy::cost::Savings;
 use crate::policy::{self, TextSize, tokens};
 
 /// A body with packs in it.
@@ -52,34 +54,30 @@ enum Draft {
 }
 
 /// A pack that stands in a document's place.
-struct Pack {
+pub(super) struct Pack {
     text: String,
     tokens: u64,
     kept: Vec<KeptSpan>,
     /// What later turns were given further, in source order.
-    further: Vec<KeptSpan>,
+    pub(super) further: Vec<KeptSpan>,
     reason: Reason,
     question_sha256: String,
     extraction: Arc<Extraction>,
 }
 
-/// Further excerpts, and the spot in which they stand.
-struct FurtherText {
-    spot: usize,
-    text: String,
-}
-
 /// The texts of a call while they are written.
-struct Writer<'j> {
-    job: &'j Job,
+pub(super) struct Writer<'j> {
+    pub(super) job: &'j Job,
     /// A pack for each document that does not stay whole.
-    packs: Vec<Option<Pack>>,
+    pub(super) packs: Vec<Option<Pack>>,
     /// What turns are given of documents of earlier ones.
-    additions: Vec<FurtherText>,
+    pub(super) additions: Vec<FurtherText>,
     sites: Vec<SiteRecord>,
     /// What the last turn was given.
-    now: Option<Reason>,
-    added: u64,
+    pub(super) now: Option<Reason>,
+    pub(super) added: u64,
+    /// What the conversation has saved, up to the turn that is written.
+    pub(super) savings: Savings,
 }
 
 /// Packs the evidence. `found` has an answer for each of the job's searches, in their order.
@@ -94,9 +92,15 @@ pub(super) fn finish(job: &Job, found: &[Found]) -> Result<PackedBody, Unpacked>
         sites: job.sites.clone(),
         now: None,
         added: 0,
+        savings: Savings::new((&job.settings.cached_prefix).into()),
     };
-    let mut answers = found.iter();
+    let (mut answers, mut begun) = (found.iter(), 0);
     for turn in &job.turns {
+        let prompts = job.prompts.get(begun..=turn.at).unwrap_or_default();
+        prompts
+            .iter()
+            .for_each(|prompt| writer.savings.begin_turn(*prompt));
+        begun = turn.at + 1;
         if let Some(search) = &turn.own
             && let Some(answer) = answers.next()
         {
@@ -144,6 +148,7 @@ impl Writer<'_> {
                 question_sha256: question_sha256.clone(),
                 extraction: Arc::clone(extraction),
             };
+            self.savings.replace(document.tokens, pack.tokens);
             if let Some(site) = self.sites.get_mut(document.site) {
                 (site.action, site.tokens_after) = (Action::Compressed, pack.tokens);
             }
@@ -212,79 +217,6 @@ impl Writer<'_> {
             };
         }
         policy::accept(before, after, &self.job.settings)
-    }
-
-    /// Writes what a turn is given of the documents that were packed before it.
-    fn add_further(&mut self, turn: &TurnJob, further: &FurtherJob, answer: Option<&Found>) {
-        let all = self
-            .job
-            .documents
-            .get(further.documents.clone())
-            .unwrap_or_default();
-        let found = match (&further.search, answer) {
-            (Some(search), Some(Ok(extraction))) => {
-                let held: Vec<Option<Vec<KeptSpan>>> = self
-                    .packs
-                    .iter()
-                    .map(|pack| pack.as_ref().map(Pack::held))
-                    .collect();
-                let best: Vec<_> = search
-                    .within
-                    .iter()
-                    .map(|range| within(&extraction.spans, range))
-                    .collect();
-                if is_answered(&best, &held) {
-                    return;
-                }
-                Some(best)
-            }
-            // All of it: asked for, or for want of a worker.
-            _ => None,
-        };
-        let mut texts: Vec<(usize, Vec<KeptSpan>)> = Vec::new();
-        for (at, document) in all.iter().enumerate() {
-            let Some(pack) = self.packs.get_mut(at).and_then(Option::as_mut) else {
-                continue;
-            };
-            let missing = match &found {
-                Some(best) => news(best.get(at).map(Vec::as_slice).unwrap_or_default(), &pack.held()),
-                None => complement(&pack.held(), document.text.len() as u64),
-            };
-            if missing.is_empty() {
-                continue;
-            }
-            let written = if further.whole {
-                complement(&[], document.text.len() as u64)
-            } else {
-                missing.clone()
-            };
-            pack.further.extend(missing);
-            pack.further.sort_by_key(|span| span.start);
-            texts.push((at, written));
-        }
-        if texts.is_empty() {
-            return;
-        }
-        let additions: Vec<Addition<'_>> = texts
-            .iter()
-            .filter_map(|(at, spans)| {
-                let document = all.get(*at)?;
-                Some(Addition {
-                    document: &document.text,
-                    sha256: &document.sha256,
-                    spans,
-                })
-            })
-            .collect();
-        let text = pack::write_further(&additions);
-        self.added += tokens::estimate(&text);
-        self.additions.push(FurtherText {
-            spot: further.spot,
-            text,
-        });
-        if turn.last {
-            self.now = Some(self.now.unwrap_or(Reason::FollowUp));
-        }
     }
 
     fn finish(self) -> Result<PackedBody, Unpacked> {
@@ -400,7 +332,7 @@ const NEARLY_ALL: f64 = 0.9;
 
 impl Pack {
     /// Returns all spans of the document that the call holds.
-    fn held(&self) -> Vec<KeptSpan> {
+    pub(super) fn held(&self) -> Vec<KeptSpan> {
         [self.kept.as_slice(), &self.further].concat()
     }
 

@@ -20,6 +20,8 @@ pub(super) struct Job {
     pub(super) documents: Vec<DocumentJob>,
     /// The turns in which anything is packed or added, in order.
     pub(super) turns: Vec<TurnJob>,
+    /// The tokens of the prompt at each turn of the conversation, as the application sends it.
+    pub(super) prompts: Vec<u64>,
     /// The body, cut where packs will stand.
     pub(super) template: Template,
     pub(super) settings: policy::Settings,
@@ -46,6 +48,8 @@ pub(super) struct DocumentJob {
 
 /// What is to be done in a turn.
 pub(super) struct TurnJob {
+    /// Its position among the conversation's turns.
+    pub(super) at: usize,
     /// Whether it is the last turn, in which the user speaks now.
     pub(super) last: bool,
     pub(super) reason: Reason,
@@ -90,6 +94,8 @@ pub(super) struct Draft<'c, 'a> {
     pub(super) sites: Vec<SiteRecord>,
     /// SHA-256 of the first document, where it is known.
     pub(super) priced: Option<[u8; 32]>,
+    /// The tokens of the prompt at each turn.
+    pub(super) prompts: Vec<u64>,
     pub(super) evidence: Option<Evidence>,
 }
 
@@ -149,6 +155,7 @@ impl Draft<'_, '_> {
             });
             if own.is_some() || further.is_some() {
                 turns.push(TurnJob {
+                    at,
                     last: at + 1 == self.reading.turns.len(),
                     reason: plan.reason,
                     own,
@@ -161,6 +168,7 @@ impl Draft<'_, '_> {
             template: Template::new(self.request, self.body, spots)?.without_body(&said),
             documents,
             turns,
+            prompts: self.prompts,
             sites: self.sites,
             evidence: self.evidence,
             settings: self.settings,

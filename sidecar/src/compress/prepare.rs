@@ -15,7 +15,7 @@ use super::{State, micros};
 use crate::api::{Reason, Surface};
 use crate::policy::{self, Fate, Plan, Replaced, WholeDocument, tokens};
 use crate::reading::{self, Reading};
-use crate::request::{Request, RequestError, Template};
+use crate::request::{Part, Request, RequestError, Template};
 
 /// Longer texts are counted as they are escaped in the body.
 const DECODE_TO_COUNT: usize = 1 << 20;
@@ -73,8 +73,9 @@ pub(super) fn prepare(state: &State, call: &Call) -> PreparedCall {
         Err(reason) => Some(*reason),
     };
     let withheld = withheld(call, &request, &reading, planned.as_ref().ok(), reason, &settings);
+    let parts = count(&request);
     let mut prepared = PreparedCall {
-        tokens: count(&request),
+        tokens: parts.iter().sum(),
         stream: request.stream,
         dry_run: call.dry_run || request.dry_run,
         read_us,
@@ -100,6 +101,7 @@ pub(super) fn prepare(state: &State, call: &Call) -> PreparedCall {
                 request_id: &request_id,
                 sites: prepared.sites.clone(),
                 priced,
+                prompts: prompts(&reading, &parts),
                 evidence: prepared.evidence.take(),
             };
             match draft.job() {
@@ -255,13 +257,27 @@ fn new_request_id() -> String {
     format!("lq_{:016x}", fastrand::u64(..))
 }
 
-/// Estimates the tokens of all texts.
-fn count(request: &Request<'_>) -> u64 {
-    let texts = request.parts.iter().filter_map(|part| part.text);
-    texts
-        .map(|text| match text.raw().len() {
-            long if long > DECODE_TO_COUNT => tokens::estimate(text.raw()),
-            _ => tokens::estimate(&text.decode_lossy()),
-        })
-        .sum()
+/// Estimates the tokens of each part's text.
+fn count(request: &Request<'_>) -> Vec<u64> {
+    let count = |part: &Part<'_>| match part.text {
+        None => 0,
+        Some(text) if text.raw().len() > DECODE_TO_COUNT => tokens::estimate(text.raw()),
+        Some(text) => tokens::estimate(&text.decode_lossy()),
+    };
+    request.parts.iter().map(count).collect()
+}
+
+/// Returns the tokens of the prompt at each turn: all parts up to the turn's end.
+fn prompts(reading: &Reading<'_>, parts: &[u64]) -> Vec<u64> {
+    let (mut sum, mut at) = (0, 0);
+    let prompts = reading.turns.iter().map(|turn| {
+        sum += parts
+            .get(at..turn.parts.end)
+            .unwrap_or_default()
+            .iter()
+            .sum::<u64>();
+        at = turn.parts.end;
+        sum
+    });
+    prompts.collect()
 }

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod conversations;
 mod offsets;
 
 use std::time::Duration;
@@ -311,62 +312,6 @@ async fn without_a_worker_the_original_goes_or_stays() {
             (status, reason, Action::Rejected)
         );
     }
-}
-
-#[tokio::test]
-async fn a_later_question_adds_what_is_new_and_changes_nothing_before_it() {
-    let worker = MockWorker::start([WorkerBehaviour::Evidence]).await.unwrap();
-    let compressor = start(&worker, |_| {}).await;
-    let doc = document();
-    let first = json!([{"role": "user", "content": doc}, {"role": "user", "content": QUESTION}]);
-    let then = |question: &str| {
-        let mut messages = first.as_array().unwrap().clone();
-        messages.push(json!({"role": "assistant", "content": "On 3 May."}));
-        messages.push(json!({"role": "user", "content": question}));
-        chat(Value::from(messages))
-    };
-    let packed = compressor.compress(chat(first.clone())).await;
-    let (before, _) = forwarded(&packed);
-    let held = compressor.compress(then("Was the turbine paid?")).await;
-    let (after, decision) = forwarded(&held);
-    assert_eq!(decision.reason, Reason::Replayed, "the pack holds the answer");
-    assert_eq!(
-        after["messages"].as_array().unwrap()[..2],
-        before["messages"].as_array().unwrap()[..2]
-    );
-    assert_eq!(after["messages"][3]["content"], "Was the turbine paid?");
-
-    let asked = "And what colour was the crane painted?";
-    let fresh = start(&worker, |_| {}).await;
-    for compressor in [&compressor, &fresh] {
-        let further = compressor.compress(then(asked)).await;
-        let (after, decision) = forwarded(&further);
-        assert_eq!(decision.reason, Reason::FollowUp);
-        assert_eq!(
-            after["messages"].as_array().unwrap()[..2],
-            before["messages"].as_array().unwrap()[..2]
-        );
-        let last = after["messages"][3]["content"].as_str().unwrap();
-        assert!(
-            last.starts_with("[further excerpts") && last.ends_with(&format!("\n\n{asked}")),
-            "{last}"
-        );
-        assert!(last.contains("A crane was painted green.") && last.len() < 3_000);
-        assert!(decision.tokens_after < decision.tokens_before / 2);
-    }
-
-    let everything = compressor
-        .compress(then("Now translate the report into German."))
-        .await;
-    let (after, _) = forwarded(&everything);
-    assert_eq!(
-        after["messages"].as_array().unwrap()[..2],
-        before["messages"].as_array().unwrap()[..2]
-    );
-    assert!(
-        after["messages"][3]["content"].as_str().unwrap().contains(&doc),
-        "every word is there"
-    );
 }
 
 #[tokio::test]

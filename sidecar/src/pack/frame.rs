@@ -26,6 +26,9 @@ use super::manifest::KeptSpan;
 
 const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
+/// Tokens of the mark before a passage, `[k7qd @12345]`, with the line breaks behind it and behind the passage.
+pub const MARK: u64 = 12;
+
 /// Writes the pack of a document. `spans` are in order, do not overlap, and stand on character boundaries; a
 /// span that does not is left out.
 ///
@@ -78,6 +81,25 @@ pub fn write_further(additions: &[Addition<'_>]) -> String {
         for passage in passages(addition.document, addition.spans) {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "[{name} @{}]", passage.start);
+            let _ = writeln!(text, "{}", &addition.document[passage]);
+        }
+        let _ = writeln!(text, "[end of excerpt {name}]");
+    }
+    text.push('\n');
+    text
+}
+
+/// Writes all that was not there yet of documents that were packed before a turn, each as one text: nothing is left to
+/// tell apart, and marks would make the document dearer than it was.
+///
+/// Deterministic: the same additions give the same bytes.
+pub fn write_rest(additions: &[Addition<'_>]) -> String {
+    let mut text = String::new();
+    for addition in additions {
+        let name = name(addition.document, addition.sha256);
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "[the rest of {name}, word for word and in order:]");
+        for passage in passages(addition.document, addition.spans) {
             let _ = writeln!(text, "{}", &addition.document[passage]);
         }
         let _ = writeln!(text, "[end of excerpt {name}]");

@@ -162,6 +162,22 @@ fn further_excerpts_go_by_the_name_of_the_pack() {
 }
 
 #[test]
+fn the_rest_of_a_document_is_one_text() {
+    let document = "One. Two. Three.\n\nFour. Five.";
+    let sha256: [u8; 32] = Sha256::digest(document).into();
+    let name = name(&pack(document, &[span(5, 9)])).to_owned();
+    let addition = Addition {
+        document,
+        sha256: &sha256,
+        spans: &[span(0, 4), span(10, 29)],
+    };
+    let expected = format!(
+        "[the rest of {name}, word for word and in order:]\nOne.\nThree.\n\nFour. Five.\n[end of excerpt {name}]\n\n"
+    );
+    assert_eq!(write_rest(&[addition]), expected);
+}
+
+#[test]
 fn a_manifest_with_a_hole_is_none() {
     let mut broken = manifest("0123456789", vec![span(2, 4)]);
     broken.packs[0].dropped.pop();

@@ -11,9 +11,9 @@
 //!
 //! so a token costs less the later it comes: it is written once whenever that is, and read only from then on.
 //! A pack with further excerpts in later turns, together never more than the document, is thus cheaper than the
-//! document at every length, with one exception. Prefixes below [`LEAST_CACHED`] are not cached, so a prompt
-//! that a pack made short is paid in full in each turn, until the conversation has grown. [`cheaper`] accounts
-//! for that.
+//! document at every length, and [`Savings`] computes how much a turn may add. There is one exception. Prefixes
+//! below [`LEAST_CACHED`] are not cached, so a prompt that a pack made short is paid in full in each turn, until
+//! the conversation has grown. [`cheaper`] accounts for that.
 //!
 //! Sources: OpenAI, "Prompt caching" (developers.openai.com/api/docs/guides/prompt-caching): from 1,024 tokens,
 //! reads at a tenth, writes at 1.25 from GPT-5.6 on and free before. Anthropic, "Prompt caching"
@@ -173,6 +173,87 @@ fn lengths(packed: &Prompts) -> impl Iterator<Item = u64> {
     borders
         .into_iter()
         .flat_map(|border| [border, border.saturating_add(1)])
+}
+
+/// What a conversation has cost less than with whole documents, turn by turn, and what a turn may add of that.
+#[derive(Debug, Clone, Copy)]
+pub struct Savings {
+    prices: Prices,
+    /// What all turns before this one have cost less.
+    saved: f64,
+    /// The turn, counted from 1; 0 before the first.
+    turn: u64,
+    /// The prompt of the turn before and that of this one.
+    before: Side,
+    now: Side,
+}
+
+/// Tokens of a prompt with whole documents, and with what was sent in their place.
+#[derive(Debug, Clone, Copy, Default)]
+struct Side {
+    whole: f64,
+    sent: f64,
+}
+
+impl Savings {
+    /// Turns up to which a conversation must be cheaper than with whole documents; a longer one for as long again.
+    const TURNS: u64 = 20;
+
+    /// Describes a conversation that has not begun.
+    pub fn new(prices: Prices) -> Self {
+        Self {
+            prices,
+            saved: 0.0,
+            turn: 0,
+            before: Side::default(),
+            now: Side::default(),
+        }
+    }
+
+    /// Begins the next turn, in which the prompt with whole documents has `whole` tokens.
+    pub fn begin_turn(&mut self, whole: u64) {
+        let cost = |before: f64, now: f64| {
+            let seen = before.min(now) as u64;
+            let new = (now - before).max(0.0) as u64;
+            self.prices.cost(Prompt { seen, new })
+        };
+        self.saved += cost(self.before.whole, self.now.whole) - cost(self.before.sent, self.now.sent);
+        let shorter = self.now.whole - self.now.sent;
+        let whole = whole as f64;
+        self.before = self.now;
+        self.now = Side {
+            whole,
+            sent: whole - shorter,
+        };
+        self.turn += 1;
+    }
+
+    /// Notes that this turn sends `sent` tokens where `came` had come.
+    pub fn replace(&mut self, came: u64, sent: u64) {
+        self.now.sent += sent as f64 - came as f64;
+    }
+
+    /// Computes how many tokens this turn may add so that the conversation stays cheaper than with whole documents. They
+    /// may be more than these have left: what was read in the turns before was shorter.
+    ///
+    /// A prompt that is `d` tokens shorter from this turn on costs `write d` less now and `read d` less in each later
+    /// turn, against what all prompts so far and this one would have cost without documents' packs.
+    pub fn spendable(&self) -> f64 {
+        let Prices { write, read } = self.prices;
+        let least = LEAST_CACHED as f64;
+        let seen = |side: f64| if side < least { 0.0 } else { side };
+        let price = |before: f64, now: f64| read * seen(before) + write * (now - seen(before));
+        let mut owed =
+            price(self.before.sent, self.now.whole) - price(self.before.whole, self.now.whole) - self.saved;
+        if self.now.sent < least {
+            // It is not cached yet, and is written as a whole in a later turn.
+            owed += (1.0 - read).max(0.0) * least;
+        }
+        let last = Self::TURNS.max(self.turn.saturating_mul(2));
+        let price_of_a_token = write + read * last.saturating_sub(self.turn) as f64;
+        let shorter = owed / price_of_a_token.max(f64::MIN_POSITIVE);
+        (self.now.whole - self.now.sent - shorter).max(0.0)
+    }
 }
 
 /// The growing prompts of a conversation, in tokens.

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use crate::policy::CachedPrefix;
-use crate::policy::cost::{Calls, Growth, LEAST_CACHED, Prices, Prompt, Sizes, cheaper};
+use crate::policy::cost::{Calls, Growth, LEAST_CACHED, Prices, Prompt, Savings, Sizes, cheaper};
 
 const TABLES: [Prices; 3] = [Prices::WRITE_CHARGED, Prices::WRITE_FREE, Prices::UNCACHED];
 
@@ -165,6 +165,48 @@ fn no_size_overflows() {
     );
 }
 
+/// A conversation that brings a document in its first turn, its pack in the document's place, and whose later turns each
+/// ask for some tokens more: returns by how much it is cheaper at each length.
+fn saved(document: u64, pack: u64, rest: u64, turns: &[(u64, u64)], prices: &Prices) -> Vec<f64> {
+    let mut savings = Savings::new(*prices);
+    let (mut whole, mut sent) = (rest + document, rest + pack);
+    savings.begin_turn(whole);
+    savings.replace(document, pack);
+    let first = |new| prices.cost(Prompt { seen: 0, new });
+    let mut saved = vec![first(whole) - first(sent)];
+    for &(turn, asked) in turns {
+        savings.begin_turn(whole + turn);
+        let given = asked.min(savings.spendable() as u64);
+        savings.replace(0, given);
+        let cost = |seen, new| prices.cost(Prompt { seen, new });
+        saved.push(saved[saved.len() - 1] + cost(whole, turn) - cost(sent, turn + given));
+        (whole, sent) = (whole + turn, sent + turn + given);
+    }
+    saved
+}
+
+#[test]
+fn a_turn_may_add_what_is_missing_and_more_the_later_it_comes() {
+    let spendable = |turns: u64| {
+        let mut savings = Savings::new(Prices::WRITE_CHARGED);
+        savings.begin_turn(12_000);
+        savings.replace(10_000, 2_000);
+        (1..turns).for_each(|turn| savings.begin_turn(12_000 + 300 * turn));
+        savings.spendable()
+    };
+    // 1.25 + 0.1 * 18 for each token beyond the document, out of 0.1 * 8,000.
+    assert!(
+        (spendable(2) - (8_000.0 + 800.0 / 3.05)).abs() < 1e-6,
+        "{}",
+        spendable(2)
+    );
+    assert!((spendable(10) - (8_000.0 + 9.0 * 800.0 / 2.25)).abs() < 1e-6);
+    let mut spent = Savings::new(Prices::WRITE_CHARGED);
+    spent.begin_turn(12_000);
+    spent.replace(10_000, 10_400);
+    assert_eq!(spent.spendable(), 0.0);
+}
+
 prop_compose! {
     fn cases()(
         document in 1..6_000_u64, percent in 1..105_u64, rest in 0..1_500_u64,
@@ -177,6 +219,18 @@ prop_compose! {
 }
 
 proptest! {
+    #[test]
+    fn what_turns_may_add_never_makes_a_conversation_dearer(
+        document in 500..20_000_u64, percent in 1..100_u64, rest in 0..500_u64, table in 0..3_usize,
+        turns in prop::collection::vec((1..400_u64, prop_oneof![Just(0), 0..800_u64, Just(100_000)]), 0..19),
+    ) {
+        let pack = (document * percent / 100).max(1);
+        let rest = LEAST_CACHED + rest;
+        for (turn, saved) in (1..).zip(saved(document, pack, rest, &turns, &TABLES[table])) {
+            prop_assert!(saved > -1e-3, "turn {turn}: {saved}");
+        }
+    }
+
     #[test]
     fn the_formula_agrees_with_the_calls((sizes, growth, prices) in cases()) {
         // Nothing is open after the excerpts of 6,000 tokens, or the turns up to the shortest prefix, have come.

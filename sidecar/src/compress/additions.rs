@@ -1,0 +1,155 @@
+//! Writes what turns are given of documents that were packed before them, within what the conversation has saved.
+
+use super::finish::{Found, Writer};
+use super::further::{Missing, is_answered, take_best, within};
+use super::job::{DocumentJob, FurtherJob, Search, TurnJob};
+use crate::api::{Mode, Reason};
+use crate::extract::Extraction;
+use crate::pack::{self, Addition, KeptSpan};
+use crate::policy::tokens;
+
+/// What turns are given, and the spot in which it stands.
+pub(super) struct FurtherText {
+    pub(super) spot: usize,
+    pub(super) text: String,
+}
+
+/// What a turn is given, by document.
+struct Given {
+    /// What no turn had before.
+    new: Vec<Vec<KeptSpan>>,
+    text: String,
+}
+
+/// What is missing of each document; nothing of one that stands whole.
+type AllMissing<'d> = Vec<Option<Missing<'d>>>;
+
+impl Writer<'_> {
+    /// Writes what a turn is given of the documents that were packed before it.
+    pub(super) fn add_further(&mut self, turn: &TurnJob, further: &FurtherJob, answer: Option<&Found>) {
+        let job = self.job;
+        let documents = job.documents.get(further.documents.clone()).unwrap_or_default();
+        let packs = documents.iter().zip(&self.packs);
+        let missing: AllMissing<'_> = packs
+            .map(|(document, pack)| Some(Missing::new(&document.text, &pack.as_ref()?.held())))
+            .collect();
+        let given = match (&further.search, answer) {
+            (Some(search), Some(Ok(extraction))) => self.excerpts(search, extraction, documents, &missing),
+            // All of it: asked for, or for want of a worker.
+            _ if further.whole => whole(documents, &missing),
+            _ => rest(documents, &missing),
+        };
+        let Some(Given { new, text }) = given else {
+            return;
+        };
+        for (pack, new) in self.packs.iter_mut().zip(new) {
+            if let Some(pack) = pack {
+                pack.further.extend(new);
+                pack.further.sort_by_key(|span| span.start);
+            }
+        }
+        let tokens = tokens::estimate(&text);
+        self.added += tokens;
+        self.savings.replace(0, tokens);
+        self.additions.push(FurtherText {
+            spot: further.spot,
+            text,
+        });
+        if turn.last {
+            self.now = Some(self.now.unwrap_or(Reason::FollowUp));
+        }
+    }
+
+    /// Chooses what is new of the evidence: the best of it, as far as the conversation stays cheaper than with whole
+    /// documents. Where most of what is missing is asked for, all of it is given, and no later turn costs anything.
+    fn excerpts(
+        &self,
+        search: &Search,
+        extraction: &Extraction,
+        documents: &[DocumentJob],
+        missing: &AllMissing<'_>,
+    ) -> Option<Given> {
+        let ranges = search.within.iter();
+        let found: Vec<_> = ranges.map(|range| within(&extraction.spans, range)).collect();
+        if is_answered(&found, missing) {
+            return None;
+        }
+        let spendable = self.spendable();
+        let pairs = missing.iter().zip(&found);
+        let mut new: Vec<Vec<KeptSpan>> = pairs
+            .map(|(missing, found)| {
+                missing
+                    .as_ref()
+                    .map_or_else(Vec::new, |missing| missing.parts_of(found))
+            })
+            .collect();
+        let all = missing.iter().flatten().flat_map(Missing::all);
+        if 2 * length(new.iter().flatten()) >= length(all)
+            && let Some(rest) = rest(documents, missing)
+            && tokens::estimate(&rest.text) as f64 <= spendable
+        {
+            return Some(rest);
+        }
+        take_best(&mut new, missing, spendable - FRAME);
+        let text = pack::write_further(&additions(documents, &new)?);
+        Some(Given { new, text })
+    }
+
+    /// Returns the tokens that a turn may be given.
+    fn spendable(&self) -> f64 {
+        match self.job.settings.mode {
+            Mode::Force => f64::INFINITY,
+            Mode::Auto | Mode::Off => self.savings.spendable(),
+        }
+    }
+}
+
+/// Tokens of the lines around further excerpts of one document.
+const FRAME: f64 = 40.0;
+
+/// Gives all that is missing.
+fn rest(documents: &[DocumentJob], missing: &AllMissing<'_>) -> Option<Given> {
+    let new: Vec<Vec<KeptSpan>> = missing
+        .iter()
+        .map(|missing| {
+            missing
+                .as_ref()
+                .map_or_else(Vec::new, |missing| missing.all().to_vec())
+        })
+        .collect();
+    let text = pack::write_rest(&additions(documents, &new)?);
+    Some(Given { new, text })
+}
+
+/// Gives the documents of which something is missing, from the first word to the last.
+fn whole(documents: &[DocumentJob], missing: &AllMissing<'_>) -> Option<Given> {
+    let given = rest(documents, missing)?;
+    let all = documents.iter().zip(&given.new).map(|(document, new)| {
+        let nothing = Missing::new(&document.text, &[]);
+        if new.is_empty() {
+            Vec::new()
+        } else {
+            nothing.all().to_vec()
+        }
+    });
+    let all: Vec<Vec<KeptSpan>> = all.collect();
+    let text = pack::write_further(&additions(documents, &all)?);
+    Some(Given { text, ..given })
+}
+
+/// Lists the documents of which something is given; `None` without any.
+fn additions<'d>(documents: &'d [DocumentJob], spans: &'d [Vec<KeptSpan>]) -> Option<Vec<Addition<'d>>> {
+    let given = documents.iter().zip(spans).filter(|(_, spans)| !spans.is_empty());
+    let additions: Vec<Addition<'d>> = given
+        .map(|(document, spans)| Addition {
+            document: &document.text,
+            sha256: &document.sha256,
+            spans,
+        })
+        .collect();
+    (!additions.is_empty()).then_some(additions)
+}
+
+fn length<'s>(spans: impl Iterator<Item = &'s KeptSpan>) -> u64 {
+    spans.map(|span| span.end - span.start).sum()
+}
