@@ -34,7 +34,7 @@ pub const TOKENS_AFTER: HeaderName = HeaderName::from_static("x-liquid-tokens-af
 pub const PACK_ID: HeaderName = HeaderName::from_static("x-liquid-pack-id");
 /// What became of each text that holds a document, in the order in which the model reads them, as
 /// `tool_result compressed question 5210/903`: where it stands, what happened, why, estimated tokens before and after.
-/// At most 16, separated by commas.
+/// At most 16, separated by commas; none where the body has fewer bytes than `min_document_tokens`.
 pub const SITES: HeaderName = HeaderName::from_static("x-liquid-sites");
 /// Milliseconds that the sidecar spent before it asked the upstream.
 pub const OVERHEAD_MS: HeaderName = HeaderName::from_static("x-liquid-overhead-ms");

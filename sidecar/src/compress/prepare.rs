@@ -12,7 +12,7 @@ use super::call::Call;
 use super::job::{Draft, Job};
 use super::outcome::{Evidence, SiteRecord};
 use super::{State, micros};
-use crate::api::{Reason, Surface};
+use crate::api::{Mode, Reason, Surface};
 use crate::policy::{self, Fate, Plan, Replaced, WholeDocument, tokens};
 use crate::reading::{self, Reading};
 use crate::request::{Part, Request, RequestError, Template};
@@ -61,7 +61,11 @@ pub(super) fn prepare(state: &State, call: &Call) -> PreparedCall {
         settings.whole = Whole::Forward;
     }
     let evidence = call.evidence || call.dry_run || request.dry_run;
-    let reading = reading::read(&request);
+    let reading = if evidence || may_be_packed(call, &settings) {
+        reading::read(&request)
+    } else {
+        Reading::default()
+    };
     let mut planned = policy::plan(&request, &reading, &settings);
     let priced = planned
         .as_mut()
@@ -122,6 +126,12 @@ pub(super) fn prepare(state: &State, call: &Call) -> PreparedCall {
     };
     prepared.plan_us = micros(start).saturating_sub(read_us);
     prepared
+}
+
+/// Returns whether a call is long enough for a document in it to be worth a pack. Most calls are not, and pass without
+/// being read into texts and questions, which costs more than all else that is done for them.
+fn may_be_packed(call: &Call, settings: &policy::Settings) -> bool {
+    settings.mode == Mode::Force || settings.may_be_document(call.body.len() as u64)
 }
 
 /// Leaves the document of a call of its own as it is, or covers it, where so many questions were asked about it that

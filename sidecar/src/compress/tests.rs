@@ -30,6 +30,36 @@ fn document() -> String {
     (0..300).map(line).collect::<String>().trim_end().to_owned()
 }
 
+#[tokio::test]
+async fn a_body_too_short_for_a_document_is_not_read_into_texts() {
+    let worker = MockWorker::start([WorkerBehaviour::Evidence]).await.unwrap();
+    let compressor = start(&worker, |_| {}).await;
+    let sent = |document: &str| Call {
+        evidence: false,
+        ..chat(json!([{"role": "user", "content": document}, {"role": "user", "content": QUESTION}]))
+    };
+    let document = document();
+    for (bytes, read) in [(1_000, false), (2_500, true)] {
+        let call = sent(&document[..bytes]);
+        let (body, dry_run) = (
+            call.body.clone(),
+            Call {
+                dry_run: true,
+                ..call.clone()
+            },
+        );
+        let outcome = compressor.compress(call).await;
+        assert!(is_same(&outcome, &body));
+        let decision = outcome.decision();
+        assert_eq!(
+            (decision.reason, !decision.sites.is_empty()),
+            (Reason::TooShort, read)
+        );
+        let shown = compressor.compress(dry_run).await;
+        assert_eq!(shown.decision().sites.len(), 1, "a person sees why");
+    }
+}
+
 async fn start(worker: &MockWorker, change: impl FnOnce(&mut Settings)) -> Compressor {
     let mut settings = Settings::default();
     settings.extract.workers = vec![worker.address().to_string()];

@@ -10,7 +10,7 @@ use crate::need::{Need, judge};
 use crate::request::Text;
 
 /// A request, read into turns.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Reading<'a> {
     /// The turns, in order. Each depends on nothing that stands behind it.
     pub turns: Vec<Turn<'a>>,
