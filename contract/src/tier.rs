@@ -18,11 +18,13 @@ pub enum Tier {
     Static,
     /// Static plus a forward pass of the encoder.
     Encoder,
+    /// Static plus a forward pass of the ranker, which reads each window together with what is asked.
+    Ranker,
 }
 
 impl Tier {
     /// Every tier, cheapest first.
-    pub const ALL: [Self; 3] = [Self::Lexical, Self::Static, Self::Encoder];
+    pub const ALL: [Self; 4] = [Self::Lexical, Self::Static, Self::Encoder, Self::Ranker];
 
     /// Returns the tier's name, lower case.
     pub const fn name(self) -> &'static str {
@@ -30,12 +32,19 @@ impl Tier {
             Self::Lexical => "lexical",
             Self::Static => "static",
             Self::Encoder => "encoder",
+            Self::Ranker => "ranker",
         }
     }
 
     /// Returns whether the tier reads the encoder's weights.
     pub const fn needs_model(self) -> bool {
         !matches!(self, Self::Lexical)
+    }
+
+    /// Returns whether the tier runs a model's forward pass, which takes a thousand times as long as what the other
+    /// tiers do.
+    pub const fn runs_model(self) -> bool {
+        matches!(self, Self::Encoder | Self::Ranker)
     }
 }
 
@@ -89,7 +98,7 @@ mod tests {
         assert_eq!("decoder".parse::<Tier>(), Err(UnknownTier));
         assert_eq!(
             UnknownTier.to_string(),
-            "no such tier; write one of lexical, static, encoder"
+            "no such tier; write one of lexical, static, encoder, ranker"
         );
     }
 }

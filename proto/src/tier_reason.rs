@@ -20,6 +20,7 @@ impl TierReason {
             Self::FewerWindows => "fewer_windows",
             Self::OutOfMemory => "out_of_memory",
             Self::EncoderFailed => "encoder_failed",
+            Self::NotTrainedFor => "not_trained_for",
         }
     }
 
@@ -40,6 +41,7 @@ impl TierReason {
             Self::FewerWindows => "the deadline left the encoder time for fewer windows",
             Self::OutOfMemory => "the encoder's device is out of memory",
             Self::EncoderFailed => "the encoder failed",
+            Self::NotTrainedFor => "the tier's model was not trained for such a question or document",
         }
     }
 }
@@ -66,7 +68,7 @@ mod tests {
         }
         assert_eq!(
             all().last(),
-            Some(TierReason::EncoderFailed),
+            Some(TierReason::NotTrainedFor),
             "a number is left out"
         );
     }

@@ -71,7 +71,10 @@ struct ExtractArgs {
     /// Folder of the model [default: model.folder of the configuration; without one: lexical only].
     #[arg(long, value_name = "FOLDER")]
     model: Option<PathBuf>,
-    /// Configuration file, for model.folder and tiers.
+    /// Folder of the ranker [default: model.ranker of the configuration; without one: no ranker tier].
+    #[arg(long, value_name = "FOLDER")]
+    ranker: Option<PathBuf>,
+    /// Configuration file, for model.folder, model.ranker and tiers.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print one JSON object.

@@ -23,7 +23,7 @@ mod tests;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Tiers to serve: any of `lexical`, `static`, `encoder`. Default: all that the model folder allows, so
+    /// Tiers to serve: any of `lexical`, `static`, `encoder`, `ranker`. Default: all that the models allow, so
     /// `["lexical"]` without one.
     pub tiers: Vec<Tier>,
     /// The address at which sidecars connect.
@@ -32,7 +32,7 @@ pub struct Config {
     pub admin: Admin,
     /// Encryption of the connections to `grpc.listen`.
     pub tls: Tls,
-    /// The model behind the static and encoder tiers.
+    /// The models behind the other tiers than lexical.
     pub model: Model,
     /// Choices in how evidence is found.
     pub scoring: Scoring,
@@ -122,6 +122,11 @@ pub struct Model {
     /// SHA-256 of the folder's `manifest.json`, in hexadecimal. Default: any model will do. Another one is
     /// refused.
     pub sha256: Option<String>,
+    /// Folder of the ranker: `manifest.json` and the files that it lists, with the tokenizer of `model.folder`. Default
+    /// none: the ranker tier is not served. A GPU does not serve it either.
+    pub ranker: Option<PathBuf>,
+    /// SHA-256 of the `manifest.json` in the ranker's folder, likewise.
+    pub ranker_sha256: Option<String>,
     /// Device that runs the encoder: `cpu` (default), `cuda` (the first NVIDIA GPU) or `cuda:N`. GPUs need a
     /// worker that is built with the feature `cuda`.
     pub device: Device,
@@ -163,11 +168,14 @@ pub struct Limits {
     /// Most tokens that the encoder reads for one request; more keep a little more evidence and take longer.
     /// Default 0: 8000 on a processor, no limit on a GPU.
     pub encode_tokens: usize,
+    /// Most tokens that the ranker reads for one request, those of what is asked counted with each window; more keep a
+    /// little more evidence and take longer. Default 0: 8000.
+    pub ranker_tokens: usize,
     /// Requests that may wait for a free slot. Default 64.
     pub queue: usize,
     /// Requests of the lexical and static tiers that run at a time. Default 0: as many as cores.
     pub cheap_slots: usize,
-    /// Requests of the encoder tier that run at a time; they share one device. Default 0: twice the cores.
+    /// Requests of the encoder and ranker tiers that run at a time; they share one device. Default 0: twice the cores.
     pub encoder_slots: usize,
 }
 
@@ -181,6 +189,7 @@ impl Default for Limits {
             max_chunk_bytes: 1 << 20,
             max_buffered_bytes: 512 << 20,
             encode_tokens: 0,
+            ranker_tokens: 0,
             queue: 64,
             cheap_slots: 0,
             encoder_slots: 0,
@@ -194,7 +203,7 @@ impl Default for Limits {
 pub struct Cache {
     /// Bytes of answers to keep. Default 67108864 (64 MiB); 0 keeps none.
     pub results_bytes: usize,
-    /// Bytes of hidden states to keep, for further questions about a document. Default 67108864 (64 MiB);
+    /// Bytes of hidden states and logits to keep, for further questions about a document. Default 67108864 (64 MiB);
     /// 0 keeps none.
     pub states_bytes: usize,
 }
@@ -235,16 +244,13 @@ impl Configuration for Config {
     fn validate(&self) -> Vec<Invalid> {
         let mut found: Vec<Invalid> = within("limits", self.limits.validate()).collect();
         if self.model.folder.is_none() && self.tiers.iter().any(|tier| tier.needs_model()) {
-            let remedy = "static and encoder need model.folder; set it, or serve lexical only";
+            let remedy = "static, encoder and ranker need model.folder; set it, or serve lexical only";
+            found.push(Invalid::new("tiers", format!("{:?}", self.tiers), remedy));
+        } else if self.tiers.contains(&Tier::Ranker) && !self.can_rank() {
+            let remedy = "ranker needs model.ranker and model.device = \"cpu\"; set both, or leave it out";
             found.push(Invalid::new("tiers", format!("{:?}", self.tiers), remedy));
         }
-        if let Some(sum) = &self.model.sha256
-            && !(sum.len() == 64 && sum.bytes().all(|byte| byte.is_ascii_hexdigit()))
-        {
-            let remedy =
-                "write what `sha256sum manifest.json` prints in the model's folder: 64 hexadecimal digits";
-            found.push(Invalid::new("model.sha256", sum, remedy));
-        }
+        found.extend(within("model", self.model.validate()));
         if self.grpc.listen == self.admin.listen && self.admin.listen.port() != 0 {
             let remedy = "is grpc.listen too; set another port";
             found.push(Invalid::new("admin.listen", self.admin.listen, remedy));
@@ -267,12 +273,43 @@ impl Config {
             Some(_) => self.tiers.is_empty() || self.tiers.contains(tier),
             None => *tier == Tier::Lexical,
         };
-        Tier::ALL.into_iter().filter(all).collect()
+        let possible = |tier: &Tier| *tier != Tier::Ranker || self.can_rank();
+        Tier::ALL.into_iter().filter(all).filter(possible).collect()
+    }
+
+    /// Returns true if there is a ranker, beside an encoder, on a device that can run it.
+    fn can_rank(&self) -> bool {
+        let Model {
+            folder,
+            ranker,
+            device,
+            ..
+        } = &self.model;
+        folder.is_some() && ranker.is_some() && *device == Device::Cpu
     }
 
     /// Returns true if a tier is served that needs the model.
     pub fn needs_model(&self) -> bool {
         self.served_tiers().iter().any(|tier| tier.needs_model())
+    }
+}
+
+impl Model {
+    fn validate(&self) -> Vec<Invalid> {
+        let mut found = Vec::new();
+        for (field, sum) in [("sha256", &self.sha256), ("ranker_sha256", &self.ranker_sha256)] {
+            if let Some(sum) = sum
+                && !(sum.len() == 64 && sum.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            {
+                let remedy = "write what `sha256sum manifest.json` prints in the model's folder: 64 hexadecimal digits";
+                found.push(Invalid::new(field, sum, remedy));
+            }
+        }
+        if let (Some(ranker), None) = (&self.ranker, &self.folder) {
+            let remedy = "a ranker needs the encoder beside it; set model.folder too";
+            found.push(Invalid::new("ranker", ranker.display(), remedy));
+        }
+        found
     }
 }
 
@@ -307,6 +344,11 @@ impl Limits {
     /// Returns `encode_tokens`, unless it is left to the device.
     pub fn most_encoded(&self) -> Option<usize> {
         (self.encode_tokens > 0).then_some(self.encode_tokens)
+    }
+
+    /// Returns `ranker_tokens`, unless it is left to the device.
+    pub fn most_ranked(&self) -> Option<usize> {
+        (self.ranker_tokens > 0).then_some(self.ranker_tokens)
     }
 
     fn validate(&self) -> Vec<Invalid> {

@@ -173,6 +173,12 @@ impl<'a> Document<'a> {
         document
     }
 
+    /// Returns whether the document is the log of a program: most lines begin with a time or a level, and no person
+    /// speaks.
+    pub fn is_log(&self) -> bool {
+        stamps::is_log(self.text, self.transcript)
+    }
+
     /// Adds the units of the next text, which begins at a byte of the document.
     fn add_text(&mut self, start: usize, units: Vec<Unit>, whole: bool) {
         let text = self.texts.len() as u32;

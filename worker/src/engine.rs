@@ -12,6 +12,7 @@
 //! | [`Tier::Static`] | and the encoder's input embeddings | a few |
 //! | [`Tier::Encoder`] | and the last hidden states of the units that the static tier ranks high | a second |
 //! | the same on a GPU | and the last hidden states of all units | a few more |
+//! | [`Tier::Ranker`] | each window together with what is asked, of those that the static tier ranks high | a second |
 //!
 //! Everything is deterministic: the same request gives the same spans, but for a deadline that cuts the
 //! encoder's work short.
@@ -26,11 +27,14 @@ mod encode;
 mod extractor;
 mod input;
 mod memory;
+mod rank;
+mod reading;
 mod speed;
 mod states;
 #[cfg(test)]
 mod tests;
 mod tiers;
+mod training;
 
 pub use crate::document::{Text, Texts};
 pub use crate::tier::{Tier, TierChoice, TierReason};
@@ -42,13 +46,19 @@ pub use memory::Memory;
 /// Most tokens that the encoder reads for one request on a processor, unless [`Settings`] say otherwise.
 pub const CPU_ENCODE_TOKENS: usize = 8000;
 
+/// Most tokens that the ranker reads for one request on a processor, unless [`Settings`] say otherwise.
+pub const CPU_RANKER_TOKENS: usize = 8000;
+
 /// Settings of an [`Extractor`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Most tokens that the encoder reads for one request; more keep a little more evidence and take longer.
     /// `None`: what suits the device, [`CPU_ENCODE_TOKENS`] on a processor and the whole document on a GPU.
     pub encode_tokens: Option<usize>,
-    /// Most bytes of hidden states that are remembered between requests.
+    /// Most tokens that the ranker reads for one request, those of what is asked counted with each window. `None`:
+    /// what suits the device, [`CPU_RANKER_TOKENS`] on a processor.
+    pub ranker_tokens: Option<usize>,
+    /// Most bytes of hidden states, and of what the ranker said, that are remembered between requests.
     pub memory_bytes: usize,
     /// True if questions about contracts also look for the words that contracts use for their subject.
     pub contract_thesaurus: bool,
@@ -58,6 +68,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             encode_tokens: None,
+            ranker_tokens: None,
             memory_bytes: 64 << 20,
             contract_thesaurus: true,
         }
@@ -83,14 +94,14 @@ pub struct Request<'a> {
     pub cancelled: &'a dyn Fn() -> bool,
 }
 
-/// Share of the time left after which the encoder stops, so that the rest of the work ends before the
+/// Share of the time left after which the encoder or ranker stops, so that the rest of the work ends before the
 /// deadline.
-const ENCODING_SHARE: f64 = 0.8;
+const READING_SHARE: f64 = 0.8;
 
-/// Returns the moment at which a request with this deadline, begun now, stops reading with the encoder.
-pub(crate) fn end_of_encoding(deadline: Instant) -> Instant {
+/// Returns the moment at which a request with this deadline, begun now, stops reading with a model.
+pub(crate) fn end_of_reading(deadline: Instant) -> Instant {
     let now = Instant::now();
-    now + deadline.saturating_duration_since(now).mul_f64(ENCODING_SHARE)
+    now + deadline.saturating_duration_since(now).mul_f64(READING_SHARE)
 }
 
 /// A part of the document that is kept: `document[start..end]`, on character boundaries, never empty.
@@ -131,7 +142,7 @@ pub struct Timing {
     pub prepare: Duration,
     /// Time for scoring, the forward pass included.
     pub score: Duration,
-    /// Part of the scoring spent waiting for the encoder: the forward pass and, where the device compares,
+    /// Part of the scoring spent waiting for the encoder or ranker: the forward pass and, where the device compares,
     /// the comparison.
     pub encode: Duration,
     /// Time for choosing the spans.
@@ -163,8 +174,8 @@ pub struct Extraction {
 /// Conditions that end a request before its work is done.
 struct RequestLimits<'a> {
     deadline: Option<Instant>,
-    /// Moment at which the encoder stops.
-    encode_until: Option<Instant>,
+    /// Moment at which the model of the tier stops.
+    read_until: Option<Instant>,
     cancelled: &'a dyn Fn() -> bool,
 }
 
@@ -181,8 +192,8 @@ impl RequestLimits<'_> {
         self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    fn encoding_is_over(&self) -> bool {
-        self.encode_until.is_some_and(|end| Instant::now() >= end)
+    fn reading_is_over(&self) -> bool {
+        self.read_until.is_some_and(|end| Instant::now() >= end)
     }
 
     fn check(&self) -> Result<(), ExtractError> {

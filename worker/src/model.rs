@@ -1,4 +1,4 @@
-//! The model behind the static and encoder tiers: weights on disk in, tokenizer, embeddings and encoder out.
+//! The models behind the tiers: weights on disk in; tokenizer, embeddings, encoder and ranker out.
 //!
 //! Loading goes manifest, configuration, tokenizer, weights, device; each step checks what it reads, so that a
 //! worker that says it is ready runs exactly the files it was given.
@@ -15,6 +15,7 @@ mod device;
 mod embedding;
 mod encoder;
 mod manifest;
+mod ranker;
 mod weights;
 mod wordpiece;
 
@@ -26,12 +27,14 @@ pub use device::{Device, UnknownDevice};
 pub use embedding::EmbeddingTable;
 pub use encoder::{Comparer, EncodeError, Encoded, Encoder};
 pub use manifest::{MANIFEST, ManifestError, is_model};
+pub(crate) use ranker::PAIR_TOKENS;
+pub use ranker::{QUESTION_TOKENS, Ranked, Ranker, RankerModel, WINDOW_TOKENS, shorten_question};
 pub use weights::WeightsError;
 pub(crate) use wordpiece::ADDED_TOKENS;
 pub use wordpiece::{Pieces, TokenizerError, WordPiece};
 
-use bert::{Config, CpuEncoder};
-use manifest::Manifest;
+use bert::{Config, CpuEncoder, CpuRanker};
+use manifest::{Manifest, VerifiedFile};
 use weights::Weights;
 
 /// Why a model folder cannot be loaded.
@@ -84,7 +87,26 @@ pub enum LoadError {
         /// Rows of the embedding table.
         weights: usize,
     },
+    /// The ranker's tokenizer is not the encoder's, and documents are cut into word pieces once for both.
+    #[error(
+        "{path}: sha256 is {actual}, but the tokenizer of model.folder has {expected}; give a ranker that was \
+         trained with that tokenizer",
+        path = .path.display()
+    )]
+    OtherTokenizer {
+        /// The tokenizer's file of the ranker.
+        path: PathBuf,
+        /// Sum of the encoder's tokenizer.
+        expected: String,
+        /// Sum of the ranker's tokenizer.
+        actual: String,
+    },
 }
+
+/// The files of a model beside its manifest.
+const CONFIG: &str = "config.json";
+const TOKENIZER: &str = "tokenizer.json";
+const WEIGHTS: &str = "model.safetensors";
 
 /// Identity of a model: the sums of its files, its size, and the device that runs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +117,7 @@ pub struct ModelCard {
     pub tokenizer_sha256: String,
     /// Number of parameters.
     pub parameters: u64,
-    /// The device that runs the encoder, such as "cpu (flex, 2 threads)" or "cuda:0 (NVIDIA H200, 140 GiB)".
+    /// The device that runs the model, such as "cpu (flex, 2 threads)" or "cuda:0 (NVIDIA H200, 140 GiB)".
     pub device: String,
     /// UUID of the GPU, as `nvidia-smi -L` prints it; `None` on a processor.
     pub gpu: Option<String>,
@@ -113,6 +135,8 @@ pub struct Models {
     pub embeddings: EmbeddingTable,
     /// The encoder, which runs the forward pass.
     pub encoder: Box<dyn Encoder>,
+    /// The ranker, if there is one beside the encoder.
+    pub ranker: Option<RankerModel>,
 }
 
 impl Models {
@@ -123,9 +147,9 @@ impl Models {
     /// [`LoadError`] names the file, what is wrong with it and what to do.
     pub fn load(folder: &Path, device: Device) -> Result<Self, LoadError> {
         let manifest = Manifest::read(folder)?;
-        let config = manifest.file("config.json")?;
+        let config = manifest.file(CONFIG)?;
         let config = Config::from_bytes(&config.bytes, &config.path)?;
-        let tokenizer_file = manifest.file("tokenizer.json")?;
+        let tokenizer_file = manifest.file(TOKENIZER)?;
         let tokenizer = WordPiece::from_bytes(&tokenizer_file.bytes, tokenizer_file.path.clone())?;
         if tokenizer.vocabulary() > config.vocab_size {
             let (tokenizer, weights) = (tokenizer.vocabulary(), config.vocab_size);
@@ -135,17 +159,15 @@ impl Models {
                 weights,
             });
         }
-        let file = manifest.file("model.safetensors")?;
+        let file = manifest.file(WEIGHTS)?;
         let weights = Weights::read(&file)?;
         let rows = weights.take(bert::WORD_EMBEDDINGS, &[config.vocab_size, config.hidden_size])?;
         let embeddings = EmbeddingTable::new(config.hidden_size, rows);
         let OpenedEncoder { encoder, device, gpu } = open_encoder(device, &weights, &config, &embeddings)?;
         let card = ModelCard {
-            parameters: weights.parameters(),
-            sha256: file.sha256.clone(),
-            tokenizer_sha256: tokenizer_file.sha256,
             device,
             gpu,
+            ..ModelCard::of_files(&file, &weights, tokenizer_file)
         };
         Ok(Self {
             name: manifest.name,
@@ -153,7 +175,55 @@ impl Models {
             tokenizer,
             embeddings,
             encoder,
+            ranker: None,
         })
+    }
+
+    /// Loads the ranker in `folder`, which holds the same files as the encoder's, onto the processor.
+    ///
+    /// # Errors
+    /// [`LoadError`], also if its tokenizer is not the encoder's.
+    pub fn with_ranker(mut self, folder: &Path) -> Result<Self, LoadError> {
+        let manifest = Manifest::read(folder)?;
+        let config_file = manifest.file(CONFIG)?;
+        let config = Config::from_bytes(&config_file.bytes, &config_file.path)?;
+        bert::check_ranker(&config, &config_file.path)?;
+        let tokenizer = manifest.file(TOKENIZER)?;
+        if tokenizer.sha256 != self.card.tokenizer_sha256 {
+            return Err(LoadError::OtherTokenizer {
+                path: tokenizer.path,
+                expected: self.card.tokenizer_sha256,
+                actual: tokenizer.sha256,
+            });
+        }
+        if self.tokenizer.vocabulary() > config.vocab_size {
+            return Err(LoadError::Vocabulary {
+                path: tokenizer.path,
+                tokenizer: self.tokenizer.vocabulary(),
+                weights: config.vocab_size,
+            });
+        }
+        let file = manifest.file(WEIGHTS)?;
+        let weights = Weights::read(&file)?;
+        self.ranker = Some(RankerModel {
+            ranker: Box::new(CpuRanker::load(&weights, &config)?),
+            card: ModelCard::of_files(&file, &weights, tokenizer),
+            name: manifest.name,
+        });
+        Ok(self)
+    }
+}
+
+impl ModelCard {
+    /// Describes a model on the processor by its files.
+    fn of_files(file: &VerifiedFile, weights: &Weights<'_>, tokenizer: VerifiedFile) -> Self {
+        Self {
+            sha256: file.sha256.clone(),
+            tokenizer_sha256: tokenizer.sha256,
+            parameters: weights.parameters(),
+            device: Device::Cpu.to_string(),
+            gpu: None,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Between the server and the engines: who runs when, on what, and what is remembered.
 //!
 //! A job goes cache, single flight, queue, then a thread of the blocking pool that runs the engine. Cheap tiers
-//! and the encoder tier have slots of their own, so that neither waits for the other's. Where the engine needs
+//! and those that run a model have slots of their own, so that neither waits for the other's. Where the engine needs
 //! the forward pass it sends windows to the one thread that owns the device. Everything is bounded: jobs that
 //! wait, bytes of documents, windows before the device, answers and hidden states kept.
 
@@ -17,15 +17,16 @@ use crate::engine::{
     self, Asks, AutoBudget, Budget, ExtractError, Extraction, Extractor, Memory, Request, Settings, Texts,
     Tier, TierChoice, TierReason,
 };
-use crate::model::{EmbeddingTable, EncodeError, LoadError, ModelCard, Models, WordPiece, is_model};
+use crate::model::{LoadError, ModelCard, Models};
 
 mod admission;
 mod device;
+mod models;
 
 pub use admission::{Load, Reservation};
 
 use admission::{Admission, Class, Slot};
-use device::Device;
+use models::SharedModel;
 
 /// Share of the time left that a request may wait for a slot of the encoder before a cheaper tier takes it.
 const WAIT_FOR_ENCODER: f64 = 0.5;
@@ -99,39 +100,6 @@ impl From<ExtractError> for JobError {
     }
 }
 
-/// The model without its encoder, which the device's thread owns.
-struct SharedModel {
-    name: String,
-    card: ModelCard,
-    tokenizer: WordPiece,
-    embeddings: EmbeddingTable,
-    device: Device,
-}
-
-/// Warms up the encoder's device. Too little memory is no reason not to start: there may be more later, and
-/// until then the cheaper tiers answer.
-fn warm_up_device(models: &mut Models) -> Result<Option<f64>, LoadError> {
-    let start = Instant::now();
-    match models.encoder.warm_up() {
-        Ok(None) => Ok(None),
-        Ok(Some(speed)) => {
-            let (ms, tokens_per_second) = (start.elapsed().as_millis() as u64, speed as u64);
-            tracing::info!(
-                device = models.card.device,
-                ms,
-                tokens_per_second,
-                "the encoder's device is warm"
-            );
-            Ok(Some(speed))
-        }
-        Err(error @ EncodeError::OutOfMemory { .. }) => {
-            tracing::error!(device = models.card.device, %error, "the encoder cannot be used for now");
-            Ok(None)
-        }
-        Err(error) => Err(LoadError::WarmUp(error)),
-    }
-}
-
 /// The identity of a job: two jobs with one key have the same answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct JobKey {
@@ -166,17 +134,11 @@ impl Runtime {
     /// # Errors
     /// [`LoadError`] if the model cannot be loaded.
     pub fn start(config: &Config) -> Result<Self, LoadError> {
-        let folder = config.model.folder.as_deref().filter(|_| config.needs_model());
-        if let (Some(folder), Some(sha256)) = (folder, &config.model.sha256) {
-            is_model(folder, sha256)?;
-        }
-        let mut models = folder
-            .map(|folder| Models::load(folder, config.model.device))
-            .transpose()?;
-        let speed = models.as_mut().map(warm_up_device).transpose()?.flatten();
+        let mut models = models::load(config)?;
+        let speed = models.as_mut().map(models::warm_up).transpose()?.flatten();
         let runtime = Self::with_models(config, models);
         if let Some(speed) = speed {
-            runtime.inner.memory.set_speed(speed);
+            runtime.inner.memory.set_encoder_speed(speed);
         }
         Ok(runtime)
     }
@@ -184,17 +146,12 @@ impl Runtime {
     /// Starts with a model that is already loaded.
     pub fn with_models(config: &Config, models: Option<Models>) -> Self {
         let admission = Admission::new(&config.limits);
-        let model = models.map(|models| SharedModel {
-            name: models.name,
-            card: models.card,
-            tokenizer: models.tokenizer,
-            embeddings: models.embeddings,
-            device: Device::start(models.encoder, admission.encoder_slots()),
-        });
+        let model = models.map(|models| SharedModel::start(models, admission.encoder_slots()));
         let tiers = config.served_tiers();
         let answers = Mutex::new(Lru::new(config.cache.results_bytes as u64, Duration::MAX));
         let settings = Settings {
             encode_tokens: config.limits.most_encoded(),
+            ranker_tokens: config.limits.most_ranked(),
             memory_bytes: config.cache.states_bytes,
             contract_thesaurus: config.scoring.contract_thesaurus,
         };
@@ -221,6 +178,12 @@ impl Runtime {
     pub fn model(&self) -> Option<(&str, &ModelCard, usize)> {
         let model = self.inner.model.as_ref()?;
         Some((&model.name, &model.card, model.tokenizer.vocabulary()))
+    }
+
+    /// Returns the ranker's name and card, if one is loaded.
+    pub fn ranker(&self) -> Option<(&str, &ModelCard)> {
+        let ranker = self.inner.model.as_ref()?.ranker.as_ref()?;
+        Some((&ranker.name, &ranker.card))
     }
 
     /// Reports how busy the worker is.
@@ -352,8 +315,8 @@ impl Inner {
         }
     }
 
-    /// Waits for a slot, and chooses the tier to run in it. A request for the encoder that has a deadline
-    /// waits for part of its time, then runs on the best cheaper tier.
+    /// Waits for a slot, and chooses the tier to run in it. A request for the encoder or ranker that has a deadline
+    /// waits for part of its time, then runs on the best tier without a forward pass.
     async fn admit(&self, job: &Job) -> Result<(TierChoice, Slot), JobError> {
         let choice = TierChoice::among(&self.tiers, job.tier);
         let tier = choice.tier;
@@ -361,8 +324,8 @@ impl Inner {
         let Some(deadline) = job.deadline else {
             return Ok((choice, self.admission.admit(class(tier), bytes).await?));
         };
-        let cheaper = self.tiers.iter().rev().find(|other| **other < tier).copied();
-        if let (Tier::Encoder, Some(cheaper)) = (tier, cheaper) {
+        let cheaper = self.tiers.iter().rev().find(|other| !other.runs_model()).copied();
+        if let (true, Some(cheaper)) = (tier.runs_model(), cheaper) {
             let patience = deadline
                 .saturating_duration_since(Instant::now())
                 .mul_f64(WAIT_FOR_ENCODER);
@@ -391,20 +354,14 @@ impl Inner {
     }
 
     fn extractor(&self, cancel: &CancellationToken, deadline: Option<Instant>) -> Extractor {
-        let until = deadline.map(engine::end_of_encoding);
-        let models = self.model.as_ref().map(|model| Models {
-            name: model.name.clone(),
-            card: model.card.clone(),
-            tokenizer: model.tokenizer.clone(),
-            embeddings: model.embeddings.clone(),
-            encoder: Box::new(model.device.encoder(cancel, until)),
-        });
+        let until = deadline.map(engine::end_of_reading);
+        let models = self.model.as_ref().map(|model| model.for_request(cancel, until));
         Extractor::new(models, self.settings).with_memory(self.memory.clone())
     }
 }
 
 fn class(tier: Tier) -> Class {
-    if tier == Tier::Encoder {
+    if tier.runs_model() {
         Class::Encoder
     } else {
         Class::Cheap

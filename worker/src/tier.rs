@@ -43,10 +43,15 @@ mod tests {
 
     #[test]
     fn a_tier_that_is_not_served_is_not_as_asked() {
-        use Tier::{Encoder, Lexical, Static};
+        use Tier::{Encoder, Lexical, Ranker, Static};
         let cases = [
-            (&Tier::ALL[..], None, (Encoder, TierReason::BestServed)),
+            (&Tier::ALL[..], None, (Ranker, TierReason::BestServed)),
             (&Tier::ALL[..], Some(Static), (Static, TierReason::AsAsked)),
+            (
+                &[Lexical, Static, Encoder][..],
+                Some(Ranker),
+                (Encoder, TierReason::NotServed),
+            ),
             (&[Lexical][..], Some(Encoder), (Lexical, TierReason::NotServed)),
             (&[Static][..], Some(Lexical), (Static, TierReason::NotServed)),
         ];

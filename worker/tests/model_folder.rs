@@ -149,13 +149,13 @@ fn a_wrong_shape_names_the_tensor_and_both_shapes() {
 
 #[test]
 fn a_wrong_type_is_refused() {
-    let folder = with_tensor("embeddings.LayerNorm.bias", Dtype::F16, &[8]);
+    let folder = with_tensor("embeddings.LayerNorm.bias", Dtype::BF16, &[8]);
     let error = load(folder.path()).unwrap_err();
     assert!(
         matches!(
             error,
             LoadError::Weights(WeightsError::WrongType {
-                actual: Dtype::F16,
+                actual: Dtype::BF16,
                 ..
             })
         ),

@@ -19,10 +19,7 @@ pub(super) fn run(args: &DescribeArgs) -> Result<(), CliError> {
         ("device", device),
     ];
     match runtime.model() {
-        None => lines.push((
-            "model",
-            "none (set model.folder for the static and encoder tiers)".to_owned(),
-        )),
+        None => lines.push(("model", "none (set model.folder for the other tiers)".to_owned())),
         Some((name, card, vocabulary)) => lines.extend([
             ("model", name.to_owned()),
             (
@@ -37,6 +34,10 @@ pub(super) fn run(args: &DescribeArgs) -> Result<(), CliError> {
                 ),
             ),
         ]),
+    }
+    if let Some((name, card)) = runtime.ranker() {
+        let weights = format!("{name}, sha256 {}, {} parameters", card.sha256, card.parameters);
+        lines.push(("ranker", weights));
     }
     let limits = &config.limits;
     lines.extend([

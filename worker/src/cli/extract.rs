@@ -21,11 +21,15 @@ pub(super) fn run(args: ExtractArgs) -> Result<(), CliError> {
     if let Some(folder) = args.model {
         config.model.folder = Some(folder);
     }
+    if let Some(folder) = args.ranker {
+        config.model.ranker = Some(folder);
+    }
     let document = read_document(&args.document)?;
     let budget = parse_budget(&args.budget)?;
     let tier = TierChoice::among(&config.served_tiers(), args.tier);
     let settings = Settings {
         encode_tokens: config.limits.most_encoded(),
+        ranker_tokens: config.limits.most_ranked(),
         contract_thesaurus: config.scoring.contract_thesaurus,
         ..Settings::default()
     };
@@ -82,7 +86,11 @@ fn load_models(config: &Config, tier: Tier) -> Result<Option<Models>, CliError> 
     if !tier.needs_model() {
         return Ok(None);
     }
-    Ok(Some(Models::load(folder, config.model.device)?))
+    let models = Models::load(folder, config.model.device)?;
+    Ok(Some(match &config.model.ranker {
+        Some(folder) if tier == Tier::Ranker => models.with_ranker(folder)?,
+        _ => models,
+    }))
 }
 
 fn parse_budget(args: &BudgetArgs) -> Result<Budget, Invalid> {

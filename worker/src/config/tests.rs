@@ -29,12 +29,45 @@ fn without_a_file_it_serves_the_lexical_tier_on_loopback() {
 }
 
 #[test]
-fn a_model_folder_opens_all_tiers() {
+fn a_model_folder_opens_the_encoders_tiers_and_a_ranker_its_own() {
     let config = from_file("[model]\nfolder = \"models/minilm\"", &[]).unwrap();
-    assert_eq!(config.served_tiers(), Tier::ALL);
+    assert_eq!(
+        config.served_tiers(),
+        [Tier::Lexical, Tier::Static, Tier::Encoder]
+    );
+    let both = "[model]\nfolder = \"x\"\nranker = \"y\"";
+    assert_eq!(from_file(both, &[]).unwrap().served_tiers(), Tier::ALL);
+    let on_a_gpu = format!("{both}\ndevice = \"cuda\"");
+    let served = from_file(&on_a_gpu, &[]).unwrap().served_tiers();
+    assert_eq!(served.last(), Some(&Tier::Encoder));
     let config = from_file("tiers = [\"static\", \"lexical\"]\n[model]\nfolder = \"x\"", &[]).unwrap();
     assert_eq!(config.served_tiers(), [Tier::Lexical, Tier::Static]);
     assert!(config.needs_model());
+}
+
+#[test]
+fn a_ranker_that_cannot_run_is_refused_by_name() {
+    for (file, field, part) in [
+        ("[model]\nranker = \"y\"", "model.ranker", "model.folder"),
+        (
+            "tiers = [\"ranker\"]\n[model]\nfolder = \"x\"",
+            "tiers",
+            "model.ranker",
+        ),
+        (
+            "tiers = [\"ranker\"]\n[model]\nfolder = \"x\"\nranker = \"y\"\ndevice = \"cuda\"",
+            "tiers",
+            "model.device",
+        ),
+        (
+            "[model]\nfolder = \"x\"\nranker = \"y\"\nranker_sha256 = \"abc\"",
+            "model.ranker_sha256",
+            "sha256sum",
+        ),
+    ] {
+        let error = from_file(file, &[]).unwrap_err().to_string();
+        assert!(error.starts_with(field) && error.contains(part), "{error}");
+    }
 }
 
 #[test]

@@ -46,6 +46,52 @@ pub(super) struct Stamp {
     pub(super) bracketed: bool,
 }
 
+/// Most lines that are looked at to tell a log.
+const LOG_LINES: usize = 400;
+
+/// How a line of a log says how grave it is.
+const LEVELS: [&str; 9] = [
+    "TRACE", "DEBUG", "INFO", "NOTICE", "WARN", "WARNING", "ERROR", "FATAL", "CRITICAL",
+];
+
+/// Returns true if most lines of a text, as far as they are looked at, are those of a program's log. `talk` says whether
+/// people speak in it, who write times too.
+pub(super) fn is_log(text: &str, talk: bool) -> bool {
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let (mut count, mut of_log) = (0_usize, 0_usize);
+    for line in lines.take(LOG_LINES) {
+        count += 1;
+        of_log += usize::from(is_log_line(line, talk));
+    }
+    2 * of_log > count
+}
+
+/// Returns true if a line begins with a level, or with a time and behind it a level or a process, or with a date where no
+/// one speaks.
+fn is_log_line(line: &str, talk: bool) -> bool {
+    match read_stamp(line) {
+        None => begins_with_level(line),
+        Some(stamp) => {
+            let rest = line.get(stamp.end..).unwrap_or_default();
+            (stamp.dated && !talk) || begins_with_level(rest) || names_process(rest)
+        }
+    }
+}
+
+fn begins_with_level(text: &str) -> bool {
+    let word = text.trim_start_matches([' ', '\t', '[', '(']);
+    let word = word.split(|c: char| !c.is_ascii_alphabetic()).next();
+    word.is_some_and(|word| LEVELS.contains(&word))
+}
+
+/// Returns true if a line names a process by its number, as in `sshd[311]: `.
+fn names_process(line: &str) -> bool {
+    let number = line
+        .split_once("]: ")
+        .and_then(|(before, _)| before.rsplit_once('['));
+    number.is_some_and(|(_, digits)| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 enum Part {
     Date,
     Time,

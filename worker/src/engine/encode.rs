@@ -7,17 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::input::PieceInput;
 use super::memory::Memory;
-use super::{CPU_ENCODE_TOKENS, ExtractError, RequestLimits};
+use super::reading::{self, Pick, Reached, ReadError, ReadingCost};
+use super::{CPU_ENCODE_TOKENS, RequestLimits};
 use crate::model::{ADDED_TOKENS, Comparer, Comparison, EncodeError, Encoded, Encoder};
-use crate::scoring::Window;
 use crate::scoring::recipe::EncoderSignals;
-use crate::select;
 use crate::vectors::{dot, norm, unit};
-
-/// Tokens encoded between two looks at the clock and the caller, without and with a deadline. What was read
-/// before the time was over counts, so short steps lose less of it; long ones keep all cores busy.
-const STEP_TOKENS: usize = 4096;
-const HURRIED_STEP_TOKENS: usize = 1024;
 
 /// Comparisons of fewer tokens say nothing about a device's speed.
 const TELLING_TOKENS: usize = 4096;
@@ -44,14 +38,14 @@ pub(super) struct EncoderPass {
 
 /// What an encoder takes to read a window.
 #[derive(Clone, Copy)]
-pub(super) struct ReadingCost {
+pub(super) struct WindowCost {
     /// Most pieces of a window that it reads.
     most: usize,
     /// How often it reads the window: a device that compares does it for each ask.
     times: usize,
 }
 
-impl ReadingCost {
+impl WindowCost {
     pub(super) fn of(encoder: &mut dyn Encoder, asks: usize) -> Self {
         Self {
             most: encoder.max_tokens(),
@@ -59,61 +53,30 @@ impl ReadingCost {
         }
     }
 
-    /// Returns the tokens that go through the encoder for a window.
+    /// Returns the tokens that go through the encoder for a window; none if there is nothing to read.
     fn tokens(self, ids: &[u32]) -> usize {
+        if ids.is_empty() {
+            return 0;
+        }
         (ids.len().min(self.most) + ADDED_TOKENS) * self.times
     }
 }
 
 /// Chooses the windows worth reading within a budget of tokens: the best one of each ask, the second best of each,
-/// and so on. A window is as good as its best unit; `static_scores` holds those of the units for each ask.
+/// and so on; one that is read for an ask is read for all. `static_scores` holds those of the units for each ask.
 pub(super) fn choose_windows(
     pieces: &PieceInput,
     ids: &[&[u32]],
     static_scores: &[&[f32]],
-    cost: ReadingCost,
+    cost: WindowCost,
     budget: usize,
 ) -> Vec<usize> {
-    let rank_windows = |scores: &&[f32]| {
-        let best = |window: &Window| {
-            scores[window.start..window.end]
-                .iter()
-                .copied()
-                .fold(f32::MIN, f32::max)
-        };
-        let scores: Vec<f32> = pieces.windows.iter().map(best).collect();
-        select::rank(&scores)
-    };
-    let orders: Vec<Vec<u32>> = static_scores.iter().map(rank_windows).collect();
-    let in_turn = (0..pieces.windows.len()).flat_map(|place| orders.iter().map(move |order| order[place]));
     let mut seen = vec![false; pieces.windows.len()];
-    let mut left = budget;
-    let mut chosen = Vec::new();
-    for window in in_turn {
-        let window = window as usize;
-        if std::mem::replace(&mut seen[window], true) {
-            continue;
-        }
-        let cost = cost.tokens(ids[window]);
-        if cost > left {
-            break;
-        }
-        left -= cost;
-        if !ids[window].is_empty() {
-            chosen.push(window);
-        }
-    }
-    chosen
-}
-
-/// Returns how many tokens may be encoded: the request's limit, or what the time left allows at the measured
-/// speed.
-pub(super) fn token_budget(limit: usize, limits: &RequestLimits<'_>, memory: &Memory) -> usize {
-    let Some(until) = limits.encode_until else {
-        return limit;
-    };
-    let seconds = until.saturating_duration_since(Instant::now()).as_secs_f64();
-    limit.min((seconds * memory.speed.get()) as usize)
+    let picks = reading::rank_in_turn(&pieces.windows, static_scores).into_iter();
+    let picks = picks.filter(|pick| !std::mem::replace(&mut seen[pick.window], true));
+    let cost = |pick: Pick| cost.tokens(ids[pick.window]);
+    let chosen = reading::within_budget(picks, cost, budget);
+    chosen.into_iter().map(|pick| pick.window).collect()
 }
 
 /// One of the things that are asked, as the encoder reads it.
@@ -168,17 +131,14 @@ impl ReadingPlan<'_> {
             ..
         } = self.reading;
         let dim = encoder.dim();
-        let mut cost = EncoderCost::default();
+        let mut cost = ReadingCost::default();
         let questions: Vec<&[u32]> = asks.iter().map(|ask| self.cut(ask.ids)).collect();
         let asked = encode(encoder, memory, &questions, &mut cost)?;
         let questions: Vec<EncodedQuestion<'_>> = asked
             .iter()
             .map(|asked| EncodedQuestion::new(asked, dim))
             .collect();
-        let step_tokens = match limits.encode_until {
-            Some(_) => HURRIED_STEP_TOKENS,
-            None => STEP_TOKENS,
-        };
+        let step_tokens = reading::step_tokens(limits);
         let mut pass = self.begin();
         self.read_in_steps(step_tokens, &mut pass, |step, pass| {
             let texts: Vec<&[u32]> = step.iter().map(|&window| self.text(window)).collect();
@@ -226,7 +186,10 @@ impl ReadingPlan<'_> {
         let (tokens, time) = (task.tokens(), start.elapsed());
         pass.encoding += time;
         if tokens >= TELLING_TOKENS {
-            self.reading.memory.speed.measure(tokens, time.as_secs_f64());
+            self.reading
+                .memory
+                .encoder_speed
+                .measure(tokens, time.as_secs_f64());
         }
         pass.encoded_tokens += tokens as u64;
         let pieces = self.reading.pieces;
@@ -263,23 +226,10 @@ impl ReadingPlan<'_> {
         pass: &mut EncoderPass,
         mut read: impl FnMut(&[usize], &mut EncoderPass) -> Result<(), EncodeError>,
     ) -> Result<(), ReadError> {
-        let mut any = false;
-        for step in cut_steps(self.reading.chosen, self.ids, self.most, step_tokens) {
-            self.reading.limits.check_cancelled()?;
-            let outcome = if self.reading.limits.encoding_is_over() {
-                Err(EncodeError::Cancelled)
-            } else {
-                read(step, pass)
-            };
-            match outcome {
-                Ok(()) => any = true,
-                Err(EncodeError::Cancelled) if any => {
-                    pass.cut_short = true;
-                    break;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let tokens = |window: &usize| self.text(*window).len();
+        let Reading { chosen, limits, .. } = self.reading;
+        let reached = reading::read_in_steps(chosen, tokens, step_tokens, limits, |step| read(step, pass))?;
+        pass.cut_short = reached == Reached::Deadline;
         Ok(())
     }
 
@@ -297,29 +247,14 @@ impl ReadingPlan<'_> {
     fn task(&self, ask: &EncoderAsk<'_>, step: &[usize]) -> Comparison {
         let mut task = Comparison::new(self.cut(ask.ids).to_vec(), ask.rarity.len());
         for &window in step {
-            task.push(self.text(window), self.reading.pieces.units_within(window));
+            task.push(
+                self.text(window),
+                self.reading
+                    .pieces
+                    .units_within(&self.reading.pieces.windows[window]),
+            );
         }
         task
-    }
-}
-
-/// Why the windows could not be read.
-pub(super) enum ReadError {
-    /// The encoder failed; the cheaper tiers still work.
-    Encoder(EncodeError),
-    /// The request ends here.
-    Request(ExtractError),
-}
-
-impl From<EncodeError> for ReadError {
-    fn from(error: EncodeError) -> Self {
-        Self::Encoder(error)
-    }
-}
-
-impl From<ExtractError> for ReadError {
-    fn from(error: ExtractError) -> Self {
-        Self::Request(error)
     }
 }
 
@@ -338,7 +273,7 @@ fn add_window(
         .set(window, &question.pieces, &encoded.tokens, dim);
     signals.window_cosines[window] = dot(&encoded.sentence, question.sentence);
     let first = pieces.windows[window].start;
-    for (place, pieces) in pieces.units_within(window).enumerate() {
+    for (place, pieces) in pieces.units_within(&pieces.windows[window]).enumerate() {
         let end = (pieces.end * dim).min(encoded.tokens.len());
         let states = encoded.tokens.get(pieces.start * dim..end).unwrap_or_default();
         signals.unit_cosines[first + place] = cosine_of_mean(states, question.sentence);
@@ -353,28 +288,6 @@ fn cosine_of_mean(states: &[f32], embedding: &[f32]) -> f32 {
         mean.iter_mut().zip(state).for_each(|(mean, x)| *mean += x);
     }
     dot(&mean, embedding) / norm(&mean)
-}
-
-/// Cuts the chosen windows into runs of about `step_tokens` tokens.
-fn cut_steps<'a>(
-    chosen: &'a [usize],
-    ids: &'a [&[u32]],
-    most: usize,
-    step_tokens: usize,
-) -> impl Iterator<Item = &'a [usize]> + use<'a> {
-    let mut rest = chosen;
-    std::iter::from_fn(move || {
-        let mut tokens = 0;
-        let fits = |&&window: &&usize| {
-            let before = tokens;
-            tokens += ids[window].len().min(most);
-            before < step_tokens
-        };
-        let end = rest.iter().take_while(fits).count();
-        let (step, after) = rest.split_at(end);
-        rest = after;
-        (!step.is_empty()).then_some(step)
-    })
 }
 
 /// The question as the encoder sees it.
@@ -394,19 +307,12 @@ impl<'a> EncodedQuestion<'a> {
     }
 }
 
-/// Tokens and time that reading windows has taken so far.
-#[derive(Default)]
-struct EncoderCost {
-    tokens: usize,
-    time: Duration,
-}
-
 /// Encodes windows; those that are remembered cost nothing.
 fn encode(
     encoder: &mut dyn Encoder,
     memory: &Memory,
     windows: &[&[u32]],
-    cost: &mut EncoderCost,
+    cost: &mut ReadingCost,
 ) -> Result<Vec<Arc<Encoded>>, EncodeError> {
     let remembered: Vec<Option<Arc<Encoded>>> =
         windows.iter().map(|window| memory.states.get(window)).collect();
@@ -422,7 +328,7 @@ fn encode(
         fresh = encoder.encode(&missing)?;
         let tokens = missing.iter().map(|window| window.len() + ADDED_TOKENS).sum();
         let time = start.elapsed();
-        memory.speed.measure(tokens, time.as_secs_f64());
+        memory.encoder_speed.measure(tokens, time.as_secs_f64());
         cost.tokens += tokens;
         cost.time += time;
     }

@@ -6,10 +6,11 @@ use std::time::Instant;
 use super::encode;
 use super::input::{ScoringInput, SourceInput, TextToRead};
 use super::memory::Memory;
-use super::tiers::{EncoderEngine, Engine, LexicalEngine, Scores, StaticEngine};
+use super::tiers::{EncoderEngine, Engine, LexicalEngine, RankerEngine, Scores, StaticEngine};
+use super::training;
 use super::{
-    Budget, Counts, ExtractError, Extraction, Ratio, Request, RequestLimits, Settings, Span, Tier,
-    TierReason, Timing, end_of_encoding,
+    Budget, CPU_RANKER_TOKENS, Counts, ExtractError, Extraction, Ratio, Request, RequestLimits, Settings,
+    Span, Tier, TierChoice, TierReason, Timing, end_of_reading,
 };
 use crate::document::{Document, Unit};
 use crate::model::Models;
@@ -50,7 +51,7 @@ impl Extractor {
     pub fn extract(&mut self, request: &Request<'_>) -> Result<Extraction, ExtractError> {
         let limits = RequestLimits {
             deadline: request.deadline,
-            encode_until: request.deadline.map(end_of_encoding),
+            read_until: request.deadline.map(end_of_reading),
             cancelled: request.cancelled,
         };
         limits.check()?;
@@ -97,31 +98,50 @@ impl Extractor {
     ) -> Result<(Scores, TierReason), ExtractError> {
         if input.asks.is_empty() {
             let values = score_coverage(&input.source.document);
-            let scores = Scores::without_encoder(vec![values], Tier::Lexical);
+            let scores = Scores::without_model(vec![values], Tier::Lexical);
             return Ok((scores, TierReason::NoQuestion));
         }
+        let choice = self.suit(request, input);
         let (Some(models), Some(pieces)) = (&mut self.models, &input.source.pieces) else {
-            let reason = match request.tier.tier {
-                Tier::Lexical => request.tier.reason,
-                Tier::Static | Tier::Encoder => TierReason::NoModel,
-            };
-            return Ok((LexicalEngine.score(input, limits)?, reason));
+            return Ok((LexicalEngine.score(input, limits)?, choice.reason));
         };
         let cheaper = StaticEngine {
             embeddings: &models.embeddings,
             pieces,
         };
-        let mut engine: Box<dyn Engine + '_> = match request.tier.tier {
-            Tier::Lexical => Box::new(LexicalEngine),
-            Tier::Static => Box::new(cheaper),
-            Tier::Encoder => Box::new(EncoderEngine {
+        let mut engine: Box<dyn Engine + '_> = match (choice.tier, &mut models.ranker) {
+            (Tier::Lexical, _) => Box::new(LexicalEngine),
+            (Tier::Static, _) => Box::new(cheaper),
+            (Tier::Ranker, Some(model)) => Box::new(RankerEngine {
+                cheaper,
+                tokens: self.settings.ranker_tokens.unwrap_or(CPU_RANKER_TOKENS),
+                ranker: model.ranker.as_mut(),
+                memory: &self.memory,
+            }),
+            (Tier::Encoder | Tier::Ranker, _) => Box::new(EncoderEngine {
                 cheaper,
                 tokens: encode::token_limit(self.settings.encode_tokens, models.encoder.as_mut()),
                 encoder: models.encoder.as_mut(),
                 memory: &self.memory,
             }),
         };
-        Ok((engine.score(input, limits)?, request.tier.reason))
+        Ok((engine.score(input, limits)?, choice.reason))
+    }
+
+    /// Replaces the tier that was chosen where there is no model for it, or where its model was not trained for the
+    /// request.
+    fn suit(&self, request: &Request<'_>, input: &ScoringInput<'_>) -> TierChoice {
+        let chosen = request.tier;
+        let cheaper = |tier, reason| TierChoice { tier, reason };
+        match (chosen.tier, &self.models) {
+            (Tier::Lexical, _) => chosen,
+            (_, None) => cheaper(Tier::Lexical, TierReason::NoModel),
+            (Tier::Ranker, Some(Models { ranker: None, .. })) => cheaper(Tier::Encoder, TierReason::NoModel),
+            (Tier::Ranker, Some(_)) if !training::covers(&input.source.document, request.asks) => {
+                cheaper(Tier::Encoder, TierReason::NotTrainedFor)
+            }
+            _ => chosen,
+        }
     }
 }
 

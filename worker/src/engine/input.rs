@@ -134,16 +134,20 @@ impl<'a> SourceInput<'a> {
 impl PieceInput {
     /// Returns the vocabulary ids of each match window.
     pub(super) fn window_ids(&self) -> Vec<&[u32]> {
+        self.ids_of(&self.windows)
+    }
+
+    /// Returns the vocabulary ids of windows.
+    pub(super) fn ids_of(&self, windows: &[Window]) -> Vec<&[u32]> {
         let range = |window: &Window| match (self.units.get(window.start), self.units.get(window.end - 1)) {
             (Some(first), Some(last)) => self.ids.get(first.start..last.end).unwrap_or_default(),
             _ => &[],
         };
-        self.windows.iter().map(range).collect()
+        windows.iter().map(range).collect()
     }
 
     /// Returns the pieces of each unit of a window, counted from the window's first piece.
-    pub(super) fn units_within(&self, window: usize) -> impl Iterator<Item = Range<usize>> {
-        let window = &self.windows[window];
+    pub(super) fn units_within(&self, window: &Window) -> impl Iterator<Item = Range<usize>> {
         let units = &self.units[window.start..window.end];
         let first = units.first().map_or(0, |unit| unit.start);
         units.iter().map(move |unit| unit.start - first..unit.end - first)

@@ -3,28 +3,30 @@
 
 use std::sync::Arc;
 
-use super::speed::EncoderSpeed;
+use super::speed::ReadingSpeed;
 use super::states::StateCache;
 
-/// The memory that extractors share: hidden states of windows that were read, and how fast the encoder is.
-/// Clones are the same memory.
+/// The memory that extractors share: what the models said about windows, and how fast they read. Clones are the
+/// same memory.
 #[derive(Clone)]
 pub struct Memory {
     pub(super) states: Arc<StateCache>,
-    pub(super) speed: Arc<EncoderSpeed>,
+    pub(super) encoder_speed: Arc<ReadingSpeed>,
+    pub(super) ranker_speed: Arc<ReadingSpeed>,
 }
 
 impl Memory {
-    /// Creates a memory for about `limit` bytes of hidden states; 0 keeps none.
+    /// Creates a memory for about `limit` bytes of what the models said; 0 keeps none.
     pub fn new(limit: usize) -> Self {
         Self {
             states: Arc::new(StateCache::new(limit)),
-            speed: Arc::default(),
+            encoder_speed: Arc::default(),
+            ranker_speed: Arc::default(),
         }
     }
 
     /// Sets the encoder's speed to what was measured before the first request, in tokens per second.
-    pub(crate) fn set_speed(&self, tokens_per_second: f64) {
-        self.speed.set(tokens_per_second);
+    pub(crate) fn set_encoder_speed(&self, tokens_per_second: f64) {
+        self.encoder_speed.set(tokens_per_second);
     }
 }

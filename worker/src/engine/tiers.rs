@@ -2,20 +2,22 @@
 
 use std::time::Duration;
 
-use super::encode::{self, EncoderAsk, EncoderPass, ReadError, Reading, ReadingCost};
+use super::encode::{self, EncoderAsk, EncoderPass, Reading, WindowCost};
 use super::input::{AskInput, PieceInput, ScoringInput};
 use super::memory::Memory;
+use super::rank::{RankerPass, RankerReading};
+use super::reading::{self, Reached, ReadError};
 use super::{ExtractError, RequestLimits, Tier, TierReason};
-use crate::model::{EmbeddingTable, EncodeError, Encoder};
+use crate::model::{EmbeddingTable, EncodeError, Encoder, Ranker, shorten_question};
 use crate::scoring::recipe::{self, EncoderSignals};
-use crate::scoring::{WindowMatches, rarity};
+use crate::scoring::{Window, WindowMatches, rarity, windows};
 
 /// The scores of a document's units, and what they cost.
 pub(super) struct Scores {
     /// For each ask, in the order of the input, a score for each unit, standardised.
     pub(super) values: Vec<Vec<f32>>,
     pub(super) encoded_tokens: u64,
-    /// Time spent with the encoder.
+    /// Time spent with the encoder or ranker.
     pub(super) encoding: Duration,
     /// The tier that scored. If it is cheaper than chosen, or did less than it may, `instead` says why.
     pub(super) tier: Tier,
@@ -23,8 +25,8 @@ pub(super) struct Scores {
 }
 
 impl Scores {
-    /// Makes the scores of a tier that needs no encoder, or did not come to use it.
-    pub(super) fn without_encoder(values: Vec<Vec<f32>>, tier: Tier) -> Self {
+    /// Makes the scores of a tier that runs no model, or did not come to use it.
+    pub(super) fn without_model(values: Vec<Vec<f32>>, tier: Tier) -> Self {
         Self {
             values,
             encoded_tokens: 0,
@@ -34,11 +36,11 @@ impl Scores {
         }
     }
 
-    /// Makes the scores of the static tier, which answers instead of the encoder.
-    fn instead_of_encoder(values: Vec<Vec<f32>>, reason: TierReason) -> Self {
+    /// Makes the scores of the static tier, which answers instead of the encoder or ranker.
+    fn instead_of_model(scores: Vec<StaticScores>, reason: TierReason) -> Self {
         Self {
             instead: Some(reason),
-            ..Self::without_encoder(values, Tier::Static)
+            ..Self::without_model(into_values(scores), Tier::Static)
         }
     }
 }
@@ -72,7 +74,7 @@ impl Engine for LexicalEngine {
             .iter()
             .map(score)
             .collect::<Result<_, ExtractError>>()?;
-        Ok(Scores::without_encoder(values, Tier::Lexical))
+        Ok(Scores::without_model(values, Tier::Lexical))
     }
 }
 
@@ -89,6 +91,8 @@ struct StaticScores {
     lexical: Vec<f32>,
     /// Rarity of the question's pieces.
     rarity: Vec<f32>,
+    /// Sum of all signals of each unit.
+    total: Vec<f32>,
     /// Score of each unit, standardised.
     values: Vec<f32>,
 }
@@ -109,10 +113,11 @@ impl StaticEngine<'_> {
             let rarity = rarity(&ask.ids, &ids);
             let matches = WindowMatches::of_embeddings(self.embeddings, &ask.ids, rarity.clone(), &ids);
             let total = recipe::add_static(document, lexical.clone(), windows, &matches);
-            let values = recipe::finish(document, total);
+            let values = recipe::finish(document, total.clone());
             Ok(StaticScores {
                 lexical,
                 rarity,
+                total,
                 values,
             })
         };
@@ -131,7 +136,7 @@ impl Engine for StaticEngine<'_> {
         limits: &RequestLimits<'_>,
     ) -> Result<Scores, ExtractError> {
         let scores = self.score_asks(input, limits)?;
-        Ok(Scores::without_encoder(into_values(scores), Tier::Static))
+        Ok(Scores::without_model(into_values(scores), Tier::Static))
     }
 }
 
@@ -153,19 +158,16 @@ impl Engine for EncoderEngine<'_> {
         let scores = self.cheaper.score_asks(input, limits)?;
         let pieces = self.cheaper.pieces;
         let ids = pieces.window_ids();
-        let budget = encode::token_budget(self.tokens, limits, self.memory);
+        let budget = reading::token_budget(self.tokens, limits, &self.memory.encoder_speed);
         let values: Vec<&[f32]> = scores.iter().map(|scores| scores.values.as_slice()).collect();
-        let cost = ReadingCost::of(self.encoder, input.asks.len());
+        let cost = WindowCost::of(self.encoder, input.asks.len());
         let chosen = encode::choose_windows(pieces, &ids, &values, cost, budget);
         if ids.iter().all(|ids| ids.is_empty()) {
             // White space only: all that there is has been read.
-            return Ok(Scores::without_encoder(into_values(scores), Tier::Encoder));
+            return Ok(Scores::without_model(into_values(scores), Tier::Encoder));
         }
         if chosen.is_empty() {
-            return Ok(Scores::instead_of_encoder(
-                into_values(scores),
-                TierReason::NoTime,
-            ));
+            return Ok(Scores::instead_of_model(scores, TierReason::NoTime));
         }
         let asks = input.asks.iter().zip(&scores);
         let asks = asks.map(|(ask, scores)| EncoderAsk {
@@ -181,12 +183,7 @@ impl Engine for EncoderEngine<'_> {
         };
         let pass = match reading.read(self.encoder) {
             Ok(pass) => pass,
-            Err(ReadError::Request(error)) => return Err(error),
-            Err(ReadError::Encoder(error)) => {
-                limits.check_cancelled()?;
-                let reason = explain_failure(&error);
-                return Ok(Scores::instead_of_encoder(into_values(scores), reason));
-            }
+            Err(error) => return Ok(Scores::instead_of_model(scores, explain(error, limits)?)),
         };
         let readable = ids.iter().filter(|ids| !ids.is_empty()).count();
         let planned_less = budget < self.tokens && chosen.len() < readable;
@@ -216,13 +213,95 @@ fn add_encoder(
     scores.into_iter().zip(&pass.signals).map(of_ask).collect()
 }
 
-/// Names the reason for which the static tier answers instead of an encoder that failed, and logs a failure.
-fn explain_failure(error: &EncodeError) -> TierReason {
+/// The ranker tier: words, input embeddings, and what the ranker says about the windows that those two rank high.
+pub(super) struct RankerEngine<'m> {
+    pub(super) cheaper: StaticEngine<'m>,
+    pub(super) ranker: &'m mut dyn Ranker,
+    pub(super) memory: &'m Memory,
+    /// Most tokens to read for one request.
+    pub(super) tokens: usize,
+}
+
+impl Engine for RankerEngine<'_> {
+    fn score(
+        &mut self,
+        input: &ScoringInput<'_>,
+        limits: &RequestLimits<'_>,
+    ) -> Result<Scores, ExtractError> {
+        let scores = self.cheaper.score_asks(input, limits)?;
+        let pieces = self.cheaper.pieces;
+        let most = self.ranker.max_tokens();
+        let units = &input.source.document.units;
+        let windows = windows(units, recipe::RANKER_WORDS, recipe::RANKER_WORDS);
+        let ids = pieces.ids_of(&windows).into_iter();
+        let ids: Vec<&[u32]> = ids.map(|ids| &ids[..ids.len().min(most)]).collect();
+        if ids.iter().all(|ids| ids.is_empty()) {
+            // White space only: all that there is has been read.
+            return Ok(Scores::without_model(into_values(scores), Tier::Ranker));
+        }
+        let questions = input.asks.iter().map(|ask| shorten_question(&ask.ids));
+        let questions: Vec<_> = questions.collect();
+        let reading = RankerReading {
+            memory: self.memory,
+            limits,
+            pieces,
+            windows: &windows,
+            questions: &questions,
+            ids: &ids,
+        };
+        let budget = reading::token_budget(self.tokens, limits, &self.memory.ranker_speed);
+        let values: Vec<&[f32]> = scores.iter().map(|scores| scores.values.as_slice()).collect();
+        let chosen = reading.choose(&values, budget);
+        if chosen.is_empty() {
+            return Ok(Scores::instead_of_model(scores, TierReason::NoTime));
+        }
+        let pass = match reading.read(self.ranker, &chosen) {
+            Ok(pass) => pass,
+            Err(error) => return Ok(Scores::instead_of_model(scores, explain(error, limits)?)),
+        };
+        let readable = ids.iter().filter(|ids| !ids.is_empty()).count() * input.asks.len();
+        let planned_less = budget < self.tokens && chosen.len() < readable;
+        let cut_short = pass.reached == Reached::Deadline;
+        Ok(Scores {
+            encoded_tokens: pass.cost.tokens as u64,
+            encoding: pass.cost.time,
+            values: add_ranker(input, &windows, scores, pass),
+            tier: Tier::Ranker,
+            instead: (planned_less || cut_short).then_some(TierReason::FewerWindows),
+        })
+    }
+}
+
+/// Adds what the ranker said to the scores of each ask.
+fn add_ranker(
+    input: &ScoringInput<'_>,
+    windows: &[Window],
+    scores: Vec<StaticScores>,
+    pass: RankerPass,
+) -> Vec<Vec<f32>> {
+    let of_ask = |(scores, signals): (StaticScores, _)| {
+        let StaticScores { total, values, .. } = scores;
+        let total = recipe::add_ranker(total, &values, windows, signals);
+        recipe::finish(&input.source.document, total)
+    };
+    scores.into_iter().zip(pass.signals).map(of_ask).collect()
+}
+
+/// Names the reason for which the static tier answers instead of a model that failed, and logs a failure.
+///
+/// # Errors
+/// [`ExtractError`] if the request ends here.
+fn explain(error: ReadError, limits: &RequestLimits<'_>) -> Result<TierReason, ExtractError> {
+    let error = match error {
+        ReadError::Request(error) => return Err(error),
+        ReadError::Model(error) => error,
+    };
+    limits.check_cancelled()?;
     let reason = match error {
-        EncodeError::Cancelled => return TierReason::EncoderBusy,
+        EncodeError::Cancelled => return Ok(TierReason::EncoderBusy),
         EncodeError::OutOfMemory { .. } => TierReason::OutOfMemory,
         EncodeError::Device(_) | EncodeError::TooLong { .. } => TierReason::EncoderFailed,
     };
-    tracing::warn!(%error, "the static tier answers instead of the encoder");
-    reason
+    tracing::warn!(%error, "the static tier answers instead of the tier's model");
+    Ok(reason)
 }

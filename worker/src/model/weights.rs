@@ -1,10 +1,18 @@
 //! Reads named tensors from a safetensors file and checks their type and shape; the second step of loading.
+//!
+//! Numbers are f32, f16, or int8 with a scale for each row: the tensor `NAME.scale`, f32 `[rows]`, by which the
+//! integers of a row are multiplied.
 
 use std::path::PathBuf;
 
+use half::f16;
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 use super::manifest::VerifiedFile;
+
+/// What the name of a tensor's scales has behind that of the tensor.
+const SCALE: &str = ".scale";
 
 /// Why a weights file does not fit the model.
 #[derive(Debug, thiserror::Error)]
@@ -26,12 +34,14 @@ pub enum WeightsError {
         name: String,
     },
     /// A tensor holds numbers of another type.
-    #[error("{path}: tensor {name} is {actual:?}, but the model is run in F32", path = .path.display())]
+    #[error("{path}: tensor {name} is {actual:?}, but must be {expected}", path = .path.display())]
     WrongType {
         /// The file.
         path: PathBuf,
         /// The tensor.
         name: String,
+        /// The types that can be read.
+        expected: &'static str,
         /// Type in the file.
         actual: Dtype,
     },
@@ -67,19 +77,42 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// Returns the values of tensor `name` in row-major order; it must be f32 of exactly this shape.
+    /// Returns the values of tensor `name` in row-major order; it must be of exactly this shape. Its scales are
+    /// applied.
     pub(super) fn take(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
+        let view = self.view(name, shape)?;
+        match view.dtype() {
+            Dtype::F32 => Ok(floats(&view)),
+            Dtype::F16 => {
+                let halves = view.data().as_chunks::<2>().0.iter();
+                Ok(halves.map(|bytes| f16::from_le_bytes(*bytes).to_f32()).collect())
+            }
+            Dtype::I8 => self.take_scaled(name, &view),
+            actual => Err(self.wrong_type(name, "F32, F16, or I8 with scales", actual)),
+        }
+    }
+
+    /// Returns the values of an int8 tensor: each row times its scale.
+    fn take_scaled(&self, name: &str, view: &TensorView<'_>) -> Result<Vec<f32>, WeightsError> {
+        let name = format!("{name}{SCALE}");
+        let rows = view.shape().first().copied().unwrap_or(1);
+        let scales = self.view(&name, &[rows])?;
+        if scales.dtype() != Dtype::F32 {
+            return Err(self.wrong_type(&name, "F32", scales.dtype()));
+        }
+        let width = (view.data().len() / rows.max(1)).max(1);
+        let rows = view.data().chunks_exact(width).zip(floats(&scales));
+        Ok(rows
+            .flat_map(|(row, scale)| row.iter().map(move |byte| f32::from(byte.cast_signed()) * scale))
+            .collect())
+    }
+
+    /// Returns tensor `name`, whose shape must be this one.
+    fn view(&self, name: &str, shape: &[usize]) -> Result<TensorView<'_>, WeightsError> {
         let (path, name) = (self.path.clone(), name.to_owned());
         let Ok(view) = self.tensors.tensor(&name) else {
             return Err(WeightsError::Missing { path, name });
         };
-        if view.dtype() != Dtype::F32 {
-            return Err(WeightsError::WrongType {
-                path,
-                name,
-                actual: view.dtype(),
-            });
-        }
         if view.shape() != shape {
             let (expected, actual) = (shape.to_vec(), view.shape().to_vec());
             return Err(WeightsError::WrongShape {
@@ -89,18 +122,31 @@ impl<'a> Weights<'a> {
                 actual,
             });
         }
-        Ok(view
-            .data()
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect())
+        Ok(view)
     }
 
-    /// Returns the number of f32 values in the file.
+    fn wrong_type(&self, name: &str, expected: &'static str, actual: Dtype) -> WeightsError {
+        WeightsError::WrongType {
+            path: self.path.clone(),
+            name: name.to_owned(),
+            expected,
+            actual,
+        }
+    }
+
+    /// Returns the number of values in the file, scales not counted.
     pub(super) fn parameters(&self) -> u64 {
-        let floats = self.tensors.iter().filter(|(_, view)| view.dtype() == Dtype::F32);
-        floats
+        let numbers = self.tensors.iter().filter(|(name, view)| {
+            matches!(view.dtype(), Dtype::F32 | Dtype::F16 | Dtype::I8) && !name.ends_with(SCALE)
+        });
+        numbers
             .map(|(_, view)| view.shape().iter().product::<usize>() as u64)
             .sum()
     }
+}
+
+/// Returns the values of an f32 tensor.
+fn floats(view: &TensorView<'_>) -> Vec<f32> {
+    let words = view.data().as_chunks::<4>().0.iter();
+    words.map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }

@@ -35,7 +35,7 @@ pub struct Load {
 pub(super) enum Class {
     /// A slot for the lexical and static tiers: short work, bound to a core.
     Cheap,
-    /// A slot for the encoder tier: mostly waiting for the device.
+    /// A slot for the encoder and ranker tiers: mostly waiting for the device.
     Encoder,
 }
 

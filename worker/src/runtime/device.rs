@@ -1,4 +1,4 @@
-//! The one thread that owns the model's device, and the encoder that everyone else holds in its place.
+//! The one thread that owns the models' device, and the encoder and ranker that everyone else holds in its place.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{ADDED_TOKENS, Compared, Comparer, Comparison, EncodeError, Encoded, Encoder};
+use crate::model::{
+    ADDED_TOKENS, Compared, Comparer, Comparison, EncodeError, Encoded, Encoder, PAIR_TOKENS, Ranked, Ranker,
+};
 
 /// Time between two looks at whether a request that waits for the device is still wanted.
 const CANCEL_CHECK: Duration = Duration::from_millis(10);
@@ -28,6 +30,8 @@ struct Shared {
     max_tokens: usize,
     /// Tokens of a step, if the encoder compares by itself.
     step_tokens: Option<usize>,
+    /// Most pieces of a window that the ranker reads, if there is one.
+    ranker_tokens: Option<usize>,
     encoded_tokens: AtomicU64,
 }
 
@@ -39,21 +43,27 @@ struct DeviceWork {
 enum Task {
     Encode(Vec<Ids>, SyncSender<Reply<Vec<Encoded>>>),
     Compare(Arc<Comparison>, SyncSender<Reply<Compared>>),
+    Rank(Ids, Vec<Ids>, SyncSender<Reply<Vec<Ranked>>>),
 }
 
 impl Device {
     /// Starts the thread. At most `queue` callers may wait; each has one batch of windows in the queue at most.
-    pub(super) fn start(mut encoder: Box<dyn Encoder>, queue: usize) -> Self {
+    pub(super) fn start(
+        mut encoder: Box<dyn Encoder>,
+        ranker: Option<Box<dyn Ranker>>,
+        queue: usize,
+    ) -> Self {
         let (dim, max_tokens) = (encoder.dim(), encoder.max_tokens());
         let shared = Arc::new(Shared {
             dim,
             max_tokens,
             step_tokens: encoder.comparer().map(|comparer| comparer.step_tokens()),
+            ranker_tokens: ranker.as_ref().map(|ranker| ranker.max_tokens()),
             encoded_tokens: AtomicU64::new(0),
         });
         let (queue, work) = sync_channel(queue);
         // Detached: it ends when the last sender is gone.
-        std::thread::spawn(move || serve(encoder, &work));
+        std::thread::spawn(move || serve(encoder, ranker, &work));
         Self { queue, shared }
     }
 
@@ -61,9 +71,9 @@ impl Device {
         self.shared.encoded_tokens.load(Ordering::Relaxed)
     }
 
-    /// Makes an encoder for one request, which gives up when the request does, or at `until`.
-    pub(super) fn encoder(&self, request: &CancellationToken, until: Option<Instant>) -> RemoteEncoder {
-        RemoteEncoder {
+    /// Makes an encoder and ranker for one request, which gives up when the request does, or at `until`.
+    pub(super) fn reader(&self, request: &CancellationToken, until: Option<Instant>) -> RemoteReader {
+        RemoteReader {
             queue: self.queue.clone(),
             shared: Arc::clone(&self.shared),
             given_up: request.child_token(),
@@ -72,7 +82,7 @@ impl Device {
     }
 }
 
-fn serve(mut encoder: Box<dyn Encoder>, queue: &Receiver<DeviceWork>) {
+fn serve(mut encoder: Box<dyn Encoder>, mut ranker: Option<Box<dyn Ranker>>, queue: &Receiver<DeviceWork>) {
     while let Ok(work) = queue.recv() {
         if work.cancel.is_cancelled() {
             continue;
@@ -87,6 +97,13 @@ fn serve(mut encoder: Box<dyn Encoder>, queue: &Receiver<DeviceWork>) {
                 let _ = reply.send(guarded(|| match encoder.comparer() {
                     Some(comparer) => comparer.compare(&task),
                     None => Err(EncodeError::Device("it does not compare".to_owned())),
+                }));
+            }
+            Task::Rank(question, windows, reply) => {
+                let windows: Vec<&[u32]> = windows.iter().map(|ids| &**ids).collect();
+                let _ = reply.send(guarded(|| match &mut ranker {
+                    Some(ranker) => ranker.rank(&question, &windows),
+                    None => Err(EncodeError::Device("it has no ranker".to_owned())),
                 }));
             }
         }
@@ -105,16 +122,16 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "it panicked".to_owned())
 }
 
-/// An encoder that sends its windows to the device's thread and waits for the answer, as long as it is
-/// wanted.
-pub(super) struct RemoteEncoder {
+/// An encoder and ranker that sends its windows to the device's thread and waits for the answer, as long as it
+/// is wanted.
+pub(super) struct RemoteReader {
     queue: SyncSender<DeviceWork>,
     shared: Arc<Shared>,
     given_up: CancellationToken,
     until: Option<Instant>,
 }
 
-impl RemoteEncoder {
+impl RemoteReader {
     /// Returns true once the answer is not wanted any more; the device's thread then skips what is in the
     /// queue for it.
     fn gives_up(&self) -> bool {
@@ -139,7 +156,7 @@ impl RemoteEncoder {
     }
 }
 
-impl RemoteEncoder {
+impl RemoteReader {
     /// Sends a task and waits for its answer, as long as it is wanted.
     fn ask<T>(&self, task: Task, answer: &Receiver<Reply<T>>, tokens: usize) -> Reply<T> {
         self.send(DeviceWork {
@@ -167,7 +184,7 @@ fn ended() -> EncodeError {
     EncodeError::Device("its thread has ended".to_owned())
 }
 
-impl Encoder for RemoteEncoder {
+impl Encoder for RemoteReader {
     fn dim(&self) -> usize {
         self.shared.dim
     }
@@ -188,7 +205,7 @@ impl Encoder for RemoteEncoder {
     }
 }
 
-impl Comparer for RemoteEncoder {
+impl Comparer for RemoteReader {
     fn step_tokens(&self) -> usize {
         self.shared.step_tokens.unwrap_or(usize::MAX)
     }
@@ -196,6 +213,20 @@ impl Comparer for RemoteEncoder {
     fn compare(&mut self, task: &Arc<Comparison>) -> Reply<Compared> {
         let (reply, answer) = sync_channel(1);
         self.ask(Task::Compare(Arc::clone(task), reply), &answer, task.tokens())
+    }
+}
+
+impl Ranker for RemoteReader {
+    fn max_tokens(&self) -> usize {
+        self.shared.ranker_tokens.unwrap_or(0)
+    }
+
+    fn rank(&mut self, question: &[u32], windows: &[&[u32]]) -> Reply<Vec<Ranked>> {
+        let (reply, answer) = sync_channel(1);
+        let pair = |ids: &&[u32]| question.len() + ids.len() + PAIR_TOKENS;
+        let tokens = windows.iter().map(pair).sum();
+        let windows = windows.iter().map(|ids| Ids::from(*ids)).collect();
+        self.ask(Task::Rank(question.into(), windows, reply), &answer, tokens)
     }
 }
 
@@ -243,12 +274,12 @@ mod tests {
             begun,
             may_run: Mutex::new(may_run),
         };
-        (Device::start(Box::new(slow), 4), begins, go)
+        (Device::start(Box::new(slow), None, 4), begins, go)
     }
 
-    fn encoder(device: &Device) -> (RemoteEncoder, CancellationToken) {
+    fn encoder(device: &Device) -> (RemoteReader, CancellationToken) {
         let cancel = CancellationToken::new();
-        (device.encoder(&cancel, None), cancel)
+        (device.reader(&cancel, None), cancel)
     }
 
     #[test]
@@ -287,7 +318,7 @@ mod tests {
         let first = std::thread::spawn(move || busy.encode(&[&[1]]).map(|e| e.len()));
         begins.recv().unwrap();
         let until = Instant::now() + Duration::from_millis(50);
-        let mut late = device.encoder(&CancellationToken::new(), Some(until));
+        let mut late = device.reader(&CancellationToken::new(), Some(until));
         for _ in 0..2 {
             assert!(matches!(late.encode(&[&[2]]), Err(EncodeError::Cancelled)));
         }

@@ -15,6 +15,9 @@ use crate::document::{Document, Unit};
 /// Words of the windows that embeddings are matched in, and that the encoder reads.
 pub const MATCH_WORDS: usize = 50;
 
+/// Words of the windows that the ranker reads, next to each other.
+pub const RANKER_WORDS: usize = 100;
+
 /// A BM25 signal.
 struct Bm25 {
     /// Words of a window; 0 for a window for each unit.
@@ -46,6 +49,11 @@ const BM25: [Bm25; 3] = [
 
 /// Weight of each encoder signal against each BM25 signal, whose weight is 1 (as is that of static signals).
 const ENCODER_WEIGHT: f32 = 1.5;
+
+/// Weights of the ranker's signals against each static signal, whose weight is 1: the mean logit of a unit's tokens,
+/// and the logit of the window around it.
+const RANKER_TOKENS_WEIGHT: f32 = 2.0;
+const RANKER_WINDOW_WEIGHT: f32 = 2.0;
 
 /// Neighbouring match windows that make a wide one, and the step between wide ones.
 const WIDE: usize = 4;
@@ -139,10 +147,7 @@ pub fn add_encoder(
     signals: &EncoderSignals,
 ) -> Vec<f32> {
     let units = total.len();
-    let mut read = vec![false; units];
-    for (window, _) in windows.iter().zip(&signals.read).filter(|(_, read)| **read) {
-        read[window.start..window.end].fill(true);
-    }
+    let read = read_units(units, windows, &signals.read);
     let near = near(units, windows, &signals.matches);
     let cosines = spread(units, windows, &signals.window_cosines);
     for mut signal in [near, cosines, signals.unit_cosines.clone()] {
@@ -155,6 +160,56 @@ pub fn add_encoder(
     predict(&mut wide, &wide_read, static_scores);
     add_standardised(&mut total, wide, ENCODER_WEIGHT);
     total
+}
+
+/// The signals of a ranker for the windows that it has read.
+pub struct RankerSignals {
+    /// Flags of the windows that were read.
+    pub read: Vec<bool>,
+    /// Logit of each window; 0 where nothing was read.
+    pub window_logits: Vec<f32>,
+    /// Mean logit of each unit's tokens; 0 where nothing was read.
+    pub unit_logits: Vec<f32>,
+}
+
+impl RankerSignals {
+    /// Starts the signals of a document of which nothing has been read: the numbers of its windows and units.
+    pub fn unread(windows: usize, units: usize) -> Self {
+        Self {
+            read: vec![false; windows],
+            window_logits: vec![0.0; windows],
+            unit_logits: vec![0.0; units],
+        }
+    }
+}
+
+/// Adds the ranker's signals to the sum of those before it in `total`. Units that were not read get what a line
+/// fitted through the read ones predicts from their static score, so that both kinds compare.
+pub fn add_ranker(
+    mut total: Vec<f32>,
+    static_scores: &[f32],
+    windows: &[Window],
+    signals: RankerSignals,
+) -> Vec<f32> {
+    let read = read_units(total.len(), windows, &signals.read);
+    let of_window = spread(total.len(), windows, &signals.window_logits);
+    for (mut signal, weight) in [
+        (signals.unit_logits, RANKER_TOKENS_WEIGHT),
+        (of_window, RANKER_WINDOW_WEIGHT),
+    ] {
+        predict(&mut signal, &read, static_scores);
+        add_standardised(&mut total, signal, weight);
+    }
+    total
+}
+
+/// Returns whether each unit lies in a window that was read.
+fn read_units(units: usize, windows: &[Window], read: &[bool]) -> Vec<bool> {
+    let mut flags = vec![false; units];
+    for (window, _) in windows.iter().zip(read).filter(|(_, read)| **read) {
+        flags[window.start..window.end].fill(true);
+    }
+    flags
 }
 
 /// Makes scores from a sum of signals: standardised, and lifted by their surroundings.

@@ -15,7 +15,7 @@ use crate::tier::Tier;
 fn temperature(tier: Tier) -> f32 {
     match tier {
         Tier::Lexical | Tier::Static => 0.7,
-        Tier::Encoder => 0.6,
+        Tier::Encoder | Tier::Ranker => 0.6,
     }
 }
 

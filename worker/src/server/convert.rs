@@ -88,6 +88,7 @@ pub(super) fn parse_tier(tier: i32) -> Result<Option<Tier>, Status> {
         Ok(proto::Tier::Lexical) => Ok(Some(Tier::Lexical)),
         Ok(proto::Tier::Static) => Ok(Some(Tier::Static)),
         Ok(proto::Tier::Encoder) => Ok(Some(Tier::Encoder)),
+        Ok(proto::Tier::Ranker) => Ok(Some(Tier::Ranker)),
         Err(_) => Err(invalid(
             "tier",
             format!("is {tier}; send one that the contract names, or 0"),
@@ -101,6 +102,7 @@ pub(super) fn tier_message(tier: Tier) -> proto::Tier {
         Tier::Lexical => proto::Tier::Lexical,
         Tier::Static => proto::Tier::Static,
         Tier::Encoder => proto::Tier::Encoder,
+        Tier::Ranker => proto::Tier::Ranker,
     }
 }
 

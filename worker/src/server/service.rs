@@ -16,6 +16,7 @@ use super::metrics::Metrics;
 use super::status::{cut_off, job_status, refusal};
 use super::{ActiveRequests, Phase, receive};
 use crate::config::{Config, Limits};
+use crate::model::ModelCard;
 use crate::runtime::{Job, JobAnswer, Runtime};
 use crate::tier::Tier;
 
@@ -133,18 +134,19 @@ impl Service {
                 .map(|tier| convert::tier_message(*tier).into())
         };
         let model = self.runtime.model();
+        let message = |name: &str, card: &ModelCard, lowest| proto::Model {
+            name: name.to_owned(),
+            sha256: card.sha256.clone(),
+            parameters: card.parameters,
+            tiers: names(lowest).collect(),
+        };
+        let encoder = model.map(|(name, card, _)| message(name, card, Tier::Static));
+        let ranker = self.runtime.ranker();
+        let ranker = ranker.map(|(name, card)| message(name, card, Tier::Ranker));
         proto::DescribeResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             tiers: names(Tier::Lexical).collect(),
-            models: model
-                .iter()
-                .map(|(name, card, _)| proto::Model {
-                    name: (*name).to_owned(),
-                    sha256: card.sha256.clone(),
-                    parameters: card.parameters,
-                    tiers: names(Tier::Static).collect(),
-                })
-                .collect(),
+            models: encoder.into_iter().chain(ranker).collect(),
             tokenizer: Some(match model {
                 None => proto::Tokenizer {
                     kind: "estimate".to_owned(),

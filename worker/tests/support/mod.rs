@@ -20,7 +20,8 @@ use liquid_proto::worker::v1::{Budget, ExtractHeader, ExtractRequest, ExtractRes
 use liquid_worker::config::Config;
 use liquid_worker::runtime::Runtime;
 use liquid_worker::server::{BoundServer, ServeError};
-use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView, serialize, serialize_to_file};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -45,14 +46,48 @@ pub fn write_tiny_model(folder: &Path) {
     write_manifest(folder);
 }
 
+/// Writes the ranker of `data/ranker.py`, with the tiny model's tokenizer, and its manifest.
+pub fn write_tiny_ranker(folder: &Path) {
+    std::fs::write(folder.join("tokenizer.json"), tiny_tokenizer(&tiny_vocabulary())).unwrap();
+    let config = serde_json::json!({
+        "model_type": "bert", "hidden_act": "gelu", "layer_norm_eps": 1e-12, "hidden_size": 16,
+        "intermediate_size": 32, "max_position_embeddings": 287, "num_attention_heads": 2,
+        "num_hidden_layers": 2, "type_vocab_size": 2, "vocab_size": 256,
+    });
+    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    let weights = include_bytes!("../data/ranker.safetensors");
+    std::fs::write(folder.join("model.safetensors"), weights).unwrap();
+    write_named_manifest(folder, "tiny-ranker");
+}
+
+/// Gives a tensor of a folder's weights another type, all zeros, or takes it away.
+pub fn change_tensor(folder: &Path, name: &str, dtype: Option<Dtype>) {
+    let path = folder.join("model.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let mut tensors: BTreeMap<String, TensorView<'_>> = file.tensors().into_iter().collect();
+    let old = tensors.remove(name).unwrap();
+    let zeros = dtype.map(|dtype| vec![0; old.shape().iter().product::<usize>() * dtype.bitsize() / 8]);
+    if let (Some(dtype), Some(zeros)) = (dtype, &zeros) {
+        let view = TensorView::new(dtype, old.shape().to_vec(), zeros).unwrap();
+        tensors.insert(name.to_owned(), view);
+    }
+    let changed = serialize(tensors, None).unwrap();
+    std::fs::write(path, changed).unwrap();
+}
+
 /// Writes the sums of what is in the folder now.
 pub fn write_manifest(folder: &Path) {
+    write_named_manifest(folder, "tiny");
+}
+
+fn write_named_manifest(folder: &Path, name: &str) {
     let files = ["config.json", "tokenizer.json", "model.safetensors"];
     let sum = |name: &str| {
         base16ct::lower::encode_string(&Sha256::digest(std::fs::read(folder.join(name)).unwrap()))
     };
     let files: BTreeMap<_, _> = files.iter().map(|name| (*name, sum(name))).collect();
-    let manifest = serde_json::json!({"name": "tiny", "files": files});
+    let manifest = serde_json::json!({"name": name, "files": files});
     std::fs::write(folder.join("manifest.json"), manifest.to_string()).unwrap();
 }
 

@@ -82,6 +82,9 @@ impl Config {
                 "a multiple of num_attention_heads",
             );
         }
+        if config.type_vocab_size == 0 {
+            return unsupported("type_vocab_size", "0".to_owned(), "at least 1");
+        }
         if config.max_position_embeddings < 3 {
             let value = config.max_position_embeddings.to_string();
             return unsupported("max_position_embeddings", value, "at least 3");

@@ -13,7 +13,7 @@ use crate::model::weights::{Weights, WeightsError};
 use crate::model::wordpiece::{ADDED_TOKENS, CLS, SEP};
 
 /// Padded tokens in a batch: its activations should stay in a core's cache.
-const BATCH_TOKENS: usize = 256;
+pub(super) const BATCH_TOKENS: usize = 256;
 
 /// An encoder that runs BERT on the processor.
 pub(in crate::model) struct CpuEncoder {
@@ -57,35 +57,45 @@ impl Encoder for CpuEncoder {
 
     fn encode(&mut self, windows: &[&[u32]]) -> Result<Vec<Encoded>, EncodeError> {
         check_lengths(windows.iter().copied(), self.max_tokens())?;
-        let batches = batches(windows, BATCH_TOKENS, self.lanes);
-        let done = side_by_side(&batches, self.lanes, |batch| self.run(windows, batch));
-        let mut encoded: Vec<Option<Encoded>> = windows.iter().map(|_| None).collect();
-        for (batch, answers) in batches.iter().zip(done) {
-            for (window, answer) in batch.iter().zip(answers?) {
-                encoded[*window] = Some(answer);
-            }
-        }
-        Ok(encoded.into_iter().flatten().collect())
+        let lengths: Vec<usize> = windows.iter().map(|w| w.len() + ADDED_TOKENS).collect();
+        let batches = batches(&lengths, BATCH_TOKENS, self.lanes);
+        run_batches(&batches, self.lanes, |batch| self.run(windows, batch))
     }
 }
 
-/// Groups windows, longest first, into batches of at most `budget` padded tokens (or one window), and small
-/// enough that every lane has some.
-fn batches(windows: &[&[u32]], budget: usize, lanes: usize) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..windows.len()).collect();
-    order.sort_by_key(|i| std::cmp::Reverse(windows[*i].len()));
-    let total: usize = windows.iter().map(|w| w.len() + ADDED_TOKENS).sum();
+/// Groups windows of these lengths, longest first, into batches of at most `budget` padded tokens (or one
+/// window), and small enough that every lane has some.
+pub(super) fn batches(lengths: &[usize], budget: usize, lanes: usize) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    order.sort_by_key(|window| std::cmp::Reverse(lengths[*window]));
+    let total: usize = lengths.iter().sum();
     let budget = budget.min(total.div_ceil(lanes));
     let mut batches: Vec<Vec<usize>> = Vec::new();
     for window in order {
         match batches.last_mut() {
-            Some(batch) if (batch.len() + 1) * (windows[batch[0]].len() + ADDED_TOKENS) <= budget => {
-                batch.push(window)
-            }
+            Some(batch) if (batch.len() + 1) * lengths[batch[0]] <= budget => batch.push(window),
             _ => batches.push(vec![window]),
         }
     }
     batches
+}
+
+/// Runs batches of windows with `lanes` threads, and returns the answers in the order of the windows.
+///
+/// # Errors
+/// The first one of a batch.
+pub(super) fn run_batches<R: Send>(
+    batches: &[Vec<usize>],
+    lanes: usize,
+    run: impl Fn(&[usize]) -> Result<Vec<R>, EncodeError> + Sync,
+) -> Result<Vec<R>, EncodeError> {
+    let done = side_by_side(batches, lanes, |batch| run(batch));
+    let mut answers = Vec::new();
+    for (batch, of_batch) in batches.iter().zip(done) {
+        answers.extend(batch.iter().copied().zip(of_batch?));
+    }
+    answers.sort_by_key(|(window, _)| *window);
+    Ok(answers.into_iter().map(|(_, answer)| answer).collect())
 }
 
 fn pad(windows: &[&[u32]], batch: &[usize]) -> Batch {
@@ -99,7 +109,12 @@ fn pad(windows: &[&[u32]], batch: &[usize]) -> Batch {
         ids.push(SEP);
         ids.resize(end, 0);
     }
-    Batch { ids, lengths, length }
+    Batch {
+        ids,
+        lengths,
+        length,
+        second_segment: None,
+    }
 }
 
 /// Runs `work` on every item with `lanes` threads, this one included, and returns the results in order.

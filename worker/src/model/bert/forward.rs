@@ -21,6 +21,8 @@ pub(super) struct Batch {
     pub(super) lengths: Vec<usize>,
     /// Padded length.
     pub(super) length: usize,
+    /// Place from which on the tokens of every window are of type 1; `None` if all are of type 0.
+    pub(super) second_segment: Option<usize>,
 }
 
 /// The code that computes GELU and softmax.
@@ -42,8 +44,10 @@ pub(super) struct Bert {
     device: burn::tensor::Device,
     activations: ActivationCode,
     words: Tensor<2>,
-    /// Position embeddings with the embedding of token type 0 added: there is one segment only.
+    /// Position embeddings with the embedding of token type 0 added.
     positions: Tensor<2>,
+    /// The same for token type 1, or 0 if the model has no other.
+    second_positions: Tensor<2>,
     norm: Norm,
     layers: Vec<Layer>,
 }
@@ -156,6 +160,8 @@ impl Bert {
         let norm = loader.norm("embeddings.LayerNorm", hidden)?;
         let layers = (0..config.num_hidden_layers).map(|i| loader.layer(i, config));
         let layers = layers.collect::<Result<_, _>>()?;
+        let second = types.clone().narrow(0, 1.min(config.type_vocab_size - 1), 1);
+        let second_positions = positions.clone() + second;
         let positions = positions + types.narrow(0, 0, 1);
         Ok(Self {
             config: config.clone(),
@@ -163,6 +169,7 @@ impl Bert {
             activations: ActivationCode::Cpu,
             words,
             positions,
+            second_positions,
             norm,
             layers,
         })
@@ -183,8 +190,7 @@ impl Bert {
             .clone()
             .select(0, ids)
             .reshape([windows, length, hidden]);
-        let positions = self.positions.clone().narrow(0, 0, length).unsqueeze::<3>();
-        let states = (words + positions).reshape([windows * length, hidden]);
+        let states = (words + self.place(batch).unsqueeze::<3>()).reshape([windows * length, hidden]);
         let mut states = self.norm(states, &self.norm);
         for layer in &self.layers {
             let attended = self.attend(&states, layer, batch)?;
@@ -194,6 +200,18 @@ impl Bert {
         }
         let data = states.try_into_data().map_err(|e| e.to_string())?;
         data.try_into_vec().map_err(|e| e.to_string())
+    }
+
+    /// Returns what position and token type add to each place of a window, `[length, hidden]`.
+    fn place(&self, batch: &Batch) -> Tensor<2> {
+        let rows = |table: &Tensor<2>, start, end| table.clone().narrow(0, start, end - start);
+        match batch.second_segment {
+            Some(second) if second < batch.length => {
+                let first = rows(&self.positions, 0, second);
+                Tensor::cat(vec![first, rows(&self.second_positions, second, batch.length)], 0)
+            }
+            _ => rows(&self.positions, 0, batch.length),
+        }
     }
 
     fn attend(&self, states: &Tensor<2>, layer: &Layer, batch: &Batch) -> Result<Tensor<2>, String> {

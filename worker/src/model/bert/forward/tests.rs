@@ -64,6 +64,7 @@ fn bert() -> Bert {
         activations: ActivationCode::Cpu,
         words: matrix(WORDS, HIDDEN),
         positions: matrix(POSITIONS, HIDDEN),
+        second_positions: matrix(POSITIONS, HIDDEN),
         norm: norm(),
         layers: vec![layer(), layer()],
     }
@@ -78,6 +79,7 @@ fn our_sweeps_and_burns_give_the_same_states() {
         ids,
         lengths: lengths.clone(),
         length,
+        second_segment: Some(5),
     };
     let ours = bert.forward(&batch).unwrap();
     bert.activations = ActivationCode::Burn;

@@ -1,0 +1,141 @@
+//! Reads the most promising windows with the ranker, each together with one of the things that are asked: so every
+//! ask reads windows of its own, and they share one budget.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::RequestLimits;
+use super::input::PieceInput;
+use super::memory::Memory;
+use super::reading::{self, Pick, Reached, ReadError, ReadingCost};
+use crate::model::{EncodeError, PAIR_TOKENS, Ranked, Ranker};
+use crate::scoring::Window;
+use crate::scoring::recipe::RankerSignals;
+
+/// The ranker's part of a request: what it said, and what that cost.
+pub(super) struct RankerPass {
+    /// What it said for each ask, in their order.
+    pub(super) signals: Vec<RankerSignals>,
+    /// Tokens and time that it took.
+    pub(super) cost: ReadingCost,
+    /// Whether all chosen windows were read.
+    pub(super) reached: Reached,
+}
+
+/// What the ranker may read of a document, and within which limits.
+pub(super) struct RankerReading<'a> {
+    pub(super) memory: &'a Memory,
+    pub(super) limits: &'a RequestLimits<'a>,
+    pub(super) pieces: &'a PieceInput,
+    /// Runs of units that it reads, which together cover all units.
+    pub(super) windows: &'a [Window],
+    /// What is asked, as the ranker reads it.
+    pub(super) questions: &'a [Cow<'a, [u32]>],
+    /// Vocabulary ids of each window, cut to what the ranker reads.
+    pub(super) ids: &'a [&'a [u32]],
+}
+
+impl RankerReading<'_> {
+    /// Chooses the windows worth reading within a budget of tokens, for each ask its own.
+    pub(super) fn choose(&self, static_scores: &[&[f32]], budget: usize) -> Vec<Pick> {
+        let picks = reading::rank_in_turn(self.windows, static_scores).into_iter();
+        reading::within_budget(picks, |pick| self.tokens(pick), budget)
+    }
+
+    /// Returns the tokens that go through the ranker for a pick; none if there is nothing to read.
+    fn tokens(&self, pick: Pick) -> usize {
+        match self.ids[pick.window].len() {
+            0 => 0,
+            pieces => self.questions[pick.ask].len() + pieces + PAIR_TOKENS,
+        }
+    }
+
+    /// Reads the chosen windows. Stops early, with what it has, when the deadline comes near.
+    pub(super) fn read(&self, ranker: &mut dyn Ranker, chosen: &[Pick]) -> Result<RankerPass, ReadError> {
+        let units = self.pieces.units.len();
+        let unread = || RankerSignals::unread(self.windows.len(), units);
+        let mut signals: Vec<RankerSignals> = self.questions.iter().map(|_| unread()).collect();
+        let mut cost = ReadingCost::default();
+        let step = reading::step_tokens(self.limits);
+        let tokens = |pick: &Pick| self.tokens(*pick);
+        let reached = reading::read_in_steps(chosen, tokens, step, self.limits, |step| {
+            for (ask, signals) in signals.iter_mut().enumerate() {
+                let of_ask = step.iter().filter(|pick| pick.ask == ask);
+                let windows: Vec<usize> = of_ask.map(|pick| pick.window).collect();
+                let ranked = self.rank(ranker, ask, &windows, &mut cost)?;
+                for (window, ranked) in windows.into_iter().zip(&ranked) {
+                    self.add_window(signals, window, ranked);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(RankerPass {
+            signals,
+            cost,
+            reached,
+        })
+    }
+
+    /// Reads windows with an ask; those that are remembered cost nothing.
+    fn rank(
+        &self,
+        ranker: &mut dyn Ranker,
+        ask: usize,
+        windows: &[usize],
+        cost: &mut ReadingCost,
+    ) -> Result<Vec<Arc<Ranked>>, EncodeError> {
+        let question = &self.questions[ask];
+        let mut answers: Vec<Option<Arc<Ranked>>> = windows
+            .iter()
+            .map(|window| self.memory.states.get_ranked(question, self.ids[*window]))
+            .collect();
+        let places = answers.iter_mut().zip(windows);
+        let (mut missing, windows): (Vec<_>, Vec<usize>) =
+            places.filter(|(answer, _)| answer.is_none()).unzip();
+        if windows.is_empty() {
+            return Ok(answers.into_iter().flatten().collect());
+        }
+        let ids: Vec<&[u32]> = windows.iter().map(|window| self.ids[*window]).collect();
+        let start = Instant::now();
+        let fresh = ranker.rank(question, &ids)?;
+        if fresh.len() != ids.len() {
+            let count = format!("{} answers for {} windows", fresh.len(), ids.len());
+            return Err(EncodeError::Device(count));
+        }
+        let time = start.elapsed();
+        let tokens = windows
+            .iter()
+            .map(|&window| self.tokens(Pick { ask, window }))
+            .sum();
+        self.memory.ranker_speed.measure(tokens, time.as_secs_f64());
+        cost.tokens += tokens;
+        cost.time += time;
+        for ((answer, ids), ranked) in missing.iter_mut().zip(ids).zip(fresh) {
+            let ranked = Arc::new(ranked);
+            self.memory
+                .states
+                .insert_ranked(question, ids, Arc::clone(&ranked));
+            **answer = Some(ranked);
+        }
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// Takes in what the ranker said about a window. A unit that it has not seen, because the window is longer than it
+    /// reads, gets the mean of the window.
+    fn add_window(&self, signals: &mut RankerSignals, window: usize, ranked: &Ranked) {
+        signals.read[window] = true;
+        signals.window_logits[window] = ranked.window;
+        let fallback = mean(&ranked.tokens).unwrap_or(0.0);
+        let first = self.windows[window].start;
+        for (place, pieces) in self.pieces.units_within(&self.windows[window]).enumerate() {
+            let end = pieces.end.min(ranked.tokens.len());
+            let of_unit = ranked.tokens.get(pieces.start..end).unwrap_or_default();
+            signals.unit_logits[first + place] = mean(of_unit).unwrap_or(fallback);
+        }
+    }
+}
+
+fn mean(values: &[f32]) -> Option<f32> {
+    (!values.is_empty()).then(|| values.iter().sum::<f32>() / values.len() as f32)
+}

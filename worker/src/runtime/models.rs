@@ -1,0 +1,117 @@
+//! The models behind all requests: loaded and warmed up at the start, then split between the device's thread, which
+//! owns what runs a forward pass, and the requests, which share the rest.
+
+use std::path::Path;
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+
+use super::device::Device as DeviceThread;
+use crate::config::Config;
+use crate::model::{
+    Device, EmbeddingTable, EncodeError, LoadError, ModelCard, Models, RankerModel, WordPiece, is_model,
+};
+use crate::tier::Tier;
+
+/// The model without its encoder, which the device's thread owns.
+pub(super) struct SharedModel {
+    pub(super) name: String,
+    pub(super) card: ModelCard,
+    pub(super) tokenizer: WordPiece,
+    embeddings: EmbeddingTable,
+    pub(super) ranker: Option<SharedRanker>,
+    pub(super) device: DeviceThread,
+}
+
+/// A ranker without its forward pass, likewise.
+pub(super) struct SharedRanker {
+    pub(super) name: String,
+    pub(super) card: ModelCard,
+}
+
+impl SharedModel {
+    /// Starts the device's thread with the models; at most `queue` requests may wait for it.
+    pub(super) fn start(models: Models, queue: usize) -> Self {
+        let (name_and_card, ranker) = match models.ranker {
+            Some(RankerModel { name, card, ranker }) => (Some(SharedRanker { name, card }), Some(ranker)),
+            None => (None, None),
+        };
+        Self {
+            name: models.name,
+            card: models.card,
+            tokenizer: models.tokenizer,
+            embeddings: models.embeddings,
+            ranker: name_and_card,
+            device: DeviceThread::start(models.encoder, ranker, queue),
+        }
+    }
+
+    /// Makes models for one request, whose encoder and ranker send their windows to the device's thread. They give up
+    /// when the request does, or at `until`.
+    pub(super) fn for_request(&self, request: &CancellationToken, until: Option<Instant>) -> Models {
+        let ranker = self.ranker.as_ref().map(|ranker| RankerModel {
+            name: ranker.name.clone(),
+            card: ranker.card.clone(),
+            ranker: Box::new(self.device.reader(request, until)),
+        });
+        Models {
+            name: self.name.clone(),
+            card: self.card.clone(),
+            tokenizer: self.tokenizer.clone(),
+            embeddings: self.embeddings.clone(),
+            encoder: Box::new(self.device.reader(request, until)),
+            ranker,
+        }
+    }
+}
+
+/// Loads the models that the served tiers need.
+pub(super) fn load(config: &Config) -> Result<Option<Models>, LoadError> {
+    let model = &config.model;
+    let Some(folder) = model.folder.as_deref().filter(|_| config.needs_model()) else {
+        return Ok(None);
+    };
+    let check = |folder: &Path, sha256: &Option<String>| match sha256 {
+        Some(sha256) => is_model(folder, sha256),
+        None => Ok(()),
+    };
+    check(folder, &model.sha256)?;
+    let models = Models::load(folder, model.device)?;
+    match &model.ranker {
+        Some(folder) if config.served_tiers().contains(&Tier::Ranker) => {
+            check(folder, &model.ranker_sha256)?;
+            models.with_ranker(folder).map(Some)
+        }
+        Some(_) if model.device != Device::Cpu => {
+            tracing::warn!(
+                "the ranker tier is not served: no GPU runs it yet; the encoder tier is the best one"
+            );
+            Ok(Some(models))
+        }
+        _ => Ok(Some(models)),
+    }
+}
+
+/// Warms up the encoder's device. Too little memory is no reason not to start: there may be more later, and
+/// until then the cheaper tiers answer.
+pub(super) fn warm_up(models: &mut Models) -> Result<Option<f64>, LoadError> {
+    let start = Instant::now();
+    match models.encoder.warm_up() {
+        Ok(None) => Ok(None),
+        Ok(Some(speed)) => {
+            let (ms, tokens_per_second) = (start.elapsed().as_millis() as u64, speed as u64);
+            tracing::info!(
+                device = models.card.device,
+                ms,
+                tokens_per_second,
+                "the encoder's device is warm"
+            );
+            Ok(Some(speed))
+        }
+        Err(error @ EncodeError::OutOfMemory { .. }) => {
+            tracing::error!(device = models.card.device, %error, "the encoder cannot be used for now");
+            Ok(None)
+        }
+        Err(error) => Err(LoadError::WarmUp(error)),
+    }
+}

@@ -1,0 +1,316 @@
+//! The ranker: its numbers against PyTorch's, what loading it refuses, and the tier around it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod support;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use liquid_worker::config::Config;
+use liquid_worker::engine::{
+    Ask, Asks, Budget, Extraction, Extractor, Memory, Request, Settings, Texts, Tier, TierChoice, TierReason,
+};
+use liquid_worker::model::{Device, EncodeError, LoadError, ManifestError, Models, Ranked, WeightsError};
+use liquid_worker::runtime::Runtime;
+use safetensors::Dtype;
+use serde::Deserialize;
+use tempfile::TempDir;
+
+/// A pair of `data/ranker.json`, made by `data/ranker.py`.
+#[derive(Deserialize)]
+struct Pair {
+    question: Vec<u32>,
+    window: Vec<u32>,
+    logit: f32,
+    tokens: Vec<f32>,
+}
+
+fn pairs() -> Vec<Pair> {
+    serde_json::from_str(include_str!("data/ranker.json")).unwrap()
+}
+
+fn folders() -> (TempDir, TempDir) {
+    let (encoder, ranker) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    support::write_tiny_model(encoder.path());
+    support::write_tiny_ranker(ranker.path());
+    (encoder, ranker)
+}
+
+fn load(encoder: &Path, ranker: &Path) -> Result<Models, LoadError> {
+    Models::load(encoder, Device::Cpu)?.with_ranker(ranker)
+}
+
+fn models() -> Models {
+    let (encoder, ranker) = folders();
+    load(encoder.path(), ranker.path()).unwrap()
+}
+
+#[test]
+fn logits_agree_with_those_of_pytorch() {
+    let mut ranker = models().ranker.unwrap();
+    assert_eq!(
+        (ranker.name.as_str(), ranker.card.sha256.len()),
+        ("tiny-ranker", 64)
+    );
+    assert_eq!(ranker.ranker.max_tokens(), 220);
+    let pairs = pairs();
+    for of_question in pairs.chunk_by(|a, b| a.question == b.question) {
+        let windows: Vec<&[u32]> = of_question.iter().map(|pair| pair.window.as_slice()).collect();
+        let ranked = ranker.ranker.rank(&of_question[0].question, &windows).unwrap();
+        assert_eq!(ranked.len(), windows.len());
+        for (pair, Ranked { window, tokens }) in of_question.iter().zip(ranked) {
+            assert_eq!(tokens.len(), pair.window.len());
+            let expected = std::iter::once(&pair.logit).chain(&pair.tokens);
+            let ours = std::iter::once(&window).chain(&tokens);
+            let worst = expected.zip(ours).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 1e-4, "window of {}: differs by {worst:e}", tokens.len());
+        }
+    }
+}
+
+#[test]
+fn a_window_that_is_too_long_is_refused() {
+    let error = models()
+        .ranker
+        .unwrap()
+        .ranker
+        .rank(&[110; 9], &[&[110; 3], &[110; 221]])
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            EncodeError::TooLong {
+                window: 1,
+                tokens: 221,
+                limit: 220
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn another_tokenizer_than_the_encoders_is_refused() {
+    let (encoder, ranker) = folders();
+    let path = ranker.path().join("tokenizer.json");
+    let mut text = std::fs::read_to_string(&path).unwrap();
+    text.push('\n');
+    std::fs::write(&path, text).unwrap();
+    support::write_manifest(ranker.path());
+    let error = load(encoder.path(), ranker.path()).unwrap_err();
+    assert!(matches!(error, LoadError::OtherTokenizer { .. }), "{error}");
+    assert!(error.to_string().contains("tokenizer.json"), "{error}");
+}
+
+#[test]
+fn a_model_that_is_no_ranker_is_refused_by_what_it_lacks() {
+    let (encoder, ranker) = folders();
+    // The encoder's own folder is one of a model without room for pairs.
+    let error = load(encoder.path(), encoder.path()).unwrap_err();
+    assert!(
+        matches!(error, LoadError::Config(_)) && error.to_string().contains("max_position_embeddings is 64"),
+        "{error}"
+    );
+    let config = ranker.path().join("config.json");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let one_type = text.replace("\"type_vocab_size\":2", "\"type_vocab_size\":1");
+    std::fs::write(&config, one_type).unwrap();
+    support::write_manifest(ranker.path());
+    let error = load(encoder.path(), ranker.path()).unwrap_err();
+    assert!(error.to_string().contains("type_vocab_size is 1"), "{error}");
+}
+
+/// Changes the type of one of the ranker's tensors, or takes it away, with sums that fit.
+fn with_tensor(name: &str, dtype: Option<Dtype>) -> LoadError {
+    let (encoder, ranker) = folders();
+    support::change_tensor(ranker.path(), name, dtype);
+    support::write_manifest(ranker.path());
+    load(encoder.path(), ranker.path()).unwrap_err()
+}
+
+#[test]
+fn integers_without_scales_or_heads_without_weights_are_refused_by_name() {
+    let scale = "encoder.layer.1.output.dense.weight.scale";
+    for name in [scale, "token_head.weight", "window_head.bias"] {
+        let LoadError::Weights(WeightsError::Missing { name: missing, .. }) = with_tensor(name, None) else {
+            panic!("{name} is not missing")
+        };
+        assert_eq!(missing, name);
+    }
+    for (name, dtype) in [(scale, Dtype::F16), ("embeddings.LayerNorm.weight", Dtype::BF16)] {
+        let LoadError::Weights(WeightsError::WrongType {
+            name: wrong, actual, ..
+        }) = with_tensor(name, Some(dtype))
+        else {
+            panic!("{name} is not of a wrong type")
+        };
+        assert_eq!((wrong.as_str(), actual), (name, dtype));
+    }
+}
+
+fn document() -> String {
+    support::document(3000)
+}
+
+fn extract_with(extractor: &mut Extractor, document: &str, asks: &Asks, tier: Tier) -> Extraction {
+    extractor
+        .extract(&Request {
+            document,
+            texts: &Texts::default(),
+            asks,
+            budget: Budget::ratio(10.0).unwrap(),
+            tier: TierChoice::as_asked(tier),
+            deadline: None,
+            cancelled: &|| false,
+        })
+        .unwrap()
+}
+
+fn extractor(tokens: usize) -> Extractor {
+    let settings = Settings {
+        ranker_tokens: Some(tokens),
+        ..Settings::default()
+    };
+    Extractor::new(Some(models()), settings)
+}
+
+#[test]
+fn the_tier_reads_within_its_budget_and_remembers_what_it_read() {
+    let (document, asks) = (document(), Asks::from_question("What is the governing law?"));
+    let mut extractor = extractor(2000);
+    let first = extract_with(&mut extractor, &document, &asks, Tier::Ranker);
+    assert_eq!(
+        (first.tier, first.tier_reason),
+        (Tier::Ranker, TierReason::AsAsked)
+    );
+    assert!(
+        (1000..=2000).contains(&first.encoded_tokens),
+        "{}",
+        first.encoded_tokens
+    );
+    assert!(!first.limited && !first.spans.is_empty());
+    let again = extract_with(&mut extractor, &document, &asks, Tier::Ranker);
+    assert_eq!((again.encoded_tokens, &again.spans), (0, &first.spans));
+    // Its logits hold for one question only.
+    let other = Asks::from_question("How much does an item weigh?");
+    assert!(extract_with(&mut extractor, &document, &other, Tier::Ranker).encoded_tokens > 1000);
+    let cheaper = extract_with(&mut extractor, &document, &asks, Tier::Static);
+    assert_ne!(cheaper.spans, first.spans, "the ranker changes nothing");
+}
+
+#[test]
+fn each_ask_reads_windows_of_its_own_from_one_budget() {
+    let document = document();
+    let ask = |text: &str| Ask::new(text, 1.0).unwrap();
+    let asks = Asks::new(vec![
+        ask("What is the governing law?"),
+        ask("When does lot 90 ship?"),
+    ]);
+    let both = extract_with(&mut extractor(2000), &document, &asks, Tier::Ranker);
+    assert!(
+        (1000..=2000).contains(&both.encoded_tokens),
+        "{}",
+        both.encoded_tokens
+    );
+    let all = extract_with(&mut extractor(usize::MAX), &document, &asks, Tier::Ranker);
+    let one = Asks::from_question("What is the governing law?");
+    let of_one = extract_with(&mut extractor(usize::MAX), &document, &one, Tier::Ranker);
+    let (all, of_one) = (all.encoded_tokens, of_one.encoded_tokens);
+    assert!(all > of_one * 19 / 10, "{all} tokens for both, {of_one} for one");
+}
+
+#[test]
+fn a_deadline_leaves_fewer_windows_and_says_so() {
+    let document = support::document(30_000);
+    let asks = Asks::from_question("What is the governing law?");
+    let mut extractor = extractor(usize::MAX).with_memory(Memory::new(0));
+    let extraction = extractor
+        .extract(&Request {
+            document: &document,
+            texts: &Texts::default(),
+            asks: &asks,
+            budget: Budget::ratio(10.0).unwrap(),
+            tier: TierChoice::as_asked(Tier::Ranker),
+            deadline: Some(Instant::now() + Duration::from_secs(10)),
+            cancelled: &|| false,
+        })
+        .unwrap();
+    assert_eq!(
+        (extraction.tier, extraction.tier_reason),
+        (Tier::Ranker, TierReason::FewerWindows)
+    );
+    assert!(extraction.limited);
+}
+
+#[test]
+fn without_a_ranker_or_outside_its_training_the_encoder_answers() {
+    let (document, asks) = (document(), Asks::from_question("What is the governing law?"));
+    let (encoder, _) = folders();
+    let alone = Models::load(encoder.path(), Device::Cpu).unwrap();
+    let mut alone = Extractor::new(Some(alone), Settings::default());
+    let answer = extract_with(&mut alone, &document, &asks, Tier::Ranker);
+    assert_eq!(
+        (answer.tier, answer.tier_reason),
+        (Tier::Encoder, TierReason::NoModel)
+    );
+    let german =
+        "Der Lieferant liefert die Ware innerhalb von dreißig Tagen nach der Bestellung. ".repeat(200);
+    let answer = extract_with(&mut extractor(2000), &german, &asks, Tier::Ranker);
+    assert_eq!(
+        (answer.tier, answer.tier_reason),
+        (Tier::Encoder, TierReason::NotTrainedFor)
+    );
+    assert!(!answer.limited, "asked again, it would not answer better");
+}
+
+#[tokio::test]
+async fn a_server_with_a_ranker_serves_and_describes_the_tier() {
+    use liquid_proto::worker::v1::{DescribeRequest, ExtractHeader, Tier};
+    let (encoder, ranker) = folders();
+    let mut config = support::config();
+    config.model.folder = Some(encoder.path().to_owned());
+    config.model.ranker = Some(ranker.path().to_owned());
+    let server = support::TestServer::start(config).await;
+    let mut client = server.client().await;
+    let described = client.describe(DescribeRequest {}).await.unwrap().into_inner();
+    assert_eq!(described.tiers().last(), Some(Tier::Ranker));
+    let [_, ranker] = &described.models[..] else {
+        panic!("{:?}", described.models)
+    };
+    assert_eq!(
+        (ranker.name.as_str(), ranker.tiers().collect()),
+        ("tiny-ranker", vec![Tier::Ranker])
+    );
+    let header = |tier: Tier| ExtractHeader {
+        tier: tier.into(),
+        ..support::header("What is the governing law?")
+    };
+    for tier in [Tier::Ranker, Tier::Unspecified, Tier::Decoder] {
+        let answer = support::extract(&mut client, header(tier), &document())
+            .await
+            .unwrap();
+        assert_eq!(answer.tier(), Tier::Ranker, "{tier:?}");
+    }
+    let (_, metrics) = server.get("/metrics").await;
+    assert!(
+        metrics.contains("tier=\"ranker\",reason=\"as_asked\""),
+        "{metrics}"
+    );
+}
+
+#[test]
+fn another_ranker_than_the_one_asked_for_is_refused() {
+    let (encoder, ranker) = folders();
+    let mut config = Config::default();
+    config.model.folder = Some(encoder.path().to_owned());
+    config.model.ranker = Some(ranker.path().to_owned());
+    config.model.ranker_sha256 = Some("0".repeat(64));
+    let error = Runtime::start(&config).map(|_| ()).unwrap_err();
+    assert!(
+        matches!(error, LoadError::Manifest(ManifestError::OtherModel { .. })),
+        "{error}"
+    );
+    // Where the tier is not served nothing is loaded for it.
+    config.tiers = vec![Tier::Encoder];
+    assert!(Runtime::start(&config).unwrap().ranker().is_none());
+}
