@@ -13,7 +13,7 @@ pub const MODE: &str = "x-liquid-mode";
 pub const RATIO: &str = "x-liquid-ratio";
 /// A whole number from 1 to 10000000: keep at most so many tokens.
 pub const MAX_TOKENS: &str = "x-liquid-max-tokens";
-/// `lexical`, `static` or `encoder`: the engine that the worker is asked for.
+/// `lexical`, `static`, `encoder` or `ranker`: the engine that the worker is asked for.
 pub const TIER: &str = "x-liquid-tier";
 /// `1` or `true`: return the decision, what was read and asked, the packs and the request, and send nothing upstream.
 pub const DRY_RUN: &str = "x-liquid-dry-run";

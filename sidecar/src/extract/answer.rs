@@ -101,6 +101,7 @@ fn tier(tier: wire::Tier) -> &'static str {
         wire::Tier::Lexical => "lexical",
         wire::Tier::Static => "static",
         wire::Tier::Encoder => "encoder",
+        wire::Tier::Ranker => "ranker",
         wire::Tier::Decoder => "decoder",
     }
 }

@@ -188,5 +188,6 @@ fn tier(tier: Option<Tier>) -> wire::Tier {
         Some(Tier::Lexical) => wire::Tier::Lexical,
         Some(Tier::Static) => wire::Tier::Static,
         Some(Tier::Encoder) => wire::Tier::Encoder,
+        Some(Tier::Ranker) => wire::Tier::Ranker,
     }
 }

@@ -6,7 +6,7 @@ mod tls;
 
 use std::time::{Duration, Instant};
 
-use liquid_proto::worker::v1::{ExtractResponse, TierReason};
+use liquid_proto::worker::v1::{self as wire, ExtractResponse, TierReason};
 use liquid_testing::{MockWorker, ReceivedExtract, WorkerBehaviour};
 use sha2::{Digest, Sha256};
 use tonic::Code;
@@ -115,6 +115,30 @@ async fn the_reason_for_the_tier_is_a_name_or_an_older_workers_sentence() {
             .await
             .unwrap();
         assert_eq!(found.extraction.tier_reason, reason);
+    }
+}
+
+#[tokio::test]
+async fn a_tier_or_reason_of_a_later_version_is_no_fault() {
+    for (tier, name) in [(wire::Tier::Ranker.into(), "ranker"), (99, "unspecified")] {
+        let later = ExtractResponse {
+            tier,
+            tier_reason: "because".into(),
+            tier_reason_code: 99,
+            ..ExtractResponse::default()
+        };
+        let worker = MockWorker::start([WorkerBehaviour::Response(Box::new(later))])
+            .await
+            .unwrap();
+        let found = client(&[&worker])
+            .extract(query("Who is the supplier?"))
+            .await
+            .unwrap();
+        let extraction = &found.extraction;
+        assert_eq!(
+            (extraction.tier, extraction.tier_reason.as_str()),
+            (name, "because")
+        );
     }
 }
 
