@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, bail};
 use liquid_worker::engine::{
-    Asks, AutoBudget, Budget, Extractor, Request, Settings, Texts, Tier, TierChoice,
+    Asks, AutoBudget, Budget, Extractor, Request, Settings, Texts, Tier, TierChoice, TierReason,
 };
 use liquid_worker::model::{Device, Models};
 
@@ -47,6 +47,9 @@ pub(crate) struct Arguments {
     /// Most tokens that the encoder reads for an answer; 0 for all [default: 8000 on a processor, all on a GPU]
     #[arg(long)]
     encode_tokens: Option<usize>,
+    /// Most tokens that the ranker reads for an answer; 0 for all [default: 8000]
+    #[arg(long)]
+    ranker_tokens: Option<usize>,
     /// Device of the encoder: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: Device,
@@ -78,6 +81,9 @@ pub(crate) struct Arguments {
     /// The model's folder
     #[arg(long, default_value = ".cache/models/all-minilm-l6-v2")]
     model: PathBuf,
+    /// The ranker's folder, for --tier ranker
+    #[arg(long, default_value = ".cache/models/liquid-ranker")]
+    ranker: PathBuf,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -113,11 +119,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let sets = data::load_all(&arguments.files, &arguments.choice)?;
     let mut packs = arguments.packs.as_deref().map(writer).transpose()?;
     let mut reports = Vec::new();
+    let all_for_zero = |most: usize| if most == 0 { usize::MAX } else { most };
     for &contract_thesaurus in arguments.thesaurus.settings() {
         let settings = Settings {
-            encode_tokens: arguments
-                .encode_tokens
-                .map(|most| if most == 0 { usize::MAX } else { most }),
+            encode_tokens: arguments.encode_tokens.map(all_for_zero),
+            ranker_tokens: arguments.ranker_tokens.map(all_for_zero),
             contract_thesaurus,
             ..Settings::default()
         };
@@ -158,16 +164,23 @@ struct Bench {
 }
 
 impl Bench {
-    /// One extractor a core for the cheap tiers; the encoder uses all cores itself.
+    /// One extractor a core for the cheap tiers; encoder and ranker use all cores themselves.
     fn new(arguments: &Arguments, settings: Settings) -> anyhow::Result<Self> {
         let tier = arguments.tier;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let count = if tier == Tier::Encoder { 1 } else { cores };
+        let count = if tier.runs_model() { 1 } else { cores };
         let extractor = |_| -> anyhow::Result<_> {
             let models = if tier == Tier::Lexical {
                 None
             } else {
                 Some(load(&arguments.model, arguments.device)?)
+            };
+            let models = match models {
+                Some(models) if tier == Tier::Ranker => {
+                    let missing = || format!("cannot load {}; --ranker names it", arguments.ranker.display());
+                    Some(models.with_ranker(&arguments.ranker).with_context(missing)?)
+                }
+                models => models,
             };
             Ok(Mutex::new(Extractor::new(models, settings)))
         };
@@ -295,7 +308,7 @@ impl Bench {
                 cancelled: &|| false,
             })
             .with_context(|| format!("cannot extract {}", item.id))?;
-        if extraction.tier != self.tier {
+        if extraction.tier != self.tier && extraction.tier_reason != TierReason::NotTrainedFor {
             bail!(
                 "{}: ran {} ({})",
                 item.id,

@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_delimiter = ',', default_values_t = [2_000, 8_000, 32_000, 128_000, 1_000_000])]
     tokens: Vec<usize>,
     /// Tiers to measure.
-    #[arg(long, value_delimiter = ',', default_values_t = Tier::ALL)]
+    #[arg(long, value_delimiter = ',', default_values_t = [Tier::Lexical, Tier::Static, Tier::Encoder])]
     tier: Vec<Tier>,
     /// Device of the encoder: cpu, cuda or cuda:N.
     #[arg(long, default_value = "cpu")]
@@ -35,9 +35,15 @@ pub(crate) struct Arguments {
     /// Folder of the model.
     #[arg(long, default_value = ".cache/models/all-minilm-l6-v2")]
     model: PathBuf,
+    /// Folder of the ranker, for that tier.
+    #[arg(long, default_value = ".cache/models/liquid-ranker")]
+    ranker: PathBuf,
     /// Most tokens that the encoder reads for an answer [default: 8000 on a processor, all on a GPU]
     #[arg(long)]
     encode_tokens: Option<usize>,
+    /// Most tokens that the ranker reads for an answer [default: 8000]
+    #[arg(long)]
+    ranker_tokens: Option<usize>,
     /// Folder of the DEV sets.
     #[arg(long, default_value = "eval")]
     sets: PathBuf,
@@ -195,6 +201,13 @@ fn in_own_process(arguments: &Arguments, tier: Tier, tokens: usize) -> Result<Ro
                 .encode_tokens
                 .map(|most| format!("--encode-tokens={most}")),
         )
+        .args(
+            arguments
+                .ranker_tokens
+                .map(|most| format!("--ranker-tokens={most}")),
+        )
+        .arg("--ranker")
+        .arg(&arguments.ranker)
         .output()
         .context("running a case in a process of its own")?;
     let errors = String::from_utf8_lossy(&output.stderr);

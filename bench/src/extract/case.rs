@@ -24,6 +24,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Row> {
     let mut models = match tier {
         Tier::Lexical => None,
         Tier::Static | Tier::Encoder => Some(Models::load(&arguments.model, arguments.device)?),
+        Tier::Ranker => {
+            let models = Models::load(&arguments.model, arguments.device)?;
+            Some(models.with_ranker(&arguments.ranker)?)
+        }
     };
     let device = models
         .as_ref()
@@ -37,6 +41,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Row> {
     let document = document::build(&arguments.sets, *tokens)?;
     let settings = Settings {
         encode_tokens: arguments.encode_tokens,
+        ranker_tokens: arguments.ranker_tokens,
         ..Settings::default()
     };
     let mut extractor = Extractor::new(models, settings);
