@@ -52,6 +52,9 @@ pub enum Tier {
     Static,
     /// Scores by words, by word vectors and by the model itself.
     Encoder,
+    /// Scores by words, by word vectors and by a second model, `spec.model.ranker`, which reads passages together with
+    /// the question.
+    Ranker,
 }
 
 impl Tier {
@@ -62,6 +65,7 @@ impl Tier {
             Self::Lexical => Some(liquid_contract::Tier::Lexical),
             Self::Static => Some(liquid_contract::Tier::Static),
             Self::Encoder => Some(liquid_contract::Tier::Encoder),
+            Self::Ranker => Some(liquid_contract::Tier::Ranker),
         }
     }
 

@@ -11,7 +11,10 @@ use super::PullPolicy;
 #[x_kube(
     validation = Rule::new("!has(self.sha256) || self.sha256.matches('^[0-9a-f]{64}$')")
         .message("spec.model.sha256 is what `sha256sum manifest.json` prints for the model's folder: 64 \
-            lower-case hexadecimal digits")
+            lower-case hexadecimal digits"),
+    validation = Rule::new("!has(self.ranker) || has(self.source.image) == self.ranker.path.startsWith('/')")
+        .message("spec.model.ranker.path is an absolute folder where spec.model.source is an image of the workers, and a \
+            folder below the root, without the first '/', where it is a claim or an image of its own")
 )]
 pub struct Model {
     /// The folder with `manifest.json` and the files that it lists.
@@ -19,6 +22,29 @@ pub struct Model {
     pub source: ModelSource,
     /// SHA-256 of the folder's `manifest.json`, which holds the sums of all other files. A worker that finds
     /// another model does not start, and `ModelLoaded` says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub sha256: Option<String>,
+    /// The ranker beside it, for the tier `Ranker`. Default: none, and the workers do not serve that tier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranker: Option<Ranker>,
+}
+
+/// A second model in the same source, which reads passages together with the question.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("size(self.path) > 0 && !self.path.contains('..')")
+        .message("spec.model.ranker.path is a folder, such as /models/liquid-ranker in the workers' image"),
+    validation = Rule::new("!has(self.sha256) || self.sha256.matches('^[0-9a-f]{64}$')")
+        .message("spec.model.ranker.sha256 is what `sha256sum manifest.json` prints for the ranker's folder: 64 \
+            lower-case hexadecimal digits")
+)]
+pub struct Ranker {
+    /// The folder, absolute in the workers' image, else below the root of the volume.
+    #[schemars(length(max = 500))]
+    pub path: String,
+    /// SHA-256 of the folder's `manifest.json`. A worker that finds another ranker does not start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub sha256: Option<String>,

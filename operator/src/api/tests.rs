@@ -140,6 +140,22 @@ fn every_rule_refuses_and_names_the_remedy() {
         (json!({"model": {"sha256": "abc"}}), "sha256sum manifest.json"),
         (json!({"model": {"source": {}}}), "remove the others"),
         (
+            json!({"model": {"ranker": {"path": ""}}}),
+            "such as /models/liquid-ranker",
+        ),
+        (
+            json!({"model": {"ranker": {"path": "liquid-ranker"}}}),
+            "an absolute folder where",
+        ),
+        (
+            json!({"model": {"ranker": {"path": "/a", "sha256": "abc"}}}),
+            "prints for the ranker's folder",
+        ),
+        (
+            json!({"model": {"ranker": {"path": "/a"}, "source": {"ociImage": {"reference": "a"}}}}),
+            "without the first '/'",
+        ),
+        (
             json!({"model": {"source": {"image": {}, "ociImage": {"reference": "a"}}}}),
             "remove the others",
         ),
@@ -240,6 +256,8 @@ fn rules_take_what_is_right() {
         json!({"model": {"source": {"persistentVolumeClaim": {"claimName": "models", "path": "minilm"}}}}),
         json!({"model": {"source": {"persistentVolumeClaim": {"claimName": "models"}}}}),
         json!({"model": {"source": {"ociImage": {"reference": "registry.example/model:1"}}}}),
+        json!({"model": {"ranker": {"path": "/models/liquid-ranker"}}}),
+        json!({"model": {"ranker": {"path": "ranker"}, "source": {"ociImage": {"reference": "registry.example/model:1"}}}}),
         json!({"synthesis": {"provider": "vllm", "baseURL": "http://llm:8000/v1"}}),
         json!({"synthesis": {"provider": "azure", "baseURL": "https://llm.example"}}),
         json!({"synthesis": {"provider": "vllm", "baseURL": "http://[fd00::7]:8000/v1/"}}),
@@ -331,7 +349,7 @@ fn tiers_and_modes_are_those_of_worker_and_sidecar() {
     let modes: BTreeSet<String> = names("policy/properties/mode").collect();
     let known = liquid_contract::Mode::ALL.map(|mode| mode.name().to_owned());
     assert_eq!(modes, known.into());
-    for tier in [Tier::Lexical, Tier::Static, Tier::Encoder] {
+    for tier in [Tier::Lexical, Tier::Static, Tier::Encoder, Tier::Ranker] {
         let name = serde_json::to_value(tier).unwrap();
         let found = tier.to_contract().map(|tier| tier.name().to_owned());
         assert_eq!(found, name.as_str().map(str::to_lowercase));

@@ -149,6 +149,25 @@ fn the_model_on_a_claim_is_mounted_read_only() {
 }
 
 #[test]
+fn a_ranker_is_found_where_the_model_is() {
+    let claim = json!({ "persistentVolumeClaim": { "claimName": "models", "path": "minilm" } });
+    for (source, path, folder) in [
+        (claim, "ranker", "/etc/liquid/model/ranker"),
+        (
+            json!({ "image": {} }),
+            "/models/liquid-ranker",
+            "/models/liquid-ranker",
+        ),
+    ] {
+        let ranker = json!({ "path": path, "sha256": "ab".repeat(32) });
+        let objects = build(json!({ "model": { "source": source, "ranker": ranker } }));
+        let text = file(&objects.worker_config);
+        assert!(text.contains(&format!("ranker = \"{folder}\"")), "{text}");
+        assert!(text.contains("ranker_sha256 = \"abab"), "{text}");
+    }
+}
+
+#[test]
 fn the_lexical_tier_needs_no_model() {
     let source = json!({ "persistentVolumeClaim": { "claimName": "models" } });
     let objects = build(json!({ "extraction": { "tier": "Lexical" }, "model": { "source": source } }));

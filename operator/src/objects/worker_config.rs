@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::meta::ProxyRef;
 use super::{BuildError, Platform};
 use crate::api::LiquidMemoryProxy;
+use crate::api::model::ModelSource;
 use crate::names;
 
 /// How long a stopping worker still takes requests, in seconds: until DNS and sidecars have noticed.
@@ -43,6 +44,10 @@ struct Model<'a> {
     folder: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ranker: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ranker_sha256: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -74,9 +79,12 @@ pub(super) fn render_worker_toml(
     let listen = |port: u16| Listen {
         listen: SocketAddr::new(platform.any_address, port),
     };
+    let ranker = proxy.spec.model.ranker.as_ref();
     let model = uses_model(proxy).then(|| Model {
         folder: model_folder(proxy),
         sha256: proxy.spec.model.sha256.as_deref(),
+        ranker: ranker.map(|ranker| folder_in_source(&proxy.spec.model.source, &ranker.path)),
+        ranker_sha256: ranker.and_then(|ranker| ranker.sha256.as_deref()),
     });
     let config = Config {
         tiers: if model.is_some() {
@@ -105,15 +113,22 @@ pub(super) fn render_worker_toml(
 /// Folder of the model in the pod.
 fn model_folder(proxy: &LiquidMemoryProxy) -> String {
     let source = &proxy.spec.model.source;
-    let below = |path: &str| match path {
-        "" => names::MODEL_FOLDER.to_owned(),
-        path => format!("{}/{path}", names::MODEL_FOLDER),
-    };
-    match (&source.image, &source.persistent_volume_claim, &source.oci_image) {
-        (_, Some(claim), _) => below(&claim.path),
-        (_, _, Some(image)) => below(&image.path),
-        (Some(image), _, _) => image.path.clone(),
+    let path = match (&source.image, &source.persistent_volume_claim, &source.oci_image) {
+        (_, Some(claim), _) => claim.path.as_str(),
+        (_, _, Some(image)) => image.path.as_str(),
+        (Some(image), _, _) => image.path.as_str(),
         // The definition's rules refuse it.
-        (None, None, None) => names::MODEL_FOLDER.to_owned(),
+        (None, None, None) => "",
+    };
+    folder_in_source(source, path)
+}
+
+/// Returns a folder of a source in the pod: `path` itself in the workers' image, else below the volume.
+fn folder_in_source(source: &ModelSource, path: &str) -> String {
+    let volume = source.persistent_volume_claim.is_some() || source.oci_image.is_some();
+    match path {
+        "" => names::MODEL_FOLDER.to_owned(),
+        path if source.image.is_some() && !volume => path.to_owned(),
+        path => format!("{}/{path}", names::MODEL_FOLDER),
     }
 }

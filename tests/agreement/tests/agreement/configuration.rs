@@ -237,7 +237,7 @@ fn budget() -> impl Strategy<Value = Value> {
 
 fn extraction() -> impl Strategy<Value = Value> {
     (
-        word(&["Auto", "Lexical", "Static", "Encoder"]),
+        word(&["Auto", "Lexical", "Static", "Encoder", "Ranker"]),
         budget(),
         whole(&[0, 1, 2_000, i64::MAX]),
         whole(&[50, 10_000, 60_000]),

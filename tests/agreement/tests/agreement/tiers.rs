@@ -31,7 +31,9 @@ fn each_tier_of_the_definition_is_asked_for_by_the_sidecar() {
     let listed: Vec<&str> = listed.iter().filter_map(|tier| tier.as_str()).collect();
     assert_eq!(listed.len(), Tier::ALL.len() + 1, "{listed:?}");
     for name in listed {
-        let files = Files::render(&proxy(json!({ "extraction": { "tier": name } })));
+        let ranker = json!({ "path": "/models/liquid-ranker" });
+        let spec = json!({ "extraction": { "tier": name }, "model": { "ranker": ranker } });
+        let files = Files::render(&proxy(spec));
         let asked = files.sidecar(Vec::new()).unwrap().policy.tier;
         let expected = name.to_lowercase().parse::<Tier>().ok();
         assert_eq!(expected.is_none(), name == "Auto");
@@ -48,4 +50,12 @@ fn each_tier_of_the_definition_is_asked_for_by_the_sidecar() {
         };
         assert_eq!(format!("{served:?}"), format!("{all:?}"), "{name}");
     }
+}
+
+#[test]
+fn without_a_ranker_its_tier_is_not_served() {
+    let files = Files::render(&proxy(json!({ "extraction": { "tier": "Ranker" } })));
+    let served = files.worker().unwrap().served_tiers();
+    assert_eq!(served.last(), Some(&liquid_worker::tier::Tier::Encoder));
+    assert_eq!(files.sidecar(Vec::new()).unwrap().policy.tier, Some(Tier::Ranker));
 }
