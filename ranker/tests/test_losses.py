@@ -1,0 +1,70 @@
+"""Losses against sums written out."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ranker.corpus import Corpus, label_keys
+from ranker.losses import LISTWISE_WEIGHT, WINDOW_WEIGHT, evidence_labels, listwise_loss, row_terms, total_loss
+from ranker.rows import Chunk, DeviceRows, Rows, TokenStore
+
+
+def cross_entropy(logit: float, target: float) -> float:
+    probability = 1 / (1 + math.exp(-logit))
+    return -(target * math.log(probability) + (1 - target) * math.log(1 - probability))
+
+
+def test_the_total_is_the_sum_of_its_terms() -> None:
+    rng = np.random.default_rng(3)
+    logits, window_logits = rng.normal(0, 2, (5, 7)), rng.normal(0, 2, 5)
+    window = np.array([[0, 0] + [1] * length + [0] * (5 - length) for length in (5, 3, 1, 4, 2)], bool)
+    evidence = window & (rng.random((5, 7)) < 0.5)
+    evidence[2:4] = False
+    group = np.array([0, 1, 0, 1, 0])
+    token_loss, window_loss, means, shares = [], [], [], []
+    for row in range(5):
+        inside = np.flatnonzero(window[row])
+        targets = [0.97 if evidence[row, at] else 0.02 for at in inside]
+        losses = [cross_entropy(logits[row, at], target) for at, target in zip(inside, targets, strict=True)]
+        token_loss.append(np.mean(losses))
+        shares.append(evidence[row, inside].mean())
+        means.append(logits[row, inside].mean())
+        window_loss.append(cross_entropy(window_logits[row], 0.97 if shares[-1] > 0.05 else 0.02))
+    listwise = []
+    for number in range(2):
+        members = np.flatnonzero(group == number)
+        total = sum(math.exp(means[row]) for row in members)
+        share = sum(shares[row] for row in members)
+        listwise.append(-sum(shares[row] / share * math.log(math.exp(means[row]) / total) for row in members))
+    expected = np.mean(token_loss) + WINDOW_WEIGHT * np.mean(window_loss) + LISTWISE_WEIGHT * np.mean(listwise)
+    tensors = [torch.from_numpy(array) for array in (np.float32(logits), np.float32(window_logits), window, evidence)]
+    terms = [row_terms(*(tensor[part] for tensor in tensors)) for part in (slice(0, 2), slice(2, 5))]
+    assert total_loss(terms, torch.from_numpy(group), 2).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_listwise_loss_bears_large_logits() -> None:
+    logit = torch.tensor([900.0, -900.0, 5.0], requires_grad=True)
+    loss = listwise_loss(logit, torch.tensor([0.5, 0.0, 0.0]), torch.tensor([0, 0, 1]), 2)
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-6)
+    assert torch.isfinite(logit.grad).all()
+
+
+def test_labels_are_the_tokens_of_the_spans(toy_corpus: Corpus) -> None:
+    prepared = toy_corpus.prepared
+    stride = len(prepared.tokens)
+    items = np.repeat(np.arange(toy_corpus.items), prepared.item_spans)
+    bounds = torch.from_numpy(label_keys(toy_corpus.spans, items, stride))
+    item = np.arange(toy_corpus.items)
+    spans = toy_corpus.spans[toy_corpus.item_span[:-1]]
+    start = np.maximum(spans[:, 0] - 3, 0)
+    rows = Rows(np.zeros_like(item), np.full_like(item, 2), start, np.full_like(item, 20))
+    device_rows = DeviceRows(rows, TokenStore(prepared.tokens, prepared.question_tokens, torch.device("cpu")))
+    batch = device_rows.batch(Chunk(0, len(item), 32))
+    labels = evidence_labels(batch, torch.from_numpy(item), bounds, stride)
+    for row in range(len(item)):
+        expected = [spans[row, 0] <= position < spans[row, 1] for position in range(start[row], start[row] + 20)]
+        assert labels[row, 4:24].tolist() == expected
+        assert not labels[row, :4].any() and not labels[row, 24:].any()
