@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .corpus import NO_WINDOW
-from .held import WORKER_CUTTING, document_rows, first_that_fit
+from .held import WORKER_CUTTING, document_rows, document_tokens, first_that_fit
 from .model import Ranker
 from .rows import TokenStore
 from .sampling import HARD_WINDOWS, Sampler
@@ -20,11 +20,14 @@ MARGIN = 0.05
 
 
 def mine(model: Ranker, store: TokenStore, sampler: Sampler, tokens: float, chunk: int) -> int:
-    """Fills `sampler.hard` for as many items as `tokens` scored tokens allow; returns how many."""
+    """Fills `sampler.hard` for as many items as `tokens` scored tokens allow; returns of how many."""
     corpus = sampler.corpus
     items = np.unique(sampler.draw_items(CANDIDATES))
     windows = corpus.prepared.document_windows[WORKER_CUTTING, corpus.prepared.item_document[items]]
-    items = np.random.default_rng(len(items)).permutation(items[windows >= MIN_WINDOWS])
+    items = items[(windows >= MIN_WINDOWS) & (document_tokens(corpus, items) <= tokens)]
+    if not len(items):
+        return 0
+    items = np.random.default_rng(len(items)).permutation(items)
     held = document_rows(corpus, first_that_fit(corpus, items, tokens))
     scores = score_rows(model, store, held.rows, whole_windows(held.rows), chunk).unit_mean
     at = 0

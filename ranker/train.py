@@ -32,6 +32,7 @@ SNAPSHOT_SECONDS = 40.0
 LOG_SECONDS = 10.0
 # Shares of the training time at which hard windows are looked for, and what one search may take.
 MINING_AT = (0.3, 0.6)
+MINING_UNTIL = 0.9
 MINING_SHARE = 0.04
 # What is left for writing files at the end, in seconds.
 CLOSING_SECONDS = 8.0
@@ -157,7 +158,7 @@ class Run:
                     if now - saved > SNAPSHOT_SECONDS:
                         saved = now
                         self.save()
-                    if mined < len(MINING_AT) and progress > MINING_AT[mined]:
+                    if mined < len(MINING_AT) and MINING_AT[mined] < progress < MINING_UNTIL:
                         mined += 1
                         pending.result()
                         budget = tokens_per_second * MINING_SHARE * (end - started)
