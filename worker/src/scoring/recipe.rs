@@ -52,8 +52,8 @@ const ENCODER_WEIGHT: f32 = 1.5;
 
 /// Weights of the ranker's signals against each static signal, whose weight is 1: the mean logit of a unit's tokens,
 /// and the logit of the window around it.
-const RANKER_TOKENS_WEIGHT: f32 = 2.0;
-const RANKER_WINDOW_WEIGHT: f32 = 2.0;
+const RANKER_TOKENS_WEIGHT: f32 = 3.0;
+const RANKER_WINDOW_WEIGHT: f32 = 1.0;
 
 /// Neighbouring match windows that make a wide one, and the step between wide ones.
 const WIDE: usize = 4;
