@@ -206,16 +206,9 @@ impl Inside {
     /// Runs tests and counts them.
     fn tests(&self, command: &mut Command, selection: &Selection) -> Result<Count> {
         let mut count = Count::default();
-        let mut before = Instant::now();
+        let mut current = Current::new();
         let success = watch(command.args(&selection.name), |line| {
-            // One at a time: what has passed since the one before is the time of this.
-            if let Some((name, _)) = line
-                .strip_prefix("test ")
-                .and_then(|rest| rest.split_once(" ... "))
-            {
-                count.times.push((before.elapsed(), name.trim().to_owned()));
-                before = Instant::now();
-            }
+            count.times.extend(current.read(line));
             count.cargo(line);
         })?;
         Ok(count.ended(success))
@@ -237,6 +230,43 @@ impl Inside {
             .env("LIQUID_CLUSTER_XTASK", this_program()?)
             .env("LIQUID_CLUSTER_NAME", self.place.name());
         Ok(command)
+    }
+}
+
+/// The test that runs: one at a time, so each begins where the one before has ended.
+struct Current {
+    since: Instant,
+    name: Option<String>,
+}
+
+impl Current {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            name: None,
+        }
+    }
+
+    /// Reads the runner's next line: `test NAME ... ok`, or, of a test that prints lines of its own, `test NAME ...`, those
+    /// lines and `ok`. Returns the time of a test that has ended.
+    fn read(&mut self, line: &str) -> Option<(Duration, String)> {
+        let outcome = match line
+            .strip_prefix("test ")
+            .and_then(|rest| rest.split_once(" ..."))
+        {
+            Some((name, outcome)) => {
+                self.name = Some(name.trim().to_owned());
+                outcome.trim()
+            }
+            None => line,
+        };
+        if !["ok", "FAILED"].contains(&outcome) {
+            return None;
+        }
+        let name = self.name.take()?;
+        let took = self.since.elapsed();
+        self.since = Instant::now();
+        Some((took, name))
     }
 }
 
@@ -305,4 +335,26 @@ fn skipped(program: &Path, names: &[String], reason: &str) -> Result<Count> {
             .collect(),
         ..Count::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_that_prints_has_its_own_time() {
+        let lines = [
+            "running 3 tests",
+            "test a::quiet   ... ok",
+            "test a::prints  ...",
+            "    3 requests, 0 failed",
+            "ok",
+            "test a::fails   ... FAILED",
+            "test result: FAILED. 2 passed; 1 failed",
+        ];
+        let mut current = Current::new();
+        let times = lines.iter().filter_map(|line| current.read(line));
+        let names = times.map(|(_, name)| name).collect::<Vec<_>>();
+        assert_eq!(names, ["a::quiet", "a::prints", "a::fails"]);
+    }
 }
