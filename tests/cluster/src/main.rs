@@ -11,6 +11,7 @@ mod admission;
 mod cases;
 mod guide;
 mod kubectl;
+mod machine;
 mod manifest;
 mod status;
 mod traffic;

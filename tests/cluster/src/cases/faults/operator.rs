@@ -1,15 +1,15 @@
 //! The operator's faults: its leader gone without and with notice, a new release, none at all.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::doors::{Doors, trial_pod};
 use super::{DEPLOYMENT, NAMESPACE, WORKERS, kill, lives, pods};
 use crate::guide::{self, Chapter};
-use crate::kubectl::{get, kubectl, output, rolled_out, text};
+use crate::kubectl::{get, kubectl, rolled_out, text};
+use crate::machine::Process;
 use crate::traffic::Traffic;
 use crate::world::{Namespace, OPERATOR, SYSTEM, World, eventually};
 
@@ -64,22 +64,7 @@ fn replaced_ended() -> Result<()> {
 
 /// Kills the process itself: a deleted pod is told so first, and would release the Lease.
 fn crash(pod: &str) -> Result<()> {
-    // The nodes are this machine, and a pod's name is its host name.
-    let host = format!("HOSTNAME={pod}");
-    for process in std::fs::read_dir("/proc")?.flatten() {
-        let file = |name: &str| std::fs::read(process.path().join(name)).unwrap_or_default();
-        let (environment, command) = (file("environ"), file("cmdline"));
-        let has = |bytes: &[u8], wanted: &str| {
-            bytes
-                .split(|byte| *byte == 0)
-                .any(|word| word == wanted.as_bytes())
-        };
-        if has(&environment, &host) && has(&command, "serve") {
-            let mut kill = Command::new("kill");
-            return output(kill.arg("-KILL").arg(process.file_name())).map(|_| ());
-        }
-    }
-    bail!("no process on this machine is pod {pod}")
+    Process::find(pod, "serve")?.kill()
 }
 
 pub(super) fn killed(_: &World) -> Result<()> {

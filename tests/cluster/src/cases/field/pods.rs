@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::super::path::proxy;
 use super::{set, sidecar, without_workers};
-use crate::kubectl::{apply, finished, get, list, text, trial};
+use crate::kubectl::{apply, finished, get, kubectl, list, text, trial};
+use crate::machine::Process;
 use crate::manifest::{self, application, pod, shell};
 use crate::world::{Namespace, World, eventually};
 
@@ -134,8 +135,7 @@ pub(super) fn resources(_: &World) -> Result<()> {
     Ok(())
 }
 
-/// As Istio leaves a pod. The proxy is a shell: what it would refuse is shown by unit tests; here the kubelet asks the sidecar
-/// through the probes that are left.
+/// As Istio leaves a pod. The proxy is a shell that refuses nothing: [`strict`] does.
 pub(super) fn mesh(world: &World) -> Result<()> {
     let namespace = Namespace::opted_in("field-mesh")?;
     let name = namespace.0.as_str();
@@ -186,5 +186,42 @@ pub(super) fn mesh(world: &World) -> Result<()> {
     let of_sidecar = restarts.find(|status| text(status, "/name") == "liquid-sidecar");
     let count = of_sidecar.and_then(|status| status.get("restartCount"));
     ensure!(count == Some(&json!(0)), "the sidecar has restarted: {count:?}");
+    strict(name)
+}
+
+/// A pod that refuses every connection to its address, as one whose mesh takes nothing but its TLS refuses the kubelet's: a
+/// container that is asked over the network is not ready any more, the sidecar still answers its probes.
+fn strict(namespace: &str) -> Result<()> {
+    let mut main = shell("main", "exec sleep 1000");
+    let probe =
+        json!({"httpGet": {"path": "/readyz", "port": 9465}, "periodSeconds": 1, "failureThreshold": 1});
+    set(&mut main, "", "readinessProbe", probe);
+    let mut wanted = pod(namespace, "strict", &[main]);
+    let annotations = json!({"sidecar.istio.io/status": "{}"});
+    set(&mut wanted, "/metadata", "annotations", annotations);
+    apply(&wanted)?;
+    let ready = ["wait", "--for=condition=Ready", "--timeout=60s", "pod/strict"];
+    kubectl(&[&ready[..], &["--namespace", namespace]].concat())?;
+    Process::find("strict", "sleep")?.refuse_connections()?;
+    let made = eventually("a container that is not ready", Duration::from_secs(30), || {
+        let made = get(namespace, &["pod", "strict"])?;
+        let refused = made.pointer("/status/containerStatuses/0/ready") == Some(&json!(false));
+        Ok(refused.then_some(made))
+    })?;
+    let sidecar = sidecar(&made).context("no sidecar")?;
+    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+        let command = sidecar.pointer(&format!("/{probe}/exec/command"));
+        let words = command.and_then(Value::as_array).context("no command")?;
+        let words = words.iter().filter_map(Value::as_str).collect::<Vec<_>>();
+        let inside = [
+            "exec",
+            "strict",
+            "--container=liquid-sidecar",
+            "--namespace",
+            namespace,
+            "--",
+        ];
+        kubectl(&[&inside[..], &words].concat()).with_context(|| format!("{probe} fails"))?;
+    }
     Ok(())
 }

@@ -1,0 +1,47 @@
+//! The nodes are network namespaces of this machine: what runs in a pod is a process here.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::kubectl::output;
+
+/// A process in a pod.
+pub(crate) struct Process {
+    id: String,
+}
+
+impl Process {
+    /// Finds the process of a pod that has this word in its command line.
+    pub(crate) fn find(pod: &str, word: &str) -> Result<Self> {
+        // A pod's name is its host name.
+        let host = format!("HOSTNAME={pod}");
+        let mut processes = std::fs::read_dir("/proc")?.flatten();
+        let found = processes.find(|process| {
+            let has = |file: &str, wanted: &str| {
+                let words = std::fs::read(process.path().join(file)).unwrap_or_default();
+                words
+                    .split(|byte| *byte == 0)
+                    .any(|word| word == wanted.as_bytes())
+            };
+            has("environ", &host) && has("cmdline", word)
+        });
+        let found = found.with_context(|| format!("no process '{word}' on this machine is of pod {pod}"))?;
+        Ok(Self {
+            id: found.file_name().to_string_lossy().into_owned(),
+        })
+    }
+
+    /// Kills it without notice.
+    pub(crate) fn kill(&self) -> Result<()> {
+        output(Command::new("kill").args(["-KILL", &self.id])).map(|_| ())
+    }
+
+    /// Refuses every new connection to the pod's address. Its own connections, and those within it, stay.
+    pub(crate) fn refuse_connections(&self) -> Result<()> {
+        let network = format!("--net=/proc/{}/ns/net", self.id);
+        let rules = "table inet refuse { chain input { type filter hook input priority 0; \
+                     iifname != \"lo\" tcp flags & (syn | ack) == syn reject with tcp reset; }; }";
+        output(Command::new("nsenter").args([&network, "nft", rules])).map(|_| ())
+    }
+}
