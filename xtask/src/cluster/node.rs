@@ -101,7 +101,7 @@ fn kubelet(layout: &Layout, node: u8, cgroups: &Cgroups) -> Result<String> {
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,
         // Changed ConfigMaps and Secrets reach mounted files in seconds instead of a minute.
-        "syncFrequency": "3s",
+        "syncFrequency": "1s",
     });
     Ok(serde_json::to_string_pretty(&config)?)
 }

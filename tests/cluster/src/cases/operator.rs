@@ -66,7 +66,10 @@ fn owned() -> [(&'static str, Value, &'static str); 9] {
     ]
 }
 
-fn start(_: &World) -> Result<()> {
+/// Certificates are looked at by the clock, since their Secrets cannot be watched: every 60 s, or more often where they
+/// live shortly, as they do here.
+fn start(world: &World) -> Result<()> {
+    world.upgrade(&["certificates.leafLifetime=100s", "certificates.propagation=30s"])?;
     std::mem::forget(Namespace::opted_in(NAMESPACE)?);
     proxy(NAMESPACE, &manifest::proxy(NAMESPACE, "proxy"))
 }
@@ -90,7 +93,7 @@ fn deleted(_: &World) -> Result<()> {
     until(NAMESPACE, "proxy", "Ready", LIMIT)
 }
 
-fn changed(_: &World) -> Result<()> {
+fn changed(world: &World) -> Result<()> {
     let value = |what: &str, pointer: &str| -> Result<Value> {
         let object = get(NAMESPACE, &[what])?;
         object
@@ -117,7 +120,8 @@ fn changed(_: &World) -> Result<()> {
         })?;
     }
     event(NAMESPACE, "proxy", "DriftRepaired")?;
-    until(NAMESPACE, "proxy", "Ready", LIMIT)
+    until(NAMESPACE, "proxy", "Ready", LIMIT)?;
+    world.upgrade(&["certificates.leafLifetime=24h", "certificates.propagation=150s"])
 }
 
 fn unwanted(_: &World) -> Result<()> {

@@ -29,16 +29,16 @@ fn leaves() -> Result<[String; 2]> {
 
 /// Two new authorities, one after the other, and with each new certificates everywhere. The release is made anew with
 /// lives of a minute; the workers and their traffic stay meanwhile. The shortest propagation decides how long this takes:
-/// a kubelet of these clusters syncs every 3 s and up to half of that later, the programs look at their files every 2 s,
+/// a kubelet of these clusters syncs every second and up to half of that later, the programs look at their files every 2 s,
 /// and a busy machine adds to both. Leaf and authority live three and nine times as long, which is the least.
 pub(super) fn rotation(world: &World) -> Result<()> {
     guide::run(world, Chapter::Uninstall)?;
     install(
         world,
         &[
-            "certificates.caLifetime=90s",
-            "certificates.leafLifetime=30s",
-            "certificates.propagation=10s",
+            "certificates.caLifetime=63s",
+            "certificates.leafLifetime=21s",
+            "certificates.propagation=7s",
         ],
     )?;
     let before = Traffic::from_now(NAMESPACE)?;
