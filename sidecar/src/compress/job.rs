@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::outcome::{Evidence, SiteRecord};
 use crate::api::Reason;
 use crate::extract::{Asked, Budget, Query, TextLength};
-use crate::policy::{self, Further, Plan};
+use crate::policy::{self, Further, Plan, TurnPlan};
 use crate::reading::{Ask, Reading, Turn};
 use crate::request::{Request, SpotError, Template};
 
@@ -130,19 +130,7 @@ impl Draft<'_, '_> {
                 }
                 site += 1;
             }
-            let own = (documents.len() > first).then(|| {
-                let asks = if plan.reason == Reason::Coverage {
-                    Vec::new()
-                } else {
-                    asked(&turn.asks, false)
-                };
-                self.search(
-                    &documents,
-                    first..documents.len(),
-                    asks,
-                    Budget::from(&plan.budget),
-                )
-            });
+            let own = self.own_search(turn, plan, &documents, first);
             let further = further.map(|words| {
                 spots.push(words.text.locate(words.start..words.start));
                 FurtherJob {
@@ -173,6 +161,22 @@ impl Draft<'_, '_> {
             evidence: self.evidence,
             settings: self.settings,
         })
+    }
+
+    /// Asks about a turn's own documents: those from `first` on.
+    fn own_search(
+        &self,
+        turn: &Turn<'_>,
+        plan: &TurnPlan,
+        documents: &[DocumentJob],
+        first: usize,
+    ) -> Option<Search> {
+        let asks = match plan.reason {
+            Reason::Coverage => Vec::new(),
+            _ => asked(&turn.asks, false),
+        };
+        let range = first..documents.len();
+        (!range.is_empty()).then(|| self.search(documents, range, asks, Budget::from(&plan.budget)))
     }
 
     fn further_search(&self, turn: &Turn<'_>, documents: &[DocumentJob], end: usize) -> Search {

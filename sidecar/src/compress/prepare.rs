@@ -56,10 +56,7 @@ pub(super) fn prepare(state: &State, call: &Call) -> PreparedCall {
         Ok(request) => request,
         Err(error) => return unreadable(&state.settings.policy, call, error, read_us),
     };
-    let mut settings = state.settings.policy.with(&call.overrides);
-    if !call.leaves && settings.whole == Whole::Refuse {
-        settings.whole = Whole::Forward;
-    }
+    let settings = settings(state, call);
     let evidence = call.evidence || call.dry_run || request.dry_run;
     let reading = if evidence || may_be_packed(call, &settings) {
         reading::read(&request)
@@ -108,30 +105,51 @@ pub(super) fn prepare(state: &State, call: &Call) -> PreparedCall {
                 prompts: prompts(&reading, &parts),
                 evidence: prepared.evidence.take(),
             };
-            match draft.job() {
-                Ok(job) => NextStep::Extract(Box::new(job)),
-                Err(error) => {
-                    tracing::error!(%error, "a document's place in the body was not found; the body leaves as it came");
-                    NextStep::Pass {
-                        reason: Reason::Unreadable,
-                        body: passed(call, &request),
-                    }
-                }
-            }
+            extract(call, draft)
         }
-        (None, _, reason) => NextStep::Pass {
-            reason: reason.unwrap_or(Reason::NoUserText),
-            body: passed(call, &request),
-        },
+        (None, _, reason) => pass(call, &request, reason.unwrap_or(Reason::NoUserText)),
     };
     prepared.plan_us = micros(start).saturating_sub(read_us);
     prepared
 }
 
-/// Returns whether a call is long enough for a document in it to be worth a pack. Most calls are not, and pass without
+/// Returns the settings of a call: what stays on this machine may be whole.
+fn settings(state: &State, call: &Call) -> policy::Settings {
+    let mut settings = state.settings.policy.with(&call.overrides);
+    if !call.leaves && settings.whole == Whole::Refuse {
+        settings.whole = Whole::Forward;
+    }
+    settings
+}
+
+/// Asks a worker about the documents of a draft.
+fn extract(call: &Call, draft: Draft<'_, '_>) -> NextStep {
+    let request = draft.request;
+    match draft.job() {
+        Ok(job) => NextStep::Extract(Box::new(job)),
+        Err(error) => {
+            tracing::error!(%error, "a document's place in the body was not found; the body leaves as it came");
+            pass(call, request, Reason::Unreadable)
+        }
+    }
+}
+
+/// Forwards a call in which nothing is compressed.
+fn pass(call: &Call, request: &Request<'_>, reason: Reason) -> NextStep {
+    NextStep::Pass {
+        reason,
+        body: passed(call, request),
+    }
+}
+
+/// Returns whether a document of a call may be worth a pack. In most calls none is: they are shorter, and pass without
 /// being read into texts and questions, which costs more than all else that is done for them.
 fn may_be_packed(call: &Call, settings: &policy::Settings) -> bool {
-    settings.mode == Mode::Force || settings.may_be_document(call.body.len() as u64)
+    match settings.mode {
+        Mode::Off => false,
+        Mode::Force => true,
+        Mode::Auto => settings.may_be_document(call.body.len() as u64),
+    }
 }
 
 /// Leaves the document of a call of its own as it is, or covers it, where so many questions were asked about it that
