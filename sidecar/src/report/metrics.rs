@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::exchange::{CallEnd, Exchange};
 use super::site_totals::{SiteSum, SiteTotals};
-use crate::compress::{Action, CallTotals, Decision, WorkerStatus};
+use crate::compress::{Action, CallTotals, Decision, SiteRecord, Stages, WorkerStatus};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
@@ -130,6 +130,27 @@ struct Totals {
     output_tokens: AtomicU64,
     sites: SiteTotals,
     sent: SentTotals,
+}
+
+impl Totals {
+    fn count(&self, decision: &Decision) {
+        let add = |total: &AtomicU64, count| {
+            total.fetch_add(count, Ordering::Relaxed);
+        };
+        let decided = match decision.action {
+            Action::Compressed => &self.compressed,
+            Action::Passed => &self.passed,
+            Action::Rejected => &self.rejected,
+        };
+        add(decided, 1);
+        add(&self.tokens_before, decision.tokens_before);
+        add(&self.tokens_after, decision.tokens_after);
+        if decision.action != Action::Rejected && !decision.dry_run {
+            add(&self.sent.calls, 1);
+            add(&self.sent.tokens_before, decision.tokens_before);
+            add(&self.sent.tokens_after, decision.tokens_after);
+        }
+    }
 }
 
 /// Calls that were sent on, without those that were refused and dry runs.
@@ -275,7 +296,13 @@ impl Metrics {
             .get_or_create(&labels)
             .inc_by(decision.tokens_after);
         self.tokens_saved.get_or_create(&labels).inc_by(saved);
-        for site in &decision.sites {
+        self.count_sites(&decision.sites);
+        self.observe_stages(&decision.stages);
+        self.totals.count(decision);
+    }
+
+    fn count_sites(&self, sites: &[SiteRecord]) {
+        for site in sites {
             self.totals.sites.add(site);
             let labels = SiteLabels {
                 kind: site.kind.as_str(),
@@ -289,7 +316,9 @@ impl Metrics {
                 .get_or_create(&labels)
                 .inc_by(site.tokens_after);
         }
-        let stages = &decision.stages;
+    }
+
+    fn observe_stages(&self, stages: &Stages) {
         for (stage, microseconds) in [
             ("read", stages.read_us),
             ("plan", stages.plan_us),
@@ -306,29 +335,6 @@ impl Metrics {
         if stages.extract_us > 0 {
             let result = if stages.extract_cached { "hit" } else { "miss" };
             self.extractions.get_or_create(&CacheLabels { result }).inc();
-        }
-        let totals = &self.totals;
-        let counted = match decision.action {
-            Action::Compressed => &totals.compressed,
-            Action::Passed => &totals.passed,
-            Action::Rejected => &totals.rejected,
-        };
-        counted.fetch_add(1, Ordering::Relaxed);
-        totals
-            .tokens_before
-            .fetch_add(decision.tokens_before, Ordering::Relaxed);
-        totals
-            .tokens_after
-            .fetch_add(decision.tokens_after, Ordering::Relaxed);
-        if decision.action != Action::Rejected && !decision.dry_run {
-            let sent = &totals.sent;
-            sent.calls.fetch_add(1, Ordering::Relaxed);
-            for (total, tokens) in [
-                (&sent.tokens_before, decision.tokens_before),
-                (&sent.tokens_after, decision.tokens_after),
-            ] {
-                total.fetch_add(tokens, Ordering::Relaxed);
-            }
         }
     }
 
