@@ -1,18 +1,12 @@
 //! Writes what turns are given of documents that were packed before them, within what the conversation has saved.
 
-use super::finish::{Found, Writer};
+use super::finish::{Found, FurtherText, Writer};
 use super::further::{Missing, is_answered, take_best, within};
 use super::job::{DocumentJob, FurtherJob, Search, TurnJob};
 use crate::api::{Mode, Reason};
 use crate::extract::Extraction;
 use crate::pack::{self, Addition, KeptSpan};
 use crate::policy::tokens;
-
-/// What turns are given, and the spot in which it stands.
-pub(super) struct FurtherText {
-    pub(super) spot: usize,
-    pub(super) text: String,
-}
 
 /// What a turn is given, by document.
 struct Given {

@@ -8,7 +8,6 @@ use base16ct::lower::encode_string;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::additions::FurtherText;
 use super::further::within;
 use super::job::{DocumentJob, Job, Search, TurnJob};
 use super::outcome::{Action, Evidence, Excerpt, PackText, PackedDocument, SiteRecord};
@@ -63,6 +62,12 @@ pub(super) struct Pack {
     reason: Reason,
     question_sha256: String,
     extraction: Arc<Extraction>,
+}
+
+/// What turns are given, and the spot in which it stands.
+pub(super) struct FurtherText {
+    pub(super) spot: usize,
+    pub(super) text: String,
 }
 
 /// The texts of a call while they are written.
