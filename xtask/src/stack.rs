@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 
 use crate::command::{cache, root};
 use crate::http;
+use crate::model;
 use crate::tools::relative;
 
 /// Loading and warming up the encoder, on a busy machine and in an unoptimised build.
@@ -157,7 +158,7 @@ fn free(wanted: u16) -> Result<u16> {
     Ok(listener.local_addr()?.port())
 }
 
-/// The worker, configured by environment; without weights it runs its lexical tier.
+/// The worker, configured by environment; without weights it runs its lexical tier, with them its best.
 pub(crate) fn worker(folder: &Path, ports: Ports, weights: Option<&Path>) -> Command {
     let mut command = Command::new(folder.join("liquid-worker"));
     command
@@ -171,7 +172,9 @@ pub(crate) fn worker(folder: &Path, ports: Ports, weights: Option<&Path>) -> Com
             format!("127.0.0.1:{}", ports.worker_admin),
         );
     if let Some(weights) = weights {
-        command.env("LIQUID_WORKER__MODEL__FOLDER", weights);
+        command
+            .env("LIQUID_WORKER__MODEL__FOLDER", weights)
+            .env("LIQUID_WORKER__MODEL__RANKER", model::ranker_folder());
     }
     command
 }

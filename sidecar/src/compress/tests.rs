@@ -423,7 +423,11 @@ fn overrides_are_checked() {
         ("x-liquid-ratio", "NaN", "send a number from 1 to 1000"),
         ("x-liquid-ratio", "0.5", "send a number from 1 to 1000"),
         ("x-liquid-mode", "maybe", "send off, auto or force"),
-        ("x-liquid-tier", "decoder", "send lexical, static or encoder"),
+        (
+            "x-liquid-tier",
+            "decoder",
+            "send lexical, static, encoder or ranker",
+        ),
         (
             "x-liquid-max-tokens",
             "-1",

@@ -82,7 +82,7 @@ pub(super) fn system_files() -> Layer {
     layer
 }
 
-/// Packs the encoder's folder, and the ranker's if the repository has one.
+/// Packs the folders of the encoder and of the ranker.
 fn weights(place: &str, ranker_place: &str) -> Result<Layer> {
     let folder = match model::ensure()? {
         Weights::Ready(folder) => folder,
@@ -90,9 +90,7 @@ fn weights(place: &str, ranker_place: &str) -> Result<Layer> {
     };
     let mut layer = Layer::default();
     add_folder(&mut layer, place, &folder)?;
-    if let Some(ranker) = model::ensure_ranker()? {
-        add_folder(&mut layer, ranker_place, &ranker)?;
-    }
+    add_folder(&mut layer, ranker_place, &model::ranker_folder())?;
     Ok(layer)
 }
 
