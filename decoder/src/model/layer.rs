@@ -1,0 +1,108 @@
+//! The weights as burn modules, and the pass through a layer.
+
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
+
+use super::Segment;
+use crate::config::LayerKind;
+use crate::ops::{Angles, HeadLayout, HeadNorms, Kernels};
+
+/// A linear map with its weight as Hugging Face stores it.
+#[derive(Module, Debug)]
+pub(super) struct Projection {
+    /// `[outputs, inputs]`.
+    pub(super) weight: Param<Tensor<2>>,
+    /// `[outputs]`.
+    pub(super) bias: Option<Param<Tensor<1>>>,
+}
+
+/// Weights of a layer.
+#[derive(Module, Debug)]
+pub(super) struct Layer {
+    /// Norm before attention, `[hidden]`.
+    pub(super) attention_norm: Param<Tensor<1>>,
+    /// Queries, keys and values, one below the other.
+    pub(super) query_key_value: Projection,
+    /// Norm of every head's queries, `[head_dim]`.
+    pub(super) query_norm: Option<Param<Tensor<1>>>,
+    /// Norm of every head's keys, `[head_dim]`.
+    pub(super) key_norm: Option<Param<Tensor<1>>>,
+    /// From the heads to the hidden state.
+    pub(super) attention_output: Projection,
+    /// Norm before the feed-forward part, `[hidden]`.
+    pub(super) feed_norm: Param<Tensor<1>>,
+    /// Gate and up, one below the other.
+    pub(super) gate_up: Projection,
+    /// Back to the hidden state.
+    pub(super) down: Projection,
+}
+
+/// Weights of a model.
+#[derive(Module, Debug)]
+pub(super) struct ModelWeights {
+    /// One row a token, `[vocab, hidden]`.
+    pub(super) embedding: Param<Tensor<2>>,
+    pub(super) layers: Vec<Layer>,
+    /// Norm before the logits, `[hidden]`.
+    pub(super) norm: Param<Tensor<1>>,
+    /// Projection to logits, `[vocab, hidden]`; the embedding if there is none.
+    pub(super) head: Option<Param<Tensor<2>>>,
+}
+
+/// What all layers of a pass share.
+pub(super) struct Pass {
+    pub(super) kernels: Kernels,
+    pub(super) layout: HeadLayout,
+    pub(super) epsilon: f64,
+    pub(super) angles: Angles,
+}
+
+impl Projection {
+    fn apply(&self, x: &Tensor<2>, kernels: Kernels) -> Tensor<2> {
+        let product = kernels.project(x, &self.weight.val());
+        match &self.bias {
+            Some(bias) => product + bias.val().unsqueeze::<2>(),
+            None => product,
+        }
+    }
+}
+
+impl Layer {
+    /// Computes the hidden states after the layer, `[rows, hidden]`.
+    pub(super) fn forward(
+        &self,
+        x: Tensor<2>,
+        index: usize,
+        kind: LayerKind,
+        pass: &Pass,
+        segments: &mut [Segment<'_>],
+    ) -> Tensor<2> {
+        let kernels = pass.kernels;
+        let normed = kernels.norm(&x, &self.attention_norm.val(), pass.epsilon);
+        let packed = self.query_key_value.apply(&normed, kernels);
+        let norms = self.head_norms(pass.epsilon);
+        let packed = kernels.place_heads(packed, pass.layout, norms.as_ref(), &pass.angles);
+        let mut first = 0;
+        let mut outputs = Vec::with_capacity(segments.len());
+        for segment in segments {
+            let count = segment.tokens.len();
+            let rows = packed.clone().narrow(0, first, count);
+            outputs.extend(segment.sequence.attend(index, kind, rows, kernels));
+            first += count;
+        }
+        let attended = Tensor::cat(outputs, 0);
+        let x = x + self.attention_output.apply(&attended, kernels);
+        let normed = kernels.norm(&x, &self.feed_norm.val(), pass.epsilon);
+        let inner = kernels.gate(self.gate_up.apply(&normed, kernels));
+        x + self.down.apply(&inner, kernels)
+    }
+
+    fn head_norms(&self, epsilon: f64) -> Option<HeadNorms> {
+        let (query, key) = (self.query_norm.as_ref()?, self.key_norm.as_ref()?);
+        Some(HeadNorms {
+            query: query.val(),
+            key: key.val(),
+            epsilon,
+        })
+    }
+}

@@ -1,0 +1,139 @@
+//! The steps of a pass on burn's tensors: each in burn's operations for any device ([`portable`]), and on the processor
+//! in the tensors' memory with the widest registers and all cores ([`cpu`]), where burn computes one number at a time.
+
+use burn::tensor::{Device, Tensor};
+
+mod cpu;
+mod portable;
+#[cfg(test)]
+mod tests;
+
+/// The code that computes the steps of a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kernels {
+    /// [`cpu`]: tensors of burn's flex backend.
+    Cpu,
+    /// [`portable`]: any device.
+    Portable,
+}
+
+/// Heads of a packed row of queries, keys and values.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct HeadLayout {
+    /// Query heads.
+    pub(crate) heads: usize,
+    /// Key heads, and value heads.
+    pub(crate) key_value_heads: usize,
+    /// Width of a head.
+    pub(crate) width: usize,
+}
+
+impl HeadLayout {
+    /// Returns the numbers of all queries of a row.
+    pub(crate) fn queries(self) -> usize {
+        self.heads * self.width
+    }
+
+    /// Returns the numbers of all keys of a row, and of all values.
+    pub(crate) fn keys(self) -> usize {
+        self.key_value_heads * self.width
+    }
+
+    /// Returns the numbers of a packed row.
+    pub(crate) fn packed(self) -> usize {
+        self.queries() + 2 * self.keys()
+    }
+}
+
+/// Weights of the norms over each head's queries and keys, `[width]` each.
+#[derive(Clone, Debug)]
+pub(crate) struct HeadNorms {
+    pub(crate) query: Tensor<1>,
+    pub(crate) key: Tensor<1>,
+    pub(crate) epsilon: f64,
+}
+
+/// Cosine and sine of every row's position, `[rows, width / 2]` each.
+#[derive(Clone, Debug)]
+pub(crate) struct Angles {
+    pub(crate) cos: Tensor<2>,
+    pub(crate) sin: Tensor<2>,
+}
+
+/// Attention of neighbouring rows of one sequence to what the sequence remembers, themselves included.
+#[derive(Clone, Debug)]
+pub(crate) struct Attention {
+    /// Packed rows, `[rows, packed]`; their queries are read.
+    pub(crate) packed: Tensor<2>,
+    /// Keys of the sequence, `[key_value_heads, capacity, width]`, of which the first `first + rows` are there.
+    pub(crate) keys: Tensor<3>,
+    /// Values, likewise.
+    pub(crate) values: Tensor<3>,
+    /// Position of the first row.
+    pub(crate) first: usize,
+    /// Most positions that a row sees, its own included.
+    pub(crate) window: Option<usize>,
+    /// Heads of a row.
+    pub(crate) layout: HeadLayout,
+}
+
+impl Kernels {
+    /// Returns the code for a device.
+    pub(crate) fn for_device(device: &Device) -> Self {
+        match *device == Device::flex() {
+            true => Self::Cpu,
+            false => Self::Portable,
+        }
+    }
+
+    /// Multiplies `x [rows, depth]` by the transpose of `weight [columns, depth]`, as Hugging Face stores it; the
+    /// arithmetic is that of `x`'s type.
+    pub(crate) fn project(self, x: &Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
+        let fast = match self {
+            Self::Cpu => cpu::project(x, weight),
+            Self::Portable => None,
+        };
+        fast.unwrap_or_else(|| portable::project(x.clone(), weight.clone()))
+    }
+
+    /// Computes the root mean square norm of every row, times `weight`.
+    pub(crate) fn norm(self, x: &Tensor<2>, weight: &Tensor<1>, epsilon: f64) -> Tensor<2> {
+        let fast = match self {
+            Self::Cpu => cpu::norm(x, weight, epsilon),
+            Self::Portable => None,
+        };
+        fast.unwrap_or_else(|| portable::norm(x.clone(), weight.clone(), epsilon))
+    }
+
+    /// Computes `silu(gate) * up` of rows that hold both side by side, `[rows, 2 * width]`.
+    pub(crate) fn gate(self, gate_up: Tensor<2>) -> Tensor<2> {
+        let fast = match self {
+            Self::Cpu => cpu::gate(&gate_up),
+            Self::Portable => None,
+        };
+        fast.unwrap_or_else(|| portable::gate(gate_up))
+    }
+
+    /// Normalises, where the model does, and turns queries and keys of packed rows by their positions; values stay.
+    pub(crate) fn place_heads(
+        self,
+        packed: Tensor<2>,
+        layout: HeadLayout,
+        norms: Option<&HeadNorms>,
+        angles: &Angles,
+    ) -> Tensor<2> {
+        match self {
+            Self::Cpu => cpu::place_heads(packed, layout, norms, angles),
+            Self::Portable => portable::place_heads(packed, layout, norms, angles),
+        }
+    }
+
+    /// Computes softmax attention; returns the heads' outputs side by side, `[rows, heads * width]`.
+    pub(crate) fn attend(self, attention: &Attention) -> Tensor<2> {
+        let fast = match self {
+            Self::Cpu => cpu::attend(attention),
+            Self::Portable => None,
+        };
+        fast.unwrap_or_else(|| portable::attend(attention))
+    }
+}
