@@ -1,14 +1,48 @@
 //! Decoder language models: weights of Hugging Face in, text out.
 //!
 //! A folder is read in steps that each refuse by name what they do not know: [`Architecture`] from `config.json`, then
-//! the weights, then the tokenizer. [`Model::pass`] is the forward pass: rows of any number of sequences, whole prompts,
-//! pieces of them or single tokens, in one call.
+//! the weights, then the tokenizer and the chat template. [`Model::pass`] is the forward pass: rows of any number of
+//! sequences, whole prompts, pieces of them or single tokens, in one call. [`Generation`] is an answer on top of it.
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use burn::tensor::Device;
+//! use liquid_decoder::{Cancellation, Event, Generation, Model, Request, Tokenizer};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = Path::new(".cache/models/smollm2-135m-instruct");
+//! let (model, tokenizer) = (Model::load(folder, &Device::flex())?, Tokenizer::read(folder)?);
+//! let request = Request {
+//!     prompt: tokenizer.encode("The capital of France is", true)?,
+//!     max_tokens: 20,
+//!     ..Request::default()
+//! };
+//! for event in Generation::new(&model, &tokenizer, request, Cancellation::default())? {
+//!     match event? {
+//!         Event::Token { text, .. } => print!("{text}"),
+//!         Event::Finished { text, reason, .. } => println!("{text} ({})", reason.name()),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
+mod chat;
 mod config;
+mod generate;
 mod model;
 mod ops;
+mod sample;
+mod tokenizer;
 mod weights;
 
+pub use chat::{ChatError, ChatTemplate, Conversation};
 pub use config::{Architecture, Biases, ConfigError, Family, LayerKind, Rope, RopeScaling};
+pub use generate::{
+    Cancellation, Event, FinishReason, GenerateError, Generation, Request, StopStrings, Usage,
+};
 pub use model::{LoadError, Logits, Model, PassError, Segment, Sequence, Wanted};
+pub use sample::{Sample, Sampler, Sampling, SamplingError, TokenLogprob};
+pub use tokenizer::{Detokenizer, Tokenizer, TokenizerError};
 pub use weights::WeightsError;

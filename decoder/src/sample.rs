@@ -1,0 +1,126 @@
+//! The next token from a row of logits: penalties, then temperature, then what is cut off, then one draw.
+
+use std::collections::{HashMap, HashSet};
+
+mod distribution;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use distribution::Distribution;
+pub use settings::{Sampling, SamplingError};
+
+/// A token that was chosen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// The token.
+    pub token: u32,
+    /// Natural logarithm of its probability by the model alone, before penalties, temperature and cuts. Present if
+    /// [`Sampling::logprobs`] is.
+    pub logprob: Option<f32>,
+    /// The likeliest tokens and their logarithms, likeliest first.
+    pub top: Vec<TokenLogprob>,
+}
+
+/// A token and the natural logarithm of its probability.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TokenLogprob {
+    /// The token.
+    pub token: u32,
+    /// The logarithm, at most 0.
+    pub logprob: f32,
+}
+
+/// Chooses the tokens of one sequence.
+#[derive(Debug)]
+pub struct Sampler {
+    settings: Sampling,
+    random: fastrand::Rng,
+    /// How often each token was chosen.
+    chosen: HashMap<u32, u32>,
+    prompt: HashSet<u32>,
+}
+
+impl Sampler {
+    /// Makes the sampler of a sequence that begins with `prompt`, which repetition penalties look at.
+    ///
+    /// # Errors
+    /// [`SamplingError`] names the setting, its value and its range.
+    pub fn new(settings: Sampling, prompt: &[u32]) -> Result<Self, SamplingError> {
+        settings.check()?;
+        let random = settings
+            .seed
+            .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
+        let prompt = match settings.repetition_penalty == 1.0 {
+            true => HashSet::new(),
+            false => prompt.iter().copied().collect(),
+        };
+        Ok(Self {
+            settings,
+            random,
+            chosen: HashMap::new(),
+            prompt,
+        })
+    }
+
+    /// Chooses a token, and remembers it. A score that is not a number counts as one that is never chosen.
+    ///
+    /// # Errors
+    /// [`SamplingError::Undefined`] if no token can be chosen.
+    pub fn sample(&mut self, logits: &[f32]) -> Result<Sample, SamplingError> {
+        let logprobs = self
+            .settings
+            .logprobs
+            .map(|count| distribution::logprobs(logits, count));
+        let token = match self.penalised(logits) {
+            Some(penalised) => self.choose(&penalised),
+            None => self.choose(logits),
+        };
+        let token = token.ok_or(SamplingError::Undefined)?;
+        *self.chosen.entry(token).or_default() += 1;
+        let (logprob, top) = match logprobs {
+            Some(logprobs) => (logprobs.of(logits, token), logprobs.top),
+            None => (None, Vec::new()),
+        };
+        Ok(Sample { token, logprob, top })
+    }
+
+    fn choose(&mut self, logits: &[f32]) -> Option<u32> {
+        if self.settings.temperature == 0.0 {
+            return distribution::best(logits);
+        }
+        let mut distribution = Distribution::new(logits, self.settings.temperature)?;
+        distribution.cut(&self.settings);
+        distribution.draw(self.random.f64())
+    }
+
+    /// Returns the logits with penalties; none if there are none.
+    fn penalised(&self, logits: &[f32]) -> Option<Vec<f32>> {
+        let Sampling {
+            repetition_penalty: repetition,
+            presence_penalty: presence,
+            frequency_penalty: frequency,
+            ..
+        } = self.settings;
+        if repetition == 1.0 && presence == 0.0 && frequency == 0.0 {
+            return None;
+        }
+        let mut logits = logits.to_vec();
+        let seen: HashSet<u32> = self.prompt.iter().chain(self.chosen.keys()).copied().collect();
+        for token in seen {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                *logit = if *logit > 0.0 {
+                    *logit / repetition
+                } else {
+                    *logit * repetition
+                };
+            }
+        }
+        for (token, count) in &self.chosen {
+            if let Some(logit) = logits.get_mut(*token as usize) {
+                *logit -= presence + frequency * *count as f32;
+            }
+        }
+        Some(logits)
+    }
+}

@@ -1,0 +1,117 @@
+//! Text to tokens and back: `tokenizer.json` of a model folder, and the bytes that each of its tokens stands for.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+mod detokenizer;
+mod error;
+mod pieces;
+mod special;
+#[cfg(test)]
+mod tests;
+
+pub use detokenizer::Detokenizer;
+pub use error::TokenizerError;
+use pieces::Pieces;
+pub(crate) use special::SpecialTokens;
+
+const FILE: &str = "tokenizer.json";
+
+/// The tokenizer of a model.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    pieces: Pieces,
+    special: SpecialTokens,
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("size", &self.size())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json` of a model folder, and the special tokens of `tokenizer_config.json`,
+    /// `generation_config.json` and `config.json` where they are there.
+    ///
+    /// # Errors
+    /// [`TokenizerError`] names the file and what to do.
+    pub fn read(folder: &Path) -> Result<Self, TokenizerError> {
+        let path = folder.join(FILE);
+        let bytes = std::fs::read(&path).map_err(|source| TokenizerError::Unreadable {
+            path: path.clone(),
+            source,
+        })?;
+        let json: Value = serde_json::from_slice(&bytes).map_err(|error| malformed(&path, error))?;
+        let inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|error| malformed(&path, error))?;
+        let pieces = Pieces::new(&inner, json.get("decoder"), &path)?;
+        let special = SpecialTokens::read(folder, &inner)?;
+        Ok(Self {
+            inner,
+            pieces,
+            special,
+        })
+    }
+
+    /// Returns the number of tokens.
+    pub fn size(&self) -> usize {
+        self.pieces.size()
+    }
+
+    /// Returns the tokens of a text. Special tokens that are written out in it are taken as such. With `frame` the tokens
+    /// that the tokenizer puts around a whole text are added; a chat template writes its own.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Encode`].
+    pub fn encode(&self, text: &str, frame: bool) -> Result<Vec<u32>, TokenizerError> {
+        let encoding = self.inner.encode_fast(text, frame);
+        let encoding = encoding.map_err(|error| TokenizerError::Encode(error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Returns the text of tokens, without special ones.
+    pub fn decode(&self, tokens: &[u32]) -> String {
+        let mut detokenizer = self.detokenizer();
+        let mut text = String::new();
+        for token in tokens {
+            text.push_str(&detokenizer.push(*token));
+        }
+        text.push_str(&detokenizer.finish());
+        text
+    }
+
+    /// Makes a decoder of one text that comes token by token.
+    pub fn detokenizer(&self) -> Detokenizer<'_> {
+        Detokenizer::new(&self.pieces)
+    }
+
+    /// Returns the bytes that a token stands for: not always whole characters. None for special tokens, and outside the
+    /// vocabulary.
+    pub fn bytes(&self, token: u32) -> Option<&[u8]> {
+        self.pieces.bytes(token)
+    }
+
+    /// Returns the token that is written as `text` in the vocabulary.
+    pub fn token(&self, text: &str) -> Option<u32> {
+        self.inner.token_to_id(text)
+    }
+
+    /// Returns the tokens after which a model says no more.
+    pub fn end_tokens(&self) -> &[u32] {
+        self.special.ends()
+    }
+
+    pub(crate) fn special(&self) -> &SpecialTokens {
+        &self.special
+    }
+}
+
+fn malformed(path: &Path, error: impl std::fmt::Display) -> TokenizerError {
+    TokenizerError::Malformed {
+        path: PathBuf::from(path),
+        reason: error.to_string(),
+    }
+}
