@@ -4,7 +4,7 @@
 use burn::backend::Flex;
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::{Tensor, TensorData};
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{Angles, Attention, HeadLayout, HeadNorms};
@@ -44,7 +44,7 @@ pub(super) fn place_heads(
     angles: &Angles,
 ) -> Tensor<2> {
     heads::place(packed, layout, norms, angles)
-        .unwrap_or_else(|packed| super::portable::place_heads(packed, layout, norms, angles))
+        .unwrap_or_else(|packed| super::portable::place_heads(*packed, layout, norms, angles))
 }
 
 pub(super) fn norm(x: &Tensor<2>, weight: &Tensor<1>, epsilon: f64) -> Option<Tensor<2>> {
@@ -90,11 +90,28 @@ pub(super) fn gate(gate_up: &Tensor<2>) -> Option<Tensor<2>> {
     Some(rows_of(output, [rows, width], gate_up))
 }
 
+/// Work that is compiled for the widest registers. pulp takes closures too, but calls those that could be called twice
+/// through a function of their own, which large ones then stay outside of: they would run without vectors.
+struct Vectorised<F>(F);
+
+impl<R, F: FnMut() -> R> WithSimd for Vectorised<F> {
+    type Output = R;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, _simd: S) -> R {
+        (self.0)()
+    }
+}
+
+/// Runs `work` with the widest registers that the processor has. It must be `#[inline(always)]`, and all that it calls.
+fn vectorised<R>(work: impl FnMut() -> R) -> R {
+    Arch::new().dispatch(Vectorised(work))
+}
+
 /// Runs `work` on rows of `width` numbers, spread over the cores where that pays; it gets the index of its first row.
 fn sweep(output: &mut [f32], width: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
-    let arch = Arch::new();
     let run = |first: usize, part: &mut [f32]| {
-        arch.dispatch(
+        vectorised(
             #[inline(always)]
             || work(first, part),
         );

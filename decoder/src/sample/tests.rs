@@ -5,6 +5,8 @@
 use super::*;
 
 const LOGITS: [f32; 6] = [1.0, 3.0, 2.0, -1.0, f32::NEG_INFINITY, 2.5];
+type Change = fn(&mut Sampling);
+
 const DRAWS: usize = 40_000;
 
 fn settings(change: impl FnOnce(&mut Sampling)) -> Sampling {
@@ -156,7 +158,7 @@ fn logprobs_are_those_of_the_model_whatever_the_settings() {
 
 #[test]
 fn settings_out_of_range_are_named() {
-    let wrong: [(&str, fn(&mut Sampling)); 9] = [
+    let wrong: [(&str, Change); 9] = [
         ("temperature", |s| s.temperature = -0.1),
         ("temperature", |s| s.temperature = f32::NAN),
         ("top_p", |s| s.top_p = 0.0),

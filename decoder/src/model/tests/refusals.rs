@@ -18,6 +18,7 @@ struct Stored {
 }
 
 type Tensors = BTreeMap<String, Stored>;
+type Change = Box<dyn FnOnce(&mut Tensors)>;
 
 fn write(path: &Path, tensors: &Tensors) {
     let views = tensors.iter().map(|(name, stored)| {
@@ -70,7 +71,7 @@ fn a_copy_without_a_change_is_loaded() {
 #[test]
 fn tensors_that_do_not_fit_are_named() {
     const BIAS: &str = "model.layers.1.self_attn.k_proj.bias";
-    let cases: [(&str, Box<dyn FnOnce(&mut Tensors)>, &[&str]); 5] = [
+    let cases: [(&str, Change, &[&str]); 5] = [
         (
             "missing",
             Box::new(|tensors| drop(tensors.remove(BIAS))),

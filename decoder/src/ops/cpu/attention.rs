@@ -4,11 +4,10 @@
 use std::ops::Range;
 
 use burn::tensor::{Tensor, TensorData};
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::super::{Attention, HeadLayout};
-use super::{SMALL, flex, math, rows_of};
+use super::{SMALL, flex, math, rows_of, vectorised};
 
 /// Rows up to which scores are computed one by one.
 const FEW: usize = 4;
@@ -88,10 +87,9 @@ fn few(inputs: Inputs<'_>, rows: usize) -> Vec<f32> {
     } = inputs.layout;
     let part = inputs.group() * width;
     let mut output = vec![0.0_f32; rows * inputs.layout.queries()];
-    let arch = Arch::new();
     let run = |index: usize, output: &mut [f32]| {
         let (row, head) = (index / key_value_heads, index % key_value_heads);
-        arch.dispatch(
+        vectorised(
             #[inline(always)]
             || attend_row(inputs, row, head, output),
         );
@@ -200,7 +198,7 @@ fn attend_block(inputs: Inputs<'_>, attention: &Attention, block: Block) -> Opti
     let scores = queries.matmul(part(&attention.keys).transpose());
     let mut scores = scores.try_into_data().ok()?;
     let shares = scores.as_mut_slice::<f32>().ok()?;
-    Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
             for (index, row) in shares.chunks_exact_mut(seen.len()).enumerate() {

@@ -1,11 +1,10 @@
 //! Norms and rotary positions of the heads, in the memory of the packed rows.
 
 use burn::tensor::{DType, Tensor};
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::super::{Angles, HeadLayout, HeadNorms};
-use super::{FlexTensor, SMALL, flex, math};
+use super::{FlexTensor, SMALL, flex, math, vectorised};
 
 /// Tensors of flex that the rows are placed by.
 struct Tables {
@@ -58,44 +57,36 @@ pub(super) fn place(
     layout: HeadLayout,
     norms: Option<&HeadNorms>,
     angles: &Angles,
-) -> Result<Tensor<2>, Tensor<2>> {
+) -> Result<Tensor<2>, Box<Tensor<2>>> {
     if packed.dtype() != DType::F32 {
-        return Err(packed);
+        return Err(Box::new(packed));
     }
     let Some(tables) = Tables::read(norms, angles) else {
-        return Err(packed);
+        return Err(Box::new(packed));
     };
     let epsilon = norms.map_or(0.0, |norms| norms.epsilon as f32);
     let Some(numbers) = tables.numbers(layout, epsilon) else {
-        return Err(packed);
+        return Err(Box::new(packed));
     };
     let device = packed.device();
     let mut data = packed.into_data();
     match data.as_mut_slice::<f32>() {
         Ok(values) => place_rows(values, numbers),
-        Err(_) => return Err(Tensor::from_data(data, &device)),
+        Err(_) => return Err(Box::new(Tensor::from_data(data, &device))),
     }
     Ok(Tensor::from_data(data, &device))
 }
 
 fn place_rows(values: &mut [f32], numbers: Numbers<'_>) {
     let (packed, half) = (numbers.layout.packed(), numbers.layout.width / 2);
-    let arch = Arch::new();
     let run = |first: usize, values: &mut [f32]| {
-        let cos = numbers
-            .cos
-            .get(first * half..)
-            .unwrap_or_default()
-            .chunks_exact(half);
-        let sin = numbers
-            .sin
-            .get(first * half..)
-            .unwrap_or_default()
-            .chunks_exact(half);
-        arch.dispatch(
+        let (cos, sin) = (numbers.cos.get(first * half..), numbers.sin.get(first * half..));
+        let (cos, sin) = (cos.unwrap_or_default(), sin.unwrap_or_default());
+        vectorised(
             #[inline(always)]
             || {
-                for ((row, cos), sin) in values.chunks_exact_mut(packed).zip(cos).zip(sin) {
+                let angles = cos.chunks_exact(half).zip(sin.chunks_exact(half));
+                for (row, (cos, sin)) in values.chunks_exact_mut(packed).zip(angles) {
                     place_row(row, numbers, cos, sin);
                 }
             },

@@ -3,11 +3,10 @@
 
 use burn::tensor::{DType, Tensor, TensorData};
 use half::{bf16, f16};
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::widen::Weight;
-use super::{flex, math, rows_of};
+use super::{flex, math, rows_of, vectorised};
 
 /// Rows up to which weights are widened in registers.
 const FEW: usize = 8;
@@ -54,12 +53,11 @@ fn few<W: Weight>(x: &[f32], weights: &[W], shape: Shape) -> Vec<f32> {
     let part = columns
         .div_ceil(rayon::current_num_threads() * PARTS)
         .max(math::LANES);
-    let arch = Arch::new();
     let parts = by_column
         .par_chunks_mut(part * rows)
         .zip(weights.par_chunks(part * depth));
     parts.for_each(|(output, weights)| {
-        arch.dispatch(
+        vectorised(
             #[inline(always)]
             || columns_of(x, weights, shape, output),
         );
@@ -149,7 +147,7 @@ fn many<W: Weight>(x: &Tensor<2>, weights: &[W], shape: Shape) -> Option<Vec<f32
 /// Computes the columns of a product that belong to some rows of the weights, `[rows, columns of the tile]`.
 fn tile_product<W: Weight>(x: &Tensor<2>, tile: &[W], depth: usize) -> Option<Vec<f32>> {
     let mut widened = vec![0.0_f32; tile.len()];
-    Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
             for (widened, weight) in widened.iter_mut().zip(tile) {
