@@ -273,7 +273,7 @@ async fn a_server_with_a_ranker_serves_and_describes_the_tier() {
     let server = support::TestServer::start(config).await;
     let mut client = server.client().await;
     let described = client.describe(DescribeRequest {}).await.unwrap().into_inner();
-    assert_eq!(described.tiers().last(), Some(Tier::Ranker));
+    assert_eq!(described.tiers().next_back(), Some(Tier::Ranker));
     let [_, ranker] = &described.models[..] else {
         panic!("{:?}", described.models)
     };
