@@ -8,7 +8,7 @@
 //! | | Chat Completions | Messages | Responses |
 //! |---|---|---|---|
 //! | a whole answer | offered | offered | offered |
-//! | a stream | offered | offered | not offered |
+//! | a stream | offered | offered | offered |
 //! | a whole answer of a provider whose API is another one | offered | | |
 //! | a stream, or `response_format`, of such a provider | not offered | | |
 //! | a tool or an answer without tools is forced (`tool_choice` other than `auto`) | not offered | not offered | not offered |

@@ -101,7 +101,7 @@ impl Context<'_> {
     }
 
     /// Returns whether an element of the list calls our tool.
-    fn is_ours(&self, element: &Value) -> bool {
+    pub(super) fn is_ours(&self, element: &Value) -> bool {
         let is_call = match self.wire {
             Wire::Chat | Wire::Completions => true,
             Wire::Messages => element["type"] == "tool_use",
@@ -122,7 +122,7 @@ impl Context<'_> {
     }
 
     /// Returns whether the answer is questions to us, and nothing that the application has to answer.
-    fn asks(&self, answer: &Value) -> bool {
+    pub(super) fn asks(&self, answer: &Value) -> bool {
         let listed = self.listed(answer);
         let is_alone = listed.iter().any(|element| self.is_ours(element))
             && !listed.iter().any(|element| self.is_theirs(element));
@@ -144,7 +144,7 @@ impl Context<'_> {
         }
     }
 
-    fn questions(&self, answer: &Value) -> Vec<Question> {
+    pub(super) fn questions(&self, answer: &Value) -> Vec<Question> {
         let ours = self.listed(answer).iter().filter(|element| self.is_ours(element));
         ours.map(|call| {
             let (id, arguments) = match self.wire {
@@ -163,7 +163,7 @@ impl Context<'_> {
     }
 
     /// Returns what the model said as it is sent back to it.
-    fn said(&self, mut answer: Value) -> Vec<Value> {
+    pub(super) fn said(&self, mut answer: Value) -> Vec<Value> {
         match self.wire {
             Wire::Chat | Wire::Completions => {
                 let message = answer.pointer_mut("/choices/0/message").map(Value::take);
@@ -183,7 +183,7 @@ impl Context<'_> {
     }
 
     /// Takes our calls out of an answer.
-    fn drop_questions(&self, answer: &mut Value) {
+    pub(super) fn drop_questions(&self, answer: &mut Value) {
         if let Some(listed) = answer.pointer_mut(self.path()).and_then(Value::as_array_mut) {
             listed.retain(|element| !self.is_ours(element));
         }
@@ -212,7 +212,7 @@ impl Context<'_> {
     }
 
     /// Takes our tool out of the request's tools that an answer repeats; returns whether it was there.
-    fn drop_echo(&self, answer: &mut Value) -> bool {
+    pub(super) fn drop_echo(&self, answer: &mut Value) -> bool {
         let echoed = (self.wire == Wire::Responses).then(|| answer.get_mut("tools")?.as_array_mut());
         let Some(tools) = echoed.flatten() else {
             return false;

@@ -121,7 +121,7 @@ impl Draft {
             ("tool_choice", _) => self.unfit |= !leaves_the_choice(text),
             ("n", Wire::Chat) => self.unfit |= !matches!(text, "1" | "null"),
             ("functions" | "function_call" | "audio", Wire::Chat) => self.unfit |= is_set,
-            ("background" | "stream", Wire::Responses) => self.unfit |= is_set,
+            ("background", Wire::Responses) => self.unfit |= is_set,
             ("stream", _) => self.stream |= is_set,
             ("response_format", _) => self.structured |= is_set,
             _ => {}

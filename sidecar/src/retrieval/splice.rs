@@ -3,12 +3,15 @@
 
 mod chat;
 mod messages;
+mod responses;
 
+use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use chat::ChatSplice;
 use messages::MessagesSplice;
+use responses::ResponsesSplice;
 use serde_json::Value;
 
 use super::Turn;
@@ -25,26 +28,40 @@ const QUIET: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Splicer {
     parser: Parser,
-    splice: Splice,
+    splice: Box<dyn Splice>,
     out: BytesMut,
     /// When the client was last sent something.
     written: Instant,
 }
 
-#[derive(Debug)]
-enum Splice {
-    Chat(Box<ChatSplice>),
-    Messages(Box<MessagesSplice>),
+/// How the streams of one API become one.
+trait Splice: Debug + Send {
+    /// Reads an event of the upstream, and writes what the client gets for it.
+    fn event(&mut self, event: Event<'_>, out: &mut BytesMut);
+
+    /// Returns whether the stream has said that it ends with a question to us.
+    fn asks(&self) -> bool;
+
+    /// Returns whether it has said that, and all that it says.
+    fn is_over(&self) -> bool;
+
+    /// Returns what was asked, and makes ready for the next stream.
+    fn take_turn(&mut self) -> Option<Turn>;
+
+    /// Says whether a question of the stream that begins will be answered.
+    fn set_may_ask(&mut self, may_ask: bool);
+
+    /// Returns how many questions were dropped since the last time.
+    fn take_dropped(&mut self) -> usize;
 }
 
 impl Splicer {
     /// Starts with the first stream. Where `may_ask` is false questions are dropped.
     pub(super) fn new(wire: Wire, tool: String, may_ask: bool) -> Self {
-        let splice = match wire {
-            Wire::Messages => Splice::Messages(Box::new(MessagesSplice::new(tool, may_ask))),
-            Wire::Chat | Wire::Completions | Wire::Responses => {
-                Splice::Chat(Box::new(ChatSplice::new(tool, may_ask)))
-            }
+        let splice: Box<dyn Splice> = match wire {
+            Wire::Messages => Box::new(MessagesSplice::new(tool, may_ask)),
+            Wire::Responses => Box::new(ResponsesSplice::new(tool, may_ask)),
+            Wire::Chat | Wire::Completions => Box::new(ChatSplice::new(tool, may_ask)),
         };
         Self {
             parser: Parser::new(MAX_EVENT_BYTES),
@@ -89,26 +106,17 @@ impl Splicer {
 
     /// Returns whether the stream has said its last, and that was a question to us: nothing more of it is needed.
     pub fn is_over(&self) -> bool {
-        match &self.splice {
-            Splice::Chat(splice) => splice.is_over(),
-            Splice::Messages(splice) => splice.is_over(),
-        }
+        self.splice.is_over()
     }
 
     /// Returns whether the stream has said that it ends with a question to us, whatever becomes of its last bytes.
     pub fn asks(&self) -> bool {
-        match &self.splice {
-            Splice::Chat(splice) => splice.asks(),
-            Splice::Messages(splice) => splice.asks(),
-        }
+        self.splice.asks()
     }
 
     /// Returns what the model asked, if the stream ended with that, and begins the next stream.
     pub fn take_turn(&mut self) -> Option<Turn> {
-        let turn = match &mut self.splice {
-            Splice::Chat(splice) => splice.take_turn(),
-            Splice::Messages(splice) => splice.take_turn(),
-        };
+        let turn = self.splice.take_turn();
         if turn.is_some() {
             self.parser = Parser::new(MAX_EVENT_BYTES);
         }
@@ -117,27 +125,12 @@ impl Splicer {
 
     /// Says whether a question of the stream that begins will be answered.
     pub fn set_may_ask(&mut self, may_ask: bool) {
-        match &mut self.splice {
-            Splice::Chat(splice) => splice.may_ask = may_ask,
-            Splice::Messages(splice) => splice.may_ask = may_ask,
-        }
+        self.splice.set_may_ask(may_ask);
     }
 
     /// Returns how many questions were dropped since the last time.
     pub fn take_dropped(&mut self) -> usize {
-        match &mut self.splice {
-            Splice::Chat(splice) => std::mem::take(&mut splice.dropped),
-            Splice::Messages(splice) => std::mem::take(&mut splice.dropped),
-        }
-    }
-}
-
-impl Splice {
-    fn event(&mut self, event: Event<'_>, out: &mut BytesMut) {
-        match self {
-            Self::Chat(splice) => splice.event(event, out),
-            Self::Messages(splice) => splice.event(event, out),
-        }
+        self.splice.take_dropped()
     }
 }
 

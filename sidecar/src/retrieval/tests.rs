@@ -100,7 +100,6 @@ fn a_body_that_rules_the_tool_out_has_no_outline() {
             r#"{"messages":[],"tool_choice":{"type":"tool","name":"a"}}"#,
         ),
         (Wire::Messages, r#"{"messages":[],"tool_choice":{"type":"none"}}"#),
-        (Wire::Responses, r#"{"input":"a","stream":true}"#),
         (Wire::Responses, r#"{"input":"a","background":true}"#),
         (
             Wire::Responses,
@@ -331,7 +330,7 @@ fn a_stream_that_was_cut_asks_nothing() {
 #[test]
 fn an_error_event_passes_as_it_came() {
     let error = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n";
-    for wire in [Wire::Chat, Wire::Messages] {
+    for wire in [Wire::Chat, Wire::Messages, Wire::Responses] {
         assert_eq!(feed(&mut Splicer::new(wire, "t".into(), true), error, &[]), error);
     }
 }
@@ -359,6 +358,10 @@ fn any_json() -> impl Strategy<Value = Value> {
         "citations",
         "status",
         "tools",
+        "response",
+        "item",
+        "output_index",
+        "sequence_number",
     ];
     let words = [
         "t",
@@ -374,6 +377,10 @@ fn any_json() -> impl Strategy<Value = Value> {
         "input_json_delta",
         "function_call",
         "completed",
+        "response.created",
+        "response.output_item.added",
+        "response.output_item.done",
+        "response.completed",
         "",
     ];
     let leaf = prop_oneof![

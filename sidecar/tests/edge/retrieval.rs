@@ -1,6 +1,7 @@
 //! A model that asks for more of a document: answered here, never seen by the application.
 
 mod errors;
+mod responses;
 mod streams;
 mod surfaces;
 
@@ -238,8 +239,8 @@ async fn nothing_is_offered_where_it_could_not_be_answered() {
         assert_eq!(received.get("tools"), fields.get("tools"), "{fields}");
     }
     let items = json!([{"role": "user", "content": document()}, {"role": "user", "content": QUESTION}]);
-    let streamed = json!({"model": "m", "stream": true, "input": items});
-    let answer = ask(&stack.url("/v1/responses"), streamed.to_string()).await;
+    let background = json!({"model": "m", "background": true, "input": items});
+    let answer = ask(&stack.url("/v1/responses"), background.to_string()).await;
     assert_eq!(
         (answer.status, answer.header("x-liquid-decision")),
         (200, "compressed")

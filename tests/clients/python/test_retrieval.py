@@ -373,3 +373,105 @@ def test_anthropic_gets_its_own_call_of_an_answer_with_both(messages, provider):
     _, message = messages()
     text, call = message.content
     assert (text.text, call.id, call.input) == ("Both. ", "toolu_weather", {"city": "Austin"})
+
+
+# Responses
+
+
+def response_stream(*items, number):
+    """A stream of these output items; its usage are 100 and 10 tokens."""
+
+    def events(_):
+        head = {"id": f"resp_{number}", "object": "response", "created_at": number, "model": "m", "tools": []}
+        head |= {"parallel_tool_calls": True, "tool_choice": "auto", "store": True}
+        usage = {"input_tokens": 100, "output_tokens": 10, "total_tokens": 110}
+        usage |= {"input_tokens_details": {"cached_tokens": 40}, "output_tokens_details": {"reasoning_tokens": 0}}
+        told = [dict(type="response.created", response={**head, "status": "in_progress", "output": []})]
+        for index, item in enumerate(items):
+            told += response_item(index, item)
+        end = {**head, "status": "completed", "output": list(items), "usage": usage}
+        told.append(dict(type="response.completed", response=end))
+        return [event(**data, sequence_number=at) for at, data in enumerate(told)]
+
+    return events
+
+
+def response_item(index, item):
+    place = {"output_index": index, "item_id": item["id"]}
+    if item["type"] == "function_call":
+        arguments = item["arguments"]
+        begun, piece = {**item, "arguments": ""}, {"type": "response.function_call_arguments.delta"}
+        inner = [{**piece, **place, "delta": arguments[:9]}, {**piece, **place, "delta": arguments[9:]}]
+        inner.append({"type": "response.function_call_arguments.done", **place, "arguments": arguments})
+    else:
+        [part] = item["content"]
+        begun, place = {**item, "content": []}, {**place, "content_index": 0}
+        empty = {**part, "text": ""}
+        inner = [
+            {"type": "response.content_part.added", **place, "part": empty},
+            {"type": "response.output_text.delta", **place, "delta": part["text"], "logprobs": []},
+            {"type": "response.output_text.done", **place, "text": part["text"], "logprobs": []},
+            {"type": "response.content_part.done", **place, "part": part},
+        ]
+    ends = [{"type": f"response.output_item.{end}", "output_index": index} for end in ("added", "done")]
+    return [{**ends[0], "item": begun}, *inner, {**ends[1], "item": item}]
+
+
+def response_text(number, text):
+    part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    return {"type": "message", "id": f"msg_{number}", "role": "assistant", "status": "completed", "content": [part]}
+
+
+def response_call(call, name, arguments):
+    item = {"type": "function_call", "id": f"fc_{call}", "call_id": call, "name": name, "arguments": arguments}
+    return {**item, "status": "completed"}
+
+
+def response_question(*before, behind=()):
+    """A stream in which the model asks for more of the contract."""
+
+    def events(body):
+        arguments = json.dumps({"document": document_name(body), "question": ASKED})
+        ours = response_call("call_ours", TOOL, arguments)
+        return response_stream(*before, ours, *behind, number=1)(body)
+
+    return events
+
+
+@pytest.fixture
+def responses(retrieving, contract):
+    """Streams a response about the contract through the SDK's own reader: its events, and the response made of them."""
+    client = openai.OpenAI(base_url=f"{retrieving}/v1", api_key="sk-test", max_retries=0)
+    asked = [{"role": "user", "content": text} for text in (contract.text, contract.question)]
+    weather = {"type": "function", **CHAT_WEATHER["function"]}
+
+    def stream():
+        with client.responses.stream(model="m", input=asked, tools=[weather]) as stream:
+            return list(stream), stream.get_final_response()
+
+    return stream
+
+
+def test_openai_reads_one_response(responses, provider, contract):
+    first, last = response_text(1, "Let me look. "), response_text(2, "The law of Texas.")
+    provider.script = [response_question(first), response_stream(last, number=2)]
+    events, response = responses()
+    assert response.output_text == "Let me look. The law of Texas."
+    assert (response.id, response.status, response.usage.total_tokens) == ("resp_2", "completed", 220)
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    added = [event.output_index for event in events if event.type == "response.output_item.added"]
+    assert added == [0, 1]
+    assert not any(TOOL in event.model_dump_json() for event in events)
+    asked, second = provider.bodies
+    assert names(asked["tools"]) == ["get_weather", TOOL]
+    assert second["input"][:2] == asked["input"]
+    assert second["input"][4]["call_id"] == "call_ours"
+    assert_answered(second["input"][4]["output"], contract)
+
+
+def test_openai_gets_its_own_call_of_a_response_with_both(responses, provider):
+    weather = response_call("call_weather", "get_weather", '{"city":"Austin"}')
+    provider.script = [response_question(behind=[weather])]
+    _, response = responses()
+    [call] = response.output
+    assert (call.call_id, call.parsed_arguments) == ("call_weather", {"city": "Austin"})

@@ -4,7 +4,7 @@
 use bytes::BytesMut;
 use serde_json::{Map, Value, json};
 
-use super::{pass, write};
+use super::{Splice, pass, write};
 use crate::retrieval::answer::{is_end_of_turn, sent_back};
 use crate::retrieval::tool::name_of;
 use crate::retrieval::{Question, Turn, usage};
@@ -13,9 +13,9 @@ use crate::sse::Event;
 #[derive(Debug)]
 pub(super) struct ChatSplice {
     tool: String,
-    pub(super) may_ask: bool,
+    may_ask: bool,
     /// Questions that were dropped.
-    pub(super) dropped: usize,
+    dropped: usize,
     /// The first chunk's `id` and `created`.
     head: Option<Head>,
     /// Whether the client knows the role.
@@ -66,16 +66,18 @@ impl ChatSplice {
             stream: Stream::default(),
         }
     }
+}
 
-    pub(super) fn asks(&self) -> bool {
+impl Splice for ChatSplice {
+    fn asks(&self) -> bool {
         self.stream.asks
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    fn is_over(&self) -> bool {
         self.stream.asks && self.stream.is_over
     }
 
-    pub(super) fn event(&mut self, event: Event<'_>, out: &mut BytesMut) {
+    fn event(&mut self, event: Event<'_>, out: &mut BytesMut) {
         if event.data == b"[DONE]" {
             self.stream.is_over = true;
             if !self.stream.asks {
@@ -96,6 +98,42 @@ impl ChatSplice {
         }
     }
 
+    fn take_turn(&mut self) -> Option<Turn> {
+        if !self.stream.asks {
+            return None;
+        }
+        let stream = std::mem::take(&mut self.stream);
+        usage::add(&mut self.before, &stream.usage);
+        self.is_first = false;
+        let calls: Vec<Value> = stream
+            .calls
+            .iter()
+            .map(|call| {
+                json!({"id": call.question.id, "type": "function", "function": {
+                    "name": self.tool, "arguments": call.question.arguments,
+                }})
+            })
+            .collect();
+        let mut message = stream.said;
+        message.insert("role".into(), "assistant".into());
+        message.entry("content").or_insert(Value::Null);
+        message.insert("tool_calls".into(), calls.into());
+        Some(Turn {
+            said: vec![sent_back(message.into())],
+            questions: stream.calls.into_iter().map(|call| call.question).collect(),
+        })
+    }
+
+    fn set_may_ask(&mut self, may_ask: bool) {
+        self.may_ask = may_ask;
+    }
+
+    fn take_dropped(&mut self) -> usize {
+        std::mem::take(&mut self.dropped)
+    }
+}
+
+impl ChatSplice {
     /// Reads a chunk and takes from it what is not the client's. Returns whether it is another one now, and whether it
     /// says anything.
     fn read(&mut self, chunk: &mut Value) -> (bool, bool) {
@@ -201,33 +239,6 @@ impl ChatSplice {
             delta.remove("tool_calls");
         }
         changed
-    }
-
-    /// Returns what was asked, and makes ready for the next stream.
-    pub(super) fn take_turn(&mut self) -> Option<Turn> {
-        if !self.stream.asks {
-            return None;
-        }
-        let stream = std::mem::take(&mut self.stream);
-        usage::add(&mut self.before, &stream.usage);
-        self.is_first = false;
-        let calls: Vec<Value> = stream
-            .calls
-            .iter()
-            .map(|call| {
-                json!({"id": call.question.id, "type": "function", "function": {
-                    "name": self.tool, "arguments": call.question.arguments,
-                }})
-            })
-            .collect();
-        let mut message = stream.said;
-        message.insert("role".into(), "assistant".into());
-        message.entry("content").or_insert(Value::Null);
-        message.insert("tool_calls".into(), calls.into());
-        Some(Turn {
-            said: vec![sent_back(message.into())],
-            questions: stream.calls.into_iter().map(|call| call.question).collect(),
-        })
     }
 }
 

@@ -4,7 +4,7 @@
 use bytes::BytesMut;
 use serde_json::{Map, Value};
 
-use super::{pass, write};
+use super::{Splice, pass, write};
 use crate::retrieval::answer::{assistant, is_end_of_turn};
 use crate::retrieval::{Question, Turn, usage};
 use crate::sse::Event;
@@ -21,9 +21,9 @@ const COUNTS: [&str; 5] = [
 #[derive(Debug)]
 pub(super) struct MessagesSplice {
     tool: String,
-    pub(super) may_ask: bool,
+    may_ask: bool,
     /// Questions that were dropped.
-    pub(super) dropped: usize,
+    dropped: usize,
     /// The number of the next block that the client gets.
     next_index: u64,
     /// The usage of the streams before.
@@ -67,16 +67,18 @@ impl MessagesSplice {
             stream: Stream::default(),
         }
     }
+}
 
-    pub(super) fn asks(&self) -> bool {
+impl Splice for MessagesSplice {
+    fn asks(&self) -> bool {
         self.stream.asks
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    fn is_over(&self) -> bool {
         self.stream.asks && self.stream.is_over
     }
 
-    pub(super) fn event(&mut self, event: Event<'_>, out: &mut BytesMut) {
+    fn event(&mut self, event: Event<'_>, out: &mut BytesMut) {
         let Ok(mut data) = serde_json::from_slice::<Value>(event.data) else {
             return pass(event, out);
         };
@@ -103,6 +105,40 @@ impl MessagesSplice {
         }
     }
 
+    fn take_turn(&mut self) -> Option<Turn> {
+        if !self.stream.asks {
+            return None;
+        }
+        let stream = std::mem::take(&mut self.stream);
+        usage::add(&mut self.before, &counts(&stream.usage));
+        self.is_first = false;
+        let (mut content, mut questions) = (Vec::new(), Vec::new());
+        for block in stream.blocks {
+            let (is_question, value) = (block.is_question(), block.finish());
+            if is_question {
+                questions.push(Question {
+                    id: value["id"].as_str().unwrap_or_default().to_owned(),
+                    arguments: value["input"].to_string(),
+                });
+            }
+            content.push(value);
+        }
+        Some(Turn {
+            said: vec![assistant(content.into())],
+            questions,
+        })
+    }
+
+    fn set_may_ask(&mut self, may_ask: bool) {
+        self.may_ask = may_ask;
+    }
+
+    fn take_dropped(&mut self) -> usize {
+        std::mem::take(&mut self.dropped)
+    }
+}
+
+impl MessagesSplice {
     fn start_block(&mut self, data: &mut Value) -> (bool, bool) {
         let block = Some(data["content_block"].clone()).filter(Value::is_object);
         let value = block.unwrap_or_default();
@@ -176,31 +212,6 @@ impl MessagesSplice {
             changed = true;
         }
         (changed, true)
-    }
-
-    /// Returns what was asked, and makes ready for the next stream.
-    pub(super) fn take_turn(&mut self) -> Option<Turn> {
-        if !self.stream.asks {
-            return None;
-        }
-        let stream = std::mem::take(&mut self.stream);
-        usage::add(&mut self.before, &counts(&stream.usage));
-        self.is_first = false;
-        let (mut content, mut questions) = (Vec::new(), Vec::new());
-        for block in stream.blocks {
-            let (is_question, value) = (block.is_question(), block.finish());
-            if is_question {
-                questions.push(Question {
-                    id: value["id"].as_str().unwrap_or_default().to_owned(),
-                    arguments: value["input"].to_string(),
-                });
-            }
-            content.push(value);
-        }
-        Some(Turn {
-            said: vec![assistant(content.into())],
-            questions,
-        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Messages, Responses, and a provider that speaks another API.
+//! Messages, and a provider that speaks another API.
 
 use liquid_testing::Canned;
 use serde_json::{Value, json};
@@ -179,58 +179,6 @@ async fn a_wrong_question_in_a_message_is_marked_as_an_error() {
     );
     let result = stack.upstream.last().unwrap().json()["messages"][3]["content"][0].clone();
     assert_eq!(result["is_error"], true, "{result}");
-}
-
-fn response(id: &str, output: &Value, tools: &Value) -> Value {
-    json!({"id": id, "object": "response", "status": "completed", "model": "m", "store": true, "output": output,
-           "tools": tools, "usage": {"input_tokens": 100, "output_tokens": 10, "total_tokens": 110}})
-}
-
-#[tokio::test]
-async fn a_response_with_a_question_is_answered() {
-    let (stack, _worker) = with_worker(ON).await;
-    let call = json!({"type": "function_call", "id": "fc_1", "call_id": "call_q", "name": "liquid_retrieve",
-                      "arguments": about_warranty().to_string(), "status": "completed"});
-    let reasoning = json!({"type": "reasoning", "id": "rs_1", "summary": []});
-    let said = json!({"type": "message", "id": "msg_1", "role": "assistant", "status": "completed",
-                      "content": [{"type": "output_text", "text": "Seventeen months.", "annotations": []}]});
-    let tools = json!([{"type": "function", "name": "liquid_retrieve", "parameters": {}}]);
-    stack
-        .upstream
-        .answer(whole(&response("resp_1", &json!([reasoning, call]), &tools)));
-    stack
-        .upstream
-        .answer(whole(&response("resp_2", &json!([said]), &tools)));
-    let prompt = format!("{}\n\n{QUESTION}", document());
-    let answer = ask(
-        &stack.url("/v1/responses"),
-        json!({"model": "m", "input": prompt}).to_string(),
-    )
-    .await;
-    assert_eq!(
-        answer.header("x-liquid-decision"),
-        "compressed",
-        "{:?}",
-        answer.headers
-    );
-    let json = answer.json();
-    assert_eq!(
-        (&json["output"], &json["tools"], &json["id"]),
-        (&json!([said]), &json!([]), &json!("resp_2"))
-    );
-    assert_eq!(
-        json["usage"],
-        json!({"input_tokens": 200, "output_tokens": 20, "total_tokens": 220})
-    );
-    let requests = stack.upstream.requests();
-    let (first, second) = (requests[0].json(), requests[1].json());
-    assert_eq!(
-        second["input"][0],
-        json!({"role": "user", "content": first["input"]})
-    );
-    assert_eq!((&second["input"][1], &second["input"][2]), (&reasoning, &call));
-    assert_eq!(second["input"][3]["call_id"], "call_q");
-    assert!(second["input"][3]["output"].as_str().unwrap().contains(OTHER));
 }
 
 #[tokio::test]
