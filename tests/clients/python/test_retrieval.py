@@ -457,7 +457,7 @@ def test_openai_reads_one_response(responses, provider, contract):
     provider.script = [response_question(first), response_stream(last, number=2)]
     events, response = responses()
     assert response.output_text == "Let me look. The law of Texas."
-    assert (response.id, response.status, response.usage.total_tokens) == ("resp_2", "completed", 220)
+    assert (response.id, response.status, response.usage.total_tokens) == ("resp_1", "completed", 220)
     assert [event.sequence_number for event in events] == list(range(len(events)))
     added = [event.output_index for event in events if event.type == "response.output_item.added"]
     assert added == [0, 1]

@@ -1,9 +1,9 @@
 //! Streams of Responses events as one: one `response.created`, events and output items numbered on, and an end that holds
 //! the items that the client got of all streams, with the usage of all.
 //!
-//! The end has the id of the last response: its input is the whole conversation, so that a later request can follow on
-//! it. `response.created` has the first one's, but waits for the first item that the client gets: where the model asks at
-//! once, that is the same response.
+//! All events have one response's id, as clients insist on it. `response.created` waits for the first item that the client
+//! gets: where the model asks at once, the id is the last response's, whose input is the whole conversation, so that a
+//! later request can follow on it.
 
 use bytes::BytesMut;
 use serde_json::Value;
@@ -26,8 +26,8 @@ pub(super) struct ResponsesSplice {
     shown: Vec<Value>,
     /// The usage of the streams before.
     before: Value,
-    /// Whether the client knows that the response was created.
-    is_created: bool,
+    /// The response's id for the client, once it has been said.
+    id: Option<Value>,
     stream: Stream,
 }
 
@@ -62,7 +62,7 @@ impl ResponsesSplice {
             next_event: 0,
             shown: Vec::new(),
             before: Value::Null,
-            is_created: false,
+            id: None,
             stream: Stream::default(),
         }
     }
@@ -133,10 +133,11 @@ impl ResponsesSplice {
     /// Writes what stands before the first item, once in all streams.
     fn open(&mut self, out: &mut BytesMut) {
         let opening = std::mem::take(&mut self.stream.opening);
-        if std::mem::replace(&mut self.is_created, true) {
+        if self.id.is_some() {
             return;
         }
         for (name, data) in opening {
+            self.id.get_or_insert_with(|| data["response"]["id"].clone());
             let event = Event {
                 name: &name,
                 data: &[],
@@ -225,6 +226,9 @@ impl ResponsesSplice {
             self.stream.usage = response["usage"].take();
             self.stream.turn = Some(Turn { said, questions });
             return false;
+        }
+        if let Some(id) = &self.id {
+            response["id"] = id.clone();
         }
         let dropped = context.questions(response).len();
         context.drop_questions(response);

@@ -163,7 +163,7 @@ async fn response_streams_of_several_rounds_are_one() {
         let end = check_events(&answer, &[first.clone(), last.clone()]);
         assert_eq!(
             (&end["id"], &end["output"]),
-            (&json!("resp_2"), &json!([first, last]))
+            (&json!("resp_1"), &json!([first, last]))
         );
         let usage = json!({"input_tokens": 200, "output_tokens": 20, "total_tokens": 220});
         assert_eq!(end["usage"], usage);
