@@ -8,8 +8,8 @@ use std::ops::Range;
 use crate::pack::{KeptSpan, MARK, SpanKind};
 use crate::policy::tokens;
 
-/// So many of the best passages for what is asked must be there already, or further excerpts are added.
-const BEST: usize = 3;
+/// So much of what was found for a question must be there already, by weight, or further excerpts are added.
+const SHARE: f32 = 0.8;
 
 /// Returns the spans of a query's document that lie in one of its texts, counted from that text's first byte.
 pub(super) fn within(spans: &[KeptSpan], text: &Range<u64>) -> Vec<KeptSpan> {
@@ -111,20 +111,23 @@ impl<'d> Missing<'d> {
     }
 }
 
-/// Returns whether the best of what was found in the documents is held by the call already. A document of which nothing
-/// is missing by a pack stands there whole.
+/// Returns whether most of what was found in the documents is held by the call already, each passage weighted by the
+/// exponential of its score. A document of which nothing is missing by a pack stands there whole.
 pub(super) fn is_answered(found: &[Vec<KeptSpan>], missing: &[Option<Missing<'_>>]) -> bool {
-    let mut best: Vec<(usize, &KeptSpan)> = found
-        .iter()
-        .enumerate()
-        .flat_map(|(document, spans)| spans.iter().map(move |span| (document, span)))
-        .collect();
-    best.sort_by(|a, b| b.1.score.total_cmp(&a.1.score));
-    best.truncate(BEST);
-    best.iter().all(|(document, span)| match missing.get(*document) {
-        Some(Some(missing)) => missing.parts(span).next().is_none(),
-        _ => true,
-    })
+    let spans = found.iter().flatten();
+    let highest = spans.map(|span| span.score).fold(f32::MIN, f32::max);
+    let (mut held, mut all) = (0.0, 0.0);
+    for (spans, missing) in found.iter().zip(missing) {
+        for span in spans {
+            let weight = (span.score - highest).exp();
+            let is_held = missing
+                .as_ref()
+                .is_none_or(|missing| missing.parts(span).next().is_none());
+            all += weight;
+            held += if is_held { weight } else { 0.0 };
+        }
+    }
+    held >= SHARE * all
 }
 
 /// Takes the best spans of all documents, as many as `most` tokens are enough for with their marks. They stay in order.
