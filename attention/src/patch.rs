@@ -60,6 +60,7 @@ pub fn patch_self_attention(
     projections: Projections,
     options: &LiquidAttentionConfig,
 ) -> Result<LiquidAttention, AttentionError> {
+    let head = check(&projections)?;
     let Projections {
         query,
         key,
@@ -68,35 +69,8 @@ pub fn patch_self_attention(
         heads,
         key_value_heads,
     } = projections;
-    let [model, width] = query.weight.dims();
-    let refuse = |field, value: usize, reason: &str| {
-        Err(AttentionError::Config {
-            field,
-            value: value.to_string(),
-            reason: reason.to_owned(),
-        })
-    };
-    if heads == 0 || !width.is_multiple_of(heads) {
-        return refuse(
-            "heads",
-            heads,
-            "does not divide the width of the query projection",
-        );
-    }
-    if key_value_heads == 0 || !heads.is_multiple_of(key_value_heads) {
-        return refuse("key_value_heads", key_value_heads, "does not divide heads");
-    }
-    let head = width / heads;
-    let narrow = [&key, &value].map(|linear| linear.weight.dims() == [model, key_value_heads * head]);
-    if narrow != [true, true] || output.weight.dims() != [width, model] {
-        return refuse(
-            "key_value_heads",
-            key_value_heads,
-            "the projections have other widths than the heads say",
-        );
-    }
     let mut config = options.clone();
-    config.d_model = model;
+    config.d_model = query.weight.dims()[0];
     config.n_heads = heads;
     config.n_key_heads = None;
     config.d_key = Some(head);
@@ -120,6 +94,47 @@ pub fn patch_self_attention(
     layer.output = output;
     layer.settings.needs_distillation = true;
     Ok(layer)
+}
+
+/// Returns the width of a head, if heads and widths fit each other.
+fn check(projections: &Projections) -> Result<usize, AttentionError> {
+    let Projections {
+        query,
+        key,
+        value,
+        output,
+        heads,
+        key_value_heads,
+    } = projections;
+    let (heads, key_value_heads) = (*heads, *key_value_heads);
+    let [model, width] = query.weight.dims();
+    let refuse = |field, value: usize, reason: &str| {
+        Err(AttentionError::Config {
+            field,
+            value: value.to_string(),
+            reason: reason.to_owned(),
+        })
+    };
+    if heads == 0 || !width.is_multiple_of(heads) {
+        return refuse(
+            "heads",
+            heads,
+            "does not divide the width of the query projection",
+        );
+    }
+    if key_value_heads == 0 || !heads.is_multiple_of(key_value_heads) {
+        return refuse("key_value_heads", key_value_heads, "does not divide heads");
+    }
+    let head = width / heads;
+    let narrow = [key, value].map(|linear| linear.weight.dims() == [model, key_value_heads * head]);
+    if narrow != [true, true] || output.weight.dims() != [width, model] {
+        return refuse(
+            "key_value_heads",
+            key_value_heads,
+            "the projections have other widths than the heads say",
+        );
+    }
+    Ok(head)
 }
 
 /// Returns a parameter in the type of the projections.

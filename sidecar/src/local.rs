@@ -79,30 +79,8 @@ fn build_response(question: &LocalCall<'_>, exchange: &mut Exchange) -> Result<R
             format!("the request body cannot be read: {error}"),
         )
     })?;
-    let format = form.response_format.as_ref().map(|format| format.kind.as_str());
-    if format == Some("json_schema") {
-        let message = "local/extractive quotes passages and cannot fill a schema: leave response_format out, or set \
-                       upstream.model to a language model";
-        let error = ApiError::invalid(StatusCode::BAD_REQUEST, "unsupported_parameter", message);
-        return Err(ApiError {
-            param: Some("response_format".into()),
-            ..error
-        });
-    }
-    let n = form.n.unwrap_or(1);
-    if !(1..=MAX_ANSWERS).contains(&n) {
-        let message = format!("n = {n}: give 1 to {MAX_ANSWERS}");
-        let error = ApiError::invalid(StatusCode::BAD_REQUEST, "invalid_value", message);
-        return Err(ApiError {
-            param: Some("n".into()),
-            ..error
-        });
-    }
-    let answer = ExtractiveAnswer::new(
-        question.decision,
-        question.evidence,
-        format == Some("json_object"),
-    );
+    let (n, as_json) = check(&form)?;
+    let answer = ExtractiveAnswer::new(question.decision, question.evidence, as_json);
     let usage = Usage {
         input: Some(question.decision.tokens_after),
         output: Some(answer.tokens() * n as u64),
@@ -134,6 +112,26 @@ fn build_response(question: &LocalCall<'_>, exchange: &mut Exchange) -> Result<R
         (Wire::Messages, false) => json_response(&messages::whole(question.model, &answer, usage)),
         (Wire::Messages, true) => stream_response(messages::stream(question.model, &answer, usage)),
     })
+}
+
+/// Returns how many answers are asked for, and whether each is a JSON object.
+fn check(form: &AnswerForm) -> Result<(usize, bool), ApiError> {
+    let refuse = |code, param: &'static str, message: &str| ApiError {
+        param: Some(param.into()),
+        ..ApiError::invalid(StatusCode::BAD_REQUEST, code, message)
+    };
+    let format = form.response_format.as_ref().map(|format| format.kind.as_str());
+    if format == Some("json_schema") {
+        let message = "local/extractive quotes passages and cannot fill a schema: leave response_format out, or set \
+                       upstream.model to a language model";
+        return Err(refuse("unsupported_parameter", "response_format", message));
+    }
+    let n = form.n.unwrap_or(1);
+    if !(1..=MAX_ANSWERS).contains(&n) {
+        let message = format!("n = {n}: give 1 to {MAX_ANSWERS}");
+        return Err(refuse("invalid_value", "n", &message));
+    }
+    Ok((n, format == Some("json_object")))
 }
 
 /// Answers a call on no surface: the list of models; everything else does not exist here.

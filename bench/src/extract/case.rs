@@ -21,14 +21,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Row> {
         anyhow::bail!("a case needs one tier and one length");
     };
     let tier = *tier;
-    let mut models = match tier {
-        Tier::Lexical => None,
-        Tier::Static | Tier::Encoder => Some(Models::load(&arguments.model, arguments.device)?),
-        Tier::Ranker => {
-            let models = Models::load(&arguments.model, arguments.device)?;
-            Some(models.with_ranker(&arguments.ranker)?)
-        }
-    };
+    let mut models = load(arguments, tier)?;
     let device = models
         .as_ref()
         .map_or_else(String::new, |models| models.card.device.clone());
@@ -80,6 +73,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<Row> {
         peak_mib: mib(peak),
         extra_mib: mib(peak.saturating_sub(before)),
     })
+}
+
+/// Loads what a tier needs.
+fn load(arguments: &Arguments, tier: Tier) -> Result<Option<Models>> {
+    if tier == Tier::Lexical {
+        return Ok(None);
+    }
+    let models = Models::load(&arguments.model, arguments.device)?;
+    Ok(Some(match tier {
+        Tier::Ranker => models.with_ranker(&arguments.ranker)?,
+        _ => models,
+    }))
 }
 
 fn mib(bytes: u64) -> f64 {

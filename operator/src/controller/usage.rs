@@ -9,6 +9,9 @@ use liquid_contract::metrics::{
 
 use crate::api::status::{Figures, Usage, WorkerUsage};
 
+#[cfg(test)]
+mod tests;
+
 /// Parses the figures in a worker's metrics, summed up over all labels. Other metrics are ignored.
 pub fn parse_figures(metrics: &str) -> Figures {
     let mut figures = Figures::default();

@@ -58,10 +58,9 @@ pub(super) fn prepare(state: &State, call: &Call) -> PreparedCall {
     };
     let settings = settings(state, call);
     let evidence = call.evidence || call.dry_run || request.dry_run;
-    let reading = if evidence || may_be_packed(call, &settings) {
-        reading::read(&request)
-    } else {
-        Reading::default()
+    let reading = match evidence || may_be_packed(call, &settings) {
+        true => reading::read(&request),
+        false => Reading::default(),
     };
     let mut planned = policy::plan(&request, &reading, &settings);
     let priced = planned
@@ -69,11 +68,11 @@ pub(super) fn prepare(state: &State, call: &Call) -> PreparedCall {
         .ok()
         .and_then(|plan| price(state, &reading, plan, &settings));
     let reason = match &planned {
-        Ok(plan) if plan.packs() => None,
-        Ok(plan) => Some(policy::reason_to_pass(&request, plan, &settings)),
+        Ok(plan) => (!plan.packs()).then(|| policy::reason_to_pass(&request, plan, &settings)),
         Err(reason) => Some(*reason),
     };
-    let withheld = withheld(call, &request, &reading, planned.as_ref().ok(), reason, &settings);
+    let plan = planned.as_ref().ok();
+    let withheld = withheld(call, &request, &reading, plan, reason, &settings);
     let parts = count(&request);
     let mut prepared = PreparedCall {
         tokens: parts.iter().sum(),
@@ -81,11 +80,8 @@ pub(super) fn prepare(state: &State, call: &Call) -> PreparedCall {
         dry_run: call.dry_run || request.dry_run,
         read_us,
         plan_us: 0,
-        sites: planned
-            .as_ref()
-            .map(|plan| SiteRecord::list(&reading, plan))
-            .unwrap_or_default(),
-        evidence: evidence.then(|| Evidence::new(&reading, planned.as_ref().ok(), &call.body)),
+        sites: plan.map_or_else(Vec::new, |plan| SiteRecord::list(&reading, plan)),
+        evidence: evidence.then(|| Evidence::new(&reading, plan, &call.body)),
         next: NextStep::Withhold(Reason::WholeText),
         model: request.model.clone().map(Cow::into_owned),
     };

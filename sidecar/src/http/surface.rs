@@ -10,11 +10,12 @@ use liquid_contract::{Unread, Whole};
 use super::passthrough::Onward;
 use super::route::{Route, asks_dry_run};
 use super::{App, LiveState, answer, body, headers, pages, passthrough, refuse, retrieve};
-use crate::api::{Mode, Overrides, ProviderKind, Reason, header_names};
+use crate::api::{Mode, Overrides, ProviderKind, Reason, Wire, header_names};
 use crate::compress::{Action, Call, Decision, Evidence, Outcome};
 use crate::error::ApiError;
 use crate::extract::OnWorkerUnavailable;
 use crate::report::Exchange;
+use crate::retrieval::Session;
 use crate::upstream::path::Address;
 use crate::upstream::{self, Target, UpstreamAnswer};
 use crate::{local, report};
@@ -42,12 +43,7 @@ pub(super) async fn handle(
     if let Some(recent) = &app.recent {
         recent.record(&outcome);
     }
-    let session = match &outcome {
-        Outcome::Forward { body, documents, .. } if !documents.is_empty() => {
-            Box::pin(retrieve::offer(&live, route.wire, body, documents, &exchange)).await
-        }
-        _ => None,
-    };
+    let session = offer(&live, route.wire, &outcome, &exchange).await;
     headers::strip_for_upstream(&mut parts.headers);
     exchange.inject_trace(&mut parts.headers);
     if let (Outcome::Forward { body, decision, .. }, Some(session)) = (&mut outcome, &session)
@@ -80,6 +76,16 @@ pub(super) async fn handle(
     };
     report::headers::write_decision(response.headers_mut(), outcome.decision());
     response
+}
+
+/// Offers the model to ask about the documents of a call, if it has some.
+async fn offer(live: &LiveState, wire: Wire, outcome: &Outcome, exchange: &Exchange) -> Option<Session> {
+    match outcome {
+        Outcome::Forward { body, documents, .. } if !documents.is_empty() => {
+            Box::pin(retrieve::offer(live, wire, body, documents, exchange)).await
+        }
+        _ => None,
+    }
 }
 
 async fn read(

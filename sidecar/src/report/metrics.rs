@@ -221,6 +221,12 @@ impl Metrics {
     }
 
     fn register(&mut self) {
+        self.register_calls();
+        self.register_documents();
+        self.register_provider();
+    }
+
+    fn register_calls(&mut self) {
         let liquid = self.registry.sub_registry_with_prefix("liquid_sidecar");
         liquid.register("requests_in_flight", "Calls that run now", self.in_flight.clone());
         liquid.register("requests", "Calls that ended, by decision", self.requests.clone());
@@ -229,6 +235,8 @@ impl Metrics {
             "Calls that ended, by how they ended",
             self.ends.clone(),
         );
+        let stages = "Time spent before the upstream is asked";
+        liquid.register_with_unit("stage_duration", stages, Unit::Seconds, self.stages.clone());
         let before = "Estimated prompt tokens of the calls as they came";
         liquid.register("prompt_tokens_before", before, self.tokens_before.clone());
         let after = "Estimated prompt tokens of the calls as they went on";
@@ -238,13 +246,15 @@ impl Metrics {
             "Estimated prompt tokens saved",
             self.tokens_saved.clone(),
         );
+    }
+
+    fn register_documents(&mut self) {
+        let liquid = self.registry.sub_registry_with_prefix("liquid_sidecar");
         let before =
             "Estimated tokens of documents as they came, by where they stand and what became of them";
         liquid.register("site_tokens_before", before, self.site_tokens_before.clone());
         let after = "Estimated tokens of documents as they went on";
         liquid.register("site_tokens_after", after, self.site_tokens_after.clone());
-        let stages = "Time spent before the upstream is asked";
-        liquid.register_with_unit("stage_duration", stages, Unit::Seconds, self.stages.clone());
         liquid.register(
             "extractions",
             "Extractions, by cache result",
@@ -263,6 +273,9 @@ impl Metrics {
             "Failures of the worker since the start",
             self.worker_failures.clone(),
         );
+    }
+
+    fn register_provider(&mut self) {
         let client = self.registry.sub_registry_with_prefix("gen_ai_client");
         let operation = "Time from asking the provider to the last byte of its answer";
         client.register_with_unit(
