@@ -44,6 +44,8 @@ pub enum FinishReason {
     Length,
     /// It was cancelled.
     Cancelled,
+    /// Its time was over.
+    Deadline,
 }
 
 impl FinishReason {
@@ -53,6 +55,7 @@ impl FinishReason {
             Self::Stop => "stop",
             Self::Length => "length",
             Self::Cancelled => "cancelled",
+            Self::Deadline => "deadline",
         }
     }
 }
@@ -60,8 +63,10 @@ impl FinishReason {
 /// Tokens that were read and written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Tokens of the prompt that were read.
+    /// Tokens of the prompt that were read, those that were there already included.
     pub prompt_tokens: usize,
+    /// Tokens of the prompt that were there already, from an earlier request with the same beginning.
+    pub cached_tokens: usize,
     /// Tokens of the answer, the one that ended it included.
     pub completion_tokens: usize,
 }
@@ -112,6 +117,12 @@ pub enum GenerateError {
     /// No token was chosen.
     #[error(transparent)]
     Sampling(#[from] SamplingError),
+    /// The program failed within a pass.
+    #[error("the model's pass panicked: {0}; please report this")]
+    Panicked(String),
+    /// The engine stopped before the answer was complete.
+    #[error("the engine stopped before the answer was complete; start it again")]
+    Stopped,
 }
 
 /// Ends an answer from another thread. Clones end the same one.

@@ -30,6 +30,7 @@
 
 mod chat;
 mod config;
+pub mod engine;
 mod generate;
 mod model;
 mod ops;
