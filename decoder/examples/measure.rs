@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
-use liquid_decoder::{Model, Segment, Sequence, Wanted};
+use liquid_decoder::{CacheSize, KvCache, Model, Segment, Sequence, Wanted};
 use rayon::prelude::*;
 
 /// Tokens of a prompt that is read at once.
@@ -56,31 +56,38 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Returns the time of a prompt's last piece, which attends to all others, and the shortest to write a token after it.
 fn run(model: &Model, prompt: &[u32]) -> Result<[Duration; 2], Box<dyn Error>> {
-    let mut sequence = model.sequence(prompt.len() + STEPS)?;
+    let limit = prompt.len() + STEPS;
+    let mut cache = KvCache::new(model, CacheSize::of_one(limit))?;
+    let mut sequence = cache.sequence(&[], limit)?;
     let mut start = Instant::now();
     let mut next = 0;
     for piece in prompt.chunks(PIECE) {
         start = Instant::now();
-        next = pass(model, &mut sequence, piece)?;
+        next = pass(model, &mut cache, &mut sequence, piece)?;
     }
     let read = start.elapsed();
     let mut step = Duration::MAX;
     for _ in 0..STEPS {
         let start = Instant::now();
-        next = pass(model, &mut sequence, &[next])?;
+        next = pass(model, &mut cache, &mut sequence, &[next])?;
         step = step.min(start.elapsed());
     }
     Ok([read, step])
 }
 
 /// Reads tokens and returns the likeliest next one.
-fn pass(model: &Model, sequence: &mut Sequence, tokens: &[u32]) -> Result<u32, Box<dyn Error>> {
-    let wanted = Wanted::Last;
-    let logits = model.pass(&mut [Segment {
+fn pass(
+    model: &Model,
+    cache: &mut KvCache,
+    sequence: &mut Sequence,
+    tokens: &[u32],
+) -> Result<u32, Box<dyn Error>> {
+    let mut segments = [Segment {
         sequence,
         tokens,
-        wanted,
-    }])?;
+        wanted: Wanted::Last,
+    }];
+    let logits = model.pass(cache, &mut segments)?;
     let row = logits
         .first()
         .and_then(|logits| logits.last())

@@ -6,17 +6,26 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::generate::Request;
-use crate::model::Model;
+use tokio::sync::mpsc;
+
+use crate::generate::{GenerateError, Request};
+use crate::model::{CacheSize, KvCache, Model, PassError};
 use crate::tokenizer::Tokenizer;
 
 mod answer;
 mod error;
 mod options;
+mod plan;
+mod queue;
+mod scheduler;
+#[cfg(test)]
+mod tests;
 
 pub use answer::Answer;
 pub use error::{EngineError, Refusal};
 pub use options::EngineOptions;
+use queue::{Job, Queue};
+use scheduler::Scheduler;
 
 /// Counts of an engine: what it holds now, and what it has done since it was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,7 +42,7 @@ pub struct EngineLoad {
     pub prefix_query_tokens: u64,
     /// Tokens of those that were there.
     pub prefix_hit_tokens: u64,
-    /// Tokens of the prompts of answers that have ended or begun to be written.
+    /// Tokens of prompts that were read, those that were in the memory included.
     pub prompt_tokens: u64,
     /// Tokens that were written.
     pub generated_tokens: u64,
@@ -43,7 +52,33 @@ pub struct EngineLoad {
 ///
 /// Its thread ends when the last handle is dropped and the last answer has ended.
 #[derive(Clone, Debug)]
-pub struct Engine {}
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+/// What all handles share. Dropping it closes the queue.
+#[derive(Debug)]
+struct Shared {
+    queue: Arc<Queue>,
+    context_tokens: usize,
+    /// Tokens of the model's vocabulary.
+    vocab_size: usize,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+/// Notes the end of the thread, also if it panics.
+struct Stop(Arc<Queue>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
 
 impl Engine {
     /// Takes the memory and starts the thread that owns the model.
@@ -56,19 +91,92 @@ impl Engine {
         options: EngineOptions,
     ) -> Result<Self, EngineError> {
         options.check()?;
-        todo!("{model:?} {tokenizer:?}")
+        let mut cache = take_memory(&model, &options)?;
+        let queue = Arc::new(Queue::new(options.queue));
+        queue.publish(EngineLoad {
+            pages: cache.pages(),
+            ..EngineLoad::default()
+        });
+        let shared = Shared {
+            queue: queue.clone(),
+            context_tokens: options.context_tokens,
+            vocab_size: model.architecture().vocab_size,
+        };
+        let thread = std::thread::Builder::new().name("liquid-decoder".to_owned());
+        thread.spawn(move || {
+            let stop = Stop(queue);
+            cache.touch();
+            Scheduler::new(&model, &tokenizer, &options, &stop.0, cache).run();
+        })?;
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// Puts a request in the queue; never blocks. At the deadline its answer ends with what it has.
     ///
+    /// With dynamic rotary scaling tokens are turned as in a sequence of [`EngineOptions::context_tokens`].
+    ///
     /// # Errors
     /// [`Refusal`] says why the request will not be answered.
     pub fn submit(&self, request: Request, deadline: Option<Instant>) -> Result<Answer, Refusal> {
-        todo!("{request:?} {deadline:?}")
+        request.check()?;
+        let (prompt_tokens, max_tokens) = (request.prompt.len(), request.max_tokens);
+        let context_tokens = self.shared.context_tokens;
+        if prompt_tokens.saturating_add(max_tokens) > context_tokens {
+            return Err(Refusal::TooLong {
+                prompt_tokens,
+                max_tokens,
+                context_tokens,
+            });
+        }
+        let vocab_size = self.shared.vocab_size;
+        PassError::check_tokens(&request.prompt, vocab_size).map_err(GenerateError::from)?;
+        // Room for a token's event each and for the end: the thread never waits for those who read.
+        let (sender, receiver) = mpsc::channel(max_tokens + 1);
+        self.shared.queue.push(Job {
+            request,
+            deadline,
+            events: sender,
+        })?;
+        Ok(Answer::new(receiver))
     }
 
     /// Returns the engine's counts.
     pub fn load(&self) -> EngineLoad {
-        todo!()
+        self.shared.queue.load()
     }
+}
+
+fn take_memory(model: &Model, options: &EngineOptions) -> Result<KvCache, EngineError> {
+    let EngineOptions {
+        context_tokens,
+        memory_bytes,
+        ..
+    } = *options;
+    let most = model.most_tokens();
+    if context_tokens > most {
+        return Err(EngineError::Option {
+            field: "context_tokens",
+            value: context_tokens.to_string(),
+            expected: format!("at most {most}, for which the model is made"),
+        });
+    }
+    let page_bytes = KvCache::page_bytes(model);
+    let needed = CacheSize::of_one(context_tokens).pages as u64;
+    // Numbers of pages are of 32 bits.
+    let pages = (memory_bytes / page_bytes).min(u64::from(u32::MAX));
+    if pages < needed {
+        return Err(EngineError::Memory {
+            memory_bytes,
+            context_tokens,
+            needed_bytes: needed * page_bytes,
+            token_bytes: page_bytes / KvCache::PAGE_TOKENS as u64,
+        });
+    }
+    let size = CacheSize {
+        context_tokens,
+        pages: pages as usize,
+    };
+    KvCache::new(model, size).map_err(|_| EngineError::Allocation { memory_bytes })
 }

@@ -1,18 +1,19 @@
 //! An answer token by token: reads the prompt in pieces, then chooses, decodes and looks for the end.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::model::{Model, PassError, Segment, Sequence, Wanted};
-use crate::sample::{Sample, Sampler, Sampling, SamplingError, TokenLogprob};
-use crate::tokenizer::{Detokenizer, Tokenizer};
+use crate::model::{CacheSize, KvCache, Model, PassError, Segment, Sequence};
+use crate::sample::{Sampling, SamplingError, TokenLogprob};
+use crate::tokenizer::Tokenizer;
 
 mod stop;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 pub use stop::StopStrings;
+pub(crate) use writer::{Next, Writer, Written};
 
 /// Tokens of a prompt that are read at once: enough to be bound by arithmetic, few enough to stop soon.
 const PIECE: usize = 256;
@@ -141,19 +142,16 @@ impl Cancellation {
     }
 }
 
-/// An answer that is being written: an iterator over its events. The last one is [`Event::Finished`], or an error.
+/// An answer that is being written alone, in memory of its own: an iterator over its events. The last one is
+/// [`Event::Finished`], or an error. [`Engine`](crate::engine::Engine) writes many at once.
 pub struct Generation<'a> {
     model: &'a Model,
-    tokenizer: &'a Tokenizer,
-    request: Request,
+    cache: KvCache,
     sequence: Sequence,
-    sampler: Sampler,
+    prompt: Vec<u32>,
     /// None once the answer has ended.
-    detokenizer: Option<Detokenizer<'a>>,
-    stops: StopStrings,
-    /// Tokens that were not read yet: the prompt, then the last one chosen.
-    unread: VecDeque<u32>,
-    usage: Usage,
+    writer: Option<Writer<'a>>,
+    next: Next,
     cancellation: Cancellation,
 }
 
@@ -169,95 +167,42 @@ impl<'a> Generation<'a> {
         request: Request,
         cancellation: Cancellation,
     ) -> Result<Self, GenerateError> {
-        check(&request)?;
-        let sequence = model.sequence(request.prompt.len() + request.max_tokens)?;
-        let sampler = Sampler::new(request.sampling.clone(), &request.prompt)?;
+        request.check()?;
+        let size = CacheSize::of_one(request.prompt.len().saturating_add(request.max_tokens));
+        let mut cache = KvCache::new(model, size)?;
         Ok(Self {
             model,
-            tokenizer,
-            sequence,
-            sampler,
-            detokenizer: Some(tokenizer.detokenizer()),
-            stops: StopStrings::new(&request.stop),
-            unread: request.prompt.iter().copied().collect(),
-            usage: Usage::default(),
+            sequence: cache.sequence(&[], size.context_tokens)?,
+            cache,
+            writer: Some(Writer::new(tokenizer, &request)?),
+            next: Next::Prompt,
+            prompt: request.prompt,
             cancellation,
-            request,
         })
     }
 
-    /// Reads what is unread and chooses the next token; none if that was cancelled.
-    fn next_token(&mut self) -> Result<Option<Sample>, GenerateError> {
+    /// Reads what is unread, and writes the next event.
+    fn advance(&mut self, writer: &mut Writer<'_>) -> Result<Written, GenerateError> {
         loop {
-            if self.cancellation.is_cancelled() {
-                return Ok(None);
+            if self.next == Next::Full {
+                return Ok(Written::ended(writer.end(FinishReason::Length)));
             }
-            let piece: Vec<u32> = self.unread.drain(..PIECE.min(self.unread.len())).collect();
-            let wanted = match self.unread.is_empty() {
-                true => Wanted::Last,
-                false => Wanted::Nothing,
-            };
+            if self.cancellation.is_cancelled() {
+                return Ok(Written::ended(writer.end(FinishReason::Cancelled)));
+            }
+            let (tokens, wanted) = self.next.tokens(&self.prompt, self.sequence.length(), PIECE);
             let mut segments = [Segment {
                 sequence: &mut self.sequence,
-                tokens: &piece,
+                tokens: &tokens,
                 wanted,
             }];
-            let logits = self.model.pass(&mut segments)?;
-            self.usage.prompt_tokens = self.sequence.length().min(self.request.prompt.len());
+            let logits = self.model.pass(&mut self.cache, &mut segments)?;
+            if self.next == Next::Prompt {
+                writer.count_prompt(tokens.len(), 0);
+            }
             if let Some(row) = logits.first().and_then(|logits| logits.last()) {
-                return Ok(Some(self.sampler.sample(row)?));
+                return writer.write(row);
             }
-        }
-    }
-
-    fn advance(&mut self, mut detokenizer: Detokenizer<'a>) -> Result<Event, GenerateError> {
-        let Some(sample) = self.next_token()? else {
-            return Ok(self.finish(detokenizer, FinishReason::Cancelled));
-        };
-        self.usage.completion_tokens += 1;
-        let ends = self.tokenizer.end_tokens().contains(&sample.token);
-        if ends && !self.request.ignore_end {
-            return Ok(self.finish(detokenizer, FinishReason::Stop));
-        }
-        let found = self.stops.push(&detokenizer.push(sample.token));
-        if found.stopped {
-            return Ok(self.finished(found.text, FinishReason::Stop));
-        }
-        if self.usage.completion_tokens == self.request.max_tokens {
-            // The last token's own event comes first.
-            self.unread.clear();
-        } else {
-            self.unread.push_back(sample.token);
-        }
-        self.detokenizer = Some(detokenizer);
-        Ok(Event::Token {
-            token: sample.token,
-            text: found.text,
-            logprob: sample.logprob,
-            top: sample.top,
-        })
-    }
-
-    /// Ends the answer with what was held back.
-    fn finish(&mut self, detokenizer: Detokenizer<'a>, reason: FinishReason) -> Event {
-        let found = self.stops.push(&detokenizer.finish());
-        let mut text = found.text;
-        let reason = match (found.stopped, reason) {
-            (true, FinishReason::Length) => FinishReason::Stop,
-            (true, reason) => reason,
-            (false, reason) => {
-                text.push_str(&self.stops.finish());
-                reason
-            }
-        };
-        self.finished(text, reason)
-    }
-
-    fn finished(&self, text: String, reason: FinishReason) -> Event {
-        Event::Finished {
-            text,
-            reason,
-            usage: self.usage,
         }
     }
 }
@@ -266,41 +211,50 @@ impl Iterator for Generation<'_> {
     type Item = Result<Event, GenerateError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // Taken here and put back by a token's event alone: an error or the end leaves none.
-        let detokenizer = self.detokenizer.take()?;
-        if self.usage.completion_tokens == self.request.max_tokens {
-            return Some(Ok(self.finish(detokenizer, FinishReason::Length)));
+        // Taken here and put back if more is to come: an error or the end leaves none.
+        let mut writer = self.writer.take()?;
+        let written = match self.advance(&mut writer) {
+            Ok(written) => written,
+            Err(error) => return Some(Err(error)),
+        };
+        self.next = written.next;
+        if self.next != Next::Ended {
+            self.writer = Some(writer);
         }
-        Some(self.advance(detokenizer))
+        Some(Ok(written.event))
     }
 }
 
-fn check(request: &Request) -> Result<(), GenerateError> {
-    let wrong = |field, value: String, expected| GenerateError::Request {
-        field,
-        value,
-        expected,
-    };
-    if request.prompt.is_empty() {
-        return Err(wrong("prompt", "no tokens".to_owned(), "at least one token"));
-    }
-    if request.max_tokens == 0 {
-        return Err(wrong("max_tokens", "0".to_owned(), "at least 1"));
-    }
-    if request.stop.len() > MOST_STOPS {
-        return Err(wrong(
-            "stop",
-            format!("{} texts", request.stop.len()),
-            "at most 16 texts",
-        ));
-    }
-    let length = |stop: &&String| stop.is_empty() || stop.len() > MOST_STOP_BYTES;
-    match request.stop.iter().find(length) {
-        Some(stop) => Err(wrong(
-            "stop",
-            format!("{} bytes", stop.len()),
-            "texts of 1 to 1024 bytes",
-        )),
-        None => Ok(()),
+impl Request {
+    /// Checks every field.
+    pub(crate) fn check(&self) -> Result<(), GenerateError> {
+        let wrong = |field, value: String, expected| GenerateError::Request {
+            field,
+            value,
+            expected,
+        };
+        self.sampling.check()?;
+        if self.prompt.is_empty() {
+            return Err(wrong("prompt", "no tokens".to_owned(), "at least one token"));
+        }
+        if self.max_tokens == 0 {
+            return Err(wrong("max_tokens", "0".to_owned(), "at least 1"));
+        }
+        if self.stop.len() > MOST_STOPS {
+            return Err(wrong(
+                "stop",
+                format!("{} texts", self.stop.len()),
+                "at most 16 texts",
+            ));
+        }
+        let length = |stop: &&String| stop.is_empty() || stop.len() > MOST_STOP_BYTES;
+        match self.stop.iter().find(length) {
+            Some(stop) => Err(wrong(
+                "stop",
+                format!("{} bytes", stop.len()),
+                "texts of 1 to 1024 bytes",
+            )),
+            None => Ok(()),
+        }
     }
 }

@@ -43,7 +43,7 @@ pub use config::{Architecture, Biases, ConfigError, Family, LayerKind, Rope, Rop
 pub use generate::{
     Cancellation, Event, FinishReason, GenerateError, Generation, Request, StopStrings, Usage,
 };
-pub use model::{LoadError, Logits, Model, PassError, Segment, Sequence, Wanted};
+pub use model::{CacheSize, KvCache, LoadError, Logits, Model, PassError, Segment, Sequence, Wanted};
 pub use sample::{Sample, Sampler, Sampling, SamplingError, TokenLogprob};
 pub use tokenizer::{Detokenizer, Tokenizer, TokenizerError};
 pub use weights::WeightsError;

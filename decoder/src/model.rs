@@ -6,23 +6,22 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use rayon::ThreadPool;
 
 use crate::config::{Architecture, ConfigError, RopeScaling};
-use crate::ops::{Angles, HeadLayout, Kernels};
+use crate::ops::{Angles, HeadLayout, Kernels, Piece};
 use crate::weights::{Checkpoint, WeightsError};
 
+mod cache;
 mod error;
 mod layer;
 mod load;
 mod logits;
 mod rotary;
-mod sequence;
 #[cfg(test)]
 mod tests;
 
+pub use cache::{CacheSize, KvCache, Segment, Sequence};
 pub use error::{LoadError, PassError};
-use layer::ModelWeights;
+use layer::{LayerPlace, ModelWeights};
 pub use logits::{Logits, Wanted};
-use rotary::Frequencies;
-pub use sequence::{Segment, Sequence};
 
 /// A decoder model on a device.
 ///
@@ -72,32 +71,6 @@ impl Model {
         &self.architecture
     }
 
-    /// Makes an empty sequence of at most `limit` tokens. Its memory grows with its length.
-    ///
-    /// With dynamic rotary scaling the limit decides the frequencies, so that all tokens of a sequence are turned by the
-    /// same ones, in whatever pieces they come.
-    ///
-    /// # Errors
-    /// [`PassError::TooLong`] if the model is not made for sequences of that length.
-    pub fn sequence(&self, limit: usize) -> Result<Sequence, PassError> {
-        let most = self.most_tokens();
-        if limit == 0 || limit > most {
-            return Err(PassError::TooLong {
-                length: 0,
-                tokens: limit,
-                limit: most,
-            });
-        }
-        let architecture = &self.architecture;
-        let frequencies = Frequencies::new(architecture, limit);
-        Ok(Sequence::new(
-            architecture.layers.len(),
-            self.layout(),
-            limit,
-            frequencies,
-        ))
-    }
-
     /// Returns the tokens of the longest sequence: what the model is made for, or, with linear and dynamic rotary
     /// scaling, that many times the factor.
     pub fn most_tokens(&self) -> usize {
@@ -109,29 +82,27 @@ impl Model {
     }
 
     /// Reads the tokens of every segment after what its sequence holds, and returns the logits that each segment wants,
-    /// in the order of the segments. Rows of all segments share the products with the weights.
+    /// in the order of the segments. Rows of all segments share the products with the weights. On the processor the logits
+    /// of a row are the same bits, whatever is beside it and in whatever pieces its sequence was read.
     ///
     /// # Errors
-    /// [`PassError`]; then no sequence has grown, but after [`PassError::Device`].
-    pub fn pass(&self, segments: &mut [Segment<'_>]) -> Result<Vec<Logits>, PassError> {
-        self.check(segments)?;
+    /// [`PassError`]; then no sequence has grown. After [`PassError::Device`] only full pages are certain, which hold what
+    /// earlier passes wrote.
+    pub fn pass(&self, cache: &mut KvCache, segments: &mut [Segment<'_>]) -> Result<Vec<Logits>, PassError> {
+        self.check(cache, segments)?;
         match &self.pool {
-            Some(pool) => pool.install(|| self.run(segments)),
-            None => self.run(segments),
+            Some(pool) => pool.install(|| self.run(cache, segments)),
+            None => self.run(cache, segments),
         }
     }
 
-    fn check(&self, segments: &[Segment<'_>]) -> Result<(), PassError> {
-        let vocab_size = self.architecture.vocab_size;
+    fn check(&self, cache: &KvCache, segments: &[Segment<'_>]) -> Result<(), PassError> {
         for segment in segments {
             if segment.tokens.is_empty() {
                 return Err(PassError::Empty);
             }
-            if !segment
-                .sequence
-                .fits(self.architecture.layers.len(), self.layout())
-            {
-                return Err(PassError::OtherModel);
+            if !cache.holds(segment.sequence, self) {
+                return Err(PassError::OtherCache);
             }
             let (length, tokens) = (segment.sequence.length(), segment.tokens.len());
             let limit = segment.sequence.limit();
@@ -142,18 +113,12 @@ impl Model {
                     limit,
                 });
             }
-            let unknown = segment.tokens.iter().find(|token| **token as usize >= vocab_size);
-            if let Some(token) = unknown {
-                return Err(PassError::UnknownToken {
-                    token: *token,
-                    vocab_size,
-                });
-            }
+            PassError::check_tokens(segment.tokens, self.architecture.vocab_size)?;
         }
         Ok(())
     }
 
-    fn run(&self, segments: &mut [Segment<'_>]) -> Result<Vec<Logits>, PassError> {
+    fn run(&self, cache: &mut KvCache, segments: &mut [Segment<'_>]) -> Result<Vec<Logits>, PassError> {
         if segments.is_empty() {
             return Ok(Vec::new());
         }
@@ -165,15 +130,20 @@ impl Model {
         let count = ids.len();
         let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [count]), &self.device);
         let mut x = self.weights.embedding.val().select(0, ids).cast(DType::F32);
-        let angles = self.angles(segments, count);
+        let angles = self.angles(cache, segments, count);
         for segment in segments.iter_mut() {
-            segment.sequence.reserve(segment.tokens.len(), &self.device);
+            cache.grow(segment.sequence, segment.tokens.len())?;
         }
+        let pieces: Vec<Piece<'_>> = segments
+            .iter()
+            .map(|segment| segment.sequence.piece(segment.tokens.len()))
+            .collect();
         let pass = layer::Pass {
             kernels: self.kernels,
             layout: self.layout(),
             epsilon: self.architecture.norm_epsilon,
             angles,
+            pieces: &pieces,
         };
         let layers = self
             .weights
@@ -182,13 +152,21 @@ impl Model {
             .zip(&self.architecture.layers)
             .enumerate();
         for (index, (layer, kind)) in layers {
-            x = layer.forward(x, index, *kind, &pass, segments);
+            let place = LayerPlace { index, kind: *kind };
+            x = layer.forward(x, place, &pass, cache.memory())?;
         }
         let logits = self.logits(x, segments)?;
         for segment in segments.iter_mut() {
-            segment.sequence.advance(segment.tokens.len());
+            cache.advance(segment.sequence, segment.tokens);
         }
         Ok(logits)
+    }
+
+    /// Loses the embeddings of tokens from `count` on, so that a pass that reads one panics.
+    #[cfg(test)]
+    pub(crate) fn lose_embeddings(&mut self, count: usize) {
+        let embedding = self.weights.embedding.val().narrow(0, 0, count);
+        self.weights.embedding = burn::module::Param::from_tensor(embedding);
     }
 
     fn layout(&self) -> HeadLayout {
@@ -199,14 +177,14 @@ impl Model {
         }
     }
 
-    fn angles(&self, segments: &[Segment<'_>], rows: usize) -> Angles {
+    fn angles(&self, cache: &KvCache, segments: &[Segment<'_>], rows: usize) -> Angles {
         let half = self.architecture.head_dim / 2;
         let mut cos = Vec::with_capacity(rows * half);
         let mut sin = Vec::with_capacity(rows * half);
         for segment in segments {
             let first = segment.sequence.length();
             for position in first..first + segment.tokens.len() {
-                segment.sequence.frequencies().turn(position, &mut cos, &mut sin);
+                cache.frequencies().turn(position, &mut cos, &mut sin);
             }
         }
         let tensor = |values| Tensor::from_data(TensorData::new(values, [rows, half]), &self.device);

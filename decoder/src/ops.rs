@@ -4,9 +4,12 @@
 use burn::tensor::{Device, Tensor};
 
 mod cpu;
+mod pages;
 mod portable;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use pages::{Attention, DeviceError, PAGE_TOKENS, PageMemory, PageShape, Piece};
 
 /// The code that computes the steps of a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,23 +63,6 @@ pub(crate) struct Angles {
     pub(crate) sin: Tensor<2>,
 }
 
-/// Attention of neighbouring rows of one sequence to what the sequence remembers, themselves included.
-#[derive(Clone, Debug)]
-pub(crate) struct Attention {
-    /// Packed rows, `[rows, packed]`; their queries are read.
-    pub(crate) packed: Tensor<2>,
-    /// Keys of the sequence, `[key_value_heads, capacity, width]`, of which the first `first + rows` are there.
-    pub(crate) keys: Tensor<3>,
-    /// Values, likewise.
-    pub(crate) values: Tensor<3>,
-    /// Position of the first row.
-    pub(crate) first: usize,
-    /// Most positions that a row sees, its own included.
-    pub(crate) window: Option<usize>,
-    /// Heads of a row.
-    pub(crate) layout: HeadLayout,
-}
-
 impl Kernels {
     /// Returns the code for a device.
     pub(crate) fn for_device(device: &Device) -> Self {
@@ -126,14 +112,5 @@ impl Kernels {
             Self::Cpu => cpu::place_heads(packed, layout, norms, angles),
             Self::Portable => portable::place_heads(packed, layout, norms, angles),
         }
-    }
-
-    /// Computes softmax attention; returns the heads' outputs side by side, `[rows, heads * width]`.
-    pub(crate) fn attend(self, attention: &Attention) -> Tensor<2> {
-        let fast = match self {
-            Self::Cpu => cpu::attend(attention),
-            Self::Portable => None,
-        };
-        fast.unwrap_or_else(|| portable::attend(attention))
     }
 }

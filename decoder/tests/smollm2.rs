@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use burn::tensor::Device;
 use libtest_mimic::{Arguments, Failed, Trial};
 use liquid_decoder::{
-    Cancellation, ChatTemplate, Conversation, Event, FinishReason, Generation, Model, Request, Sampling,
-    Segment, Tokenizer, Wanted,
+    CacheSize, Cancellation, ChatTemplate, Conversation, Event, FinishReason, Generation, KvCache, Model,
+    Request, Sampling, Segment, Tokenizer, Wanted,
 };
 use serde::Deserialize;
 
@@ -69,12 +69,15 @@ fn greedy() -> Outcome {
         Tokenizer::read(&folder())?,
     );
     for case in cases() {
-        let mut sequence = model.sequence(case.prompt_tokens.len())?;
-        let logits = model.pass(&mut [Segment {
+        let length = case.prompt_tokens.len();
+        let mut cache = KvCache::new(&model, CacheSize::of_one(length))?;
+        let mut sequence = cache.sequence(&[], length)?;
+        let mut segments = [Segment {
             sequence: &mut sequence,
             tokens: &case.prompt_tokens,
             wanted: Wanted::Last,
-        }])?;
+        }];
+        let logits = model.pass(&mut cache, &mut segments)?;
         let logits = logits[0].last().expect("logits");
         for (token, expected) in case.top_tokens.iter().zip(&case.top_logits) {
             let ours = logits[*token as usize];

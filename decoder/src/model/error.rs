@@ -1,6 +1,7 @@
 //! Why a model cannot be loaded, and why a pass was refused.
 
 use super::{ConfigError, WeightsError};
+use crate::ops::DeviceError;
 
 /// Why a folder holds no model that can be run.
 #[derive(Debug, thiserror::Error)]
@@ -44,10 +45,45 @@ pub enum PassError {
         /// The most.
         limit: usize,
     },
-    /// A sequence belongs to a model of other sizes.
-    #[error("a sequence of another model; make it with the model that reads it")]
-    OtherModel,
+    /// A sequence belongs to another cache, or the cache to a model of other sizes.
+    #[error(
+        "a sequence of another cache or model; begin it in the cache that is read, made for the model that reads it"
+    )]
+    OtherCache,
+    /// All pages are promised to sequences.
+    #[error("{needed} pages of keys and values are needed, and {left} are left; release a sequence first")]
+    Full {
+        /// Pages that the sequence needs.
+        needed: usize,
+        /// Pages that could be promised.
+        left: usize,
+    },
+    /// The system does not give the memory for keys and values.
+    #[error("the system does not give {bytes} bytes for keys and values; take fewer pages")]
+    Memory {
+        /// Bytes.
+        bytes: u64,
+    },
     /// The device failed. What the sequences hold is not known.
     #[error("the device failed: {0}")]
     Device(String),
+}
+
+impl PassError {
+    /// Checks that all tokens are in a vocabulary.
+    pub(crate) fn check_tokens(tokens: &[u32], vocab_size: usize) -> Result<(), Self> {
+        match tokens.iter().find(|token| **token as usize >= vocab_size) {
+            Some(token) => Err(Self::UnknownToken {
+                token: *token,
+                vocab_size,
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<DeviceError> for PassError {
+    fn from(error: DeviceError) -> Self {
+        Self::Device(error.0)
+    }
 }

@@ -3,9 +3,8 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use super::Segment;
 use crate::config::LayerKind;
-use crate::ops::{Angles, HeadLayout, HeadNorms, Kernels};
+use crate::ops::{Angles, Attention, DeviceError, HeadLayout, HeadNorms, Kernels, PageMemory, Piece};
 
 /// A linear map with its weight as Hugging Face stores it.
 #[derive(Module, Debug)]
@@ -50,11 +49,20 @@ pub(super) struct ModelWeights {
 }
 
 /// What all layers of a pass share.
-pub(super) struct Pass {
+pub(super) struct Pass<'a> {
     pub(super) kernels: Kernels,
     pub(super) layout: HeadLayout,
     pub(super) epsilon: f64,
     pub(super) angles: Angles,
+    /// Whose the rows are.
+    pub(super) pieces: &'a [Piece<'a>],
+}
+
+/// The place of a layer among the others, and what its queries attend to.
+#[derive(Clone, Copy)]
+pub(super) struct LayerPlace {
+    pub(super) index: usize,
+    pub(super) kind: LayerKind,
 }
 
 impl Projection {
@@ -68,33 +76,32 @@ impl Projection {
 }
 
 impl Layer {
-    /// Computes the hidden states after the layer, `[rows, hidden]`.
+    /// Computes the hidden states after the layer, `[rows, hidden]`, and stores keys and values.
     pub(super) fn forward(
         &self,
         x: Tensor<2>,
-        index: usize,
-        kind: LayerKind,
-        pass: &Pass,
-        segments: &mut [Segment<'_>],
-    ) -> Tensor<2> {
+        place: LayerPlace,
+        pass: &Pass<'_>,
+        memory: &mut PageMemory,
+    ) -> Result<Tensor<2>, DeviceError> {
         let kernels = pass.kernels;
         let normed = kernels.norm(&x, &self.attention_norm.val(), pass.epsilon);
         let packed = self.query_key_value.apply(&normed, kernels);
         let norms = self.head_norms(pass.epsilon);
         let packed = kernels.place_heads(packed, pass.layout, norms.as_ref(), &pass.angles);
-        let mut first = 0;
-        let mut outputs = Vec::with_capacity(segments.len());
-        for segment in segments {
-            let count = segment.tokens.len();
-            let rows = packed.clone().narrow(0, first, count);
-            outputs.extend(segment.sequence.attend(index, kind, rows, kernels));
-            first += count;
-        }
-        let attended = Tensor::cat(outputs, 0);
+        let attended = memory.attend(&Attention {
+            packed,
+            pieces: pass.pieces,
+            layer: place.index,
+            window: match place.kind {
+                LayerKind::Full => None,
+                LayerKind::Sliding { window } => Some(window),
+            },
+        })?;
         let x = x + self.attention_output.apply(&attended, kernels);
         let normed = kernels.norm(&x, &self.feed_norm.val(), pass.epsilon);
         let inner = kernels.gate(self.gate_up.apply(&normed, kernels));
-        x + self.down.apply(&inner, kernels)
+        Ok(x + self.down.apply(&inner, kernels))
     }
 
     fn head_norms(&self, epsilon: f64) -> Option<HeadNorms> {

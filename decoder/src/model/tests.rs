@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use safetensors::SafeTensors;
 
-use super::{Kernels, Logits, Model, PassError, Segment, Sequence, Wanted};
+use super::{CacheSize, Kernels, KvCache, Logits, Model, PassError, Segment, Sequence, Wanted};
 
 mod refusals;
 
@@ -59,24 +59,50 @@ fn rope_model(name: &str) -> (Model, Expected) {
     (model, expected(&from.join(format!("{name}.safetensors"))))
 }
 
-fn pass(model: &Model, sequence: &mut Sequence, tokens: &[u32], wanted: Wanted) -> Logits {
+/// A sequence, and a cache of its own.
+struct Alone<'a> {
+    model: &'a Model,
+    cache: KvCache,
+    sequence: Sequence,
+}
+
+impl<'a> Alone<'a> {
+    fn new(model: &'a Model, limit: usize) -> Self {
+        let mut cache = KvCache::new(model, CacheSize::of_one(limit)).expect("a cache");
+        let sequence = cache.sequence(&[], limit).expect("a sequence");
+        Self {
+            model,
+            cache,
+            sequence,
+        }
+    }
+
+    fn read(&mut self, tokens: &[u32], wanted: Wanted) -> Logits {
+        pass(self.model, &mut self.cache, &mut self.sequence, tokens, wanted)
+    }
+}
+
+fn pass(
+    model: &Model,
+    cache: &mut KvCache,
+    sequence: &mut Sequence,
+    tokens: &[u32],
+    wanted: Wanted,
+) -> Logits {
     let mut segments = [Segment {
         sequence,
         tokens,
         wanted,
     }];
-    model
-        .pass(&mut segments)
-        .expect("logits")
-        .pop()
-        .expect("a segment")
+    let mut logits = model.pass(cache, &mut segments).expect("logits");
+    logits.pop().expect("a segment")
 }
 
 /// Computes the logits of all tokens, read in pieces of some sizes.
 fn in_pieces(model: &Model, tokens: &[u32], size: usize) -> Vec<f32> {
-    let mut sequence = model.sequence(tokens.len()).expect("a sequence");
+    let mut alone = Alone::new(model, tokens.len());
     let pieces = tokens.chunks(size);
-    let logits = pieces.map(|piece| pass(model, &mut sequence, piece, Wanted::All).into_values());
+    let logits = pieces.map(|piece| alone.read(piece, Wanted::All).into_values());
     logits.collect::<Vec<_>>().concat()
 }
 
@@ -133,12 +159,23 @@ fn a_prompt_in_pieces_gives_the_logits_of_one_pass() {
     }
 }
 
+/// Begins sequences in one cache.
+fn together<const N: usize>(model: &Model, limit: usize) -> (KvCache, [Sequence; N]) {
+    let size = CacheSize {
+        context_tokens: limit,
+        pages: N * limit.div_ceil(KvCache::PAGE_TOKENS),
+    };
+    let mut cache = KvCache::new(model, size).expect("a cache");
+    let sequences = [(); N].map(|()| cache.sequence(&[], limit).expect("a sequence"));
+    (cache, sequences)
+}
+
 #[test]
-fn sequences_of_different_lengths_in_one_pass_give_what_they_give_alone() {
+fn rows_give_the_same_bits_alone_and_beside_others_and_in_any_pieces() {
     for name in MODELS {
         let (model, Expected { tokens, .. }) = model(name);
-        let prompts = [&tokens[..5], &tokens[10..33], &tokens[7..8]];
-        let mut sequences = [0; 3].map(|_| model.sequence(64).expect("a sequence"));
+        let prompts = [&tokens[..5], &tokens[10..33], &tokens[7..8], &tokens[..40]];
+        let (mut cache, mut sequences) = together::<4>(&model, 130);
         let mut segments: Vec<Segment<'_>> = sequences
             .iter_mut()
             .zip(prompts)
@@ -148,7 +185,7 @@ fn sequences_of_different_lengths_in_one_pass_give_what_they_give_alone() {
                 wanted: Wanted::All,
             })
             .collect();
-        let together = model.pass(&mut segments).expect("logits");
+        let together = model.pass(&mut cache, &mut segments).expect("logits");
         let mut steps: Vec<Segment<'_>> = sequences
             .iter_mut()
             .map(|sequence| Segment {
@@ -157,38 +194,37 @@ fn sequences_of_different_lengths_in_one_pass_give_what_they_give_alone() {
                 wanted: Wanted::Last,
             })
             .collect();
-        let next = model.pass(&mut steps).expect("logits");
+        let next = model.pass(&mut cache, &mut steps).expect("logits");
         for ((prompt, together), next) in prompts.iter().zip(together).zip(next) {
-            let mut alone = model.sequence(64).expect("a sequence");
-            let first = pass(&model, &mut alone, prompt, Wanted::All).into_values();
-            let worst = difference(&together.into_values(), &first);
-            assert!(worst < 2e-5, "{name}: {worst:e}");
-            let second = pass(&model, &mut alone, &tokens[..1], Wanted::Last).into_values();
-            let worst = difference(&next.into_values(), &second);
-            assert!(worst < 2e-5, "{name}, next token: {worst:e}");
+            for size in [1, 3, 9, 64] {
+                let mut alone = Alone::new(&model, 130);
+                let pieces = prompt.chunks(size);
+                let logits = pieces.map(|piece| alone.read(piece, Wanted::All).into_values());
+                let logits = logits.collect::<Vec<_>>().concat();
+                assert_eq!(
+                    logits,
+                    together.clone().into_values(),
+                    "{name} in pieces of {size}"
+                );
+                assert_eq!(alone.read(&tokens[..1], Wanted::Last), next, "{name}, next token");
+            }
         }
     }
 }
 
 #[test]
-fn a_step_gives_the_same_bits_alone_and_beside_others() {
-    let (model, Expected { tokens, .. }) = model("llama");
-    let mut sequences = [0; 6].map(|_| model.sequence(64).expect("a sequence"));
-    for (index, sequence) in sequences.iter_mut().enumerate() {
-        pass(&model, sequence, &tokens[..=index], Wanted::Nothing);
-    }
-    let mut steps: Vec<Segment<'_>> = sequences
-        .iter_mut()
-        .map(|sequence| Segment {
-            sequence,
-            tokens: &tokens[20..21],
-            wanted: Wanted::Last,
-        })
-        .collect();
-    let together = model.pass(&mut steps).expect("logits");
-    for (index, (sequence, together)) in sequences.iter_mut().zip(together).enumerate() {
-        sequence.truncate(index + 1);
-        assert_eq!(pass(&model, sequence, &tokens[20..21], Wanted::Last), together);
+fn a_sequence_over_many_pages_gives_the_same_bits_in_any_pieces() {
+    for name in ["llama", "mistral"] {
+        let (model, Expected { tokens, .. }) = model(name);
+        let long: Vec<u32> = tokens.iter().copied().cycle().take(250).collect();
+        let whole = in_pieces(&model, &long, 250);
+        for size in [1, 50, 64, 100] {
+            assert_eq!(
+                in_pieces(&model, &long, size),
+                whole,
+                "{name} in pieces of {size}"
+            );
+        }
     }
 }
 
@@ -205,55 +241,35 @@ fn burns_operations_give_what_the_processors_own_code_gives() {
 }
 
 #[test]
-fn a_sequence_grows_over_its_first_memory_and_never_over_its_limit() {
-    let (mut model, Expected { tokens, .. }) = model("llama");
-    model.architecture.max_positions = 1000;
-    let long: Vec<u32> = tokens.iter().copied().cycle().take(600).collect();
-    let mut sequence = model.sequence(600).expect("a sequence");
-    assert_eq!(sequence.bytes(), 0);
-    let mut logits = Vec::new();
-    for piece in long.chunks(50) {
-        logits = pass(&model, &mut sequence, piece, Wanted::Last).into_values();
+fn burns_operations_read_pages_as_the_processors_own_code_does() {
+    for name in ["llama", "mistral"] {
+        let (mut model, Expected { tokens, .. }) = model(name);
+        let long: Vec<u32> = tokens.iter().copied().cycle().take(250).collect();
+        let ours = in_pieces(&model, &long, 250);
+        model.kernels = Kernels::Portable;
+        for size in [250, 60] {
+            let worst = difference(&in_pieces(&model, &long, size), &ours);
+            assert!(worst < 1e-4, "{name} in pieces of {size}: {worst:e}");
+        }
     }
-    let mut whole = model.sequence(600).expect("a sequence");
-    let at_once = pass(&model, &mut whole, &long, Wanted::Last).into_values();
-    let worst = difference(&logits, &at_once);
-    assert!(worst < 1e-4, "{worst:e}");
-    assert_eq!(sequence.length(), 600);
-    // Two layers, keys and values, two heads of six numbers of four bytes.
-    assert_eq!(sequence.bytes(), 2 * 2 * 2 * 6 * 4 * 600);
-}
-
-#[test]
-fn a_sequence_that_is_cut_reads_on_as_if_the_rest_had_not_been() {
-    let (model, Expected { tokens, .. }) = model("qwen2");
-    let mut sequence = model.sequence(64).expect("a sequence");
-    pass(&model, &mut sequence, &tokens[..11], Wanted::Nothing);
-    pass(&model, &mut sequence, &tokens[30..], Wanted::Nothing);
-    sequence.truncate(11);
-    let again = pass(&model, &mut sequence, &tokens[11..20], Wanted::All).into_values();
-    let mut fresh = model.sequence(64).expect("a sequence");
-    pass(&model, &mut fresh, &tokens[..11], Wanted::Nothing);
-    let first = pass(&model, &mut fresh, &tokens[11..20], Wanted::All).into_values();
-    assert_eq!(again, first);
 }
 
 #[test]
 fn what_a_pass_cannot_read_is_refused_and_no_sequence_grows() {
     let (model, _) = model("llama");
     let (other, _) = self::model("mistral");
-    let mut sequence = model.sequence(4).expect("a sequence");
-    let mut foreign = other.sequence(4).expect("a sequence");
-    let refuse = |tokens: &[u32], sequence: &mut Sequence| {
+    let (mut cache, [mut sequence]) = together::<1>(&model, 4);
+    let (_, [mut foreign]) = together::<1>(&other, 4);
+    let mut refuse = |tokens: &[u32], sequence: &mut Sequence| {
         let mut segments = [Segment {
             sequence,
             tokens,
             wanted: Wanted::Last,
         }];
-        model.pass(&mut segments).expect_err("a refusal")
+        model.pass(&mut cache, &mut segments).expect_err("a refusal")
     };
     assert_eq!(refuse(&[], &mut sequence), PassError::Empty);
-    assert_eq!(refuse(&[1], &mut foreign), PassError::OtherModel);
+    assert_eq!(refuse(&[1], &mut foreign), PassError::OtherCache);
     let unknown = refuse(&[1, 48], &mut sequence).to_string();
     assert!(
         unknown.contains("token 48") && unknown.contains("vocabulary of 48"),
@@ -265,6 +281,17 @@ fn what_a_pass_cannot_read_is_refused_and_no_sequence_grows() {
         "{long}"
     );
     assert_eq!(sequence.length(), 0);
-    let limit = model.sequence(257).expect_err("a refusal").to_string();
-    assert!(limit.contains("at most 256"), "{limit}");
+    let full = cache.sequence(&[], 1).expect_err("a refusal");
+    assert_eq!(full, PassError::Full { needed: 1, left: 0 });
+    let mut segments = [Segment {
+        sequence: &mut sequence,
+        tokens: &[1],
+        wanted: Wanted::Last,
+    }];
+    let error = other.pass(&mut cache, &mut segments).expect_err("a refusal");
+    assert_eq!(error, PassError::OtherCache);
+    for size in [0, 257] {
+        let limit = KvCache::new(&model, CacheSize::of_one(size)).expect_err("a refusal");
+        assert!(limit.to_string().contains("at most 256"), "{limit}");
+    }
 }

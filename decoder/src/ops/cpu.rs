@@ -7,13 +7,18 @@ use burn::tensor::{Tensor, TensorData};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{Angles, Attention, HeadLayout, HeadNorms};
+use super::{Angles, HeadLayout, HeadNorms};
 
 mod attention;
 mod heads;
 mod math;
+mod pages;
 mod product;
+mod tile;
 mod widen;
+
+pub(crate) use attention::attend;
+pub(crate) use pages::HostPages;
 
 /// A tensor of flex: bytes that are shared, a layout and a type.
 type FlexTensor = FloatTensor<Flex>;
@@ -31,10 +36,6 @@ fn rows_of<const D: usize>(values: Vec<f32>, shape: [usize; D], like: &Tensor<D>
 
 pub(super) fn project(x: &Tensor<2>, weight: &Tensor<2>) -> Option<Tensor<2>> {
     product::project(x, weight)
-}
-
-pub(super) fn attend(attention: &Attention) -> Option<Tensor<2>> {
-    attention::attend(attention)
 }
 
 pub(super) fn place_heads(

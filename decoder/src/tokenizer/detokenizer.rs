@@ -33,7 +33,7 @@ impl<'a> Detokenizer<'a> {
     }
 
     /// Ends the text: returns U+FFFD if it ends within a character.
-    pub fn finish(self) -> String {
+    pub fn finish(&mut self) -> String {
         self.stream.finish()
     }
 }
@@ -69,8 +69,8 @@ impl Utf8Stream {
         }
     }
 
-    pub(super) fn finish(self) -> String {
-        match self.pending.is_empty() {
+    pub(super) fn finish(&mut self) -> String {
+        match std::mem::take(&mut self.pending).is_empty() {
             true => String::new(),
             false => char::REPLACEMENT_CHARACTER.to_string(),
         }

@@ -1,0 +1,133 @@
+//! An answer between two passes: chooses a token from the logits, decodes it, and looks for the end.
+
+use super::{Event, FinishReason, GenerateError, Request, StopStrings, Usage};
+use crate::model::Wanted;
+use crate::sample::Sampler;
+use crate::tokenizer::{Detokenizer, Tokenizer};
+
+/// An answer that is being written.
+pub(crate) struct Writer<'a> {
+    sampler: Sampler,
+    detokenizer: Detokenizer<'a>,
+    stops: StopStrings,
+    /// Tokens that end the answer.
+    ends: &'a [u32],
+    max_tokens: usize,
+    usage: Usage,
+}
+
+/// What a row of logits brought.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) event: Event,
+    pub(crate) next: Next,
+}
+
+/// What is read next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The rest of the prompt.
+    Prompt,
+    /// The token that was written last.
+    Token(u32),
+    /// Nothing: the answer has as many tokens as it may have, and [`Writer::end`] follows.
+    Full,
+    /// Nothing: the event was the last one.
+    Ended,
+}
+
+impl Next {
+    /// Returns at most `most` tokens to read after `read` tokens of the sequence, and whose logits are wanted.
+    pub(crate) fn tokens(self, prompt: &[u32], read: usize, most: usize) -> (Vec<u32>, Wanted) {
+        match self {
+            Self::Prompt => {
+                let left = prompt.get(read..).unwrap_or_default();
+                match left.get(..most) {
+                    Some(piece) if piece.len() < left.len() => (piece.to_vec(), Wanted::Nothing),
+                    _ => (left.to_vec(), Wanted::Last),
+                }
+            }
+            Self::Token(token) => (vec![token], Wanted::Last),
+            Self::Full | Self::Ended => (Vec::new(), Wanted::Nothing),
+        }
+    }
+}
+
+impl Written {
+    pub(crate) fn ended(event: Event) -> Self {
+        Self {
+            event,
+            next: Next::Ended,
+        }
+    }
+}
+
+impl<'a> Writer<'a> {
+    /// Begins the answer to a request that was checked.
+    pub(crate) fn new(tokenizer: &'a Tokenizer, request: &Request) -> Result<Self, GenerateError> {
+        Ok(Self {
+            sampler: Sampler::new(request.sampling.clone(), &request.prompt)?,
+            detokenizer: tokenizer.detokenizer(),
+            stops: StopStrings::new(&request.stop),
+            ends: match request.ignore_end {
+                true => &[],
+                false => tokenizer.end_tokens(),
+            },
+            max_tokens: request.max_tokens,
+            usage: Usage::default(),
+        })
+    }
+
+    /// Counts tokens of the prompt that were read, and those of them that were in memory already.
+    pub(crate) fn count_prompt(&mut self, read: usize, cached: usize) {
+        self.usage.prompt_tokens += read + cached;
+        self.usage.cached_tokens += cached;
+    }
+
+    /// Chooses the next token.
+    pub(crate) fn write(&mut self, logits: &[f32]) -> Result<Written, GenerateError> {
+        let sample = self.sampler.sample(logits)?;
+        self.usage.completion_tokens += 1;
+        if self.ends.contains(&sample.token) {
+            return Ok(Written::ended(self.end(FinishReason::Stop)));
+        }
+        let found = self.stops.push(&self.detokenizer.push(sample.token));
+        if found.stopped {
+            return Ok(Written::ended(self.finished(found.text, FinishReason::Stop)));
+        }
+        let next = match self.usage.completion_tokens < self.max_tokens {
+            true => Next::Token(sample.token),
+            false => Next::Full,
+        };
+        let event = Event::Token {
+            token: sample.token,
+            text: found.text,
+            logprob: sample.logprob,
+            top: sample.top,
+        };
+        Ok(Written { event, next })
+    }
+
+    /// Ends the answer with what was held back.
+    pub(crate) fn end(&mut self, reason: FinishReason) -> Event {
+        let found = self.stops.push(&self.detokenizer.finish());
+        let mut text = found.text;
+        let reason = match (found.stopped, reason) {
+            (true, FinishReason::Length) => FinishReason::Stop,
+            (true, reason) => reason,
+            (false, reason) => {
+                text.push_str(&self.stops.finish());
+                reason
+            }
+        };
+        self.finished(text, reason)
+    }
+
+    fn finished(&self, text: String, reason: FinishReason) -> Event {
+        Event::Finished {
+            text,
+            reason,
+            usage: self.usage,
+        }
+    }
+}
