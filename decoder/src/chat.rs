@@ -105,6 +105,12 @@ impl ChatTemplate {
         })
     }
 
+    /// Returns whether the template writes tools into the prompt. One that does not would drop them without a word.
+    pub fn takes_tools(&self) -> bool {
+        let template = self.environment.get_template(TEMPLATE);
+        template.is_ok_and(|template| template.undeclared_variables(false).contains("tools"))
+    }
+
     /// Makes the prompt of a conversation. It holds its own special tokens: encode it without a frame.
     ///
     /// # Errors

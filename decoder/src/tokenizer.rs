@@ -99,6 +99,11 @@ impl Tokenizer {
         self.inner.token_to_id(text)
     }
 
+    /// Returns what a token is called in the vocabulary; of special tokens that is their text. None outside the vocabulary.
+    pub fn entry(&self, token: u32) -> Option<String> {
+        self.inner.id_to_token(token)
+    }
+
     /// Returns the tokens after which a model says no more.
     pub fn end_tokens(&self) -> &[u32] {
         self.special.ends()

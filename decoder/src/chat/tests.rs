@@ -78,6 +78,18 @@ fn tools_are_written_as_python_writes_json() {
 }
 
 #[test]
+fn a_template_says_whether_it_takes_tools() {
+    let llama = "{% if not tools is defined %}{% set tools = none %}{% endif %}{{ tools | tojson }}";
+    for (source, takes) in [
+        (SMOLLM2, false),
+        ("{% if tools %}x{% endif %}", true),
+        (llama, true),
+    ] {
+        assert_eq!(template(source).takes_tools(), takes, "{source}");
+    }
+}
+
+#[test]
 fn a_template_refuses_in_its_own_words() {
     let source =
         "{% if messages[0].role != 'user' %}{{ raise_exception('roles must alternate') }}{% endif %}";
