@@ -16,6 +16,7 @@ use liquid_process::logs::LogError;
 use crate::config::Config;
 use crate::engine::ExtractError;
 use crate::model::LoadError;
+use crate::runtime::StartError;
 use crate::server::ServeError;
 use crate::tier::Tier;
 
@@ -36,7 +37,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve liquid.worker.v1 over gRPC until SIGTERM.
+    /// Serve liquid.worker.v1 over gRPC, and a language model over HTTP if there is one, until SIGTERM.
     Serve(ServeArgs),
     /// Find the evidence in one document and print it.
     Extract(ExtractArgs),
@@ -121,6 +122,8 @@ enum CliError {
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
     Serve(ServeError),
     #[error("{name}: {source}")]
     Read { name: String, source: std::io::Error },
@@ -139,7 +142,7 @@ enum CliError {
 impl From<ServeError> for CliError {
     fn from(error: ServeError) -> Self {
         match error {
-            ServeError::Load(error) => Self::Load(error),
+            ServeError::Start(error) => Self::Start(error),
             other => Self::Serve(other),
         }
     }
@@ -150,7 +153,7 @@ impl CliError {
         match self {
             Self::Config(_) | Self::Log(_) | Self::Serve(ServeError::Tls(_)) => exit::CONFIGURATION,
             Self::Read { .. } | Self::Encoding { .. } | Self::Budget(_) => exit::INPUT,
-            Self::Load(_) => exit::MODEL,
+            Self::Load(_) | Self::Start(_) => exit::MODEL,
             Self::Serve(_) | Self::Extract(_) | Self::Write(_) | Self::System(_) => FAULT,
         }
     }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use liquid_contract::environment::WORKER_PREFIX;
 use liquid_contract::{defaults, ports};
+use liquid_decoder::engine::{EngineError, EngineOptions};
 use liquid_process::Invalid;
 use liquid_process::config::Configuration;
 use liquid_process::logs::Log;
@@ -34,6 +35,8 @@ pub struct Config {
     pub tls: Tls,
     /// The models behind the other tiers than lexical.
     pub model: Model,
+    /// The language model that is served over HTTP at `grpc.listen`.
+    pub decoder: Decoder,
     /// Choices in how evidence is found.
     pub scoring: Scoring,
     /// Limits of sizes and of concurrent requests.
@@ -78,7 +81,7 @@ impl Default for Admin {
     }
 }
 
-/// Section `[tls]`. Without files the service speaks plain HTTP/2. Files that change are read again while the
+/// Section `[tls]`. Without files the service speaks plain HTTP. Files that change are read again while the
 /// worker serves, as those of a Kubernetes Secret do when a certificate is renewed; open connections live on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -130,6 +133,45 @@ pub struct Model {
     /// Device that runs the encoder: `cpu` (default), `cuda` (the first NVIDIA GPU) or `cuda:N`. GPUs need a
     /// worker that is built with the feature `cuda`.
     pub device: Device,
+}
+
+/// Section `[decoder]`: a language model behind OpenAI's routes, on the port, with the encryption and for the clients of
+/// gRPC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Decoder {
+    /// Folder of the model as Hugging Face has it: `config.json`, safetensors, `tokenizer.json`, a chat template. Default
+    /// none: no language model is served.
+    pub folder: Option<PathBuf>,
+    /// Name by which clients ask for the model. Default: the folder's name.
+    pub name: Option<String>,
+    /// Most tokens of prompt and answer together. Default 0: what the model is made for, at most 8192.
+    pub context_tokens: usize,
+    /// Memory for keys and values, in bytes; taken at the start. Default 1073741824 (1 GiB).
+    pub memory_bytes: u64,
+    /// Most answers that are written at a time. Default 16, at most 4096.
+    pub sequences: usize,
+    /// Requests that may wait for that. Default 64, at most 65536.
+    pub queue: usize,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        let EngineOptions {
+            memory_bytes,
+            sequences,
+            queue,
+            ..
+        } = EngineOptions::default();
+        Self {
+            folder: None,
+            name: None,
+            context_tokens: 0,
+            memory_bytes,
+            sequences,
+            queue,
+        }
+    }
 }
 
 /// Section `[scoring]`.
@@ -251,6 +293,7 @@ impl Configuration for Config {
             found.push(Invalid::new("tiers", format!("{:?}", self.tiers), remedy));
         }
         found.extend(within("model", self.model.validate()));
+        found.extend(within("decoder", self.decoder.validate()));
         if self.grpc.listen == self.admin.listen && self.admin.listen.port() != 0 {
             let remedy = "is grpc.listen too; set another port";
             found.push(Invalid::new("admin.listen", self.admin.listen, remedy));
@@ -308,6 +351,47 @@ impl Model {
         if let (Some(ranker), None) = (&self.ranker, &self.folder) {
             let remedy = "a ranker needs the encoder beside it; set model.folder too";
             found.push(Invalid::new("ranker", ranker.display(), remedy));
+        }
+        found
+    }
+}
+
+impl Decoder {
+    /// Returns the name by which clients ask for the model.
+    pub fn model_name(&self) -> String {
+        let folder = self.folder.as_ref().and_then(|folder| folder.file_name());
+        let folder = || folder.map(|name| name.to_string_lossy().into_owned());
+        self.name.clone().or_else(folder).unwrap_or_default()
+    }
+
+    /// Returns the sizes of the engine, those of `context_tokens` left to the model.
+    pub fn engine(&self) -> EngineOptions {
+        let default = EngineOptions::default();
+        EngineOptions {
+            memory_bytes: self.memory_bytes,
+            sequences: self.sequences,
+            queue: self.queue,
+            step_tokens: default.step_tokens.max(self.sequences.saturating_mul(2)),
+            ..default
+        }
+    }
+
+    fn validate(&self) -> Vec<Invalid> {
+        let mut found = Vec::new();
+        if self.folder.is_some() && self.model_name().is_empty() {
+            let remedy = "set the name by which clients ask for the model; the folder has none";
+            found.push(Invalid::new("name", "", remedy));
+        }
+        if let (None, Some(name)) = (&self.folder, &self.name) {
+            found.push(Invalid::new("name", name, "needs decoder.folder too"));
+        }
+        if let Err(EngineError::Option {
+            field,
+            value,
+            expected,
+        }) = self.engine().check()
+        {
+            found.push(Invalid::new(field, value, format!("set {expected}")));
         }
         found
     }

@@ -20,10 +20,14 @@ use crate::engine::{
 use crate::model::{LoadError, ModelCard, Models};
 
 mod admission;
+mod decoder;
 mod device;
 mod models;
+mod progress;
 
 pub use admission::{Load, Reservation};
+pub use decoder::{Decoder, DecoderError};
+pub use progress::{LoadPhase, LoadProgress};
 
 use admission::{Admission, Class, Slot};
 use models::SharedModel;
@@ -100,6 +104,17 @@ impl From<ExtractError> for JobError {
     }
 }
 
+/// Why the runtime cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The encoder or the ranker cannot be loaded.
+    #[error(transparent)]
+    Model(#[from] LoadError),
+    /// The decoder cannot be loaded.
+    #[error(transparent)]
+    Decoder(#[from] DecoderError),
+}
+
 /// The identity of a job: two jobs with one key have the same answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct JobKey {
@@ -121,6 +136,7 @@ pub struct Runtime {
 struct Inner {
     tiers: Vec<Tier>,
     model: Option<SharedModel>,
+    decoder: Option<Arc<Decoder>>,
     admission: Admission,
     under_way: SingleFlight<JobKey, JobResult>,
     answers: Mutex<Lru<JobKey, Arc<Extraction>>>,
@@ -129,22 +145,35 @@ struct Inner {
 }
 
 impl Runtime {
-    /// Loads the model if a tier needs it and starts the device's thread.
+    /// Loads the models that the configuration asks for and starts their threads.
     ///
     /// # Errors
-    /// [`LoadError`] if the model cannot be loaded.
-    pub fn start(config: &Config) -> Result<Self, LoadError> {
+    /// [`StartError`] if one cannot be loaded.
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        Self::start_with(config, &LoadProgress::default())
+    }
+
+    /// Does the same, and says how far it is.
+    ///
+    /// # Errors
+    /// [`StartError`] if a model cannot be loaded.
+    pub fn start_with(config: &Config, progress: &LoadProgress) -> Result<Self, StartError> {
         let mut models = models::load(config)?;
         let speed = models.as_mut().map(models::warm_up).transpose()?.flatten();
-        let runtime = Self::with_models(config, models);
+        let decoder = Decoder::load(&config.decoder, progress)?;
+        let runtime = Self::with_parts(config, models, decoder);
         if let Some(speed) = speed {
             runtime.inner.memory.set_encoder_speed(speed);
         }
         Ok(runtime)
     }
 
-    /// Starts with a model that is already loaded.
+    /// Starts with a model that is already loaded, and without a decoder.
     pub fn with_models(config: &Config, models: Option<Models>) -> Self {
+        Self::with_parts(config, models, None)
+    }
+
+    fn with_parts(config: &Config, models: Option<Models>, decoder: Option<Decoder>) -> Self {
         let admission = Admission::new(&config.limits);
         let model = models.map(|models| SharedModel::start(models, admission.encoder_slots()));
         let tiers = config.served_tiers();
@@ -160,6 +189,7 @@ impl Runtime {
             inner: Arc::new(Inner {
                 tiers,
                 model,
+                decoder: decoder.map(Arc::new),
                 admission,
                 under_way: SingleFlight::default(),
                 answers,
@@ -184,6 +214,11 @@ impl Runtime {
     pub fn ranker(&self) -> Option<(&str, &ModelCard)> {
         let ranker = self.inner.model.as_ref()?.ranker.as_ref()?;
         Some((&ranker.name, &ranker.card))
+    }
+
+    /// Returns the decoder, if one is loaded.
+    pub fn decoder(&self) -> Option<&Arc<Decoder>> {
+        self.inner.decoder.as_ref()
     }
 
     /// Reports how busy the worker is.
@@ -228,10 +263,11 @@ impl Runtime {
         wait_for(waiter, deadline).await
     }
 
-    /// Runs one extraction on each tier that is served, so that the first request finds everything warm.
+    /// Runs one extraction on each tier that is served, and lets the decoder write a token, so that the first request finds
+    /// everything warm.
     ///
     /// # Errors
-    /// [`JobError`] if a tier does not work.
+    /// [`JobError`] if a tier or the decoder does not work.
     pub async fn warm_up(&self) -> Result<(), JobError> {
         const DOCUMENT: &str = "The first sentence says when the worker starts. \
              The second one says that it is ready.\n\n\
@@ -249,6 +285,10 @@ impl Runtime {
                 reservation: self.reserve(),
             };
             self.inner.compute(job, cancel).await?;
+        }
+        if let Some(decoder) = &self.inner.decoder {
+            let warm = decoder.warm_up().await;
+            warm.map_err(|error| JobError::Internal(format!("the decoder: {error}")))?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The worker's process: gRPC service, admin listener, readiness and drain around the runtime.
+//! The worker's process: gRPC and HTTP on one listener, admin listener, readiness and drain around the runtime.
 //!
 //! In this order: bind, load, warm up, serve; on a signal: stop being ready, wait for balancers, refuse,
 //! finish, end.
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::{Connected, Router, TcpIncoming};
 use tonic_health::ServingStatus;
@@ -24,8 +24,9 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::config::{Config, Drain, Tls};
-use crate::model::LoadError;
-use crate::runtime::{JobError, Runtime};
+use crate::openai::Gateway;
+use crate::requests::{ActiveRequests, Phase};
+use crate::runtime::{JobError, LoadPhase, LoadProgress, Runtime, StartError};
 
 mod convert;
 mod handshake;
@@ -71,9 +72,9 @@ pub enum ServeError {
     /// The files for TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The model cannot be loaded.
+    /// A model cannot be loaded.
     #[error(transparent)]
-    Load(#[from] LoadError),
+    Start(#[from] StartError),
     /// The warm-up failed.
     #[error("warm-up: {0}")]
     WarmUp(#[source] JobError),
@@ -99,24 +100,12 @@ pub async fn check_tls(tls: &Tls) -> Result<(), TlsError> {
     TlsKeeper::open(tls).await.map(drop)
 }
 
-/// The phase of the worker's life, which decides what it answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// The worker loads and warms up; requests are refused.
-    Starting,
-    /// ActiveRequests are served.
-    Ready,
-    /// The drain has begun: the worker is not ready any more, but still serves requests.
-    Notice,
-    /// New requests are refused; those under way end.
-    Draining,
-}
-
 /// A worker whose addresses are bound and which does not serve yet.
 pub struct BoundServer {
     config: Config,
     grpc: TcpListener,
     admin: TcpListener,
+    progress: LoadProgress,
 }
 
 impl BoundServer {
@@ -127,7 +116,12 @@ impl BoundServer {
     pub async fn bind(config: Config) -> Result<Self, ServeError> {
         let grpc = bind_listener("grpc.listen", config.grpc.listen).await?;
         let admin = bind_listener("admin.listen", config.admin.listen).await?;
-        Ok(Self { config, grpc, admin })
+        Ok(Self {
+            config,
+            grpc,
+            admin,
+            progress: LoadProgress::default(),
+        })
     }
 
     /// Returns the addresses of the service and of the admin listener.
@@ -138,13 +132,13 @@ impl BoundServer {
         Ok((self.grpc.local_addr()?, self.admin.local_addr()?))
     }
 
-    /// Loads the model, serves until `stop` is ready, then drains. The admin listener answers from the start.
+    /// Loads the models, serves until `stop` is ready, then drains. The admin listener answers from the start.
     ///
     /// # Errors
     /// [`ServeError`]. ActiveRequests that do not end within `drain.timeout_ms` are cut off, which is no error.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let config = self.config.clone();
-        let load = tokio::task::spawn_blocking(move || Runtime::start(&config));
+        let (config, progress) = (self.config.clone(), self.progress.clone());
+        let load = tokio::task::spawn_blocking(move || Runtime::start_with(&config, &progress));
         self.serve_with(async { Ok(load.await??) }, stop).await
     }
 
@@ -158,10 +152,15 @@ impl BoundServer {
         stop: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
         let phase = Arc::new(watch::channel(Phase::Starting).0);
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::new(self.progress.clone()));
         let admin = tokio::spawn(serve_admin(self.admin, Arc::clone(&metrics), phase.subscribe()));
         let served = async {
             let files = async { Ok(TlsKeeper::wait(&self.config.tls).await?) };
+            let load = async {
+                let runtime = load.await?;
+                self.progress.enter(LoadPhase::WarmUp);
+                Ok::<Runtime, ServeError>(runtime)
+            };
             let (runtime, tls) = tokio::try_join!(load, files)?;
             metrics.observe(&runtime);
             Lifecycle::new(&self.config, runtime, phase, metrics)
@@ -176,13 +175,14 @@ impl BoundServer {
 
 /// Serves `/livez`, `/readyz` and `/metrics`, until the task is aborted.
 async fn serve_admin(listener: TcpListener, metrics: Arc<Metrics>, phase: watch::Receiver<Phase>) {
+    let rendered = Arc::clone(&metrics);
     let admin = Admin {
         ready: move || match *phase.borrow() {
             Phase::Ready => Ok(()),
-            Phase::Starting => Err("warming up".to_owned()),
+            Phase::Starting => Err(metrics.load_phase().to_string()),
             Phase::Notice | Phase::Draining => Err("draining".to_owned()),
         },
-        metrics: move || metrics.render(),
+        metrics: move || rendered.render(),
     };
     if let Err(error) = admin.serve(listener, CancellationToken::new()).await {
         tracing::error!(%error, "the admin listener has ended");
@@ -209,13 +209,6 @@ struct Lifecycle<'a> {
     requests: ActiveRequests,
 }
 
-/// The requests under way, and the means to cut them off.
-#[derive(Clone, Default)]
-struct ActiveRequests {
-    under_way: TaskTracker,
-    cut_off: CancellationToken,
-}
-
 type Transport = JoinHandle<Result<(), tonic::transport::Error>>;
 
 impl<'a> Lifecycle<'a> {
@@ -235,6 +228,7 @@ impl<'a> Lifecycle<'a> {
         }
     }
 
+    /// Makes the routes of gRPC and of HTTP; what is neither's is answered in the words of HTTP.
     fn router(&self) -> Router {
         let limits = &self.config.limits;
         let service = Service::new(
@@ -249,11 +243,18 @@ impl<'a> Lifecycle<'a> {
         let largest = limits.max_chunk_bytes + 2 * limits.max_question_bytes + items;
         let worker = WorkerServer::new(service).max_decoding_message_size(largest as usize + HEADER_ROOM);
         let health = HealthServer::new(HealthService::from_health_reporter(self.health.clone()));
+        let gateway = Gateway::new(
+            &self.runtime,
+            self.metrics.answers(),
+            self.phase.subscribe(),
+            self.requests.clone(),
+        );
+        let grpc = Routes::new(health).add_service(worker).into_axum_router();
         Server::builder()
+            .accept_http1(true)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .add_service(health)
-            .add_service(worker)
+            .add_routes(gateway.routes(grpc).into())
     }
 
     /// Publishes the phase to requests, probes and health checks.

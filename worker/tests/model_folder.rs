@@ -7,7 +7,7 @@ use std::path::Path;
 
 use liquid_worker::config::Config;
 use liquid_worker::model::{Device, LoadError, ManifestError, Models, WeightsError};
-use liquid_worker::runtime::Runtime;
+use liquid_worker::runtime::{Runtime, StartError};
 use safetensors::Dtype;
 use tempfile::TempDir;
 
@@ -89,7 +89,7 @@ fn another_model_than_the_one_asked_for_is_refused() {
         Runtime::start(&config).map(|_| ())
     };
     let error = start(&"0".repeat(64)).unwrap_err();
-    let LoadError::Manifest(ManifestError::OtherModel { actual, .. }) = &error else {
+    let StartError::Model(LoadError::Manifest(ManifestError::OtherModel { actual, .. })) = &error else {
         panic!("{error}");
     };
     assert!(error.to_string().contains("correct the sum"), "{error}");

@@ -11,7 +11,7 @@ use liquid_worker::engine::{
     Ask, Asks, Budget, Extraction, Extractor, Memory, Request, Settings, Texts, Tier, TierChoice, TierReason,
 };
 use liquid_worker::model::{Device, EncodeError, LoadError, ManifestError, Models, Ranked, WeightsError};
-use liquid_worker::runtime::Runtime;
+use liquid_worker::runtime::{Runtime, StartError};
 use safetensors::Dtype;
 use serde::Deserialize;
 use tempfile::TempDir;
@@ -307,7 +307,10 @@ fn another_ranker_than_the_one_asked_for_is_refused() {
     config.model.ranker_sha256 = Some("0".repeat(64));
     let error = Runtime::start(&config).map(|_| ()).unwrap_err();
     assert!(
-        matches!(error, LoadError::Manifest(ManifestError::OtherModel { .. })),
+        matches!(
+            error,
+            StartError::Model(LoadError::Manifest(ManifestError::OtherModel { .. }))
+        ),
         "{error}"
     );
     // Where the tier is not served nothing is loaded for it.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use liquid_contract::metrics as names;
 use liquid_proto::worker::v1::ReportRequest;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -18,7 +18,8 @@ use prometheus_client::registry::{Registry, Unit};
 mod gpu;
 
 use super::convert::ServerTimes;
-use crate::runtime::{JobAnswer, Runtime};
+use crate::openai::AnswerMetrics;
+use crate::runtime::{JobAnswer, LoadPhase, LoadProgress, Runtime};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TierLabels {
@@ -46,10 +47,19 @@ struct StageLabel {
     stage: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PhaseLabel {
+    phase: &'static str,
+}
+
 /// The worker's metrics.
 pub(super) struct Metrics {
     registry: Registry,
+    /// Metrics under the names of vLLM, which have no prefix of ours.
+    foreign: Registry,
     runtime: OnceLock<Runtime>,
+    progress: LoadProgress,
+    answers: AnswerMetrics,
     documents: Family<TierLabels, Counter>,
     document_tokens: Family<TierLabels, Counter>,
     kept_tokens: Family<TierLabels, Counter>,
@@ -66,6 +76,8 @@ pub(super) struct Metrics {
     requests_in_flight: Gauge,
     tokens_in_flight: Gauge,
     buffered: Gauge,
+    load_phase: Family<PhaseLabel, Gauge>,
+    decoder_weights: Gauge,
     #[cfg(feature = "cuda")]
     gpu: gpu::GpuMetrics,
 }
@@ -76,10 +88,13 @@ fn stage_histogram() -> Histogram {
 }
 
 impl Metrics {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(progress: LoadProgress) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix(names::WORKER_PREFIX),
+            foreign: Registry::default(),
             runtime: OnceLock::new(),
+            progress,
+            answers: AnswerMetrics::default(),
             documents: Family::default(),
             document_tokens: Family::default(),
             kept_tokens: Family::default(),
@@ -96,12 +111,18 @@ impl Metrics {
             requests_in_flight: Gauge::default(),
             tokens_in_flight: Gauge::default(),
             buffered: Gauge::default(),
+            load_phase: Family::default(),
+            decoder_weights: Gauge::default(),
             #[cfg(feature = "cuda")]
             gpu: gpu::GpuMetrics::default(),
         };
         metrics.register();
         metrics.register_calls();
         metrics.register_tls();
+        metrics.register_load();
+        metrics
+            .answers
+            .register(&mut metrics.registry, &mut metrics.foreign);
         #[cfg(feature = "cuda")]
         metrics.registry.register_collector(Box::new(metrics.gpu.clone()));
         metrics
@@ -194,6 +215,27 @@ impl Metrics {
         );
     }
 
+    fn register_load(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "load_phase",
+            "1 for the step of the start that runs or ran last: models, decoder_weights, decoder_tokenizer, decoder_memory, warm_up",
+            self.load_phase.clone(),
+        );
+        let help = "Files of the decoder's weights";
+        r.register_with_unit("decoder_weights", help, Unit::Bytes, self.decoder_weights.clone());
+    }
+
+    /// Returns the step of the start that runs or ran last.
+    pub(super) fn load_phase(&self) -> LoadPhase {
+        self.progress.phase()
+    }
+
+    /// Returns the metrics of answers that the decoder writes.
+    pub(super) fn answers(&self) -> AnswerMetrics {
+        self.answers.clone()
+    }
+
     /// Reads the gauges from this runtime from now on.
     pub(super) fn observe(&self, runtime: &Runtime) {
         // Set once, at the start; a second runtime does not come.
@@ -277,9 +319,25 @@ impl Metrics {
             self.buffered.set(load.buffered_bytes as i64);
             self.encoded_tokens
                 .inc_by(runtime.encoded_tokens().saturating_sub(self.encoded_tokens.get()));
+            if let Some(decoder) = runtime.decoder() {
+                self.decoder_weights.set(decoder.weights_bytes as i64);
+                self.answers.read(decoder);
+            }
+        }
+        let phase = self.progress.phase();
+        for name in LoadPhase::NAMES {
+            let current = i64::from(name == phase.name());
+            self.load_phase
+                .get_or_create(&PhaseLabel { phase: name })
+                .set(current);
+        }
+        if let LoadPhase::DecoderWeights { bytes } = phase {
+            self.decoder_weights.set(bytes as i64);
         }
         let mut text = String::new();
-        encode(&mut text, &self.registry)?;
+        encode_registry(&mut text, &self.registry)?;
+        encode_registry(&mut text, &self.foreign)?;
+        encode_eof(&mut text)?;
         Ok(text)
     }
 }

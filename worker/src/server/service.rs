@@ -1,8 +1,6 @@
 //! `liquid.worker.v1.Worker`: one request from its first message to its answer.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use liquid_proto::worker::v1 as proto;
@@ -13,10 +11,11 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::{self, ServerTimes};
 use super::metrics::Metrics;
+use super::receive;
 use super::status::{cut_off, job_status, refusal};
-use super::{ActiveRequests, Phase, receive};
 use crate::config::{Config, Limits};
 use crate::model::ModelCard;
+use crate::requests::{ActiveRequests, Phase, RequestNames};
 use crate::runtime::{Job, JobAnswer, Runtime};
 use crate::tier::Tier;
 
@@ -244,31 +243,6 @@ fn parse_deadline(metadata: &MetadataMap) -> Option<Instant> {
         _ => return None,
     };
     Instant::now().checked_add(timeout.saturating_sub(BEFORE_THE_TRANSPORT))
-}
-
-/// The source of names for requests that came without one.
-struct RequestNames {
-    process: u64,
-    count: AtomicU64,
-}
-
-impl Default for RequestNames {
-    fn default() -> Self {
-        Self {
-            process: RandomState::new().hash_one(std::process::id()),
-            count: AtomicU64::new(0),
-        }
-    }
-}
-
-impl RequestNames {
-    fn next(&self) -> String {
-        format!(
-            "{:016x}-{}",
-            self.process,
-            self.count.fetch_add(1, Ordering::Relaxed)
-        )
-    }
 }
 
 #[cfg(test)]

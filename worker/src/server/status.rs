@@ -5,7 +5,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::Phase;
+use crate::requests::{CUT_OFF, Phase};
 use crate::runtime::JobError;
 
 /// Time after which another try is worth it while the worker cannot answer at all.
@@ -20,16 +20,12 @@ pub(super) fn invalid(field: &str, remedy: impl Into<String>) -> Status {
 
 /// Makes UNAVAILABLE in a phase in which requests are refused.
 pub(super) fn refusal(phase: Phase) -> Option<Status> {
-    match phase {
-        Phase::Ready | Phase::Notice => None,
-        Phase::Starting => Some(try_another("the worker is warming up; try another one")),
-        Phase::Draining => Some(try_another("the worker is draining; try another one")),
-    }
+    phase.refusal().map(try_another)
 }
 
 /// Makes UNAVAILABLE for a request that outlived the time of the drain.
 pub(super) fn cut_off() -> Status {
-    try_another("the worker's drain time is over; try another one")
+    try_another(CUT_OFF)
 }
 
 fn try_another(text: &str) -> Status {

@@ -245,7 +245,7 @@ impl TlsState {
             _ => builder.with_no_client_auth(),
         };
         let mut server = builder.with_single_cert(chain, key).map_err(pair)?;
-        server.alpn_protocols = vec![b"h2".to_vec()];
+        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         // A resumed session would not show its certificate again, and may outlive it.
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;

@@ -1,0 +1,123 @@
+//! The answers to a request, from the engine to the route: one stream of the events of all of them, timed for the
+//! metrics. Dropping it cancels those that are not complete.
+
+use std::time::Instant;
+
+use futures::StreamExt;
+use futures::stream::{self, BoxStream, SelectAll};
+use liquid_decoder::engine::Answer;
+use liquid_decoder::{Event, GenerateError, Request};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::error::ApiError;
+use super::metrics::ModelMetrics;
+use super::{Admitted, Gateway};
+use crate::requests::CUT_OFF;
+
+type Indexed = (usize, Result<Event, GenerateError>);
+
+/// Answers that are being written.
+pub(super) struct Answers {
+    events: SelectAll<BoxStream<'static, Indexed>>,
+    clocks: Vec<Clock>,
+    /// Answers that have not ended.
+    open: usize,
+    /// Field that holds the prompt, for errors.
+    param: &'static str,
+    metrics: ModelMetrics,
+    cut_off: CancellationToken,
+    _under_way: TaskTrackerToken,
+}
+
+/// Times of an answer.
+struct Clock {
+    submitted: Instant,
+    last_token: Option<Instant>,
+}
+
+impl Answers {
+    /// Sends requests to the engine, all or none; `param` is the field that holds the prompt.
+    pub(super) fn submit(
+        gateway: &Gateway,
+        admitted: Admitted,
+        requests: Vec<Request>,
+        param: &'static str,
+    ) -> Result<Self, ApiError> {
+        let Admitted { decoder, under_way } = admitted;
+        let mut events = SelectAll::new();
+        let mut clocks = Vec::new();
+        for (index, request) in requests.into_iter().enumerate() {
+            let answer = decoder.engine.submit(request, None);
+            let answer = answer.map_err(|refusal| ApiError::refused(refusal, param))?;
+            events.push(indexed(index, answer));
+            clocks.push(Clock {
+                submitted: Instant::now(),
+                last_token: None,
+            });
+        }
+        Ok(Self {
+            metrics: gateway.0.metrics.of_model(&decoder.name),
+            events,
+            open: clocks.len(),
+            clocks,
+            param,
+            cut_off: gateway.0.requests.cut_off.clone(),
+            _under_way: under_way,
+        })
+    }
+
+    /// Waits for the next event of an answer, and says which one's; none once all have ended. After an error nothing
+    /// follows.
+    pub(super) async fn next(&mut self) -> Option<Result<(usize, Event), ApiError>> {
+        if self.open == 0 {
+            return None;
+        }
+        let event = tokio::select! {
+            event = self.events.next() => event,
+            () = self.cut_off.cancelled() => return Some(Err(self.fail(ApiError::unavailable(CUT_OFF)))),
+        };
+        Some(match event {
+            Some((index, Ok(event))) => {
+                self.observe(index, &event);
+                Ok((index, event))
+            }
+            Some((_, Err(error))) => {
+                let error = ApiError::failed(error, self.param);
+                Err(self.fail(error))
+            }
+            None => Err(self.fail(ApiError::unavailable("the engine has stopped"))),
+        })
+    }
+
+    fn fail(&mut self, error: ApiError) -> ApiError {
+        self.open = 0;
+        self.events.clear();
+        error
+    }
+
+    fn observe(&mut self, index: usize, event: &Event) {
+        let Some(clock) = self.clocks.get_mut(index) else {
+            return;
+        };
+        let now = Instant::now();
+        match event {
+            Event::Token { .. } => match clock.last_token.replace(now) {
+                None => self.metrics.first_token(now - clock.submitted),
+                Some(before) => self.metrics.next_token(now - before),
+            },
+            Event::Finished { reason, usage, .. } => {
+                self.open = self.open.saturating_sub(1);
+                self.metrics.finished(*reason, *usage, now - clock.submitted);
+            }
+        }
+    }
+}
+
+fn indexed(index: usize, answer: Answer) -> BoxStream<'static, Indexed> {
+    let events = stream::unfold(answer, |mut answer| async move {
+        let event = answer.next().await?;
+        Some((event, answer))
+    });
+    events.map(move |event| (index, event)).boxed()
+}
