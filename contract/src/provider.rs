@@ -29,11 +29,13 @@ pub enum Provider {
     OpenaiCompatible,
     /// The built-in extractive answer; no server, no model.
     Local,
+    /// The language model of the workers that find the evidence; no server of its own.
+    Liquid,
 }
 
 impl Provider {
     /// Every kind, in the order in which documentation lists them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Openai,
         Self::Azure,
         Self::Anthropic,
@@ -44,6 +46,7 @@ impl Provider {
         Self::Ollama,
         Self::OpenaiCompatible,
         Self::Local,
+        Self::Liquid,
     ];
 
     /// Returns the kind's name in configurations, such as `openai_compatible`.
@@ -59,6 +62,7 @@ impl Provider {
             Self::Ollama => "ollama",
             Self::OpenaiCompatible => "openai_compatible",
             Self::Local => "local",
+            Self::Liquid => "liquid",
         }
     }
 
@@ -70,9 +74,13 @@ impl Provider {
             Self::Anthropic => Some("https://api.anthropic.com/v1"),
             Self::Gemini => Some("https://generativelanguage.googleapis.com/v1beta/openai"),
             Self::Deepseek => Some("https://api.deepseek.com/v1"),
-            Self::Azure | Self::Vllm | Self::Tgi | Self::Ollama | Self::OpenaiCompatible | Self::Local => {
-                None
-            }
+            Self::Azure
+            | Self::Vllm
+            | Self::Tgi
+            | Self::Ollama
+            | Self::OpenaiCompatible
+            | Self::Local
+            | Self::Liquid => None,
         }
     }
 
@@ -88,7 +96,8 @@ impl Provider {
             | Self::Gemini
             | Self::Deepseek
             | Self::OpenaiCompatible
-            | Self::Local => None,
+            | Self::Local
+            | Self::Liquid => None,
         }
     }
 
@@ -109,7 +118,9 @@ impl Provider {
             Self::Anthropic => Some("ANTHROPIC_API_KEY"),
             Self::Gemini => Some("GEMINI_API_KEY"),
             Self::Deepseek => Some("DEEPSEEK_API_KEY"),
-            Self::Vllm | Self::Tgi | Self::Ollama | Self::OpenaiCompatible | Self::Local => None,
+            Self::Vllm | Self::Tgi | Self::Ollama | Self::OpenaiCompatible | Self::Local | Self::Liquid => {
+                None
+            }
         }
     }
 
@@ -122,14 +133,22 @@ impl Provider {
             Self::Anthropic => Some("anthropic"),
             Self::Gemini => Some("gcp.gemini"),
             Self::Deepseek => Some("deepseek"),
-            Self::Vllm | Self::Tgi | Self::Ollama | Self::OpenaiCompatible | Self::Local => None,
+            Self::Vllm | Self::Tgi | Self::Ollama | Self::OpenaiCompatible | Self::Local | Self::Liquid => {
+                None
+            }
         }
     }
 
     /// Returns whether a cluster must give the base URL: nothing listens on a pod's own loopback address but its sidecar, so
     /// [`Provider::local_url`] is no help there.
     pub const fn needs_base_url(self) -> bool {
-        self.public_url().is_none() && !matches!(self, Self::Local)
+        self.public_url().is_none() && !self.is_inside()
+    }
+
+    /// Returns whether the product itself answers, in the sidecar or in a worker: such a kind has neither URL nor key, and
+    /// what it is asked does not leave.
+    pub const fn is_inside(self) -> bool {
+        matches!(self, Self::Local | Self::Liquid)
     }
 
     /// Lists the kinds that may be named as a provider without an entry in `[upstream.providers]`: all but
@@ -196,7 +215,7 @@ mod tests {
             assert!(kind.default_url().is_none_or(|url| url.contains("/v1")), "{kind}");
             assert_eq!(
                 kind.needs_base_url(),
-                public.is_none() && kind != Provider::Local,
+                public.is_none() && !kind.is_inside(),
                 "{kind}"
             );
         }

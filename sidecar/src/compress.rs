@@ -214,6 +214,11 @@ impl Compressor {
         self.client.extract(query).await.map(|answer| answer.extraction)
     }
 
+    /// Returns the client of the workers.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Returns the workers as the sidecar sees them now.
     pub fn workers(&self) -> Vec<WorkerStatus> {
         self.client.workers()

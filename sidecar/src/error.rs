@@ -155,6 +155,11 @@ impl From<&Failure> for ApiError {
             },
             Failure::Connect(_) => Self::server(status, "upstream_unreachable", message),
             Failure::Broken { .. } => Self::server(status, "upstream_broken", message),
+            Failure::Worker(_) => Self {
+                retry_after: Some(1),
+                should_retry: Some(true),
+                ..Self::server(status, "worker_unavailable", message)
+            },
             Failure::Untranslatable(error) => Self {
                 param: error.param().map(Cow::Borrowed),
                 ..Self::invalid(status, error.code(), message)

@@ -165,7 +165,7 @@ fn ask(surface: Surface, body: Bytes, config: &Config) -> Result<Outcome, Explai
         },
         request_id: None,
         evidence: true,
-        leaves: !local,
+        leaves: !routes.stays(surface.wire()),
         dry_run: true,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

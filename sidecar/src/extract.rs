@@ -1,9 +1,11 @@
 //! Asks the workers for the evidence: one answer for a document and what is asked about it, whatever happens to single
-//! workers. Between `policy` and `pack`. Reports to them, too, what calls have come to.
+//! workers. Between `policy` and `pack`. Takes calls to the workers' language model, too, and reports what calls have come
+//! to.
 
 mod answer;
 mod client;
 mod error;
+mod forward;
 mod lookup;
 mod pool;
 mod query;
@@ -20,6 +22,7 @@ use serde::Serialize;
 pub use answer::Extraction;
 pub use client::{Client, ExtractAnswer};
 pub use error::ExtractError;
+pub use forward::{BrokenAnswer, ModelAnswer, ModelCall, PrefixKey, WorkerBody};
 pub use query::{Asked, Budget, Query, QueryKey, TextLength};
 pub use settings::{OnWorkerUnavailable, Settings, Tls};
 pub use totals::{CallTotals, ReportOutcome};

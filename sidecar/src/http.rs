@@ -14,6 +14,7 @@ mod spelling;
 mod surface;
 mod tunnel;
 mod unread;
+mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;

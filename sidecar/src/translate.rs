@@ -30,8 +30,8 @@ mod tool;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
+use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
 pub use response::Translation;
 pub(crate) use response::{now, usage_object};
@@ -141,23 +141,19 @@ pub fn request(
 ) -> Result<TranslatedRequest, RequestError> {
     match (wire, kind) {
         (Wire::Chat, ProviderKind::Anthropic) => request::translate(body, model),
-        (Wire::Chat, _) => Err(RequestError::Api {
-            wire: "Chat Completions",
-            kind,
-        }),
-        (Wire::Responses, _) => Err(RequestError::Api {
-            wire: "Responses",
-            kind,
-        }),
-        (Wire::Messages, _) => Err(RequestError::Api {
-            wire: "Anthropic Messages",
-            kind,
-        }),
-        (Wire::Completions, _) => Err(RequestError::Api {
-            wire: "Completions",
-            kind,
-        }),
+        (wire, kind) => Err(unsupported(wire, kind)),
     }
+}
+
+/// Makes the error for calls that a provider neither speaks nor has a translation for.
+pub(crate) fn unsupported(wire: Wire, kind: ProviderKind) -> RequestError {
+    let wire = match wire {
+        Wire::Chat => "Chat Completions",
+        Wire::Responses => "Responses",
+        Wire::Messages => "Anthropic Messages",
+        Wire::Completions => "Completions",
+    };
+    RequestError::Api { wire, kind }
 }
 
 /// Rewrites an OpenAI client's headers for Anthropic. The answer must come unencoded: it is read here.
@@ -185,7 +181,7 @@ pub fn request_headers(headers: &mut HeaderMap) {
 pub enum CollectError {
     /// The answer broke off.
     #[error(transparent)]
-    Broken(#[from] hyper::Error),
+    Broken(Box<dyn std::error::Error + Send + Sync>),
     /// The answer is too large to be held.
     #[error("the answer is larger than {MAX_BODY_BYTES} bytes")]
     TooLarge,
@@ -195,10 +191,14 @@ pub enum CollectError {
 ///
 /// # Errors
 /// [`CollectError`] when the answer breaks off or is too large.
-pub async fn collect(first: Bytes, mut rest: Incoming) -> Result<Bytes, CollectError> {
+pub async fn collect<B>(first: Bytes, mut rest: B) -> Result<Bytes, CollectError>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
+{
     let mut whole = BytesMut::from(first);
     while let Some(frame) = rest.frame().await {
-        if let Some(data) = frame?.data_ref() {
+        let frame = frame.map_err(|error| CollectError::Broken(error.into()))?;
+        if let Some(data) = frame.data_ref() {
             if whole.len() + data.len() > MAX_BODY_BYTES {
                 return Err(CollectError::TooLarge);
             }

@@ -5,6 +5,8 @@ pub mod connect;
 pub mod guard;
 pub mod model;
 pub mod path;
+pub mod prefix;
+mod prepare;
 pub mod provider;
 pub mod secret;
 pub mod send;
@@ -18,8 +20,9 @@ use liquid_process::Invalid;
 pub use connect::{ClientError, ConnectError, HttpClient};
 pub use guard::Guard;
 pub use path::{CallPath, Prefix};
+pub use prepare::plain_worker_call;
 pub use provider::{Provider, Target};
-pub use send::{Failure, OutgoingCall, UpstreamAnswer, UpstreamResponse};
+pub use send::{AnswerBody, Failure, OutgoingCall, UpstreamAnswer, UpstreamResponse};
 pub use settings::{ProviderSettings, Settings};
 
 use crate::api::{ProviderKind, Wire};
@@ -94,10 +97,18 @@ impl Routes {
         }
     }
 
-    /// Returns whether calls of this shape are answered here, by the built-in provider: nothing of them leaves.
+    /// Returns whether calls of this shape are answered here, by the built-in provider.
     pub fn is_local(&self, wire: Wire) -> bool {
         let first = self.targets(wire).first();
         first.is_some_and(|target| target.provider.kind == ProviderKind::Local)
+    }
+
+    /// Returns whether nothing of calls of this shape leaves: none of the targets that may be asked is an upstream.
+    pub fn stays(&self, wire: Wire) -> bool {
+        let kinds = self.targets(wire).iter().map(|target| target.provider.kind);
+        // The built-in provider always answers: what stands behind it is never asked.
+        let mut asked = kinds.take_while(|kind| *kind != ProviderKind::Local);
+        asked.all(ProviderKind::is_inside)
     }
 
     /// Returns the target of calls that pass through.

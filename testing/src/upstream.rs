@@ -80,7 +80,7 @@ impl MockUpstream {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::default());
-        let routes = Router::new().fallback(receive).with_state(Arc::clone(&shared));
+        let routes = routes(&shared);
         let listener = listener.tap_io(|stream| {
             // Without this the kernel joins the small writes that `chunk` and `split` ask for.
             let _ = stream.set_nodelay(true);
@@ -111,6 +111,11 @@ impl MockUpstream {
     #[must_use]
     pub fn base_url(&self) -> String {
         format!("http://{}/v1", self.address)
+    }
+
+    /// Returns its routes, for a server of another kind that answers as it does: a worker with a language model.
+    pub(crate) fn routes(&self) -> Router {
+        routes(&self.shared)
     }
 
     /// Returns every request so far, oldest first.
@@ -179,6 +184,10 @@ impl Shared {
         *count = count.saturating_add(1);
         *count <= times
     }
+}
+
+fn routes(shared: &Arc<Shared>) -> Router {
+    Router::new().fallback(receive).with_state(Arc::clone(shared))
 }
 
 async fn receive(State(shared): State<Arc<Shared>>, request: Request) -> Response {

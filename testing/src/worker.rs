@@ -16,12 +16,15 @@ use liquid_proto::worker::v1::{
     ReportResponse, SERVICE_NAME, Span, Tier,
 };
 use tokio::task::JoinHandle;
+use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::MockUpstream;
 
 /// Larger pieces of a document are refused: the sidecar promises smaller ones.
 const MAX_CHUNK_BYTES: usize = 64 << 10;
@@ -102,25 +105,40 @@ impl MockWorker {
         address: SocketAddr,
         behaviours: impl IntoIterator<Item = WorkerBehaviour>,
     ) -> io::Result<Self> {
-        Self::start_on(Server::builder(), address, behaviours).await
+        Self::start_on(Server::builder(), address, behaviours, None).await
     }
 
-    /// Starts as [`MockWorker::start`] does, with TLS.
+    /// Starts as [`MockWorker::start`] does, with a language model: what is no call of gRPC is answered, and remembered, by
+    /// `model`, on the same port.
+    ///
+    /// # Errors
+    /// When no port can be bound.
+    pub async fn start_with_model(
+        behaviours: impl IntoIterator<Item = WorkerBehaviour>,
+        model: &MockUpstream,
+    ) -> io::Result<Self> {
+        let address = (Ipv4Addr::LOCALHOST, 0).into();
+        Self::start_on(Server::builder(), address, behaviours, Some(model)).await
+    }
+
+    /// Starts as [`MockWorker::start`] does, with TLS and perhaps a language model.
     ///
     /// # Errors
     /// When the certificates cannot be used or no port can be bound.
     pub async fn start_with_tls(
         behaviours: impl IntoIterator<Item = WorkerBehaviour>,
         tls: ServerTlsConfig,
+        model: Option<&MockUpstream>,
     ) -> io::Result<Self> {
         let builder = Server::builder().tls_config(tls).map_err(io::Error::other)?;
-        Self::start_on(builder, (Ipv4Addr::LOCALHOST, 0).into(), behaviours).await
+        Self::start_on(builder, (Ipv4Addr::LOCALHOST, 0).into(), behaviours, model).await
     }
 
     async fn start_on(
         mut builder: Server,
         address: SocketAddr,
         behaviours: impl IntoIterator<Item = WorkerBehaviour>,
+        model: Option<&MockUpstream>,
     ) -> io::Result<Self> {
         let listener = tokio::net::TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
@@ -130,9 +148,18 @@ impl MockWorker {
         health
             .set_service_status(SERVICE_NAME, ServingStatus::Serving)
             .await;
+        let grpc = Routes::new(service).add_service(WorkerServer::new(Service(Arc::clone(&shared))));
+        let routes = match model {
+            // The fallback of gRPC's routes gives way to the model's.
+            Some(model) => grpc
+                .into_axum_router()
+                .reset_fallback()
+                .merge(model.routes())
+                .into(),
+            None => grpc,
+        };
         let serving = builder
-            .add_service(service)
-            .add_service(WorkerServer::new(Service(Arc::clone(&shared))))
+            .add_routes(routes)
             .serve_with_incoming(TcpIncoming::from(listener));
         let server = tokio::spawn(async move {
             let _ = serving.await;

@@ -19,7 +19,7 @@ pub struct Call {
     /// Whether the excerpts are wanted beside the pack: an extractive answer is made of them. A dry run gets
     /// them in any case.
     pub evidence: bool,
-    /// Whether the request goes to an upstream; false where the built-in provider answers it here.
+    /// Whether the request goes to an upstream; false where the built-in provider or a worker answers it.
     pub leaves: bool,
     /// A dry run is asked for by `?dry_run=1` or `x-liquid-dry-run`. Nothing here depends on it but the
     /// decision's own `dry_run`, which is also true when a `/v1/hybrid_chat` body asks for it.

@@ -109,7 +109,7 @@ pub(super) fn prepare(state: &State, call: &Call) -> PreparedCall {
     prepared
 }
 
-/// Returns the settings of a call: what stays on this machine may be whole.
+/// Returns the settings of a call: what no upstream is sent may be whole.
 fn settings(state: &State, call: &Call) -> policy::Settings {
     let mut settings = state.settings.policy.with(&call.overrides);
     if !call.leaves && settings.whole == Whole::Refuse {

@@ -111,6 +111,16 @@ impl Client {
         }
     }
 
+    /// Returns the workers.
+    pub(super) fn pool(&self) -> &Pool {
+        &self.shared.pool
+    }
+
+    /// Returns how many workers a call tries.
+    pub(super) fn attempts(&self) -> usize {
+        self.shared.settings.attempts as usize
+    }
+
     /// Joins the call that already runs for `key`, or starts one.
     fn join(&self, key: QueryKey, query: Query) -> Waiter<ExtractResult> {
         let state = Arc::clone(&self.shared);

@@ -18,6 +18,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::ExtractError;
+use super::forward::{PrefixKey, rank};
 use super::lookup::Resolver;
 use super::tls::{Credentials, load};
 use super::worker::Worker;
@@ -151,6 +152,25 @@ impl Pool {
         let other = (one + 1 + fastrand::usize(..open.len().saturating_sub(1).max(1))) % open.len().max(1);
         let (one, other) = (open.get(one)?, open.get(other)?);
         Some(Arc::clone(if other.load() < one.load() { other } else { one }))
+    }
+
+    /// Returns the workers that are available, the one that a prefix belongs to first.
+    pub(super) async fn rank(&self, prefix: &PrefixKey) -> Vec<Arc<Worker>> {
+        if self.workers.load().is_empty() {
+            self.look_up_once().await;
+        }
+        let now = Instant::now();
+        let workers = self.workers.load();
+        let mut open: Vec<_> = workers
+            .iter()
+            .filter(|worker| worker.is_available(now))
+            .cloned()
+            .collect();
+        if open.is_empty() {
+            self.none_available.iter().for_each(Notify::notify_one);
+        }
+        rank(&mut open, prefix);
+        open
     }
 
     /// Waits until a worker can be asked, at most until `deadline`; returns true if there is one.

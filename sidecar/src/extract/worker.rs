@@ -1,8 +1,8 @@
 //! One worker: its connection, its load, and whether it is available.
 
 use std::net::SocketAddr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -132,7 +132,7 @@ impl Worker {
 
     /// Sends the document and waits for its evidence.
     pub(super) async fn extract(
-        &self,
+        self: &Arc<Self>,
         query: &Query,
         deadline: Instant,
     ) -> Result<Extraction, FailedAttempt> {
@@ -169,17 +169,20 @@ impl Worker {
         }
         let checked = Extraction::check(response, &query.document, &self.name);
         match &checked {
-            Ok(_) => {
-                self.answered.fetch_add(1, Relaxed);
-                *lock(&self.serving) = Some(true);
-                *self.ejection() = Ejection::default();
-            }
+            Ok(_) => self.note_answer(),
             Err(_) => self.note(&AttemptFailure::Fault),
         }
         checked.map_err(|error| FailedAttempt {
             error,
             failure: AttemptFailure::Fault,
         })
+    }
+
+    /// Notes an answer: the worker serves.
+    pub(super) fn note_answer(&self) {
+        self.answered.fetch_add(1, Relaxed);
+        *lock(&self.serving) = Some(true);
+        *self.ejection() = Ejection::default();
     }
 
     /// Ejects the worker after failures, twice as long each time.
@@ -235,6 +238,11 @@ impl Worker {
         }
     }
 
+    /// Returns its connection, which is opened when it is first used.
+    pub(super) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     fn ejection(&self) -> std::sync::MutexGuard<'_, Ejection> {
         lock(&self.ejection)
     }
@@ -258,20 +266,30 @@ fn messages(query: &Query, left: Duration) -> impl futures::Stream<Item = wire::
 }
 
 /// Counts a call while it runs, however it ends.
-struct InFlightGuard<'a> {
-    worker: &'a Worker,
+#[derive(Debug)]
+pub(super) struct InFlightGuard {
+    worker: Arc<Worker>,
     bytes: u64,
 }
 
-impl<'a> InFlightGuard<'a> {
-    fn enter(worker: &'a Worker, bytes: u64) -> Self {
+impl InFlightGuard {
+    /// Counts a call with so many bytes of documents.
+    pub(super) fn enter(worker: &Arc<Worker>, bytes: u64) -> Self {
         worker.in_flight.fetch_add(1, Relaxed);
         worker.bytes_in_flight.fetch_add(bytes, Relaxed);
-        Self { worker, bytes }
+        Self {
+            worker: Arc::clone(worker),
+            bytes,
+        }
+    }
+
+    /// Returns the worker that works on it.
+    pub(super) fn worker(&self) -> &Worker {
+        &self.worker
     }
 }
 
-impl Drop for InFlightGuard<'_> {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.worker.in_flight.fetch_sub(1, Relaxed);
         self.worker.bytes_in_flight.fetch_sub(self.bytes, Relaxed);

@@ -23,7 +23,10 @@ pub(super) fn answer(app: &App, request: &Request<Body>, path: &str) -> Response
     }
     let live = app.live.load();
     if path == "stats" {
-        return json_response(&app.metrics.stats(live.compressor.workers()));
+        return json_response(
+            &app.metrics
+                .stats(live.compressor.workers(), app.upstreams.guard().connections()),
+        );
     }
     if let Some(id) = path.strip_prefix("packs/") {
         return answer_manifest(&live, id);
@@ -95,7 +98,9 @@ fn answer_page(app: &App, recent: &RecentCalls, request: &Request<Body>, page: P
         Page::Html => Response::new(Body::from(pages::HTML)),
         Page::Calls => json_response(&CallList {
             keeps_texts: recent.keeps_texts(),
-            totals: app.metrics.stats(live.compressor.workers()),
+            totals: app
+                .metrics
+                .stats(live.compressor.workers(), app.upstreams.guard().connections()),
             calls: recent.list(),
         }),
         Page::Call(number) => match recent.detail(number, |id| live.compressor.manifest(id)) {

@@ -6,7 +6,7 @@ use http::{Request, Response, StatusCode, Uri};
 use liquid_contract::Unread;
 
 use super::relay::{Relay, Watch};
-use super::{App, answer, headers, refuse, route, tunnel, unread};
+use super::{App, answer, headers, refuse, route, tunnel, unread, workers};
 use crate::api::{ProviderKind, Wire};
 use crate::compress::Action;
 use crate::error::ApiError;
@@ -27,6 +27,9 @@ pub(super) async fn handle(
     let path = route::below_version(request.uri().path()).to_owned();
     if target.provider.kind == ProviderKind::Local {
         return local::answer_other(request.method(), &path, wire, exchange);
+    }
+    if target.provider.kind == ProviderKind::Liquid {
+        return Box::pin(workers::answer_other(app, &live, wire, request, exchange)).await;
     }
     let url = target.provider.url(&path, request.uri().query());
     let policy = &live.compressor.settings().policy;

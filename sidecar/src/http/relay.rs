@@ -15,7 +15,6 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::api::{Usage, Wire};
@@ -23,6 +22,7 @@ use crate::error::ApiError;
 use crate::report::Exchange;
 use crate::sse::{Ending, Tap, usage_of_body};
 use crate::translate::StreamTranslator;
+use crate::upstream::AnswerBody;
 
 /// Time for the error event to leave before the body is aborted: an abort discards what is not yet sent.
 const FLUSH_TIME: Duration = Duration::from_millis(20);
@@ -46,7 +46,7 @@ pub(super) enum Watch {
 }
 
 /// The body that the client receives.
-pub(super) struct Relay<B = Incoming> {
+pub(super) struct Relay<B = AnswerBody> {
     upstream: B,
     first: Option<Frame<Bytes>>,
     watch: Watch,

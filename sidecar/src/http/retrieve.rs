@@ -11,7 +11,6 @@ use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode, header};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
 use super::relay::{Relay, Watch};
 use super::route::Route;
@@ -23,7 +22,9 @@ use crate::report::Exchange;
 use crate::retrieval::{Answer, Offer, Session, Splicer, Turn};
 use crate::sse::{Tap, usage_of_body};
 use crate::translate;
-use crate::upstream::{CallPath, Failure, OutgoingCall, Target, UpstreamAnswer, UpstreamResponse};
+use crate::upstream::{
+    AnswerBody, CallPath, Failure, OutgoingCall, Target, UpstreamAnswer, UpstreamResponse,
+};
 
 /// Time for a stream that is over to end, so that its connection can be used again.
 const LAST_FRAMES: Duration = Duration::from_millis(20);
@@ -128,6 +129,7 @@ impl Conversation {
             query: self.query.as_deref(),
             headers: &self.headers,
             body: self.session.body(),
+            workers: self.live.compressor.client(),
         };
         match self.app.upstreams.send(&call, targets).await? {
             UpstreamAnswer::Upstream(arrived) => Ok(*arrived),
@@ -269,7 +271,7 @@ struct SplicedStream {
     /// What of the stream has arrived already.
     first: Option<Bytes>,
     /// The rest; none once the last stream has ended.
-    upstream: Option<Incoming>,
+    upstream: Option<AnswerBody>,
 }
 
 impl SplicedStream {
@@ -289,7 +291,7 @@ impl SplicedStream {
                 Some(data) => Some(data),
                 None => match upstream.frame().await {
                     Some(Ok(frame)) => Some(frame.into_data().unwrap_or_default()),
-                    Some(Err(error)) if !self.splicer.asks() => return Err(error.into()),
+                    Some(Err(error)) if !self.splicer.asks() => return Err(SpliceError::Broken(error)),
                     Some(Err(_)) | None => None,
                 },
             };
@@ -340,7 +342,7 @@ impl SplicedStream {
 enum SpliceError {
     /// The connection broke.
     #[error(transparent)]
-    Broken(#[from] hyper::Error),
+    Broken(Box<dyn std::error::Error + Send + Sync>),
     /// The upstream gave no answer to what the model was told.
     #[error(transparent)]
     Failure(#[from] Failure),

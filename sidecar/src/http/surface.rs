@@ -69,6 +69,7 @@ pub(super) async fn handle(
                     query: parts.uri.query(),
                     headers: &parts.headers,
                     body: body.clone(),
+                    workers: live.compressor.client(),
                 };
                 send(app, &live, &call, decision, evidence.as_deref(), exchange).await
             }
@@ -99,8 +100,7 @@ async fn read(
     let mut overrides = Overrides::parse(text).map_err(|error| ApiError::from(&error))?;
     let is_local = |target: &Target| target.provider.kind == ProviderKind::Local;
     let targets = live.routes.targets(route.wire);
-    let stays = live.routes.is_local(route.wire);
-    if stays && overrides.mode.is_none() {
+    if live.routes.is_local(route.wire) && overrides.mode.is_none() {
         // The extractive answer is made of evidence, also of a document that is too short to be worth packing.
         overrides.mode = Some(Mode::Force);
     }
@@ -118,7 +118,7 @@ async fn read(
         request_id,
         evidence: targets.iter().any(is_local)
             || app.recent.as_ref().is_some_and(|recent| recent.keeps_texts()),
-        leaves: !stays,
+        leaves: !live.routes.stays(route.wire),
         dry_run,
     })
 }
@@ -147,7 +147,9 @@ async fn forward_unread(
     let target = targets.first().filter(as_it_is).filter(|_| may_leave);
     let query = request.uri().query();
     let addressed = target.map(|target| (target, target.provider.address(&route.path, query, None)));
-    let Some((target, Address { url, .. })) = addressed.filter(|(_, address)| !address.model_in_body) else {
+    let Some((target, Address { url, .. })) =
+        addressed.filter(|(_, address)| address.url.is_some() && !address.model_in_body)
+    else {
         let message = "a body with content-encoding cannot be read here, and the configuration does not let it pass \
                        unread (upstream.model, extract.on_worker_unavailable, policy.unread, policy.whole): send it \
                        without";

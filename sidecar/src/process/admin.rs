@@ -30,7 +30,7 @@ pub async fn serve(
     };
     let metrics = move || {
         let workers = app.live.load().compressor.workers();
-        app.metrics.scrape(&workers)
+        app.metrics.scrape(&workers, app.upstreams.guard().connections())
     };
     Admin { ready, metrics }.serve(listener, stop).await
 }

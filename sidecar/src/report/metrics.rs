@@ -112,6 +112,7 @@ pub struct Metrics {
     worker_up: Family<WorkerLabels, Gauge>,
     worker_in_flight: Family<WorkerLabels, Gauge>,
     worker_failures: Family<WorkerLabels, Gauge>,
+    upstream_connections: Gauge,
     operation: Histograms<OperationLabels>,
     first_chunk: Histograms<OperationLabels>,
     tokens: Histograms<TokenLabels>,
@@ -182,6 +183,8 @@ pub struct Stats {
     pub output_tokens: u64,
     /// Documents, summed up by where they stood and what became of them.
     pub sites: Vec<SiteSum>,
+    /// Connections to upstreams that were opened.
+    pub upstream_connections: u64,
     /// The workers as seen now.
     pub workers: Vec<WorkerStatus>,
 }
@@ -211,6 +214,7 @@ impl Metrics {
             worker_up: Family::default(),
             worker_in_flight: Family::default(),
             worker_failures: Family::default(),
+            upstream_connections: Gauge::default(),
             operation: Family::new_with_constructor(operation_histogram),
             first_chunk: Family::new_with_constructor(operation_histogram),
             tokens: Family::new_with_constructor(token_histogram),
@@ -276,6 +280,9 @@ impl Metrics {
     }
 
     fn register_provider(&mut self) {
+        let liquid = self.registry.sub_registry_with_prefix("liquid_sidecar");
+        let opened = "Connections to upstreams that were opened since the start, on this machine or beyond";
+        liquid.register("upstream_connections", opened, self.upstream_connections.clone());
         let client = self.registry.sub_registry_with_prefix("gen_ai_client");
         let operation = "Time from asking the provider to the last byte of its answer";
         client.register_with_unit(
@@ -417,7 +424,13 @@ impl Metrics {
     ///
     /// # Errors
     /// None in practice: writing to a string does not fail.
-    pub fn scrape(&self, workers: &[WorkerStatus]) -> Result<String, std::fmt::Error> {
+    pub fn scrape(
+        &self,
+        workers: &[WorkerStatus],
+        upstream_connections: u64,
+    ) -> Result<String, std::fmt::Error> {
+        let connections = i64::try_from(upstream_connections).unwrap_or(i64::MAX);
+        self.upstream_connections.set(connections);
         for family in [&self.worker_up, &self.worker_in_flight, &self.worker_failures] {
             family.clear();
         }
@@ -452,7 +465,7 @@ impl Metrics {
     }
 
     /// Returns the totals since the start.
-    pub fn stats(&self, workers: Vec<WorkerStatus>) -> Stats {
+    pub fn stats(&self, workers: Vec<WorkerStatus>, upstream_connections: u64) -> Stats {
         let read = |total: &AtomicU64| total.load(Ordering::Relaxed);
         let totals = &self.totals;
         Stats {
@@ -465,6 +478,7 @@ impl Metrics {
             input_tokens: read(&totals.input_tokens),
             output_tokens: read(&totals.output_tokens),
             sites: totals.sites.sums(),
+            upstream_connections,
             workers,
         }
     }

@@ -285,10 +285,12 @@ impl Connector {
                 address: *address,
             });
         }
-        race(addresses).await.map_err(|source| ConnectError::Tcp {
+        let stream = race(addresses).await.map_err(|source| ConnectError::Tcp {
             host: host.into(),
             source: source.into(),
-        })
+        })?;
+        self.guard.count_connection();
+        Ok(stream)
     }
 
     async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, ConnectError> {

@@ -1,19 +1,23 @@
-//! Keeps the sidecar from calling itself, by address before connecting and by header before sending.
+//! Keeps the sidecar from calling itself, by address before connecting and by header before sending; counts the
+//! connections that it lets out.
 //!
 //! The header is `CDN-Loop` (RFC 8586): made for this, and without the side effects of `Via`, at which common
 //! servers switch compression off.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, HeaderValue};
 
 use crate::api::header_names::CDN_LOOP;
 
-/// The addresses this process listens on, and the name it leaves on what it forwards.
+/// The addresses this process listens on, the name it leaves on what it forwards, and the count of its connections to
+/// upstreams.
 #[derive(Debug, Clone)]
 pub struct Guard {
     listeners: Arc<OnceLock<Vec<SocketAddr>>>,
+    connections: Arc<AtomicU64>,
     mark: HeaderValue,
 }
 
@@ -31,6 +35,7 @@ impl Guard {
         let mark = HeaderValue::from_str(&mark).unwrap_or(HeaderValue::from_static("liquid-sidecar"));
         Self {
             listeners: Arc::default(),
+            connections: Arc::default(),
             mark,
         }
     }
@@ -51,6 +56,16 @@ impl Guard {
                 let (own, other) = (listener.ip().to_canonical(), address.ip().to_canonical());
                 own == other || other.is_unspecified() || (own.is_unspecified() && is_this_host(other))
             })
+    }
+
+    /// Counts a connection to an upstream.
+    pub fn count_connection(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how many connections to upstreams were opened since the start, by all threads.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Returns whether these request headers passed through this process before.

@@ -1,4 +1,4 @@
-//! Replaces the one JSON string that names the model; every other byte stays.
+//! Replaces the one JSON value that names the model; every other byte stays.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,12 +14,7 @@ pub fn with_model(body: &Bytes, model: &str) -> Option<Bytes> {
     let places = model_values(body)?;
     let name = serde_json::to_string(model).ok()?;
     let mut out = Vec::with_capacity(body.len() + name.len() + 16);
-    let mut copied = 0;
-    for place in &places {
-        out.extend_from_slice(&body[copied..place.start]);
-        out.extend_from_slice(name.as_bytes());
-        copied = place.end;
-    }
+    let mut copied = replace(body, &places, &name, &mut out);
     if places.is_empty() {
         let brace = body.iter().position(|byte| *byte == b'{')? + 1;
         let empty = body[brace..].trim_ascii_start().starts_with(b"}");
@@ -29,6 +24,30 @@ pub fn with_model(body: &Bytes, model: &str) -> Option<Bytes> {
     }
     out.extend_from_slice(&body[copied..]);
     Some(out.into())
+}
+
+/// Returns the body with `null` in place of each `model` at the top level, which leaves the choice to the server. `None`
+/// when the body is not a JSON object.
+pub fn without_model(body: &Bytes) -> Option<Bytes> {
+    let places = model_values(body)?;
+    if places.is_empty() {
+        return Some(body.clone());
+    }
+    let mut out = Vec::with_capacity(body.len());
+    let copied = replace(body, &places, "null", &mut out);
+    out.extend_from_slice(&body[copied..]);
+    Some(out.into())
+}
+
+/// Writes the body up to the end of the last place, with `value` at each place; returns where that is.
+fn replace(body: &[u8], places: &[Range<usize>], value: &str, out: &mut Vec<u8>) -> usize {
+    let mut copied = 0;
+    for place in places {
+        out.extend_from_slice(&body[copied..place.start]);
+        out.extend_from_slice(value.as_bytes());
+        copied = place.end;
+    }
+    copied
 }
 
 fn model_values(body: &[u8]) -> Option<Vec<Range<usize>>> {
@@ -86,6 +105,15 @@ mod tests {
             set(r#"{"model":1,"model":null}"#).unwrap(),
             r#"{"model":"m/\"2\"","model":"m/\"2\""}"#
         );
+    }
+
+    #[test]
+    fn leaves_the_model_to_the_server() {
+        let unset = |body: &str| without_model(&Bytes::copy_from_slice(body.as_bytes()));
+        let body = r#"{"a": 1.0, "mod\u0065l" : "old" ,"x":{"model":"kept"}}"#;
+        assert_eq!(unset(body).unwrap(), body.replace("\"old\"", "null"));
+        assert_eq!(unset("{ \"a\":1}").unwrap(), "{ \"a\":1}");
+        assert_eq!(unset("[]"), None);
     }
 
     #[test]

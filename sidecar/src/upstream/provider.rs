@@ -73,6 +73,10 @@ impl Provider {
             .as_deref()
             .or(built_in.and_then(ProviderKind::default_url));
         let base = match (kind, url) {
+            (ProviderKind::Liquid, _) => {
+                refuse_server(name, configured)?;
+                None
+            }
             (ProviderKind::Local, _) => None,
             (_, Some(url)) => Some(Base::parse(name, url, kind)?),
             (_, None) => {
@@ -114,6 +118,7 @@ impl Provider {
                 _,
             ) => true,
             (ProviderKind::Anthropic, wire) => wire == Wire::Messages,
+            (ProviderKind::Liquid, wire) => matches!(wire, Wire::Chat | Wire::Completions),
             (_, wire) => wire != Wire::Messages,
         }
     }
@@ -247,6 +252,26 @@ fn entry(name: &str) -> String {
 
 fn invalid_base_url(name: &str, value: &str, remedy: &str) -> Invalid {
     Invalid::new("base_url", format!("{value:?}"), remedy).within(&entry(name))
+}
+
+/// Refuses the address and the key of a provider whose calls go where extraction goes.
+fn refuse_server(name: &str, settings: &ProviderSettings) -> Result<(), Invalid> {
+    let ProviderSettings {
+        kind: _,
+        base_url,
+        api_key_env,
+        api_key_file,
+    } = settings;
+    let file = api_key_file.as_ref().map(|path| path.display().to_string());
+    let set = [
+        ("base_url", base_url.clone()),
+        ("api_key_env", api_key_env.clone()),
+        ("api_key_file", file),
+    ];
+    let remedy = "remove it: the calls of a provider of kind liquid go to extract.workers, with extract.tls";
+    set.into_iter()
+        .find_map(|(field, value)| Some(Invalid::new(field, format!("{:?}", value?), remedy)))
+        .map_or(Ok(()), |invalid| Err(invalid.within(&entry(name))))
 }
 
 fn unknown_provider(field: &str, name: &str) -> Invalid {

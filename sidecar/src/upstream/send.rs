@@ -11,18 +11,19 @@ use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Frame;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Either};
 use hyper::body::Incoming;
 use hyper_util::client;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::connect::ConnectError;
-use super::model::with_model;
+use super::prepare::PreparedRequest;
 use super::{CallPath, HttpClient, Settings, Target, Upstreams};
 use crate::api::{ProviderKind, Wire, header_names};
 use crate::cause::{self, innermost};
+use crate::extract::{self, ExtractError, WorkerBody};
 use crate::translate;
 
 /// First wait of the backoff; doubles each time, with up to half of it taken off at random.
@@ -63,7 +64,12 @@ pub struct OutgoingCall<'a> {
     pub headers: &'a HeaderMap,
     /// The body, patched.
     pub body: Bytes,
+    /// The workers, which answer where a provider is of kind `liquid`.
+    pub workers: &'a extract::Client,
 }
+
+/// The body of an answer, from an upstream or a worker.
+pub type AnswerBody = Either<Incoming, WorkerBody>;
 
 /// The answer to a call: an upstream's, or the built-in provider's.
 #[derive(Debug)]
@@ -81,7 +87,7 @@ pub enum UpstreamAnswer {
 #[derive(Debug)]
 pub struct UpstreamResponse {
     /// Status, headers, and what follows the first frame.
-    pub response: Response<Incoming>,
+    pub response: Response<AnswerBody>,
     /// The first frame, if there is a body and the status is a success.
     pub first: Option<Frame<Bytes>>,
     /// The target that answered.
@@ -123,6 +129,9 @@ pub enum Failure {
     /// The request cannot be translated for the provider.
     #[error(transparent)]
     Untranslatable(#[from] translate::RequestError),
+    /// No worker answered.
+    #[error(transparent)]
+    Worker(#[from] ExtractError),
 }
 
 impl Upstreams {
@@ -173,7 +182,7 @@ impl Upstreams {
         target: &Target,
         deadline: Instant,
     ) -> Result<UpstreamAnswer, Failure> {
-        let prepared = PreparedRequest::new(call, target)?;
+        let prepared = PreparedRequest::new(call, target, self)?;
         let mut tried = 0;
         loop {
             let outcome = self.attempt(&prepared, call, target, deadline).await;
@@ -206,14 +215,25 @@ impl Upstreams {
         let limit = self.limits.first_byte;
         let name = &target.provider.name;
         let first_byte = Instant::now() + limit;
-        let request = prepared.request(call, target, self);
-        let exchange = exchange(&self.client, request, name);
+        let exchange = async {
+            match prepared {
+                PreparedRequest::Upstream(request) => {
+                    let (response, first) =
+                        exchange(&self.client, request.build(call, target, self), name).await?;
+                    Ok((response.map(Either::Left), first))
+                }
+                PreparedRequest::Worker(model_call) => {
+                    let answer = call.workers.forward(model_call).await?;
+                    Ok((answer.response.map(Either::Right), answer.first))
+                }
+            }
+        };
         match timeout_at(first_byte.min(deadline), exchange).await {
             Ok(Ok((response, first))) => Ok(UpstreamAnswer::Upstream(Box::new(UpstreamResponse {
                 response,
                 first,
                 target: target.clone(),
-                translation: prepared.translation.clone(),
+                translation: prepared.translation().cloned(),
                 deadline,
             }))),
             Ok(Err(failure)) => Err(failure),
@@ -247,55 +267,6 @@ impl Upstreams {
                 limit_ms: limit.as_millis(),
             }),
         }
-    }
-}
-
-/// The request to one target, the same in each try.
-struct PreparedRequest {
-    uri: Uri,
-    body: Bytes,
-    translation: Option<translate::Translation>,
-}
-
-impl PreparedRequest {
-    fn new(call: &OutgoingCall<'_>, target: &Target) -> Result<Self, Failure> {
-        let provider = &target.provider;
-        let (url, body, translation) = if provider.speaks(call.wire) {
-            let address = provider.address(call.path, call.query, target.model.as_deref());
-            let named = call.path.model().filter(|_| address.model_in_body);
-            let model = target.model.as_deref().or(named.as_deref());
-            let renamed = model.and_then(|model| with_model(&call.body, model));
-            (address.url, renamed.unwrap_or_else(|| call.body.clone()), None)
-        } else {
-            let named = call.path.model();
-            let model = target.model.as_deref().or(named.as_deref());
-            let translated = translate::request(call.wire, provider.kind, &call.body, model)?;
-            let url = provider.url("/messages", None);
-            (url, translated.body, Some(translated.translation))
-        };
-        let url = url.ok_or_else(|| ConnectError::NoUrl {
-            provider: provider.name.clone(),
-        })?;
-        Ok(Self {
-            uri: url,
-            body,
-            translation,
-        })
-    }
-
-    fn request(&self, call: &OutgoingCall<'_>, target: &Target, upstreams: &Upstreams) -> Request<Body> {
-        let mut request = Request::new(Body::from(self.body.clone()));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.uri.clone();
-        let headers = request.headers_mut();
-        *headers = call.headers.clone();
-        headers.remove(header::CONTENT_LENGTH);
-        if self.translation.is_some() {
-            translate::request_headers(headers);
-        }
-        target.provider.authorize(headers, target.forward_key);
-        upstreams.guard.mark(headers);
-        request
     }
 }
 
@@ -397,6 +368,7 @@ impl Failure {
             }
             Self::Connect(_) | Self::Broken { .. } => StatusCode::BAD_GATEWAY,
             Self::Untranslatable(_) => StatusCode::BAD_REQUEST,
+            Self::Worker(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }

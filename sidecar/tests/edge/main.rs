@@ -7,6 +7,7 @@ mod endings;
 mod explain;
 mod fidelity;
 mod limits;
+mod liquid;
 mod local;
 mod names;
 mod otlp;

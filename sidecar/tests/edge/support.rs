@@ -124,7 +124,11 @@ impl Sidecar {
 
     /// The counter's value in the metrics' text, 0 if it is not there.
     pub(crate) fn metric(&self, line: &str) -> f64 {
-        let text = self.app.metrics.scrape(&[]).unwrap();
+        let text = self
+            .app
+            .metrics
+            .scrape(&[], self.app.upstreams.guard().connections())
+            .unwrap();
         let found = text.lines().find_map(|each| each.strip_prefix(line));
         found.map_or(0.0, |value| value.trim().parse().unwrap())
     }

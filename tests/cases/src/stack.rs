@@ -60,7 +60,7 @@ impl Sidecar {
     /// Returns a metric's value, 0 if it is not there.
     #[must_use]
     pub fn metric(&self, line: &str) -> f64 {
-        let text = self.metrics.scrape(&[]).unwrap();
+        let text = self.metrics.scrape(&[], 0).unwrap();
         let found = text.lines().find_map(|each| each.strip_prefix(line));
         found.map_or(0.0, |value| value.trim().parse().unwrap())
     }

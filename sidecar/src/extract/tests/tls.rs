@@ -6,13 +6,13 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
-use liquid_testing::{MockWorker, WorkerBehaviour};
+use liquid_testing::{MockUpstream, MockWorker, WorkerBehaviour};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
 use super::{query, settings};
-use crate::extract::{Client, ExtractError, Settings, Tls, check_files};
+use crate::extract::{Client, ExtractError, ModelCall, Settings, Tls, check_files};
 
 struct Authority {
     pem: String,
@@ -42,11 +42,15 @@ impl Authority {
     }
 
     async fn worker(&self) -> MockWorker {
+        self.worker_with(None).await
+    }
+
+    async fn worker_with(&self, model: Option<&MockUpstream>) -> MockWorker {
         let (cert, key) = self.issue("worker");
         let tls = ServerTlsConfig::new()
             .identity(Identity::from_pem(cert, key))
             .client_ca_root(Certificate::from_pem(&self.pem));
-        MockWorker::start_with_tls([WorkerBehaviour::Evidence], tls)
+        MockWorker::start_with_tls([WorkerBehaviour::Evidence], tls, model)
             .await
             .unwrap()
     }
@@ -217,4 +221,28 @@ async fn files_may_come_after_the_sidecar() {
     let (cert, key) = ours.issue("sidecar");
     secret.write(&ours.pem, &cert, &key);
     succeeds(&client).await;
+}
+
+#[tokio::test]
+async fn the_language_model_is_asked_under_the_same_certificates() {
+    let (ours, other) = (Authority::new(), Authority::new());
+    let model = MockUpstream::start().await.unwrap();
+    let worker = ours.worker_with(Some(&model)).await;
+    let secret = Secret::new(&ours, &other);
+    let client = client(&worker, secret.tls());
+    let call = ModelCall {
+        method: http::Method::GET,
+        path: "/v1/models".parse().unwrap(),
+        headers: http::HeaderMap::new(),
+        body: bytes::Bytes::new(),
+        prefix: [0; 32],
+    };
+    assert!(client.forward(&call).await.is_err());
+    assert!(model.requests().is_empty());
+    let (cert, key) = ours.issue("sidecar");
+    secret.write(&ours.pem, &cert, &key);
+    succeeds(&client).await;
+    let answer = client.forward(&call).await.unwrap();
+    assert_eq!(answer.response.status(), 200);
+    assert_eq!(model.requests().len(), 1);
 }

@@ -119,3 +119,47 @@ fn splits_at_the_first_slash() {
         assert!(split_choice("f", bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn the_workers_have_neither_address_nor_key_of_their_own() {
+    let resolve = |entry: ProviderSettings| {
+        let mut settings = Settings::default();
+        let kind = Some(ProviderKind::Liquid);
+        settings
+            .providers
+            .insert("x".into(), ProviderSettings { kind, ..entry });
+        Provider::resolve("upstream.openai", "x", &settings, true)
+    };
+    let none = ProviderSettings::default();
+    assert_eq!(resolve(none.clone()).unwrap().url("/p", None), None);
+    let entries = [
+        (
+            "base_url",
+            ProviderSettings {
+                base_url: Some("http://host/v1".into()),
+                ..none.clone()
+            },
+        ),
+        (
+            "api_key_env",
+            ProviderSettings {
+                api_key_env: Some("HOME".into()),
+                ..none.clone()
+            },
+        ),
+        (
+            "api_key_file",
+            ProviderSettings {
+                api_key_file: Some("/nowhere".into()),
+                ..none
+            },
+        ),
+    ];
+    for (field, entry) in entries {
+        let error = resolve(entry).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("upstream.providers.x.{field}")),
+            "{error}"
+        );
+    }
+}

@@ -93,7 +93,7 @@ fn the_sidecar_knows_what_is_built_in_and_where_it_is() {
             Err(_) => None,
         };
         assert_eq!(base, kind.default_url().map(|url| format!("{url}/p")), "{kind}");
-        let usable = kind.default_url().is_some() || kind == Provider::Local;
+        let usable = kind.default_url().is_some() || kind.is_inside();
         assert_eq!(routes.is_ok(), usable, "{kind}");
         if let Err(error) = routes {
             // What is not built in is refused with all that is.
