@@ -12,6 +12,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 pub mod decimal;
+pub mod decoder;
 pub mod definition;
 pub mod extraction;
 pub mod injection;
@@ -30,6 +31,7 @@ pub mod workers;
 mod tests;
 
 pub use decimal::Decimal;
+pub use decoder::Decoder;
 pub use extraction::Extraction;
 pub use injection::Injection;
 pub use model::Model;
@@ -40,6 +42,18 @@ pub use pull_policy::PullPolicy;
 pub use status::Status;
 pub use synthesis::Synthesis;
 pub use workers::{Resources, Workers};
+
+/// The CEL rule that demands a language model where one is to answer.
+const LIQUID_RULE: &str = "!has(self.spec.synthesis) || has(self.spec.decoder) || \
+    (self.spec.synthesis.provider != 'liquid' && \
+    self.spec.synthesis.fallbacks.all(fallback, fallback.provider != 'liquid'))";
+
+/// The CEL rule that lets the model's name be no other than its own: a worker has one model.
+const LIQUID_MODEL_RULE: &str = "!has(self.spec.synthesis) || !has(self.spec.decoder) || \
+    ((self.spec.synthesis.provider != 'liquid' || !has(self.spec.synthesis.model) || \
+    (has(self.spec.decoder.name) && self.spec.synthesis.model == self.spec.decoder.name)) && \
+    self.spec.synthesis.fallbacks.all(fallback, fallback.provider != 'liquid' || \
+    (has(self.spec.decoder.name) && fallback.model == self.spec.decoder.name)))";
 
 /// A stored proxy, or the error that says why it cannot be read: one malformed resource must not end the
 /// watch of all.
@@ -104,7 +118,12 @@ pub type GuardedProxy = DeserializeGuard<LiquidMemoryProxy>;
     validation = Rule::new("size(self.metadata.name) <= 40 && \
         self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
         .message("metadata.name names Services and Secrets too: use at most 40 lower-case letters, digits \
-            and '-', a letter first")
+            and '-', a letter first"),
+    validation = Rule::new(LIQUID_RULE)
+        .message("spec.synthesis names the provider liquid, which answers with the workers' language model: add spec.decoder"),
+    validation = Rule::new(LIQUID_MODEL_RULE)
+        .message("spec.synthesis.model of the provider liquid is spec.decoder.name, also in fallbacks: leave it out, or \
+            give both the same name")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct LiquidMemoryProxySpec {
@@ -117,6 +136,9 @@ pub struct LiquidMemoryProxySpec {
     /// Where the workers' model comes from.
     #[serde(default)]
     pub model: Model,
+    /// The language model that the workers serve. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoder: Option<Decoder>,
     /// When a document is replaced by its evidence.
     #[serde(default)]
     pub policy: Policy,

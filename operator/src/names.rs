@@ -18,6 +18,9 @@ pub const SIDECAR_CONTAINER: &str = "liquid-sidecar";
 /// Folder of a worker's model that does not come with the image.
 pub const MODEL_FOLDER: &str = "/etc/liquid/model";
 
+/// Folder of a worker's language model that does not come with the image.
+pub const DECODER_FOLDER: &str = "/etc/liquid/decoder";
+
 /// Folder of a sidecar's provider keys; see [`key_file`].
 pub const KEYS_FOLDER: &str = "/etc/liquid/keys";
 

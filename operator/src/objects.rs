@@ -19,6 +19,7 @@ mod deployment;
 mod inputs;
 mod keep;
 mod meta;
+mod models;
 mod network;
 mod pod;
 mod service;

@@ -91,9 +91,9 @@ pub struct ImageModel {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("size(self.claimName) > 0")
-        .message("spec.model.source.persistentVolumeClaim.claimName is empty: name a claim of this namespace"),
+        .message("persistentVolumeClaim.claimName is empty: name a claim of this namespace"),
     validation = Rule::new("!self.path.startsWith('/') && !self.path.contains('..')")
-        .message("spec.model.source.persistentVolumeClaim.path is a folder below the volume's root: leave \
+        .message("persistentVolumeClaim.path is a folder below the volume's root: leave \
             the first '/' out")
 )]
 pub struct ClaimModel {
@@ -111,9 +111,9 @@ pub struct ClaimModel {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("size(self.reference) > 0")
-        .message("spec.model.source.ociImage.reference is empty: name an image, best by its digest"),
+        .message("ociImage.reference is empty: name an image, best by its digest"),
     validation = Rule::new("!self.path.startsWith('/') && !self.path.contains('..')")
-        .message("spec.model.source.ociImage.path is a folder below the image's root: leave the first '/' out")
+        .message("ociImage.path is a folder below the image's root: leave the first '/' out")
 )]
 pub struct OciImageModel {
     /// The image, best by its digest.

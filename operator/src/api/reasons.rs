@@ -70,12 +70,12 @@ reasons! {
         Unschedulable: "No node takes the pods; the message is the scheduler's.", "Change resources, nodeSelector, tolerations or affinity, or add a node.";
         NotCreated: "Pods cannot be made: a quota, a limit range, Pod Security or another webhook refuses them.", "Set what the message names: it says which object refuses, and which field to change. Pod Security restricted is no reason.";
         ImageNotPulled: "A node cannot pull an image.", "Check the name, the registry and the pull secrets.";
-        VolumeNotMounted: "A pod waits for a volume: the model's claim or image, a ConfigMap or a certificate.", "Check spec.model.source; the message is the kubelet's.";
+        VolumeNotMounted: "A pod waits for a volume: the model's claim or image, a ConfigMap or a certificate.", "Check spec.model.source and spec.decoder.source; the message is the kubelet's.";
         Crashing: "Workers end soon after their start; the message has their last words.", "Correct what they say.";
         Loaded: "A worker is ready, so its model has been read and checked.", "Nothing.";
-        NotNeeded: "The tier Lexical needs no model.", "Nothing.";
+        NotNeeded: "The tier Lexical needs no model, and there is no spec.decoder.", "Nothing.";
         Loading: "No worker has read its model yet.", "Wait up to spec.workers.startSeconds.";
-        LoadFailed: "A worker cannot read its model; the message has its last words.", "Check spec.model.";
+        LoadFailed: "A worker cannot read its model; the message has its last words.", "Check spec.model and spec.decoder.";
         NoWorkers: "There is no worker that could load it.", "See WorkersReady.";
     }
 }

@@ -16,8 +16,8 @@ const URL_RULE: &str = "!has(self.baseURL) || self.baseURL.matches('^https?://[^
     validation = Rule::new(base_url_rule())
         .message("spec.synthesis.baseURL is needed for a provider without a public address: give the URL \
             with the API's version, such as https://llm.example/v1"),
-    validation = Rule::new("self.provider != 'local' || !(has(self.baseURL) || has(self.secretRef))")
-        .message("spec.synthesis.provider local has no server: remove baseURL and secretRef"),
+    validation = Rule::new("!(self.provider in ['local', 'liquid']) || !(has(self.baseURL) || has(self.secretRef))")
+        .message("spec.synthesis.provider local or liquid has no server of its own: remove baseURL and secretRef"),
     validation = Rule::new(URL_RULE)
         .message("spec.synthesis.baseURL starts with https:// or http:// and a host, such as \
             https://llm.example/v1, and has no user, password or query")
@@ -26,7 +26,8 @@ pub struct Synthesis {
     /// Who answers.
     #[serde(default)]
     pub provider: Provider,
-    /// The model that answers every call, whatever model the application names. Default: the one that it names.
+    /// The model that answers every call, whatever model the application names. Default: the one that it names; of the
+    /// provider `liquid` the only one that there is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub model: Option<String>,
@@ -50,6 +51,8 @@ pub struct Synthesis {
     validation = Rule::new(base_url_rule())
         .message("spec.synthesis.fallbacks[].baseURL is needed for a provider without a public address: \
             give the URL with the API's version"),
+    validation = Rule::new("self.provider != 'liquid' || !(has(self.baseURL) || has(self.secretRef))")
+        .message("spec.synthesis.fallbacks[].provider liquid has no server of its own: remove baseURL and secretRef"),
     validation = Rule::new(URL_RULE)
         .message("spec.synthesis.fallbacks[].baseURL starts with https:// or http:// and a host, and has \
             no user, password or query")
@@ -111,6 +114,8 @@ pub enum Provider {
     OpenaiCompatible,
     /// The built-in extractive answer.
     Local,
+    /// The workers' own language model, `spec.decoder`: nothing leaves the cluster.
+    Liquid,
 }
 
 impl Provider {
@@ -127,6 +132,7 @@ impl Provider {
             Self::Ollama => liquid_contract::Provider::Ollama,
             Self::OpenaiCompatible => liquid_contract::Provider::OpenaiCompatible,
             Self::Local => liquid_contract::Provider::Local,
+            Self::Liquid => liquid_contract::Provider::Liquid,
         }
     }
 }

@@ -92,6 +92,12 @@ fn refused(spec: Value) -> String {
     rules(&proxy(spec), None).err().unwrap_or_default()
 }
 
+/// A language model with these fields besides its source.
+fn decoder(mut fields: Value) -> Value {
+    fields["source"] = json!({"image": {"path": "/models/decoder"}});
+    fields
+}
+
 #[test]
 fn every_rule_refuses_and_names_the_remedy() {
     let cases = [
@@ -232,6 +238,61 @@ fn every_rule_refuses_and_names_the_remedy() {
             ]}}),
             "fallbacks[].baseURL starts",
         ),
+        (
+            json!({"synthesis": {"provider": "liquid", "baseURL": "http://llm/v1"}, "decoder": decoder(json!({}))}),
+            "no server of its own",
+        ),
+        (
+            json!({"synthesis": {"model": "a", "fallbacks": [
+                {"provider": "liquid", "model": "m", "secretRef": {"name": "a"}},
+            ]}, "decoder": decoder(json!({"name": "m"}))}),
+            "fallbacks[].provider liquid",
+        ),
+        (json!({"synthesis": {"provider": "liquid"}}), "add spec.decoder"),
+        (
+            json!({"synthesis": {"model": "a", "fallbacks": [{"provider": "liquid", "model": "m"}]}}),
+            "add spec.decoder",
+        ),
+        (
+            json!({"synthesis": {"provider": "liquid", "model": "a"}, "decoder": decoder(json!({"name": "m"}))}),
+            "the same name",
+        ),
+        (
+            json!({"synthesis": {"provider": "liquid", "model": "a"}, "decoder": decoder(json!({}))}),
+            "the same name",
+        ),
+        (
+            json!({"synthesis": {"model": "a", "fallbacks": [{"provider": "liquid", "model": "a"}]},
+                "decoder": decoder(json!({"name": "m"}))}),
+            "the same name",
+        ),
+        (json!({"decoder": {"source": {}}}), "remove the others"),
+        (
+            json!({"decoder": {"source": {"image": {"path": "m"}}}}),
+            "absolute folder",
+        ),
+        (
+            json!({"decoder": {"source": {"image": {"path": "/m"}, "persistentVolumeClaim": {"claimName": "a"}}}}),
+            "remove the others",
+        ),
+        (
+            json!({"decoder": {"source": {"persistentVolumeClaim": {"claimName": ""}}}}),
+            "name a claim",
+        ),
+        (json!({"decoder": decoder(json!({"name": ""}))}), "leave it out"),
+        (
+            json!({"decoder": decoder(json!({"contextTokens": 1}))}),
+            "256 to 10000000",
+        ),
+        (
+            json!({"decoder": decoder(json!({"memoryMebibytes": 1}))}),
+            "16 to 4000000",
+        ),
+        (
+            json!({"decoder": decoder(json!({"sequences": 5000}))}),
+            "1 to 4096",
+        ),
+        (json!({"decoder": decoder(json!({"queue": 0}))}), "1 to 65536"),
         (json!({"injection": {"port": 80}}), "without privileges"),
         (json!({"injection": {"port": 9465}}), "two free ports"),
         (json!({"injection": {"drainSeconds": 0}}), "when a pod stops"),
@@ -261,6 +322,11 @@ fn rules_take_what_is_right() {
         json!({"synthesis": {"provider": "vllm", "baseURL": "http://llm:8000/v1"}}),
         json!({"synthesis": {"provider": "azure", "baseURL": "https://llm.example"}}),
         json!({"synthesis": {"provider": "vllm", "baseURL": "http://[fd00::7]:8000/v1/"}}),
+        json!({"synthesis": {"provider": "liquid"}, "decoder": decoder(json!({}))}),
+        json!({"synthesis": {"provider": "liquid", "model": "m"}, "decoder": decoder(json!({"name": "m"}))}),
+        json!({"synthesis": {"provider": "liquid", "model": "m", "fallbacks": [{"provider": "openai", "model": "a"}]},
+            "decoder": decoder(json!({"name": "m", "contextTokens": 8192, "memoryMebibytes": 512, "sequences": 4, "queue": 9}))}),
+        json!({"decoder": {"source": {"ociImage": {"reference": "registry.example/m:1"}}}}),
         json!({"network": {"allowFrom": [{"namespaceSelector": {}}]}}),
     ] {
         assert_eq!(refused(spec.clone()), "", "{spec}");

@@ -37,7 +37,8 @@ pub struct Workers {
     /// As which user the workers run. Default: the installation's, `podUser` of the chart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<PodUser>,
-    /// CPU and memory. The memory's limit has to hold the model and `limits` of the worker's configuration.
+    /// CPU and memory. The memory's limit has to hold the model and `limits` of the worker's configuration, and without a
+    /// GPU the decoder and its memory.
     #[serde(default = "resources")]
     pub resources: Resources,
     /// GPUs from a device plugin. Not together with `resourceClaims`.

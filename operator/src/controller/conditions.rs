@@ -173,7 +173,8 @@ fn judge_workers(observation: &Observation<'_>, counts: Counts) -> ConditionVerd
 }
 
 fn judge_model(observation: &Observation<'_>, counts: Counts) -> ConditionVerdict {
-    if !observation.proxy.spec.extraction.tier.needs_model() {
+    let spec = &observation.proxy.spec;
+    if !spec.extraction.tier.needs_model() && spec.decoder.is_none() {
         return ConditionVerdict::yes(Reason::NotNeeded, "the tier Lexical needs no model");
     }
     if let Some(finding) = observation.finding.filter(|finding| finding.model) {

@@ -222,6 +222,9 @@ fn conditions_of_a_life() {
     );
     let lexical = proxy(json!({ "extraction": { "tier": "Lexical" } }));
     assert!(summary(&observed(&lexical, Some(&counts(1, 0, 1)))).contains("True/NotNeeded"));
+    let source = json!({ "image": { "path": "/models/decoder" } });
+    let decoder = proxy(json!({ "extraction": { "tier": "Lexical" }, "decoder": { "source": source } }));
+    assert!(summary(&observed(&decoder, Some(&counts(1, 0, 1)))).contains("False/Loading"));
 }
 
 /// What the scheduler says of workers where no node has a GPU.

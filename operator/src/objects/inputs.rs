@@ -44,6 +44,9 @@ impl Inputs {
         if proxy.spec.workers.user.unwrap_or(user) == PodUser::Platform {
             value["user"] = serde_json::to_value(PodUser::Platform)?;
         }
+        if let Some(decoder) = &proxy.spec.decoder {
+            value["decoder"] = serde_json::to_value(decoder)?;
+        }
         Ok(Self {
             sum: short_sum(value.to_string().as_bytes()),
         })

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, HTTPGetAction, ImageVolumeSource,
-    LocalObjectReference, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec,
-    Probe, ResourceClaim, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
-    Toleration, TopologySpreadConstraint, Volume, VolumeMount,
+    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, HTTPGetAction, LocalObjectReference,
+    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceClaim, ResourceRequirements, SeccompProfile,
+    SecretVolumeSource, SecurityContext, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -15,7 +14,8 @@ use liquid_contract::endpoints::{LIVEZ, READYZ};
 use liquid_contract::{files, ports};
 
 use super::meta::{ProxyRef, label_selector, labels};
-use super::worker_config::{NOTICE_SECONDS, uses_model};
+use super::models::ModelMount;
+use super::worker_config::NOTICE_SECONDS;
 use super::{Inputs, Platform};
 use crate::api::{LiquidMemoryProxy, PodUser, Workers};
 use crate::names;
@@ -235,9 +235,8 @@ fn build_mounts(proxy: &LiquidMemoryProxy) -> Vec<VolumeMount> {
         mount("config", files::CONFIG_FOLDER),
         mount("tls", files::TLS_FOLDER),
     ];
-    if build_model_volume(proxy).is_some() {
-        mounts.push(mount("model", names::MODEL_FOLDER));
-    }
+    let models = ModelMount::list(proxy).filter(ModelMount::is_volume);
+    mounts.extend(models.map(|model| mount(model.name, model.folder)));
     mounts
 }
 
@@ -266,43 +265,8 @@ fn build_volumes(proxy: &LiquidMemoryProxy, owner: &ProxyRef<'_>, platform: &Pla
             ..Volume::default()
         },
     ];
-    volumes.extend(build_model_volume(proxy).map(|mut volume| {
-        if let Some(image) = volume.image.as_mut() {
-            image
-                .pull_policy
-                .get_or_insert_with(|| platform.pull_policy.as_str().into());
-        }
-        volume
-    }));
+    volumes.extend(ModelMount::list(proxy).filter_map(|model| model.build_volume(platform)));
     volumes
-}
-
-/// Builds the volume with the model, if the tier needs one and it is not in the image.
-fn build_model_volume(proxy: &LiquidMemoryProxy) -> Option<Volume> {
-    let source = &proxy.spec.model.source;
-    if !uses_model(proxy) {
-        return None;
-    }
-    let volume = Volume {
-        name: "model".into(),
-        ..Volume::default()
-    };
-    if let Some(claim) = &source.persistent_volume_claim {
-        return Some(Volume {
-            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                claim_name: claim.claim_name.clone(),
-                read_only: Some(true),
-            }),
-            ..volume
-        });
-    }
-    source.oci_image.as_ref().map(|image| Volume {
-        image: Some(ImageVolumeSource {
-            reference: Some(image.reference.clone()),
-            pull_policy: image.pull_policy.map(|policy| policy.as_str().into()),
-        }),
-        ..volume
-    })
 }
 
 /// Returns a list or map, unless it is empty.

@@ -270,7 +270,7 @@ fn build_upstream(synthesis: &Synthesis) -> Upstream {
         ..Upstream::default()
     };
     if synthesis.model.is_none() {
-        let both = synthesis.provider == Provider::Local;
+        let both = synthesis.provider.to_contract().is_inside();
         if both || synthesis.provider != Provider::Anthropic {
             upstream.openai = Some(first.clone());
         }

@@ -168,6 +168,50 @@ fn a_ranker_is_found_where_the_model_is() {
 }
 
 #[test]
+fn a_decoder_is_mounted_beside_the_model() {
+    let model = json!({ "source": { "persistentVolumeClaim": { "claimName": "models", "path": "minilm" } } });
+    let image = json!({ "ociImage": { "reference": "registry.example/llm:1", "path": "smollm2" } });
+    let decoder = json!({
+        "source": image, "name": "small", "contextTokens": 4096, "memoryMebibytes": 512, "sequences": 8, "queue": 20,
+    });
+    let objects = build(json!({ "model": model, "decoder": decoder, "synthesis": { "provider": "liquid" } }));
+    let text = file(&objects.worker_config);
+    let section = "[decoder]\nfolder = \"/etc/liquid/decoder/smollm2\"\nname = \"small\"\ncontext_tokens = 4096\n\
+                   memory_bytes = 536870912\nsequences = 8\nqueue = 20\n";
+    assert!(text.contains(section), "{text}");
+    let sidecar = file(&objects.sidecar_config);
+    assert!(
+        sidecar.contains("[upstream]\nopenai = \"liquid\"\nanthropic = \"liquid\"\n"),
+        "{sidecar}"
+    );
+    let pod = objects.deployment.spec.unwrap().template.spec.unwrap();
+    let mounts = pod.containers[0].volume_mounts.clone().unwrap();
+    let folders: Vec<&str> = mounts.iter().map(|mount| mount.mount_path.as_str()).collect();
+    let models = &folders[folders.len() - 2..];
+    assert_eq!(models, ["/etc/liquid/model", "/etc/liquid/decoder"]);
+    assert!(mounts.iter().all(|mount| mount.read_only == Some(true)));
+    let volume = pod.volumes.unwrap().pop().unwrap();
+    let image = volume.image.unwrap();
+    assert_eq!(volume.name, "decoder");
+    assert_eq!(image.reference.as_deref(), Some("registry.example/llm:1"));
+    assert_eq!(image.pull_policy.as_deref(), Some("IfNotPresent"));
+}
+
+#[test]
+fn a_decoder_of_the_workers_image_needs_no_volume_and_its_sizes_are_the_workers() {
+    let decoder = json!({ "source": { "image": { "path": "/models/decoder" } } });
+    let objects = build(json!({ "extraction": { "tier": "Lexical" }, "decoder": decoder }));
+    let text = file(&objects.worker_config);
+    assert!(
+        text.contains("[decoder]\nfolder = \"/models/decoder\"\n\n"),
+        "{text}"
+    );
+    assert!(!yaml(&objects.deployment).contains("name: decoder"));
+    let policy = |objects: &Objects| yaml(&objects.network);
+    assert_eq!(policy(&objects), policy(&build(json!({}))));
+}
+
+#[test]
 fn the_lexical_tier_needs_no_model() {
     let source = json!({ "persistentVolumeClaim": { "claimName": "models" } });
     let objects = build(json!({ "extraction": { "tier": "Lexical" }, "model": { "source": source } }));
@@ -271,6 +315,7 @@ fn inputs_change_with_what_needs_new_workers_only() {
         json!({ "workers": { "image": "a" } }),
         json!({ "extraction": { "tier": "Lexical" } }),
         json!({ "model": { "sha256": "ab".repeat(32) } }),
+        json!({ "decoder": { "source": { "image": { "path": "/m" } } } }),
     ] {
         assert_ne!(sum(other.clone()), empty, "{other}");
     }

@@ -6,9 +6,9 @@ use liquid_contract::{Tier, files, ports};
 use serde::Serialize;
 
 use super::meta::ProxyRef;
+use super::models::ModelMount;
 use super::{BuildError, Platform};
 use crate::api::LiquidMemoryProxy;
-use crate::api::model::ModelSource;
 use crate::names;
 
 /// How long a stopping worker still takes requests, in seconds: until DNS and sidecars have noticed.
@@ -22,6 +22,8 @@ struct Config<'a> {
     admin: Listen,
     tls: Tls,
     model: Option<Model<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decoder: Option<Decoder<'a>>,
     drain: Drain,
     log: Log,
 }
@@ -48,6 +50,21 @@ struct Model<'a> {
     ranker: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ranker_sha256: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Decoder<'a> {
+    folder: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context_tokens: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_bytes: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequences: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<i64>,
 }
 
 #[derive(Serialize)]
@@ -79,13 +96,7 @@ pub(super) fn render_worker_toml(
     let listen = |port: u16| Listen {
         listen: SocketAddr::new(platform.any_address, port),
     };
-    let ranker = proxy.spec.model.ranker.as_ref();
-    let model = uses_model(proxy).then(|| Model {
-        folder: model_folder(proxy),
-        sha256: proxy.spec.model.sha256.as_deref(),
-        ranker: ranker.map(|ranker| folder_in_source(&proxy.spec.model.source, &ranker.path)),
-        ranker_sha256: ranker.and_then(|ranker| ranker.sha256.as_deref()),
-    });
+    let model = build_model(proxy);
     let config = Config {
         tiers: if model.is_some() {
             &[]
@@ -101,6 +112,7 @@ pub(super) fn render_worker_toml(
             client_identities: [names::sidecar_identity(owner.namespace, owner.name)],
         },
         model,
+        decoder: build_decoder(proxy),
         drain: Drain {
             notice_ms: NOTICE_SECONDS * 1_000,
             timeout_ms: proxy.spec.workers.drain_seconds * 1_000,
@@ -110,25 +122,25 @@ pub(super) fn render_worker_toml(
     toml::to_string(&config).map_err(|error| BuildError::Toml("workers", error))
 }
 
-/// Folder of the model in the pod.
-fn model_folder(proxy: &LiquidMemoryProxy) -> String {
-    let source = &proxy.spec.model.source;
-    let path = match (&source.image, &source.persistent_volume_claim, &source.oci_image) {
-        (_, Some(claim), _) => claim.path.as_str(),
-        (_, _, Some(image)) => image.path.as_str(),
-        (Some(image), _, _) => image.path.as_str(),
-        // The definition's rules refuse it.
-        (None, None, None) => "",
-    };
-    folder_in_source(source, path)
+fn build_model(proxy: &LiquidMemoryProxy) -> Option<Model<'_>> {
+    let (mount, ranker) = (ModelMount::of_model(proxy)?, proxy.spec.model.ranker.as_ref());
+    Some(Model {
+        folder: mount.model_folder(),
+        sha256: proxy.spec.model.sha256.as_deref(),
+        ranker: ranker.map(|ranker| mount.folder_of(&ranker.path)),
+        ranker_sha256: ranker.and_then(|ranker| ranker.sha256.as_deref()),
+    })
 }
 
-/// Returns a folder of a source in the pod: `path` itself in the workers' image, else below the volume.
-fn folder_in_source(source: &ModelSource, path: &str) -> String {
-    let volume = source.persistent_volume_claim.is_some() || source.oci_image.is_some();
-    match path {
-        "" => names::MODEL_FOLDER.to_owned(),
-        path if source.image.is_some() && !volume => path.to_owned(),
-        path => format!("{}/{path}", names::MODEL_FOLDER),
-    }
+/// Builds the section of the language model. What is not set is left to the worker, so that its defaults are its own.
+fn build_decoder(proxy: &LiquidMemoryProxy) -> Option<Decoder<'_>> {
+    let (mount, decoder) = (ModelMount::of_decoder(proxy)?, proxy.spec.decoder.as_ref()?);
+    Some(Decoder {
+        folder: mount.model_folder(),
+        name: decoder.name.as_deref(),
+        context_tokens: decoder.context_tokens,
+        memory_bytes: decoder.memory_mebibytes.map(|mebibytes| mebibytes << 20),
+        sequences: decoder.sequences,
+        queue: decoder.queue,
+    })
 }

@@ -334,10 +334,10 @@ fn provider() -> impl Strategy<Value = serde_json::Map<String, Value>> {
     (select(&Provider::ALL), chosen, url, secret).prop_map(|(kind, (with_url, with_secret), url, secret)| {
         let mut entry = serde_json::Map::new();
         entry.insert("provider".into(), json!(kind.name()));
-        if kind.needs_base_url() || (with_url && kind != Provider::Local) {
+        if kind.needs_base_url() || (with_url && !kind.is_inside()) {
             entry.insert("baseURL".into(), json!(url));
         }
-        if with_secret && kind != Provider::Local {
+        if with_secret && !kind.is_inside() {
             entry.insert("secretRef".into(), json!({ "name": secret, "key": "k.e-y" }));
         }
         entry

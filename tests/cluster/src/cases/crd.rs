@@ -23,6 +23,7 @@ fn wrong() -> Vec<Value> {
     let image = |path: &str| json!({"model": {"source": {"image": {"path": path}}}});
     let budget = |budget: Value| json!({"extraction": {"budget": budget}});
     let synthesis = |synthesis: Value| json!({"synthesis": synthesis});
+    let decoder = |decoder: Value| json!({"decoder": decoder});
     let fallback = |fallback: Value| synthesis(json!({"model": "m", "fallbacks": [fallback]}));
     let claim = |name: &str, path: &str| json!({"model": {"source": {"persistentVolumeClaim": {"claimName": name, "path": path}}}});
     let oci = |name: &str, path: &str| json!({"model": {"source": {"ociImage": {"reference": name, "path": path}}}});
@@ -48,6 +49,16 @@ fn wrong() -> Vec<Value> {
         json!({"model": {"ranker": {"path": "/models/../ranker"}}}),
         json!({"model": {"ranker": {"path": "models/ranker"}}}),
         json!({"model": {"ranker": {"path": "/models/ranker", "sha256": "0123"}}}),
+        decoder(json!({"source": {}})),
+        decoder(json!({"source": {"image": {"path": "/m"}, "ociImage": {"reference": "registry/model:1"}}})),
+        decoder(json!({"source": {"image": {"path": "models"}}})),
+        decoder(json!({"source": {"persistentVolumeClaim": {"claimName": "", "path": "m"}}})),
+        decoder(json!({"source": {"ociImage": {"reference": "registry/model:1", "path": "/m"}}})),
+        decoder(json!({"source": {"image": {"path": "/m"}}, "name": ""})),
+        decoder(json!({"source": {"image": {"path": "/m"}}, "contextTokens": 1})),
+        decoder(json!({"source": {"image": {"path": "/m"}}, "memoryMebibytes": 1})),
+        decoder(json!({"source": {"image": {"path": "/m"}}, "sequences": 0})),
+        decoder(json!({"source": {"image": {"path": "/m"}}, "queue": 0})),
         json!({"network": {"allowFrom": [{}]}}),
         json!({"policy": {"cachedPrefix": {"write": 1.0, "read": 2.0}}}),
         json!({"policy": {"cachedPrefix": {"ttlSeconds": 0}}}),
@@ -60,6 +71,10 @@ fn wrong() -> Vec<Value> {
         synthesis(json!({"fallbacks": [{"provider": "openai", "model": "m"}]})),
         synthesis(json!({"provider": "vllm"})),
         synthesis(json!({"provider": "local", "baseURL": "http://host/v1"})),
+        synthesis(json!({"provider": "liquid"})),
+        json!({"synthesis": {"provider": "liquid", "model": "other"},
+            "decoder": {"name": "m", "source": {"image": {"path": "/m"}}}}),
+        fallback(json!({"provider": "liquid", "model": "m", "baseURL": "http://host/v1"})),
         synthesis(json!({"baseURL": "host/v1"})),
         synthesis(json!({"baseURL": "https://user:password@host/v1"})),
         fallback(json!({"provider": "azure", "model": "m"})),
