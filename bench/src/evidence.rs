@@ -47,10 +47,11 @@ pub(crate) struct Arguments {
     /// Most tokens that the encoder reads for an answer; 0 for all [default: 8000 on a processor, all on a GPU]
     #[arg(long)]
     encode_tokens: Option<usize>,
-    /// Most tokens that the ranker reads for an answer; 0 for all [default: 8000]
+    /// Most tokens that the ranker tier reads for an answer; 0 for all, which the encoder then reads too [default: 8000
+    /// on a processor, all on a GPU]
     #[arg(long)]
     ranker_tokens: Option<usize>,
-    /// Device of the encoder: cpu, cuda or cuda:N
+    /// Device of encoder and ranker: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: Device,
     /// Also measure the automatic budget, against a fixed ratio that keeps as many words
@@ -69,7 +70,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     packs: Option<PathBuf>,
     /// Compare the spans with those of packs that another device or build has written with --packs, plain or gzip;
-    /// --ratios and --encode-tokens as there
+    /// --ratios, --encode-tokens and --ranker-tokens as there
     #[arg(long, value_name = "PACKS")]
     same_as: Option<PathBuf>,
     /// Write the figures there
@@ -85,6 +86,9 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = ".cache/models/liquid-ranker")]
     ranker: PathBuf,
 }
+
+/// Bytes of what the models said that are remembered: enough for any document, so that its second ratio costs nothing.
+const MEMORY_BYTES: usize = 512 << 20;
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Thesaurus {
@@ -125,7 +129,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             encode_tokens: arguments.encode_tokens.map(all_for_zero),
             ranker_tokens: arguments.ranker_tokens.map(all_for_zero),
             contract_thesaurus,
-            ..Settings::default()
+            memory_bytes: MEMORY_BYTES,
         };
         let bench = Bench::new(arguments, settings)?;
         let report = bench.report(&sets, arguments, packs.take())?;
@@ -170,18 +174,7 @@ impl Bench {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = if tier.runs_model() { 1 } else { cores };
         let extractor = |_| -> anyhow::Result<_> {
-            let models = if tier == Tier::Lexical {
-                None
-            } else {
-                Some(load(&arguments.model, arguments.device)?)
-            };
-            let models = match models {
-                Some(models) if tier == Tier::Ranker => {
-                    let missing = || format!("cannot load {}; --ranker names it", arguments.ranker.display());
-                    Some(models.with_ranker(&arguments.ranker).with_context(missing)?)
-                }
-                models => models,
-            };
+            let models = load(arguments)?;
             Ok(Mutex::new(Extractor::new(models, settings)))
         };
         let extractors = (0..count).map(extractor).collect::<anyhow::Result<_>>()?;
@@ -384,9 +377,21 @@ fn row(set: &Set, ratio: Option<f64>, outcomes: &[Outcome]) -> Row {
     Row::new(&set.name, ratio, outcomes.iter().map(|outcome| &outcome.cell))
 }
 
-fn load(folder: &Path, device: Device) -> anyhow::Result<Models> {
-    Models::load(folder, device)
-        .with_context(|| format!("cannot load {}; `cargo xtask model` fetches it", folder.display()))
+/// Loads what the tier needs.
+fn load(arguments: &Arguments) -> anyhow::Result<Option<Models>> {
+    let Arguments {
+        model,
+        ranker,
+        device,
+        ..
+    } = arguments;
+    let models = match arguments.tier {
+        Tier::Lexical => return Ok(None),
+        Tier::Static | Tier::Encoder => Models::load(model, *device),
+        Tier::Ranker => Models::load_with_ranker(model, ranker, *device),
+    };
+    let fetch = "`cargo xtask model` fetches the models; --model and --ranker name other folders";
+    models.context(fetch).map(Some)
 }
 
 fn writer(path: &Path) -> anyhow::Result<BufWriter<std::fs::File>> {

@@ -1,4 +1,4 @@
-// The steps of BERT between the products, and the comparison with a question. Compiled by NVRTC at run time in front of
+// The steps of BERT between the products, the comparison with a question, and a ranker's logits. Compiled by NVRTC at run time in front of
 // the first use; no header of CUDA is needed. Row-major throughout; a batch is the tokens of all its windows one after
 // the other, without padding.
 //
@@ -256,4 +256,22 @@ extern "C" __global__ void __launch_bounds__(256) compare(
         const float cosine = sum_of_warp(dot) / fmaxf(sqrtf(sum_of_warp(squares)), 1e-9f);
         if (lane == 0) *(u < 0 ? cosines + blockIdx.x : unit_cosines + first_unit + u) = cosine;
     }
+}
+
+/// A ranker's logits; a warp a token. `heads` are two rows, that of a token and that of a window, which is read from the
+/// first token of each window: the only one at place 0.
+extern "C" __global__ void __launch_bounds__(256) rank(
+    float *logits, const float *state, const int *places, const float *heads, float token_bias, float window_bias, int tokens) {
+    const int row = blockIdx.x * 8 + (threadIdx.x >> 5), lane = threadIdx.x & 31;
+    if (row >= tokens) return;
+    const bool first = places[row] == 0;
+    const float *head = heads + (first ? HIDDEN : 0), *x = state + (long long)row * HIDDEN;
+    float dot = 0.f;
+    for (int i = 0; i < PARTS; ++i) {
+        const int column = i * 128 + lane * 4;
+        const float4 a = *(const float4 *)(x + column), b = *(const float4 *)(head + column);
+        dot += total({a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w});
+    }
+    dot = sum_of_warp(dot);
+    if (lane == 0) logits[row] = dot + (first ? window_bias : token_bias);
 }

@@ -126,11 +126,11 @@ pub struct Model {
     /// refused.
     pub sha256: Option<String>,
     /// Folder of the ranker: `manifest.json` and the files that it lists, with the tokenizer of `model.folder`. Default
-    /// none: the ranker tier is not served. A GPU does not serve it either.
+    /// none: the ranker tier is not served.
     pub ranker: Option<PathBuf>,
     /// SHA-256 of the `manifest.json` in the ranker's folder, likewise.
     pub ranker_sha256: Option<String>,
-    /// Device that runs the encoder: `cpu` (default), `cuda` (the first NVIDIA GPU) or `cuda:N`. GPUs need a
+    /// Device that runs encoder and ranker: `cpu` (default), `cuda` (the first NVIDIA GPU) or `cuda:N`. GPUs need a
     /// worker that is built with the feature `cuda`.
     pub device: Device,
 }
@@ -210,8 +210,9 @@ pub struct Limits {
     /// Most tokens that the encoder reads for one request; more keep a little more evidence and take longer.
     /// Default 0: 8000 on a processor, no limit on a GPU.
     pub encode_tokens: usize,
-    /// Most tokens that the ranker reads for one request, those of what is asked counted with each window; more keep a
-    /// little more evidence and take longer. Default 0: 8000.
+    /// Most tokens that the ranker tier reads for one request, those of what is asked counted with each window; more
+    /// keep a little more evidence and take longer. Where it covers the whole document twice, the encoder reads it too,
+    /// and both count. Default 0: 8000 on a processor, no limit on a GPU.
     pub ranker_tokens: usize,
     /// Requests that may wait for a free slot. Default 64.
     pub queue: usize,
@@ -289,7 +290,7 @@ impl Configuration for Config {
             let remedy = "static, encoder and ranker need model.folder; set it, or serve lexical only";
             found.push(Invalid::new("tiers", format!("{:?}", self.tiers), remedy));
         } else if self.tiers.contains(&Tier::Ranker) && !self.can_rank() {
-            let remedy = "ranker needs model.ranker and model.device = \"cpu\"; set both, or leave it out";
+            let remedy = "ranker needs model.ranker; set it, or leave the tier out";
             found.push(Invalid::new("tiers", format!("{:?}", self.tiers), remedy));
         }
         found.extend(within("model", self.model.validate()));
@@ -320,15 +321,9 @@ impl Config {
         Tier::ALL.into_iter().filter(all).filter(possible).collect()
     }
 
-    /// Returns true if there is a ranker, beside an encoder, on a device that can run it.
+    /// Returns true if there is a ranker beside an encoder.
     fn can_rank(&self) -> bool {
-        let Model {
-            folder,
-            ranker,
-            device,
-            ..
-        } = &self.model;
-        folder.is_some() && ranker.is_some() && *device == Device::Cpu
+        self.model.folder.is_some() && self.model.ranker.is_some()
     }
 
     /// Returns true if a tier is served that needs the model.

@@ -13,6 +13,7 @@
 //! | [`Tier::Encoder`] | and the last hidden states of the units that the static tier ranks high | a second |
 //! | the same on a GPU | and the last hidden states of all units | a few more |
 //! | [`Tier::Ranker`] | each window together with what is asked, of those that the static tier ranks high | a second |
+//! | the same on a GPU | each window together with what is asked, and the last hidden states of all units | twice as much as the encoder |
 //!
 //! Everything is deterministic: the same request gives the same spans, but for a deadline that cuts the
 //! encoder's work short.
@@ -55,8 +56,9 @@ pub struct Settings {
     /// Most tokens that the encoder reads for one request; more keep a little more evidence and take longer.
     /// `None`: what suits the device, [`CPU_ENCODE_TOKENS`] on a processor and the whole document on a GPU.
     pub encode_tokens: Option<usize>,
-    /// Most tokens that the ranker reads for one request, those of what is asked counted with each window. `None`:
-    /// what suits the device, [`CPU_RANKER_TOKENS`] on a processor.
+    /// Most tokens that the ranker tier reads for one request, those of what is asked counted with each window. If the
+    /// ranker and the encoder can both read the whole document within it, both do. `None`: what suits the device,
+    /// [`CPU_RANKER_TOKENS`] on a processor and no limit on a GPU.
     pub ranker_tokens: Option<usize>,
     /// Most bytes of hidden states, and of what the ranker said, that are remembered between requests.
     pub memory_bytes: usize,

@@ -146,6 +146,21 @@ impl Models {
     /// # Errors
     /// [`LoadError`] names the file, what is wrong with it and what to do.
     pub fn load(folder: &Path, device: Device) -> Result<Self, LoadError> {
+        Self::load_onto(&OpenDevice::find(device)?, folder)
+    }
+
+    /// Loads the model in `folder`, and the ranker in `ranker`, which holds the same files, onto a device.
+    ///
+    /// # Errors
+    /// [`LoadError`], also if the ranker's tokenizer is not the encoder's.
+    pub fn load_with_ranker(folder: &Path, ranker: &Path, device: Device) -> Result<Self, LoadError> {
+        let device = OpenDevice::find(device)?;
+        let mut models = Self::load_onto(&device, folder)?;
+        models.ranker = Some(models.load_ranker(&device, ranker)?);
+        Ok(models)
+    }
+
+    fn load_onto(device: &OpenDevice, folder: &Path) -> Result<Self, LoadError> {
         let manifest = Manifest::read(folder)?;
         let config = manifest.file(CONFIG)?;
         let config = Config::from_bytes(&config.bytes, &config.path)?;
@@ -163,12 +178,8 @@ impl Models {
         let weights = Weights::read(&file)?;
         let rows = weights.take(bert::WORD_EMBEDDINGS, &[config.vocab_size, config.hidden_size])?;
         let embeddings = EmbeddingTable::new(config.hidden_size, rows);
-        let OpenedEncoder { encoder, device, gpu } = open_encoder(device, &weights, &config, &embeddings)?;
-        let card = ModelCard {
-            device,
-            gpu,
-            ..ModelCard::of_files(&file, &weights, tokenizer_file)
-        };
+        let encoder = device.load_encoder(&weights, &config, &embeddings)?;
+        let card = device.card(&file, &weights, tokenizer_file);
         Ok(Self {
             name: manifest.name,
             card,
@@ -179,11 +190,7 @@ impl Models {
         })
     }
 
-    /// Loads the ranker in `folder`, which holds the same files as the encoder's, onto the processor.
-    ///
-    /// # Errors
-    /// [`LoadError`], also if its tokenizer is not the encoder's.
-    pub fn with_ranker(mut self, folder: &Path) -> Result<Self, LoadError> {
+    fn load_ranker(&self, device: &OpenDevice, folder: &Path) -> Result<RankerModel, LoadError> {
         let manifest = Manifest::read(folder)?;
         let config_file = manifest.file(CONFIG)?;
         let config = Config::from_bytes(&config_file.bytes, &config_file.path)?;
@@ -192,7 +199,7 @@ impl Models {
         if tokenizer.sha256 != self.card.tokenizer_sha256 {
             return Err(LoadError::OtherTokenizer {
                 path: tokenizer.path,
-                expected: self.card.tokenizer_sha256,
+                expected: self.card.tokenizer_sha256.clone(),
                 actual: tokenizer.sha256,
             });
         }
@@ -205,61 +212,67 @@ impl Models {
         }
         let file = manifest.file(WEIGHTS)?;
         let weights = Weights::read(&file)?;
-        self.ranker = Some(RankerModel {
-            ranker: Box::new(CpuRanker::load(&weights, &config)?),
-            card: ModelCard::of_files(&file, &weights, tokenizer),
+        Ok(RankerModel {
+            ranker: device.load_ranker(&weights, &config)?,
+            card: device.card(&file, &weights, tokenizer),
             name: manifest.name,
-        });
-        Ok(self)
+        })
     }
 }
 
-impl ModelCard {
-    /// Describes a model on the processor by its files.
-    fn of_files(file: &VerifiedFile, weights: &Weights<'_>, tokenizer: VerifiedFile) -> Self {
-        Self {
+/// A device that was found, for all models that are loaded onto it.
+enum OpenDevice {
+    Cpu,
+    #[cfg(feature = "cuda")]
+    Cuda(cuda::SharedGpu),
+}
+
+impl OpenDevice {
+    fn find(device: Device) -> Result<Self, LoadError> {
+        match device {
+            Device::Cpu => Ok(Self::Cpu),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(number) => Ok(Self::Cuda(cuda::SharedGpu::find(number)?)),
+            #[cfg(not(feature = "cuda"))]
+            Device::Cuda(number) => Err(LoadError::NoCuda { number }),
+        }
+    }
+
+    fn load_encoder(
+        &self,
+        weights: &Weights<'_>,
+        config: &Config,
+        #[cfg_attr(not(feature = "cuda"), expect(unused_variables, reason = "a processor's own"))]
+        words: &EmbeddingTable,
+    ) -> Result<Box<dyn Encoder>, LoadError> {
+        Ok(match self {
+            Self::Cpu => Box::new(CpuEncoder::load(weights, config)?),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(gpu) => Box::new(cuda::CudaEncoder::load(gpu, weights, config, words.clone())?),
+        })
+    }
+
+    fn load_ranker(&self, weights: &Weights<'_>, config: &Config) -> Result<Box<dyn Ranker>, LoadError> {
+        Ok(match self {
+            Self::Cpu => Box::new(CpuRanker::load(weights, config)?),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(gpu) => Box::new(cuda::CudaRanker::load(gpu, weights, config)?),
+        })
+    }
+
+    /// Describes a model on the device by its files.
+    fn card(&self, file: &VerifiedFile, weights: &Weights<'_>, tokenizer: VerifiedFile) -> ModelCard {
+        let (device, gpu) = match self {
+            Self::Cpu => (Device::Cpu.to_string(), None),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(gpu) => (gpu.description().to_owned(), Some(gpu.uuid().to_owned())),
+        };
+        ModelCard {
             sha256: file.sha256.clone(),
             tokenizer_sha256: tokenizer.sha256,
             parameters: weights.parameters(),
-            device: Device::Cpu.to_string(),
-            gpu: None,
-        }
-    }
-}
-
-/// An encoder on its device, with the name and UUID of the device.
-struct OpenedEncoder {
-    encoder: Box<dyn Encoder>,
-    device: String,
-    gpu: Option<String>,
-}
-
-fn open_encoder(
-    device: Device,
-    weights: &Weights<'_>,
-    config: &Config,
-    words: &EmbeddingTable,
-) -> Result<OpenedEncoder, LoadError> {
-    match device {
-        Device::Cpu => Ok(OpenedEncoder {
-            encoder: Box::new(CpuEncoder::load(weights, config)?),
-            device: device.to_string(),
-            gpu: None,
-        }),
-        #[cfg(feature = "cuda")]
-        Device::Cuda(number) => {
-            let encoder = cuda::CudaEncoder::open(number, weights, config, words.clone())?;
-            let (device, gpu) = encoder.names();
-            Ok(OpenedEncoder {
-                encoder: Box::new(encoder),
-                device,
-                gpu: Some(gpu),
-            })
-        }
-        #[cfg(not(feature = "cuda"))]
-        Device::Cuda(number) => {
-            let _ = words;
-            Err(LoadError::NoCuda { number })
+            device,
+            gpu,
         }
     }
 }

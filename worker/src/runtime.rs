@@ -159,12 +159,16 @@ impl Runtime {
     /// [`StartError`] if a model cannot be loaded.
     pub fn start_with(config: &Config, progress: &LoadProgress) -> Result<Self, StartError> {
         let mut models = models::load(config)?;
-        let speed = models.as_mut().map(models::warm_up).transpose()?.flatten();
+        let speeds = models
+            .as_mut()
+            .map(models::warm_up)
+            .transpose()?
+            .unwrap_or_default();
         let decoder = Decoder::load(&config.decoder, progress)?;
         let runtime = Self::with_parts(config, models, decoder);
-        if let Some(speed) = speed {
-            runtime.inner.memory.set_encoder_speed(speed);
-        }
+        let memory = &runtime.inner.memory;
+        speeds.encoder.inspect(|speed| memory.set_encoder_speed(*speed));
+        speeds.ranker.inspect(|speed| memory.set_ranker_speed(*speed));
         Ok(runtime)
     }
 

@@ -27,7 +27,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Row> {
         .map_or_else(String::new, |models| models.card.device.clone());
     let started = Instant::now();
     let warmed = match &mut models {
-        Some(models) if tier == Tier::Encoder => models.encoder.warm_up()?.is_some(),
+        Some(models) if tier.runs_model() => warm_up(models)?,
         _ => false,
     };
     let warm_up = if warmed { started.elapsed() } else { Duration::ZERO };
@@ -77,14 +77,27 @@ pub(super) fn run(arguments: &Arguments) -> Result<Row> {
 
 /// Loads what a tier needs.
 fn load(arguments: &Arguments, tier: Tier) -> Result<Option<Models>> {
-    if tier == Tier::Lexical {
-        return Ok(None);
-    }
-    let models = Models::load(&arguments.model, arguments.device)?;
-    Ok(Some(match tier {
-        Tier::Ranker => models.with_ranker(&arguments.ranker)?,
-        _ => models,
-    }))
+    let Arguments {
+        model,
+        ranker,
+        device,
+        ..
+    } = arguments;
+    Ok(match tier {
+        Tier::Lexical => None,
+        Tier::Static | Tier::Encoder => Some(Models::load(model, *device)?),
+        Tier::Ranker => Some(Models::load_with_ranker(model, ranker, *device)?),
+    })
+}
+
+/// Warms the models up. Returns whether their device does that.
+fn warm_up(models: &mut Models) -> Result<bool> {
+    let encoder = models.encoder.warm_up()?;
+    let ranker = match &mut models.ranker {
+        Some(model) => model.ranker.warm_up()?,
+        None => None,
+    };
+    Ok(encoder.or(ranker).is_some())
 }
 
 fn mib(bytes: u64) -> f64 {

@@ -86,10 +86,10 @@ fn load_models(config: &Config, tier: Tier) -> Result<Option<Models>, CliError> 
     if !tier.needs_model() {
         return Ok(None);
     }
-    let models = Models::load(folder, config.model.device)?;
+    let device = config.model.device;
     Ok(Some(match &config.model.ranker {
-        Some(folder) if tier == Tier::Ranker => models.with_ranker(folder)?,
-        _ => models,
+        Some(ranker) if tier == Tier::Ranker => Models::load_with_ranker(folder, ranker, device)?,
+        _ => Models::load(folder, device)?,
     }))
 }
 

@@ -38,8 +38,7 @@ fn a_model_folder_opens_the_encoders_tiers_and_a_ranker_its_own() {
     let both = "[model]\nfolder = \"x\"\nranker = \"y\"";
     assert_eq!(from_file(both, &[]).unwrap().served_tiers(), Tier::ALL);
     let on_a_gpu = format!("{both}\ndevice = \"cuda\"");
-    let served = from_file(&on_a_gpu, &[]).unwrap().served_tiers();
-    assert_eq!(served.last(), Some(&Tier::Encoder));
+    assert_eq!(from_file(&on_a_gpu, &[]).unwrap().served_tiers(), Tier::ALL);
     let config = from_file("tiers = [\"static\", \"lexical\"]\n[model]\nfolder = \"x\"", &[]).unwrap();
     assert_eq!(config.served_tiers(), [Tier::Lexical, Tier::Static]);
     assert!(config.needs_model());
@@ -53,11 +52,6 @@ fn a_ranker_that_cannot_run_is_refused_by_name() {
             "tiers = [\"ranker\"]\n[model]\nfolder = \"x\"",
             "tiers",
             "model.ranker",
-        ),
-        (
-            "tiers = [\"ranker\"]\n[model]\nfolder = \"x\"\nranker = \"y\"\ndevice = \"cuda\"",
-            "tiers",
-            "model.device",
         ),
         (
             "[model]\nfolder = \"x\"\nranker = \"y\"\nranker_sha256 = \"abc\"",

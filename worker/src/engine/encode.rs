@@ -53,6 +53,11 @@ impl WindowCost {
         }
     }
 
+    /// Returns the tokens that go through the encoder if it reads every window.
+    pub(super) fn tokens_of_all(self, windows: &[&[u32]]) -> usize {
+        windows.iter().map(|ids| self.tokens(ids)).sum()
+    }
+
     /// Returns the tokens that go through the encoder for a window; none if there is nothing to read.
     fn tokens(self, ids: &[u32]) -> usize {
         if ids.is_empty() {

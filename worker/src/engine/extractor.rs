@@ -6,11 +6,12 @@ use std::time::Instant;
 use super::encode;
 use super::input::{ScoringInput, SourceInput, TextToRead};
 use super::memory::Memory;
+use super::rank;
 use super::tiers::{EncoderEngine, Engine, LexicalEngine, RankerEngine, Scores, StaticEngine};
 use super::training;
 use super::{
-    Budget, CPU_RANKER_TOKENS, Counts, ExtractError, Extraction, Ratio, Request, RequestLimits, Settings,
-    Span, Tier, TierChoice, TierReason, Timing, end_of_reading,
+    Budget, Counts, ExtractError, Extraction, Ratio, Request, RequestLimits, Settings, Span, Tier,
+    TierChoice, TierReason, Timing, end_of_reading,
 };
 use crate::document::{Document, Unit};
 use crate::model::Models;
@@ -114,8 +115,9 @@ impl Extractor {
             (Tier::Static, _) => Box::new(cheaper),
             (Tier::Ranker, Some(model)) => Box::new(RankerEngine {
                 cheaper,
-                tokens: self.settings.ranker_tokens.unwrap_or(CPU_RANKER_TOKENS),
+                tokens: rank::token_limit(self.settings.ranker_tokens, model.ranker.as_ref()),
                 ranker: model.ranker.as_mut(),
+                encoder: models.encoder.as_mut(),
                 memory: &self.memory,
             }),
             (Tier::Encoder | Tier::Ranker, _) => Box::new(EncoderEngine {

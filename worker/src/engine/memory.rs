@@ -29,4 +29,9 @@ impl Memory {
     pub(crate) fn set_encoder_speed(&self, tokens_per_second: f64) {
         self.encoder_speed.set(tokens_per_second);
     }
+
+    /// Sets the ranker's speed likewise.
+    pub(crate) fn set_ranker_speed(&self, tokens_per_second: f64) {
+        self.ranker_speed.set(tokens_per_second);
+    }
 }

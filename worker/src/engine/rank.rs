@@ -5,13 +5,24 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::RequestLimits;
 use super::input::PieceInput;
 use super::memory::Memory;
 use super::reading::{self, Pick, Reached, ReadError, ReadingCost};
+use super::{CPU_RANKER_TOKENS, RequestLimits};
 use crate::model::{EncodeError, PAIR_TOKENS, Ranked, Ranker};
 use crate::scoring::Window;
 use crate::scoring::recipe::RankerSignals;
+
+/// Picks of fewer tokens say nothing about the speed of a device that reads so many at a time.
+const TELLING_SHARE: usize = 8;
+
+/// Returns the most tokens that may be read for one request: what is configured, else what suits the ranker.
+pub(super) fn token_limit(configured: Option<usize>, ranker: &dyn Ranker) -> usize {
+    configured.unwrap_or(match ranker.step_tokens() {
+        Some(_) => usize::MAX,
+        None => CPU_RANKER_TOKENS,
+    })
+}
 
 /// The ranker's part of a request: what it said, and what that cost.
 pub(super) struct RankerPass {
@@ -43,6 +54,13 @@ impl RankerReading<'_> {
         reading::within_budget(picks, |pick| self.tokens(pick), budget)
     }
 
+    /// Returns the tokens that go through the ranker if it reads every window for every ask.
+    pub(super) fn tokens_of_all(&self) -> usize {
+        let asks = 0..self.questions.len();
+        let of_ask = |ask| (0..self.ids.len()).map(move |window| self.tokens(Pick { ask, window }));
+        asks.flat_map(of_ask).sum()
+    }
+
     /// Returns the tokens that go through the ranker for a pick; none if there is nothing to read.
     fn tokens(&self, pick: Pick) -> usize {
         match self.ids[pick.window].len() {
@@ -57,7 +75,9 @@ impl RankerReading<'_> {
         let unread = || RankerSignals::unread(self.windows.len(), units);
         let mut signals: Vec<RankerSignals> = self.questions.iter().map(|_| unread()).collect();
         let mut cost = ReadingCost::default();
-        let step = reading::step_tokens(self.limits);
+        let step = ranker
+            .step_tokens()
+            .unwrap_or_else(|| reading::step_tokens(self.limits));
         let tokens = |pick: &Pick| self.tokens(*pick);
         let reached = reading::read_in_steps(chosen, tokens, step, self.limits, |step| {
             for (ask, signals) in signals.iter_mut().enumerate() {
@@ -108,7 +128,9 @@ impl RankerReading<'_> {
             .iter()
             .map(|&window| self.tokens(Pick { ask, window }))
             .sum();
-        self.memory.ranker_speed.measure(tokens, time.as_secs_f64());
+        if tokens >= ranker.step_tokens().unwrap_or(0) / TELLING_SHARE {
+            self.memory.ranker_speed.measure(tokens, time.as_secs_f64());
+        }
         cost.tokens += tokens;
         cost.time += time;
         for ((answer, ids), ranked) in missing.iter_mut().zip(ids).zip(fresh) {

@@ -71,11 +71,35 @@ pub(super) fn within_budget(
 
 /// Returns how many tokens may be read: the request's limit, or what the time left allows at the measured speed.
 pub(super) fn token_budget(limit: usize, limits: &RequestLimits<'_>, speed: &ReadingSpeed) -> usize {
+    match seconds_left(limits) {
+        Some(seconds) => limit.min((seconds * speed.get()) as usize),
+        None => limit,
+    }
+}
+
+/// Returns the seconds until reading has to end; `None` without a deadline.
+fn seconds_left(limits: &RequestLimits<'_>) -> Option<f64> {
+    let until = limits.read_until?;
+    Some(until.saturating_duration_since(Instant::now()).as_secs_f64())
+}
+
+/// A number of tokens, and the speed at which its model reads them.
+pub(super) struct Work<'a> {
+    pub(super) tokens: usize,
+    pub(super) speed: &'a ReadingSpeed,
+}
+
+/// Returns whether the time left allows for all that is to be read, one after the other.
+pub(super) fn is_time_for(work: &[Work<'_>], limits: &RequestLimits<'_>) -> bool {
     let Some(until) = limits.read_until else {
-        return limit;
+        return true;
     };
     let seconds = until.saturating_duration_since(Instant::now()).as_secs_f64();
-    limit.min((seconds * speed.get()) as usize)
+    let needed: f64 = work
+        .iter()
+        .map(|work| work.tokens as f64 / work.speed.get())
+        .sum();
+    needed <= seconds
 }
 
 /// Returns the tokens of a step for a model that runs on the processor.
@@ -184,6 +208,27 @@ mod tests {
         let cost = |pick: Pick| if pick.window == 2 { 0 } else { 10 };
         let chosen = within_budget(ranked.into_iter(), cost, 35);
         assert_eq!(chosen, [pick(0, 0), pick(1, 1), pick(0, 1)]);
+    }
+
+    #[test]
+    fn models_that_read_one_after_the_other_need_time_for_both() {
+        let speed = ReadingSpeed::default();
+        speed.set(1000.0);
+        let work = || {
+            let tokens = 6000;
+            Work {
+                tokens,
+                speed: &speed,
+            }
+        };
+        let limits = |seconds| RequestLimits {
+            deadline: None,
+            read_until: Some(Instant::now() + Duration::from_secs(seconds)),
+            cancelled: &|| false,
+        };
+        assert!(is_time_for(&[work()], &limits(10)));
+        assert!(!is_time_for(&[work(), work()], &limits(10)));
+        assert!(is_time_for(&[work(), work()], &limits(20)));
     }
 
     #[test]

@@ -5,12 +5,15 @@ use std::time::Duration;
 use super::encode::{self, EncoderAsk, EncoderPass, Reading, WindowCost};
 use super::input::{AskInput, PieceInput, ScoringInput};
 use super::memory::Memory;
-use super::rank::{RankerPass, RankerReading};
-use super::reading::{self, Reached, ReadError};
+use super::reading::{self, ReadError};
 use super::{ExtractError, RequestLimits, Tier, TierReason};
-use crate::model::{EmbeddingTable, EncodeError, Encoder, Ranker, shorten_question};
+use crate::model::{EmbeddingTable, EncodeError, Encoder};
 use crate::scoring::recipe::{self, EncoderSignals};
-use crate::scoring::{Window, WindowMatches, rarity, windows};
+use crate::scoring::{WindowMatches, rarity};
+
+mod ranker;
+
+pub(super) use ranker::RankerEngine;
 
 /// The scores of a document's units, and what they cost.
 pub(super) struct Scores {
@@ -169,16 +172,11 @@ impl Engine for EncoderEngine<'_> {
         if chosen.is_empty() {
             return Ok(Scores::instead_of_model(scores, TierReason::NoTime));
         }
-        let asks = input.asks.iter().zip(&scores);
-        let asks = asks.map(|(ask, scores)| EncoderAsk {
-            ids: &ask.ids,
-            rarity: scores.rarity.clone(),
-        });
         let reading = Reading {
             memory: self.memory,
             limits,
             pieces,
-            asks: asks.collect(),
+            asks: encoder_asks(input, &scores),
             chosen: &chosen,
         };
         let pass = match reading.read(self.encoder) {
@@ -197,6 +195,16 @@ impl Engine for EncoderEngine<'_> {
     }
 }
 
+/// Pairs what is asked with how rare its pieces are.
+fn encoder_asks<'a>(input: &'a ScoringInput<'_>, scores: &[StaticScores]) -> Vec<EncoderAsk<'a>> {
+    let asks = input.asks.iter().zip(scores);
+    let of_ask = |(ask, scores): (&'a AskInput, &StaticScores)| EncoderAsk {
+        ids: &ask.ids,
+        rarity: scores.rarity.clone(),
+    };
+    asks.map(of_ask).collect()
+}
+
 /// Adds what the encoder said to the scores of each ask.
 fn add_encoder(
     input: &ScoringInput<'_>,
@@ -213,81 +221,7 @@ fn add_encoder(
     scores.into_iter().zip(&pass.signals).map(of_ask).collect()
 }
 
-/// The ranker tier: words, input embeddings, and what the ranker says about the windows that those two rank high.
-pub(super) struct RankerEngine<'m> {
-    pub(super) cheaper: StaticEngine<'m>,
-    pub(super) ranker: &'m mut dyn Ranker,
-    pub(super) memory: &'m Memory,
-    /// Most tokens to read for one request.
-    pub(super) tokens: usize,
-}
-
-impl Engine for RankerEngine<'_> {
-    fn score(
-        &mut self,
-        input: &ScoringInput<'_>,
-        limits: &RequestLimits<'_>,
-    ) -> Result<Scores, ExtractError> {
-        let scores = self.cheaper.score_asks(input, limits)?;
-        let pieces = self.cheaper.pieces;
-        let most = self.ranker.max_tokens();
-        let units = &input.source.document.units;
-        let windows = windows(units, recipe::RANKER_WORDS, recipe::RANKER_WORDS);
-        let ids = pieces.ids_of(&windows).into_iter();
-        let ids: Vec<&[u32]> = ids.map(|ids| &ids[..ids.len().min(most)]).collect();
-        if ids.iter().all(|ids| ids.is_empty()) {
-            // White space only: all that there is has been read.
-            return Ok(Scores::without_model(into_values(scores), Tier::Ranker));
-        }
-        let questions = input.asks.iter().map(|ask| shorten_question(&ask.ids));
-        let questions: Vec<_> = questions.collect();
-        let reading = RankerReading {
-            memory: self.memory,
-            limits,
-            pieces,
-            windows: &windows,
-            questions: &questions,
-            ids: &ids,
-        };
-        let budget = reading::token_budget(self.tokens, limits, &self.memory.ranker_speed);
-        let values: Vec<&[f32]> = scores.iter().map(|scores| scores.values.as_slice()).collect();
-        let chosen = reading.choose(&values, budget);
-        if chosen.is_empty() {
-            return Ok(Scores::instead_of_model(scores, TierReason::NoTime));
-        }
-        let pass = match reading.read(self.ranker, &chosen) {
-            Ok(pass) => pass,
-            Err(error) => return Ok(Scores::instead_of_model(scores, explain(error, limits)?)),
-        };
-        let readable = ids.iter().filter(|ids| !ids.is_empty()).count() * input.asks.len();
-        let planned_less = budget < self.tokens && chosen.len() < readable;
-        let cut_short = pass.reached == Reached::Deadline;
-        Ok(Scores {
-            encoded_tokens: pass.cost.tokens as u64,
-            encoding: pass.cost.time,
-            values: add_ranker(input, &windows, scores, pass),
-            tier: Tier::Ranker,
-            instead: (planned_less || cut_short).then_some(TierReason::FewerWindows),
-        })
-    }
-}
-
-/// Adds what the ranker said to the scores of each ask.
-fn add_ranker(
-    input: &ScoringInput<'_>,
-    windows: &[Window],
-    scores: Vec<StaticScores>,
-    pass: RankerPass,
-) -> Vec<Vec<f32>> {
-    let of_ask = |(scores, signals): (StaticScores, _)| {
-        let StaticScores { total, values, .. } = scores;
-        let total = recipe::add_ranker(total, &values, windows, signals);
-        recipe::finish(&input.source.document, total)
-    };
-    scores.into_iter().zip(pass.signals).map(of_ask).collect()
-}
-
-/// Names the reason for which the static tier answers instead of a model that failed, and logs a failure.
+/// Names the reason for which the answer does without a model that failed, and logs a failure.
 ///
 /// # Errors
 /// [`ExtractError`] if the request ends here.
@@ -302,6 +236,6 @@ fn explain(error: ReadError, limits: &RequestLimits<'_>) -> Result<TierReason, E
         EncodeError::OutOfMemory { .. } => TierReason::OutOfMemory,
         EncodeError::Device(_) | EncodeError::TooLong { .. } => TierReason::EncoderFailed,
     };
-    tracing::warn!(%error, "the static tier answers instead of the tier's model");
+    tracing::warn!(%error, "the answer does without one of the tier's models");
     Ok(reason)
 }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A device that can run the encoder. Configurations and command lines write `cpu`, `cuda`, or `cuda:N`.
+/// A device that can run encoder and ranker. Configurations and command lines write `cpu`, `cuda`, or `cuda:N`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Device {

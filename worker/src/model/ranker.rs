@@ -24,6 +24,12 @@ pub trait Ranker: Send {
     /// Returns the most word pieces of a window; `[CLS]`, the question and both `[SEP]` are not counted.
     fn max_tokens(&self) -> usize;
 
+    /// Returns the tokens to ask for at a time, `[CLS]`, question and `[SEP]` of each window counted, if fewer take as
+    /// long: so on a device that reads a whole document soon. `None` on a processor.
+    fn step_tokens(&self) -> Option<usize> {
+        None
+    }
+
     /// Reads windows of vocabulary ids with a question, whose ids come without `[CLS]` and `[SEP]` and are
     /// [shortened](shorten_question). The answers come in the order of the windows. Windows of similar length are
     /// cheapest together.
@@ -31,6 +37,15 @@ pub trait Ranker: Send {
     /// # Errors
     /// [`EncodeError`]; then nothing is known about any window.
     fn rank(&mut self, question: &[u32], windows: &[&[u32]]) -> Result<Vec<Ranked>, EncodeError>;
+
+    /// Runs every size of batch once, so that no request meets one for the first time. Returns how many tokens a
+    /// second it reads, if that was measured.
+    ///
+    /// # Errors
+    /// [`EncodeError`].
+    fn warm_up(&mut self) -> Result<Option<f64>, EncodeError> {
+        Ok(None)
+    }
 }
 
 /// What a ranker says about a window.

@@ -30,9 +30,15 @@ struct Shared {
     max_tokens: usize,
     /// Tokens of a step, if the encoder compares by itself.
     step_tokens: Option<usize>,
-    /// Most pieces of a window that the ranker reads, if there is one.
-    ranker_tokens: Option<usize>,
+    ranker: Option<RankerSizes>,
     encoded_tokens: AtomicU64,
+}
+
+/// What a ranker says about itself.
+#[derive(Clone, Copy)]
+struct RankerSizes {
+    max_tokens: usize,
+    step_tokens: Option<usize>,
 }
 
 struct DeviceWork {
@@ -58,7 +64,10 @@ impl Device {
             dim,
             max_tokens,
             step_tokens: encoder.comparer().map(|comparer| comparer.step_tokens()),
-            ranker_tokens: ranker.as_ref().map(|ranker| ranker.max_tokens()),
+            ranker: ranker.as_ref().map(|ranker| RankerSizes {
+                max_tokens: ranker.max_tokens(),
+                step_tokens: ranker.step_tokens(),
+            }),
             encoded_tokens: AtomicU64::new(0),
         });
         let (queue, work) = sync_channel(queue);
@@ -218,7 +227,11 @@ impl Comparer for RemoteReader {
 
 impl Ranker for RemoteReader {
     fn max_tokens(&self) -> usize {
-        self.shared.ranker_tokens.unwrap_or(0)
+        self.shared.ranker.map_or(0, |ranker| ranker.max_tokens)
+    }
+
+    fn step_tokens(&self) -> Option<usize> {
+        self.shared.ranker?.step_tokens
     }
 
     fn rank(&mut self, question: &[u32], windows: &[&[u32]]) -> Reply<Vec<Ranked>> {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::device::Device as DeviceThread;
 use crate::config::Config;
 use crate::model::{
-    Device, EmbeddingTable, EncodeError, LoadError, ModelCard, Models, RankerModel, WordPiece, is_model,
+    EmbeddingTable, EncodeError, LoadError, ModelCard, Models, RankerModel, WordPiece, is_model,
 };
 use crate::tier::Tier;
 
@@ -76,40 +76,52 @@ pub(super) fn load(config: &Config) -> Result<Option<Models>, LoadError> {
         None => Ok(()),
     };
     check(folder, &model.sha256)?;
-    let models = Models::load(folder, model.device)?;
     match &model.ranker {
-        Some(folder) if config.served_tiers().contains(&Tier::Ranker) => {
-            check(folder, &model.ranker_sha256)?;
-            models.with_ranker(folder).map(Some)
+        Some(ranker) if config.served_tiers().contains(&Tier::Ranker) => {
+            check(ranker, &model.ranker_sha256)?;
+            Models::load_with_ranker(folder, ranker, model.device).map(Some)
         }
-        Some(_) if model.device != Device::Cpu => {
-            tracing::warn!(
-                "the ranker tier is not served: no GPU runs it yet; the encoder tier is the best one"
-            );
-            Ok(Some(models))
-        }
-        _ => Ok(Some(models)),
+        _ => Models::load(folder, model.device).map(Some),
     }
 }
 
-/// Warms up the encoder's device. Too little memory is no reason not to start: there may be more later, and
-/// until then the cheaper tiers answer.
-pub(super) fn warm_up(models: &mut Models) -> Result<Option<f64>, LoadError> {
+/// How fast the models read, in tokens per second, where that was measured.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Speeds {
+    pub(super) encoder: Option<f64>,
+    pub(super) ranker: Option<f64>,
+}
+
+/// Warms up the models' device. Too little memory is no reason not to start: there may be more later, and until
+/// then the cheaper tiers answer.
+pub(super) fn warm_up(models: &mut Models) -> Result<Speeds, LoadError> {
+    let device = &models.card.device;
+    let mut speeds = Speeds {
+        encoder: measure("encoder", device, || models.encoder.warm_up())?,
+        ranker: None,
+    };
+    if let Some(model) = &mut models.ranker {
+        speeds.ranker = measure("ranker", device, || model.ranker.warm_up())?;
+    }
+    Ok(speeds)
+}
+
+/// Warms up one model, and logs how fast it reads.
+fn measure(
+    model: &'static str,
+    device: &str,
+    warm_up: impl FnOnce() -> Result<Option<f64>, EncodeError>,
+) -> Result<Option<f64>, LoadError> {
     let start = Instant::now();
-    match models.encoder.warm_up() {
+    match warm_up() {
         Ok(None) => Ok(None),
         Ok(Some(speed)) => {
             let (ms, tokens_per_second) = (start.elapsed().as_millis() as u64, speed as u64);
-            tracing::info!(
-                device = models.card.device,
-                ms,
-                tokens_per_second,
-                "the encoder's device is warm"
-            );
+            tracing::info!(model, device, ms, tokens_per_second, "the model's device is warm");
             Ok(Some(speed))
         }
         Err(error @ EncodeError::OutOfMemory { .. }) => {
-            tracing::error!(device = models.card.device, %error, "the encoder cannot be used for now");
+            tracing::error!(model, device, %error, "the model cannot be used for now");
             Ok(None)
         }
         Err(error) => Err(LoadError::WarmUp(error)),

@@ -16,7 +16,8 @@ fn temperature(tier: Tier) -> f32 {
     match tier {
         Tier::Lexical | Tier::Static => 0.7,
         Tier::Encoder => 0.6,
-        // Fitted on documents that the ranker was not trained on, so that it holds for the strictest of five kinds.
+        // Fitted on documents that the ranker was not trained on, so that it holds for the strictest of five kinds; with
+        // the static signals beside it, and taken for its scores beside the encoder's too.
         Tier::Ranker => 0.8,
     }
 }

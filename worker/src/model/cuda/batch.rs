@@ -6,7 +6,7 @@ use std::ops::Range;
 use liquid_cuda::device::Address;
 
 use crate::model::comparison::Comparison;
-use crate::model::wordpiece::{ADDED_TOKENS, CLS, SEP};
+use crate::model::wordpiece::{CLS, SEP};
 
 /// Queries of a block of the kernel `attend`; its constant QUERIES.
 const QUERIES: usize = 80;
@@ -33,6 +33,12 @@ pub(super) struct Batch {
     units_at: usize,
 }
 
+/// A window with what stands before it, each part a segment of its own, and its units.
+struct Row<'a, const PARTS: usize> {
+    parts: [&'a [u32]; PARTS],
+    units: Range<usize>,
+}
+
 /// Addresses of a batch's lists.
 #[derive(Clone, Copy)]
 pub(super) struct Lists {
@@ -46,7 +52,25 @@ pub(super) struct Lists {
 impl Batch {
     /// A batch of windows without units.
     pub(super) fn of_windows<'a>(windows: impl Iterator<Item = &'a [u32]>) -> Self {
-        Self::build(windows.map(|ids| (ids, 0..0)), 0..0, |_| 0..0)
+        let rows = windows.map(|ids| Row {
+            parts: [ids],
+            units: 0..0,
+        });
+        Self::build(rows, 0..0, 0, |_| 0..0)
+    }
+
+    /// A batch of windows, each behind a question. What is of the second segment has the embeddings of its
+    /// places `places` rows further down.
+    pub(super) fn of_pairs<'a>(
+        question: &'a [u32],
+        windows: impl Iterator<Item = &'a [u32]>,
+        places: usize,
+    ) -> Self {
+        let rows = windows.map(|ids| Row {
+            parts: [question, ids],
+            units: 0..0,
+        });
+        Self::build(rows, 0..0, places, |_| 0..0)
     }
 
     /// A batch of some windows of a comparison, with their units.
@@ -54,37 +78,47 @@ impl Batch {
         let first = task.units_of(run.start).start;
         let units = first..task.units_of(run.end - 1).end;
         let windows = task.windows().enumerate().skip(run.start).take(run.len());
-        Self::build(
-            windows.map(|(window, ids)| (ids, task.units_of(window))),
-            units,
-            |unit| task.unit(unit),
-        )
+        let rows = windows.map(|(window, ids)| Row {
+            parts: [ids],
+            units: task.units_of(window),
+        });
+        Self::build(rows, units, 0, |unit| task.unit(unit))
     }
 
-    fn build<'a>(
-        windows: impl Iterator<Item = (&'a [u32], Range<usize>)>,
+    fn build<'a, const PARTS: usize>(
+        rows: impl Iterator<Item = Row<'a, PARTS>>,
         units: Range<usize>,
+        second_places: usize,
         unit: impl Fn(usize) -> Range<usize>,
     ) -> Self {
         let (mut ids, mut places, mut starts) = (Vec::new(), Vec::new(), Vec::new());
         let (mut tasks, mut of_windows, mut of_units) = (Vec::new(), Vec::new(), Vec::new());
-        for (window, its_units) in windows {
-            let (start, tokens) = (ids.len(), window.len() + ADDED_TOKENS);
+        for Row {
+            parts,
+            units: its_units,
+        } in rows
+        {
+            let start = ids.len();
             starts.push(start);
             ids.push(CLS);
-            ids.extend(window.iter().map(|id| *id as i32));
-            ids.push(SEP);
-            places.extend(0..tokens as i32);
+            places.push(0);
+            for (segment, part) in parts.into_iter().enumerate() {
+                ids.extend(part.iter().map(|id| *id as i32));
+                ids.push(SEP);
+                let place = |at: usize| (segment * second_places + at - start) as i32;
+                places.extend((places.len()..ids.len()).map(place));
+            }
+            let tokens = ids.len() - start;
             for first in (0..tokens).step_by(QUERIES) {
                 tasks.extend([start, tokens, first].map(|x| x as i32));
             }
             let first_unit = its_units.start.saturating_sub(units.start);
             of_windows.extend([start, tokens, first_unit, its_units.len()].map(|x| x as i32));
             // Behind [CLS].
-            let rows = its_units
+            let of_row = its_units
                 .map(&unit)
                 .map(|range| [start + 1 + range.start, start + 1 + range.end]);
-            of_units.extend(rows.flatten().map(|x| x as i32));
+            of_units.extend(of_row.flatten().map(|x| x as i32));
         }
         let tokens = ids.len();
         starts.push(tokens);
@@ -111,7 +145,7 @@ impl Batch {
         self.starts.len() - 1
     }
 
-    /// The rows of each window.
+    /// The rows of each window, those of a question before it included.
     pub(super) fn rows_of_windows(&self) -> impl Iterator<Item = Range<usize>> + '_ {
         self.starts.windows(2).map(|pair| pair[0]..pair[1])
     }
@@ -163,5 +197,18 @@ mod tests {
         assert_eq!(from(lists.windows, 8), [0, 92, 0, 2, 92, 3, 2, 1]);
         assert_eq!(from(lists.units, 6), [1, 41, 41, 91, 93, 94]);
         assert_eq!(batch.rows_of_windows().collect::<Vec<_>>(), [0..92, 92..95]);
+    }
+
+    #[test]
+    fn a_pair_has_the_places_of_the_second_segment_behind_the_question() {
+        let windows: [&[u32]; 2] = [&[7, 8], &[9]];
+        let batch = Batch::of_pairs(&[5, 6], windows.into_iter(), 100);
+        let (ids, rest) = batch.integers.split_at(batch.tokens);
+        assert_eq!(ids, [CLS, 5, 6, SEP, 7, 8, SEP, CLS, 5, 6, SEP, 9, SEP]);
+        assert_eq!(
+            rest[..batch.tokens],
+            [0, 1, 2, 3, 104, 105, 106, 0, 1, 2, 3, 104, 105]
+        );
+        assert_eq!(batch.rows_of_windows().collect::<Vec<_>>(), [0..7, 7..13]);
     }
 }

@@ -1,19 +1,16 @@
-//! One GPU as the encoder uses it: a stream, its kernels, products, and copies to and from its memory.
+//! One GPU as the models use it: a stream, products, launches, and copies to and from its memory.
 
 use liquid_cuda::device::{
-    Address, Buffer, Context, DeviceInfo, Launch, Library, Number, Parameter, Products, Stream,
+    Address, Buffer, Context, DeviceInfo, Function, Launch, Library, Number, Parameter, Products, Stream,
 };
 
 use super::error::CudaError;
-use super::program::{Kernel, Programs};
-use crate::model::bert::Config;
 
-/// A GPU, and the kernels and plans that are ready on it.
+/// A GPU, and the plans of products that are ready on it.
 pub(super) struct Gpu {
     context: Context,
     pub(super) stream: Stream,
     pub(super) products: Products,
-    programs: Programs,
 }
 
 /// An argument of a kernel.
@@ -81,15 +78,18 @@ impl Identity {
 
 impl Gpu {
     /// Opens a GPU that [`Identity::find`] has found; takes some hundred MiB of its memory.
-    pub(super) fn open(number: usize, config: &Config) -> Result<Self, CudaError> {
+    pub(super) fn open(number: usize) -> Result<Self, CudaError> {
         let context = Context::open(number)?;
-        let programs = Programs::compile(context.compute_capability()?, config)?;
         Ok(Self {
             stream: context.stream()?,
             products: Products::new()?,
             context,
-            programs,
         })
+    }
+
+    /// Compute capability, as `(9, 0)`.
+    pub(super) fn compute_capability(&self) -> Result<(i32, i32), CudaError> {
+        Ok(self.context.compute_capability()?)
     }
 
     /// Makes this thread use the GPU.
@@ -105,13 +105,13 @@ impl Gpu {
     /// Enqueues a kernel.
     pub(super) fn launch(
         &self,
-        kernel: Kernel,
+        kernel: Function,
         blocks: Blocks,
         arguments: &[Argument],
     ) -> Result<(), CudaError> {
         let parameters: Vec<Parameter<'_>> = arguments.iter().map(Argument::parameter).collect();
         let [x, y] = blocks.grid;
-        let launch = Launch::new(self.programs.get(kernel), [x, y, 1], blocks.threads);
+        let launch = Launch::new(kernel, [x, y, 1], blocks.threads);
         // SAFETY: number, order and types of the arguments are the kernel's (`pass`); the memory behind
         // addresses is large enough and lives until the stream has passed (`Space`).
         unsafe { launch.enqueue(&self.stream, &parameters)? };

@@ -5,7 +5,8 @@ use liquid_cuda::device::{Address, Buffer, Element, Layout, Operands, Shape, WOR
 use super::batch::{Batch, Lists};
 use super::error::CudaError;
 use super::gpu::{Argument, Blocks, Gpu};
-use super::program::Kernel;
+use super::program::{Kernel, Programs};
+use super::ranker::Heads;
 use super::weights::{Layer, Linear, Norm, OnDevice, split};
 use crate::model::bert::Config;
 use crate::model::comparison::Compared;
@@ -15,9 +16,11 @@ use crate::vectors::unit;
 /// Divisor of the columns of the question's operand, so that there are four shapes of products with it.
 const QUESTION_COLUMNS: usize = 32;
 
-/// Buffers for batches of up to `rows` tokens.
+/// Buffers for batches of up to `rows` tokens of models that are no wider than `hidden` and `inner`.
 pub(super) struct Space {
-    pub(super) rows: usize,
+    rows: usize,
+    hidden: usize,
+    inner_width: usize,
     /// Hidden states, `[rows, hidden]` f32.
     state: Buffer,
     /// The operand of the next product, `[rows, 3 hidden]` f16.
@@ -30,7 +33,7 @@ pub(super) struct Space {
     work: Buffer,
     /// Lists of the batch; grows with it.
     integers: Buffer,
-    /// Results of the comparison; grows with the batch.
+    /// Results of a comparison, or logits; grows with the batch.
     results: Buffer,
 }
 
@@ -40,6 +43,8 @@ impl Space {
         let (half, single) = (size_of::<u16>(), size_of::<f32>());
         Ok(Self {
             rows,
+            hidden,
+            inner_width: inner,
             state: gpu.allocate(rows * hidden * single)?,
             operand: gpu.allocate(rows * 3 * hidden * half)?,
             wide: gpu.allocate(rows * inner.max(3 * hidden) * single)?,
@@ -48,6 +53,11 @@ impl Space {
             integers: gpu.allocate(8 * rows * size_of::<i32>())?,
             results: gpu.allocate(4 * rows * single)?,
         })
+    }
+
+    /// Returns whether a batch of so many rows fits, of a model with these sizes.
+    pub(super) fn fits(&self, rows: usize, config: &Config) -> bool {
+        self.rows >= rows && self.hidden >= config.hidden_size && self.inner_width >= config.intermediate_size
     }
 
     /// Makes a buffer at least that large; what it holds is lost.
@@ -99,6 +109,7 @@ impl Question {
 /// A pass of one batch: the device, the model and the buffers that it needs.
 pub(super) struct Pass<'a> {
     pub(super) gpu: &'a mut Gpu,
+    pub(super) programs: &'a Programs,
     pub(super) model: &'a OnDevice,
     pub(super) space: &'a mut Space,
     pub(super) config: &'a Config,
@@ -172,8 +183,7 @@ impl Pass<'_> {
             Argument::Int(pieces as i32),
             Argument::Int(question.columns as i32),
         ];
-        self.gpu
-            .launch(Kernel::Compare, Blocks::row(windows, 256), &arguments)?;
+        self.launch(Kernel::Compare, Blocks::row(windows, 256), &arguments)?;
         let results = self.gpu.read(&self.space.results, count)?;
         let (best, cosines) = results.split_at(windows * pieces);
         let (cosines, of_units) = cosines.split_at(windows);
@@ -181,6 +191,30 @@ impl Pass<'_> {
         to.windows.extend_from_slice(cosines);
         to.units[batch.units.clone()].copy_from_slice(of_units);
         Ok(())
+    }
+
+    /// Returns the logit of each token of the batch that has gone through [`Pass::forward`], `[tokens]`: of the first
+    /// of a window that of the window.
+    pub(super) fn rank(&mut self, batch: &Batch, heads: &Heads<Buffer>) -> Result<Vec<f32>, CudaError> {
+        let bytes = batch.tokens * size_of::<f32>();
+        Space::grow(self.gpu, &mut self.space.results, bytes)?;
+        let lists = batch.lists(self.space.integers.address());
+        let arguments = [
+            Argument::Address(self.space.results.address()),
+            Argument::Address(self.space.state.address()),
+            Argument::Address(lists.places),
+            Argument::Address(heads.weights.address()),
+            Argument::Float(heads.token_bias),
+            Argument::Float(heads.window_bias),
+            Argument::Int(batch.tokens as i32),
+        ];
+        self.launch(Kernel::Rank, Self::blocks_of_tokens(batch), &arguments)?;
+        self.gpu.read(&self.space.results, batch.tokens)
+    }
+
+    /// Enqueues a kernel of the model.
+    fn launch(&self, kernel: Kernel, blocks: Blocks, arguments: &[Argument]) -> Result<(), CudaError> {
+        self.gpu.launch(self.programs.get(kernel), blocks, arguments)
     }
 
     /// Words and positions to states.
@@ -198,8 +232,7 @@ impl Pass<'_> {
             Argument::Int(batch.tokens as i32),
             Argument::Float(self.config.epsilon()),
         ];
-        self.gpu
-            .launch(Kernel::Embed, Self::blocks_of_tokens(batch), &arguments)
+        self.launch(Kernel::Embed, Self::blocks_of_tokens(batch), &arguments)
     }
 
     /// Queries, keys and values, and the attention of every head.
@@ -223,7 +256,7 @@ impl Pass<'_> {
             grid: [batch.tasks, self.config.num_attention_heads],
             threads: 320,
         };
-        self.gpu.launch(Kernel::Attend, blocks, &arguments)
+        self.launch(Kernel::Attend, blocks, &arguments)
     }
 
     /// The attention's output projection, added to the states and normalised.
@@ -256,8 +289,7 @@ impl Pass<'_> {
             Argument::Address(layer.up.bias.address()),
             Argument::Int(inner as i32),
         ];
-        self.gpu
-            .launch(Kernel::Gelu, Blocks::row(batch.tokens, 384), &arguments)?;
+        self.launch(Kernel::Gelu, Blocks::row(batch.tokens, 384), &arguments)?;
         self.multiply(&Product {
             x: activated,
             weight: &layer.down.weight,
@@ -281,8 +313,7 @@ impl Pass<'_> {
             Argument::Int(batch.tokens as i32),
             Argument::Float(self.config.epsilon()),
         ];
-        self.gpu
-            .launch(Kernel::AddNorm, Self::blocks_of_tokens(batch), &arguments)
+        self.launch(Kernel::AddNorm, Self::blocks_of_tokens(batch), &arguments)
     }
 
     /// Blocks of a kernel that gives each of its eight warps a token.

@@ -1,5 +1,5 @@
-//! The kernels of `worker/kernels/encoder.cu`, compiled by NVRTC for the chip and the model when the device
-//! is opened.
+//! The kernels of `worker/kernels/encoder.cu`, compiled by NVRTC for the chip and the model when the model is
+//! loaded.
 
 use std::ffi::CStr;
 
@@ -24,15 +24,18 @@ pub(super) enum Kernel {
     Gelu,
     /// Matches and cosines, so that no hidden state leaves the device.
     Compare,
+    /// A ranker's logits, likewise.
+    Rank,
 }
 
 impl Kernel {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Embed,
         Self::Attend,
         Self::AddNorm,
         Self::Gelu,
         Self::Compare,
+        Self::Rank,
     ];
 
     fn entry(self) -> &'static CStr {
@@ -42,6 +45,7 @@ impl Kernel {
             Self::AddNorm => c"add_norm",
             Self::Gelu => c"gelu",
             Self::Compare => c"compare",
+            Self::Rank => c"rank",
         }
     }
 }

@@ -12,7 +12,8 @@ use crate::model::weights::{Weights, WeightsError};
 /// A model whose matrices are `M` and whose vectors are `V`.
 pub(super) struct Model<W, M, V> {
     pub(super) words: W,
-    /// Position embeddings with the embedding of token type 0 added: there is one segment only.
+    /// Position embeddings with the embedding of token type 0 added, then with that of type 1, and so on:
+    /// `[types * positions, hidden]`.
     pub(super) positions: V,
     pub(super) norm: Norm<V>,
     pub(super) layers: Vec<Layer<M, V>>,
@@ -118,14 +119,15 @@ impl OnHost {
             &[config.type_vocab_size, hidden],
         )?;
         let shape = [config.max_position_embeddings, hidden];
-        let mut positions = weights.take("embeddings.position_embeddings.weight", &shape)?;
-        for row in positions.chunks_exact_mut(hidden) {
-            row.iter_mut().zip(&types).for_each(|(x, kind)| *x += kind);
-        }
+        let of_place = weights.take("embeddings.position_embeddings.weight", &shape)?;
+        let positions = types.chunks_exact(hidden).flat_map(|kind| {
+            let rows = of_place.chunks_exact(hidden);
+            rows.flat_map(move |row| row.iter().zip(kind).map(|(x, kind)| x + kind))
+        });
         let layers = (0..config.num_hidden_layers).map(|index| reader.layer(index, config));
         Ok(Self {
             words,
-            positions,
+            positions: positions.collect(),
             norm: reader.norm("embeddings.LayerNorm", hidden)?,
             layers: layers.collect::<Result<_, _>>()?,
         })
