@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
     /// Tiers to measure.
     #[arg(long, value_delimiter = ',', default_values_t = [Tier::Lexical, Tier::Static, Tier::Encoder])]
     tier: Vec<Tier>,
-    /// Device of the encoder: cpu, cuda or cuda:N.
+    /// Device of encoder and ranker: cpu, cuda or cuda:N.
     #[arg(long, default_value = "cpu")]
     device: Device,
     /// Folder of the model.
@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
     /// Most tokens that the encoder reads for an answer [default: 8000 on a processor, all on a GPU]
     #[arg(long)]
     encode_tokens: Option<usize>,
-    /// Most tokens that the ranker reads for an answer [default: 8000]
+    /// Most tokens that the ranker tier reads for an answer [default: 8000 on a processor, all on a GPU]
     #[arg(long)]
     ranker_tokens: Option<usize>,
     /// Folder of the DEV sets.
@@ -73,7 +73,7 @@ pub(crate) struct Row {
     pub(crate) warm_ms: f64,
     /// Tokens that the forward pass read in a cold extraction.
     pub(crate) encoded_tokens: u64,
-    /// Median milliseconds that a cold extraction spends with the encoder.
+    /// Median milliseconds that a cold extraction spends with encoder and ranker.
     pub(crate) encode_ms: f64,
     /// Milliseconds of the device's warm-up, before the first extraction.
     pub(crate) warm_up_ms: f64,
@@ -118,7 +118,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     if let Some(last) = rows.iter().rfind(|row| row.warm_up_ms > 0.0) {
         println!(
-            "\nencoder on {}, warm after {:.0} ms",
+            "\nmodels on {}, warm after {:.0} ms",
             last.device, last.warm_up_ms
         );
     }

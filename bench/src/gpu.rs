@@ -1,7 +1,7 @@
-//! `liquid-bench gpu`: the checks of the encoder on a GPU that need one, and its speed. The output is what
+//! `liquid-bench gpu`: the checks of encoder and ranker on a GPU that need one, and their speed. The output is what
 //! `worker/results/` keeps.
 //!
-//! The encoder on the processor is the reference. What is checked ends the command with an error when it is
+//! The same models on the processor are the reference. What is checked ends the command with an error when it is
 //! wrong.
 
 use std::path::PathBuf;
@@ -15,6 +15,8 @@ use liquid_worker::model::{Comparison, Device, EncodeError, Encoded, Encoder, Mo
 
 use crate::extract::{self, document};
 
+mod ranker;
+
 /// Least cosine of a vector with its peer on the processor.
 const LEAST_COSINE: f64 = 0.99;
 
@@ -24,7 +26,7 @@ const COMPARED_TOKENS: usize = 12_000;
 /// Batches that a speed is the median of.
 const RUNS: usize = 15;
 
-/// Checks the encoder on a GPU against the processor, and measures it.
+/// Checks encoder and ranker on a GPU against the processor, and measures them.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The GPU: cuda or cuda:N.
@@ -33,6 +35,9 @@ pub(crate) struct Arguments {
     /// Folder of the model.
     #[arg(long, default_value = ".cache/models/all-minilm-l6-v2")]
     model: PathBuf,
+    /// Folder of the ranker.
+    #[arg(long, default_value = ".cache/models/liquid-ranker")]
+    ranker: PathBuf,
     /// Folder of the DEV sets.
     #[arg(long, default_value = "eval")]
     sets: PathBuf,
@@ -46,9 +51,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         arguments.device
     );
     let started = Instant::now();
-    let mut gpu = Models::load(&arguments.model, arguments.device)?;
+    let mut gpu = Models::load_with_ranker(&arguments.model, &arguments.ranker, arguments.device)?;
     let load = started.elapsed();
-    let mut cpu = Models::load(&arguments.model, Device::Cpu)?;
+    let mut cpu = Models::load_with_ranker(&arguments.model, &arguments.ranker, Device::Cpu)?;
     println!(
         "liquid-worker {} on {}, reference {}",
         env!("CARGO_PKG_VERSION"),
@@ -56,7 +61,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         cpu.card.device
     );
     let windows = windows(arguments, &gpu)?;
-    println!("model read, device opened, kernels compiled: {:.0} ms", ms(load));
+    println!("models read, device opened, kernels compiled: {:.0} ms", ms(load));
     let started = Instant::now();
     let first = gpu.encoder.encode(&[&windows[0]])?;
     println!(
@@ -73,6 +78,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     agreement(cpu.encoder.as_mut(), gpu.encoder.as_mut(), &windows)?;
     comparisons(cpu.encoder.as_mut(), gpu.encoder.as_mut(), &windows)?;
     rates(gpu.encoder.as_mut())?;
+    if let (Some(cpu), Some(gpu)) = (&mut cpu.ranker, &mut gpu.ranker) {
+        ranker::check(cpu.ranker.as_mut(), gpu.ranker.as_mut(), &windows)?;
+    }
     without_memory(gpu.encoder.as_mut(), &windows, arguments)?;
     started_without_memory(arguments)
 }

@@ -36,7 +36,7 @@ enum Command {
     Extract(extract::Arguments),
     /// What the sidecar adds to a call, beside nginx and LiteLLM, and what it takes in memory
     Gateway(gateway::Arguments),
-    /// The encoder on a GPU: agreement with the processor, speed, and what it does when memory runs out
+    /// Encoder and ranker on a GPU: agreement with the processor, speed, and what happens when memory runs out
     Gpu(gpu::Arguments),
     /// The GPU suite: the kernels of attention checked against references, and timed
     Suite(suite::Arguments),
