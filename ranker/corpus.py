@@ -102,6 +102,11 @@ class Corpus:
         at = cutting * self.documents + document
         return int(self.document_window[at]), int(self.document_window[at + 1])
 
+    def holds(self, item: Ints, position: Ints) -> NDArray[np.bool_]:
+        """Returns whether each position lies in the document of its item."""
+        document = self.prepared.item_document[item]
+        return (self.document_start[document] <= position) & (position < self.document_start[document + 1])
+
     def _first_units(self) -> Ints:
         """Returns the first unit of each window; each cutting starts again at the first unit."""
         starts = offsets(self.prepared.window_units)[:-1]

@@ -14,7 +14,7 @@ from pathlib import Path
 from . import weights
 from .model import LAYER_NORM_EPSILON, Shape
 
-NAME = "evidence-ranker-l6"
+NAME = "evidence-ranker-l{layers}"
 
 
 def configuration(shape: Shape) -> dict[str, object]:
@@ -38,11 +38,14 @@ def export(source: Path, tokenizer: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     state = weights.read(source)
     weights.write_packed(state, out / "model.safetensors")
-    (out / "config.json").write_text(json.dumps(configuration(Shape.of(state)), indent=2) + "\n")
+    shape = Shape.of(state)
+    (out / "config.json").write_text(json.dumps(configuration(shape), indent=2) + "\n")
     shutil.copyfile(tokenizer, out / "tokenizer.json")
     names = ("config.json", "model.safetensors", "tokenizer.json")
     sums = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in names}
-    (out / "manifest.json").write_text(json.dumps({"name": NAME, "files": sums}, indent=2) + "\n")
+    (out / "manifest.json").write_text(
+        json.dumps({"name": NAME.format(layers=shape.layers), "files": sums}, indent=2) + "\n"
+    )
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from .model import Ranker
 
 WEIGHT_DECAY = 0.01
 LARGEST_GRADIENT_NORM = 1.0
-WARM_UP = 0.03  # share of the time
+WARM_UP = 0.05  # share of the time
 LAST_RATE = 0.01  # share of the highest learning rate that is left at the end
 AVERAGE_DECAY = 0.998
 

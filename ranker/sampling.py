@@ -57,8 +57,9 @@ class Plan:
 class Sampler:
     """Draws plans from the documents that are not kept out."""
 
-    def __init__(self, corpus: Corpus, seed: int) -> None:
+    def __init__(self, corpus: Corpus, seed: int, others: int = 1) -> None:
         self.corpus = corpus
+        self._others = others  # windows of other documents in a group
         self._rng = np.random.default_rng(seed)
         self._positive, self._positive_offset = positive_windows(corpus)
         counts = np.diff(self._positive_offset).reshape(corpus.items, corpus.cuttings)
@@ -100,6 +101,7 @@ class Sampler:
             self._draw_positive(item, cutting),
             self._draw_negative(item, cutting),
             self._draw_other(item, cutting),
+            *(self._draw_foreign(item, cutting) for _ in range(self._others - 1)),
         ]
         group = np.concatenate([part[0] for part in parts_of_rows])
         window = np.concatenate([part[1] for part in parts_of_rows])
@@ -161,6 +163,21 @@ class Sampler:
         first, count = self._document_windows(document, cutting)
         group = np.flatnonzero(document != self.corpus.prepared.item_document[item])
         return group, (first + (pick[1] * count).astype(np.int64))[group]
+
+    def _draw_foreign(self, item: Ints, cutting: Ints) -> tuple[Ints, Ints]:
+        """Draws a window that holds evidence of another item, in another document of the same source."""
+        source = self.corpus.prepared.item_source[item]
+        pick = self._rng.random((2, len(item)))
+        other = item.copy()
+        for at, members in enumerate(self.items):
+            chosen = source == at
+            if chosen.any():
+                other[chosen] = members[(pick[0, chosen] * len(members)).astype(np.int64)]
+        document = self.corpus.prepared.item_document
+        group = np.flatnonzero(document[other] != document[item])
+        at = (other * self.corpus.cuttings + cutting)[group]
+        first, count = self._positive_offset[at], self._positive_offset[at + 1] - self._positive_offset[at]
+        return group, self._positive[first + (pick[1, group] * count).astype(np.int64)]
 
     def _document_windows(self, document: NDArray[np.integer], cutting: Ints) -> tuple[Ints, Ints]:
         at = cutting * self.corpus.documents + document

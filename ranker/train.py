@@ -1,6 +1,7 @@
 """Trains a ranker until a deadline, then scores evaluation windows and the documents kept out.
 
-    python -m ranker.train --data train.npz.xz --weights base.safetensors --out OUT --deadline UNIX_SECONDS
+    python -m ranker.train --data train.npz.xz --weights base.safetensors --out OUT --deadline UNIX_SECONDS \
+        [--teacher WEIGHTS ..]
 
 Everything that a step needs is on the device before the first one; no step waits for the host or is waited for.
 Weights go to OUT every 40 s, so that a run that is cut off leaves something.
@@ -19,23 +20,26 @@ import torch
 
 from . import held, infer, weights
 from .corpus import Corpus, Prepared, label_keys
-from .losses import evidence_labels, row_terms, total_loss
+from .losses import Taught, evidence_labels, row_terms, total_loss
 from .mining import mine
 from .model import Ranker
 from .optimise import LARGEST_GRADIENT_NORM, Average, learning_rate, make_optimiser
 from .rows import Chunk, DeviceRows, TokenStore, to_device
 from .sampling import Plan, Sampler, Step
 from .scoring import Scores, score_rows
+from .teachers import Teachers
 
 WEIGHTS = "weights.f16.safetensors"
 SNAPSHOT_SECONDS = 40.0
 LOG_SECONDS = 10.0
 # Shares of the training time at which hard windows are looked for, and what one search may take.
-MINING_AT = (0.3, 0.6)
+MINING_AT = (0.1, 0.3, 0.5, 0.7)
 MINING_UNTIL = 0.9
-MINING_SHARE = 0.04
+MINING_SHARE = 0.02
 # What is left for writing files at the end, in seconds.
 CLOSING_SECONDS = 8.0
+# The same documents are scored after every run.
+HELD_SEED = 1
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,10 @@ class Settings:
     held: int  # items a source scored after it
     held_seconds: float
     held_tokens: int  # longer documents are not scored
+    teachers: list[Path]
+    teacher_share: float  # of the targets of labelled rows
+    distance_weight: float  # of the distance from the teachers' logits
+    others: int  # windows of other documents in a group
 
 
 class Log:
@@ -73,6 +81,16 @@ class Log:
         print(line, flush=True)
         with self._path.open("a") as file:
             file.write(line + "\n")
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A plan on the device."""
+
+    rows: DeviceRows
+    item: torch.Tensor  # [rows]
+    group: torch.Tensor  # [rows]
+    taught_share: torch.Tensor  # [rows] the teachers' share of the targets
 
 
 class Run:
@@ -91,7 +109,8 @@ class Run:
         self.corpus = Corpus(Prepared.read(settings.data))
         prepared = self.corpus.prepared
         self.store = TokenStore(prepared.tokens, prepared.question_tokens, self.device)
-        self.sampler = Sampler(self.corpus, settings.seed)
+        self.sampler = Sampler(self.corpus, settings.seed, settings.others)
+        self.teachers = Teachers(settings.teachers, self.device)
         self.stride = len(prepared.tokens)
         items = np.repeat(np.arange(self.corpus.items), prepared.item_spans)
         self.bounds = to_device(label_keys(self.corpus.spans, items, self.stride), self.device)
@@ -105,23 +124,35 @@ class Run:
         """Draws the next batches."""
         return self.sampler.draw(self.settings.plan, self.settings.batch, self.settings.parts)
 
-    def loss(self, step: Step, rows: DeviceRows, item: torch.Tensor, group: torch.Tensor) -> torch.Tensor:
+    def place(self, plan: Plan) -> Placed:
+        """Copies a plan to the device."""
+        share = np.where(self.corpus.holds(plan.item, plan.rows.window_start), self.settings.teacher_share, 1.0)
+        item, group, taught_share = (
+            to_device(a, self.device) for a in (plan.item, plan.group, share.astype(np.float32))
+        )
+        return Placed(DeviceRows(plan.rows, self.store), item, group, taught_share)
+
+    def loss(self, step: Step, placed: Placed) -> torch.Tensor:
         """Computes the loss of a batch; it stays on the device."""
         terms = []
         for chunk in step.chunks:
-            placed = Chunk(step.start + chunk.start, step.start + chunk.end, chunk.width)
-            batch = rows.batch(placed)
+            at = slice(step.start + chunk.start, step.start + chunk.end)
+            batch = placed.rows.batch(Chunk(at.start, at.stop, chunk.width))
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
                 token_logits, window_logits = self.model(batch.ids, batch.types, batch.mask)
-            evidence = evidence_labels(batch, item[placed.start : placed.end], self.bounds, self.stride)
-            terms.append(row_terms(token_logits, window_logits, batch.window, evidence))
+            evidence = evidence_labels(batch, placed.item[at], self.bounds, self.stride)
+            taught = None
+            if len(self.teachers):
+                lesson = self.teachers.teach(batch)
+                taught = Taught(lesson, placed.taught_share[at], self.settings.distance_weight)
+            terms.append(row_terms(token_logits, window_logits, batch.window, evidence, taught))
             self.tokens += (chunk.end - chunk.start) * chunk.width
-        return total_loss(terms, group[step.start : step.end], step.groups)
+        return total_loss(terms, placed.group[step.start : step.end], step.groups, self.settings.teacher_share)
 
-    def step(self, step: Step, rows: DeviceRows, item: torch.Tensor, group: torch.Tensor) -> torch.Tensor:
+    def step(self, step: Step, placed: Placed) -> torch.Tensor:
         """Takes a step on a batch, and returns its loss, still on the device."""
         self.model.train()
-        loss = self.loss(step, rows, item, group)
+        loss = self.loss(step, placed)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), LARGEST_GRADIENT_NORM)
@@ -130,8 +161,8 @@ class Run:
         self.steps += 1
         return loss.detach()
 
-    def train(self, end: float, tokens_per_second: float) -> None:
-        """Trains until `end`."""
+    def train(self, end: float, tokens_per_second: float, held_items: infer.Ints) -> None:
+        """Trains until `end`; validates on `held_items` after each search for hard windows."""
         started = time.time()
         saved = logged = started
         mined = 0
@@ -141,8 +172,7 @@ class Run:
             while time.time() < end:
                 plan = pending.result()
                 pending = drawer.submit(self.draw)
-                rows = DeviceRows(plan.rows, self.store)
-                item, group = (to_device(array, self.device) for array in (plan.item, plan.group))
+                placed = self.place(plan)
                 for step in plan.steps:
                     now = time.time()
                     if now >= end:
@@ -150,7 +180,7 @@ class Run:
                     progress = (now - started) / (end - started)
                     for parameters in self.optimiser.param_groups:
                         parameters["lr"] = learning_rate(self.settings.rate, progress)
-                    losses.append(self.step(step, rows, item, group))
+                    losses.append(self.step(step, placed))
                     if now - logged > LOG_SECONDS:
                         logged = now
                         self.report(losses, now - started)
@@ -165,6 +195,7 @@ class Run:
                         count = mine(self.model, self.store, self.sampler, budget, self.settings.chunk)
                         pending = drawer.submit(self.draw)
                         self.log.write("mined", items=count, took=round(time.time() - now, 1))
+                        self.validate(held_items)
         self.report(losses, time.time() - started)
 
     def report(self, losses: list[torch.Tensor], seconds: float) -> None:
@@ -186,9 +217,15 @@ class Run:
         self.log.write("saved" if finite else "not finite: kept the weights saved before", step=self.steps)
         return finite
 
+    def validate(self, items: infer.Ints) -> None:
+        """Writes the recall of the averaged weights."""
+        self.average.swap(self.model)
+        self.log.write("validated", recall=self.score_held(items)[2], items=len(items), step=self.steps)
+        self.average.swap(self.model)
+
     def choose_held(self, a_source: int) -> infer.Ints:
         """Chooses items of documents kept out, `a_source` of each source."""
-        return held.choose_items(self.corpus, a_source, self.settings.held_tokens, self.settings.seed)
+        return held.choose_items(self.corpus, a_source, self.settings.held_tokens, HELD_SEED)
 
     def score_held(self, items: infer.Ints) -> tuple[held.HeldRows, Scores, dict[str, float]]:
         """Scores whole documents kept out; returns the recall of the model alone too."""
@@ -199,7 +236,8 @@ class Run:
 
 def describe(settings: Settings) -> dict[str, Any]:
     """Returns the settings as JSON can hold them."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items()}
+    values: dict[str, Any] = json.loads(json.dumps(asdict(settings), default=str))
+    return values
 
 
 def run(settings: Settings) -> None:
@@ -211,11 +249,11 @@ def run(settings: Settings) -> None:
     started = time.time()
     rows, _, recall = run.score_held(before)
     speed = int(rows.rows.lengths().sum()) / (time.time() - started)
-    run.log.write("validated", before_training=recall, items=len(before), tokens_per_second=round(speed))
+    run.log.write("validated", recall=recall, items=len(before), tokens_per_second=round(speed))
     evaluation_tokens = int(evaluation.rows.lengths().sum()) if evaluation else 0
     reserve = CLOSING_SECONDS + 1.2 * evaluation_tokens / speed + settings.held_seconds
     run.log.write("training", until_deadline=round(settings.deadline - time.time(), 1), reserve=round(reserve, 1))
-    run.train(settings.deadline - reserve, speed)
+    run.train(settings.deadline - reserve, speed, before)
     if not run.save():
         raise SystemExit("training diverged; the last finite weights are in the folder")
     run.average.swap(run.model)
@@ -223,12 +261,12 @@ def run(settings: Settings) -> None:
         scores = evaluation.score(run.model, run.device, settings.chunk)
         infer.write_scores(settings.out / "eval_scores.npz", scores)
         run.log.write("scored", rows=len(scores.window), units=len(scores.unit_mean))
-    run.log.write("validated", after_training=run.score_held(before)[2], items=len(before))
+    run.log.write("validated", recall=run.score_held(before)[2], items=len(before), step=run.steps)
     left = min(settings.held_seconds, settings.deadline - time.time() - CLOSING_SECONDS / 2)
     items = held.first_that_fit(run.corpus, run.choose_held(settings.held), left * speed)
     rows, scores, recall = run.score_held(items)
     held.write_scores(settings.out / "held_scores.npz", run.corpus, rows, scores)
-    run.log.write("done", after_training=recall, items=len(items), steps=run.steps, tokens=run.tokens)
+    run.log.write("done", recall=recall, items=len(items), steps=run.steps, tokens=run.tokens)
 
 
 def main() -> None:
@@ -250,6 +288,10 @@ def main() -> None:
     parser.add_argument("--held", type=int, default=300)
     parser.add_argument("--held-seconds", type=float, default=8.0)
     parser.add_argument("--held-tokens", type=int, default=1 << 20)
+    parser.add_argument("--teacher", type=Path, action="append", default=[], dest="teachers", help="may be repeated")
+    parser.add_argument("--teacher-share", type=float, default=0.7)
+    parser.add_argument("--distance-weight", type=float, default=0.05)
+    parser.add_argument("--others", type=int, default=1)
     run(Settings(**vars(parser.parse_args())))
 
 

@@ -45,6 +45,21 @@ def test_groups_hold_evidence_and_what_is_none(toy_corpus: Corpus, sampler: Samp
     assert groups == 300
 
 
+def test_more_windows_of_other_documents_hold_evidence_there(toy_corpus: Corpus) -> None:
+    plan = Sampler(toy_corpus, seed=1, others=3).draw(300, tokens=4000, parts=2)
+    foreign = ~toy_corpus.holds(plan.item, plan.rows.window_start)
+    groups = sum(step.groups for step in plan.steps)
+    assert 2 * groups < foreign.sum() <= 3 * groups
+    starts = plan.rows.window_start[foreign]
+    ends = starts + plan.rows.window_length[foreign]
+    holds = ((starts[:, None] < toy_corpus.spans[:, 1]) & (ends[:, None] > toy_corpus.spans[:, 0])).any(1)
+    assert holds.mean() > 0.6
+    documents = np.searchsorted(toy_corpus.document_start, starts, "right") - 1
+    assert not toy_corpus.prepared.held_documents[documents].any()
+    own = toy_corpus.prepared.item_document[plan.item[foreign]]
+    assert (documents % 2 == own % 2).all()  # the toy's sources
+
+
 def test_batches_are_about_as_large_as_asked_and_sorted(sampler: Sampler) -> None:
     plan = sampler.draw(400, tokens=6000, parts=3)
     lengths = plan.rows.lengths()
