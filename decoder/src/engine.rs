@@ -137,6 +137,7 @@ impl Engine {
         self.shared.queue.push(Job {
             request,
             deadline,
+            since: Instant::now(),
             events: sender,
         })?;
         Ok(Answer::new(receiver))

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::model::{CacheSize, KvCache, Model, PassError, Segment, Sequence};
 use crate::sample::{Sampling, SamplingError, TokenLogprob};
@@ -70,6 +71,8 @@ pub struct Usage {
     pub cached_tokens: usize,
     /// Tokens of the answer, the one that ended it included.
     pub completion_tokens: usize,
+    /// Time that the request waited before its first pass; none where there is no queue.
+    pub queued: Duration,
 }
 
 /// A step of an answer.

@@ -17,6 +17,8 @@ pub(super) type Events = mpsc::Sender<Result<Event, GenerateError>>;
 pub(super) struct Job {
     pub(super) request: Request,
     pub(super) deadline: Option<Instant>,
+    /// When it came.
+    pub(super) since: Instant,
     pub(super) events: Events,
 }
 
@@ -98,7 +100,10 @@ impl Queue {
             let event = Event::Finished {
                 text: String::new(),
                 reason: FinishReason::Deadline,
-                usage: Usage::default(),
+                usage: Usage {
+                    queued: now.saturating_duration_since(job.since),
+                    ..Usage::default()
+                },
             };
             send(&job.events, Ok(event));
         }

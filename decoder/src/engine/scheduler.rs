@@ -123,6 +123,7 @@ impl<'a> Scheduler<'a> {
                 Job {
                     request,
                     deadline,
+                    since,
                     events,
                 },
             place: sequence,
@@ -136,6 +137,7 @@ impl<'a> Scheduler<'a> {
         };
         let cached = sequence.length();
         writer.count_prompt(0, cached);
+        writer.note_queued(since.elapsed());
         self.load.prefix_query_tokens += request.prompt.len() as u64;
         self.load.prefix_hit_tokens += cached as u64;
         self.load.prompt_tokens += cached as u64;

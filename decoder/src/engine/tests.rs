@@ -88,7 +88,11 @@ impl Text {
             Event::Finished { text, reason, usage } => {
                 self.text.push_str(&text);
                 self.reason = Some(reason);
-                self.usage = usage;
+                // Alone nothing waits.
+                self.usage = Usage {
+                    queued: Duration::ZERO,
+                    ..usage
+                };
             }
         }
     }

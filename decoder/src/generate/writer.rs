@@ -1,5 +1,7 @@
 //! An answer between two passes: chooses a token from the logits, decodes it, and looks for the end.
 
+use std::time::Duration;
+
 use super::{Event, FinishReason, GenerateError, Request, StopStrings, Usage};
 use crate::model::Wanted;
 use crate::sample::Sampler;
@@ -82,6 +84,11 @@ impl<'a> Writer<'a> {
     pub(crate) fn count_prompt(&mut self, read: usize, cached: usize) {
         self.usage.prompt_tokens += read + cached;
         self.usage.cached_tokens += cached;
+    }
+
+    /// Notes how long the request has waited.
+    pub(crate) fn note_queued(&mut self, time: Duration) {
+        self.usage.queued = time;
     }
 
     /// Chooses the next token.

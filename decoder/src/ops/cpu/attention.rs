@@ -3,12 +3,13 @@
 use std::ops::Range;
 
 use burn::tensor::{Tensor, TensorData};
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::super::HeadLayout;
 use super::super::pages::{Attention, DeviceError, PAGE_TOKENS, Piece};
 use super::pages::{HeadPlace, HostPages, Part};
-use super::{SMALL, math, tile, vectorised};
+use super::{SMALL, math, tile};
 
 /// Scores in a block: half of a core's cache.
 const BLOCK: usize = 1 << 17;
@@ -113,10 +114,10 @@ fn attend_rows(inputs: Inputs<'_>, pieces: &[Piece<'_>], rows: usize) -> Vec<f32
     let (width, group) = (inputs.layout.width, inputs.group());
     let blocks = blocks(inputs, pieces);
     let run = |block: &Block<'_>| {
-        vectorised(
-            #[inline(always)]
-            || attend_block(inputs, *block),
-        )
+        Arch::new().dispatch(Attend {
+            inputs,
+            block: *block,
+        })
     };
     let scores = |block: &Block<'_>| inputs.seen_by(*block).len() * block.rows;
     let work: usize = blocks.iter().map(scores).sum::<usize>() * group * width;
@@ -159,37 +160,49 @@ fn blocks<'a>(inputs: Inputs<'_>, pieces: &[Piece<'a>]) -> Vec<Block<'a>> {
     blocks
 }
 
-/// Computes the outputs of a block, `[rows, group, width]`.
-#[inline(always)]
-fn attend_block(inputs: Inputs<'_>, block: Block<'_>) -> Vec<f32> {
-    let (width, group) = (inputs.layout.width, inputs.group());
-    let seen = inputs.seen_by(block);
-    let mut queries = Vec::with_capacity(block.rows * group * width);
-    for row in block.start..block.start + block.rows {
-        let start = row * inputs.layout.packed() + block.head * group * width;
-        let own = inputs.packed.get(start..start + group * width);
-        queries.extend_from_slice(own.unwrap_or_default());
+/// The attention of a block.
+struct Attend<'a> {
+    inputs: Inputs<'a>,
+    block: Block<'a>,
+}
+
+impl WithSimd for Attend<'_> {
+    /// `[rows, group, width]`.
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
+        let Self { inputs, block } = self;
+        let (width, group) = (inputs.layout.width, inputs.group());
+        let seen = inputs.seen_by(block);
+        let mut queries = Vec::with_capacity(block.rows * group * width);
+        for row in block.start..block.start + block.rows {
+            let start = row * inputs.layout.packed() + block.head * group * width;
+            let own = inputs.packed.get(start..start + group * width);
+            queries.extend_from_slice(own.unwrap_or_default());
+        }
+        let queries = tile::Rows::new::<S>(&queries, width);
+        let mut shares = vec![0.0_f32; block.rows * group * seen.len()];
+        for keys in inputs.remembered(block, Part::Keys) {
+            queries.multiply(simd, keys.numbers, |query, key, score| {
+                if let Some(share) = shares.get_mut(query * seen.len() + keys.start + key) {
+                    *share = score;
+                }
+            });
+        }
+        for (index, row) in shares.chunks_exact_mut(seen.len()).enumerate() {
+            let own = inputs.seen(block.position + index / group);
+            let (before, row) = row.split_at_mut(own.start - seen.start);
+            let (row, after) = row.split_at_mut(own.len());
+            before.fill(0.0);
+            math::softmax(row, 1.0 / (width as f32).sqrt());
+            after.fill(0.0);
+        }
+        let mut output = vec![0.0_f32; block.rows * group * width];
+        for values in inputs.remembered(block, Part::Values) {
+            let shares = shares.get(values.start..).unwrap_or_default();
+            tile::add_shares(simd, shares, seen.len(), values.numbers, width, &mut output);
+        }
+        output
     }
-    let mut shares = vec![0.0_f32; block.rows * group * seen.len()];
-    for keys in inputs.remembered(block, Part::Keys) {
-        tile::products(&queries, keys.numbers, width, |query, key, score| {
-            if let Some(share) = shares.get_mut(query * seen.len() + keys.start + key) {
-                *share = score;
-            }
-        });
-    }
-    for (index, row) in shares.chunks_exact_mut(seen.len()).enumerate() {
-        let own = inputs.seen(block.position + index / group);
-        let (before, row) = row.split_at_mut(own.start - seen.start);
-        let (row, after) = row.split_at_mut(own.len());
-        before.fill(0.0);
-        math::softmax(row, 1.0 / (width as f32).sqrt());
-        after.fill(0.0);
-    }
-    let mut output = vec![0.0_f32; block.rows * group * width];
-    for values in inputs.remembered(block, Part::Values) {
-        let shares = shares.get(values.start..).unwrap_or_default();
-        tile::add_shares(shares, seen.len(), values.numbers, width, &mut output);
-    }
-    output
 }

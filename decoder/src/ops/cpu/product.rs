@@ -1,15 +1,14 @@
-//! Products of rows with weights. Every weight is read once: for a few rows, which are bound by memory, it is widened in
-//! a register; for more, which are bound by arithmetic, once for all of them. The numbers are the same.
+//! Products of rows with weights. Every weight is read once for all rows, in its stored type, and widened in a core's first
+//! cache. A few rows are bound by memory, many by arithmetic.
 
 use burn::tensor::{DType, Tensor};
 use half::{bf16, f16};
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::widen::Weight;
-use super::{flex, rows_of, tile, vectorised};
+use super::{SMALL, flex, rows_of, tile};
 
-/// Rows up to which weights are widened in registers.
-const FEW: usize = 8;
 /// Numbers of the rows that are swept for each group of columns: half of a core's second cache.
 const SWEEP: usize = 1 << 17;
 /// Parts into which each core's share of a product is cut, so that one that is interrupted does not hold up the others.
@@ -44,10 +43,11 @@ fn multiply<W: Weight>(x: &Tensor<2>, weight: &Tensor<2>, weights: &[W]) -> Opti
         .par_chunks(width * depth)
         .map(|weights| {
             let columns = weights.len() / depth.max(1);
-            vectorised(
-                #[inline(always)]
-                || columns_of(input, weights, Shape { columns, ..shape }),
-            )
+            Arch::new().dispatch(Part {
+                x: input,
+                weights,
+                shape: Shape { columns, ..shape },
+            })
         })
         .collect();
     let mut output = vec![0.0_f32; rows * columns];
@@ -61,7 +61,7 @@ fn multiply<W: Weight>(x: &Tensor<2>, weight: &Tensor<2>, weights: &[W]) -> Opti
             }
         }
     };
-    match rows <= FEW {
+    match output.len() < SMALL {
         true => copy(0, &mut output),
         false => output
             .par_chunks_mut(block * columns)
@@ -71,32 +71,30 @@ fn multiply<W: Weight>(x: &Tensor<2>, weight: &Tensor<2>, weights: &[W]) -> Opti
     Some(rows_of(output, [rows, columns], x))
 }
 
-/// Computes some columns of a product, `[rows, columns]`.
-#[inline(always)]
-fn columns_of<W: Weight>(x: &[f32], weights: &[W], shape: Shape) -> Vec<f32> {
-    let Shape { rows, depth, columns } = shape;
-    let mut output = vec![0.0_f32; rows * columns];
-    let mut place = |row: usize, column: usize, product: f32| {
-        if let Some(place) = output.get_mut(row * columns + column) {
-            *place = product;
-        }
-    };
-    if rows <= FEW {
-        tile::products(x, weights, depth, place);
-        return output;
-    }
-    let mut widened = vec![0.0_f32; tile::COLUMNS * depth];
-    let block = (SWEEP / depth.max(1)).max(FEW);
-    for (index, x) in x.chunks(block * depth).enumerate() {
-        for (group, weights) in weights.chunks(tile::COLUMNS * depth).enumerate() {
-            let widened = widened.get_mut(..weights.len()).unwrap_or_default();
-            for (widened, weight) in widened.iter_mut().zip(weights) {
-                *widened = weight.widen();
-            }
-            tile::products(x, widened, depth, |row, column, product| {
-                place(index * block + row, group * tile::COLUMNS + column, product);
+/// Some columns of a product.
+struct Part<'a, W> {
+    x: &'a [f32],
+    weights: &'a [W],
+    shape: Shape,
+}
+
+impl<W: Weight> WithSimd for Part<'_, W> {
+    /// `[rows, columns]`.
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
+        let Shape { rows, depth, columns } = self.shape;
+        let mut output = vec![0.0_f32; rows * columns];
+        let block = (SWEEP / depth.max(1)).max(1);
+        for (index, x) in self.x.chunks(block * depth).enumerate() {
+            let first = index * block;
+            tile::Rows::new::<S>(x, depth).multiply(simd, self.weights, |row, column, product| {
+                if let Some(place) = output.get_mut((first + row) * columns + column) {
+                    *place = product;
+                }
             });
         }
+        output
     }
-    output
 }

@@ -1,159 +1,235 @@
-//! Scalar products of several rows with several columns at once. A product is summed up in the same order whatever is
-//! computed beside it, so an answer does not depend on what shares its pass.
+//! Products of several rows with several columns at once, in registers. A number is summed up in the same order whatever
+//! is computed beside it, so an answer does not depend on what shares its pass.
 
-use super::math;
+use pulp::Simd;
+
 use super::widen::Weight;
 
-/// Partial sums of a product: the widest register.
-const LANES: usize = math::LANES;
 /// Rows, and columns, whose sums fit into the registers together.
 const ROWS: usize = 4;
 pub(super) const COLUMNS: usize = 4;
 
-/// Computes the product of every row of `x [rows, depth]` with every row of `weights [columns, depth]`, and gives each to
-/// `place(row, column, product)`.
-#[inline(always)]
-pub(super) fn products<W: Weight>(
-    x: &[f32],
-    weights: &[W],
-    depth: usize,
-    mut place: impl FnMut(usize, usize, f32),
-) {
-    let mut column = 0;
-    let (groups, rest) = weights.split_at(weights.len() / (COLUMNS * depth) * COLUMNS * depth);
-    for group in groups.chunks_exact(COLUMNS * depth) {
-        columns::<W, COLUMNS>(x, group, depth, |row, index, product| {
-            place(row, column + index, product);
-        });
-        column += COLUMNS;
+/// Rows in the order in which tiles read them: groups of some rows, in each a register of every row in turn. Rows are filled
+/// up with zeros to whole registers.
+struct Packed<const N: usize> {
+    numbers: Vec<f32>,
+    /// Numbers of a group.
+    group: usize,
+}
+
+impl<const N: usize> Packed<N> {
+    /// Packs rows of `depth` numbers, as many as are whole groups.
+    #[inline(always)]
+    fn new<S: Simd>(rows: &[f32], depth: usize) -> Self {
+        let group = N * depth.next_multiple_of(S::F32_LANES);
+        let groups = rows.chunks_exact(N * depth);
+        let mut numbers = vec![0.0; groups.len() * group];
+        for (rows, packed) in groups.zip(numbers.chunks_exact_mut(group)) {
+            pack::<S, f32, N>(rows, depth, packed);
+        }
+        Self { numbers, group }
     }
-    for single in rest.chunks_exact(depth) {
-        columns::<W, 1>(x, single, depth, |row, _, product| place(row, column, product));
-        column += 1;
+
+    fn groups(&self) -> impl Iterator<Item = &[f32]> {
+        self.numbers.chunks_exact(self.group)
     }
 }
 
-/// Computes the products of every row with some columns.
+/// Writes `N` rows as tiles read them. What is between the rows' ends and whole registers must be zero.
 #[inline(always)]
-fn columns<W: Weight, const C: usize>(
-    x: &[f32],
-    group: &[W],
-    depth: usize,
-    mut place: impl FnMut(usize, usize, f32),
-) {
-    let mut rows = group.chunks_exact(depth);
-    let group = [(); C].map(|()| rows.next().unwrap_or_default());
-    let (blocks, rest) = x.split_at(x.len() / (ROWS * depth) * ROWS * depth);
-    let mut row = 0;
-    for block in blocks.chunks_exact(ROWS * depth) {
-        let mut rows = block.chunks_exact(depth);
-        let block = [(); ROWS].map(|()| rows.next().unwrap_or_default());
-        let sums = tile::<W, ROWS, C>(block, group);
-        for (column, sums) in sums.into_iter().enumerate() {
-            for (index, sum) in sums.into_iter().enumerate() {
-                place(row + index, column, sum);
+fn pack<S: Simd, W: Weight, const N: usize>(rows: &[W], depth: usize, packed: &mut [f32]) {
+    for (index, row) in rows.chunks_exact(depth).enumerate() {
+        let places = packed.chunks_exact_mut(S::F32_LANES).skip(index).step_by(N);
+        for (place, numbers) in places.zip(row.chunks(S::F32_LANES)) {
+            for (place, number) in place.iter_mut().zip(numbers) {
+                *place = number.widen();
             }
         }
-        row += ROWS;
-    }
-    for single in rest.chunks_exact(depth) {
-        let sums = tile::<W, 1, C>([single], group);
-        for (column, [sum]) in sums.into_iter().enumerate() {
-            place(row, column, sum);
-        }
-        row += 1;
     }
 }
 
-/// Computes the products of some rows with some columns.
-#[inline(always)]
-fn tile<W: Weight, const R: usize, const C: usize>(rows: [&[f32]; R], columns: [&[W]; C]) -> [[f32; R]; C] {
-    let mut sums = [[[0.0_f32; LANES]; R]; C];
-    let mut row_chunks = rows.map(|row| row.as_chunks::<LANES>().0.iter());
-    let mut column_chunks = columns.map(|column| column.as_chunks::<LANES>().0.iter());
-    'depth: loop {
-        let mut inputs = [[0.0_f32; LANES]; R];
-        for (input, chunks) in inputs.iter_mut().zip(&mut row_chunks) {
-            let Some(chunk) = chunks.next() else { break 'depth };
-            *input = *chunk;
+/// Rows that are multiplied with columns.
+pub(super) struct Rows {
+    groups: Packed<ROWS>,
+    /// Those that are left.
+    singles: Packed<1>,
+    depth: usize,
+}
+
+impl Rows {
+    #[inline(always)]
+    pub(super) fn new<S: Simd>(rows: &[f32], depth: usize) -> Self {
+        let (groups, singles) = rows.split_at(rows.len() / (ROWS * depth) * ROWS * depth);
+        Self {
+            groups: Packed::new::<S>(groups, depth),
+            singles: Packed::new::<S>(singles, depth),
+            depth,
         }
-        for (sums, chunks) in sums.iter_mut().zip(&mut column_chunks) {
-            let Some(chunk) = chunks.next() else { break 'depth };
-            let mut weights = [0.0_f32; LANES];
-            for (widened, weight) in weights.iter_mut().zip(chunk) {
-                *widened = weight.widen();
-            }
-            for (sums, input) in sums.iter_mut().zip(&inputs) {
-                for ((sum, weight), x) in sums.iter_mut().zip(&weights).zip(input) {
-                    *sum = weight.mul_add(*x, *sum);
+    }
+
+    /// Computes the product of every row with every row of `columns [n, depth]`, and gives each to
+    /// `place(row, column, product)`.
+    #[inline(always)]
+    pub(super) fn multiply<S: Simd, W: Weight>(
+        &self,
+        simd: S,
+        columns: &[W],
+        mut place: impl FnMut(usize, usize, f32),
+    ) {
+        let depth = self.depth;
+        let mut packed = vec![0.0; COLUMNS * depth.next_multiple_of(S::F32_LANES)];
+        let groups = columns.chunks_exact(COLUMNS * depth);
+        let singles = groups.remainder();
+        let whole = groups.len() * COLUMNS;
+        for (index, group) in groups.enumerate() {
+            pack::<S, W, COLUMNS>(group, depth, &mut packed);
+            self.tiles::<S, COLUMNS>(simd, &packed, |row, column, product| {
+                place(row, index * COLUMNS + column, product);
+            });
+        }
+        let single = packed
+            .get_mut(..depth.next_multiple_of(S::F32_LANES))
+            .unwrap_or_default();
+        single.fill(0.0);
+        for (index, column) in singles.chunks_exact(depth).enumerate() {
+            pack::<S, W, 1>(column, depth, single);
+            self.tiles::<S, 1>(simd, single, |row, _, product| place(row, whole + index, product));
+        }
+    }
+
+    /// Computes the products of all rows with a group of columns.
+    #[inline(always)]
+    fn tiles<S: Simd, const C: usize>(
+        &self,
+        simd: S,
+        columns: &[f32],
+        mut place: impl FnMut(usize, usize, f32),
+    ) {
+        let mut row = 0;
+        for rows in self.groups.groups() {
+            for (column, products) in tile::<S, ROWS, C>(simd, rows, columns).into_iter().enumerate() {
+                for (index, product) in products.into_iter().enumerate() {
+                    place(row + index, column, product);
                 }
             }
+            row += ROWS;
+        }
+        for rows in self.singles.groups() {
+            for (column, [product]) in tile::<S, 1, C>(simd, rows, columns).into_iter().enumerate() {
+                place(row, column, product);
+            }
+            row += 1;
         }
     }
-    let mut products = [[0.0_f32; R]; C];
-    for ((products, sums), column) in products.iter_mut().zip(sums).zip(columns) {
-        let weights = column.as_chunks::<LANES>().1;
-        for ((product, sums), row) in products.iter_mut().zip(sums).zip(rows) {
-            let rest = row.as_chunks::<LANES>().1.iter().zip(weights);
-            *product = math::sum(sums) + rest.map(|(x, weight)| x * weight.widen()).sum::<f32>();
+}
+
+/// Computes the products of packed rows with packed columns.
+#[inline(always)]
+fn tile<S: Simd, const R: usize, const C: usize>(simd: S, rows: &[f32], columns: &[f32]) -> [[f32; R]; C] {
+    let mut sums = [[simd.splat_f32s(0.0); R]; C];
+    let (rows, columns) = (S::as_simd_f32s(rows).0, S::as_simd_f32s(columns).0);
+    for (rows, columns) in rows.as_chunks::<R>().0.iter().zip(columns.as_chunks::<C>().0) {
+        for (sums, column) in sums.iter_mut().zip(columns) {
+            for (sum, row) in sums.iter_mut().zip(rows) {
+                *sum = simd.mul_add_f32s(*row, *column, *sum);
+            }
         }
     }
-    products
+    sums.map(|sums| sums.map(|sum| simd.reduce_sum_f32s(sum)))
 }
 
 /// Adds `shares [rows, count]` times `values [count, width]` to `output [rows, width]`, where a row of the shares is
 /// `stride` numbers after the one before. Values are added one after the other.
 #[inline(always)]
-pub(super) fn add_shares(shares: &[f32], stride: usize, values: &[f32], width: usize, output: &mut [f32]) {
+pub(super) fn add_shares<S: Simd>(
+    simd: S,
+    shares: &[f32],
+    stride: usize,
+    values: &[f32],
+    width: usize,
+    output: &mut [f32],
+) {
     let count = values.len() / width;
     let mut shares = shares
         .chunks(stride)
         .map(|row| row.get(..count).unwrap_or_default());
-    let (blocks, rest) = output.split_at_mut(output.len() / (ROWS * width) * ROWS * width);
-    for block in blocks.chunks_exact_mut(ROWS * width) {
-        let shares = [(); ROWS].map(|()| shares.next().unwrap_or_default());
-        add_rows(shares, values, width, block);
+    let mut groups = output.chunks_exact_mut(ROWS * width);
+    let mut packed = vec![0.0; ROWS * count];
+    for group in &mut groups {
+        for (index, shares) in shares.by_ref().take(ROWS).enumerate() {
+            for (place, share) in packed.iter_mut().skip(index).step_by(ROWS).zip(shares) {
+                *place = *share;
+            }
+        }
+        add_rows::<S, ROWS>(simd, packed.as_chunks().0, values, width, group);
     }
-    for output in rest.chunks_exact_mut(width) {
-        add_rows([shares.next().unwrap_or_default()], values, width, output);
+    for (output, shares) in groups.into_remainder().chunks_exact_mut(width).zip(shares) {
+        add_rows::<S, 1>(simd, shares.as_chunks().0, values, width, output);
     }
 }
 
-/// Adds the values to some rows.
+/// Adds the values to some rows, whose shares of a value stand side by side.
 #[inline(always)]
-fn add_rows<const R: usize>(shares: [&[f32]; R], values: &[f32], width: usize, output: &mut [f32]) {
-    /// Numbers of a row that are held in registers.
-    const HELD: usize = 2 * LANES;
-    let whole = width / HELD * HELD;
-    for start in (0..whole).step_by(HELD) {
-        let mut sums = [[0.0_f32; HELD]; R];
-        for (sums, row) in sums.iter_mut().zip(output.chunks_exact(width)) {
-            sums.copy_from_slice(row.get(start..start + HELD).unwrap_or(&[0.0; HELD]));
-        }
-        for (index, value) in values.chunks_exact(width).enumerate() {
-            let Some(value) = value.get(start..).and_then(|value| value.first_chunk::<HELD>()) else {
-                break;
-            };
-            for (sums, shares) in sums.iter_mut().zip(shares) {
-                let share = shares.get(index).copied().unwrap_or(0.0);
-                for (sum, value) in sums.iter_mut().zip(value) {
-                    *sum = share.mul_add(*value, *sum);
-                }
-            }
-        }
-        for (sums, row) in sums.iter().zip(output.chunks_exact_mut(width)) {
-            if let Some(row) = row.get_mut(start..start + HELD) {
-                row.copy_from_slice(sums);
+fn add_rows<S: Simd, const R: usize>(
+    simd: S,
+    shares: &[[f32; R]],
+    values: &[f32],
+    width: usize,
+    output: &mut [f32],
+) {
+    let pairs = width / (2 * S::F32_LANES);
+    for pair in 0..pairs {
+        add_columns::<S, R, 2>(simd, shares, values, width, pair * 2 * S::F32_LANES, output);
+    }
+    let mut start = pairs * 2 * S::F32_LANES;
+    if start + S::F32_LANES <= width {
+        add_columns::<S, R, 1>(simd, shares, values, width, start, output);
+        start += S::F32_LANES;
+    }
+    for (shares, value) in shares.iter().zip(values.chunks_exact(width)) {
+        let value = value.get(start..).unwrap_or_default();
+        for (share, row) in shares.iter().zip(output.chunks_exact_mut(width)) {
+            for (sum, value) in row.get_mut(start..).unwrap_or_default().iter_mut().zip(value) {
+                *sum = share.mul_add(*value, *sum);
             }
         }
     }
-    for (shares, row) in shares.into_iter().zip(output.chunks_exact_mut(width)) {
-        let row = row.get_mut(whole..).unwrap_or_default();
-        for (share, value) in shares.iter().zip(values.chunks_exact(width)) {
-            let value = value.get(whole..).unwrap_or_default();
-            for (sum, value) in row.iter_mut().zip(value) {
-                *sum = share.mul_add(*value, *sum);
+}
+
+/// Adds `N` registers of each value, from the column `start` on.
+#[inline(always)]
+fn add_columns<S: Simd, const R: usize, const N: usize>(
+    simd: S,
+    shares: &[[f32; R]],
+    values: &[f32],
+    width: usize,
+    start: usize,
+    output: &mut [f32],
+) {
+    let range = start..start + N * S::F32_LANES;
+    let mut sums = [[simd.splat_f32s(0.0); N]; R];
+    for (sums, row) in sums.iter_mut().zip(output.chunks_exact(width)) {
+        let row = S::as_simd_f32s(row.get(range.clone()).unwrap_or_default()).0;
+        for (sum, number) in sums.iter_mut().zip(row) {
+            *sum = *number;
+        }
+    }
+    for (shares, value) in shares.iter().zip(values.chunks_exact(width)) {
+        let value = S::as_simd_f32s(value.get(range.clone()).unwrap_or_default()).0;
+        let Some(value) = value.first_chunk::<N>() else {
+            break;
+        };
+        for (sums, share) in sums.iter_mut().zip(shares) {
+            let share = simd.splat_f32s(*share);
+            for (sum, value) in sums.iter_mut().zip(value) {
+                *sum = simd.mul_add_f32s(share, *value, *sum);
             }
+        }
+    }
+    for (sums, row) in sums.iter().zip(output.chunks_exact_mut(width)) {
+        let row = S::as_mut_simd_f32s(row.get_mut(range.clone()).unwrap_or_default()).0;
+        for (number, sum) in row.iter_mut().zip(sums) {
+            *number = *sum;
         }
     }
 }

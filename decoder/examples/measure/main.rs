@@ -1,5 +1,5 @@
-//! Measures a model on the processor: how fast it reads a prompt and writes tokens, and how fast the cores read memory,
-//! which bounds the writing.
+//! Measures a model on the processor: how fast it reads a prompt and writes tokens, how fast the cores read memory, which
+//! bounds the writing, and what an engine makes of several answers at once and of a prefix that it knows.
 //!
 //!     cargo run --release -p liquid-decoder --example measure -- .cache/models/smollm2-135m-instruct
 
@@ -9,8 +9,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
-use liquid_decoder::{CacheSize, KvCache, Model, Segment, Sequence, Wanted};
+use liquid_decoder::{CacheSize, KvCache, Model, Segment, Sequence, Tokenizer, Wanted};
 use rayon::prelude::*;
+
+mod engine;
 
 /// Tokens of a prompt that is read at once.
 const PIECE: usize = 256;
@@ -51,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             100.0 / step / roofline
         );
     }
-    Ok(())
+    engine::measure(model, Tokenizer::read(folder)?)
 }
 
 /// Returns the time of a prompt's last piece, which attends to all others, and the shortest to write a token after it.
