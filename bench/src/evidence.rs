@@ -390,8 +390,9 @@ fn load(arguments: &Arguments) -> anyhow::Result<Option<Models>> {
         Tier::Static | Tier::Encoder => Models::load(model, *device),
         Tier::Ranker => Models::load_with_ranker(model, ranker, *device),
     };
-    let fetch = "`cargo xtask model` fetches the models; --model and --ranker name other folders";
-    models.context(fetch).map(Some)
+    let remedy =
+        "cannot load the models; `cargo xtask model` fetches them, --model and --ranker name other folders";
+    models.context(remedy).map(Some)
 }
 
 fn writer(path: &Path) -> anyhow::Result<BufWriter<std::fs::File>> {
