@@ -136,7 +136,7 @@ class Ranker(nn.Module):
     def forward(self, ids: Tensor, types: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the logits [rows, tokens] and [rows] in f32; `mask` [rows, tokens] is true on tokens."""
         states = self.dropout(self.embeddings(ids, types))
-        for layer in self.encoder["layer"]:
+        for layer in self.encoder["layer"].children():
             states = layer(states, mask[:, None, None, :])
         with torch.autocast(states.device.type, enabled=False):
             states = states.float()

@@ -75,7 +75,8 @@ def test_the_total_is_the_sum_of_its_terms(share: float) -> None:
     terms = []
     for part in (slice(0, 2), slice(2, 5)):
         said = Taught(Lesson(lesson[0][part], lesson[1][part]), lesson[2][part], distance_weight) if share else None
-        terms.append(row_terms(*(tensor[part] for tensor in tensors), said))
+        token_logits, of_window, mask, marked = (tensor[part] for tensor in tensors)
+        terms.append(row_terms(token_logits, of_window, mask, marked, said))
     assert total_loss(terms, torch.from_numpy(group), 2, share).item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -84,7 +85,7 @@ def test_the_softmax_of_a_group_bears_large_logits() -> None:
     shares = group_log_softmax(logit, torch.tensor([0, 0, 1]), 2)
     assert shares.tolist() == [0, -1800, 0]
     shares[[0, 2]].sum().backward()
-    assert torch.isfinite(logit.grad).all()
+    assert logit.grad is not None and torch.isfinite(logit.grad).all()
 
 
 def test_labels_are_the_tokens_of_the_spans(toy_corpus: Corpus) -> None:

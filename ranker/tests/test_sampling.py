@@ -13,7 +13,7 @@ def sampler(toy_corpus: Corpus) -> Sampler:
     return Sampler(toy_corpus, seed=1)
 
 
-def batches(plan: Plan) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+def batches(plan: Plan) -> list[tuple[np.ndarray, ...]]:
     """Returns item, group, start and length of the windows of each batch."""
     parts = (plan.item, plan.group, plan.rows.window_start, plan.rows.window_length)
     return [tuple(part[step.start : step.end] for part in parts) for step in plan.steps]

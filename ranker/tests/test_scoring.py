@@ -108,5 +108,5 @@ def test_items_that_fit_are_counted_by_their_documents(toy_corpus: Corpus) -> No
     items = held.choose_items(toy_corpus, a_source=2, longest=10**6, seed=1)
     assert len(items) == 4 and toy_corpus.held_items[items].all()
     lengths = held.document_tokens(toy_corpus, items)
-    assert len(held.first_that_fit(toy_corpus, items, lengths[:2].sum() + 1)) == 2
+    assert len(held.first_that_fit(toy_corpus, items, int(lengths[:2].sum()) + 1)) == 2
     assert len(held.first_that_fit(toy_corpus, items, 1)) == 1
