@@ -5,7 +5,7 @@
 //! the listener of gRPC, its encryption and its clients.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
@@ -44,8 +44,9 @@ use error::ApiError;
 use fields::Fields;
 pub(crate) use metrics::AnswerMetrics;
 
-/// Bytes of the largest body.
+/// Bytes of the largest body, and the time that it may take to arrive.
 const MOST_BODY: usize = 16 << 20;
+const BODY_TIME: Duration = Duration::from_secs(60);
 
 /// The decoder's HTTP routes.
 #[derive(Clone)]
@@ -122,7 +123,8 @@ impl Gateway {
     ) -> Result<T, ApiError> {
         let mut reservation = self.0.runtime.reserve();
         let reserve = |bytes: usize| reservation.grow_to(bytes as u64).map_err(ApiError::from);
-        let bytes = read_body(body, reserve).await?;
+        let bytes = tokio::time::timeout(BODY_TIME, read_body(body, reserve)).await;
+        let bytes = bytes.unwrap_or_else(|_| Err(ApiError::slow_body(BODY_TIME)))?;
         let decoder = Arc::clone(decoder);
         let _turn = self.0.cores.acquire().await.map_err(ApiError::internal)?;
         let made = tokio::task::spawn_blocking(move || {

@@ -82,6 +82,51 @@ fn a_model_that_fails_its_manifest_exits_with_66() {
 }
 
 #[test]
+fn a_decoder_that_cannot_be_loaded_exits_with_66_and_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    support::write_tiny_decoder(folder.path());
+    let config = |more: &str| {
+        with_config(&format!(
+            "[grpc]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[decoder]\nfolder = {:?}\n{more}",
+            folder.path()
+        ))
+    };
+    let check = |more: &str| {
+        let (_keep, path) = config(more);
+        let output = run(&["serve", "--config", &path, "--check"]);
+        (output.status.code(), errors(&output))
+    };
+    assert_eq!(check("").0, Some(0));
+    for (more, expected) in [
+        (
+            "context_tokens = 257",
+            "decoder.context_tokens = 257: the model reads at most 256",
+        ),
+        ("memory_bytes = 1000", "memory_bytes = 1000"),
+    ] {
+        let (code, errors) = check(more);
+        assert_eq!(code, Some(66), "{errors}");
+        assert!(errors.contains(expected), "{errors}");
+    }
+    for (file, text, expected) in [
+        ("chat_template.jinja", "{% for %}", "chat template cannot be read"),
+        ("tokenizer.json", "{}", "tokenizer.json"),
+        ("model.safetensors", "", "model.safetensors"),
+        ("config.json", "{\"model_type\": \"bert\"}", "model_type"),
+    ] {
+        std::fs::write(folder.path().join(file), text).unwrap();
+        let (code, errors) = check("");
+        assert_eq!(code, Some(66), "{errors}");
+        assert!(
+            errors.contains("decoder.folder") && errors.contains(expected),
+            "{errors}"
+        );
+    }
+    std::fs::remove_dir_all(folder.path()).unwrap();
+    assert_eq!(check("").0, Some(66));
+}
+
+#[test]
 fn a_taken_address_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();

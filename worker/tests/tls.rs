@@ -12,6 +12,9 @@ use liquid_worker::config::Config;
 use liquid_worker::runtime::Runtime;
 use liquid_worker::server::{BoundServer, ServeError, TlsError};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use support::http::{HttpClient, Version};
 use support::{TestServer, config};
 use tempfile::TempDir;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
@@ -194,6 +197,58 @@ async fn only_named_identities_may_connect() {
         "liquid_worker_refused_connections_total{reason=\"identity\"} 4",
     )
     .await;
+}
+
+/// Settings of an HTTP client with this identity, which trusts `authority`.
+fn http_settings(authority: &Authority, identity: Option<(String, String)>) -> rustls::ClientConfig {
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap())
+        .unwrap();
+    let builder =
+        rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+    match identity {
+        Some((cert, key)) => builder
+            .with_client_auth_cert(
+                vec![CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()],
+                PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+            )
+            .unwrap(),
+        None => builder.with_no_client_auth(),
+    }
+}
+
+#[tokio::test]
+async fn http_has_the_port_the_encryption_and_the_clients_of_grpc() {
+    let authority = Authority::new();
+    let (_secret, server) = server(&authority, |config| {
+        config.tls.client_identities = vec![SIDECAR.to_owned()];
+    })
+    .await;
+    let sidecar = authority.sign_for("sidecar", &[SIDECAR]);
+    let foreign = authority.sign_for("sidecar", &[FOREIGN]);
+    for version in [Version::Http1, Version::Http2] {
+        let send = async |identity: Option<(String, String)>| {
+            let settings = http_settings(&authority, identity);
+            let client = HttpClient::encrypted(server.grpc.port(), settings, version);
+            let answer = client.send("GET", "/v1/models", "").await?;
+            Some((answer.status().as_u16(), answer.version()))
+        };
+        let spoken = match version {
+            Version::Http1 => hyper::Version::HTTP_11,
+            Version::Http2 => hyper::Version::HTTP_2,
+        };
+        // No model is served here, which is said to those who may ask.
+        assert_eq!(send(Some(sidecar.clone())).await, Some((404, spoken)));
+        assert_eq!(send(Some(foreign.clone())).await, None);
+        assert_eq!(send(None).await, None);
+    }
+    let refused = "liquid_worker_refused_connections_total{reason=\"identity\"} 2";
+    until_metric(&server, refused).await;
+    assert!(describe(&server, &authority, Some(sidecar)).await);
 }
 
 #[tokio::test]

@@ -246,6 +246,7 @@ fn log(name: &str) -> PathBuf {
 fn download() {
     write_into(File::create(log("downloads")).ok());
     drop(crate::model::ensure());
+    drop(crate::model::decoder::ensure());
     drop(checks::download());
     drop(clients::download());
     drop(cluster::download());

@@ -6,6 +6,8 @@ import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 
 export const LIQUID = process.env.LIQUID_URL;
+/** The worker's own address, where it serves SmolLM2; undefined where its weights are absent. */
+export const WORKER = process.env.WORKER_URL;
 const MOCK = process.env.MOCK_URL;
 assert.ok(LIQUID && MOCK, 'run these through: cargo xtask test --only node');
 

@@ -1,6 +1,7 @@
 """Unmodified SDKs talk to a running sidecar; these fixtures say where it is and what reached the provider.
 
-`cargo xtask test --only python` starts worker, sidecar and mock upstream and sets LIQUID_URL and MOCK_URL.
+`cargo xtask test --only python` starts worker, sidecar and mock upstream and sets LIQUID_URL, MOCK_URL and, where the
+weights of the worker's language model are there, WORKER_URL.
 """
 
 import gzip
@@ -16,6 +17,7 @@ import pytest
 
 LIQUID = os.environ.get("LIQUID_URL", "")
 MOCK = os.environ.get("MOCK_URL", "")
+WORKER = os.environ.get("WORKER_URL", "")
 CUAD = pathlib.Path(__file__).parents[3] / "eval" / "cuad.jsonl.gz"
 
 
@@ -104,6 +106,14 @@ class Contract:
 @pytest.fixture
 def liquid():
     return LIQUID
+
+
+@pytest.fixture
+def worker():
+    """The worker's own address: it serves SmolLM2 there."""
+    if not WORKER:
+        pytest.skip("no weights of a language model; cargo xtask model --decoder fetches them")
+    return WORKER
 
 
 @pytest.fixture

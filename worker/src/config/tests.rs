@@ -65,6 +65,42 @@ fn a_ranker_that_cannot_run_is_refused_by_name() {
 }
 
 #[test]
+fn the_decoder_has_the_engines_defaults_and_ranges() {
+    let config = from_file("[decoder]\nfolder = \"models/smollm2\"", &[]).unwrap();
+    let decoder = &config.decoder;
+    assert_eq!(
+        (decoder.model_name().as_str(), decoder.context_tokens),
+        ("smollm2", 0)
+    );
+    // What the comments of the fields say.
+    assert_eq!(
+        (decoder.memory_bytes, decoder.sequences, decoder.queue),
+        (1 << 30, 16, 64)
+    );
+    assert_eq!(config.served_tiers(), [Tier::Lexical]);
+    let named = "[decoder]\nfolder = \"x\"\nname = \"org/model\"\nsequences = 200";
+    let named = from_file(named, &[]).unwrap().decoder;
+    assert_eq!(
+        (named.model_name().as_str(), named.engine().step_tokens),
+        ("org/model", 400)
+    );
+    for (file, expected) in [
+        ("name = \"x\"", "decoder.name = x: needs decoder.folder"),
+        ("folder = \"/\"", "decoder.name = : set the name"),
+        (
+            "folder = \"x\"\nsequences = 4097",
+            "decoder.sequences = 4097: set 1 to 4096",
+        ),
+        ("folder = \"x\"\nqueue = 0", "decoder.queue = 0: set 1 to 65536"),
+    ] {
+        let error = from_file(&format!("[decoder]\n{file}"), &[])
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+#[test]
 fn the_models_sum_is_a_sum() {
     let sum = "0a".repeat(32);
     let config = from_file(&format!("[model]\nfolder = \"x\"\nsha256 = \"{sum}\""), &[]).unwrap();

@@ -74,8 +74,10 @@ impl Answers {
             return None;
         }
         let event = tokio::select! {
-            event = self.events.next() => event,
+            // Events that are there already would go first every second time.
+            biased;
             () = self.cut_off.cancelled() => return Some(Err(self.fail(ApiError::unavailable(CUT_OFF)))),
+            event = self.events.next() => event,
         };
         Some(match event {
             Some((index, Ok(event))) => {
@@ -106,9 +108,9 @@ impl Answers {
                 None => self.metrics.first_token(now - clock.submitted),
                 Some(before) => self.metrics.next_token(now - before),
             },
-            Event::Finished { reason, usage, .. } => {
+            Event::Finished { reason, .. } => {
                 self.open = self.open.saturating_sub(1);
-                self.metrics.finished(*reason, *usage, now - clock.submitted);
+                self.metrics.finished(*reason, now - clock.submitted);
             }
         }
     }

@@ -92,6 +92,11 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, message).with_code("incomplete_body")
     }
 
+    pub(super) fn slow_body(time: Duration) -> Self {
+        let message = format!("the body did not arrive within {} s", time.as_secs());
+        Self::new(StatusCode::REQUEST_TIMEOUT, message).with_code("incomplete_body")
+    }
+
     pub(super) fn too_large(most: usize) -> Self {
         let message = format!("the body is larger than {most} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, message).with_code("request_too_large")

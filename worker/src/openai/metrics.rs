@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use liquid_decoder::{FinishReason, Usage};
+use liquid_decoder::{FinishReason, KvCache};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -70,7 +70,6 @@ pub(crate) struct AnswerMetrics {
     output_token: Family<ModelLabel, Histogram, fn() -> Histogram>,
     inter_token: Family<ModelLabel, Histogram, fn() -> Histogram>,
     latency: Family<ModelLabel, Histogram, fn() -> Histogram>,
-    queue_time: Family<ModelLabel, Histogram, fn() -> Histogram>,
 }
 
 /// Those of one model.
@@ -98,7 +97,6 @@ impl Default for AnswerMetrics {
             output_token: times(|| Histogram::new(NEXT_TOKEN)),
             inter_token: times(|| Histogram::new(NEXT_TOKEN)),
             latency: times(|| Histogram::new(REQUEST)),
-            queue_time: times(|| Histogram::new(REQUEST)),
         }
     }
 }
@@ -160,13 +158,6 @@ impl AnswerMetrics {
             Unit::Seconds,
             self.latency.clone(),
         );
-        let help = "Time that a request waited before its prompt was read";
-        vllm.register_with_unit(
-            "vllm:request_queue_time",
-            help,
-            Unit::Seconds,
-            self.queue_time.clone(),
-        );
     }
 
     pub(super) fn count_request(&self, route: &'static str, status: StatusCode) {
@@ -195,7 +186,7 @@ impl AnswerMetrics {
         self.cache_usage.get_or_create(&label).set(used);
         let config = CacheLabels {
             model_name: decoder.name.clone(),
-            block_size: PAGE_TOKENS.to_string(),
+            block_size: KvCache::PAGE_TOKENS.to_string(),
             num_gpu_blocks: load.pages.to_string(),
         };
         self.cache_config.get_or_create(&config).set(1);
@@ -212,9 +203,6 @@ impl AnswerMetrics {
     }
 }
 
-/// Tokens of a page of the engine's memory.
-const PAGE_TOKENS: usize = 64;
-
 impl ModelMetrics {
     pub(super) fn first_token(&self, time: Duration) {
         let times = self.metrics.first_token.get_or_create(&self.label);
@@ -227,7 +215,7 @@ impl ModelMetrics {
         }
     }
 
-    pub(super) fn finished(&self, reason: FinishReason, _usage: Usage, time: Duration) {
+    pub(super) fn finished(&self, reason: FinishReason, time: Duration) {
         let times = self.metrics.latency.get_or_create(&self.label);
         times.observe(time.as_secs_f64());
         let labels = FinishLabels {

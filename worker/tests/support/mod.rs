@@ -28,6 +28,8 @@ use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::transport::Channel;
 
+pub mod http;
+
 const HIDDEN: usize = 8;
 const INNER: usize = 16;
 const POSITIONS: usize = 64;
@@ -58,6 +60,22 @@ pub fn write_tiny_ranker(folder: &Path) {
     let weights = include_bytes!("../data/ranker.safetensors");
     std::fs::write(folder.join("model.safetensors"), weights).unwrap();
     write_named_manifest(folder, "tiny-ranker");
+}
+
+/// The chat template of the tiny decoder: every field that it reads is in the prompt.
+pub const TEMPLATE: &str = "{% for tool in tools or [] %}[{{ tool.function.name }}]{% endfor %}\
+     {% for message in messages %}{{ message.role }}:{{ message.content }}\
+     {% for call in message.tool_calls or [] %}[{{ call.function.name }}:{{ call.function.arguments.city }}]{% endfor %}.\
+     {% endfor %}{% if add_generation_prompt %}assistant:{% endif %}";
+
+/// Writes a decoder of two layers with random weights, which writes lower case letters, digits and a few signs.
+pub fn write_tiny_decoder(folder: &Path) {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../decoder/fixtures");
+    for file in ["llama/config.json", "llama/model.safetensors", "tokenizer.json"] {
+        let name = Path::new(file).file_name().unwrap();
+        std::fs::copy(fixtures.join(file), folder.join(name)).unwrap();
+    }
+    std::fs::write(folder.join("chat_template.jinja"), TEMPLATE).unwrap();
 }
 
 /// Gives a tensor of a folder's weights another type, all zeros, or takes it away.
@@ -278,6 +296,11 @@ impl TestServer {
     /// Stops the worker, as SIGTERM stops the binary.
     pub fn stop(&mut self) {
         let _ = self.stop.take().unwrap().send(());
+    }
+
+    /// Returns a client of the HTTP routes.
+    pub fn http(&self, version: http::Version) -> http::HttpClient {
+        http::HttpClient::plain(self.grpc, version)
     }
 
     pub async fn client(&self) -> WorkerClient<Channel> {

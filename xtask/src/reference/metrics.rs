@@ -49,8 +49,10 @@ struct Metric {
 
 impl Metric {
     fn row(&self, registry: &str) -> Vec<String> {
+        // A name of another program, such as vLLM's, is in a registry without our prefix.
+        let own = !self.name.contains(':');
         let parts = [
-            registry,
+            if own { registry } else { "" },
             &self.prefix,
             &self.name,
             self.unit.as_deref().unwrap_or_default(),

@@ -1,4 +1,5 @@
-//! Unmodified SDKs and frameworks against a real worker and a real sidecar, with the mock upstream as the provider.
+//! Unmodified SDKs and frameworks against a real worker and a real sidecar, with the mock upstream as the provider; some
+//! against the language model that the worker itself serves.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +9,7 @@ use anyhow::Result;
 use super::Wanted;
 use crate::command::{root, watch};
 use crate::count::Count;
-use crate::model::{Weights, ensure};
+use crate::model::{Weights, decoder, ensure};
 use crate::stack::{self, Mock, Ports, Service};
 use crate::{graph, tools};
 
@@ -100,6 +101,8 @@ pub(super) fn node(wanted: &Wanted) -> Result<Count> {
 /// What the clients talk to, from their side to the provider's; dropped in that order.
 struct Stack {
     ports: Ports,
+    /// Whether the worker serves a language model.
+    decoder: bool,
     _sidecar: Service,
     _worker: Service,
     mock: Mock,
@@ -115,15 +118,23 @@ impl Stack {
             Weights::Ready(folder) => Some(folder),
             Weights::Missing(_) => None,
         };
-        let mut worker = Service::start(
-            "test-worker",
-            &mut stack::worker(programs, ports, weights.as_deref()),
-        )?;
+        let mut worker = stack::worker(programs, ports, weights.as_deref());
+        let decoder = match decoder::ensure()? {
+            Weights::Ready(folder) => {
+                worker
+                    .env("LIQUID_WORKER__DECODER__FOLDER", folder)
+                    .env("LIQUID_WORKER__DECODER__MEMORY_BYTES", "536870912");
+                true
+            }
+            Weights::Missing(_) => false,
+        };
+        let mut worker = Service::start("test-worker", &mut worker)?;
         worker.ready(&ports.worker_ready(), |_| {})?;
         let mut sidecar = Service::start("test-sidecar", &mut sidecar(programs, ports, &mock.url))?;
         sidecar.ready(&ports.sidecar_ready(), |_| {})?;
         Ok(Self {
             ports,
+            decoder,
             _sidecar: sidecar,
             _worker: worker,
             mock,
@@ -131,6 +142,9 @@ impl Stack {
     }
 
     fn tell<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        if self.decoder {
+            command.env("WORKER_URL", format!("http://127.0.0.1:{}", self.ports.worker));
+        }
         command
             .env("LIQUID_URL", format!("http://127.0.0.1:{}", self.ports.sidecar))
             .env("MOCK_URL", &self.mock.url)

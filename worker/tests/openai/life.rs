@@ -1,0 +1,196 @@
+//! One port, many clients, metrics, the drain.
+
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use liquid_proto::worker::v1::DescribeRequest;
+use serde_json::json;
+
+use super::support::TestServer;
+use super::support::http::{Answer, Version};
+use super::{CHAT, Decoder, TEXT, chat, decoder, decoder_with, text};
+
+/// Returns the value of a metric that has the model's label alone.
+async fn metric(server: &TestServer, name: &str) -> u64 {
+    let (_, metrics) = server.get("/metrics").await;
+    let begin = format!("{name}{{model_name=\"tiny\"}} ");
+    let line = metrics.lines().find_map(|line| line.strip_prefix(&begin));
+    line.unwrap_or_else(|| panic!("no {name}")).parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_prefix_that_was_read_is_found_and_counted() {
+    let Decoder { client, server, .. } = decoder().await;
+    let long = text(json!({"prompt": "lease".repeat(30)}));
+    let cached = |answer: Answer| answer.json()["usage"]["prompt_tokens_details"]["cached_tokens"].clone();
+    assert_eq!(cached(client.post(TEXT, &long).await), 0);
+    assert_eq!(cached(client.post(TEXT, &long).await), 128);
+    let (_, metrics) = server.get("/metrics").await;
+    for line in [
+        "vllm:prefix_cache_queries_total{model_name=\"tiny\"} ",
+        "vllm:prefix_cache_hits_total{model_name=\"tiny\"} 128\n",
+        "vllm:prompt_tokens_total{model_name=\"tiny\"} ",
+        "vllm:generation_tokens_total{model_name=\"tiny\"} 25\n",
+        "vllm:num_requests_running{model_name=\"tiny\"} 0\n",
+        "vllm:num_requests_waiting{model_name=\"tiny\"} 0\n",
+        "vllm:num_preemptions_total{model_name=\"tiny\"} 0\n",
+        "vllm:kv_cache_usage_perc{model_name=\"tiny\"} 0.0\n",
+        "vllm:cache_config_info{model_name=\"tiny\",block_size=\"64\",num_gpu_blocks=\"",
+        "vllm:request_success_total{model_name=\"tiny\",finished_reason=\"length\"} 2\n",
+        "vllm:time_to_first_token_seconds_bucket{le=\"0.001\",model_name=\"tiny\"} ",
+        "vllm:time_per_output_token_seconds_count{model_name=\"tiny\"} 22\n",
+        "vllm:inter_token_latency_seconds_count{model_name=\"tiny\"} 22\n",
+        "vllm:e2e_request_latency_seconds_count{model_name=\"tiny\"} 2\n",
+        "liquid_worker_http_requests_total{route=\"/v1/completions\",status=\"200\"} 2\n",
+        "liquid_worker_load_phase{phase=\"warm_up\"} 1\n",
+        "liquid_worker_load_phase{phase=\"decoder_weights\"} 0\n",
+        "liquid_worker_decoder_weights_bytes 43968\n",
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+    assert!(metrics.ends_with("# EOF\n") && metrics.matches("# EOF").count() == 1);
+}
+
+#[tokio::test]
+async fn grpc_and_both_versions_of_http_share_the_port() {
+    let Decoder { server, .. } = decoder().await;
+    let mut texts = Vec::new();
+    for version in [Version::Http1, Version::Http2] {
+        let answer = server
+            .http(version)
+            .post(CHAT, &chat(json!({"stream": true})))
+            .await;
+        texts.push(answer.chunks().len());
+    }
+    assert_eq!(texts[0], texts[1]);
+    let described = server.client().await.describe(DescribeRequest {}).await.unwrap();
+    assert!(!described.into_inner().draining);
+    // What no gRPC service has is answered as gRPC wants it.
+    let path = "/liquid.worker.v1.Other/Call";
+    let answer = server
+        .http(Version::Http2)
+        .post_as("application/grpc", path, "")
+        .await;
+    assert_eq!((answer.status, answer.header("grpc-status")), (200, "12"));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_cancels_its_answers() {
+    for (version, stream) in [
+        (Version::Http1, true),
+        (Version::Http2, true),
+        (Version::Http1, false),
+    ] {
+        let Decoder { server, .. } = decoder_with(|config| {
+            config.decoder.sequences = 1;
+            config.decoder.queue = 128;
+        })
+        .await;
+        let client = server.http(version);
+        let all = 128 * 220;
+        let body = chat(json!({"n": 128, "max_tokens": 220, "stream": stream}));
+        let path = body.to_string();
+        let request = tokio::spawn(async move {
+            let answer = client.send("POST", CHAT, &path).await.unwrap();
+            // The head is there: the first token is, too.
+            drop(answer);
+        });
+        for _ in 0..1000 {
+            if metric(&server, "vllm:generation_tokens_total").await > 1 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        request.abort();
+        for _ in 0..1000 {
+            let (waiting, running) = (
+                metric(&server, "vllm:num_requests_waiting").await,
+                metric(&server, "vllm:num_requests_running").await,
+            );
+            if waiting + running == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let written = metric(&server, "vllm:generation_tokens_total").await;
+        assert!(written < all, "{version:?}, stream {stream}: {written} tokens");
+        assert_eq!(metric(&server, "vllm:num_requests_waiting").await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_is_429_with_a_time_to_come_back() {
+    let Decoder { client, server, .. } = decoder_with(|config| {
+        config.decoder.sequences = 1;
+        config.decoder.queue = 2;
+    })
+    .await;
+    let answer = client
+        .post(CHAT, &chat(json!({"n": 16, "max_tokens": 200})))
+        .await;
+    assert_eq!(answer.error(), (429, String::new(), "rate_limit_exceeded".into()));
+    assert_eq!(answer.header("retry-after"), "1");
+    // None of the sixteen is written for nobody.
+    for _ in 0..1000 {
+        if metric(&server, "vllm:num_requests_running").await == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(client.post(CHAT, &chat(json!({}))).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_drain_refuses_new_requests_and_lets_streams_end() {
+    let Decoder { mut server, .. } = decoder().await;
+    let client = server.http(Version::Http2);
+    let body = chat(json!({"stream": true, "max_tokens": 200})).to_string();
+    // Its window is small: it cannot end before it is read.
+    let mut under_way = client.send("POST", CHAT, &body).await.unwrap();
+    server.stop();
+    for _ in 0..1000 {
+        if server.get("/readyz").await.0 == 503 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let mut refused = client.post(CHAT, &chat(json!({}))).await;
+    for _ in 0..1000 {
+        if refused.status == 503 {
+            break;
+        }
+        refused = client.post(CHAT, &chat(json!({}))).await;
+    }
+    assert_eq!(
+        refused.error(),
+        (503, String::new(), "service_unavailable".into())
+    );
+    assert_eq!(refused.header("retry-after"), "1");
+    let mut text = Vec::new();
+    while let Some(frame) = under_way.body_mut().frame().await {
+        text.extend_from_slice(frame.unwrap().data_ref().unwrap());
+    }
+    assert!(String::from_utf8(text).unwrap().ends_with("data: [DONE]\n\n"));
+    server.ended.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_that_outlives_the_drain_ends_as_an_error() {
+    let Decoder { mut server, .. } = decoder_with(|config| config.drain.timeout_ms = 10).await;
+    let client = server.http(Version::Http2);
+    let body = chat(json!({"stream": true, "max_tokens": 200})).to_string();
+    let mut under_way = client.send("POST", CHAT, &body).await.unwrap();
+    server.stop();
+    server.ended.await.unwrap().unwrap();
+    let mut text = Vec::new();
+    while let Some(Ok(frame)) = under_way.body_mut().frame().await {
+        text.extend_from_slice(frame.data_ref().unwrap());
+    }
+    let text = String::from_utf8(text).unwrap();
+    assert!(!text.contains("[DONE]"), "{text}");
+    let last = text.split_terminator("\n\n").last().unwrap();
+    assert!(
+        last.contains("\"error\"") && last.contains("drain time is over"),
+        "{last}"
+    );
+}
