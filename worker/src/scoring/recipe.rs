@@ -50,27 +50,10 @@ const BM25: [Bm25; 3] = [
 /// Weight of each encoder signal against each BM25 signal, whose weight is 1 (as is that of static signals).
 const ENCODER_WEIGHT: f32 = 1.5;
 
-/// Weights of the ranker's signals against each BM25 signal, whose weight is 1. They follow what stands beside them.
-#[derive(Clone, Copy, Debug)]
-pub struct RankerWeights {
-    /// Weight of the mean logit of a unit's tokens.
-    tokens: f32,
-    /// Weight of the logit of the window around the unit.
-    window: f32,
-}
-
-impl RankerWeights {
-    /// Weights beside the signals of the static tier.
-    pub const BESIDE_STATIC: Self = Self {
-        tokens: 3.0,
-        window: 1.0,
-    };
-    /// Weights beside the signals of an encoder that has read everything.
-    pub const BESIDE_ENCODER: Self = Self {
-        tokens: 5.0,
-        window: 2.0,
-    };
-}
+/// Weights of the ranker's signals against each BM25 signal, whose weight is 1: of the mean logit of a unit's tokens, and
+/// of the logit of the window around the unit. On documents kept out of the ranker's training nothing else is better.
+const RANKER_TOKENS_WEIGHT: f32 = 5.0;
+const RANKER_WINDOW_WEIGHT: f32 = 2.0;
 
 /// Neighbouring match windows that make a wide one, and the step between wide ones.
 const WIDE: usize = 4;
@@ -207,11 +190,13 @@ pub fn add_ranker(
     static_scores: &[f32],
     windows: &[Window],
     signals: RankerSignals,
-    weights: RankerWeights,
 ) -> Vec<f32> {
     let read = read_units(total.len(), windows, &signals.read);
     let of_window = spread(total.len(), windows, &signals.window_logits);
-    for (mut signal, weight) in [(signals.unit_logits, weights.tokens), (of_window, weights.window)] {
+    for (mut signal, weight) in [
+        (signals.unit_logits, RANKER_TOKENS_WEIGHT),
+        (of_window, RANKER_WINDOW_WEIGHT),
+    ] {
         predict(&mut signal, &read, static_scores);
         add_standardised(&mut total, signal, weight);
     }

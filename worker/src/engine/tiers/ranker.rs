@@ -12,7 +12,7 @@ use super::super::reading::{self, Reached, Work};
 use super::super::{ExtractError, RequestLimits, Tier, TierReason};
 use super::{Engine, Scores, StaticEngine, StaticScores, encoder_asks, explain, into_values};
 use crate::model::{Encoder, Ranker, shorten_question};
-use crate::scoring::recipe::{self, RankerSignals, RankerWeights};
+use crate::scoring::recipe::{self, RankerSignals};
 use crate::scoring::{Window, windows};
 
 /// The ranker tier: words, input embeddings, what the ranker says about windows, and what the encoder says if there is
@@ -182,15 +182,14 @@ impl RankerEngine<'_> {
                 values,
                 ..
             } = scores;
-            let (total, weights) = match encoded.and_then(|pass| pass.signals.get(ask)) {
+            let total = match encoded.and_then(|pass| pass.signals.get(ask)) {
                 Some(encoded) => {
                     let matched = &self.cheaper.pieces.windows;
-                    let total = recipe::add_encoder(document, lexical, &values, matched, encoded);
-                    (total, RankerWeights::BESIDE_ENCODER)
+                    recipe::add_encoder(document, lexical, &values, matched, encoded)
                 }
-                None => (total, RankerWeights::BESIDE_STATIC),
+                None => total,
             };
-            let total = recipe::add_ranker(total, &values, windows, signals, weights);
+            let total = recipe::add_ranker(total, &values, windows, signals);
             recipe::finish(document, total)
         };
         scores.into_iter().zip(signals).enumerate().map(of_ask).collect()
