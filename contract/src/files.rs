@@ -22,3 +22,7 @@ pub const KEY: &str = "tls.key";
 
 /// The authorities whose certificates are accepted, PEM.
 pub const AUTHORITIES: &str = "ca.crt";
+
+/// The folder of the ranker's weights, where they come with the encoder's: beside its folder, or in it. Worker; xtask,
+/// which packs both into images.
+pub const RANKER_FOLDER: &str = "liquid-ranker";

@@ -7,14 +7,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use liquid_contract::environment::WORKER_PREFIX;
-use liquid_contract::{defaults, ports};
+use liquid_contract::{defaults, files, ports};
 use liquid_decoder::engine::{EngineError, EngineOptions};
 use liquid_process::Invalid;
 use liquid_process::config::Configuration;
 use liquid_process::logs::Log;
 use serde::{Deserialize, Serialize};
 
-use crate::model::Device;
+use crate::model::{Device, MANIFEST};
 use crate::tier::Tier;
 
 #[cfg(test)]
@@ -125,8 +125,8 @@ pub struct Model {
     /// SHA-256 of the folder's `manifest.json`, in hexadecimal. Default: any model will do. Another one is
     /// refused.
     pub sha256: Option<String>,
-    /// Folder of the ranker: `manifest.json` and the files that it lists, with the tokenizer of `model.folder`. Default
-    /// none: the ranker tier is not served.
+    /// Folder of the ranker: `manifest.json` and the files that it lists, with the tokenizer of `model.folder`. Default:
+    /// the folder `liquid-ranker` beside `model.folder` or in it, if there is one; else the ranker tier is not served.
     pub ranker: Option<PathBuf>,
     /// SHA-256 of the `manifest.json` in the ranker's folder, likewise.
     pub ranker_sha256: Option<String>,
@@ -323,7 +323,7 @@ impl Config {
 
     /// Returns true if there is a ranker beside an encoder.
     fn can_rank(&self) -> bool {
-        self.model.folder.is_some() && self.model.ranker.is_some()
+        self.model.folder.is_some() && self.model.ranker_folder().is_some()
     }
 
     /// Returns true if a tier is served that needs the model.
@@ -333,6 +333,17 @@ impl Config {
 }
 
 impl Model {
+    /// Returns the ranker's folder: the one that is set, else the one that comes with the encoder's, if there is one.
+    pub fn ranker_folder(&self) -> Option<PathBuf> {
+        let beside = || {
+            let folder = self.folder.as_deref()?;
+            let places = [folder.parent(), Some(folder)].into_iter().flatten();
+            let mut places = places.map(|place| place.join(files::RANKER_FOLDER));
+            places.find(|place| place.join(MANIFEST).is_file())
+        };
+        self.ranker.clone().or_else(beside)
+    }
+
     fn validate(&self) -> Vec<Invalid> {
         let mut found = Vec::new();
         for (field, sum) in [("sha256", &self.sha256), ("ranker_sha256", &self.ranker_sha256)] {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use liquid_contract::files::RANKER_FOLDER;
 use sha2::{Digest, Sha256};
 
 use crate::command::{cache, exists, root, run};
@@ -71,7 +72,7 @@ pub(crate) fn folder() -> PathBuf {
 
 /// The folder of the ranker's weights.
 pub(crate) fn ranker_folder() -> PathBuf {
-    cache().join("models/liquid-ranker")
+    cache().join("models").join(RANKER_FOLDER)
 }
 
 /// Installs the ranker of the repository beside the encoder.

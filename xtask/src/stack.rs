@@ -15,7 +15,6 @@ use nix::unistd::Pid;
 
 use crate::command::{cache, root};
 use crate::http;
-use crate::model;
 use crate::tools::relative;
 
 /// Loading and warming up the encoder, on a busy machine and in an unoptimised build.
@@ -172,9 +171,7 @@ pub(crate) fn worker(folder: &Path, ports: Ports, weights: Option<&Path>) -> Com
             format!("127.0.0.1:{}", ports.worker_admin),
         );
     if let Some(weights) = weights {
-        command
-            .env("LIQUID_WORKER__MODEL__FOLDER", weights)
-            .env("LIQUID_WORKER__MODEL__RANKER", model::ranker_folder());
+        command.env("LIQUID_WORKER__MODEL__FOLDER", weights);
     }
     command
 }

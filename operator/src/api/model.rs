@@ -25,7 +25,8 @@ pub struct Model {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub sha256: Option<String>,
-    /// The ranker beside it, for the tier `Ranker`. Default: none, and the workers do not serve that tier.
+    /// The ranker beside it, for the tier `Ranker`. Default: the folder `liquid-ranker` beside the encoder's or in it, as in
+    /// the workers' image; without one the workers do not serve that tier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ranker: Option<Ranker>,
 }

@@ -87,8 +87,8 @@ fn load_models(config: &Config, tier: Tier) -> Result<Option<Models>, CliError> 
         return Ok(None);
     }
     let device = config.model.device;
-    Ok(Some(match &config.model.ranker {
-        Some(ranker) if tier == Tier::Ranker => Models::load_with_ranker(folder, ranker, device)?,
+    Ok(Some(match config.model.ranker_folder() {
+        Some(ranker) if tier == Tier::Ranker => Models::load_with_ranker(folder, &ranker, device)?,
         _ => Models::load(folder, device)?,
     }))
 }

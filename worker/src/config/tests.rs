@@ -45,6 +45,28 @@ fn a_model_folder_opens_the_encoders_tiers_and_a_ranker_its_own() {
 }
 
 #[test]
+fn a_ranker_that_comes_with_the_encoder_is_served() {
+    let models = tempfile::tempdir().unwrap();
+    let folder = models.path().join("encoder");
+    let config = |tiers: &str| {
+        let text = format!("tiers = {tiers}\n[model]\nfolder = {folder:?}");
+        from_file(&text, &[]).unwrap()
+    };
+    let encoder = [Tier::Lexical, Tier::Static, Tier::Encoder];
+    assert_eq!(config("[]").served_tiers(), encoder);
+    for place in [models.path(), &folder] {
+        let ranker = place.join("liquid-ranker");
+        std::fs::create_dir_all(&ranker).unwrap();
+        assert_eq!(config("[]").served_tiers(), encoder, "it holds no model");
+        std::fs::write(ranker.join("manifest.json"), "{}").unwrap();
+        assert_eq!(config("[]").served_tiers(), Tier::ALL);
+        assert_eq!(config("[]").model.ranker_folder(), Some(ranker.clone()));
+        assert_eq!(config("[\"encoder\"]").served_tiers(), [Tier::Encoder]);
+        std::fs::remove_dir_all(ranker).unwrap();
+    }
+}
+
+#[test]
 fn a_ranker_that_cannot_run_is_refused_by_name() {
     for (file, field, part) in [
         ("[model]\nranker = \"y\"", "model.ranker", "model.folder"),

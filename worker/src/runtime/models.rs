@@ -76,10 +76,10 @@ pub(super) fn load(config: &Config) -> Result<Option<Models>, LoadError> {
         None => Ok(()),
     };
     check(folder, &model.sha256)?;
-    match &model.ranker {
+    match model.ranker_folder() {
         Some(ranker) if config.served_tiers().contains(&Tier::Ranker) => {
-            check(ranker, &model.ranker_sha256)?;
-            Models::load_with_ranker(folder, ranker, model.device).map(Some)
+            check(&ranker, &model.ranker_sha256)?;
+            Models::load_with_ranker(folder, &ranker, model.device).map(Some)
         }
         _ => Models::load(folder, model.device).map(Some),
     }

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use liquid_contract::files::RANKER_FOLDER;
 
 use super::Name;
 use super::archive::{Image, User};
@@ -16,12 +17,6 @@ use crate::model::{self, Weights};
 
 /// Where the worker's image has the weights.
 pub(super) const WEIGHTS: &str = "models/all-minilm-l6-v2";
-
-/// Where it has the ranker's.
-const RANKER: &str = "models/liquid-ranker";
-
-/// Where the model's image has the ranker's.
-const RANKER_IN_MODEL: &str = "liquid-ranker";
 
 pub(super) fn image(name: Name, reference: String, programs: &Programs) -> Result<Image> {
     let program = match name {
@@ -34,7 +29,7 @@ pub(super) fn image(name: Name, reference: String, programs: &Programs) -> Resul
                 entrypoint: Vec::new(),
                 environment: Vec::new(),
                 user: User::Nobody,
-                layers: vec![(weights("", RANKER_IN_MODEL)?, Packing::Plain)],
+                layers: vec![(weights("", RANKER_FOLDER)?, Packing::Plain)],
                 title: "Encoder weights for liquid-worker (all-MiniLM-L6-v2, Apache-2.0)",
             });
         }
@@ -42,7 +37,10 @@ pub(super) fn image(name: Name, reference: String, programs: &Programs) -> Resul
     };
     let mut image = program_image(reference, program, programs)?;
     if name == Name::Worker {
-        image.layers.push((weights(WEIGHTS, RANKER)?, Packing::Plain));
+        image.layers.push((
+            weights(WEIGHTS, &format!("models/{RANKER_FOLDER}"))?,
+            Packing::Plain,
+        ));
     }
     Ok(image)
 }
