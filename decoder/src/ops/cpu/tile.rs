@@ -135,7 +135,14 @@ fn tile<S: Simd, const R: usize, const C: usize>(simd: S, rows: &[f32], columns:
             }
         }
     }
-    sums.map(|sums| sums.map(|sum| simd.reduce_sum_f32s(sum)))
+    // Loops: a closure that is passed to `map` would be compiled without the registers.
+    let mut products = [[0.0_f32; R]; C];
+    for (products, sums) in products.iter_mut().zip(sums) {
+        for (product, sum) in products.iter_mut().zip(sums) {
+            *product = simd.reduce_sum_f32s(sum);
+        }
+    }
+    products
 }
 
 /// Adds `shares [rows, count]` times `values [count, width]` to `output [rows, width]`, where a row of the shares is
