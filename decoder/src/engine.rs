@@ -63,6 +63,7 @@ struct Shared {
     context_tokens: usize,
     /// Tokens of the model's vocabulary.
     vocab_size: usize,
+    tokenizer: Arc<Tokenizer>,
 }
 
 impl Drop for Shared {
@@ -101,6 +102,7 @@ impl Engine {
             queue: queue.clone(),
             context_tokens: options.context_tokens,
             vocab_size: model.architecture().vocab_size,
+            tokenizer: tokenizer.clone(),
         };
         let thread = std::thread::Builder::new().name("liquid-decoder".to_owned());
         thread.spawn(move || {
@@ -113,7 +115,8 @@ impl Engine {
         })
     }
 
-    /// Puts a request in the queue; never blocks. At the deadline its answer ends with what it has.
+    /// Puts a request in the queue; waits for nothing. Its constraint is compiled here, on the thread of the caller. At the
+    /// deadline its answer ends with what it has.
     ///
     /// With dynamic rotary scaling tokens are turned as in a sequence of [`EngineOptions::context_tokens`].
     ///
@@ -132,9 +135,12 @@ impl Engine {
         }
         let vocab_size = self.shared.vocab_size;
         PassError::check_tokens(&request.prompt, vocab_size).map_err(GenerateError::from)?;
+        self.shared.queue.check_room()?;
+        let grammar = request.grammar(&self.shared.tokenizer)?;
         // Room for a token's event each and for the end: the thread never waits for those who read.
         let (sender, receiver) = mpsc::channel(max_tokens + 1);
         self.shared.queue.push(Job {
+            grammar,
             request,
             deadline,
             since: Instant::now(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::constraint::{Constraint, ConstraintError, Grammar};
 use crate::model::{CacheSize, KvCache, Model, PassError, Segment, Sequence};
 use crate::sample::{Sampling, SamplingError, TokenLogprob};
 use crate::tokenizer::Tokenizer;
@@ -33,8 +34,10 @@ pub struct Request {
     pub sampling: Sampling,
     /// Texts at which the answer ends; they are not part of it. At most 16, of at most 1,024 bytes.
     pub stop: Vec<String>,
-    /// Whether the answer goes on after the model has ended it.
+    /// Whether the answer goes on after the model has ended it. Not with a constraint.
     pub ignore_end: bool,
+    /// What the answer must be; anything if there is none.
+    pub constraint: Option<Constraint>,
 }
 
 /// Why an answer ended.
@@ -121,6 +124,9 @@ pub enum GenerateError {
     /// No token was chosen.
     #[error(transparent)]
     Sampling(#[from] SamplingError),
+    /// The answer cannot be constrained so.
+    #[error(transparent)]
+    Constraint(#[from] ConstraintError),
     /// The program failed within a pass.
     #[error("the model's pass panicked: {0}; please report this")]
     Panicked(String),
@@ -171,13 +177,14 @@ impl<'a> Generation<'a> {
         cancellation: Cancellation,
     ) -> Result<Self, GenerateError> {
         request.check()?;
+        let grammar = request.grammar(tokenizer)?;
         let size = CacheSize::of_one(request.prompt.len().saturating_add(request.max_tokens));
         let mut cache = KvCache::new(model, size)?;
         Ok(Self {
             model,
             sequence: cache.sequence(&[], size.context_tokens)?,
             cache,
-            writer: Some(Writer::new(tokenizer, &request)?),
+            writer: Some(Writer::new(tokenizer, &request, grammar)?),
             next: Next::Prompt,
             prompt: request.prompt,
             cancellation,
@@ -187,8 +194,8 @@ impl<'a> Generation<'a> {
     /// Reads what is unread, and writes the next event.
     fn advance(&mut self, writer: &mut Writer<'_>) -> Result<Written, GenerateError> {
         loop {
-            if self.next == Next::Full {
-                return Ok(Written::ended(writer.end(FinishReason::Length)));
+            if let Next::End(reason) = self.next {
+                return Ok(Written::ended(writer.end(reason)));
             }
             if self.cancellation.is_cancelled() {
                 return Ok(Written::ended(writer.end(FinishReason::Cancelled)));
@@ -229,6 +236,13 @@ impl Iterator for Generation<'_> {
 }
 
 impl Request {
+    /// Compiles the constraint.
+    pub(crate) fn grammar(&self, tokenizer: &Tokenizer) -> Result<Option<Grammar>, GenerateError> {
+        let grammar = self.constraint.as_ref();
+        let grammar = grammar.map(|constraint| Grammar::compile(tokenizer, constraint));
+        Ok(grammar.transpose()?)
+    }
+
     /// Checks every field.
     pub(crate) fn check(&self) -> Result<(), GenerateError> {
         let wrong = |field, value: String, expected| GenerateError::Request {
@@ -242,6 +256,13 @@ impl Request {
         }
         if self.max_tokens == 0 {
             return Err(wrong("max_tokens", "0".to_owned(), "at least 1"));
+        }
+        if self.ignore_end && self.constraint.is_some() {
+            return Err(wrong(
+                "ignore_end",
+                "true".to_owned(),
+                "false, as there is a constraint",
+            ));
         }
         if self.stop.len() > MOST_STOPS {
             return Err(wrong(

@@ -30,6 +30,7 @@
 
 mod chat;
 mod config;
+mod constraint;
 pub mod engine;
 mod generate;
 mod model;
@@ -40,6 +41,7 @@ mod weights;
 
 pub use chat::{ChatError, ChatTemplate, Conversation};
 pub use config::{Architecture, Biases, ConfigError, Family, LayerKind, Rope, RopeScaling};
+pub use constraint::{Constraint, ConstraintError};
 pub use generate::{
     Cancellation, Event, FinishReason, GenerateError, Generation, Request, StopStrings, Usage,
 };

@@ -68,16 +68,34 @@ impl Sampler {
     /// # Errors
     /// [`SamplingError::Undefined`] if no token can be chosen.
     pub fn sample(&mut self, logits: &[f32]) -> Result<Sample, SamplingError> {
-        let logprobs = self
-            .settings
-            .logprobs
-            .map(|count| distribution::logprobs(logits, count));
-        let token = match self.penalised(logits) {
-            Some(penalised) => self.choose(&penalised),
-            None => self.choose(logits),
-        };
+        let token = self.choose(logits);
+        self.report(logits, token)
+    }
+
+    /// Chooses one of the tokens that are allowed, as [`sample`](Self::sample) does.
+    pub(crate) fn sample_among(
+        &mut self,
+        logits: &[f32],
+        allowed: impl Fn(usize) -> bool,
+    ) -> Result<Sample, SamplingError> {
+        let masked = logits
+            .iter()
+            .enumerate()
+            .map(|(token, logit)| match allowed(token) {
+                true => *logit,
+                false => f32::NEG_INFINITY,
+            });
+        let masked: Vec<f32> = masked.collect();
+        let token = self.choose(&masked);
+        self.report(logits, token)
+    }
+
+    /// Remembers a token that was chosen, with what the model alone says of it.
+    fn report(&mut self, logits: &[f32], token: Option<u32>) -> Result<Sample, SamplingError> {
         let token = token.ok_or(SamplingError::Undefined)?;
         *self.chosen.entry(token).or_default() += 1;
+        let logprobs = self.settings.logprobs;
+        let logprobs = logprobs.map(|count| distribution::logprobs(logits, count));
         let (logprob, top) = match logprobs {
             Some(logprobs) => (logprobs.of(logits, token), logprobs.top),
             None => (None, Vec::new()),
@@ -86,6 +104,11 @@ impl Sampler {
     }
 
     fn choose(&mut self, logits: &[f32]) -> Option<u32> {
+        let penalised = self.penalised(logits);
+        self.draw(penalised.as_deref().unwrap_or(logits))
+    }
+
+    fn draw(&mut self, logits: &[f32]) -> Option<u32> {
         if self.settings.temperature == 0.0 {
             return distribution::best(logits);
         }

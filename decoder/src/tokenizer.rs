@@ -1,11 +1,14 @@
 //! Text to tokens and back: `tokenizer.json` of a model folder, and the bytes that each of its tokens stands for.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
+use llguidance::ParserFactory;
 use serde_json::Value;
 
 mod detokenizer;
 mod error;
+mod grammar;
 mod pieces;
 mod special;
 #[cfg(test)]
@@ -23,6 +26,8 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     pieces: Pieces,
     special: SpecialTokens,
+    /// Made when the first answer is constrained.
+    grammars: OnceLock<Option<ParserFactory>>,
 }
 
 impl std::fmt::Debug for Tokenizer {
@@ -53,6 +58,7 @@ impl Tokenizer {
             inner,
             pieces,
             special,
+            grammars: OnceLock::new(),
         })
     }
 

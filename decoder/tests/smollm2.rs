@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use burn::tensor::Device;
 use libtest_mimic::{Arguments, Failed, Trial};
 use liquid_decoder::{
-    CacheSize, Cancellation, ChatTemplate, Conversation, Event, FinishReason, Generation, KvCache, Model,
-    Request, Sampling, Segment, Tokenizer, Wanted,
+    CacheSize, Cancellation, ChatTemplate, Constraint, Conversation, Event, FinishReason, Generation,
+    KvCache, Model, Request, Sampling, Segment, Tokenizer, Wanted,
 };
 use serde::Deserialize;
 
@@ -35,6 +35,7 @@ fn main() {
         test("a_conversation_is_the_prompt_of_transformers", conversation),
         test("the_greedy_answer_is_that_of_transformers", greedy),
         test("an_answer_ends_at_a_stop_string_and_when_cancelled", ends),
+        test("an_answer_of_a_schema_is_json_of_that_schema", constrained),
     ];
     libtest_mimic::run(&Arguments::from_args(), tests).exit();
 }
@@ -138,6 +139,41 @@ fn ends() -> Outcome {
     let first = answer(&model, &tokenizer, sampled.clone(), &Cancellation::default())?;
     let second = answer(&model, &tokenizer, sampled, &Cancellation::default())?;
     assert_eq!(first.tokens, second.tokens);
+    Ok(())
+}
+
+fn constrained() -> Outcome {
+    let (model, tokenizer) = (
+        Model::load(&folder(), &Device::flex())?,
+        Tokenizer::read(&folder())?,
+    );
+    let schema = serde_json::json!({
+        "type": "object",
+        "properties": {"capital": {"type": "string", "maxLength": 20}, "sure": {"type": "boolean"}},
+        "required": ["capital", "sure"],
+        "additionalProperties": false,
+    });
+    let prompt = cases().remove(0).prompt_tokens;
+    for temperature in [0.0, 1.5] {
+        let request = Request {
+            prompt: prompt.clone(),
+            max_tokens: 60,
+            sampling: Sampling {
+                temperature,
+                seed: Some(1),
+                ..Sampling::default()
+            },
+            constraint: Some(Constraint::JsonSchema(schema.clone())),
+            ..Request::default()
+        };
+        let answer = answer(&model, &tokenizer, request, &Cancellation::default())?;
+        assert_eq!(answer.reason, Some(FinishReason::Stop), "{}", answer.text);
+        let value: serde_json::Value = serde_json::from_str(&answer.text)?;
+        assert!(
+            value["capital"].is_string() && value["sure"].is_boolean(),
+            "{value}"
+        );
+    }
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use super::{EngineLoad, Refusal};
+use crate::constraint::Grammar;
 use crate::generate::{Event, FinishReason, GenerateError, Request, Usage};
 
 /// The engine's end of an answer. It has room for all events that the answer can have.
@@ -16,6 +17,8 @@ pub(super) type Events = mpsc::Sender<Result<Event, GenerateError>>;
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) request: Request,
+    /// The request's constraint, if it has one.
+    pub(super) grammar: Option<Grammar>,
     pub(super) deadline: Option<Instant>,
     /// When it came.
     pub(super) since: Instant,
@@ -56,22 +59,31 @@ impl Queue {
 
     pub(super) fn push(&self, job: Job) -> Result<(), Refusal> {
         let mut state = self.state();
+        self.check_state(&mut state)?;
+        state.waiting.push_back(job);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Says at once what [`push`](Self::push) would, before a request is prepared for it.
+    pub(super) fn check_room(&self) -> Result<(), Refusal> {
+        self.check_state(&mut self.state())
+    }
+
+    fn check_state(&self, state: &mut State) -> Result<(), Refusal> {
         if state.stopped {
             return Err(Refusal::Stopped);
         }
         if state.waiting.len() >= self.limit {
             state.waiting.retain(|job| !job.events.is_closed());
         }
-        let waiting = state.waiting.len();
-        if waiting >= self.limit {
-            return Err(Refusal::QueueFull {
+        match state.waiting.len() {
+            waiting if waiting >= self.limit => Err(Refusal::QueueFull {
                 waiting,
                 limit: self.limit,
-            });
+            }),
+            _ => Ok(()),
         }
-        state.waiting.push_back(job);
-        self.wake.notify_one();
-        Ok(())
     }
 
     /// Waits for a request; false if none will come.

@@ -122,13 +122,14 @@ impl<'a> Scheduler<'a> {
             job:
                 Job {
                     request,
+                    grammar,
                     deadline,
                     since,
                     events,
                 },
             place: sequence,
         } = admitted;
-        let mut writer = match Writer::new(self.tokenizer, &request) {
+        let mut writer = match Writer::new(self.tokenizer, &request, grammar) {
             Ok(writer) => writer,
             Err(error) => {
                 self.cache.release(sequence);
@@ -241,9 +242,9 @@ impl Slot<'_> {
         self.next = written.next;
         match written.next {
             Next::Ended => self.end = Some(Ok(written.event)),
-            Next::Full => {
+            Next::End(reason) => {
                 send(&self.events, Ok(written.event));
-                self.end = Some(Ok(self.writer.end(FinishReason::Length)));
+                self.end = Some(Ok(self.writer.end(reason)));
             }
             Next::Prompt | Next::Token(_) => send(&self.events, Ok(written.event)),
         }

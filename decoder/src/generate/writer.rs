@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Event, FinishReason, GenerateError, Request, StopStrings, Usage};
+use crate::constraint::Grammar;
 use crate::model::Wanted;
 use crate::sample::Sampler;
 use crate::tokenizer::{Detokenizer, Tokenizer};
@@ -12,6 +13,7 @@ pub(crate) struct Writer<'a> {
     sampler: Sampler,
     detokenizer: Detokenizer<'a>,
     stops: StopStrings,
+    grammar: Option<Grammar>,
     /// Tokens that end the answer.
     ends: &'a [u32],
     max_tokens: usize,
@@ -32,8 +34,8 @@ pub(crate) enum Next {
     Prompt,
     /// The token that was written last.
     Token(u32),
-    /// Nothing: the answer has as many tokens as it may have, and [`Writer::end`] follows.
-    Full,
+    /// Nothing: the answer is whole or as long as it may be, and [`Writer::end`] follows.
+    End(FinishReason),
     /// Nothing: the event was the last one.
     Ended,
 }
@@ -50,7 +52,7 @@ impl Next {
                 }
             }
             Self::Token(token) => (vec![token], Wanted::Last),
-            Self::Full | Self::Ended => (Vec::new(), Wanted::Nothing),
+            Self::End(_) | Self::Ended => (Vec::new(), Wanted::Nothing),
         }
     }
 }
@@ -66,10 +68,20 @@ impl Written {
 
 impl<'a> Writer<'a> {
     /// Begins the answer to a request that was checked.
-    pub(crate) fn new(tokenizer: &'a Tokenizer, request: &Request) -> Result<Self, GenerateError> {
+    pub(crate) fn new(
+        tokenizer: &'a Tokenizer,
+        request: &Request,
+        grammar: Option<Grammar>,
+    ) -> Result<Self, GenerateError> {
+        let mut detokenizer = tokenizer.detokenizer();
+        if grammar.is_some() {
+            // The grammar has seen it.
+            detokenizer.keep_first_space();
+        }
         Ok(Self {
             sampler: Sampler::new(request.sampling.clone(), &request.prompt)?,
-            detokenizer: tokenizer.detokenizer(),
+            detokenizer,
+            grammar,
             stops: StopStrings::new(&request.stop),
             ends: match request.ignore_end {
                 true => &[],
@@ -93,7 +105,13 @@ impl<'a> Writer<'a> {
 
     /// Chooses the next token.
     pub(crate) fn write(&mut self, logits: &[f32]) -> Result<Written, GenerateError> {
-        let sample = self.sampler.sample(logits)?;
+        let allowed = self.grammar.as_mut().map(Grammar::allowed).transpose()?;
+        let sample = match &allowed {
+            Some(allowed) => self
+                .sampler
+                .sample_among(logits, |token| allowed.contains(token))?,
+            None => self.sampler.sample(logits)?,
+        };
         self.usage.completion_tokens += 1;
         if self.ends.contains(&sample.token) {
             return Ok(Written::ended(self.end(FinishReason::Stop)));
@@ -102,9 +120,14 @@ impl<'a> Writer<'a> {
         if found.stopped {
             return Ok(Written::ended(self.finished(found.text, FinishReason::Stop)));
         }
-        let next = match self.usage.completion_tokens < self.max_tokens {
-            true => Next::Token(sample.token),
-            false => Next::Full,
+        let whole = match &mut self.grammar {
+            Some(grammar) => grammar.take(sample.token)?,
+            None => false,
+        };
+        let next = match whole {
+            true => Next::End(FinishReason::Stop),
+            false if self.usage.completion_tokens == self.max_tokens => Next::End(FinishReason::Length),
+            false => Next::Token(sample.token),
         };
         let event = Event::Token {
             token: sample.token,

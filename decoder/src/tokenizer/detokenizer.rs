@@ -20,6 +20,11 @@ impl<'a> Detokenizer<'a> {
         }
     }
 
+    /// Gives out a space at the beginning too, where the tokenizer leaves it out.
+    pub(crate) fn keep_first_space(&mut self) {
+        self.first = false;
+    }
+
     /// Takes a token and returns the characters that are whole now. Special tokens have no text.
     pub fn push(&mut self, token: u32) -> String {
         let mut bytes = self.pieces.bytes(token).unwrap_or_default();

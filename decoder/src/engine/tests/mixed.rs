@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::constraint::Constraint;
 
 /// A request and what becomes of it.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ struct Case {
     own: usize,
     max_tokens: usize,
     seed: Option<u64>,
+    /// Whether the answer must be a JSON object.
+    json: bool,
     ending: Ending,
 }
 
@@ -32,16 +35,21 @@ fn case() -> impl Strategy<Value = Case> {
         1 => (0..20_000_u64).prop_map(Ending::Deadline),
     ];
     let lengths = (0..3_usize, 0..2_u64, 1..77_usize, 1..40_usize);
-    (lengths, proptest::option::of(0..4_u64), ending).prop_map(
-        |((shared, document, own, max_tokens), seed, ending)| Case {
+    (
+        lengths,
+        proptest::option::of(0..4_u64),
+        proptest::bool::weighted(0.2),
+        ending,
+    )
+        .prop_map(|((shared, document, own, max_tokens), seed, json, ending)| Case {
             shared,
             document,
             own,
             max_tokens,
             seed,
+            json,
             ending,
-        },
-    )
+        })
 }
 
 impl Case {
@@ -58,6 +66,10 @@ impl Case {
                 seed: Some(seed),
                 ..Sampling::default()
             };
+        }
+        if self.json {
+            request.ignore_end = false;
+            request.constraint = Some(Constraint::JsonObject);
         }
         request
     }
