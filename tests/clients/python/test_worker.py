@@ -1,6 +1,7 @@
 """openai-python and LangChain against the worker itself, which serves SmolLM2: no sidecar, no provider."""
 
 import asyncio
+import uuid
 
 import openai
 import pytest
@@ -44,15 +45,15 @@ def test_a_stream_is_the_answer_in_pieces(client):
 
 
 def test_a_prefix_is_read_once(client):
-    rules = {"role": "system", "content": "Answer in one word. " * 30}
+    rules = {"role": "system", "content": f"{uuid.uuid4()} " + "Answer in one word. " * 20}
     asked = [client.chat.completions.create(messages=[rules, *FRANCE], **CERTAIN) for _ in range(2)]
     cached = [answer.usage.prompt_tokens_details.cached_tokens for answer in asked]
-    assert cached[1] > max(cached[0], 100)
+    assert cached[0] == 0 and cached[1] >= 64
     assert asked[0].choices[0].message.content == asked[1].choices[0].message.content
 
 
 def test_a_seed_repeats_what_is_drawn(client):
-    draw = {"model": MODEL, "messages": FRANCE, "temperature": 1.2, "n": 2, "seed": 5, "max_tokens": 8}
+    draw = {"model": MODEL, "messages": FRANCE, "temperature": 1.2, "n": 2, "seed": 5, "max_tokens": 4}
     first, second = (client.chat.completions.create(**draw) for _ in range(2))
     texts = [[choice.message.content for choice in answer.choices] for answer in (first, second)]
     assert texts[0] == texts[1]
