@@ -108,9 +108,9 @@ impl Answers {
                 None => self.metrics.first_token(now - clock.submitted),
                 Some(before) => self.metrics.next_token(now - before),
             },
-            Event::Finished { reason, .. } => {
+            Event::Finished { reason, usage, .. } => {
                 self.open = self.open.saturating_sub(1);
-                self.metrics.finished(*reason, now - clock.submitted);
+                self.metrics.finished(*reason, usage, now - clock.submitted);
             }
         }
     }

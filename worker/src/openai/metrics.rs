@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use liquid_decoder::{FinishReason, KvCache};
+use liquid_decoder::{FinishReason, KvCache, Usage};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -70,6 +70,7 @@ pub(crate) struct AnswerMetrics {
     output_token: Family<ModelLabel, Histogram, fn() -> Histogram>,
     inter_token: Family<ModelLabel, Histogram, fn() -> Histogram>,
     latency: Family<ModelLabel, Histogram, fn() -> Histogram>,
+    queue_time: Family<ModelLabel, Histogram, fn() -> Histogram>,
 }
 
 /// Those of one model.
@@ -97,6 +98,7 @@ impl Default for AnswerMetrics {
             output_token: times(|| Histogram::new(NEXT_TOKEN)),
             inter_token: times(|| Histogram::new(NEXT_TOKEN)),
             latency: times(|| Histogram::new(REQUEST)),
+            queue_time: times(|| Histogram::new(REQUEST)),
         }
     }
 }
@@ -158,6 +160,13 @@ impl AnswerMetrics {
             Unit::Seconds,
             self.latency.clone(),
         );
+        let help = "Time that a request waited before its prompt was read";
+        vllm.register_with_unit(
+            "vllm:request_queue_time",
+            help,
+            Unit::Seconds,
+            self.queue_time.clone(),
+        );
     }
 
     pub(super) fn count_request(&self, route: &'static str, status: StatusCode) {
@@ -215,9 +224,14 @@ impl ModelMetrics {
         }
     }
 
-    pub(super) fn finished(&self, reason: FinishReason, time: Duration) {
-        let times = self.metrics.latency.get_or_create(&self.label);
-        times.observe(time.as_secs_f64());
+    /// Counts an answer that ended for `reason`, `time` after its request came.
+    pub(super) fn finished(&self, reason: FinishReason, usage: &Usage, time: Duration) {
+        for (times, time) in [
+            (&self.metrics.latency, time),
+            (&self.metrics.queue_time, usage.queued),
+        ] {
+            times.get_or_create(&self.label).observe(time.as_secs_f64());
+        }
         let labels = FinishLabels {
             model_name: self.label.model_name.clone(),
             finished_reason: reason.name(),

@@ -41,6 +41,7 @@ async fn a_prefix_that_was_read_is_found_and_counted() {
         "vllm:time_per_output_token_seconds_count{model_name=\"tiny\"} 22\n",
         "vllm:inter_token_latency_seconds_count{model_name=\"tiny\"} 22\n",
         "vllm:e2e_request_latency_seconds_count{model_name=\"tiny\"} 2\n",
+        "vllm:request_queue_time_seconds_count{model_name=\"tiny\"} 2\n",
         "liquid_worker_http_requests_total{route=\"/v1/completions\",status=\"200\"} 2\n",
         "liquid_worker_load_phase{phase=\"warm_up\"} 1\n",
         "liquid_worker_load_phase{phase=\"decoder_weights\"} 0\n",
