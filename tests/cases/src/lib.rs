@@ -15,4 +15,4 @@ mod stack;
 pub use client::{Answer, Piece, post, send};
 pub use inputs::{input, inputs, read, read_if_there};
 pub use script::ScriptedUpstream;
-pub use stack::{Sidecar, Tiers, Worker, settings, weights};
+pub use stack::{Sidecar, Tiers, Worker, decoder, settings, weights};

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 /// A running sidecar; it stops when this is dropped.
 pub struct Sidecar {
     address: SocketAddr,
-    metrics: Arc<Metrics>,
+    app: Arc<App>,
     stop: CancellationToken,
 }
 
@@ -36,19 +36,15 @@ impl Sidecar {
             routes: Routes::resolve(&config.upstream).unwrap(),
         };
         let upstreams = Upstreams::new(&config.upstream, guard).unwrap();
-        let metrics = Arc::new(Metrics::new());
-        let app = Arc::new(App::new(live, upstreams, config.limits, Arc::clone(&metrics)));
+        let app = App::new(live, upstreams, config.limits, Arc::new(Metrics::new()));
+        let app = Arc::new(app);
         let stop = CancellationToken::new();
         let shard = server::Shard {
             runtime: tokio::runtime::Handle::current(),
-            app,
+            app: Arc::clone(&app),
         };
         tokio::spawn(server::serve(listener, vec![shard], stop.clone()));
-        Self {
-            address,
-            metrics,
-            stop,
-        }
+        Self { address, app, stop }
     }
 
     /// Returns the URL of a path.
@@ -57,10 +53,19 @@ impl Sidecar {
         format!("http://{}{path}", self.address)
     }
 
+    /// Waits until a worker is known to serve, however slow the machine is.
+    pub async fn worker_serves(&self) {
+        let compressor = self.app.live.load().compressor.clone();
+        while !compressor.workers().iter().any(|worker| worker.healthy) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Returns a metric's value, 0 if it is not there.
     #[must_use]
     pub fn metric(&self, line: &str) -> f64 {
-        let text = self.metrics.scrape(&[], 0).unwrap();
+        let connections = self.app.upstreams.guard().connections();
+        let text = self.app.metrics.scrape(&[], connections).unwrap();
         let found = text.lines().find_map(|each| each.strip_prefix(line));
         found.map_or(0.0, |value| value.trim().parse().unwrap())
     }
@@ -113,6 +118,13 @@ pub fn weights() -> Option<PathBuf> {
     folder.join("manifest.json").exists().then_some(folder)
 }
 
+/// The folder of a small language model, which `cargo xtask model --decoder` fetches; `None` where it is absent.
+#[must_use]
+pub fn decoder() -> Option<PathBuf> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../.cache/models/smollm2-135m-instruct");
+    folder.join("manifest.json").exists().then_some(folder)
+}
+
 /// A running worker; it ends with the runtime that started it.
 #[derive(Debug)]
 pub struct Worker {
@@ -122,12 +134,18 @@ pub struct Worker {
 impl Worker {
     /// Starts a worker.
     pub async fn start(tiers: Tiers) -> Self {
+        Self::start_with(tiers, None).await
+    }
+
+    /// Starts a worker that serves the language model of a folder.
+    pub async fn start_with(tiers: Tiers, decoder: Option<PathBuf>) -> Self {
         let mut config = liquid_worker::config::Config::default();
         config.grpc.listen = ([127, 0, 0, 1], 0).into();
         config.admin.listen = ([127, 0, 0, 1], 0).into();
         if tiers == Tiers::All {
             config.model.folder = weights();
         }
+        config.decoder.folder = decoder;
         let runtime = Runtime::start(&config).unwrap();
         let bound = BoundServer::bind(config).await.unwrap();
         let (address, _) = bound.addresses().unwrap();
