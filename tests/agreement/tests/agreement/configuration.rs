@@ -48,6 +48,7 @@ fn a_proxy_with_everything_is_read_as_it_was_written() {
         [
             "fallback-1/gpt-5",
             "anthropic/claude-sonnet-4-5",
+            "liquid/small",
             "local/extractive"
         ]
     );
@@ -202,6 +203,28 @@ fn check_worker(proxy: &LiquidMemoryProxy, read: &WorkerConfig) -> Result<(), Te
     prop_assert_eq!(read.model.folder.is_some(), !lexical);
     let sum = proxy.spec.model.sha256.as_ref().filter(|_| !lexical);
     prop_assert_eq!(read.model.sha256.as_ref(), sum);
+    check_decoder(proxy, &read.decoder)
+}
+
+fn check_decoder(
+    proxy: &LiquidMemoryProxy,
+    read: &liquid_worker::config::Decoder,
+) -> Result<(), TestCaseError> {
+    let own = liquid_worker::config::Decoder::default();
+    let Some(asked) = &proxy.spec.decoder else {
+        prop_assert_eq!(read, &own);
+        return Ok(());
+    };
+    prop_assert!(read.folder.is_some());
+    prop_assert_eq!(&read.name, &asked.name);
+    let tokens = asked.context_tokens.map(|tokens| tokens as usize);
+    prop_assert_eq!(read.context_tokens, tokens.unwrap_or(own.context_tokens));
+    let bytes = asked.memory_mebibytes.map(|mebibytes| (mebibytes as u64) << 20);
+    prop_assert_eq!(read.memory_bytes, bytes.unwrap_or(own.memory_bytes));
+    let sequences = asked.sequences.map(|count| count as usize);
+    prop_assert_eq!(read.sequences, sequences.unwrap_or(own.sequences));
+    let queue = asked.queue.map(|count| count as usize);
+    prop_assert_eq!(read.queue, queue.unwrap_or(own.queue));
     Ok(())
 }
 
@@ -373,6 +396,36 @@ fn model() -> impl Strategy<Value = Value> {
     })
 }
 
+/// A language model, all of its numbers on the limits of the rules or none given.
+fn decoder() -> impl Strategy<Value = Value> {
+    let source = prop_oneof![
+        Just(json!({ "image": { "path": "/models/decoder" } })),
+        Just(json!({ "persistentVolumeClaim": { "claimName": "models", "path": "small" } })),
+        Just(json!({ "ociImage": { "reference": "registry.example/llm:1" } })),
+    ];
+    let numbers = (
+        whole(&[256, 8192, 10_000_000]),
+        whole(&[16, 1024, 4_000_000]),
+        whole(&[1, 16, 4096]),
+        whole(&[1, 64, 65_536]),
+    );
+    // A model that the first choice or a fallback names is the decoder's.
+    let name = prop::option::of(word(&["m", "org/model:7b"]));
+    (source, name, prop::option::of(numbers)).prop_map(|(source, name, numbers)| {
+        let mut decoder = json!({ "source": source });
+        if let Some(name) = name {
+            decoder["name"] = name;
+        }
+        if let Some((tokens, memory, sequences, queue)) = numbers {
+            decoder["contextTokens"] = tokens;
+            decoder["memoryMebibytes"] = memory;
+            decoder["sequences"] = sequences;
+            decoder["queue"] = queue;
+        }
+        decoder
+    })
+}
+
 fn spec() -> impl Strategy<Value = Value> {
     let ports = (whole(&[1024, 8787, 65_535]), whole(&[1024, 9465, 65_535]));
     let drains = (whole(&[1, 25, 3600]), whole(&[1, 25, 3600]));
@@ -381,13 +434,14 @@ fn spec() -> impl Strategy<Value = Value> {
         policy(),
         prop::option::of(synthesis()),
         model(),
+        prop::option::of(decoder()),
         ports,
         drains,
     )
         .prop_map(
-            |(extraction, policy, synthesis, model, (port, admin), (sidecar, worker))| {
+            |(extraction, policy, synthesis, model, decoder, (port, admin), (sidecar, worker))| {
                 json!({
-                    "extraction": extraction, "policy": policy, "synthesis": synthesis, "model": model,
+                    "extraction": extraction, "policy": policy, "synthesis": synthesis, "model": model, "decoder": decoder,
                     "workers": { "drainSeconds": worker },
                     "injection": { "port": port, "adminPort": admin, "drainSeconds": sidecar },
                 })

@@ -37,10 +37,12 @@ fn the_definition_lists_them() {
 fn the_definitions_rules_ask_for_a_url_where_one_is_needed() {
     for kind in Provider::ALL {
         let accepted = |spec: Value| validate_cel(&proxy(spec)).is_ok();
-        let first = json!({ "synthesis": { "provider": kind.name() } });
+        // Without it the provider liquid is refused for its own reason.
+        let decoder = json!({ "name": "m", "source": { "image": { "path": "/models/decoder" } } });
+        let first = json!({ "decoder": decoder, "synthesis": { "provider": kind.name() } });
         assert_eq!(accepted(first), !kind.needs_base_url(), "{kind}");
         let fallback = json!({ "provider": kind.name(), "model": "m" });
-        let second = json!({ "synthesis": { "model": "m", "fallbacks": [fallback] } });
+        let second = json!({ "decoder": decoder, "synthesis": { "model": "m", "fallbacks": [fallback] } });
         assert_eq!(accepted(second), !kind.needs_base_url(), "fallback {kind}");
     }
 }

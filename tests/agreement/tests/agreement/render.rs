@@ -59,6 +59,14 @@ pub(crate) fn everything() -> Value {
             "source": { "ociImage": { "reference": "registry.example/liquid-model-minilm:0.1.0", "path": "m" } },
             "sha256": "ab".repeat(32),
         },
+        "decoder": {
+            "source": { "ociImage": { "reference": "registry.example/llm:0.1.0", "path": "small" } },
+            "name": "small",
+            "contextTokens": 4096,
+            "memoryMebibytes": 2048,
+            "sequences": 4,
+            "queue": 8,
+        },
         "policy": {
             "mode": "Force",
             "onWorkerUnavailable": "Reject",
@@ -81,6 +89,7 @@ pub(crate) fn everything() -> Value {
             "fallbacks": [
                 { "provider": "openai", "model": "gpt-5", "secretRef": { "name": "openai" } },
                 { "provider": "anthropic", "model": "claude-sonnet-4-5" },
+                { "provider": "liquid", "model": "small" },
                 { "provider": "local", "model": "extractive" },
             ],
         },
