@@ -29,6 +29,7 @@ mod answers;
 mod calls;
 mod chat;
 mod completions;
+mod constraint;
 mod conversation;
 mod error;
 mod events;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream, SelectAll};
-use liquid_decoder::engine::Answer;
+use liquid_decoder::engine::{Answer, Refusal};
 use liquid_decoder::{Event, GenerateError, Request};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -38,18 +38,25 @@ struct Clock {
 
 impl Answers {
     /// Sends requests to the engine, all or none; `param` is the field that holds the prompt.
-    pub(super) fn submit(
+    pub(super) async fn submit(
         gateway: &Gateway,
         admitted: Admitted,
         requests: Vec<Request>,
         param: &'static str,
     ) -> Result<Self, ApiError> {
         let Admitted { decoder, under_way } = admitted;
+        let engine = decoder.engine.clone();
+        // On a thread of its own: constraints are compiled here.
+        let submit = move || {
+            let answers = requests.into_iter().map(|request| engine.submit(request, None));
+            answers.collect::<Result<Vec<Answer>, Refusal>>()
+        };
+        let answers = tokio::task::spawn_blocking(submit).await;
+        let answers = answers.map_err(ApiError::internal)?;
+        let answers = answers.map_err(|refusal| ApiError::refused(refusal, param))?;
         let mut events = SelectAll::new();
         let mut clocks = Vec::new();
-        for (index, request) in requests.into_iter().enumerate() {
-            let answer = decoder.engine.submit(request, None);
-            let answer = answer.map_err(|refusal| ApiError::refused(refusal, param))?;
+        for (index, answer) in answers.into_iter().enumerate() {
             events.push(indexed(index, answer));
             clocks.push(Clock {
                 submitted: Instant::now(),

@@ -22,13 +22,7 @@ use super::{Gateway, Head, finish_name, json, with_name};
 use crate::runtime::Decoder;
 
 /// Fields that change the answer and are not served.
-const UNSUPPORTED: [&str; 5] = [
-    "audio",
-    "continue_final_message",
-    "function_call",
-    "functions",
-    "response_format",
-];
+const UNSUPPORTED: [&str; 4] = ["audio", "continue_final_message", "function_call", "functions"];
 
 /// Characters of a call's name, as many as Mistral's templates want.
 const CALL_NAME: usize = 9;
@@ -48,7 +42,7 @@ pub(super) async fn answer(State(gateway): State<Gateway>, body: Body) -> Result
     let options = &request.options;
     let id = format!("chatcmpl-{}", gateway.0.names.next());
     let requests = options.requests(&request.prompt, decoder.context_tokens);
-    let answers = Answers::submit(&gateway, admitted, requests, "messages")?;
+    let answers = Answers::submit(&gateway, admitted, requests, "messages").await?;
     let response = match options.stream {
         true => {
             let head = Head::new(&id, "chat.completion.chunk", &decoder);
@@ -64,7 +58,7 @@ pub(super) async fn answer(State(gateway): State<Gateway>, body: Body) -> Result
 
 impl ChatRequest {
     fn read(fields: &Fields<'_>, decoder: &Decoder) -> Result<Self, ApiError> {
-        check_format(fields)?;
+        check_kinds(fields)?;
         let logprobs = match fields.flag("logprobs")? {
             true => Some(fields.count("top_logprobs", 0..=20)?.unwrap_or(0)),
             false
@@ -80,8 +74,12 @@ impl ChatRequest {
             names: &["max_completion_tokens", "max_tokens"],
             default: None,
         };
-        let options = Options::read(fields, limit, logprobs)?;
+        let mut options = Options::read(fields, limit, logprobs)?;
         let conversation = conversation::read(fields)?;
+        let demanded = conversation::demanded(fields, &conversation)?;
+        if !demanded.is_empty() {
+            options.demand_call(&demanded)?;
+        }
         let tools = conversation.tools.iter().flatten();
         let tools = tools.filter_map(|tool| tool.pointer("/function/name")?.as_str());
         Ok(Self {
@@ -105,12 +103,7 @@ impl ChatRequest {
     }
 }
 
-fn check_format(fields: &Fields<'_>) -> Result<(), ApiError> {
-    if let Some(format) = fields.object("response_format")?
-        && format.required_text("type")? == "text"
-    {
-        return Ok(());
-    }
+fn check_kinds(fields: &Fields<'_>) -> Result<(), ApiError> {
     if let Some(kinds) = fields.list("modalities")?
         && kinds.iter().any(|kind| kind != "text")
     {

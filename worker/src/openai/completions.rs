@@ -20,7 +20,7 @@ use super::{Gateway, Head, finish_name, json, tokens, with_name};
 use crate::runtime::Decoder;
 
 /// Fields that change the answer and are not served.
-const UNSUPPORTED: [&str; 2] = ["response_format", "suffix"];
+const UNSUPPORTED: [&str; 1] = ["suffix"];
 
 /// Most tokens of an answer where the request names none; OpenAI's number.
 const MAX_TOKENS: usize = 16;
@@ -46,7 +46,7 @@ pub(super) async fn answer(State(gateway): State<Gateway>, body: Body) -> Result
     let head = Head::new(&id, "text_completion", &decoder);
     let of_prompt = |prompt: &Prompt| request.options.requests(&prompt.tokens, decoder.context_tokens);
     let requests = request.prompts.iter().flat_map(of_prompt).collect();
-    let answers = Answers::submit(&gateway, admitted, requests, "prompt")?;
+    let answers = Answers::submit(&gateway, admitted, requests, "prompt").await?;
     let response = match request.options.stream {
         true => events::respond(answers, TextChunks::new(head, &request, &decoder)).await?,
         false => whole(answers, head, &request, &decoder).await?,

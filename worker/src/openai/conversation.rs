@@ -129,14 +129,54 @@ fn tools(fields: &Fields<'_>) -> Result<Option<Vec<Value>>, ApiError> {
         let function = function.ok_or_else(|| tool.wrong("function", "is missing"))?;
         function.required_text("name")?;
     }
-    let wanted = match fields.get("tool_choice") {
-        None => true,
-        Some(Value::String(choice)) if choice == "auto" => true,
-        Some(Value::String(choice)) if choice == "none" => false,
-        Some(_) => {
-            let remedy = "is not supported; write auto or none";
-            return Err(ApiError::unsupported("tool_choice", remedy));
+    let wanted = tool_choice(fields)? != ToolChoice::None;
+    Ok((wanted && !tools.is_empty()).then(|| tools.to_vec()))
+}
+
+/// Which tools the answer may call, or must.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ToolChoice<'a> {
+    None,
+    Auto,
+    /// It calls one.
+    Required,
+    /// It calls the one of this name.
+    Named(&'a str),
+}
+
+fn tool_choice<'a>(fields: &Fields<'a>) -> Result<ToolChoice<'a>, ApiError> {
+    let wrong = || {
+        let remedy = "must be none, auto, required, or an object that names a function";
+        fields.wrong("tool_choice", remedy)
+    };
+    match fields.get("tool_choice") {
+        None => Ok(ToolChoice::Auto),
+        Some(Value::String(choice)) => match choice.as_str() {
+            "auto" => Ok(ToolChoice::Auto),
+            "none" => Ok(ToolChoice::None),
+            "required" => Ok(ToolChoice::Required),
+            _ => Err(wrong()),
+        },
+        Some(choice) => {
+            let name = choice.pointer("/function/name").and_then(Value::as_str);
+            name.map(ToolChoice::Named).ok_or_else(wrong)
+        }
+    }
+}
+
+/// Returns the tools of which the answer must call one; empty if it need not.
+pub(super) fn demanded(fields: &Fields<'_>, conversation: &Conversation) -> Result<Vec<Value>, ApiError> {
+    let tools = conversation.tools.iter().flatten();
+    let tools: Vec<Value> = match tool_choice(fields)? {
+        ToolChoice::None | ToolChoice::Auto => return Ok(Vec::new()),
+        ToolChoice::Required => tools.cloned().collect(),
+        ToolChoice::Named(name) => {
+            let named = |tool: &&Value| tool.pointer("/function/name").is_some_and(|found| found == name);
+            tools.filter(named).cloned().collect()
         }
     };
-    Ok((wanted && !tools.is_empty()).then(|| tools.to_vec()))
+    match tools.is_empty() {
+        true => Err(fields.wrong("tool_choice", "demands a tool that is not among the tools")),
+        false => Ok(tools),
+    }
 }

@@ -172,7 +172,11 @@ impl ApiError {
                 value,
                 expected,
             } => {
-                let field = if field == "prompt" { param } else { field };
+                let field = match field {
+                    "prompt" => param,
+                    "ignore_end" => "ignore_eos",
+                    field => field,
+                };
                 Self::invalid(field, format!("is {value}, but must be {expected}"))
             }
             GenerateError::Sampling(error @ SamplingError::Setting { .. }) => error.into(),
@@ -180,6 +184,7 @@ impl ApiError {
                 Self::too_long(param, error.to_string())
             }
             GenerateError::Pass(error @ PassError::UnknownToken { .. }) => Self::invalid(param, error),
+            GenerateError::Constraint(error) => Self::invalid("response_format", error),
             GenerateError::Stopped => Self::unavailable(&error.to_string()),
             other => Self::internal(other),
         }

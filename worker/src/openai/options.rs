@@ -1,7 +1,9 @@
 //! What chat and plain completions have in common: how tokens are chosen, where an answer ends, how it is sent.
 
 use liquid_decoder::{Request, Sampling};
+use serde_json::Value;
 
+use super::constraint;
 use super::error::ApiError;
 use super::fields::Fields;
 
@@ -73,6 +75,7 @@ impl Options {
                 sampling,
                 stop: stop(fields)?,
                 ignore_end: fields.flag("ignore_eos")?,
+                constraint: constraint::of_format(fields)?,
                 ..Request::default()
             },
             max_tokens,
@@ -80,6 +83,19 @@ impl Options {
             stream,
             include_usage,
         })
+    }
+
+    /// Demands that each answer is a call of one of these tools.
+    pub(super) fn demand_call(&mut self, tools: &[Value]) -> Result<(), ApiError> {
+        let demanded = constraint::of_calls(tools);
+        match self.base.constraint.replace(demanded) {
+            None => Ok(()),
+            Some(_) => {
+                let remedy =
+                    "cannot be met by a call of a tool, which tool_choice demands; leave one of both out";
+                Err(ApiError::unsupported("response_format", remedy))
+            }
+        }
     }
 
     /// Returns whether the tokens' logarithms are reported.

@@ -13,6 +13,9 @@ async fn what_is_wrong_is_named() {
     let image = json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]);
     let format = json!({"type": "json_object"});
     let tool = json!([{"type": "function", "function": {"name": "f"}}]);
+    let other_tool = json!({"type": "function", "function": {"name": "g"}});
+    let wrong_schema =
+        json!({"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "letter"}}});
     for (more, param, code) in [
         (json!({"model": "other"}), "model", "model_not_found"),
         (json!({"messages": []}), "messages", "invalid_value"),
@@ -79,18 +82,40 @@ async fn what_is_wrong_is_named() {
             "unsupported_parameter",
         ),
         (
-            json!({"tools": tool, "tool_choice": "required"}),
+            json!({"tools": tool, "tool_choice": "any"}),
             "tool_choice",
+            "invalid_value",
+        ),
+        (json!({"tool_choice": "required"}), "tool_choice", "invalid_value"),
+        (
+            json!({"tools": tool, "tool_choice": other_tool}),
+            "tool_choice",
+            "invalid_value",
+        ),
+        (
+            json!({"tools": tool, "tool_choice": "required", "response_format": format}),
+            "response_format",
             "unsupported_parameter",
         ),
+        (
+            json!({"response_format": {"type": "json_schema"}}),
+            "response_format.json_schema",
+            "invalid_value",
+        ),
+        (
+            json!({"response_format": wrong_schema, "ignore_eos": false}),
+            "response_format",
+            "invalid_value",
+        ),
+        (json!({"response_format": format}), "ignore_eos", "invalid_value"),
         (
             json!({"tools": [{"type": "web"}]}),
             "tools[0].type",
             "unsupported_parameter",
         ),
         (
-            json!({"response_format": format}),
-            "response_format",
+            json!({"response_format": {"type": "xml"}}),
+            "response_format.type",
             "unsupported_parameter",
         ),
         (json!({"max_tokens": 256}), "messages", "context_length_exceeded"),

@@ -236,3 +236,79 @@ async fn a_conversation_is_the_prompt_of_its_template() {
     assert!(text["prompt"].as_str().unwrap().starts_with("system:"), "{text}");
     assert!(text["prompt"].as_str().unwrap().ends_with("tool:yes."), "{text}");
 }
+
+#[tokio::test]
+async fn a_schema_is_met_whatever_the_model_would_write() {
+    let decoder = decoder().await;
+    let schema = json!({
+        "type": "object", "required": ["term", "days"], "additionalProperties": false,
+        "properties": {"term": {"enum": ["lease", "rent"]}, "days": {"type": "integer", "minimum": 1, "maximum": 99}},
+    });
+    let format = json!({"type": "json_schema", "json_schema": {"name": "terms", "schema": schema}});
+    let body = chat(json!({
+        "response_format": format, "ignore_eos": false, "temperature": 1, "seed": 3, "n": 4, "max_tokens": 100,
+    }));
+    let answer = decoder.client.post(CHAT, &body).await.json();
+    for choice in answer["choices"].as_array().unwrap() {
+        assert_eq!(choice["finish_reason"], "stop", "{choice}");
+        let text = choice["message"]["content"].as_str().unwrap();
+        let terms: Value = serde_json::from_str(text).unwrap();
+        assert!(
+            ["lease", "rent"].contains(&terms["term"].as_str().unwrap()),
+            "{text}"
+        );
+        assert!((1..100).contains(&terms["days"].as_u64().unwrap()), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_demanded_is_made_whole_and_streamed() {
+    let decoder = decoder().await;
+    let tool = |name: &str| {
+        let parameters = json!({
+            "type": "object", "properties": {"city": {"enum": ["oslo", "bergen"]}}, "required": ["city"],
+            "additionalProperties": false,
+        });
+        json!({"type": "function", "function": {"name": name, "parameters": parameters}})
+    };
+    let named = json!({"type": "function", "function": {"name": "rain"}});
+    for choice in [json!("required"), named] {
+        let body = chat(json!({
+            "tools": [tool("sun"), tool("rain")], "tool_choice": choice, "ignore_eos": false, "max_tokens": 100,
+        }));
+        let whole = decoder.client.post(CHAT, &body).await.json()["choices"][0].clone();
+        assert_eq!(
+            (&whole["finish_reason"], &whole["message"]["content"]),
+            (&json!("tool_calls"), &Value::Null)
+        );
+        let call = &whole["message"]["tool_calls"][0];
+        let arguments: Value = serde_json::from_str(call["function"]["arguments"].as_str().unwrap()).unwrap();
+        assert!(
+            ["oslo", "bergen"].contains(&arguments["city"].as_str().unwrap()),
+            "{arguments}"
+        );
+        assert_eq!(
+            (call["id"].as_str().unwrap().len(), &call["type"]),
+            (9, &json!("function"))
+        );
+        if choice.is_object() {
+            assert_eq!(call["function"]["name"], "rain");
+        }
+        let mut streamed = body;
+        merge(&mut streamed, json!({"stream": true}));
+        let chunks = decoder.client.post(CHAT, &streamed).await.chunks();
+        let calls: Vec<&Value> = chunks
+            .iter()
+            .map(|chunk| &chunk["choices"][0]["delta"]["tool_calls"][0])
+            .collect();
+        let found: Vec<&&Value> = calls.iter().filter(|call| !call.is_null()).collect();
+        assert_eq!(
+            (found.len(), &found[0]["function"], &found[0]["index"]),
+            (1, &call["function"], &json!(0))
+        );
+        assert_eq!(
+            chunks.last().unwrap()["choices"][0]["finish_reason"],
+            "tool_calls"
+        );
+    }
+}
