@@ -4,7 +4,9 @@
 //! against the source byte by byte; then it keeps serving until it is interrupted.
 
 mod case;
+mod llm;
 mod report;
+mod sockets;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -26,6 +28,9 @@ pub(crate) struct Arguments {
     /// End after the demonstration instead of serving on.
     #[arg(long)]
     once: bool,
+    /// Let a small language model in the worker answer, SmolLM2-135M, in place of quoted evidence.
+    #[arg(long)]
+    llm: bool,
     /// A text file to ask about instead of the contract.
     #[arg(long, value_name = "FILE", requires = "question")]
     document: Option<PathBuf>,
@@ -36,8 +41,9 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let interrupted = interrupts()?;
-    step("1/4  The encoder's weights");
+    step("1/4  The weights");
     let weights = weights()?;
+    let decoder = arguments.llm.then(llm::weights).transpose()?;
     step("2/4  Building worker and sidecar (minutes the first time, seconds after it)");
     let build = [
         "build",
@@ -50,10 +56,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     run_command(&mut cargo(&build))?;
     step("3/4  Starting both");
     let ports = Ports::documented()?;
-    let mut services = start(ports, weights.as_deref())?;
+    let models = Models {
+        encoder: weights.as_deref(),
+        decoder: decoder.as_deref(),
+    };
+    let mut services = start(ports, models)?;
     step("4/4  A question about a long document");
     let case = case::load(arguments.document.as_deref(), arguments.question.as_deref())?;
-    ask(ports, &case)?;
+    match arguments.llm {
+        true => llm::ask(ports, &case, &services)?,
+        false => ask(ports, &case)?,
+    }
     report::snippet(ports);
     if !arguments.once {
         serve(&interrupted);
@@ -88,9 +101,20 @@ fn weights() -> Result<Option<PathBuf>> {
     }
 }
 
-fn start(ports: Ports, weights: Option<&Path>) -> Result<[Service; 2]> {
+/// Folders of the models that the worker serves.
+#[derive(Clone, Copy)]
+struct Models<'a> {
+    encoder: Option<&'a Path>,
+    decoder: Option<&'a Path>,
+}
+
+fn start(ports: Ports, models: Models<'_>) -> Result<[Service; 2]> {
     let programs = root().join("target/release");
-    let mut worker = Service::start("worker", &mut stack::worker(&programs, ports, weights))?;
+    let mut command = stack::worker(&programs, ports, models.encoder);
+    if let Some(folder) = models.decoder {
+        command.env("LIQUID_WORKER__DECODER__FOLDER", folder);
+    }
+    let mut worker = Service::start("worker", &mut command)?;
     let took = worker.ready(&ports.worker_ready(), progress("worker: loading and warming up"))?;
     say(format!(
         "\rworker   127.0.0.1:{}   ready after {}          ",
@@ -98,7 +122,9 @@ fn start(ports: Ports, weights: Option<&Path>) -> Result<[Service; 2]> {
         human(took)
     ));
     let mut command = stack::sidecar(&programs, ports);
-    if std::env::var_os("SYNTHESIS_MODEL").is_none() {
+    if models.decoder.is_some() {
+        llm::answer_inside(&mut command);
+    } else if std::env::var_os("SYNTHESIS_MODEL").is_none() {
         command.env("SYNTHESIS_MODEL", case::SYNTHESIS);
     }
     // A demonstration rather waits on a busy machine than sends the whole document.

@@ -69,6 +69,11 @@ impl Service {
         Ok(start.elapsed())
     }
 
+    /// The process's number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGTERM, then the drain; SIGKILL if it outlasts its own limit.
     pub(crate) fn stop(&mut self) -> Result<ExitStatus> {
         if let Some(status) = self.child.try_wait()? {
