@@ -3,7 +3,7 @@
 use liquid_testing::Canned;
 use serde_json::{Value, json};
 
-use super::{CHAT, ON, OTHER, about_warranty, bytewise, call, data, document, events, whole, with_worker};
+use super::{CHAT, ON, OTHER, about_warranty, bytewise, call, data, events, whole, with_worker};
 use crate::support::{Answer, ask};
 
 fn message(id: &str, content: &Value, reason: &str) -> Value {
