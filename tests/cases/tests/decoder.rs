@@ -15,7 +15,7 @@ const NOWHERE: &str = "http://127.0.0.1:9/v1";
 const EVIDENCE: &str = "A termination needs ninety days of written notice.";
 
 fn main() -> ExitCode {
-    let tests: [(&str, fn(Sidecar) -> Work); 3] = [
+    let tests: [(&str, Test); 3] = [
         ("a_document_is_packed_and_answered_inside", |sidecar| {
             Box::pin(packed(sidecar))
         }),
@@ -32,9 +32,10 @@ fn main() -> ExitCode {
 }
 
 type Work = std::pin::Pin<Box<dyn Future<Output = ()>>>;
+type Test = fn(Sidecar) -> Work;
 
 /// Runs a test on a sidecar whose provider is the language model of its worker.
-fn run(test: fn(Sidecar) -> Work) -> Result<(), Failed> {
+fn run(test: Test) -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let worker = Worker::start_with(Tiers::Lexical, decoder()).await;
