@@ -103,10 +103,9 @@ fn check(projections: &Projections) -> Result<usize, AttentionError> {
         key,
         value,
         output,
-        heads,
-        key_value_heads,
+        ..
     } = projections;
-    let (heads, key_value_heads) = (*heads, *key_value_heads);
+    let (heads, key_value_heads) = (projections.heads, projections.key_value_heads);
     let [model, width] = query.weight.dims();
     let refuse = |field, value: usize, reason: &str| {
         Err(AttentionError::Config {
