@@ -136,18 +136,7 @@ impl Pool {
 
     /// Picks the less busy of two workers that are available and not in `tried`.
     pub(super) async fn pick(&self, tried: &[SocketAddr]) -> Option<Arc<Worker>> {
-        if self.workers.load().is_empty() {
-            self.look_up_once().await;
-        }
-        let now = Instant::now();
-        let workers = self.workers.load();
-        let open: Vec<_> = workers
-            .iter()
-            .filter(|worker| !tried.contains(&worker.address) && worker.is_available(now))
-            .collect();
-        if open.is_empty() {
-            self.none_available.iter().for_each(Notify::notify_one);
-        }
+        let open = self.open(tried).await;
         let one = fastrand::usize(..open.len().max(1));
         let other = (one + 1 + fastrand::usize(..open.len().saturating_sub(1).max(1))) % open.len().max(1);
         let (one, other) = (open.get(one)?, open.get(other)?);
@@ -156,20 +145,24 @@ impl Pool {
 
     /// Returns the workers that are available, the one that a prefix belongs to first.
     pub(super) async fn rank(&self, prefix: &PrefixKey) -> Vec<Arc<Worker>> {
+        let mut open = self.open(&[]).await;
+        rank(&mut open, prefix);
+        open
+    }
+
+    /// Returns the workers that are available and not among those that were tried. If there is none, they are looked up
+    /// again soon.
+    async fn open(&self, tried: &[SocketAddr]) -> Vec<Arc<Worker>> {
         if self.workers.load().is_empty() {
             self.look_up_once().await;
         }
         let now = Instant::now();
         let workers = self.workers.load();
-        let mut open: Vec<_> = workers
-            .iter()
-            .filter(|worker| worker.is_available(now))
-            .cloned()
-            .collect();
+        let is_open = |worker: &&Arc<Worker>| !tried.contains(&worker.address) && worker.is_available(now);
+        let open: Vec<_> = workers.iter().filter(is_open).cloned().collect();
         if open.is_empty() {
             self.none_available.iter().for_each(Notify::notify_one);
         }
-        rank(&mut open, prefix);
         open
     }
 

@@ -23,12 +23,10 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Conversation, ApiError> {
     }
     let message = |(index, value)| message(&Fields::at(value, format!("messages[{index}]"))?);
     let messages: Result<Vec<Value>, ApiError> = messages.iter().enumerate().map(message).collect();
-    let add_generation_prompt =
-        fields.get("add_generation_prompt").is_none() || fields.flag("add_generation_prompt")?;
     Ok(Conversation {
         messages: messages?,
         tools: tools(fields)?,
-        add_generation_prompt,
+        add_generation_prompt: fields.flag_or("add_generation_prompt", true)?,
     })
 }
 

@@ -59,8 +59,13 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn flag(&self, name: &str) -> Result<bool, ApiError> {
+        self.flag_or(name, false)
+    }
+
+    /// Reads a flag that is `default` where it is not there.
+    pub(super) fn flag_or(&self, name: &str, default: bool) -> Result<bool, ApiError> {
         let flag = self.read(name, "true or false", Value::as_bool)?;
-        Ok(flag.unwrap_or(false))
+        Ok(flag.unwrap_or(default))
     }
 
     pub(super) fn text(&self, name: &str) -> Result<Option<&'a str>, ApiError> {

@@ -42,10 +42,7 @@ pub(super) async fn detokenize(State(gateway): State<Gateway>, body: Body) -> Re
 fn encode(fields: &Fields<'_>, decoder: &Decoder) -> Result<Tokens, ApiError> {
     let tokenizer: &Tokenizer = &decoder.tokenizer;
     let tokens = match fields.text("prompt")? {
-        Some(text) => {
-            let frame = fields.get("add_special_tokens").is_none() || fields.flag("add_special_tokens")?;
-            tokenizer.encode(text, frame)?
-        }
+        Some(text) => tokenizer.encode(text, fields.flag_or("add_special_tokens", true)?)?,
         None => conversation::encode(&conversation::read(fields)?, decoder)?,
     };
     let entry = |token: &u32| tokenizer.entry(*token).unwrap_or_default();
