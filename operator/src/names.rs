@@ -29,6 +29,8 @@ pub const KEYS_FOLDER: &str = "/etc/liquid/keys";
 pub const ROLLOUT_ANNOTATION: &str = "liquidmemory.dev/rollout";
 /// Annotation of workers' objects: the checksum of what they were made from.
 pub const INPUTS_ANNOTATION: &str = "liquidmemory.dev/inputs";
+/// Annotation of pods in Istio: inbound ports that its proxy leaves alone.
+pub const ISTIO_EXCLUDED_PORTS_ANNOTATION: &str = "traffic.sidecar.istio.io/excludeInboundPorts";
 
 /// Path at which the sidecar reads a provider's key: the key `key` of Secret `secret`.
 pub fn key_file(secret: &str, key: &str) -> String {

@@ -12,6 +12,7 @@ mod cgroup;
 mod components;
 mod down;
 mod images;
+mod istio;
 mod layout;
 mod machine;
 mod network;
@@ -123,6 +124,9 @@ enum Action {
         #[arg(long)]
         owner: u32,
     },
+    /// Install Istio, taking nothing but its TLS (`STRICT`); builds it first if that was not done before. What
+    /// `cargo xtask test --only cluster --cluster NAME -- mesh::` needs.
+    Istio,
     /// Build the programs and stop there.
     Build,
 }
@@ -146,6 +150,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         Action::Load { archives } => load(&layout, archives)?,
         Action::Restart { component, pause } => process::restart(&layout, component, *pause)?,
         Action::Watch { owner } => up::watch(&layout, *owner)?,
+        Action::Istio => istio::install(&layout)?,
         Action::Build => {
             machine::ensure()?;
             let Binaries(folder) = binaries::ensure()?;

@@ -24,6 +24,7 @@ use crate::console::{human, say, step, thousands};
 pub(crate) use archive::{Image, User, Written};
 pub(crate) use build::{Profile, Programs};
 pub(crate) use layer::{Layer, Packing};
+pub(crate) use libraries::add as add_libraries;
 
 /// What a node fetches for each pod that gets a sidecar.
 const SIDECAR_LIMIT: u64 = 25_000_000;

@@ -6,6 +6,7 @@
 
 use super::patch_builder::Annotation;
 use super::pod::{Container, Pod};
+use crate::names::ISTIO_EXCLUDED_PORTS_ANNOTATION;
 
 /// Containers of Istio.
 const ISTIO_CONTAINERS: [&str; 4] = [
@@ -43,9 +44,6 @@ const MARKS: [(&str, &[&str]); 6] = [
     ("consul.hashicorp.com/connect-inject", &["true"]),
     ("consul.hashicorp.com/connect-inject-status", &["injected"]),
 ];
-/// Annotation of Istio: ports that its proxy leaves alone.
-const EXCLUDED_PORTS: &str = "traffic.sidecar.istio.io/excludeInboundPorts";
-
 /// Returns true if a mesh's proxy is, or will be, in the pod.
 pub(super) fn has_mesh(pod: &Pod<'_>) -> bool {
     has_istio(pod) || has_container(pod, &CONTAINERS) || has_mark(pod, &MARKS)
@@ -82,7 +80,9 @@ pub(super) fn exclude_port(pod: &Pod<'_>, port: u16) -> Option<Annotation> {
         return None;
     }
     let port = port.to_string();
-    let excluded = pod.meta("annotations", EXCLUDED_PORTS).unwrap_or_default();
+    let excluded = pod
+        .meta("annotations", ISTIO_EXCLUDED_PORTS_ANNOTATION)
+        .unwrap_or_default();
     let ports: Vec<&str> = excluded
         .split(',')
         .map(str::trim)
@@ -93,7 +93,7 @@ pub(super) fn exclude_port(pod: &Pod<'_>, port: u16) -> Option<Annotation> {
     }
     let value = [&ports[..], &[&port]].concat().join(",");
     Some(Annotation {
-        name: EXCLUDED_PORTS,
+        name: ISTIO_EXCLUDED_PORTS_ANNOTATION,
         value,
     })
 }

@@ -33,6 +33,17 @@ fn pod_labels(proxy: &str) -> BTreeMap<String, String> {
     labels
 }
 
+/// The admin port stays readable in plain HTTP where Istio takes nothing but its TLS (`STRICT`): the operator reads the
+/// workers' figures there, and it is in no mesh.
+fn pod_annotations(inputs: &Inputs) -> BTreeMap<String, String> {
+    let admin = ports::WORKER_ADMIN.to_string();
+    [
+        (names::INPUTS_ANNOTATION.to_owned(), inputs.sum.clone()),
+        (names::ISTIO_EXCLUDED_PORTS_ANNOTATION.to_owned(), admin),
+    ]
+    .into()
+}
+
 /// Builds the workers' pod template.
 pub(super) fn build_template(
     proxy: &LiquidMemoryProxy,
@@ -50,7 +61,7 @@ pub(super) fn build_template(
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(pod_labels(owner.name)),
-            annotations: Some([(names::INPUTS_ANNOTATION.into(), inputs.sum.clone())].into()),
+            annotations: Some(pod_annotations(inputs)),
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {

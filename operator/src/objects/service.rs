@@ -17,7 +17,8 @@ pub(super) fn build_account(owner: &ProxyRef<'_>) -> ServiceAccount {
     }
 }
 
-/// Builds the workers' Service. It is headless: the sidecar chooses among the workers itself.
+/// Builds the workers' Service. It is headless: the sidecar chooses among the workers itself. What passes its port is TLS,
+/// and the Service says so: Istio would read plain HTTP/2 from the port's name alone, and break every connection.
 pub(super) fn build_service(owner: &ProxyRef<'_>) -> Service {
     Service {
         metadata: owner.build_meta(names::workers(owner.name)),
@@ -26,6 +27,7 @@ pub(super) fn build_service(owner: &ProxyRef<'_>) -> Service {
             selector: Some(selector(owner.name)),
             ports: Some(vec![ServicePort {
                 name: Some("grpc".into()),
+                app_protocol: Some("tls".into()),
                 port: ports::WORKER.into(),
                 target_port: Some(IntOrString::String("grpc".into())),
                 protocol: Some("TCP".into()),

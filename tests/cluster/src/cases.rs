@@ -6,6 +6,7 @@ mod faults;
 mod field;
 mod gpu;
 mod injection;
+mod mesh;
 mod models;
 mod operator;
 mod path;
@@ -32,6 +33,9 @@ const SETUPS: [&str; 7] = [
     "faults::traffic_starts",
 ];
 
+/// Cases that run only when they are named: they need more than a cluster.
+pub(crate) const NAMED: &[(&str, Case)] = mesh::CASES;
+
 /// Name and case.
 pub(crate) fn all() -> Vec<(&'static str, Case)> {
     let groups: [&[(&'static str, Case)]; 13] = [
@@ -55,7 +59,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
 /// The cases whose names contain this, in their order, with those before them that make what they use.
 pub(crate) fn selected(part: &str) -> Vec<(&'static str, Case)> {
     let wanted = |name: &str| name.contains(part);
-    let all = all();
+    let all = [&all(), NAMED].concat();
     let groups = all
         .iter()
         .filter(|(name, _)| wanted(name))
@@ -100,6 +104,10 @@ mod tests {
             ]
         );
         assert!(names("no such case").is_empty());
+        assert_eq!(
+            names("mesh::"),
+            [charts::INSTALL, path::PROVIDER_STARTS, "mesh::istio_strict"]
+        );
     }
 
     #[test]

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
     // What a selected case uses is made first, and is not what libtest-mimic would select.
     let cases = match arguments.filter.take_if(|_| !arguments.list) {
         Some(part) => cases::selected(&part),
+        None if arguments.list => [&cases::all(), cases::NAMED].concat(),
         None => cases::all(),
     };
     let trials = cases.into_iter().map(|(name, case)| {

@@ -120,7 +120,7 @@ impl Build {
     }
 }
 
-fn go(module: &str, command: &str) -> Command {
+pub(super) fn go(module: &str, command: &str) -> Command {
     let mut go = Command::new("go");
     go.arg(command)
         .current_dir(root().join("deploy/cluster").join(module))

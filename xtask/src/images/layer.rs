@@ -50,7 +50,7 @@ impl Layer {
         self.entries.insert(path.to_owned(), Entry::Folder(mode));
     }
 
-    pub(super) fn bytes(&mut self, path: &str, content: impl Into<Vec<u8>>) {
+    pub(crate) fn bytes(&mut self, path: &str, content: impl Into<Vec<u8>>) {
         let entry = Entry::File(Source::Bytes(content.into()), 0o644);
         self.entries.insert(path.to_owned(), entry);
     }

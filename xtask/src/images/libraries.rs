@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use super::layer::Layer;
 
 /// Adds what `ldd` reports for these programs, at the paths where the loader looks for it.
-pub(super) fn add(layer: &mut Layer, programs: &[PathBuf]) -> Result<()> {
+pub(crate) fn add(layer: &mut Layer, programs: &[PathBuf]) -> Result<()> {
     let mut libraries = BTreeSet::new();
     for program in programs {
         libraries.extend(of(program)?);
