@@ -135,9 +135,17 @@ class Ranker(nn.Module):
 
     def forward(self, ids: Tensor, types: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the logits [rows, tokens] and [rows] in f32; `mask` [rows, tokens] is true on tokens."""
+        return self.logits(self.states(ids, types, mask))
+
+    def states(self, ids: Tensor, types: Tensor, mask: Tensor) -> Tensor:
+        """Returns the last hidden states [rows, tokens, hidden]."""
         states = self.dropout(self.embeddings(ids, types))
         for layer in self.encoder["layer"].children():
             states = layer(states, mask[:, None, None, :])
+        return states
+
+    def logits(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the logits of last hidden states."""
         with torch.autocast(states.device.type, enabled=False):
             states = states.float()
             return self.token_head(states).squeeze(-1), self.window_head(states[:, 0]).squeeze(-1)
