@@ -40,10 +40,6 @@ pub(crate) struct Arguments {
     /// The engine
     #[arg(long, default_value_t = Tier::Encoder)]
     tier: Tier,
-    /// Whether contracts are searched with the thesaurus of contract language, which follows the clauses that cuad
-    /// asks for; "both" measures each
-    #[arg(long, value_enum, default_value = "on")]
-    thesaurus: Thesaurus,
     /// Most tokens that the encoder reads for an answer; 0 for all [default: 8000 on a processor, all on a GPU]
     #[arg(long)]
     encode_tokens: Option<usize>,
@@ -66,7 +62,7 @@ pub(crate) struct Arguments {
     asks: Option<usize>,
     #[command(flatten)]
     choice: Choice,
-    /// Write the packs there: JSON lines {"id","ratio","tier","spans","pack"}; of --thesaurus both, those with it
+    /// Write the packs there: JSON lines {"id","ratio","tier","spans","pack"}
     #[arg(long)]
     packs: Option<PathBuf>,
     /// Compare the spans with those of packs that another device or build has written with --packs, plain or gzip;
@@ -90,23 +86,6 @@ pub(crate) struct Arguments {
 /// Bytes of what the models said that are remembered: enough for any document, so that its second ratio costs nothing.
 const MEMORY_BYTES: usize = 512 << 20;
 
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Thesaurus {
-    On,
-    Off,
-    Both,
-}
-
-impl Thesaurus {
-    fn settings(self) -> &'static [bool] {
-        match self {
-            Self::On => &[true],
-            Self::Off => &[false],
-            Self::Both => &[true, false],
-        }
-    }
-}
-
 /// One pack, scored.
 struct Outcome {
     cell: Cell,
@@ -121,38 +100,31 @@ type Done = Vec<(usize, Vec<Outcome>)>;
 /// Measures, prints, writes.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let sets = data::load_all(&arguments.files, &arguments.choice)?;
-    let mut packs = arguments.packs.as_deref().map(writer).transpose()?;
-    let mut reports = Vec::new();
+    let packs = arguments.packs.as_deref().map(writer).transpose()?;
     let all_for_zero = |most: usize| if most == 0 { usize::MAX } else { most };
-    for &contract_thesaurus in arguments.thesaurus.settings() {
-        let settings = Settings {
-            encode_tokens: arguments.encode_tokens.map(all_for_zero),
-            ranker_tokens: arguments.ranker_tokens.map(all_for_zero),
-            contract_thesaurus,
-            memory_bytes: MEMORY_BYTES,
-        };
-        let bench = Bench::new(arguments, settings)?;
-        let report = bench.report(&sets, arguments, packs.take())?;
-        print!("{}", report.table(&arguments.ratios));
-        if let Some(comparison) = &report.auto {
-            print!("{comparison}");
-        }
-        if let Some(together) = &report.together {
-            print!("{}", together.table(&report.rows));
-        }
-        println!();
-        reports.push(report);
+    let settings = Settings {
+        encode_tokens: arguments.encode_tokens.map(all_for_zero),
+        ranker_tokens: arguments.ranker_tokens.map(all_for_zero),
+        memory_bytes: MEMORY_BYTES,
+    };
+    let bench = Bench::new(arguments, settings)?;
+    let report = bench.report(&sets, arguments, packs)?;
+    print!("{}", report.table(&arguments.ratios));
+    if let Some(comparison) = &report.auto {
+        print!("{comparison}");
     }
-    results::write_json(&arguments.json, &reports)?;
+    if let Some(together) = &report.together {
+        print!("{}", together.table(&report.rows));
+    }
+    println!();
+    results::write_json(&arguments.json, &[&report])?;
     let labels = chart::Labels {
         title: "Evidence recall by compression",
         x: "ratio",
         y: "evidence recall, %",
         scale: chart::Scale::Linear,
     };
-    if let Some(report) = reports.first() {
-        chart::lines(&arguments.png, &labels, &report.series())?;
-    }
+    chart::lines(&arguments.png, &labels, &report.series())?;
     println!(
         "written: {} and {}",
         arguments.json.display(),

@@ -37,8 +37,6 @@ pub struct Config {
     pub model: Model,
     /// The language model that is served over HTTP at `grpc.listen`.
     pub decoder: Decoder,
-    /// Choices in how evidence is found.
-    pub scoring: Scoring,
     /// Limits of sizes and of concurrent requests.
     pub limits: Limits,
     /// Sizes of the caches.
@@ -170,23 +168,6 @@ impl Default for Decoder {
             memory_bytes,
             sequences,
             queue,
-        }
-    }
-}
-
-/// Section `[scoring]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Scoring {
-    /// True if questions about contracts also look for the words that contracts use for their subject:
-    /// "change of control" finds "merger". Default true.
-    pub contract_thesaurus: bool,
-}
-
-impl Default for Scoring {
-    fn default() -> Self {
-        Self {
-            contract_thesaurus: true,
         }
     }
 }

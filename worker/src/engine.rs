@@ -62,8 +62,6 @@ pub struct Settings {
     pub ranker_tokens: Option<usize>,
     /// Most bytes of hidden states, and of what the ranker said, that are remembered between requests.
     pub memory_bytes: usize,
-    /// True if questions about contracts also look for the words that contracts use for their subject.
-    pub contract_thesaurus: bool,
 }
 
 impl Default for Settings {
@@ -72,7 +70,6 @@ impl Default for Settings {
             encode_tokens: None,
             ranker_tokens: None,
             memory_bytes: 64 << 20,
-            contract_thesaurus: true,
         }
     }
 }

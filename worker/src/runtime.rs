@@ -186,7 +186,6 @@ impl Runtime {
             encode_tokens: config.limits.most_encoded(),
             ranker_tokens: config.limits.most_ranked(),
             memory_bytes: config.cache.states_bytes,
-            contract_thesaurus: config.scoring.contract_thesaurus,
         };
         let memory = Memory::new(settings.memory_bytes);
         Self {

@@ -13,7 +13,6 @@ mod smooth;
 mod terms;
 #[cfg(test)]
 mod tests;
-mod thesaurus;
 mod windows;
 
 pub use coverage::score_coverage;

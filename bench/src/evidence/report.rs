@@ -87,7 +87,6 @@ pub(super) fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
 #[derive(Serialize)]
 pub(super) struct Report {
     tier: Tier,
-    contract_thesaurus: bool,
     encode_tokens: Option<usize>,
     ranker_tokens: Option<usize>,
     pub(super) rows: Vec<Row>,
@@ -99,7 +98,6 @@ impl Report {
     pub(super) fn new(tier: Tier, settings: &Settings) -> Self {
         Self {
             tier,
-            contract_thesaurus: settings.contract_thesaurus,
             encode_tokens: settings.encode_tokens.filter(|_| tier == Tier::Encoder),
             ranker_tokens: settings.ranker_tokens.filter(|_| tier == Tier::Ranker),
             rows: Vec::new(),
@@ -130,13 +128,8 @@ impl Report {
 
     pub(super) fn table(&self, ratios: &[f64]) -> String {
         let mut out = format!(
-            "tier {}{}: answer recall / evidence recall / evidence kept >= 90 %, in %; achieved ratio\n\n{:10}",
+            "tier {}: answer recall / evidence recall / evidence kept >= 90 %, in %; achieved ratio\n\n{:10}",
             self.tier.name(),
-            if self.contract_thesaurus {
-                ""
-            } else {
-                ", without the contract thesaurus"
-            },
             ""
         );
         for ratio in ratios {

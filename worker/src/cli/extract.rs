@@ -30,7 +30,6 @@ pub(super) fn run(args: ExtractArgs) -> Result<(), CliError> {
     let settings = Settings {
         encode_tokens: config.limits.most_encoded(),
         ranker_tokens: config.limits.most_ranked(),
-        contract_thesaurus: config.scoring.contract_thesaurus,
         ..Settings::default()
     };
     let mut extractor = Extractor::new(load_models(&config, tier.tier)?, settings);

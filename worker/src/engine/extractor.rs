@@ -62,8 +62,7 @@ impl Extractor {
             texts: request.texts,
             asks: request.asks,
         };
-        let thesaurus = self.settings.contract_thesaurus;
-        let input = ScoringInput::new(&text, self.models.as_ref(), thesaurus);
+        let input = ScoringInput::new(&text, self.models.as_ref());
         limits.check()?;
         let prepared = Instant::now();
         let (mut scores, reason) = self.score(request, &input, &limits)?;

@@ -62,10 +62,10 @@ pub(super) struct TextToRead<'a> {
 }
 
 impl<'a> ScoringInput<'a> {
-    pub(super) fn new(text: &TextToRead<'a>, models: Option<&Models>, thesaurus: bool) -> Self {
+    pub(super) fn new(text: &TextToRead<'a>, models: Option<&Models>) -> Self {
         let about_data: Vec<bool> = text.asks.iter().map(|ask| asks_for_data(ask.text())).collect();
         let source = SourceInput::new(text, models, about_data.contains(&true));
-        let parse = |ask: &Ask| Question::parse(ask.text(), thesaurus);
+        let parse = |ask: &Ask| Question::parse(ask.text());
         let questions: Vec<Question> = text.asks.iter().map(parse).collect();
         let lexical = TermCounts::count(&source.document, &questions);
         let ids_of = |ask: &Ask| match models {

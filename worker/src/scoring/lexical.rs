@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::question::Question;
 use super::terms::{Terms, stem};
-use super::thesaurus::ContractLanguage;
 use super::windows::Window;
 use crate::document::Document;
 
@@ -27,7 +26,6 @@ impl TermCounts {
     /// Counts the terms of each question in each unit of a document, in one scan.
     pub fn count(document: &Document<'_>, questions: &[Question]) -> Vec<Self> {
         let mut lengths = Vec::with_capacity(document.units.len());
-        let mut language = ContractLanguage::default();
         let places = find_places(questions);
         let mut hits: Vec<UnitHits> = questions.iter().map(|_| UnitHits::default()).collect();
         for unit in &document.units {
@@ -35,7 +33,6 @@ impl TermCounts {
             let text = if unit.filler { "" } else { unit.text(document.text) };
             Terms::new(text).for_each(|word| {
                 length += 1;
-                language.see(word);
                 for place in places.get(stem(word)).into_iter().flatten() {
                     hits[place.question].terms.push(place.term);
                 }
@@ -45,7 +42,7 @@ impl TermCounts {
         }
         let lengths: Arc<[u32]> = lengths.into();
         let counted = questions.iter().zip(hits).map(|(question, hits)| Self {
-            weights: question.weights(language.is_contract()).to_vec(),
+            weights: question.weights().to_vec(),
             hits: hits.terms,
             offsets: hits.offsets,
             lengths: Arc::clone(&lengths),

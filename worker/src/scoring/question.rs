@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use super::terms::{Terms, is_stop_word, stem};
-use super::thesaurus;
 
 /// Words that tell what to do with the subject, or name the kind of document, rather than the subject.
 const INSTRUCTION: &[&str] = &[
@@ -97,9 +96,6 @@ const REPEATED: f32 = 0.5;
 /// Weight of a term of the title.
 const TITLE: f32 = 3.0;
 
-/// Weight of a term that the thesaurus adds.
-const EXPANDED: f32 = 1.0;
-
 /// Longest title, and shortest text that may follow one.
 const MAX_TITLE_BYTES: usize = 60;
 const MIN_BODY_BYTES: usize = 20;
@@ -108,17 +104,14 @@ const MIN_BODY_BYTES: usize = 20;
 #[derive(Clone, Debug, Default)]
 pub struct Question {
     terms: HashMap<String, u32>,
-    /// Weight of each term; 0 for those that the thesaurus adds.
+    /// Weight of each term.
     weights: Vec<f32>,
-    /// Weight of each term where a contract is asked.
-    of_contract: Vec<f32>,
 }
 
 impl Question {
     /// Reads a question. Instruction words are dropped unless nothing else is left; the words of a title
-    /// ("Governing law: which state's law ...") count more. With the thesaurus, the words that contracts use
-    /// for the subject are terms too; whether they count is decided when the document has been read.
-    pub fn parse(text: &str, thesaurus: bool) -> Self {
+    /// ("Governing law: which state's law ...") count more.
+    pub fn parse(text: &str) -> Self {
         let mut question = Self::default();
         let (title, body) = titled(text);
         let title = words(title);
@@ -127,11 +120,6 @@ impl Question {
         }
         for word in title.iter().filter(|word| !is_listed(word)) {
             question.add(word, |_| TITLE);
-        }
-        question.of_contract.clone_from(&question.weights);
-        if thesaurus {
-            let asked: Vec<String> = if title.is_empty() { words(body) } else { title };
-            thesaurus::expand(&asked, |word| question.add_of_contract(word));
         }
         question
     }
@@ -147,15 +135,6 @@ impl Question {
         }
     }
 
-    fn add_of_contract(&mut self, word: &str) {
-        self.add(word, |before| before.unwrap_or(0.0));
-        self.of_contract.resize(self.weights.len(), 0.0);
-        if let Some(term) = self.term(word) {
-            let weight = &mut self.of_contract[term as usize];
-            *weight = weight.max(EXPANDED);
-        }
-    }
-
     /// Returns the number of distinct terms.
     pub fn len(&self) -> usize {
         self.terms.len()
@@ -167,12 +146,8 @@ impl Question {
     }
 
     /// Returns the weight of each term: 1, more if the question repeats it.
-    pub fn weights(&self, of_contract: bool) -> &[f32] {
-        if of_contract {
-            &self.of_contract
-        } else {
-            &self.weights
-        }
+    pub fn weights(&self) -> &[f32] {
+        &self.weights
     }
 
     /// Returns the stem and the index of each term, in no particular order.

@@ -11,7 +11,7 @@ const TEXT: &str = "The cat sat on the mat. It was a sunny day in May. Dogs bark
 
 fn scores_of(text: &str, question: &str) -> (Document<'static>, Vec<f32>) {
     let document = Document::parse(Box::leak(text.to_owned().into_boxed_str()));
-    let lexical = TermCounts::count(&document, &[Question::parse(question, false)]);
+    let lexical = TermCounts::count(&document, &[Question::parse(question)]);
     let scores = recipe::finish(&document, recipe::sum_lexical(&document, &lexical[0]));
     (document, scores)
 }
@@ -45,9 +45,9 @@ fn scores_are_finite_whatever_the_question() {
 
 #[test]
 fn questions_lose_their_instructions_unless_nothing_else_is_left() {
-    let question = Question::parse("Please summarize the discussion about batteries", false);
+    let question = Question::parse("Please summarize the discussion about batteries");
     assert!(question.term("battery").is_some() && question.term("discussion").is_none());
-    assert!(!Question::parse("summarize", false).is_empty());
+    assert!(!Question::parse("summarize").is_empty());
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn questions_that_are_counted_together_score_as_each_alone() {
         "Do dogs bark at night?",
         "Which law of the night?",
     ];
-    let questions = questions.map(|question| Question::parse(question, true));
+    let questions = questions.map(|question| Question::parse(question));
     let score = |lexical: &TermCounts| recipe::finish(&document, recipe::sum_lexical(&document, lexical));
     let together = TermCounts::count(&document, &questions);
     for (question, counts) in questions.into_iter().zip(&together) {

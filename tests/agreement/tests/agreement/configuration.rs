@@ -31,7 +31,6 @@ fn an_empty_proxy_is_read_as_the_programs_own_defaults() {
     let (worker, default) = (files.worker().unwrap(), WorkerConfig::default());
     assert_eq!(worker.limits, default.limits);
     assert_eq!(worker.cache, default.cache);
-    assert_eq!(worker.scoring, default.scoring);
     assert_eq!(worker.drain.timeout_ms, default.drain.timeout_ms);
     assert_eq!(worker.grpc.listen.port(), default.grpc.listen.port());
     assert_eq!(worker.admin.listen.port(), default.admin.listen.port());
