@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::document::Unit;
+use crate::document::{SpanKind, Unit};
 
 mod auto;
 mod order;
@@ -30,6 +30,9 @@ const GAP_UNITS: usize = 64;
 /// A lead up to this many words is cheap enough for any unit: the header of a table or the label of a passage,
 /// without which a row or a sentence says nothing.
 const LEAD_WORDS: u32 = 40;
+
+/// A heading costs at most one word in so many of a budget: in a very small one it would take the place of evidence.
+const HEADING_PART: usize = 24;
 
 /// Most leads that a unit brings: a row its header, that its heading, and that the label of its passage.
 const MAX_LEADS: usize = 4;
@@ -129,13 +132,16 @@ impl Selection {
         }
     }
 
-    /// Adds the lead of a unit, and what leads that one, if it costs less than the unit itself, or little.
+    /// Adds the lead of a unit, and what leads that one, if it costs less than the unit itself, or little; a heading
+    /// only if it is a small part of the budget.
     fn add_lead(&mut self, units: &[Unit], costs: &[u32], unit: usize, budget: usize) {
         let most = LEAD_WORDS.max(units[unit].words);
         let lead_of = |&unit: &usize| units[unit].lead.map(|lead| lead as usize);
         for lead in std::iter::successors(lead_of(&unit), lead_of).take(MAX_LEADS) {
-            let fits = self.taken[lead] || self.cost + costs[lead] as usize <= budget;
-            if units[lead].words <= most && fits {
+            let cost = costs[lead] as usize;
+            let fits = self.taken[lead] || self.cost + cost <= budget;
+            let dear = units[lead].kind == SpanKind::Heading && cost * HEADING_PART > budget;
+            if units[lead].words <= most && fits && !dear {
                 self.add(costs, lead);
             }
         }

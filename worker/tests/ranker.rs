@@ -4,6 +4,7 @@
 mod support;
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use liquid_worker::config::Config;
@@ -198,6 +199,70 @@ fn the_tier_reads_within_its_budget_and_remembers_what_it_read() {
     assert!(extract_with(&mut extractor, &document, &other, Tier::Ranker).encoded_tokens > 1000);
     let cheaper = extract_with(&mut extractor, &document, &asks, Tier::Static);
     assert_ne!(cheaper.spans, first.spans, "the ranker changes nothing");
+}
+
+/// A ranker that notes what it was given to read, call by call, and says `sign` times what the one inside says.
+struct Recorded {
+    inner: Box<dyn Ranker>,
+    sign: f32,
+    calls: Arc<Mutex<Vec<Vec<Vec<u32>>>>>,
+}
+
+impl Ranker for Recorded {
+    fn max_tokens(&self) -> usize {
+        self.inner.max_tokens()
+    }
+
+    fn rank(&mut self, question: &[u32], windows: &[&[u32]]) -> Result<Vec<Ranked>, EncodeError> {
+        let windows_read = windows.iter().map(|ids| ids.to_vec()).collect();
+        self.calls.lock().unwrap().push(windows_read);
+        let turn = |ranked: Ranked| Ranked {
+            window: self.sign * ranked.window,
+            tokens: ranked.tokens.iter().map(|logit| self.sign * logit).collect(),
+        };
+        Ok(self
+            .inner
+            .rank(question, windows)?
+            .into_iter()
+            .map(turn)
+            .collect())
+    }
+}
+
+/// Returns the windows that the ranker reads of [`document`], call by call.
+fn calls(tokens: usize, sign: f32) -> Vec<Vec<Vec<u32>>> {
+    let mut models = models();
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let ranker = models.ranker.as_mut().unwrap();
+    let inner = std::mem::replace(&mut ranker.ranker, Box::new(Nothing));
+    ranker.ranker = Box::new(Recorded {
+        inner,
+        sign,
+        calls: Arc::clone(&calls),
+    });
+    let settings = Settings {
+        ranker_tokens: Some(tokens),
+        ..Settings::default()
+    };
+    let asks = Asks::from_question("What is the governing law?");
+    let mut extractor = Extractor::new(Some(models), settings);
+    extract_with(&mut extractor, &document(), &asks, Tier::Ranker);
+    std::mem::take(&mut calls.lock().unwrap())
+}
+
+#[test]
+fn a_budget_below_the_document_is_spent_in_rounds_that_follow_what_the_ranker_said() {
+    let (calls_plain, calls_turned) = (calls(2000, 1.0), calls(2000, -1.0));
+    assert_eq!(calls_plain.len(), 3);
+    assert_eq!(calls_plain[0], calls_turned[0]);
+    assert_ne!(calls_plain[1..], calls_turned[1..]);
+    let mut windows = calls_plain.concat();
+    let read = windows.len();
+    windows.sort();
+    windows.dedup();
+    assert_eq!(windows.len(), read, "a window is read twice");
+    let all = calls(1 << 20, 1.0).concat().len();
+    assert!(all > 2 * read, "{read} of {all} windows");
 }
 
 #[test]

@@ -24,7 +24,11 @@ pub(super) fn token_limit(configured: Option<usize>, ranker: &dyn Ranker) -> usi
     })
 }
 
-/// The ranker's part of a request: what it said, and what that cost.
+/// Rounds in which a budget is spent that does not cover the document: what the ranker has said of the windows of one
+/// tells where to read in the next.
+const ROUNDS: usize = 3;
+
+/// The ranker's part of a request: what it has said so far, and what that cost.
 pub(super) struct RankerPass {
     /// What it said for each ask, in their order.
     pub(super) signals: Vec<RankerSignals>,
@@ -32,6 +36,14 @@ pub(super) struct RankerPass {
     pub(super) cost: ReadingCost,
     /// Whether all chosen windows were read.
     pub(super) reached: Reached,
+}
+
+impl RankerPass {
+    /// Returns the number of windows that were read, those of each ask counted.
+    pub(super) fn windows_read(&self) -> usize {
+        let read = self.signals.iter().flat_map(|signals| &signals.read);
+        read.filter(|read| **read).count()
+    }
 }
 
 /// What the ranker may read of a document, and within which limits.
@@ -48,9 +60,49 @@ pub(super) struct RankerReading<'a> {
 }
 
 impl RankerReading<'_> {
-    /// Chooses the windows worth reading within a budget of tokens, for each ask its own.
-    pub(super) fn choose(&self, static_scores: &[&[f32]], budget: usize) -> Vec<Pick> {
-        let picks = reading::rank_in_turn(self.windows, static_scores).into_iter();
+    /// Reads what a budget of tokens allows, for each ask its own windows: all at once if everything fits, else in
+    /// rounds. `static_scores` tell where the first begins, and `score`, from what has been read, where the next do.
+    pub(super) fn read(
+        &self,
+        ranker: &mut dyn Ranker,
+        static_scores: Vec<Vec<f32>>,
+        budget: usize,
+        score: impl Fn(&[RankerSignals]) -> Vec<Vec<f32>>,
+    ) -> Result<RankerPass, ReadError> {
+        let unread = || RankerSignals::unread(self.windows.len(), self.pieces.units.len());
+        let mut pass = RankerPass {
+            signals: self.questions.iter().map(|_| unread()).collect(),
+            cost: ReadingCost::default(),
+            reached: Reached::End,
+        };
+        let rounds = if self.tokens_of_all() <= budget { 1 } else { ROUNDS };
+        let (mut scores, mut left) = (static_scores, budget);
+        for rest in (1..=rounds).rev() {
+            let chosen = self.choose(&scores, left / rest, &pass);
+            left -= chosen.iter().map(|pick| self.tokens(*pick)).sum::<usize>();
+            match self.read_chosen(ranker, &chosen, &mut pass) {
+                Ok(()) => {}
+                // The time was over between two rounds.
+                Err(ReadError::Model(EncodeError::Cancelled)) if pass.windows_read() > 0 => {
+                    pass.reached = Reached::Deadline;
+                }
+                Err(error) => return Err(error),
+            }
+            if rest == 1 || pass.reached == Reached::Deadline {
+                break;
+            }
+            scores = score(&pass.signals);
+        }
+        Ok(pass)
+    }
+
+    /// Chooses the windows worth reading next within a budget of tokens.
+    fn choose(&self, scores: &[Vec<f32>], budget: usize, pass: &RankerPass) -> Vec<Pick> {
+        let unread = |pick: &Pick| !pass.signals[pick.ask].read[pick.window];
+        let scores: Vec<&[f32]> = scores.iter().map(Vec::as_slice).collect();
+        let picks = reading::rank_in_turn(self.windows, &scores)
+            .into_iter()
+            .filter(unread);
         reading::within_budget(picks, |pick| self.tokens(pick), budget)
     }
 
@@ -70,31 +122,33 @@ impl RankerReading<'_> {
     }
 
     /// Reads the chosen windows. Stops early, with what it has, when the deadline comes near.
-    pub(super) fn read(&self, ranker: &mut dyn Ranker, chosen: &[Pick]) -> Result<RankerPass, ReadError> {
-        let units = self.pieces.units.len();
-        let unread = || RankerSignals::unread(self.windows.len(), units);
-        let mut signals: Vec<RankerSignals> = self.questions.iter().map(|_| unread()).collect();
-        let mut cost = ReadingCost::default();
+    fn read_chosen(
+        &self,
+        ranker: &mut dyn Ranker,
+        chosen: &[Pick],
+        pass: &mut RankerPass,
+    ) -> Result<(), ReadError> {
+        let RankerPass {
+            signals,
+            cost,
+            reached,
+        } = pass;
         let step = ranker
             .step_tokens()
             .unwrap_or_else(|| reading::step_tokens(self.limits));
         let tokens = |pick: &Pick| self.tokens(*pick);
-        let reached = reading::read_in_steps(chosen, tokens, step, self.limits, |step| {
+        *reached = reading::read_in_steps(chosen, tokens, step, self.limits, |step| {
             for (ask, signals) in signals.iter_mut().enumerate() {
                 let of_ask = step.iter().filter(|pick| pick.ask == ask);
                 let windows: Vec<usize> = of_ask.map(|pick| pick.window).collect();
-                let ranked = self.rank(ranker, ask, &windows, &mut cost)?;
+                let ranked = self.rank(ranker, ask, &windows, cost)?;
                 for (window, ranked) in windows.into_iter().zip(&ranked) {
                     self.add_window(signals, window, ranked);
                 }
             }
             Ok(())
         })?;
-        Ok(RankerPass {
-            signals,
-            cost,
-            reached,
-        })
+        Ok(())
     }
 
     /// Reads windows with an ask; those that are remembered cost nothing.

@@ -189,12 +189,12 @@ pub fn add_ranker(
     mut total: Vec<f32>,
     static_scores: &[f32],
     windows: &[Window],
-    signals: RankerSignals,
+    signals: &RankerSignals,
 ) -> Vec<f32> {
     let read = read_units(total.len(), windows, &signals.read);
     let of_window = spread(total.len(), windows, &signals.window_logits);
     for (mut signal, weight) in [
-        (signals.unit_logits, RANKER_TOKENS_WEIGHT),
+        (signals.unit_logits.clone(), RANKER_TOKENS_WEIGHT),
         (of_window, RANKER_WINDOW_WEIGHT),
     ] {
         predict(&mut signal, &read, static_scores);

@@ -88,6 +88,17 @@ fn closes_small_gaps_and_brings_the_header() {
 }
 
 #[test]
+fn a_heading_stays_out_of_a_budget_of_which_it_is_no_small_part() {
+    let text = format!("# The warranty of the pump\n\n{}", text_of(20));
+    let document = Document::parse(&text);
+    let costs = words(&document.units);
+    assert_eq!(document.units[3].lead, Some(0));
+    let with_heading = |budget| take(&document.units, &costs, &[3], budget).taken[0];
+    let enough = costs[0] as usize * HEADING_PART;
+    assert!(with_heading(enough) && !with_heading(enough - 1));
+}
+
+#[test]
 fn the_smallest_selection_holds_the_floor_within_its_limits() {
     let text = text_of(60);
     let document = Document::parse(&text);

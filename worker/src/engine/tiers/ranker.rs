@@ -1,4 +1,5 @@
-//! The ranker tier. Within a small budget the ranker reads the windows that words and input embeddings rank high.
+//! The ranker tier. Within a small budget the ranker reads the windows that words and input embeddings rank high, then
+//! those that its own answers rank high.
 //! Where the budget covers the whole document twice, by ranker and encoder, both read all of it and their signals
 //! are added: so it is on a GPU, and so on a processor whose limit is as high.
 
@@ -46,8 +47,11 @@ impl Engine for RankerEngine<'_> {
         let scores = self.cheaper.score_asks(input, limits)?;
         let pieces = self.cheaper.pieces;
         let most = self.ranker.max_tokens();
-        let units = &input.source.document.units;
-        let windows = windows(units, recipe::RANKER_WORDS, recipe::RANKER_WORDS);
+        let windows = windows(
+            &input.source.document.units,
+            recipe::RANKER_WORDS,
+            recipe::RANKER_WORDS,
+        );
         let ids = pieces.ids_of(&windows).into_iter();
         let ids: Vec<&[u32]> = ids.map(|ids| &ids[..ids.len().min(most)]).collect();
         if ids.iter().all(|ids| ids.is_empty()) {
@@ -66,17 +70,18 @@ impl Engine for RankerEngine<'_> {
         };
         let encoder_part = self.plan_encoder(&reading, input.asks.len(), limits);
         let budget = reading::token_budget(self.tokens, limits, &self.memory.ranker_speed);
-        let values: Vec<&[f32]> = scores.iter().map(|scores| scores.values.as_slice()).collect();
-        let chosen = reading.choose(&values, budget);
-        if chosen.is_empty() {
-            return Ok(Scores::instead_of_model(scores, TierReason::NoTime));
-        }
-        let pass = match reading.read(self.ranker, &chosen) {
+        let values = scores.iter().map(|scores| scores.values.clone()).collect();
+        let so_far = |signals: &[RankerSignals]| score_so_far(input, &windows, &scores, signals);
+        let pass = match reading.read(self.ranker, values, budget, so_far) {
             Ok(pass) => pass,
             Err(error) => return Ok(Scores::instead_of_model(scores, explain(error, limits)?)),
         };
+        let read = pass.windows_read();
+        if read == 0 {
+            return Ok(Scores::instead_of_model(scores, TierReason::NoTime));
+        }
         let readable = ids.iter().filter(|ids| !ids.is_empty()).count() * input.asks.len();
-        let planned_less = budget < self.tokens && chosen.len() < readable;
+        let planned_less = budget < self.tokens && read < readable;
         let cut_short = pass.reached == Reached::Deadline;
         let encoded = match encoder_part {
             EncoderPart::All if !cut_short => self.encode(input, &scores, limits)?,
@@ -93,6 +98,20 @@ impl Engine for RankerEngine<'_> {
             instead: fewer.or(encoded.missing),
         })
     }
+}
+
+/// Scores the units for each ask by what the ranker has said so far.
+fn score_so_far(
+    input: &ScoringInput<'_>,
+    windows: &[Window],
+    scores: &[StaticScores],
+    signals: &[RankerSignals],
+) -> Vec<Vec<f32>> {
+    let of_ask = |(scores, signals): (&StaticScores, &RankerSignals)| {
+        let total = recipe::add_ranker(scores.total.clone(), &scores.values, windows, signals);
+        recipe::finish(&input.source.document, total)
+    };
+    scores.iter().zip(signals).map(of_ask).collect()
 }
 
 /// What came of the encoder's part: signals of all windows, or nothing and why, if it should have.
@@ -189,7 +208,7 @@ impl RankerEngine<'_> {
                 }
                 None => total,
             };
-            let total = recipe::add_ranker(total, &values, windows, signals);
+            let total = recipe::add_ranker(total, &values, windows, &signals);
             recipe::finish(document, total)
         };
         scores.into_iter().zip(signals).enumerate().map(of_ask).collect()
