@@ -179,7 +179,7 @@ async fn serve_admin(listener: TcpListener, metrics: Arc<Metrics>, phase: watch:
     let admin = Admin {
         ready: move || match *phase.borrow() {
             Phase::Ready => Ok(()),
-            Phase::Starting => Err(metrics.load_phase().to_string()),
+            Phase::Starting => Err(metrics.load_progress()),
             Phase::Notice | Phase::Draining => Err("draining".to_owned()),
         },
         metrics: move || rendered.render(),
@@ -302,6 +302,7 @@ impl<'a> Lifecycle<'a> {
         let router = self.router();
         let mut transport: Transport = tokio::spawn(router.serve_with_incoming_shutdown(connections, closed));
         self.runtime.warm_up().await.map_err(ServeError::WarmUp)?;
+        self.metrics.loaded();
         self.announce(Phase::Ready).await;
         tracing::info!(tiers = ?self.runtime.tiers(), "ready");
         tokio::select! {

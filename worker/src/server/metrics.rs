@@ -2,6 +2,7 @@
 //! becomes one.
 
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use liquid_contract::metrics as names;
@@ -77,7 +78,9 @@ pub(super) struct Metrics {
     tokens_in_flight: Gauge,
     buffered: Gauge,
     load_phase: Family<PhaseLabel, Gauge>,
+    load_time: Family<PhaseLabel, Gauge<f64, AtomicU64>>,
     decoder_weights: Gauge,
+    decoder_weights_read: Gauge,
     #[cfg(feature = "cuda")]
     gpu: gpu::GpuMetrics,
 }
@@ -112,7 +115,9 @@ impl Metrics {
             tokens_in_flight: Gauge::default(),
             buffered: Gauge::default(),
             load_phase: Family::default(),
+            load_time: Family::default(),
             decoder_weights: Gauge::default(),
+            decoder_weights_read: Gauge::default(),
             #[cfg(feature = "cuda")]
             gpu: gpu::GpuMetrics::default(),
         };
@@ -222,13 +227,27 @@ impl Metrics {
             "1 for the step of the start that runs or ran last: models, decoder_weights, decoder_tokenizer, decoder_memory, warm_up",
             self.load_phase.clone(),
         );
+        let help = "Time that each step of the start took, the last one until now";
+        r.register_with_unit("load_time", help, Unit::Seconds, self.load_time.clone());
         let help = "Files of the decoder's weights";
         r.register_with_unit("decoder_weights", help, Unit::Bytes, self.decoder_weights.clone());
+        let help = "What of the decoder's weights is read";
+        r.register_with_unit(
+            "decoder_weights_read",
+            help,
+            Unit::Bytes,
+            self.decoder_weights_read.clone(),
+        );
     }
 
-    /// Returns the step of the start that runs or ran last.
-    pub(super) fn load_phase(&self) -> LoadPhase {
-        self.progress.phase()
+    /// Ends the start: its times do not grow any more.
+    pub(super) fn loaded(&self) {
+        self.progress.end();
+    }
+
+    /// Says for a person how far the start is.
+    pub(super) fn load_progress(&self) -> String {
+        self.progress.describe()
     }
 
     /// Returns the metrics of answers that the decoder writes.
@@ -309,6 +328,23 @@ impl Metrics {
         self.tls_reloads.get_or_create(&ReloadLabel { result }).inc();
     }
 
+    fn read_progress(&self) {
+        let phase = self.progress.phase();
+        for name in LoadPhase::NAMES {
+            let current = i64::from(name == phase.name());
+            let label = PhaseLabel { phase: name };
+            self.load_phase.get_or_create(&label).set(current);
+        }
+        for (phase, time) in self.progress.times() {
+            let label = PhaseLabel { phase: phase.name() };
+            self.load_time.get_or_create(&label).set(time.as_secs_f64());
+            if let LoadPhase::DecoderWeights { bytes } = phase {
+                self.decoder_weights.set(bytes as i64);
+            }
+        }
+        self.decoder_weights_read.set(self.progress.weights_read() as i64);
+    }
+
     /// Renders all metrics in the OpenMetrics text format.
     pub(super) fn render(&self) -> Result<String, std::fmt::Error> {
         if let Some(runtime) = self.runtime.get() {
@@ -324,16 +360,7 @@ impl Metrics {
                 self.answers.read(decoder);
             }
         }
-        let phase = self.progress.phase();
-        for name in LoadPhase::NAMES {
-            let current = i64::from(name == phase.name());
-            self.load_phase
-                .get_or_create(&PhaseLabel { phase: name })
-                .set(current);
-        }
-        if let LoadPhase::DecoderWeights { bytes } = phase {
-            self.decoder_weights.set(bytes as i64);
-        }
+        self.read_progress();
         let mut text = String::new();
         encode_registry(&mut text, &self.registry)?;
         encode_registry(&mut text, &self.foreign)?;
