@@ -74,8 +74,8 @@ reasons! {
         Crashing: "Workers end soon after their start; the message has their last words.", "Correct what they say.";
         Loaded: "A worker is ready, so its model has been read and checked.", "Nothing.";
         NotNeeded: "The tier Lexical needs no model, and there is no spec.decoder.", "Nothing.";
-        Loading: "No worker has read its model yet.", "Wait up to spec.workers.startSeconds.";
-        LoadFailed: "A worker cannot read its model; the message has its last words.", "Check spec.model and spec.decoder.";
+        Loading: "No worker has read its model yet; the message has what one of them does, with bytes and seconds.", "Wait up to spec.workers.startSeconds.";
+        LoadFailed: "A worker cannot read its model; the message has its last words, which name the file.", "Correct what they say, in the folder that spec.model or spec.decoder names.";
         NoWorkers: "There is no worker that could load it.", "See WorkersReady.";
     }
 }
@@ -89,6 +89,8 @@ reasons! {
         DriftRepaired: "Somebody had changed an object of the operator; it has been put right.", "Change the LiquidMemoryProxy instead.";
         WorkersReady: "As many workers as asked for are ready.", "Nothing.";
         WorkersNotReady: "Workers that were ready, or should be by now, are not; the note says why.", "As the condition WorkersReady says.";
+        ModelLoaded: "A worker has read its model and is ready.", "Nothing.";
+        ModelLoadFailed: "A worker cannot read its model; the note has its last words, which name the file.", "Correct what they say, in the folder that spec.model or spec.decoder names.";
         ReconcileFailed: "The objects could not be brought to what is asked for; the note says why.", "As the condition that the note names.";
         Malformed: "The stored resource does not fit the types of this operator.", "Correct the field that the note names.";
         Injected: "A pod got the sidecar.", "Nothing.";

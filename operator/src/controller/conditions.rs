@@ -13,6 +13,8 @@ pub(super) struct Observation<'a> {
     /// The Deployment as the API server returned it; none if it did not.
     pub(super) deployment: Option<&'a Deployment>,
     pub(super) finding: Option<&'a Finding>,
+    /// What a worker that is not ready yet says that it does.
+    pub(super) progress: Option<&'a str>,
     /// Secrets that `spec.synthesis` names and that do not exist.
     pub(super) missing_secrets: &'a [String],
     /// Why the objects are not as the resource asks for.
@@ -187,7 +189,8 @@ fn judge_model(observation: &Observation<'_>, counts: Counts) -> ConditionVerdic
     if counts.present == 0 {
         return ConditionVerdict::no(Reason::NoWorkers, "there is no worker that could load it");
     }
-    ConditionVerdict::no(Reason::Loading, "no worker has read its model yet")
+    let progress = observation.progress.unwrap_or("no worker has read its model yet");
+    ConditionVerdict::no(Reason::Loading, progress)
 }
 
 fn judge_degraded(

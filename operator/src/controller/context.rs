@@ -47,6 +47,13 @@ pub(super) struct ReadingRound {
     pub(super) round: usize,
 }
 
+/// What a proxy's workers that were not ready said at the last reading.
+#[derive(Clone, Debug)]
+pub(super) struct ProgressReading {
+    pub(super) when: Instant,
+    pub(super) text: Option<String>,
+}
+
 /// Everything that reconciliations share during one term as leader.
 pub struct Context {
     pub(super) client: Client,
@@ -64,6 +71,7 @@ pub struct Context {
     /// Generations of resources that cannot be read, and were reported.
     pub(super) malformed: SharedMap<ProxyKey, i64>,
     pub(super) rounds: SharedMap<ProxyKey, ReadingRound>,
+    pub(super) progress: SharedMap<ProxyKey, ProgressReading>,
 }
 
 impl Context {
@@ -85,6 +93,7 @@ impl Context {
             repairs: SharedMap::new(),
             malformed: SharedMap::new(),
             rounds: SharedMap::new(),
+            progress: SharedMap::new(),
         }
     }
 
@@ -94,6 +103,7 @@ impl Context {
         self.repairs.remove(key);
         self.malformed.remove(key);
         self.rounds.remove(key);
+        self.progress.remove(key);
         let owner = self.uids.remove(key);
         self.applied
             .remove_where(|key| Some(&key.owner) == owner.as_ref());

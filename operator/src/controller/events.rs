@@ -1,7 +1,7 @@
 //! Events on a proxy: what has changed since its last status, in words that a person understands.
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::Resource;
 use kube::runtime::events::{Event, EventType, Recorder};
 
@@ -86,24 +86,41 @@ pub(super) fn describe_changes(old: Option<&Status>, new: &Status) -> Vec<ProxyE
             events.push(ProxyEvent::normal(EventReason::RolloutStarted, note));
         }
     }
+    events.extend(describe_model(old, new));
     events.extend(describe_workers(old, new));
     events
 }
 
-fn describe_workers(old: Option<&Status>, new: &Status) -> Option<ProxyEvent> {
-    let name = ConditionType::WorkersReady.as_str();
-    let find = |status: &'_ Status| {
-        let found = status
-            .conditions
-            .iter()
-            .find(|condition| condition.type_ == name)?;
-        Some((found.status.clone(), found.reason.clone(), found.message.clone()))
-    };
-    let before = old.and_then(find);
-    let (status, reason, message) = find(new)?;
-    if before.is_some_and(|(old_status, old_reason, _)| old_status == status && old_reason == reason) {
-        return None;
+/// Returns a condition of a status, unless the one before it had the same status and reason.
+fn find_change<'a>(name: ConditionType, old: Option<&Status>, new: &'a Status) -> Option<&'a Condition> {
+    let find = |status: &'a Status| find_condition(status, name);
+    let now = find(new)?;
+    let before = old.and_then(|old| find_condition(old, name));
+    let same = before.is_some_and(|before| before.status == now.status && before.reason == now.reason);
+    (!same).then_some(now)
+}
+
+fn find_condition(status: &Status, name: ConditionType) -> Option<&Condition> {
+    let mut conditions = status.conditions.iter();
+    conditions.find(|condition| condition.type_ == name.as_str())
+}
+
+fn describe_model(old: Option<&Status>, new: &Status) -> Option<ProxyEvent> {
+    let now = find_change(ConditionType::ModelLoaded, old, new)?;
+    let is = |reason: ConditionReason| now.reason == reason.as_str();
+    if is(ConditionReason::Loaded) {
+        return Some(ProxyEvent::normal(EventReason::ModelLoaded, &now.message));
     }
+    is(ConditionReason::LoadFailed).then(|| ProxyEvent::warning(EventReason::ModelLoadFailed, &now.message))
+}
+
+fn describe_workers(old: Option<&Status>, new: &Status) -> Option<ProxyEvent> {
+    let Condition {
+        status,
+        reason,
+        message,
+        ..
+    } = find_change(ConditionType::WorkersReady, old, new)?;
     if status == "True" {
         return Some(ProxyEvent::normal(EventReason::WorkersReady, message));
     }
@@ -114,7 +131,7 @@ fn describe_workers(old: Option<&Status>, new: &Status) -> Option<ProxyEvent> {
         // It is there a moment later; the condition says so meanwhile.
         ConditionReason::CertificateMissing,
     ];
-    if passing.iter().any(|passing| passing.as_str() == reason) {
+    if passing.iter().any(|passing| passing.as_str() == *reason) {
         return None;
     }
     Some(ProxyEvent::warning(

@@ -1,17 +1,18 @@
-//! Reads workers' figures over HTTP, at a bounded cost: few pods a round, each with a limit of time and size.
+//! Reads workers over HTTP, at a bounded cost: the figures of those that are ready, few pods a round, and how far one is
+//! that is not; each with a limit of time and size.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::StreamExt;
-use http::Uri;
+use http::{StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use k8s_openapi::api::core::v1::Pod;
-use liquid_contract::endpoints::METRICS;
+use liquid_contract::endpoints::{METRICS, READYZ};
 use liquid_contract::ports::WORKER_ADMIN;
 
 use super::{diagnose, usage};
@@ -19,6 +20,10 @@ use crate::api::status::Figures;
 
 /// How often a proxy's workers are read.
 pub(super) const EVERY: Duration = Duration::from_secs(30);
+/// How often a proxy's workers are read that are not ready yet.
+pub(super) const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+/// Longest text about a worker's progress, in characters.
+const PROGRESS_TEXT: usize = 300;
 /// Number of pods that are read in one round; the others have their turn in the next rounds.
 const PODS: usize = 16;
 /// Longest time for one pod.
@@ -45,10 +50,15 @@ impl FigureReader {
     /// Reads the figures of those ready pods whose turn it is in this round, as far as they answer.
     pub(super) async fn read_figures(&self, pods: &[Pod], round: usize) -> BTreeMap<String, Figures> {
         let targets = select_turn(list_targets(pods), round);
-        let reads = targets.into_iter().map(|(name, address)| async move {
-            let answer = tokio::time::timeout(TIME, self.fetch(&address)).await;
-            match answer.map_err(Failure::from).and_then(|answer| answer) {
-                Ok(text) => Some((name, usage::parse_figures(&text))),
+        let reads = targets.into_iter().map(|Target { name, address }| async move {
+            match self.fetch(&address, METRICS).await {
+                Ok(Answer { status, text }) if status.is_success() => {
+                    Some((name, usage::parse_figures(&text)))
+                }
+                Ok(Answer { status, .. }) => {
+                    tracing::debug!(pod = name, %status, "the worker's figures cannot be read");
+                    None
+                }
                 Err(error) => {
                     tracing::debug!(pod = name, error, "the worker's figures cannot be read");
                     None
@@ -59,34 +69,70 @@ impl FigureReader {
         read.filter_map(std::future::ready).collect().await
     }
 
-    async fn fetch(&self, address: &str) -> Result<String, Failure> {
-        let uri: Uri = format!("http://{address}{METRICS}").parse()?;
-        let answer = self.0.get(uri).await?;
-        if !answer.status().is_success() {
-            return Err(format!("the worker answers {}", answer.status()).into());
-        }
-        let body = Limited::new(answer.into_body(), BYTES).collect().await?;
-        Ok(String::from_utf8(body.to_bytes().to_vec())?)
+    /// Reads what the first of the pods that run and are not ready says that it does, if it answers.
+    pub(super) async fn read_progress(&self, pods: &[Pod]) -> Option<String> {
+        let starting = pods.iter().filter(|pod| !diagnose::is_ready(pod));
+        let first = starting.filter_map(Target::of_pod).min()?;
+        let answer = self.fetch(&first.address, READYZ).await.ok()?;
+        // One that is ready by now, and not yet by its condition, has nothing to say.
+        (!answer.status.is_success()).then(|| describe_progress(&first.name, &answer.text))
+    }
+
+    async fn fetch(&self, address: &str, path: &str) -> Result<Answer, Failure> {
+        let uri: Uri = format!("http://{address}{path}").parse()?;
+        let exchange = async {
+            let answer = self.0.get(uri).await?;
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), BYTES).collect().await?;
+            let text = String::from_utf8(body.to_bytes().to_vec())?;
+            Ok::<_, Failure>(Answer { status, text })
+        };
+        tokio::time::timeout(TIME, exchange).await?
     }
 }
 
-/// Lists name and `address:port` of every pod that can be read.
-fn list_targets(pods: &[Pod]) -> Vec<(String, String)> {
-    let asked = pods
-        .iter()
-        .filter(|pod| diagnose::is_ready(pod))
-        .filter_map(|pod| {
-            let address = pod.status.as_ref()?.pod_ip.as_deref()?;
-            let address = if address.contains(':') {
-                format!("[{address}]:{WORKER_ADMIN}")
-            } else {
-                format!("{address}:{WORKER_ADMIN}")
-            };
-            Some((pod.metadata.name.clone()?, address))
-        });
-    let mut targets: Vec<_> = asked.collect();
+/// What a worker answers.
+struct Answer {
+    status: StatusCode,
+    text: String,
+}
+
+/// A pod that can be read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Target {
+    name: String,
+    /// `address:port`.
+    address: String,
+}
+
+impl Target {
+    fn of_pod(pod: &Pod) -> Option<Self> {
+        let address = pod.status.as_ref()?.pod_ip.as_deref()?;
+        let address = if address.contains(':') {
+            format!("[{address}]:{WORKER_ADMIN}")
+        } else {
+            format!("{address}:{WORKER_ADMIN}")
+        };
+        Some(Self {
+            name: pod.metadata.name.clone()?,
+            address,
+        })
+    }
+}
+
+/// Lists the pods that are ready.
+fn list_targets(pods: &[Pod]) -> Vec<Target> {
+    let ready = pods.iter().filter(|pod| diagnose::is_ready(pod));
+    let mut targets: Vec<_> = ready.filter_map(Target::of_pod).collect();
     targets.sort();
     targets
+}
+
+/// Quotes the first line of a worker's answer, cut to a length that fits a condition.
+fn describe_progress(pod: &str, answer: &str) -> String {
+    let line = answer.lines().next().unwrap_or_default().trim();
+    let text: String = line.chars().take(PROGRESS_TEXT).collect();
+    format!("{pod}: {text}")
 }
 
 /// Returns the part of a list whose turn it is.
@@ -106,7 +152,15 @@ fn select_turn<T>(all: Vec<T>, round: usize) -> Vec<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::{PODS, select_turn};
+    use super::{PODS, PROGRESS_TEXT, describe_progress, select_turn};
+
+    #[test]
+    fn a_worker_is_quoted_by_its_first_line() {
+        let text = describe_progress("docs-workers-1", "warming up, for 2 s\nmore\n");
+        assert_eq!(text, "docs-workers-1: warming up, for 2 s");
+        let long = describe_progress("w", &"é".repeat(1000));
+        assert_eq!(long.chars().count(), PROGRESS_TEXT + 3);
+    }
 
     #[test]
     fn every_pod_has_its_turn() {

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{LimitRange, Pod, Secret};
 use kube::Api;
 use kube::api::ListParams;
 
-use super::context::{Context, ProxyKey, ReadingRound};
+use super::context::{Context, ProgressReading, ProxyKey, ReadingRound};
 use super::error::Error;
 use super::{clock, figures, usage};
 use crate::api::LiquidMemoryProxy;
@@ -24,6 +24,8 @@ pub(super) struct ClusterState {
     pub(super) missing_secrets: Vec<String>,
     /// The workers' figures, if it was time to read them.
     pub(super) usage: Option<Usage>,
+    /// What a worker that is not ready yet says that it does.
+    pub(super) progress: Option<String>,
 }
 
 /// Reads what there is of a proxy.
@@ -43,11 +45,13 @@ impl Observer<'_> {
         let certificate = self.secret_exists(&worker_tls(&self.key.name)).await?;
         let missing_secrets = self.list_missing_secrets().await?;
         let usage = self.read_usage(&pods).await;
+        let progress = self.read_progress(&pods).await;
         Ok(ClusterState {
             pods,
             certificate,
             missing_secrets,
             usage,
+            progress,
         })
     }
 
@@ -91,6 +95,23 @@ impl Observer<'_> {
             }
         }
         Ok(missing)
+    }
+
+    /// Reads what a worker that is not ready yet says that it does; what was read a moment ago stays, since each change of
+    /// the status leads to another reconciliation.
+    async fn read_progress(&self, pods: &[Pod]) -> Option<String> {
+        let last = self.context.progress.get(self.key);
+        let fresh = last.filter(|last| last.when.elapsed() < figures::PROGRESS_EVERY);
+        if let Some(last) = fresh {
+            return last.text;
+        }
+        let text = self.context.reader.read_progress(pods).await;
+        let reading = ProgressReading {
+            when: Instant::now(),
+            text: text.clone(),
+        };
+        self.context.progress.set(self.key.clone(), reading);
+        text
     }
 
     /// Reads the workers' figures, if it is time to, and adds them to those of the last status.

@@ -98,8 +98,18 @@ pub(super) async fn reconcile_proxy(proxy: &LiquidMemoryProxy, context: &Context
     events::publish(&context.recorder, &reference, events).await;
     match outcome.failure {
         Some(error) => Err(error),
+        None if is_loading(&status) => Ok(Action::requeue(figures::PROGRESS_EVERY)),
         None => Ok(Action::requeue(figures::EVERY)),
     }
+}
+
+/// Returns whether no worker has read its model yet, so that what they say changes by the second.
+fn is_loading(status: &Status) -> bool {
+    let mut conditions = status.conditions.iter();
+    conditions.any(|condition| {
+        condition.type_ == ConditionType::ModelLoaded.as_str()
+            && condition.reason == ConditionReason::Loading.as_str()
+    })
 }
 
 impl Reconciliation<'_> {
@@ -182,6 +192,7 @@ impl Reconciliation<'_> {
             certificate,
             missing_secrets,
             usage,
+            progress,
         } = observer.observe().await?;
         let gpu = self.proxy.spec.workers.gpu.as_ref();
         let deployment = outcome.deployment.as_ref();
@@ -199,6 +210,7 @@ impl Reconciliation<'_> {
             proxy: self.proxy,
             deployment,
             finding: finding.as_ref(),
+            progress: progress.as_deref(),
             missing_secrets: &missing_secrets,
             failure: outcome
                 .failure

@@ -165,6 +165,7 @@ fn observed<'a>(proxy: &'a LiquidMemoryProxy, deployment: Option<&'a Deployment>
         proxy,
         deployment,
         finding: None,
+        progress: None,
         missing_secrets: &[],
         failure: None,
     }
@@ -224,7 +225,14 @@ fn conditions_of_a_life() {
     assert!(summary(&observed(&lexical, Some(&counts(1, 0, 1)))).contains("True/NotNeeded"));
     let source = json!({ "image": { "path": "/models/decoder" } });
     let decoder = proxy(json!({ "extraction": { "tier": "Lexical" }, "decoder": { "source": source } }));
-    assert!(summary(&observed(&decoder, Some(&counts(1, 0, 1)))).contains("False/Loading"));
+    let loading = counts(1, 0, 1);
+    let mut seen = observed(&decoder, Some(&loading));
+    assert!(summary(&seen).contains("False/Loading"));
+    seen.progress = Some("docs-workers-1: warming up");
+    let loaded = build_conditions(&seen, &[], at(10))
+        .into_iter()
+        .find(|one| one.type_ == "ModelLoaded");
+    assert_eq!(loaded.unwrap().message, "docs-workers-1: warming up");
 }
 
 /// What the scheduler says of workers where no node has a GPU.
@@ -358,12 +366,30 @@ fn events_tell_changes_once() {
         [
             EventReason::ConfigurationChanged,
             EventReason::RolloutStarted,
+            EventReason::ModelLoaded,
             EventReason::WorkersReady,
         ]
     );
     assert_eq!(describe_changes(Some(&new), &new), []);
     assert_eq!(describe_changes(None, &old), []);
-    assert_eq!(describe_changes(None, &new)[0].reason, EventReason::WorkersReady);
+    assert_eq!(describe_changes(None, &new)[1].reason, EventReason::WorkersReady);
+}
+
+#[test]
+fn a_model_that_cannot_be_read_has_an_event_of_its_own() {
+    let (proxy, deployment) = (proxy(json!({})), counts(1, 0, 1));
+    let words = "decoder.folder: /etc/liquid/decoder/tokenizer.json: No such file";
+    let finding = find(ended(66, "Error", words)).unwrap();
+    let mut failed = observed(&proxy, Some(&deployment));
+    failed.finding = Some(&finding);
+    let new = Status {
+        conditions: build_conditions(&failed, &[], at(10)),
+        ..Status::default()
+    };
+    let events = describe_changes(None, &new);
+    assert_eq!(events[0].reason, EventReason::ModelLoadFailed);
+    assert!(events[0].warning && events[0].note.contains(words), "{events:?}");
+    assert_eq!(describe_changes(Some(&new), &new), []);
 }
 
 #[test]
