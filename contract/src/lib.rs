@@ -10,6 +10,7 @@ pub mod endpoints;
 pub mod environment;
 pub mod exit;
 pub mod files;
+pub mod headers;
 pub mod metrics;
 pub mod ports;
 

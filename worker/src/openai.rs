@@ -1,11 +1,11 @@
 //! The decoder over HTTP, in the words of OpenAI's API and, where that has none, of vLLM's.
 //!
 //! A request is read (`fields`, `options`, `conversation`), becomes requests of the engine, and its answers come back as
-//! one stream of events (`answers`), which is written whole or as server-sent events (`chat`, `completions`). Routes share
-//! the listener of gRPC, its encryption and its clients.
+//! one stream of events (`answers`), which becomes chunks (`chat`, `completions`), sent as server-sent events or put together
+//! (`reply`). Routes share the listener of gRPC, its encryption and its clients.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
@@ -31,6 +31,7 @@ mod chat;
 mod completions;
 mod constraint;
 mod conversation;
+mod deadline;
 mod error;
 mod events;
 mod fields;
@@ -38,6 +39,7 @@ mod logprobs;
 mod metrics;
 mod models;
 mod options;
+mod reply;
 mod tokens;
 mod usage;
 
@@ -66,6 +68,8 @@ struct Inner {
 /// A request that is let in.
 struct Admitted {
     decoder: Arc<Decoder>,
+    /// By when its answers must have ended.
+    deadline: Option<Instant>,
     /// Held until its answer has ended: a drain waits for it.
     under_way: TaskTrackerToken,
 }
@@ -111,6 +115,7 @@ impl Gateway {
         let decoder = self.0.runtime.decoder().ok_or_else(ApiError::no_decoder)?;
         Ok(Admitted {
             decoder: Arc::clone(decoder),
+            deadline: None,
             under_way: self.0.requests.under_way.token(),
         })
     }

@@ -1,12 +1,12 @@
 //! The answers to a request, from the engine to the route: one stream of the events of all of them, timed for the
-//! metrics. Dropping it cancels those that are not complete.
+//! metrics. Dropping it, as when the client hangs up, cancels those that are not complete.
 
 use std::time::Instant;
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream, SelectAll};
 use liquid_decoder::engine::{Answer, Refusal};
-use liquid_decoder::{Event, GenerateError, Request};
+use liquid_decoder::{Event, FinishReason, GenerateError, Request};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -44,11 +44,17 @@ impl Answers {
         requests: Vec<Request>,
         param: &'static str,
     ) -> Result<Self, ApiError> {
-        let Admitted { decoder, under_way } = admitted;
+        let Admitted {
+            decoder,
+            deadline,
+            under_way,
+        } = admitted;
         let engine = decoder.engine.clone();
         // On a thread of its own: constraints are compiled here.
         let submit = move || {
-            let answers = requests.into_iter().map(|request| engine.submit(request, None));
+            let answers = requests
+                .into_iter()
+                .map(|request| engine.submit(request, deadline));
             answers.collect::<Result<Vec<Answer>, Refusal>>()
         };
         let answers = tokio::task::spawn_blocking(submit).await;
@@ -83,13 +89,19 @@ impl Answers {
         let event = tokio::select! {
             // Events that are there already would go first every second time.
             biased;
-            () = self.cut_off.cancelled() => return Some(Err(self.fail(ApiError::unavailable(CUT_OFF)))),
+            () = self.cut_off.cancelled() => {
+                self.cancel();
+                return Some(Err(ApiError::unavailable(CUT_OFF)));
+            }
             event = self.events.next() => event,
         };
         Some(match event {
             Some((index, Ok(event))) => {
                 self.observe(index, &event);
-                Ok((index, event))
+                match ended_without_a_token(&event) {
+                    true => Err(self.fail(ApiError::deadline_exceeded())),
+                    false => Ok((index, event)),
+                }
             }
             Some((_, Err(error))) => {
                 let error = ApiError::failed(error, self.param);
@@ -103,6 +115,13 @@ impl Answers {
         self.open = 0;
         self.events.clear();
         error
+    }
+
+    /// Ends the answers that are not complete, and counts them.
+    fn cancel(&mut self) {
+        (0..self.open).for_each(|_| self.metrics.cancelled());
+        self.open = 0;
+        self.events.clear();
     }
 
     fn observe(&mut self, index: usize, event: &Event) {
@@ -120,6 +139,22 @@ impl Answers {
                 self.metrics.finished(*reason, usage, now - clock.submitted);
             }
         }
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
+/// Returns whether an answer ended because its time was over before there was anything of it.
+fn ended_without_a_token(event: &Event) -> bool {
+    match event {
+        Event::Finished { reason, usage, .. } => {
+            *reason == FinishReason::Deadline && usage.completion_tokens == 0
+        }
+        Event::Token { .. } => false,
     }
 }
 

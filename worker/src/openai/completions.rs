@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::Response;
-use liquid_decoder::{Event, FinishReason, Sampling, Tokenizer};
+use liquid_decoder::{Event, Sampling, Tokenizer};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::answers::Answers;
 use super::error::ApiError;
-use super::events::{self, Chunks, EventWriter};
 use super::fields::Fields;
 use super::logprobs::{Chosen, TextLogprobs};
 use super::options::{Limit, MOST_ANSWERS, Options};
-use super::usage::UsageObject;
-use super::{Gateway, Head, finish_name, json, tokens, with_name};
+use super::reply::{Choice, Reply};
+use super::{Gateway, Head, deadline, finish_name, tokens, with_name};
 use crate::runtime::Decoder;
 
 /// Fields that change the answer and are not served.
@@ -38,20 +38,24 @@ struct Prompt {
     text: String,
 }
 
-pub(super) async fn answer(State(gateway): State<Gateway>, body: Body) -> Result<Response, ApiError> {
-    let admitted = gateway.admit()?;
+pub(super) async fn answer(
+    State(gateway): State<Gateway>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let deadline = deadline::read(&headers);
+    let mut admitted = gateway.admit()?;
     let decoder = Arc::clone(&admitted.decoder);
     let request = gateway.read(body, &decoder, TextRequest::read).await?;
+    // An error that comes before the body is read costs the connection.
+    admitted.deadline = deadline?;
     let id = format!("cmpl-{}", gateway.0.names.next());
     let head = Head::new(&id, "text_completion", &decoder);
     let of_prompt = |prompt: &Prompt| request.options.requests(&prompt.tokens, decoder.context_tokens);
     let requests = request.prompts.iter().flat_map(of_prompt).collect();
     let answers = Answers::submit(&gateway, admitted, requests, "prompt").await?;
-    let response = match request.options.stream {
-        true => events::respond(answers, TextChunks::new(head, &request, &decoder)).await?,
-        false => whole(answers, head, &request, &decoder).await?,
-    };
-    Ok(with_name(response, &id))
+    let reply = Reply::new(head, request.choices(&decoder), &request.options);
+    Ok(with_name(reply.respond(answers).await?, &id))
 }
 
 impl TextRequest {
@@ -85,15 +89,18 @@ impl TextRequest {
         })
     }
 
-    /// Makes a reader for each answer, those to one prompt beside each other.
-    fn readers(&self) -> Vec<TextReader> {
-        let reader = |prompt: &Prompt| TextReader {
+    /// Makes a choice for each answer, those to one prompt beside each other.
+    fn choices(&self, decoder: &Decoder) -> Vec<TextChoice> {
+        let prompts = self.prompts.iter();
+        let of_prompt = |prompt| std::iter::repeat_n(prompt, self.options.n);
+        let choice = |(index, prompt): (usize, &Prompt)| TextChoice {
+            index,
+            tokenizer: Arc::clone(&decoder.tokenizer),
             echo: self.echo.then(|| prompt.text.clone()),
             characters: 0,
             logprobs: self.options.logprobs(),
         };
-        let of_prompt = |prompt| std::iter::repeat_with(move || reader(prompt)).take(self.options.n);
-        self.prompts.iter().flat_map(of_prompt).collect()
+        prompts.flat_map(of_prompt).enumerate().map(choice).collect()
     }
 }
 
@@ -132,7 +139,9 @@ fn prompts(fields: &Fields<'_>, tokenizer: &Tokenizer) -> Result<Vec<Prompt>, Ap
 }
 
 /// An answer as it is read.
-struct TextReader {
+struct TextChoice {
+    index: usize,
+    tokenizer: Arc<Tokenizer>,
     /// The prompt, until it is written.
     echo: Option<String>,
     /// Characters of the answer so far.
@@ -140,158 +149,64 @@ struct TextReader {
     logprobs: bool,
 }
 
-/// What an event brings.
-struct Step {
-    text: String,
-    logprobs: Option<TextLogprobs>,
-    end: Option<(FinishReason, liquid_decoder::Usage)>,
-}
-
-impl TextReader {
-    fn take(&mut self, event: Event, tokenizer: &Tokenizer) -> Step {
-        let begin = self.echo.take().unwrap_or_default();
-        let mut step = match event {
-            Event::Token {
-                token,
-                text,
-                logprob,
-                top,
-            } => {
-                let logprobs = self.logprobs.then(|| {
-                    let chosen = Chosen { token, logprob, top };
-                    let mut logprobs = TextLogprobs::default();
-                    logprobs.push(&chosen, self.characters, tokenizer);
-                    logprobs
-                });
-                Step {
-                    text,
-                    logprobs,
-                    end: None,
-                }
-            }
-            Event::Finished { text, reason, usage } => Step {
-                text,
-                logprobs: None,
-                end: Some((reason, usage)),
-            },
-        };
-        if !begin.is_empty() {
-            step.text.insert_str(0, &begin);
-        }
-        self.characters += step.text.chars().count();
-        step
-    }
-}
-
+/// A piece of an answer, or the whole.
 #[derive(Serialize)]
-struct Completion<'a> {
-    #[serde(flatten)]
-    head: &'a Head,
-    choices: &'a [TextChoice],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Option<UsageObject>>,
-}
-
-#[derive(Serialize)]
-struct TextChoice {
+struct TextPiece {
     index: usize,
     text: String,
     logprobs: Option<TextLogprobs>,
     finish_reason: Option<&'static str>,
 }
 
-/// Waits for all answers.
-async fn whole(
-    mut answers: Answers,
-    head: Head,
-    request: &TextRequest,
-    decoder: &Decoder,
-) -> Result<Response, ApiError> {
-    let mut readers = request.readers();
-    let choice = |index| TextChoice {
-        index,
-        text: String::new(),
-        logprobs: request.options.logprobs().then(TextLogprobs::default),
-        finish_reason: None,
-    };
-    let mut choices: Vec<TextChoice> = (0..readers.len()).map(choice).collect();
-    let mut usage = UsageObject::default();
-    while let Some(event) = answers.next().await {
-        let (index, event) = event?;
-        let (Some(reader), Some(choice)) = (readers.get_mut(index), choices.get_mut(index)) else {
-            continue;
+impl Choice for TextChoice {
+    type Chunk = TextPiece;
+    type Whole = TextPiece;
+
+    fn read(&mut self, event: Event) -> Vec<TextPiece> {
+        let mut piece = TextPiece {
+            index: self.index,
+            text: self.echo.take().unwrap_or_default(),
+            logprobs: None,
+            finish_reason: None,
         };
-        let step = reader.take(event, &decoder.tokenizer);
-        choice.text.push_str(&step.text);
-        if let (Some(all), Some(more)) = (choice.logprobs.as_mut(), step.logprobs) {
+        match event {
+            Event::Token {
+                token,
+                text,
+                logprob,
+                top,
+            } => {
+                if self.logprobs {
+                    let chosen = Chosen { token, logprob, top };
+                    let logprobs = piece.logprobs.get_or_insert_default();
+                    logprobs.push(&chosen, self.characters, &self.tokenizer);
+                }
+                piece.text.push_str(&text);
+            }
+            Event::Finished { text, reason, .. } => {
+                piece.text.push_str(&text);
+                piece.finish_reason = Some(finish_name(reason));
+            }
+        }
+        self.characters += piece.text.chars().count();
+        let empty = piece.text.is_empty() && piece.logprobs.is_none() && piece.finish_reason.is_none();
+        if empty { Vec::new() } else { vec![piece] }
+    }
+
+    fn begin(&self) -> TextPiece {
+        TextPiece {
+            index: self.index,
+            text: String::new(),
+            logprobs: self.logprobs.then(TextLogprobs::default),
+            finish_reason: None,
+        }
+    }
+
+    fn add(whole: &mut TextPiece, chunk: TextPiece) {
+        whole.text.push_str(&chunk.text);
+        if let (Some(all), Some(more)) = (whole.logprobs.as_mut(), chunk.logprobs) {
             all.append(more);
         }
-        if let Some((reason, used)) = step.end {
-            choice.finish_reason = Some(finish_name(reason));
-            usage.add(used, index.is_multiple_of(request.options.n));
-        }
-    }
-    Ok(json(&Completion {
-        head: &head,
-        choices: &choices,
-        usage: Some(Some(usage)),
-    }))
-}
-
-/// The chunks of streamed answers.
-struct TextChunks {
-    head: Head,
-    tokenizer: Arc<Tokenizer>,
-    readers: Vec<TextReader>,
-    n: usize,
-    include_usage: bool,
-    usage: UsageObject,
-}
-
-impl TextChunks {
-    fn new(head: Head, request: &TextRequest, decoder: &Decoder) -> Self {
-        Self {
-            head,
-            tokenizer: Arc::clone(&decoder.tokenizer),
-            readers: request.readers(),
-            n: request.options.n,
-            include_usage: request.options.include_usage,
-            usage: UsageObject::default(),
-        }
-    }
-
-    fn write(&self, choices: &[TextChoice], usage: Option<UsageObject>, out: &mut EventWriter) {
-        out.write(&Completion {
-            head: &self.head,
-            choices,
-            usage: self.include_usage.then_some(usage),
-        });
-    }
-}
-
-impl Chunks for TextChunks {
-    fn event(&mut self, index: usize, event: Event, out: &mut EventWriter) {
-        let Some(reader) = self.readers.get_mut(index) else {
-            return;
-        };
-        let step = reader.take(event, &self.tokenizer);
-        if let Some((_, used)) = step.end {
-            self.usage.add(used, index.is_multiple_of(self.n));
-        }
-        if !step.text.is_empty() || step.logprobs.is_some() || step.end.is_some() {
-            let choice = TextChoice {
-                index,
-                text: step.text,
-                logprobs: step.logprobs,
-                finish_reason: step.end.map(|(reason, _)| finish_name(reason)),
-            };
-            self.write(&[choice], None, out);
-        }
-    }
-
-    fn end(&mut self, out: &mut EventWriter) {
-        if self.include_usage {
-            self.write(&[], Some(self.usage), out);
-        }
+        whole.finish_reason = chunk.finish_reason.or(whole.finish_reason);
     }
 }

@@ -146,6 +146,13 @@ impl ApiError {
         }
     }
 
+    /// The caller's time was over before there was anything to answer.
+    pub(super) fn deadline_exceeded() -> Self {
+        let message =
+            "the time of the call was over before the first token; give it more, or ask another worker";
+        Self::new(StatusCode::GATEWAY_TIMEOUT, message).with_code("deadline_exceeded")
+    }
+
     /// The worker failed; the log has the reason.
     pub(super) fn internal(error: impl Display) -> Self {
         tracing::error!(%error, "a request failed");

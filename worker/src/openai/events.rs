@@ -9,19 +9,11 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures::stream;
-use liquid_decoder::Event;
 use serde::Serialize;
 
 use super::answers::Answers;
 use super::error::ApiError;
-
-/// The chunks of a route's answers.
-pub(super) trait Chunks: Send + 'static {
-    /// Writes what an event of the answer `index` brings.
-    fn event(&mut self, index: usize, event: Event, out: &mut EventWriter);
-    /// Writes what follows when all answers have ended.
-    fn end(&mut self, out: &mut EventWriter);
-}
+use super::reply::{Choice, Reply};
 
 /// Events that are written and not sent.
 #[derive(Default)]
@@ -42,21 +34,24 @@ impl EventWriter {
 
 struct EventStream<C> {
     answers: Answers,
-    chunks: C,
+    reply: Reply<C>,
     out: EventWriter,
     ended: bool,
 }
 
 /// Sends answers as they are written. What fails before the first event is an error with its own status.
-pub(super) async fn respond(mut answers: Answers, mut chunks: impl Chunks) -> Result<Response, ApiError> {
+pub(super) async fn respond<C: Choice>(
+    mut answers: Answers,
+    mut reply: Reply<C>,
+) -> Result<Response, ApiError> {
     let mut out = EventWriter::default();
     if let Some(first) = answers.next().await {
         let (index, event) = first?;
-        chunks.event(index, event, &mut out);
+        reply.write(index, event, &mut out);
     }
     let events = EventStream {
         answers,
-        chunks,
+        reply,
         out,
         ended: false,
     };
@@ -74,7 +69,7 @@ pub(super) async fn respond(mut answers: Answers, mut chunks: impl Chunks) -> Re
     Ok(response)
 }
 
-impl<C: Chunks> EventStream<C> {
+impl<C: Choice> EventStream<C> {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if let Some(bytes) = self.out.0.pop_front() {
@@ -84,13 +79,13 @@ impl<C: Chunks> EventStream<C> {
                 return None;
             }
             match self.answers.next().await {
-                Some(Ok((index, event))) => self.chunks.event(index, event, &mut self.out),
+                Some(Ok((index, event))) => self.reply.write(index, event, &mut self.out),
                 Some(Err(error)) => {
                     self.out.fail(&error);
                     self.ended = true;
                 }
                 None => {
-                    self.chunks.end(&mut self.out);
+                    self.reply.end(&mut self.out);
                     self.out.0.push_back(Bytes::from_static(b"data: [DONE]\n\n"));
                     self.ended = true;
                 }

@@ -48,6 +48,10 @@ pub(super) struct TextLogprobs {
 }
 
 impl ChatLogprobs {
+    pub(super) fn append(&mut self, mut more: Self) {
+        self.content.append(&mut more.content);
+    }
+
     pub(super) fn push(&mut self, chosen: &Chosen, tokenizer: &Tokenizer) {
         let text = |token: u32, logprob: f32| {
             let bytes = bytes(token, tokenizer);

@@ -52,6 +52,20 @@ struct CacheLabels {
     num_gpu_blocks: String,
 }
 
+/// Times of one model's answers.
+type Times = Family<ModelLabel, Histogram, fn() -> Histogram>;
+
+/// Registers times.
+trait RegisterSeconds {
+    fn register_seconds(&mut self, name: &str, help: &str, times: &Times);
+}
+
+impl RegisterSeconds for Registry {
+    fn register_seconds(&mut self, name: &str, help: &str, times: &Times) {
+        self.register_with_unit(name, help, Unit::Seconds, times.clone());
+    }
+}
+
 /// Metrics of the decoder's answers. Clones are the same ones.
 #[derive(Clone)]
 pub(crate) struct AnswerMetrics {
@@ -133,40 +147,15 @@ impl AnswerMetrics {
 
     fn register_times(&self, vllm: &mut Registry) {
         let help = "Time to the first token";
-        vllm.register_with_unit(
-            "vllm:time_to_first_token",
-            help,
-            Unit::Seconds,
-            self.first_token.clone(),
-        );
+        vllm.register_seconds("vllm:time_to_first_token", help, &self.first_token);
         let help = "Time between two tokens; vLLM's older name";
-        vllm.register_with_unit(
-            "vllm:time_per_output_token",
-            help,
-            Unit::Seconds,
-            self.output_token.clone(),
-        );
+        vllm.register_seconds("vllm:time_per_output_token", help, &self.output_token);
         let help = "Time between two tokens";
-        vllm.register_with_unit(
-            "vllm:inter_token_latency",
-            help,
-            Unit::Seconds,
-            self.inter_token.clone(),
-        );
+        vllm.register_seconds("vllm:inter_token_latency", help, &self.inter_token);
         let help = "Time of an answer";
-        vllm.register_with_unit(
-            "vllm:e2e_request_latency",
-            help,
-            Unit::Seconds,
-            self.latency.clone(),
-        );
+        vllm.register_seconds("vllm:e2e_request_latency", help, &self.latency);
         let help = "Time that a request waited before its prompt was read";
-        vllm.register_with_unit(
-            "vllm:request_queue_time",
-            help,
-            Unit::Seconds,
-            self.queue_time.clone(),
-        );
+        vllm.register_seconds("vllm:request_queue_time", help, &self.queue_time);
     }
 
     pub(super) fn count_request(&self, route: &'static str, status: StatusCode) {
@@ -232,6 +221,15 @@ impl ModelMetrics {
         ] {
             times.get_or_create(&self.label).observe(time.as_secs_f64());
         }
+        self.count_end(reason);
+    }
+
+    /// Counts an answer that its client did not wait for, or that a drain cut off.
+    pub(super) fn cancelled(&self) {
+        self.count_end(FinishReason::Cancelled);
+    }
+
+    fn count_end(&self, reason: FinishReason) {
         let labels = FinishLabels {
             model_name: self.label.model_name.clone(),
             finished_reason: reason.name(),

@@ -46,6 +46,8 @@ async fn a_prefix_that_was_read_is_found_and_counted() {
         "liquid_worker_load_phase{phase=\"warm_up\"} 1\n",
         "liquid_worker_load_phase{phase=\"decoder_weights\"} 0\n",
         "liquid_worker_decoder_weights_bytes 43968\n",
+        "liquid_worker_load_time_seconds{phase=\"models\"} ",
+        "liquid_worker_load_time_seconds{phase=\"warm_up\"} ",
     ] {
         assert!(metrics.contains(line), "{line}\n{metrics}");
     }
@@ -116,6 +118,69 @@ async fn a_client_that_leaves_cancels_its_answers() {
         let written = metric(&server, "vllm:generation_tokens_total").await;
         assert!(written < all, "{version:?}, stream {stream}: {written} tokens");
         assert_eq!(metric(&server, "vllm:num_requests_waiting").await, 0);
+        let ended = ended(&server, "cancelled").await + ended(&server, "length").await;
+        assert_eq!(ended, 128, "each answer ended, one way or the other");
+        nothing_is_held(&server).await;
+    }
+}
+
+/// Returns how many answers ended for a reason.
+async fn ended(server: &TestServer, reason: &str) -> u64 {
+    let (_, metrics) = server.get("/metrics").await;
+    let begin = format!("vllm:request_success_total{{model_name=\"tiny\",finished_reason=\"{reason}\"}} ");
+    let line = metrics.lines().find_map(|line| line.strip_prefix(&begin));
+    line.map_or(0, |count| count.parse().unwrap())
+}
+
+/// No answer is written any more, and no page holds one.
+async fn nothing_is_held(server: &TestServer) {
+    for _ in 0..1000 {
+        let (_, metrics) = server.get("/metrics").await;
+        let free = metrics.contains("vllm:kv_cache_usage_perc{model_name=\"tiny\"} 0.0\n");
+        if free && metrics.contains("vllm:num_requests_running{model_name=\"tiny\"} 0\n") {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    panic!("pages are held");
+}
+
+#[tokio::test]
+async fn an_answer_ends_when_its_time_is_over() {
+    let Decoder { client, server, .. } = decoder_with(|config| config.decoder.sequences = 1).await;
+    let tokens = |answer: &Answer| answer.json()["usage"]["completion_tokens"].as_u64().unwrap();
+    // How fast this machine is, is found out: some time is too short for all tokens and long enough for one.
+    let (mut cut, mut milliseconds) = (None, 1_u64);
+    loop {
+        let body = chat(json!({"max_tokens": 220}));
+        let answer = client.post_within(&milliseconds.to_string(), CHAT, &body).await;
+        match answer.status {
+            504 => assert_eq!(answer.error(), (504, String::new(), "deadline_exceeded".into())),
+            _ if tokens(&answer) == 220 => break,
+            _ => cut = Some(answer),
+        }
+        milliseconds += milliseconds.div_ceil(3);
+    }
+    let cut = cut.expect("no time was long enough and too short");
+    assert_eq!(cut.json()["choices"][0]["finish_reason"], "length");
+    assert!(ended(&server, "deadline").await > 0);
+    nothing_is_held(&server).await;
+    // Of many answers the last ones wait until it is too late: the call has failed, and nothing of it goes on.
+    let many = chat(json!({"n": 32, "max_tokens": 220}));
+    assert_eq!(client.post_within("1", CHAT, &many).await.status, 504);
+    nothing_is_held(&server).await;
+    assert_eq!(client.post(CHAT, &chat(json!({}))).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_time_that_is_none_is_refused() {
+    let decoder = decoder().await;
+    for wrong in ["0", "soon", "1S"] {
+        let answer = decoder.client.post_within(wrong, TEXT, &text(json!({}))).await;
+        assert_eq!(
+            answer.error(),
+            (400, "x-liquid-timeout-ms".into(), "invalid_value".into())
+        );
     }
 }
 

@@ -11,6 +11,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use liquid_contract::headers::TIMEOUT_MS;
 use serde_json::Value;
 
 /// The version that a client speaks.
@@ -128,6 +129,16 @@ impl HttpClient {
     /// Posts a body of another type than JSON.
     pub async fn post_as(&self, content_type: &str, path: &str, body: &str) -> Answer {
         Self::read(self.send_as(content_type, "POST", path, body).await).await
+    }
+
+    /// Posts a body with the milliseconds that its answer may take.
+    pub async fn post_within(&self, milliseconds: &str, path: &str, body: &Value) -> Answer {
+        let request = Request::post(format!("{}{path}", self.base))
+            .header("content-type", "application/json")
+            .header(TIMEOUT_MS, milliseconds)
+            .body(Full::from(body.to_string()))
+            .unwrap();
+        Self::read(self.inner.request(request).await.ok()).await
     }
 
     async fn read(answer: Option<Response<Incoming>>) -> Answer {

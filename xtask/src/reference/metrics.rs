@@ -111,6 +111,7 @@ impl Reader<'_> {
     fn kind(&self, metric: &Expr) -> Option<(String, Vec<String>)> {
         let field = match metric {
             Expr::MethodCall(clone) => field_name(&clone.receiver)?,
+            Expr::Reference(borrowed) => field_name(&borrowed.expr)?,
             other => field_name(other)?,
         };
         let mut fields = structs(self.module).flat_map(|found| &found.fields);
@@ -175,9 +176,15 @@ impl Visit<'_> for Reader<'_> {
 
     fn visit_expr_method_call(&mut self, call: &ExprMethodCall) {
         let arguments = call.args.iter().collect::<Vec<_>>();
+        let unit_name = |unit: &Expr| words_of(unit).pop().map(|unit| unit.to_lowercase());
         let registered = match (call.method.to_string().as_str(), arguments.as_slice()) {
             ("register", [name, help, metric]) => Some((name, help, None, *metric)),
-            ("register_with_unit", [name, help, unit, metric]) => Some((name, help, Some(*unit), *metric)),
+            ("register_seconds", [name, help, metric]) => {
+                Some((name, help, Some("seconds".to_owned()), *metric))
+            }
+            ("register_with_unit", [name, help, unit, metric]) => {
+                Some((name, help, unit_name(unit), *metric))
+            }
             ("encode_descriptor", [name, help, _, kind]) => Some((name, help, None, *kind)),
             _ => None,
         };
@@ -190,9 +197,6 @@ impl Visit<'_> for Reader<'_> {
                 .kind(metric)
                 .unwrap_or_else(|| (last, self.labels(&self.family)));
             let prefix = self.prefixes.get(&registry).cloned().unwrap_or_default();
-            let unit = unit
-                .and_then(|unit| words_of(unit).pop())
-                .map(|unit| unit.to_lowercase());
             self.found.push(Metric {
                 prefix,
                 name,
