@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::api::{OverrideError, Wire, header_names};
 use crate::compress::Rejection;
+use crate::translate;
 use crate::upstream::{ConnectError, Failure};
 
 /// An error, independent of the API in whose words it is reported.
@@ -93,7 +94,7 @@ impl ApiError {
     fn body(&self, wire: Wire) -> serde_json::Value {
         match wire {
             Wire::Messages => {
-                json!({"type": "error", "error": {"type": self.anthropic_kind(), "message": self.message}})
+                json!({"type": "error", "error": {"type": translate::error_kind(self.status), "message": self.message}})
             }
             Wire::Chat | Wire::Responses | Wire::Completions => json!({"error": self.object()}),
         }
@@ -101,20 +102,6 @@ impl ApiError {
 
     fn object(&self) -> serde_json::Value {
         json!({"message": self.message, "type": self.kind, "param": self.param, "code": self.code})
-    }
-
-    fn anthropic_kind(&self) -> &'static str {
-        match self.status.as_u16() {
-            401 => "authentication_error",
-            403 => "permission_error",
-            404 => "not_found_error",
-            413 => "request_too_large",
-            429 => "rate_limit_error",
-            503 => "overloaded_error",
-            504 => "timeout_error",
-            500.. => "api_error",
-            _ => "invalid_request_error",
-        }
     }
 
     /// Writes the error as an event for a streaming client. `sequence` numbers it where the API numbers its

@@ -1,5 +1,6 @@
 //! Lets a client that speaks OpenAI Chat Completions talk to an Anthropic upstream: requests one way, answers,
-//! streams and errors the other.
+//! streams and errors the other. The opposite, for the workers' language model, is in `messages`; `answer` is the way back
+//! of both.
 //!
 //! What has no counterpart: `n` above 1, audio, custom tools, functions (deprecated), web search and logprobs are
 //! refused with the field's name; `seed`, penalties, `logit_bias`, `reasoning_effort` and other tuning is left
@@ -17,9 +18,11 @@
 //! modules name the pages of Anthropic's documentation whose rules they keep.
 
 mod alias;
+mod answer;
 mod content;
 mod fields;
 mod message;
+mod messages;
 mod model;
 mod request;
 mod response;
@@ -33,9 +36,9 @@ use http::{HeaderMap, HeaderValue, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 
-pub use response::Translation;
+pub use answer::{StreamTranslator, Translation};
+pub(crate) use messages::error_kind;
 pub(crate) use response::{now, usage_object};
-pub use stream::{StreamTranslator, opening_error};
 
 use crate::api::header_names::{ANTHROPIC_VERSION, X_API_KEY};
 use crate::api::{ProviderKind, Wire};
@@ -141,12 +144,13 @@ pub fn request(
 ) -> Result<TranslatedRequest, RequestError> {
     match (wire, kind) {
         (Wire::Chat, ProviderKind::Anthropic) => request::translate(body, model),
+        (Wire::Messages, ProviderKind::Liquid) => messages::translate(body, model),
         (wire, kind) => Err(unsupported(wire, kind)),
     }
 }
 
 /// Makes the error for calls that a provider neither speaks nor has a translation for.
-pub(crate) fn unsupported(wire: Wire, kind: ProviderKind) -> RequestError {
+fn unsupported(wire: Wire, kind: ProviderKind) -> RequestError {
     let wire = match wire {
         Wire::Chat => "Chat Completions",
         Wire::Responses => "Responses",

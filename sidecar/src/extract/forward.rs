@@ -6,13 +6,16 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
+use liquid_contract::headers::TIMEOUT_MS;
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 use tonic::body::Body;
 use tower::ServiceExt;
 
@@ -20,6 +23,14 @@ use super::Client;
 use super::error::{AttemptFailure, ExtractError};
 use super::worker::{InFlightGuard, Worker};
 use crate::cause::innermost;
+
+const TIMEOUT: HeaderName = HeaderName::from_static(TIMEOUT_MS);
+
+/// What is kept back of the time for an answer, at most: for its way here.
+const RESERVE: Duration = Duration::from_millis(250);
+
+/// The longest time that workers take: a day.
+const MOST_MS: u64 = 86_400_000;
 
 /// The beginning of a prompt as a sum: calls with the same one go to the same worker.
 pub type PrefixKey = [u8; 32];
@@ -37,6 +48,8 @@ pub struct ModelCall {
     pub body: Bytes,
     /// By which the worker is chosen.
     pub prefix: PrefixKey,
+    /// By when the answer must have ended, if the call has a limit.
+    pub deadline: Option<Instant>,
 }
 
 /// A worker's answer that has begun.
@@ -99,6 +112,8 @@ fn worth(outcome: &Result<ModelAnswer, ExtractError>) -> Worth {
     };
     match answer.response.status() {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Worth::Busy,
+        // The time of the call is over, whoever answers.
+        StatusCode::GATEWAY_TIMEOUT => Worth::Final,
         StatusCode::NOT_FOUND | StatusCode::REQUEST_TIMEOUT => Worth::Failed,
         status if status.is_server_error() => Worth::Failed,
         _ => Worth::Final,
@@ -159,7 +174,18 @@ fn request(call: &ModelCall) -> Request<Body> {
     *request.method_mut() = call.method.clone();
     *request.uri_mut() = Uri::from(call.path.clone());
     *request.headers_mut() = call.headers.clone();
+    if let Some(deadline) = call.deadline {
+        let time = time_for_answer(deadline.saturating_duration_since(Instant::now()));
+        request.headers_mut().insert(TIMEOUT, HeaderValue::from(time));
+    }
     request
+}
+
+/// Returns the milliseconds that a worker gets of the time that is left: a little less, so that the end of an answer that
+/// has no more time is here before the call is given up.
+fn time_for_answer(left: Duration) -> u64 {
+    let time = left.saturating_sub(RESERVE.min(left / 10)).as_millis();
+    u64::try_from(time).unwrap_or(u64::MAX).clamp(1, MOST_MS)
 }
 
 /// Returns whether a worker took a call for one of gRPC, as one does that has no routes for HTTP.

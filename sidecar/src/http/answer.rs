@@ -32,7 +32,9 @@ pub(super) async fn forward(
             refuse(&error, wire, exchange)
         }
         Some(translation) if is_stream(&arrived, &translation) => {
-            if let Some((status, body)) = first_bytes(&arrived).and_then(translate::opening_error) {
+            if let Some((status, body)) =
+                first_bytes(&arrived).and_then(|first| translation.opening_error(first))
+            {
                 return answer_error(arrived, status, body, exchange);
             }
             let watch = Watch::Translated(Box::new(translation.stream()));

@@ -10,9 +10,10 @@ use super::alias::{ToolNames, user_id};
 use super::fields::Fields;
 use super::message::{Conversation, conversation};
 use super::model::ModelTraits;
+use super::response::Translation;
 use super::text::is_blank;
 use super::tool::{self, Format, ToolChoice};
-use super::{RequestError, TranslatedRequest, Translation};
+use super::{RequestError, TranslatedRequest};
 
 /// Anthropic requires a limit. This is what its smallest current models allow.
 const DEFAULT_MAX_TOKENS: u64 = 4096;
@@ -68,7 +69,7 @@ pub(super) fn translate(body: &[u8], model: Option<&str>) -> Result<TranslatedRe
     };
     Ok(TranslatedRequest {
         body: Value::Object(out).to_string().into(),
-        translation,
+        translation: translation.into(),
     })
 }
 

@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::StreamTranslator;
+use super::stream::StreamTranslator;
 use super::text::is_blank;
 use crate::api::Usage;
 use crate::sse::{is_error, usage_of_body};

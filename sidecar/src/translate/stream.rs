@@ -6,8 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::Translation;
-use super::response::{error, error_answer, now, usage_object};
+use super::response::{Translation, error, error_answer, now, usage_object};
 use crate::api::{Usage, Wire};
 use crate::sse::{Ending, Event, Parser, StreamState};
 
@@ -148,7 +147,7 @@ impl StreamTranslator {
 
 /// Returns the error that a stream begins with, as a whole answer with its status; `None` where the first event
 /// is another, or is not here yet.
-pub fn opening_error(first: &[u8]) -> Option<(StatusCode, Bytes)> {
+pub(super) fn opening_error(first: &[u8]) -> Option<(StatusCode, Bytes)> {
     let mut parser = Parser::new(MAX_EVENT_BYTES);
     let mut state = StreamState::new(Wire::Messages);
     let (mut found, mut begun) = (None, false);

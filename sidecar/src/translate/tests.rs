@@ -8,6 +8,7 @@ mod rules;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::response::Translation;
 use super::*;
 use crate::sse::Ending;
 
@@ -18,7 +19,10 @@ fn translate(request: &Value) -> Result<(Value, Translation), RequestError> {
         request.to_string().as_bytes(),
         None,
     )?;
-    Ok((serde_json::from_slice(&out.body).unwrap(), out.translation))
+    let super::Translation::Chat(translation) = out.translation else {
+        panic!("translated the other way");
+    };
+    Ok((serde_json::from_slice(&out.body).unwrap(), translation))
 }
 
 fn with(fields: Value) -> Value {

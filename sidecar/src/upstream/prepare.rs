@@ -4,6 +4,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
+use tokio::time::Instant;
 
 use super::connect::ConnectError;
 use super::model::{with_model, without_model};
@@ -26,7 +27,14 @@ pub(super) enum PreparedRequest {
     /// For an upstream.
     Upstream(UpstreamRequest),
     /// For a worker.
-    Worker(ModelCall),
+    Worker(WorkerRequest),
+}
+
+/// A call for a worker.
+#[derive(Debug)]
+pub(super) struct WorkerRequest {
+    pub(super) call: ModelCall,
+    translation: Option<translate::Translation>,
 }
 
 /// A request to an upstream.
@@ -42,9 +50,10 @@ impl PreparedRequest {
         call: &OutgoingCall<'_>,
         target: &Target,
         upstreams: &Upstreams,
+        deadline: Instant,
     ) -> Result<Self, Failure> {
         match target.provider.kind {
-            ProviderKind::Liquid => worker_call(call, target, upstreams).map(Self::Worker),
+            ProviderKind::Liquid => WorkerRequest::new(call, target, upstreams, deadline).map(Self::Worker),
             _ => UpstreamRequest::new(call, target).map(Self::Upstream),
         }
     }
@@ -53,7 +62,7 @@ impl PreparedRequest {
     pub(super) fn translation(&self) -> Option<&translate::Translation> {
         match self {
             Self::Upstream(request) => request.translation.as_ref(),
-            Self::Worker(_) => None,
+            Self::Worker(request) => request.translation.as_ref(),
         }
     }
 }
@@ -105,33 +114,42 @@ impl UpstreamRequest {
     }
 }
 
-/// Makes the call for a worker. Its model is the configured one, else the only one that it serves, whatever the client
-/// named.
-fn worker_call(
-    call: &OutgoingCall<'_>,
-    target: &Target,
-    upstreams: &Upstreams,
-) -> Result<ModelCall, Failure> {
-    let path = match call.wire {
-        Wire::Chat => "/v1/chat/completions",
-        Wire::Completions => "/v1/completions",
-        Wire::Responses | Wire::Messages => {
-            return Err(translate::unsupported(call.wire, target.provider.kind).into());
-        }
-    };
-    let body = match &target.model {
-        Some(model) => with_model(&call.body, model),
-        None => without_model(&call.body),
-    };
-    let mut headers = headers_for_workers(call.headers, upstreams);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(ModelCall {
-        method: Method::POST,
-        path: PathAndQuery::from_static(path),
-        headers,
-        prefix: prefix_key(&call.body),
-        body: body.unwrap_or_else(|| call.body.clone()),
-    })
+impl WorkerRequest {
+    /// Makes the call for a worker. Its model is the configured one, else the only one that it serves, whatever the client
+    /// named.
+    fn new(
+        call: &OutgoingCall<'_>,
+        target: &Target,
+        upstreams: &Upstreams,
+        deadline: Instant,
+    ) -> Result<Self, Failure> {
+        let path = match call.wire {
+            Wire::Completions => "/v1/completions",
+            Wire::Chat | Wire::Messages | Wire::Responses => "/v1/chat/completions",
+        };
+        let model = target.model.as_deref();
+        let (body, translation) = if target.provider.speaks(call.wire) {
+            let body = match model {
+                Some(model) => with_model(&call.body, model),
+                None => without_model(&call.body),
+            };
+            (body.unwrap_or_else(|| call.body.clone()), None)
+        } else {
+            let translated = translate::request(call.wire, target.provider.kind, &call.body, model)?;
+            (translated.body, Some(translated.translation))
+        };
+        let mut headers = headers_for_workers(call.headers, upstreams);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let call = ModelCall {
+            method: Method::POST,
+            path: PathAndQuery::from_static(path),
+            headers,
+            prefix: prefix_key(&body),
+            deadline: Some(deadline),
+            body,
+        };
+        Ok(Self { call, translation })
+    }
 }
 
 /// Makes a call for a worker that has no body, such as for the list of models; `None` if the path is none.
@@ -147,6 +165,7 @@ pub fn plain_worker_call(
         headers: headers_for_workers(headers, upstreams),
         body: Bytes::new(),
         prefix: PrefixKey::default(),
+        deadline: None,
     })
 }
 

@@ -182,7 +182,7 @@ impl Upstreams {
         target: &Target,
         deadline: Instant,
     ) -> Result<UpstreamAnswer, Failure> {
-        let prepared = PreparedRequest::new(call, target, self)?;
+        let prepared = PreparedRequest::new(call, target, self, deadline)?;
         let mut tried = 0;
         loop {
             let outcome = self.attempt(&prepared, call, target, deadline).await;
@@ -222,8 +222,8 @@ impl Upstreams {
                         exchange(&self.client, request.build(call, target, self), name).await?;
                     Ok((response.map(Either::Left), first))
                 }
-                PreparedRequest::Worker(model_call) => {
-                    let answer = call.workers.forward(model_call).await?;
+                PreparedRequest::Worker(request) => {
+                    let answer = call.workers.forward(&request.call).await?;
                     Ok((answer.response.map(Either::Right), answer.first))
                 }
             }

@@ -9,6 +9,7 @@ mod fidelity;
 mod limits;
 mod liquid;
 mod local;
+mod messages;
 mod names;
 mod otlp;
 mod pages;

@@ -236,6 +236,7 @@ async fn the_language_model_is_asked_under_the_same_certificates() {
         headers: http::HeaderMap::new(),
         body: bytes::Bytes::new(),
         prefix: [0; 32],
+        deadline: None,
     };
     assert!(client.forward(&call).await.is_err());
     assert!(model.requests().is_empty());

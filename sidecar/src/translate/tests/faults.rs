@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::super::opening_error;
+use super::super::stream::opening_error;
 use super::{Translation, run, translate, with};
 use crate::sse::Ending;
 

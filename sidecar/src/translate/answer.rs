@@ -1,0 +1,117 @@
+//! The way back: an answer in the client's API, whichever way its request was translated.
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::{messages, response, stream};
+use crate::api::Usage;
+use crate::sse::Ending;
+
+/// The facts of a request that the translation of its answer needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Translation {
+    /// From Messages to Chat Completions.
+    Chat(response::Translation),
+    /// From Chat Completions to Messages.
+    Messages(messages::Translation),
+}
+
+/// Translates one stream.
+#[derive(Debug)]
+pub enum StreamTranslator {
+    /// From Messages to Chat Completions.
+    Chat(Box<stream::StreamTranslator>),
+    /// From Chat Completions to Messages.
+    Messages(Box<messages::StreamTranslator>),
+}
+
+impl From<response::Translation> for Translation {
+    fn from(translation: response::Translation) -> Self {
+        Self::Chat(translation)
+    }
+}
+
+impl From<messages::Translation> for Translation {
+    fn from(translation: messages::Translation) -> Self {
+        Self::Messages(translation)
+    }
+}
+
+impl Translation {
+    /// Translates a whole answer: status, body, and the usage in it. It becomes a stream if the client wants one;
+    /// everything that is no answer becomes an error with the upstream's text.
+    pub fn body(&self, status: StatusCode, body: &[u8]) -> (StatusCode, Bytes, Usage) {
+        match self {
+            Self::Chat(translation) => translation.body(status, body),
+            Self::Messages(translation) => translation.body(status, body),
+        }
+    }
+
+    /// Returns the content type of what [`Translation::body`] returned with this status.
+    pub fn content_type(&self, status: StatusCode) -> &'static str {
+        match self {
+            Self::Chat(translation) => translation.content_type(status),
+            Self::Messages(translation) => translation.content_type(status),
+        }
+    }
+
+    /// Returns whether the client wants an event stream.
+    pub fn wants_stream(&self) -> bool {
+        match self {
+            Self::Chat(translation) => translation.wants_stream(),
+            Self::Messages(translation) => translation.wants_stream(),
+        }
+    }
+
+    /// Translates a stream as it comes.
+    pub fn stream(&self) -> StreamTranslator {
+        match self {
+            Self::Chat(translation) => StreamTranslator::Chat(Box::new(translation.stream())),
+            Self::Messages(_) => StreamTranslator::Messages(Box::default()),
+        }
+    }
+
+    /// Returns the error that a stream begins with, as a whole answer with its status; `None` where the first event is
+    /// another, or is not here yet. Workers give such an error the status of one.
+    pub fn opening_error(&self, first: &[u8]) -> Option<(StatusCode, Bytes)> {
+        match self {
+            Self::Chat(_) => stream::opening_error(first),
+            Self::Messages(_) => None,
+        }
+    }
+}
+
+impl StreamTranslator {
+    /// Returns the events that the next bytes complete, translated; may be empty.
+    pub fn feed(&mut self, bytes: &[u8]) -> Bytes {
+        match self {
+            Self::Chat(stream) => stream.feed(bytes),
+            Self::Messages(stream) => stream.feed(bytes),
+        }
+    }
+
+    /// Returns what the end of the stream adds: the final events of an answer that is complete, whose last event is
+    /// missing or cut.
+    pub fn finish(&mut self) -> Bytes {
+        match self {
+            Self::Chat(stream) => stream.finish(),
+            Self::Messages(stream) => stream.finish(),
+        }
+    }
+
+    /// Returns the usage seen so far.
+    pub fn usage(&self) -> Usage {
+        match self {
+            Self::Chat(stream) => stream.usage(),
+            Self::Messages(stream) => stream.usage(),
+        }
+    }
+
+    /// Returns whether the stream may end here.
+    pub fn ending(&self) -> Ending {
+        match self {
+            Self::Chat(stream) => stream.ending(),
+            Self::Messages(stream) => stream.ending(),
+        }
+    }
+}
