@@ -69,17 +69,28 @@ pub(crate) enum Name {
     Worker,
     /// The encoder's weights alone, to mount as an OCI image volume.
     Model,
+    /// A small language model alone (SmolLM2-135M-Instruct, 269 MB), to try `spec.decoder` as an OCI image volume.
+    Decoder,
     /// A mock LLM provider, for tests.
     MockUpstream,
     /// An application that uses the OpenAI SDK for Python, for tests.
     TestApplication,
+    /// A language model of random weights alone, for tests.
+    TestDecoder,
+    /// The worker with that model in its image, for tests.
+    TestWorker,
 }
 
 impl Name {
     /// What an installation needs.
     pub(crate) const PRODUCT: [Self; 4] = [Self::Operator, Self::Sidecar, Self::Worker, Self::Model];
     /// What only the tests need.
-    pub(crate) const FIXTURES: [Self; 2] = [Self::MockUpstream, Self::TestApplication];
+    pub(crate) const FIXTURES: [Self; 4] = [
+        Self::MockUpstream,
+        Self::TestApplication,
+        Self::TestDecoder,
+        Self::TestWorker,
+    ];
 
     fn file(self) -> &'static str {
         match self {
@@ -87,8 +98,11 @@ impl Name {
             Self::Sidecar => "liquid-sidecar",
             Self::Worker => "liquid-worker",
             Self::Model => "liquid-model-minilm",
+            Self::Decoder => "liquid-model-smollm2",
             Self::MockUpstream => "mock-upstream",
             Self::TestApplication => "test-application",
+            Self::TestDecoder => "test-decoder",
+            Self::TestWorker => "test-worker",
         }
     }
 
@@ -177,9 +191,9 @@ pub(crate) fn write(
     let mut all = Vec::new();
     for name in names {
         let reference = name.reference(registry);
-        let image = match name {
-            Name::MockUpstream | Name::TestApplication => fixtures::image(*name, reference, programs)?,
-            _ => product::image(*name, reference, programs)?,
+        let image = match Name::FIXTURES.contains(name) {
+            true => fixtures::image(*name, reference, programs)?,
+            false => product::image(*name, reference, programs)?,
         };
         let written = image.write(folder)?;
         if *name == Name::Sidecar && programs.profile() == Profile::Release && written.size > SIDECAR_LIMIT {

@@ -13,11 +13,14 @@ mod path;
 mod rights;
 mod scheduling;
 mod security;
+mod synthesis;
 mod uninstall;
 
 use anyhow::Result;
 
 use crate::world::World;
+
+pub(crate) use synthesis::NEEDS_DECODER;
 
 pub(crate) type Case = fn(&'static World) -> Result<()>;
 
@@ -38,13 +41,14 @@ pub(crate) const NAMED: &[(&str, Case)] = mesh::CASES;
 
 /// Name and case.
 pub(crate) fn all() -> Vec<(&'static str, Case)> {
-    let groups: [&[(&'static str, Case)]; 13] = [
+    let groups: [&[(&'static str, Case)]; 14] = [
         charts::CASES,
         crd::CASES,
         path::CASES,
         injection::CASES,
         security::CASES,
         models::CASES,
+        synthesis::CASES,
         scheduling::CASES,
         gpu::CASES,
         field::CASES,

@@ -19,6 +19,9 @@ pub(crate) const PROVIDER: &str = "provider";
 /// The operator's Deployment and Service in [`SYSTEM`].
 pub(crate) const OPERATOR: &str = "liquid-operator";
 
+/// Names the folder of a small language model.
+const DECODER: &str = "LIQUID_CLUSTER_DECODER";
+
 /// Set by `cargo xtask test`.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -34,6 +37,8 @@ pub(crate) struct World {
     pub(crate) version: String,
     /// The encoder's weights, on the machine of the nodes.
     pub(crate) model: PathBuf,
+    /// The folder of a small language model, likewise; none where it cannot be had.
+    pub(crate) decoder: Option<PathBuf>,
     /// What the API server has written about the requests of service accounts.
     pub(crate) audit: PathBuf,
     /// `cargo xtask`, to restart parts of the cluster.
@@ -51,6 +56,11 @@ impl World {
             .map_err(|error| anyhow!(error.clone()))
     }
 
+    /// Whether there is a language model to run; asked before there is a cluster.
+    pub(crate) fn has_decoder() -> bool {
+        std::env::var_os(DECODER).is_some()
+    }
+
     fn read() -> Result<Self> {
         let read = |name: &str| {
             std::env::var(name)
@@ -63,6 +73,7 @@ impl World {
             next_registry: read("LIQUID_CLUSTER_NEXT_REGISTRY")?,
             version: read("LIQUID_CLUSTER_VERSION")?,
             model: read("LIQUID_CLUSTER_MODEL")?.into(),
+            decoder: std::env::var_os(DECODER).map(PathBuf::from),
             audit: read("LIQUID_CLUSTER_AUDIT")?.into(),
             xtask: read("LIQUID_CLUSTER_XTASK")?.into(),
             cluster: read("LIQUID_CLUSTER_NAME")?,

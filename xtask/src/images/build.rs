@@ -74,9 +74,9 @@ fn package(name: Name) -> Option<&'static str> {
     match name {
         Name::Operator => Some("liquid-operator"),
         Name::Sidecar => Some("liquid-sidecar"),
-        Name::Worker => Some("liquid-worker"),
+        Name::Worker | Name::TestWorker => Some("liquid-worker"),
         Name::MockUpstream => Some("liquid-testing"),
-        Name::Model | Name::TestApplication => None,
+        Name::Model | Name::Decoder | Name::TestApplication | Name::TestDecoder => None,
     }
 }
 

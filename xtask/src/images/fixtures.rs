@@ -1,4 +1,5 @@
-//! Images that only the tests use: a mock provider, and an application that uses the OpenAI SDK for Python.
+//! Images that only the tests use: a mock provider, an application that uses the OpenAI SDK for Python, and a language
+//! model of random weights, alone and in the worker's image.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,12 +16,40 @@ use crate::tools;
 
 const PACKAGES: &str = "opt/packages";
 
+/// Where the worker's image has the language model.
+const DECODER: &str = "models/decoder/";
+/// The files of a language model of random weights.
+const TINY: [&str; 3] = ["llama/config.json", "llama/model.safetensors", "tokenizer.json"];
+const TEMPLATE: &str =
+    "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}assistant:";
+
 pub(super) fn image(name: Name, reference: String, programs: &Programs) -> Result<Image> {
     match name {
         Name::MockUpstream => product::program_image(reference, "mock-upstream", programs),
         Name::TestApplication => application(reference),
+        Name::TestDecoder => Ok(product::model_image(
+            reference,
+            tiny_decoder("")?,
+            "A language model of random weights, for tests",
+        )),
+        Name::TestWorker => {
+            let mut image = product::worker_image(reference, programs)?;
+            image.layers.push((tiny_decoder(DECODER)?, Packing::Plain));
+            Ok(image)
+        }
         _ => bail!("{name:?} is no fixture"),
     }
+}
+
+/// Packs the language model into a folder of the image, whose name ends with a slash, or into its root.
+fn tiny_decoder(place: &str) -> Result<Layer> {
+    let (fixtures, mut layer) = (root().join("decoder/fixtures"), Layer::default());
+    for file in TINY {
+        let name = file.rsplit('/').next().unwrap_or(file);
+        layer.file(&format!("{place}{name}"), &fixtures.join(file))?;
+    }
+    layer.bytes(&format!("{place}chat_template.jinja"), TEMPLATE);
+    Ok(layer)
 }
 
 /// The machine's Python at the place where it was built for, and the packages beside it.

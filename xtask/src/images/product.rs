@@ -15,6 +15,8 @@ use super::layer::{Layer, Packing};
 use super::libraries;
 use crate::model::{self, Weights};
 
+const WORKER: &str = "liquid-worker";
+
 /// Where the worker's image has the weights.
 pub(super) const WEIGHTS: &str = "models/all-minilm-l6-v2";
 
@@ -22,27 +24,52 @@ pub(super) fn image(name: Name, reference: String, programs: &Programs) -> Resul
     let program = match name {
         Name::Operator => "liquid-operator",
         Name::Sidecar => "liquid-sidecar",
-        Name::Worker => "liquid-worker",
+        Name::Worker => WORKER,
         Name::Model => {
-            return Ok(Image {
-                reference,
-                entrypoint: Vec::new(),
-                environment: Vec::new(),
-                user: User::Nobody,
-                layers: vec![(weights("", RANKER_FOLDER)?, Packing::Plain)],
-                title: "Encoder weights for liquid-worker (all-MiniLM-L6-v2, Apache-2.0)",
-            });
+            let title = "Encoder weights for liquid-worker (all-MiniLM-L6-v2, Apache-2.0)";
+            return Ok(model_image(reference, weights("", RANKER_FOLDER)?, title));
         }
-        Name::MockUpstream | Name::TestApplication => bail!("{name:?} is not shipped"),
+        Name::Decoder => {
+            let title = "Language model for liquid-worker (SmolLM2-135M-Instruct, Apache-2.0)";
+            return Ok(model_image(reference, decoder()?, title));
+        }
+        _ => bail!("{name:?} is not shipped"),
     };
-    let mut image = program_image(reference, program, programs)?;
-    if name == Name::Worker {
-        image.layers.push((
-            weights(WEIGHTS, &format!("models/{RANKER_FOLDER}"))?,
-            Packing::Plain,
-        ));
+    match name {
+        Name::Worker => worker_image(reference, programs),
+        _ => program_image(reference, program, programs),
     }
+}
+
+/// The worker with the encoder's weights.
+pub(super) fn worker_image(reference: String, programs: &Programs) -> Result<Image> {
+    let mut image = program_image(reference, WORKER, programs)?;
+    let weights = weights(WEIGHTS, &format!("models/{RANKER_FOLDER}"))?;
+    image.layers.push((weights, Packing::Plain));
     Ok(image)
+}
+
+/// An image of a model's folder alone, which is only mounted.
+pub(super) fn model_image(reference: String, folder: Layer, title: &'static str) -> Image {
+    Image {
+        reference,
+        entrypoint: Vec::new(),
+        environment: Vec::new(),
+        user: User::Nobody,
+        layers: vec![(folder, Packing::Plain)],
+        title,
+    }
+}
+
+/// Packs the folder of the small language model.
+fn decoder() -> Result<Layer> {
+    let folder = match model::decoder::ensure()? {
+        Weights::Ready(folder) => folder,
+        Weights::Missing(why) => bail!("no language model for the image: {why}"),
+    };
+    let mut layer = Layer::default();
+    add_folder(&mut layer, "", &folder)?;
+    Ok(layer)
 }
 
 /// An image of one program that runs as nobody.

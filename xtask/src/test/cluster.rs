@@ -13,6 +13,7 @@ use crate::command::{output, root, run, this_program, watch};
 use crate::console::{log, say, warn, write_into};
 use crate::count::Count;
 use crate::images::{self, Name, Profile, Programs};
+use crate::model::Weights;
 use crate::{graph, model, tools};
 
 /// The cases: they install the charts and test what an administrator and a user see.
@@ -229,6 +230,10 @@ impl Inside {
             .env("LIQUID_CLUSTER_AUDIT", self.layout.audit_log())
             .env("LIQUID_CLUSTER_XTASK", this_program()?)
             .env("LIQUID_CLUSTER_NAME", self.place.name());
+        match model::decoder::ensure()? {
+            Weights::Ready(folder) => command.env("LIQUID_CLUSTER_DECODER", folder),
+            Weights::Missing(_) => command.env_remove("LIQUID_CLUSTER_DECODER"),
+        };
         Ok(command)
     }
 }
