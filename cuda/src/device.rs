@@ -9,6 +9,9 @@
 //! | `program` | CUDA C compiled by NVRTC, and its functions |
 //! | `launch` | a kernel's launch |
 //! | `product` | matrix products by cuBLASLt |
+//! | `linear` | products with weights `[out, in]`, in bf16 and FP8 |
+//! | `graph` | work captured once and enqueued again |
+//! | `tensor_map` | tensors for the copy engine |
 //! | `library` | whether CUDA's libraries can be loaded |
 //!
 //! # Safety
@@ -18,19 +21,26 @@
 //! safe.
 
 mod context;
+mod graph;
 mod info;
 mod launch;
 mod library;
+mod linear;
 mod memory;
 mod product;
 mod program;
 mod stream;
+mod tensor_map;
 
 pub use context::Context;
+pub use graph::Graph;
 pub use info::{DeviceInfo, driver_version};
 pub use launch::{Launch, Parameter};
 pub use library::Library;
+pub use linear::{LinearOperands, LinearShape, Precision};
+pub(crate) use memory::sealed as memory_seal;
 pub use memory::{Address, Buffer, Number};
 pub use product::{Element, Layout, Operands, Products, Shape, WORKSPACE};
 pub use program::{Function, Program};
 pub use stream::{ColumnCopy, Event, Stream};
+pub(crate) use tensor_map::TensorMap;

@@ -47,7 +47,7 @@ impl Address {
 /// A number type of which every pattern of bits is a value, so that memory of the device may be read as it is.
 pub trait Number: Copy + Default + sealed::Sealed {}
 
-mod sealed {
+pub(crate) mod sealed {
     pub trait Sealed {}
 }
 

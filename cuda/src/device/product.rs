@@ -13,6 +13,7 @@ use std::ffi::c_void;
 use cudarc::cublaslt::{result, sys};
 
 use super::library::Library;
+use super::linear::LinearShape;
 use super::memory::Address;
 use super::stream::Stream;
 use crate::error::Error;
@@ -26,7 +27,7 @@ static ALIGNMENT: u32 = 16;
 /// `cublasOperation_t`, which the bindings of cuBLASLt leave out.
 #[repr(i32)]
 #[derive(Clone, Copy, Debug)]
-enum Operation {
+pub(super) enum Operation {
     AsIs = 0,
     Transpose = 1,
 }
@@ -43,7 +44,7 @@ pub enum Element {
 }
 
 impl Element {
-    fn kind(self) -> sys::cudaDataType {
+    pub(super) fn kind(self) -> sys::cudaDataType {
         match self {
             Self::Bf16 => sys::cudaDataType::CUDA_R_16BF,
             Self::F16 => sys::cudaDataType::CUDA_R_16F,
@@ -100,7 +101,7 @@ impl Layout {
     }
 
     /// cuBLAS's description of a row-major matrix of these sizes, and the operation that makes it the operand.
-    fn descriptor(
+    pub(super) fn descriptor(
         self,
         kind: sys::cudaDataType,
         rows: usize,
@@ -140,27 +141,30 @@ impl Operands {
     }
 }
 
+/// A product as cuBLASLt runs it.
 #[derive(Debug)]
-struct Plan {
-    descriptors: Descriptors,
-    algorithm: sys::cublasLtMatmulAlgo_t,
+pub(super) struct Plan {
+    pub(super) descriptors: Descriptors,
+    pub(super) algorithm: sys::cublasLtMatmulAlgo_t,
 }
 
 /// What cuBLASLt knows of a product.
 #[derive(Clone, Copy, Debug)]
-struct Descriptors {
-    operation: sys::cublasLtMatmulDesc_t,
-    weight: sys::cublasLtMatrixLayout_t,
-    x: sys::cublasLtMatrixLayout_t,
-    y: sys::cublasLtMatrixLayout_t,
+pub(super) struct Descriptors {
+    pub(super) operation: sys::cublasLtMatmulDesc_t,
+    pub(super) weight: sys::cublasLtMatrixLayout_t,
+    pub(super) x: sys::cublasLtMatrixLayout_t,
+    pub(super) y: sys::cublasLtMatrixLayout_t,
 }
 
 /// A handle of cuBLASLt and the plans made with it. Both stay until the process ends.
 #[derive(Debug)]
 pub struct Products {
-    handle: sys::cublasLtHandle_t,
+    pub(super) handle: sys::cublasLtHandle_t,
     /// Plans of shapes, with and without a bias.
     plans: HashMap<(Shape, bool), Plan>,
+    /// Plans of linear layers, with and without a bias.
+    pub(super) linear_plans: HashMap<(LinearShape, bool), Plan>,
 }
 
 // SAFETY: the handle and the descriptors are used through `&mut self`, so by one thread at a time, and
@@ -177,6 +181,7 @@ impl Products {
         Ok(Self {
             handle: result::create_handle()?,
             plans: HashMap::new(),
+            linear_plans: HashMap::new(),
         })
     }
 
@@ -241,7 +246,7 @@ impl Products {
 ///
 /// # Safety
 /// The descriptor is alive, and the attribute is one `T`.
-unsafe fn set<T>(
+pub(super) unsafe fn set<T>(
     operation: sys::cublasLtMatmulDesc_t,
     attribute: sys::cublasLtMatmulDescAttributes_t,
     value: &T,
@@ -296,7 +301,7 @@ fn plan(handle: sys::cublasLtHandle_t, shape: Shape, biased: bool) -> Result<Pla
 }
 
 /// The algorithm that the heuristic prefers for a product.
-fn algorithm(
+pub(super) fn algorithm(
     handle: sys::cublasLtHandle_t,
     descriptors: Descriptors,
 ) -> Result<sys::cublasLtMatmulAlgo_t, Error> {

@@ -62,6 +62,10 @@ impl Stream {
         self.0.cu_stream()
     }
 
+    pub(super) fn inner(&self) -> &Arc<CudaStream> {
+        &self.0
+    }
+
     /// Waits until everything that was enqueued has been done.
     ///
     /// # Errors

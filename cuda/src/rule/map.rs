@@ -1,25 +1,15 @@
 //! Descriptions of tensors for the copy engine: `TensorMap` in common.cuh.
 
-#![allow(unsafe_code, reason = "a call of the CUDA driver; see SAFETY below")]
-
-use std::ffi::c_void;
-
-use cudarc::driver::sys;
-
-use super::options::{BF16, CHUNK};
+use super::options::BF16;
 use super::span::{Sequences, Span};
 use super::tensors::Rows;
+use crate::device::TensorMap;
 use crate::error::Error;
 
 /// `BILLION` in common.cuh.
 const BILLION: u64 = 1 << 30;
 /// Rows of the two outer dimensions of a ragged map, which bound nothing.
 const UNBOUNDED: u64 = 0x7fff_0000;
-
-/// A tensor for the copy engine, in boxes of 64 tokens and 64 columns, which it leaves in 128-byte swizzle.
-#[repr(transparent)]
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TensorMap(sys::CUtensorMap);
 
 /// Sizes of a tensor's dimensions, columns first, and bytes between elements of all but the first.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,37 +53,7 @@ impl Span {
             Sequences::Equal { count, tokens } => Extents::equal(count, tokens, columns, stride),
             Sequences::Ragged(_) => Extents::ragged(columns, stride),
         };
-        TensorMap::new(rows, &extents)
-    }
-}
-
-impl TensorMap {
-    fn new(rows: Rows, extents: &Extents) -> Result<Self, Error> {
-        let mut map = std::mem::MaybeUninit::uninit();
-        let rank = extents.sizes.len();
-        let mut window = vec![1_u32; rank];
-        (window[0], window[1]) = (64, CHUNK as u32);
-        let step = vec![1_u32; rank];
-        // SAFETY: the arrays have the rank that is said, strides one less, and outlive the call, which writes
-        // the whole map.
-        unsafe {
-            sys::cuTensorMapEncodeTiled(
-                map.as_mut_ptr(),
-                sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
-                rank as u32,
-                rows.address.get() as *mut c_void,
-                extents.sizes.as_ptr(),
-                extents.strides.as_ptr(),
-                window.as_ptr(),
-                step.as_ptr(),
-                sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
-                sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
-                sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
-                sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
-            )
-            .result()?;
-            Ok(Self(map.assume_init()))
-        }
+        TensorMap::new(rows.address, &extents.sizes, &extents.strides)
     }
 }
 

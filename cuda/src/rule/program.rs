@@ -6,28 +6,22 @@
 use std::collections::HashMap;
 use std::ffi::CStr;
 
-use super::map::TensorMap;
 use super::options::CHUNK;
 use super::ragged::{RaggedArguments, SequencePlace};
 use super::span::RECORD;
 use super::tensors::Gates;
-use crate::device::{Function, Program};
+use crate::device::{Function, Program, TensorMap};
 use crate::error::Error;
-
-/// Target of the compiler; the kernels use instructions that exist on this chip alone.
-pub const TARGET: &str = "sm_90a";
+use crate::program::{self, BASE, Definition, TARGET};
 
 const COMMON: &str = include_str!("../../kernels/common.cuh");
-
-/// A macro of the compilation and its value.
-pub(super) type Definition = (&'static str, usize);
 
 /// A file of kernels and an entry point of it.
 #[derive(Debug)]
 pub(super) struct Kernel {
     /// Name of the file.
     pub(super) file: &'static str,
-    /// Text of the file, which follows common.cuh.
+    /// Text of the file, which follows base.cuh and common.cuh.
     pub(super) text: &'static str,
     pub(super) entry: &'static CStr,
     /// Sizes that the file asserts, for sequences of one length and for ragged ones.
@@ -58,7 +52,7 @@ impl Variant {
 
 impl Kernel {
     pub(super) fn source(&self) -> String {
-        format!("{COMMON}\n{}", self.text)
+        format!("{BASE}\n{COMMON}\n{}", self.text)
     }
 
     pub(super) fn definitions(&self, variant: Variant) -> Vec<String> {
@@ -79,10 +73,7 @@ impl Kernel {
             definitions.push(("SIZEOF_SHARED", shared as usize));
         }
         definitions.extend((self.sizes)(variant.ragged));
-        definitions
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect()
+        program::definitions(&definitions)
     }
 }
 

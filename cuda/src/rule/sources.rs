@@ -2,56 +2,44 @@
 
 use super::program::{Kernel, Variant};
 use super::{backward, convolve, norm, prepare, project, scan, step};
+use crate::program::KernelSource;
 
-/// A kernel as it is compiled.
-#[derive(Clone, Debug)]
-pub struct KernelSource {
-    /// Name of the file.
-    pub file: &'static str,
-    /// Whole text that is compiled.
-    pub text: String,
-    /// Definitions of macros, as `D=128`.
-    pub definitions: Vec<String>,
-}
-
-impl KernelSource {
-    /// Every kernel in every variant that a launch may ask for: heads of 64, 128 and 256, convolutions and
-    /// products of all sizes.
-    pub fn all() -> Vec<Self> {
-        let widths = |kernel: &'static Kernel, widths: &[usize], ragged: &[bool]| {
-            let variants = widths.iter().flat_map(|width| {
-                ragged.iter().map(|ragged| Variant {
-                    ragged: *ragged,
-                    ..Variant::of(*width)
-                })
-            });
-            variants.map(|variant| (kernel, variant)).collect::<Vec<_>>()
-        };
-        let (heads, both) = ([64, 128, 256], [false, true]);
-        let convolutions: Vec<usize> = convolve::CONVOLUTION_WIDTHS.collect();
-        let rows: Vec<usize> = (1..=project::SKINNY_ROWS).collect();
-        let mut all = Vec::new();
-        all.extend(widths(&prepare::PREPARE, &heads, &both));
-        for (kernel, variant) in widths(&scan::SCAN, &heads, &both) {
-            all.extend(both.map(|precise| (kernel, Variant { precise, ..variant })));
-        }
-        for (kernel, variant) in widths(&step::STEP, &heads, &both) {
-            all.extend(both.map(|convolved| (kernel, Variant { convolved, ..variant })));
-        }
-        all.extend(widths(&norm::NORM, &heads, &[false]));
-        all.extend(widths(&convolve::CONVOLVE, &convolutions, &both));
-        all.extend(widths(&project::PROJECT, &rows, &[false]));
-        for kernel in backward::KERNELS {
-            all.extend(widths(kernel, backward::WIDTHS, &[false]));
-        }
-        all.extend(widths(&backward::NORM_BACKWARD, &heads, &[false]));
-        let source = |(kernel, variant): (&'static Kernel, Variant)| Self {
-            file: kernel.file,
-            text: kernel.source(),
-            definitions: kernel.definitions(variant),
-        };
-        all.into_iter().map(source).collect()
+/// Every kernel in every variant that a launch may ask for: heads of 64, 128 and 256, convolutions and
+/// products of all sizes.
+pub fn kernel_sources() -> Vec<KernelSource> {
+    let widths = |kernel: &'static Kernel, widths: &[usize], ragged: &[bool]| {
+        let variants = widths.iter().flat_map(|width| {
+            ragged.iter().map(|ragged| Variant {
+                ragged: *ragged,
+                ..Variant::of(*width)
+            })
+        });
+        variants.map(|variant| (kernel, variant)).collect::<Vec<_>>()
+    };
+    let (heads, both) = ([64, 128, 256], [false, true]);
+    let convolutions: Vec<usize> = convolve::CONVOLUTION_WIDTHS.collect();
+    let rows: Vec<usize> = (1..=project::SKINNY_ROWS).collect();
+    let mut all = Vec::new();
+    all.extend(widths(&prepare::PREPARE, &heads, &both));
+    for (kernel, variant) in widths(&scan::SCAN, &heads, &both) {
+        all.extend(both.map(|precise| (kernel, Variant { precise, ..variant })));
     }
+    for (kernel, variant) in widths(&step::STEP, &heads, &both) {
+        all.extend(both.map(|convolved| (kernel, Variant { convolved, ..variant })));
+    }
+    all.extend(widths(&norm::NORM, &heads, &[false]));
+    all.extend(widths(&convolve::CONVOLVE, &convolutions, &both));
+    all.extend(widths(&project::PROJECT, &rows, &[false]));
+    for kernel in backward::KERNELS {
+        all.extend(widths(kernel, backward::WIDTHS, &[false]));
+    }
+    all.extend(widths(&backward::NORM_BACKWARD, &heads, &[false]));
+    let source = |(kernel, variant): (&'static Kernel, Variant)| KernelSource {
+        file: kernel.file,
+        text: kernel.source(),
+        definitions: kernel.definitions(variant),
+    };
+    all.into_iter().map(source).collect()
 }
 
 #[cfg(test)]
@@ -60,7 +48,7 @@ mod tests {
 
     #[test]
     fn every_size_that_rust_lays_out_is_asserted_by_the_kernel() {
-        let sources = KernelSource::all();
+        let sources = kernel_sources();
         assert!(sources.len() > 60, "{} variants", sources.len());
         for KernelSource {
             file,

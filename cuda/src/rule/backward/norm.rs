@@ -6,7 +6,8 @@ use std::ffi::c_int;
 
 use crate::device::{Address, Launch, Parameter, Stream};
 use crate::error::Error;
-use crate::rule::program::{Definition, Kernel, Kernels, Variant};
+use crate::program::Definition;
+use crate::rule::program::{Kernel, Kernels, Variant};
 
 pub(in crate::rule) static NORM_BACKWARD: Kernel = kernel(c"rms_norm_backward");
 static SUM_PARTS: Kernel = kernel(c"sum_parts");

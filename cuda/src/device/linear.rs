@@ -1,0 +1,204 @@
+//! Products with weights as checkpoints have them: `y [rows, columns] = x [rows, depth] w^T`, `w [columns, depth]`,
+//! row after row, in bf16 or in FP8 (E4M3) with a scale for every row of `x` and for every column of `y`.
+
+#![allow(unsafe_code, reason = "calls of cuBLASLt; see SAFETY below")]
+
+use std::ffi::c_void;
+
+use cudarc::cublaslt::{result, sys};
+
+use super::memory::Address;
+use super::product::{Descriptors, Element, Layout, Plan, Products, WORKSPACE, algorithm, set};
+use super::stream::Stream;
+use crate::error::Error;
+
+/// A scale of f32 for every row or column; cuBLAS 12.9 and later.
+const OUTER_VECTOR: sys::cublasLtMatmulMatrixScale_t =
+    sys::cublasLtMatmulMatrixScale_t::CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
+
+/// Number type of the operands of a linear layer's product. Sums are f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// bfloat16.
+    Bf16,
+    /// FP8 E4M3, a byte a number.
+    Fp8,
+}
+
+impl Precision {
+    /// Bytes of a number.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::Bf16 => 2,
+            Self::Fp8 => 1,
+        }
+    }
+}
+
+/// Sizes and number types of a linear layer's product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LinearShape {
+    /// Number type of `x` and of the weights.
+    pub precision: Precision,
+    /// Number type of `y`: bf16 or f32.
+    pub y: Element,
+    /// Rows of `x` and of `y`.
+    pub rows: usize,
+    /// Columns of `x` and of the weights: numbers that are summed over; a multiple of 16.
+    pub depth: usize,
+    /// Rows of the weights, columns of `y`; a multiple of 16.
+    pub columns: usize,
+    /// Elements between rows of `x`.
+    pub x_stride: usize,
+    /// Elements between rows of `y`.
+    pub y_stride: usize,
+    /// Whether the product is added to what `y` holds, as a residual stream wants it.
+    pub add: bool,
+}
+
+/// Addresses of a linear layer's product, each a multiple of 16 bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct LinearOperands {
+    /// Address of `x`.
+    pub x: Address,
+    /// Address of the weights.
+    pub weight: Address,
+    /// Address of `y`, which is written.
+    pub y: Address,
+    /// Address of the scales `[rows]` of `x`, f32; null for bf16.
+    pub x_scales: Address,
+    /// Address of the scales `[columns]` of the weights, f32; null for bf16.
+    pub weight_scales: Address,
+    /// Address of a bias `[columns]` of bf16; null where there is none.
+    pub bias: Address,
+}
+
+impl Products {
+    /// Enqueues the product of a linear layer. Its plan is kept, so a shape costs its look-up once; a captured
+    /// product must have run before.
+    ///
+    /// # Errors
+    /// [`Error::Product`]: no algorithm serves the shape, or the launch failed.
+    ///
+    /// # Safety
+    /// As for [`Products::run`].
+    pub unsafe fn run_linear(
+        &mut self,
+        shape: LinearShape,
+        operands: LinearOperands,
+        workspace: Address,
+        stream: &Stream,
+    ) -> Result<(), Error> {
+        use sys::cublasLtMatmulDescAttributes_t as Attribute;
+        let biased = !operands.bias.is_null();
+        let key = (shape, biased);
+        if !self.linear_plans.contains_key(&key) {
+            let plan = plan(self.handle, shape, biased)?;
+            self.linear_plans.insert(key, plan);
+        }
+        let Plan {
+            descriptors,
+            algorithm,
+        } = &self.linear_plans[&key];
+        let (one, addend) = (1_f32, f32::from(u8::from(shape.add)));
+        // SAFETY: the plan's descriptors live as long as `self`, and a product reads its own while it is
+        // enqueued; the operands are the caller's promise.
+        unsafe {
+            if biased {
+                set(
+                    descriptors.operation,
+                    Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER,
+                    &operands.bias,
+                )?;
+            }
+            if shape.precision == Precision::Fp8 {
+                let operation = descriptors.operation;
+                set(
+                    operation,
+                    Attribute::CUBLASLT_MATMUL_DESC_A_SCALE_POINTER,
+                    &operands.weight_scales,
+                )?;
+                set(
+                    operation,
+                    Attribute::CUBLASLT_MATMUL_DESC_B_SCALE_POINTER,
+                    &operands.x_scales,
+                )?;
+            }
+            result::matmul(
+                self.handle,
+                descriptors.operation,
+                (&raw const one).cast(),
+                (&raw const addend).cast(),
+                operands.weight.get() as *const c_void,
+                descriptors.weight,
+                operands.x.get() as *const c_void,
+                descriptors.x,
+                operands.y.get() as *const c_void,
+                descriptors.y,
+                operands.y.get() as *mut c_void,
+                descriptors.y,
+                std::ptr::from_ref(algorithm),
+                workspace.get() as *mut c_void,
+                WORKSPACE,
+                stream.handle().cast(),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn plan(handle: sys::cublasLtHandle_t, shape: LinearShape, biased: bool) -> Result<Plan, Error> {
+    use sys::cublasLtMatmulDescAttributes_t as Attribute;
+    let kind = match shape.precision {
+        Precision::Bf16 => sys::cudaDataType::CUDA_R_16BF,
+        Precision::Fp8 => sys::cudaDataType::CUDA_R_8F_E4M3,
+    };
+    let sums = sys::cublasComputeType_t::CUBLAS_COMPUTE_32F;
+    let operation = result::create_matmul_desc(sums, sys::cudaDataType::CUDA_R_32F)?;
+    let (weight, transpose_weight) =
+        Layout::columns(shape.depth).descriptor(kind, shape.depth, shape.columns)?;
+    let (x, transpose_x) = Layout::rows(shape.x_stride).descriptor(kind, shape.rows, shape.depth)?;
+    let (y, _) = Layout::rows(shape.y_stride).descriptor(shape.y.kind(), shape.rows, shape.columns)?;
+    // SAFETY: the descriptor was just made; the attributes are two of `Operation`, one of `cublasLtEpilogue_t`,
+    // one data type, and for FP8 two scale modes of 32 bits.
+    unsafe {
+        set(
+            operation,
+            Attribute::CUBLASLT_MATMUL_DESC_TRANSA,
+            &transpose_weight,
+        )?;
+        set(operation, Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &transpose_x)?;
+        if biased {
+            let bias = sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS;
+            set(operation, Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &bias)?;
+            let bias_kind = sys::cudaDataType::CUDA_R_16BF;
+            set(
+                operation,
+                Attribute::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE,
+                &bias_kind,
+            )?;
+        }
+        if shape.precision == Precision::Fp8 {
+            set(
+                operation,
+                Attribute::CUBLASLT_MATMUL_DESC_A_SCALE_MODE,
+                &OUTER_VECTOR,
+            )?;
+            set(
+                operation,
+                Attribute::CUBLASLT_MATMUL_DESC_B_SCALE_MODE,
+                &OUTER_VECTOR,
+            )?;
+        }
+    }
+    let descriptors = Descriptors {
+        operation,
+        weight,
+        x,
+        y,
+    };
+    Ok(Plan {
+        algorithm: algorithm(handle, descriptors)?,
+        descriptors,
+    })
+}

@@ -1,0 +1,91 @@
+//! Attention over pages: of many rows a sequence, and of few.
+
+#![allow(unsafe_code, reason = "launches kernels; see Safety in `transformer`")]
+
+mod decode;
+mod prefill;
+
+use crate::device::Address;
+use crate::error::Error;
+use crate::rows::Rows;
+
+pub use decode::decode_workspace_bytes;
+pub(super) use decode::{DECODE, variant as decode_variant};
+pub(super) use prefill::{PREFILL, variant as prefill_variant};
+
+/// Widths of heads for which there are kernels.
+pub(super) const WIDTHS: [usize; 3] = [64, 128, 256];
+
+/// Heads of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heads {
+    /// Heads of queries, a multiple of `kv`; each head of keys and values serves as many of them.
+    pub query: usize,
+    /// Heads of keys and values.
+    pub kv: usize,
+    /// Numbers of a head: 64, 128 or 256.
+    pub width: usize,
+}
+
+impl Heads {
+    /// Heads of queries that share a head of keys and values.
+    pub(super) fn group(self) -> usize {
+        self.query / self.kv.max(1)
+    }
+
+    /// An error unless there are kernels for these heads.
+    pub(super) fn check(self) -> Result<(), Error> {
+        if WIDTHS.contains(&self.width) && self.kv > 0 && self.query > 0 && self.query.is_multiple_of(self.kv)
+        {
+            return Ok(());
+        }
+        Err(Error::Unsupported(format!(
+            "{} heads of queries and {} of keys, {} numbers each; the kernels take heads of 64, 128 or 256, and as many \
+             queries for each head of keys",
+            self.query, self.kv, self.width
+        )))
+    }
+}
+
+/// Keys and values of a layer, `[pages, kv_heads, 64, width]` each, bf16.
+#[derive(Clone, Copy, Debug)]
+pub struct KvLayer {
+    /// Address of the keys.
+    pub keys: Address,
+    /// Address of the values.
+    pub values: Address,
+    /// Pages of each.
+    pub pages: usize,
+}
+
+/// Attention of a batch's rows to the keys of their sequences.
+#[derive(Clone, Copy, Debug)]
+pub struct Attention {
+    /// Queries `[rows, query_heads, width]`, turned, at addresses of 16 bytes.
+    pub queries: Rows,
+    /// Heads.
+    pub heads: Heads,
+    /// Keys and values, those of the batch's rows among them.
+    pub cache: KvLayer,
+    /// Factor on the products of queries and keys; usually `1 / sqrt(width)`.
+    pub scale: f32,
+    /// Keys that a row reads, its own among them; none for all before it.
+    pub window: Option<usize>,
+    /// Outputs `[rows, query_heads, width]`, written.
+    pub to: Rows,
+    /// Whether the kernel may be placed while the kernel before runs.
+    pub early: bool,
+}
+impl Attention {
+    /// The window as the kernels take it: larger than any distance if there is none.
+    fn window_or_all(&self) -> i32 {
+        self.window.map_or(i32::MAX, |window| {
+            i32::try_from(window.max(1)).unwrap_or(i32::MAX)
+        })
+    }
+
+    /// The scale for exponentials of two.
+    fn scale_of_two(&self) -> f32 {
+        self.scale * std::f32::consts::LOG2_E
+    }
+}
