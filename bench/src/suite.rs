@@ -1,9 +1,11 @@
-//! `liquid-bench suite`: the GPU suite. Checks the kernels of `liquid-attention` against the recurrence in
-//! f64, the portable path and other implementations, and measures them. Ends with an error when a check
+//! `liquid-bench suite`: the GPU suite. Checks the kernels of `liquid-cuda` against f64, the portable path
+//! and other implementations, and measures them. Ends with an error when a check
 //! fails; its output is what `attention/results` keeps. `cargo xtask gpu` builds and starts it.
 
 #[cfg(feature = "cuda")]
 mod checks;
+#[cfg(feature = "cuda")]
+mod decoder;
 #[cfg(feature = "cuda")]
 mod gpu;
 #[cfg(feature = "cuda")]
@@ -34,7 +36,7 @@ pub(crate) struct Arguments {
 /// A part of the suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Subject {
-    /// Checks: rule, product, layer, loaded, padding, train, long and ragged
+    /// Checks: rule, product, layer, loaded, padding, train, long, ragged and transformer
     Check,
     /// Checks the rule against the recurrence in f64 and the portable path
     Rule,
@@ -52,6 +54,8 @@ enum Subject {
     Long,
     /// Checks launches of sequences of any lengths, whose states lie in slots, and snapshots of states
     Ragged,
+    /// Checks the launches of a decoder with softmax attention: paged attention, products of few rows, FP8, sampling
+    Transformer,
     /// Checks against transformers and flash-linear-attention, which python3 must have
     Reference,
     /// Checks layers that the kernels serve in part or not at all; burn tunes its products for minutes
@@ -60,6 +64,8 @@ enum Subject {
     Fallback,
     /// Times each kernel and product alone
     Kernels,
+    /// Times each launch of a decoder alone, and its decoding step
+    Decoder,
     /// Times a training step
     Training,
     /// Times prefill by length, and a decoding step
@@ -71,7 +77,7 @@ enum Subject {
 }
 
 /// What `check` stands for.
-const CHECKS: [Subject; 8] = [
+const CHECKS: [Subject; 9] = [
     Subject::Rule,
     Subject::Product,
     Subject::Layer,
@@ -80,14 +86,16 @@ const CHECKS: [Subject; 8] = [
     Subject::Train,
     Subject::Long,
     Subject::Ragged,
+    Subject::Transformer,
 ];
 
 /// What runs only where it is named: one subject needs Python, the others take minutes.
 const NAMED: [Subject; 3] = [Subject::Reference, Subject::Others, Subject::Fallback];
 
 /// What is measured, in the order in which it runs.
-const MEASURED: [Subject; 5] = [
+const MEASURED: [Subject; 6] = [
     Subject::Kernels,
+    Subject::Decoder,
     Subject::Training,
     Subject::Bench,
     Subject::Options,
@@ -153,8 +161,8 @@ mod tests {
     fn check_stands_for_the_checks_and_runs_each_once() {
         assert_eq!(chosen(&[Subject::Rule, Subject::Check]), CHECKS);
         let some = chosen(&[Subject::Table, Subject::Fallback, Subject::Check]);
-        assert_eq!(some[..8], CHECKS);
-        assert_eq!(some[8..], [Subject::Fallback, Subject::Table]);
+        assert_eq!(some[..CHECKS.len()], CHECKS);
+        assert_eq!(some[CHECKS.len()..], [Subject::Fallback, Subject::Table]);
     }
 
     #[test]

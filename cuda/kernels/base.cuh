@@ -132,3 +132,38 @@ DEV void wg_shared(float (&d)[32], u64 a, u64 b, int add) {
                  "}, %32, %33, p, 1, 1, 0, 0;\n}"
                  : F8(d, 0), F8(d, 8), F8(d, 16), F8(d, 24) : "l"(a), "l"(b), "r"(add) : "memory");
 }
+
+// ---- a row of a block ----------------------------------------------------------------------------------------
+/// The sum of all threads' numbers, in a fixed order; every thread has it. Called once a kernel.
+template <int THREADS> DEV float block_sum(float x) {
+    __shared__ float sums[THREADS / 32];
+#pragma unroll
+    for (int i = 16; i; i >>= 1) x += __shfl_xor_sync(~0u, x, i);
+    if ((threadIdx.x & 31) == 0) sums[threadIdx.x >> 5] = x;
+    __syncthreads();
+    x = 0;
+#pragma unroll
+    for (int i = 0; i < THREADS / 32; ++i) x += sums[i];
+    return x;
+}
+/// The largest of all threads' numbers, none below zero; every thread has it. Called once a kernel.
+template <int THREADS> DEV float block_max(float x) {
+    __shared__ float largest[THREADS / 32];
+#pragma unroll
+    for (int i = 16; i; i >>= 1) x = fmaxf(x, __shfl_xor_sync(~0u, x, i));
+    if ((threadIdx.x & 31) == 0) largest[threadIdx.x >> 5] = x;
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < THREADS / 32; ++i) x = fmaxf(x, largest[i]);
+    return x;
+}
+/// The scale of a row of FP8 (E4M3, whose largest number is 448).
+DEV float fp8_scale(float largest) { return fmaxf(largest, 1e-20f) * (1.f / 448.f); }
+/// Eight numbers times a factor as FP8 (E4M3), rounded to the nearest.
+DEV uint2 fp8(const float (&x)[8], float factor) {
+    unsigned short y[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+        asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(y[i]) : "f"(x[2 * i + 1] * factor), "f"(x[2 * i] * factor));
+    return make_uint2(y[0] | (u32)y[1] << 16, y[2] | (u32)y[3] << 16);
+}

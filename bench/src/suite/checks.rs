@@ -12,5 +12,6 @@ pub(super) mod ragged;
 mod recurrence;
 mod report;
 pub(super) mod rule;
+pub(super) mod transformer;
 
 pub(super) use self::report::Report;

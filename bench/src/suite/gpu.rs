@@ -3,6 +3,7 @@
 use anyhow::Result;
 use liquid_cuda::device::{Buffer, Context, Number, Products, Stream, WORKSPACE};
 use liquid_cuda::rule::Kernels;
+use liquid_cuda::transformer::TransformerKernels;
 
 use super::random::Random;
 
@@ -14,6 +15,7 @@ pub(super) struct Gpu {
     pub(super) context: Context,
     pub(super) stream: Stream,
     pub(super) kernels: Kernels,
+    pub(super) transformer: TransformerKernels,
     pub(super) products: Products,
     pub(super) workspace: Buffer,
 }
@@ -25,6 +27,7 @@ impl Gpu {
         Ok(Self {
             stream: context.stream()?,
             kernels: Kernels::default(),
+            transformer: TransformerKernels::default(),
             products: Products::new()?,
             workspace: context.allocate(WORKSPACE)?,
             context,

@@ -1,1 +1,81 @@
-// rotary
+// Between the projections and attention, a warp a head of a row: norm of queries and keys, rotation by position (numbers
+// i and i + rotated / 2 are a pair), keys and values into the pages of their sequences.
+constexpr int WARPS = 4, MINE = D / 32, PAGE = 64;
+static_assert(RUST_THREADS == 32 * WARPS);
+
+struct Arguments {
+    const u16 *queries, *keys, *values;
+    u16 *to;
+    i64 query_stride, key_stride, value_stride, to_stride;
+    const float *cosines, *sines;         // [positions, rotated / 2]
+    const u16 *query_norm, *key_norm;     // [D] or null
+    u16 *key_pages, *value_pages;         // [pages, kv_heads, PAGE, D]
+    const u32 *positions, *slots;         // [rows]
+    int query_pitch, query_heads, kv_heads, rotated, rows;
+    float bias, epsilon;
+    int unused;
+};
+static_assert(sizeof(Arguments) == SIZEOF_ARGUMENTS);
+
+DEV void load(float (&v)[MINE], const u16 *from) {
+    u32 words[MINE / 2];
+    if constexpr (MINE == 2) words[0] = *(const u32 *)from;
+    if constexpr (MINE == 4) *(uint2 *)words = *(const uint2 *)from;
+    if constexpr (MINE == 8) *(uint4 *)words = *(const uint4 *)from;
+#pragma unroll
+    for (int i = 0; i < MINE / 2; ++i) v[2 * i] = low(words[i]), v[2 * i + 1] = high(words[i]);
+}
+DEV void store(u16 *to, const float (&v)[MINE]) {
+    u32 words[MINE / 2];
+#pragma unroll
+    for (int i = 0; i < MINE / 2; ++i) words[i] = pack(v[2 * i], v[2 * i + 1]);
+    if constexpr (MINE == 2) *(u32 *)to = words[0];
+    if constexpr (MINE == 4) *(uint2 *)to = *(const uint2 *)words;
+    if constexpr (MINE == 8) *(uint4 *)to = *(const uint4 *)words;
+}
+
+extern "C" __global__ void __launch_bounds__(RUST_THREADS)
+rotate_and_write(const __grid_constant__ Arguments x) {
+    __shared__ float heads[WARPS][D];
+    const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, c = lane * MINE;
+    const int all = x.query_heads + 2 * x.kv_heads, work = blockIdx.x * WARPS + warp;
+    const int row = work / all, head = work % all, kv = (head - x.query_heads) % x.kv_heads;
+    release_next();
+    wait_for_last();
+    if (row >= x.rows) return;
+    const bool query = head < x.query_heads, value = head >= x.query_heads + x.kv_heads;
+    const u32 slot = x.slots[row];
+    if (!query && slot == ~0u) return;
+    u16 *const page = (value ? x.value_pages : x.key_pages) + (((i64)(slot / PAGE) * x.kv_heads + kv) * PAGE + slot % PAGE) * D;
+    u16 *const to = query ? x.to + row * x.to_stride + head * D : page;
+    float v[MINE];
+    load(v, query ? x.queries + row * x.query_stride + head * x.query_pitch + c
+          : value ? x.values + row * x.value_stride + kv * D + c : x.keys + row * x.key_stride + kv * D + c);
+    if (!value) {
+        const u16 *norm = query ? x.query_norm : x.key_norm;
+        if (norm) {
+            float sum = 0, g[MINE];
+            load(g, norm + c);
+#pragma unroll
+            for (int i = 0; i < MINE; ++i) sum += v[i] * v[i];
+#pragma unroll
+            for (int i = 16; i; i >>= 1) sum += __shfl_xor_sync(~0u, sum, i);
+            const float root = rsqrtf(sum * (1.f / D) + x.epsilon);
+#pragma unroll
+            for (int i = 0; i < MINE; ++i) v[i] *= root * (g[i] + x.bias);
+        }
+#pragma unroll
+        for (int i = 0; i < MINE; ++i) heads[warp][c + i] = v[i];
+        __syncwarp();
+        const int half = x.rotated / 2;
+        const i64 at = (i64)x.positions[row] * half;
+#pragma unroll
+        for (int i = 0; i < MINE; ++i) {
+            const int n = c + i, pair = n < half ? n : n - half;
+            if (n >= x.rotated) continue;
+            const float cosine = x.cosines[at + pair], sine = x.sines[at + pair];
+            v[i] = n < half ? v[i] * cosine - heads[warp][n + half] * sine : v[i] * cosine + heads[warp][n - half] * sine;
+        }
+    }
+    store(to + c, v);
+}

@@ -20,8 +20,10 @@ pub(super) static QUANTISE: Kernel = Kernel {
     ..SWIGLU
 };
 
-/// Threads of a block, which works on one row.
+/// Threads of a block, which works on one row or a part of it.
 const THREADS: u32 = 256;
+/// Numbers that a thread takes at once.
+const COLUMNS: usize = 8;
 
 /// Rows of FP8 (E4M3), each with a scale: a number is its code times the scale of its row.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +87,12 @@ impl TransformerKernels {
             NormedRows::Bf16(to) => (to, Address::NULL, false),
             NormedRows::Fp8(to) => (to.codes, to.scales, true),
         };
+        // A row of FP8 has one scale, so one block.
+        let parts = if fp8 {
+            1
+        } else {
+            width.div_ceil(THREADS as usize * COLUMNS)
+        };
         let (stride, to_stride, width) = (gate_up.stride as i64, to.stride as i64, width as c_int);
         let parameters = [
             Parameter::new(&gate_up.address),
@@ -96,7 +104,7 @@ impl TransformerKernels {
         ];
         let launch = Launch {
             early: swiglu.early,
-            ..Launch::new(self.get(&SWIGLU, variant(fp8))?, [rows, 1, 1], THREADS)
+            ..Launch::new(self.get(&SWIGLU, variant(fp8))?, [rows, parts, 1], THREADS)
         };
         // SAFETY: the parameters are those of `swiglu`; addresses are the caller's promise.
         unsafe { launch.enqueue(stream, &parameters) }

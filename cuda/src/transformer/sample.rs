@@ -204,8 +204,8 @@ impl TransformerKernels {
         };
         let variant = variant();
         let launch = Launch {
-            shared: variant.shared,
-            cluster: Some([CLUSTER as u32, 1, 1]),
+            // As many logits as a block of this vocabulary has.
+            shared: (size_of::<f32>() * vocabulary.div_ceil(CLUSTER)) as u32,
             ..Launch::new(
                 self.get(&SAMPLE, variant)?,
                 [CLUSTER, rows.rows, 1],

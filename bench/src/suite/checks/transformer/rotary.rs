@@ -1,0 +1,141 @@
+//! Norms of queries and keys, rotation, and the writing into pages.
+
+use anyhow::Result;
+use liquid_cuda::Rows;
+use liquid_cuda::transformer::{Heads, PAGE, Rotary};
+
+use super::ROUNDED;
+use super::cache::{Cache, Place};
+use super::rows::{NONE, rows_of};
+use crate::suite::checks::Report;
+use crate::suite::checks::recurrence::relative_error;
+use crate::suite::gpu::Gpu;
+use crate::suite::random::Random;
+
+const EPSILON: f32 = 1e-6;
+const POSITIONS: usize = 400;
+
+/// Checks whole and partial rotation, with norms and without.
+pub(super) fn check(gpu: &mut Gpu, report: &mut Report) -> Result<()> {
+    let places = [(1, 0), (3, 62), (65, 300), (64, 64)].map(|(rows, position)| Place { rows, position });
+    for (width, rotated, normed) in [
+        (64, 64, false),
+        (128, 128, true),
+        (128, 128, false),
+        (256, 64, true),
+    ] {
+        let heads = Heads {
+            query: 6,
+            kv: 2,
+            width,
+        };
+        let cache = Cache::new(gpu, heads, &places, true)?;
+        rotate(gpu, report, &cache, rotated, normed)?;
+    }
+    Ok(())
+}
+
+/// A head's numbers after norm and rotation.
+fn turned(head: &[f32], norm: Option<&[f32]>, angles: &[(f32, f32)]) -> Vec<f64> {
+    let mut x: Vec<f64> = head.iter().map(|x| f64::from(*x)).collect();
+    if let Some(weights) = norm {
+        let mean = x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64;
+        let root = (mean + f64::from(EPSILON)).sqrt();
+        x.iter_mut()
+            .zip(weights)
+            .for_each(|(x, w)| *x = *x / root * (1.0 + f64::from(*w)));
+    }
+    let half = angles.len();
+    for (i, (cosine, sine)) in angles.iter().enumerate() {
+        let (a, b, cosine, sine) = (x[i], x[i + half], f64::from(*cosine), f64::from(*sine));
+        (x[i], x[i + half]) = (a * cosine - b * sine, b * cosine + a * sine);
+    }
+    x
+}
+
+fn rotate(gpu: &mut Gpu, report: &mut Report, cache: &Cache, rotated: usize, normed: bool) -> Result<()> {
+    let Heads { query, kv, width } = cache.heads;
+    let (rows, stride) = (cache.rows(), (query + 2 * kv) * width);
+    let mut random = Random::new(31);
+    // Two rows more, which pad.
+    let numbers = random.normals((rows + 2) * stride);
+    let norms = [random.normals(width), random.normals(width)];
+    let angles: Vec<(f32, f32)> = (0..POSITIONS * rotated / 2)
+        .map(|i| {
+            let (position, pair) = (i / (rotated / 2), i % (rotated / 2));
+            let angle = position as f64 * 1e4_f64.powf(-2.0 * pair as f64 / rotated as f64);
+            (angle.cos() as f32, angle.sin() as f32)
+        })
+        .collect();
+    let qkv = gpu.upload_bf16(&numbers)?;
+    let cosines = gpu.upload(&angles.iter().map(|angle| angle.0).collect::<Vec<_>>())?;
+    let sines = gpu.upload(&angles.iter().map(|angle| angle.1).collect::<Vec<_>>())?;
+    let weights = [gpu.upload_bf16(&norms[0])?, gpu.upload_bf16(&norms[1])?];
+    let numbers_of_all: Vec<usize> = (0..cache.places.len()).collect();
+    let (tables, _memory) = cache.tables(gpu, &cache.limits(1), &numbers_of_all)?;
+    let whole: Rows = rows_of(&qkv, stride);
+    let norm = |which: usize| if normed { weights[which].address() } else { NONE };
+    let rotary = Rotary {
+        queries: whole,
+        query_pitch: width,
+        keys: whole.columns_from(query * width),
+        values: whole.columns_from((query + kv) * width),
+        to: whole,
+        rows: rows + 2,
+        heads: cache.heads,
+        rotated,
+        cosines: cosines.address(),
+        sines: sines.address(),
+        query_norm: norm(0),
+        key_norm: norm(1),
+        zero_centred: true,
+        epsilon: EPSILON,
+        cache: cache.layer(),
+        early: false,
+    };
+    // SAFETY: the buffers have these extents and live until the results were read.
+    unsafe { gpu.transformer.rotate_and_write(&gpu.stream, &rotary, &tables)? };
+    let given = gpu.read_bf16(&qkv, rows * stride)?;
+    let size = cache.pool * PAGE * kv * width;
+    let pages = [
+        gpu.read_bf16(&cache.key_pages, size)?,
+        gpu.read_bf16(&cache.value_pages, size)?,
+    ];
+    let (mut ours, mut exact, mut values) = (Vec::new(), Vec::new(), true);
+    let mut row = 0;
+    for (place, table) in cache.places.iter().zip(&cache.pages) {
+        for position in place.position..place.tokens() {
+            let angles = &angles[position * rotated / 2..][..rotated / 2];
+            let from = &numbers[row * stride..][..stride];
+            for head in 0..query {
+                exact.extend(turned(
+                    &from[head * width..][..width],
+                    normed.then_some(&norms[0]),
+                    angles,
+                ));
+                ours.extend(&given[row * stride + head * width..][..width]);
+            }
+            for head in 0..kv {
+                let at = ((table[position / PAGE] as usize * kv + head) * PAGE + position % PAGE) * width;
+                exact.extend(turned(
+                    &from[(query + head) * width..][..width],
+                    normed.then_some(&norms[1]),
+                    angles,
+                ));
+                ours.extend(&pages[0][at..][..width]);
+                values &= pages[1][at..][..width] == from[(query + kv + head) * width..][..width];
+            }
+            row += 1;
+        }
+    }
+    let name = format!(
+        "rotary, {rotated} of {width}{}",
+        if normed { ", normed" } else { "" }
+    );
+    report.add(&name, relative_error(&ours, &exact), ROUNDED);
+    report.holds(&format!("{name}, values as they came"), values);
+    let written = |pages: &[f32]| pages.iter().filter(|x| !x.is_nan()).count();
+    let good = pages.iter().all(|pages| written(pages) == rows * kv * width);
+    report.holds(&format!("{name}, nothing else written"), good);
+    Ok(())
+}
