@@ -5,15 +5,24 @@
 // bytes of its two rows at once and gives them to the tensor cores as they lie: nothing passes through shared memory. A
 // block has 16 columns of y (with SwiGLU 16 of the gate and 16 of what it scales), its warps take turns along the depth
 // and add up in a fixed order. FP8 weights become bf16 on the way: E4M3 bits in the places of bf16's, times 2^120.
-constexpr int WARPS = 8, THREADS = 32 * WARPS, COLUMNS = 16;
+constexpr int THREADS = RUST_THREADS, WARPS = THREADS / 32, COLUMNS = 16;
 enum { BF16 = 0, F32 = 1, ADD = 2, SWIGLU = 3 };
 constexpr int PARTS = EPILOGUE == SWIGLU ? 2 : 1;        // tiles of 16 columns of a block
 constexpr int STEP = FP8 ? 128 : 64;                     // numbers of a row that a warp takes at once: 128 bytes
 constexpr int LOADS = FP8 ? 4 : 2;                       // 16 bytes of x that a thread takes at once
-#ifndef UNDER_WAY
-#define UNDER_WAY (TILES == 1 ? (PARTS == 1 ? 3 : 2) : (FP8 ? 1 : PARTS == 1 ? 2 : 1))
+#ifndef AT_ONCE
+#define AT_ONCE (EPILOGUE == SWIGLU && TILES == 1 ? 3 : 2)
 #endif
-static_assert(RUST_THREADS == THREADS && RUST_COLUMNS == COLUMNS);
+#ifndef LATE
+#define LATE 1
+#endif
+#ifndef SKIP
+#define SKIP 0
+#endif
+#ifndef UNDER_WAY
+#define UNDER_WAY (TILES == 1 ? (PARTS == 1 ? 2 : 1) : (FP8 ? 1 : PARTS == 1 ? 2 : 1))
+#endif
+static_assert(RUST_THREADS % 32 == 0 && RUST_COLUMNS == COLUMNS);
 
 DEV uint4 weights_at(const u8 *p) {
     uint4 x;
@@ -22,7 +31,7 @@ DEV uint4 weights_at(const u8 *p) {
     return x;
 }
 DEV void multiply(float (&c)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                  : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 /// The numbers in the upper bytes of both halves, as bf16: numbers too small for an exponent included.
@@ -39,7 +48,7 @@ struct Held {
     uint4 x[TILES][LOADS];
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS, 2)
+extern "C" __global__ void __launch_bounds__(THREADS, AT_ONCE)
 skinny_gemm(const u16 *x, i64 x_stride, const u8 *__restrict__ weight, const float *__restrict__ scales, const u16 *__restrict__ bias,
             void *to, i64 to_stride, int rows, int depth, int columns) {
     __shared__ float sums[WARPS][PARTS][TILES * 8][COLUMNS];
@@ -50,7 +59,7 @@ skinny_gemm(const u16 *x, i64 x_stride, const u8 *__restrict__ weight, const flo
     const u8 *mine[PARTS];
 #pragma unroll
     for (int p = 0; p < PARTS; ++p) mine[p] = weight + (first + g + p * (columns / 2)) * pitch + q * 16;
-    release_next();
+    if (!LATE) release_next();
     Held held[UNDER_WAY];
     const auto load_weights = [&](Held &h, int step) {
 #pragma unroll
@@ -74,12 +83,6 @@ skinny_gemm(const u16 *x, i64 x_stride, const u8 *__restrict__ weight, const flo
     };
 #pragma unroll
     for (int u = 0; u < UNDER_WAY; ++u) load_weights(held[u], warp + u * WARPS);
-    if (blockIdx.x < 264) // the first blocks may be waiting for the kernel before: meanwhile the rest comes into L2
-        for (int i = threadIdx.x; i < PARTS * COLUMNS * steps; i += THREADS) {
-            const int step = i / (PARTS * COLUMNS), r = i % (PARTS * COLUMNS);
-            if (step >= UNDER_WAY * WARPS)
-                asm volatile("prefetch.global.L2 [%0];" ::"l"(weight + (first + r % COLUMNS + r / COLUMNS * (columns / 2)) * pitch + step * 128));
-        }
     wait_for_last();
 #pragma unroll
     for (int u = 0; u < UNDER_WAY; ++u) load_x(held[u], warp + u * WARPS);
@@ -89,6 +92,7 @@ skinny_gemm(const u16 *x, i64 x_stride, const u8 *__restrict__ weight, const flo
 #pragma unroll
         for (int u = 0; u < UNDER_WAY; ++u) {
             Held &h = held[u];
+            if (SKIP && step + u * WARPS >= steps) break;
 #pragma unroll
             for (int j = 0; j < 2; ++j)
 #pragma unroll
@@ -118,6 +122,7 @@ skinny_gemm(const u16 *x, i64 x_stride, const u8 *__restrict__ weight, const flo
             load_x(h, step + (u + UNDER_WAY) * WARPS);
         }
     }
+    if (LATE) release_next();
 #pragma unroll
     for (int p = 0; p < PARTS; ++p)
 #pragma unroll

@@ -69,7 +69,7 @@ pub struct LinearOperands {
     pub x_scales: Address,
     /// Address of the scales `[columns]` of the weights, f32; null for bf16.
     pub weight_scales: Address,
-    /// Address of a bias `[columns]` of bf16; null where there is none.
+    /// Address of a bias `[columns]`, numbers as those of `y`; null where there is none.
     pub bias: Address,
 }
 
@@ -93,7 +93,7 @@ impl Products {
         let biased = !operands.bias.is_null();
         let key = (shape, biased);
         if !self.linear_plans.contains_key(&key) {
-            let plan = plan(self.handle, shape, biased)?;
+            let plan = plan(self.handle, shape, operands)?;
             self.linear_plans.insert(key, plan);
         }
         let Plan {
@@ -112,17 +112,7 @@ impl Products {
                 )?;
             }
             if shape.precision == Precision::Fp8 {
-                let operation = descriptors.operation;
-                set(
-                    operation,
-                    Attribute::CUBLASLT_MATMUL_DESC_A_SCALE_POINTER,
-                    &operands.weight_scales,
-                )?;
-                set(
-                    operation,
-                    Attribute::CUBLASLT_MATMUL_DESC_B_SCALE_POINTER,
-                    &operands.x_scales,
-                )?;
+                set_scales(descriptors.operation, &operands)?;
             }
             result::matmul(
                 self.handle,
@@ -147,7 +137,9 @@ impl Products {
     }
 }
 
-fn plan(handle: sys::cublasLtHandle_t, shape: LinearShape, biased: bool) -> Result<Plan, Error> {
+/// The heuristic wants to see the scales' addresses, and refuses FP8 without.
+fn plan(handle: sys::cublasLtHandle_t, shape: LinearShape, operands: LinearOperands) -> Result<Plan, Error> {
+    let biased = !operands.bias.is_null();
     use sys::cublasLtMatmulDescAttributes_t as Attribute;
     let kind = match shape.precision {
         Precision::Bf16 => sys::cudaDataType::CUDA_R_16BF,
@@ -171,7 +163,7 @@ fn plan(handle: sys::cublasLtHandle_t, shape: LinearShape, biased: bool) -> Resu
         if biased {
             let bias = sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS;
             set(operation, Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &bias)?;
-            let bias_kind = sys::cudaDataType::CUDA_R_16BF;
+            let bias_kind = shape.y.kind();
             set(
                 operation,
                 Attribute::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE,
@@ -189,6 +181,7 @@ fn plan(handle: sys::cublasLtHandle_t, shape: LinearShape, biased: bool) -> Resu
                 Attribute::CUBLASLT_MATMUL_DESC_B_SCALE_MODE,
                 &OUTER_VECTOR,
             )?;
+            set_scales(operation, &operands)?;
         }
     }
     let descriptors = Descriptors {
@@ -201,4 +194,25 @@ fn plan(handle: sys::cublasLtHandle_t, shape: LinearShape, biased: bool) -> Resu
         algorithm: algorithm(handle, descriptors)?,
         descriptors,
     })
+}
+
+/// Sets the addresses of the scales of both operands.
+///
+/// # Safety
+/// The descriptor is alive.
+unsafe fn set_scales(operation: sys::cublasLtMatmulDesc_t, operands: &LinearOperands) -> Result<(), Error> {
+    use sys::cublasLtMatmulDescAttributes_t as Attribute;
+    // SAFETY: the caller's promise; both attributes are pointers.
+    unsafe {
+        set(
+            operation,
+            Attribute::CUBLASLT_MATMUL_DESC_A_SCALE_POINTER,
+            &operands.weight_scales,
+        )?;
+        set(
+            operation,
+            Attribute::CUBLASLT_MATMUL_DESC_B_SCALE_POINTER,
+            &operands.x_scales,
+        )
+    }
 }

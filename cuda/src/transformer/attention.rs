@@ -5,7 +5,8 @@
 mod decode;
 mod prefill;
 
-use crate::device::Address;
+use super::batch::PAGE;
+use crate::device::{Address, TensorMap};
 use crate::error::Error;
 use crate::rows::Rows;
 
@@ -76,7 +77,16 @@ pub struct Attention {
     /// Whether the kernel may be placed while the kernel before runs.
     pub early: bool,
 }
+
 impl Attention {
+    /// All pages of keys and of values, row after row.
+    fn maps(&self) -> Result<(TensorMap, TensorMap), Error> {
+        let Heads { kv, width, .. } = self.heads;
+        let sizes = [width as u64, (self.cache.pages * kv * PAGE) as u64];
+        let map = |address| TensorMap::new(address, &sizes, &[(size_of::<u16>() * width) as u64]);
+        Ok((map(self.cache.keys)?, map(self.cache.values)?))
+    }
+
     /// The window as the kernels take it: larger than any distance if there is none.
     fn window_or_all(&self) -> i32 {
         self.window.map_or(i32::MAX, |window| {

@@ -21,8 +21,10 @@ pub(in crate::transformer) static DECODE: Kernel = Kernel {
 const THREADS: usize = 32 * SPLIT / PAGE;
 /// Rows of a block: queries times the heads that share keys.
 const ROWS: usize = 16;
-/// Blocks of a launch, each of which takes split after split: as many as 132 multiprocessors hold at once.
-const BLOCKS: usize = 132 * 3;
+/// Multiprocessors of a chip of the generation.
+const MULTIPROCESSORS: usize = 132;
+/// Pieces of keys or values, 64 tokens and 64 columns, under way for a warp.
+const RING: usize = 2;
 
 /// `Arguments` in decode.cu.
 #[repr(C)]
@@ -32,8 +34,6 @@ struct Arguments {
     to: Address,
     query_stride: i64,
     to_stride: i64,
-    keys: Address,
-    values: Address,
     header: Address,
     sequences: Address,
     decoding: Address,
@@ -77,15 +77,27 @@ pub fn decode_workspace_bytes(limits: &BatchLimits, heads: Heads) -> usize {
     Workspace::new(limits, heads).bytes
 }
 
+/// Blocks of a launch, each of which takes split after split: as many as the chip holds at once.
+fn blocks(width: usize) -> usize {
+    MULTIPROCESSORS * if width <= 128 { 3 } else { 2 }
+}
+
 pub(in crate::transformer) fn variant(width: usize) -> Variant {
+    let warps = THREADS / 32;
+    let ring = warps * RING * PAGE * size_of::<u16>() * 64;
+    let sums = size_of::<f32>() * (ROWS * width + 2 * warps * ROWS);
+    // The copy engine's swizzle wants pieces at multiples of 1,024 bytes.
+    let shared = (ring + sums + size_of::<u64>() * (warps * RING + 1)).next_multiple_of(1024) + 1024;
     Variant::new(&[
         ("D", width),
         ("RUST_THREADS", THREADS),
         ("RUST_SPLIT", SPLIT),
         ("RUST_PAGE", PAGE),
         ("RUST_ROWS", ROWS),
+        ("RUST_RING", RING),
         ("SIZEOF_ARGUMENTS", size_of::<Arguments>()),
     ])
+    .with_shared(shared)
 }
 
 impl TransformerKernels {
@@ -114,8 +126,6 @@ impl TransformerKernels {
             to: attention.to.address,
             query_stride: attention.queries.stride as i64,
             to_stride: attention.to.stride as i64,
-            keys: attention.cache.keys,
-            values: attention.cache.values,
             header: tables.header(),
             sequences: tables.sequences(),
             decoding: tables.decoding(),
@@ -131,15 +141,23 @@ impl TransformerKernels {
             unused: 0,
         };
         let most = tables.limits.splits() * heads.kv * rows.div_ceil(ROWS);
+        let (keys, values) = attention.maps()?;
+        let variant = variant(heads.width);
         let launch = Launch {
+            shared: variant.shared,
             early: attention.early,
             ..Launch::new(
-                self.get(&DECODE, variant(heads.width))?,
-                [most.clamp(1, BLOCKS), 1, 1],
+                self.get(&DECODE, variant)?,
+                [most.clamp(1, blocks(heads.width)), 1, 1],
                 THREADS as u32,
             )
         };
-        // SAFETY: the parameter is that of `attend_decode`; addresses are the caller's promise.
-        unsafe { launch.enqueue(stream, &[Parameter::new(&arguments)]) }
+        let parameters = [
+            Parameter::new(&keys),
+            Parameter::new(&values),
+            Parameter::new(&arguments),
+        ];
+        // SAFETY: the parameters are those of `attend_decode`; addresses are the caller's promise.
+        unsafe { launch.enqueue(stream, &parameters) }
     }
 }

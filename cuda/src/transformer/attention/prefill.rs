@@ -6,8 +6,8 @@ use std::ffi::c_int;
 
 use super::super::batch::{BatchTables, PAGE, TILE};
 use super::super::program::{Kernel, TransformerKernels, Variant};
-use super::{Attention, KvLayer};
-use crate::device::{Address, Launch, Parameter, Stream, TensorMap};
+use super::Attention;
+use crate::device::{Address, Launch, Parameter, Stream};
 use crate::error::Error;
 
 pub(in crate::transformer) static PREFILL: Kernel = Kernel {
@@ -58,16 +58,6 @@ pub(in crate::transformer) fn variant(width: usize) -> Variant {
     Variant::new(&definitions).with_shared(bytes.next_multiple_of(1024) + 1024)
 }
 
-/// All pages of one of a layer's buffers, row after row.
-fn map(cache: &KvLayer, address: Address, kv_heads: usize, width: usize) -> Result<TensorMap, Error> {
-    let rows = cache.pages * kv_heads * PAGE;
-    TensorMap::new(
-        address,
-        &[width as u64, rows as u64],
-        &[(size_of::<u16>() * width) as u64],
-    )
-}
-
 impl TransformerKernels {
     /// Enqueues the attention of the sequences of more rows than the limits call decoding.
     ///
@@ -88,9 +78,7 @@ impl TransformerKernels {
         if tables.tiles == 0 {
             return Ok(());
         }
-        let cache = &attention.cache;
-        let keys = map(cache, cache.keys, heads.kv, heads.width)?;
-        let values = map(cache, cache.values, heads.kv, heads.width)?;
+        let (keys, values) = attention.maps()?;
         let arguments = Arguments {
             queries: attention.queries.address,
             to: attention.to.address,

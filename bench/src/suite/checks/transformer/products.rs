@@ -232,7 +232,11 @@ fn linear(
         y: to.address(),
         x_scales: scales.address(),
         weight_scales: weights.scales(),
-        bias: weights.bias_codes.address(),
+        bias: if y == Element::F32 {
+            Address::NULL
+        } else {
+            weights.bias_codes.address()
+        },
     };
     let name = weights.name(
         &format!("linear{} to {y:?},", if add { ", added" } else { "" }),
@@ -259,7 +263,12 @@ fn linear(
             } else {
                 0.0
             };
-            exact.push(before + weights.product(&x[row * depth..][..depth], column));
+            let bias = if y == Element::F32 {
+                f64::from(weights.bias[column])
+            } else {
+                0.0
+            };
+            exact.push(before + weights.product(&x[row * depth..][..depth], column) - bias);
             some.push(ours[row * columns + column]);
         }
     }
