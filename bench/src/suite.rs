@@ -1,6 +1,6 @@
-//! `liquid-bench suite`: the GPU suite. Checks the kernels of `liquid-cuda` against f64, the portable path
-//! and other implementations, and measures them. Ends with an error when a check
-//! fails; its output is what `attention/results` keeps. `cargo xtask gpu` builds and starts it.
+//! `liquid-bench suite`: the GPU suite. Checks the kernels of `liquid-cuda` against f64, the portable path and
+//! other implementations, and measures them. Ends with an error when a check fails; its output is what
+//! `attention/results` and `cuda/results` keep. `cargo xtask gpu` builds and starts it.
 
 #[cfg(feature = "cuda")]
 mod checks;

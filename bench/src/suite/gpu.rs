@@ -1,5 +1,7 @@
 //! The first GPU without burn: a stream, the kernels, products, and memory for the launches of `liquid_cuda`.
 
+#![allow(unsafe_code, reason = "copies within a buffer; see SAFETY there")]
+
 use anyhow::Result;
 use liquid_cuda::device::{Buffer, Context, Number, Products, Stream, WORKSPACE};
 use liquid_cuda::rule::Kernels;
@@ -59,10 +61,15 @@ impl Gpu {
         let buffer = self.context.allocate(size_of::<u16>() * count)?;
         let numbers = Random::new(1).normals(count.min(PERIOD));
         let numbers: Vec<u16> = numbers.into_iter().map(|x| bf16(deviation * x)).collect();
-        for start in (0..count).step_by(PERIOD) {
-            let part = numbers.len().min(count - start);
-            self.stream
-                .write_at(&buffer, size_of::<u16>() * start, &numbers[..part])?;
+        self.stream.write(&buffer, &numbers)?;
+        let (period, bytes) = (size_of_val(numbers.as_slice()), size_of::<u16>() * count);
+        for start in (period..bytes).step_by(period.max(1)) {
+            let to = buffer.address().offset(start);
+            // SAFETY: both sides lie in `buffer`, whose work is done before it is freed.
+            unsafe {
+                self.stream
+                    .copy(to, buffer.address(), period.min(bytes - start))?
+            };
         }
         Ok(buffer)
     }

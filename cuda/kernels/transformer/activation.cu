@@ -1,26 +1,49 @@
 // silu(gate) * up of a feed-forward layer, and rows as FP8 (E4M3) with a scale each. A row of FP8 is one block's, which
-// goes over it twice: once for its largest number, once, from the caches, for its codes.
+// holds it in registers between finding its largest number and writing its codes.
 constexpr int THREADS = 256;
 static_assert(RUST_THREADS == THREADS);
 
 /// Writes the rows that `value_at(v, column)` gives.
 template <class ValueAt> DEV void write_row(u8 *to, i64 to_stride, float *scales, int width, ValueAt value_at) {
     const int first = (blockIdx.y * THREADS + threadIdx.x) * 8, step = gridDim.y * THREADS * 8;
-    float v[8], largest = 0;
-    if (FP8)
+    float v[8];
+    if (!FP8) {
         for (int c = first; c < width; c += step) {
             value_at(v, c);
-#pragma unroll
-            for (int i = 0; i < 8; ++i) largest = fmaxf(largest, fabsf(v[i]));
+            *(uint4 *)(to + (blockIdx.x * to_stride + c) * 2) = packed(v);
         }
-    if (FP8) largest = block_max<THREADS>(largest);
-    const float scale = fp8_scale(largest);
-    for (int c = first; c < width; c += step) {
-        value_at(v, c);
-        if (FP8) *(uint2 *)(to + blockIdx.x * to_stride + c) = fp8(v, 1.f / scale);
-        else *(uint4 *)(to + (blockIdx.x * to_stride + c) * 2) = packed(v);
+        return;
     }
-    if (FP8 && threadIdx.x == 0) scales[blockIdx.x] = scale;
+    constexpr int HELD = 8;  // pieces in registers; what is behind them is computed twice
+    uint4 held[HELD];
+    float largest = 0;
+    const auto measure = [&] {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) largest = fmaxf(largest, fabsf(v[i]));
+    };
+#pragma unroll
+    for (int p = 0; p < HELD; ++p) {
+        const int c = first + p * step;
+        if (c >= width) continue;
+        value_at(v, c);
+        held[p] = packed(v);
+        measure();
+    }
+    for (int c = first + HELD * step; c < width; c += step) value_at(v, c), measure();
+    const float scale = fp8_scale(block_max<THREADS>(largest));
+    u8 *row = to + blockIdx.x * to_stride;
+#pragma unroll
+    for (int p = 0; p < HELD; ++p) {
+        const int c = first + p * step;
+        if (c >= width) continue;
+        unpack(v, held[p]);
+        *(uint2 *)(row + c) = fp8(v, 1.f / scale);
+    }
+    for (int c = first + HELD * step; c < width; c += step) {
+        value_at(v, c);
+        *(uint2 *)(row + c) = fp8(v, 1.f / scale);
+    }
+    if (threadIdx.x == 0) scales[blockIdx.x] = scale;
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)

@@ -1,7 +1,7 @@
 // Attention of few rows a sequence over pages, bound by reading keys and values once. The heads that share keys are rows
-// too. A block sums a split of 256 keys for one head of keys, a page a warp, and leaves its sums; the last block of a
-// sequence adds up the splits in their order. A split's size never changes, so a row's result depends on no other row,
-// and neither grid nor addresses depend on the batch: blocks take split after split of a list.
+// too. A block sums a split of 256 keys for one head of keys, a page a warp, and leaves its sums; a second kernel adds up
+// the splits of a sequence in their order. A split's size never changes, so a row's result depends on no other row, and
+// neither grids nor addresses depend on the batch: blocks take split after split of a list.
 //
 // Every warp has a ring of pieces of its own (64 keys, 64 columns), which the copy engine fills ahead, across splits; several
 // blocks of a multiprocessor hide each other's waiting. From there the tensor cores' operands are read 16 bytes at a time:
@@ -12,23 +12,20 @@ constexpr int WARPS = 4, PAGE = 64, SPLIT = WARPS * PAGE, ROWS = 16, CHUNKS = D 
 constexpr int PIECES = HALVES, BYTES = PAGE * 128;  // pieces of a page's keys, bytes of one
 static_assert(RUST_RING >= 2 && RUST_RING <= 2 * PIECES && RUST_THREADS == 32 * WARPS && RUST_SPLIT == SPLIT && RUST_PAGE == PAGE && RUST_ROWS == ROWS);
 
-#ifndef LATE
-#define LATE 1
-#endif
 struct Arguments {
     const u16 *queries;
     u16 *to;
     i64 query_stride, to_stride;
-    const uint4 *header;       // decoding sequences, splits
-    const uint4 *sequences;    // first row, rows, position of the first row, first entry of the page table
-    const uint2 *decoding;     // sequence, first split; one more for the end
+    const uint4 *header;     // decoding sequences, splits
+    const uint4 *sequences;  // first row, rows, position of the first row, first entry of the page table
+    const uint2 *decoding;   // sequence, first split
+    const uint4 *splits;     // those of their sequence, and in the upper 24 bits of `rows` the split's number
     const u32 *pages;
-    u32 *counters;             // [decoding, kv_heads, tiles of rows], zeros between launches
-    float2 *totals;            // [splits, kv_heads, rows]: largest product, sum of the weights
-    float *sums;               // [splits, kv_heads, rows, D]: weighted values
+    float2 *totals;          // [splits, kv_heads, rows]: largest product, sum of the weights
+    float *sums;             // [splits, kv_heads, rows, D]: weighted values
     int kv_heads, group, rows, window;
     float scale;
-    int unused;
+    int sequence_rows;       // most rows of a sequence
 };
 static_assert(sizeof(Arguments) == SIZEOF_ARGUMENTS);
 
@@ -44,38 +41,34 @@ DEV float power(float x) {
 }
 constexpr float NONE = -1e30f;  // below every product, and no infinity
 
+/// A sequence's rows, and the splits that they read.
+struct Sequence {
+    int row, rows, position, pages;
+    DEV int end() const { return position + rows; }
+    DEV int oldest(int window) const { return max(0, position - window + 1); }
+    DEV int first(int window) const { return oldest(window) / SPLIT; }
+    DEV int count(int window) const { return (end() + SPLIT - 1) / SPLIT - first(window); }
+};
 /// A block's share of the list.
 struct Work {
-    int entry, split, head, tile;  // split within its sequence; tile of its rows
-    int first_split;               // of the sequence, in the list
-    int first, count;              // splits that the sequence's rows read
-    uint4 sequence;                // row, rows, position, pages
-    u32 page;                      // of this warp
-    bool valid, any;               // whether the list goes so far; whether this warp's page is read at all
-    DEV int end() const { return sequence.z + sequence.y; }  // keys of the sequence
-    DEV int rows(int group) const { return min((int)sequence.y * group - tile * ROWS, ROWS); }  // of this tile, if any
+    Sequence of;
+    int split, head, tile;  // of the sequence; of keys; of rows
+    int place;              // the split's number in the list
+    u32 page;               // of this warp
+    bool valid, any;        // whether the list goes so far; whether this warp's page is read at all
+    DEV int rows(int group) const { return min(of.rows * group - tile * ROWS, ROWS); }  // of this tile, if any
 };
 
-DEV Work find(const Arguments &x, int item, int entries, int splits, int tiles, int warp) {
+DEV Work find(const Arguments &x, int item, int splits, int tiles, int warp) {
     Work w;
     w.valid = item < splits * x.kv_heads * tiles, w.any = false;
     if (!w.valid) return w;
-    w.tile = item % tiles, w.head = item / tiles % x.kv_heads;
-    const int split = item / tiles / x.kv_heads;
-    int low = 0, high = entries;  // the last entry that begins at or before the split
-    while (high - low > 1) {
-        const int middle = (low + high) / 2;
-        if (__ldg(&x.decoding[middle].y) <= split) low = middle;
-        else high = middle;
-    }
-    const uint2 entry = __ldg(&x.decoding[low]);
-    w.entry = low, w.split = split - entry.y, w.first_split = entry.y;
-    w.sequence = __ldg(&x.sequences[entry.x]);
-    const int oldest = max(0, (int)w.sequence.z - x.window + 1);  // key of the first row
-    w.first = oldest / SPLIT, w.count = (w.end() + SPLIT - 1) / SPLIT - w.first;
+    w.tile = item % tiles, w.head = item / tiles % x.kv_heads, w.place = item / tiles / x.kv_heads;
+    const uint4 split = __ldg(&x.splits[w.place]);
+    w.of = {(int)split.x, (int)(split.y & 255), (int)split.z, (int)split.w}, w.split = split.y >> 8;
     const int key = w.split * SPLIT + warp * PAGE;
-    w.any = key < w.end() && key + PAGE > oldest && w.rows(x.group) > 0;
-    w.page = w.any ? __ldg(&x.pages[w.sequence.w + key / PAGE]) : 0;
+    w.any = key < w.of.end() && key + PAGE > w.of.oldest(x.window) && w.rows(x.group) > 0;
+    w.page = w.any ? __ldg(&x.pages[w.of.pages + key / PAGE]) : 0;
     return w;
 }
 DEV void load_box(void *to, const TensorMap *map, u64 *bar, int column, int row) {
@@ -88,7 +81,6 @@ struct Shared {
     alignas(16) float sum[ROWS][D];
     float largest[WARPS][ROWS], total[WARPS][ROWS];
     u64 full[WARPS][RUST_RING];
-    int is_last;
 };
 static_assert(sizeof(Shared) + 1024 <= SIZEOF_SHARED);
 
@@ -120,88 +112,44 @@ struct Queries {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
             const int r = w.tile * ROWS + g + i * 8;
-            const bool there = w.valid && r < (int)w.sequence.y * x.group;
-            const u16 *from = x.queries + (w.sequence.x + r / x.group) * x.query_stride + (w.head * x.group + r % x.group) * D + q * 8;
+            const bool there = w.valid && r < w.of.rows * x.group;
+            const u16 *from = x.queries + (w.of.row + r / x.group) * x.query_stride + (w.head * x.group + r % x.group) * D + q * 8;
 #pragma unroll
             for (int c = 0; c < CHUNKS; ++c) of[i][c] = there ? *(const uint4 *)(from + c * 32) : make_uint4(0, 0, 0, 0);
         }
     }
 };
 
-/// Adds up the splits of a tile of rows in their order, a warp a row.
-DEV void combine(const Arguments &x, const Work &w, int warp, int lane) {
-    constexpr int MINE = D / 32;
-    const int all = w.sequence.y * x.group;
-    for (int r = w.tile * ROWS + warp; r < min(all, (w.tile + 1) * ROWS); r += WARPS) {
-        const auto place = [&](int s) { return ((i64)(w.first_split + w.first + s) * x.kv_heads + w.head) * x.rows + r; };
-        float largest = NONE, total = 0, sum[MINE] = {};
-        for (int s = lane; s < w.count; s += 32) largest = fmaxf(largest, __ldcg(&x.totals[place(s)]).x);
-#pragma unroll
-        for (int i = 16; i; i >>= 1) largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, i));
-#pragma unroll 4
-        for (int s = 0; s < w.count; ++s) {
-            const float2 of = __ldcg(&x.totals[place(s)]);
-            const float weight = power(of.x - largest);
-            total += weight * of.y;
-            const float *from = x.sums + place(s) * D + lane * MINE;
-            float v[MINE];
-            if constexpr (MINE == 2) *(float2 *)v = __ldcg((const float2 *)from);
-            else
-#pragma unroll
-                for (int i = 0; i < MINE; i += 4) *(float4 *)(v + i) = __ldcg((const float4 *)(from + i));
-#pragma unroll
-            for (int i = 0; i < MINE; ++i) sum[i] += weight * v[i];
-        }
-        const float factor = 1.f / total;
-        u16 *to = x.to + (w.sequence.x + r / x.group) * x.to_stride + (w.head * x.group + r % x.group) * D + lane * MINE;
-#pragma unroll
-        for (int i = 0; i < MINE; i += 2) *(u32 *)(to + i) = pack(sum[i] * factor, sum[i + 1] * factor);
-    }
-}
-
-/// Leaves the sums of a tile of rows, which all warps have added up; the last of a sequence's blocks makes the result.
-DEV void leave(Shared &sh, const Arguments &x, const Work &w, int tiles) {
-    const int rows = w.rows(x.group);
-    const int t = threadIdx.x;
+/// Leaves the sums of a tile of rows, which all warps have added up, or the result if there is no other split.
+DEV void leave(Shared &sh, const Arguments &x, const Work &w) {
+    const int t = threadIdx.x, rows = w.rows(x.group);
     const auto total_at = [&](int r) {
         float y = 0;
 #pragma unroll
         for (int n = 0; n < WARPS; ++n) y += sh.total[n][r];
         return y;
     };
-    if (w.count == 1) {
+    if (w.of.count(x.window) == 1) {
         for (int i = t * 2; i < rows * D; i += 64 * WARPS) {
             const int r = i / D, all = w.tile * ROWS + r;
             const float factor = 1.f / total_at(r);
-            u16 *to = x.to + (w.sequence.x + all / x.group) * x.to_stride + (w.head * x.group + all % x.group) * D + i % D;
+            u16 *to = x.to + (w.of.row + all / x.group) * x.to_stride + (w.head * x.group + all % x.group) * D + i % D;
             *(u32 *)to = pack(sh.sum[r][i % D] * factor, sh.sum[r][i % D + 1] * factor);
         }
-        __syncthreads();
-        return;
-    }
-    const i64 place = ((i64)(w.first_split + w.split) * x.kv_heads + w.head) * x.rows + w.tile * ROWS;
-    for (int i = t * 4; i < rows * D; i += 128 * WARPS) *(float4 *)(x.sums + place * D + i) = *(const float4 *)(&sh.sum[0][0] + i);
-    if (t < rows) {
-        float y = NONE;
+    } else {
+        const i64 place = ((i64)w.place * x.kv_heads + w.head) * x.rows + w.tile * ROWS;
+        for (int i = t * 4; i < rows * D; i += 128 * WARPS) *(float4 *)(x.sums + place * D + i) = *(const float4 *)(&sh.sum[0][0] + i);
+        if (t < rows) {
+            float y = NONE;
 #pragma unroll
-        for (int n = 0; n < WARPS; ++n) y = fmaxf(y, sh.largest[n][t]);
-        x.totals[place + t] = make_float2(y, total_at(t));
-    }
-    __threadfence();
-    __syncthreads();
-    if (t == 0) {
-        u32 *counter = x.counters + (w.entry * x.kv_heads + w.head) * tiles + w.tile;
-        sh.is_last = atomicAdd(counter, 1) + 1 == w.count;
-        if (sh.is_last) *counter = 0;
+            for (int n = 0; n < WARPS; ++n) y = fmaxf(y, sh.largest[n][t]);
+            x.totals[place + t] = make_float2(y, total_at(t));
+        }
     }
     __syncthreads();
-    if (sh.is_last) {
-        __threadfence();
-        combine(x, w, t >> 5, t & 31);
-    }
 }
 
-extern "C" __global__ void __launch_bounds__(32 * WARPS, D <= 128 ? 3 : 2)
+extern "C" __global__ void __launch_bounds__(32 * WARPS, AT_ONCE)
 attend_decode(const __grid_constant__ TensorMap keys, const __grid_constant__ TensorMap values, const __grid_constant__ Arguments x) {
     extern __shared__ u8 memory[];
     Shared &sh = *(Shared *)(memory + (1024 - (shared(memory) & 1023) & 1023));
@@ -213,27 +161,27 @@ attend_decode(const __grid_constant__ TensorMap keys, const __grid_constant__ Te
         proxy_fence();
     }
     __syncwarp();
-    if (!LATE) release_next();
     wait_for_last();
     const uint4 header = *x.header;
-    const int entries = header.x, splits = header.y;
+    const int splits = header.y;
     int item = blockIdx.x, number = 0;  // of its first piece
-    Work w = find(x, item, entries, splits, tiles, warp);
+    Work w = find(x, item, splits, tiles, warp);
 #pragma unroll
     for (int i = 0; i < RUST_RING; ++i) ring.load(x, &keys, &values, w, i, i, lane);
     for (; w.valid; item += grid, number += 2 * PIECES) {
         Queries query;
         query.load(x, w, g, q);
-        const Work next = find(x, item + grid, entries, splits, tiles, warp);
+        const Work next = find(x, item + grid, splits, tiles, warp);
         const auto take = [&](int piece) {  // it has been read: its place is for the one that is a ring behind
             __syncwarp();
             const int n = piece + RUST_RING;
             ring.load(x, &keys, &values, n < 2 * PIECES ? w : next, n % (2 * PIECES), number + n, lane);
         };
-        const int rows = w.rows(x.group), end = w.end(), first_key = w.split * SPLIT + warp * PAGE;
+        const int rows = w.rows(x.group), end = w.of.end(), first_key = w.split * SPLIT + warp * PAGE;
+        const bool whole = first_key + PAGE <= end;
         int position[2];  // of rows g and g + 8
 #pragma unroll
-        for (int i = 0; i < 2; ++i) position[i] = w.sequence.z + (w.tile * ROWS + g + i * 8) / x.group;
+        for (int i = 0; i < 2; ++i) position[i] = w.of.position + (w.tile * ROWS + g + i * 8) / x.group;
         float s[PAGE / 8][4] = {};
         float largest[2] = {NONE, NONE}, total[2] = {};
 #pragma unroll
@@ -305,7 +253,7 @@ attend_decode(const __grid_constant__ TensorMap keys, const __grid_constant__ Te
                     for (int i = 0; i < 4; ++i) {
                         const int key = j * 16 + q * 2 + (i & 1) + (i >> 1) * 8;
                         of[i] = at(v, key, g);
-                        if (first_key + key >= end) of[i] = make_uint4(0, 0, 0, 0);
+                        if (!whole && first_key + key >= end) of[i] = make_uint4(0, 0, 0, 0);
                     }
 #pragma unroll
                     for (int m = 0; m < 4; ++m) {
@@ -317,7 +265,7 @@ attend_decode(const __grid_constant__ TensorMap keys, const __grid_constant__ Te
             }
             take(PIECES + piece);
         }
-        if (w.split >= w.first && rows > 0) {  // else nobody waits for the sums
+        if (w.split >= w.of.first(x.window) && rows > 0) {  // else nobody waits for the sums
             // The warps add them one after the other. Of row g a thread has columns 16 q to 16 q + 15 of every 64.
             for (int turn = 0; turn < WARPS; ++turn) {
                 if (turn == warp)
@@ -336,9 +284,62 @@ attend_decode(const __grid_constant__ TensorMap keys, const __grid_constant__ Te
                                 }
                 __syncthreads();
             }
-            leave(sh, x, w, tiles);
+            leave(sh, x, w);
         }
         w = next;
     }
-    if (LATE) release_next();
+    release_next();
+}
+
+/// Adds up the splits of a row of a head: a warp every fourth, then the warps one after the other.
+extern "C" __global__ void __launch_bounds__(32 * WARPS)
+combine_splits(const __grid_constant__ Arguments x) {
+    constexpr int MINE = D / 32;
+    __shared__ alignas(16) float sum_of[WARPS][D];
+    __shared__ float largest_of[WARPS], total_of[WARPS];
+    const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, head = blockIdx.x;
+    const int entry = blockIdx.y / x.sequence_rows, row = blockIdx.y % x.sequence_rows;
+    release_next();
+    wait_for_last();
+    if (entry >= x.header->x) return;
+    const uint2 decoding = x.decoding[entry];
+    const uint4 y = x.sequences[decoding.x];
+    const Sequence s{(int)y.x, (int)y.y, (int)y.z, (int)y.w};
+    const int count = s.count(x.window);
+    if (row >= s.rows || count == 1) return;
+    const i64 first = ((i64)(decoding.y + s.first(x.window)) * x.kv_heads + head / x.group) * x.rows + row * x.group + head % x.group;
+    const i64 step = (i64)x.kv_heads * x.rows;
+    float largest = NONE, total = 0, sum[MINE] = {};
+#pragma unroll 4
+    for (int n = warp; n < count; n += WARPS) {
+        const i64 place = first + n * step;
+        const float2 of = x.totals[place];
+        float v[MINE];
+        const float *from = x.sums + place * D + lane * MINE;
+        if constexpr (MINE == 2) *(float2 *)v = *(const float2 *)from;
+        else
+#pragma unroll
+            for (int i = 0; i < MINE; i += 4) *(float4 *)(v + i) = *(const float4 *)(from + i);
+        const float now = fmaxf(largest, of.x), before = power(largest - now), weight = power(of.x - now);
+        largest = now, total = total * before + weight * of.y;
+#pragma unroll
+        for (int i = 0; i < MINE; ++i) sum[i] = sum[i] * before + weight * v[i];
+    }
+#pragma unroll
+    for (int i = 0; i < MINE; ++i) sum_of[warp][lane * MINE + i] = sum[i];
+    if (lane == 0) largest_of[warp] = largest, total_of[warp] = total;
+    __syncthreads();
+    float all = NONE, weight[WARPS];
+#pragma unroll
+    for (int n = 0; n < WARPS; ++n) all = fmaxf(all, largest_of[n]);
+    total = 0;
+#pragma unroll
+    for (int n = 0; n < WARPS; ++n) weight[n] = power(largest_of[n] - all), total += weight[n] * total_of[n];
+    u16 *to = x.to + (s.row + row) * x.to_stride + head * D;
+    for (int i = threadIdx.x * 2; i < D; i += 64 * WARPS) {
+        float2 y = make_float2(0, 0);
+#pragma unroll
+        for (int n = 0; n < WARPS; ++n) y.x += weight[n] * sum_of[n][i], y.y += weight[n] * sum_of[n][i + 1];
+        *(u32 *)(to + i) = pack(y.x / total, y.y / total);
+    }
 }

@@ -10,18 +10,8 @@ enum { BF16 = 0, F32 = 1, ADD = 2, SWIGLU = 3 };
 constexpr int PARTS = EPILOGUE == SWIGLU ? 2 : 1;        // tiles of 16 columns of a block
 constexpr int STEP = FP8 ? 128 : 64;                     // numbers of a row that a warp takes at once: 128 bytes
 constexpr int LOADS = FP8 ? 4 : 2;                       // 16 bytes of x that a thread takes at once
-#ifndef AT_ONCE
-#define AT_ONCE (EPILOGUE == SWIGLU && TILES == 1 ? 3 : 2)
-#endif
-#ifndef LATE
-#define LATE 1
-#endif
-#ifndef SKIP
-#define SKIP 0
-#endif
-#ifndef UNDER_WAY
-#define UNDER_WAY (TILES == 1 ? (PARTS == 1 ? 2 : 1) : (FP8 ? 1 : PARTS == 1 ? 2 : 1))
-#endif
+constexpr int AT_ONCE = EPILOGUE == SWIGLU && TILES == 1 ? 3 : 2;                         // blocks of a multiprocessor
+constexpr int UNDER_WAY = PARTS == 1 && !(FP8 && TILES == 2) ? 2 : 1;                     // steps of a warp
 static_assert(RUST_THREADS % 32 == 0 && RUST_COLUMNS == COLUMNS);
 
 DEV uint4 weights_at(const u8 *p) {
@@ -59,7 +49,6 @@ skinny_gemm(const u16 *x, i64 x_stride, const u8 *__restrict__ weight, const flo
     const u8 *mine[PARTS];
 #pragma unroll
     for (int p = 0; p < PARTS; ++p) mine[p] = weight + (first + g + p * (columns / 2)) * pitch + q * 16;
-    if (!LATE) release_next();
     Held held[UNDER_WAY];
     const auto load_weights = [&](Held &h, int step) {
 #pragma unroll
@@ -92,7 +81,6 @@ skinny_gemm(const u16 *x, i64 x_stride, const u8 *__restrict__ weight, const flo
 #pragma unroll
         for (int u = 0; u < UNDER_WAY; ++u) {
             Held &h = held[u];
-            if (SKIP && step + u * WARPS >= steps) break;
 #pragma unroll
             for (int j = 0; j < 2; ++j)
 #pragma unroll
@@ -122,7 +110,7 @@ skinny_gemm(const u16 *x, i64 x_stride, const u8 *__restrict__ weight, const flo
             load_x(h, step + (u + UNDER_WAY) * WARPS);
         }
     }
-    if (LATE) release_next();
+    release_next();  // sooner, and blocks of the next kernel would pile up where a place is free first
 #pragma unroll
     for (int p = 0; p < PARTS; ++p)
 #pragma unroll

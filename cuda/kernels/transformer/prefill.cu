@@ -1,14 +1,11 @@
 // Attention of many rows a sequence over pages: a block takes 128 rows of one head and walks the keys from the last that
 // they see to the first. Two warp groups multiply, 64 rows each; a third asks the copy engine for pages of keys and
-// values. Within a group the products with the next keys run beside the exponentials of these, and the two groups take
-// turns at the tensor cores, so that one's exponentials are under the other's products (FlashAttention-3, 2407.08608).
+// values. Within a group the products with the next keys run beside the exponentials of these (FlashAttention-3,
+// 2407.08608).
 // Products are bf16 with sums of fp32; weights of keys are rounded to bf16 for the product with values.
 constexpr int TILE = 128, PAGE = 64, GROUPS = 2, HALVES = D / 64, STEPS = D / 16;
 constexpr int BLOCK_BYTES = KEYS * 128;  // 64 columns of all keys of a tile
 static_assert(RUST_THREADS == 384 && RUST_TILE == TILE && RUST_PAGE == PAGE);
-#ifndef TURNS
-#define TURNS 1
-#endif
 
 struct Arguments {
     const u16 *queries;
@@ -28,7 +25,7 @@ struct Shared {
     u64 k_full[STAGES], k_empty[STAGES], v_full[STAGES], v_empty[STAGES];
 };
 static_assert(sizeof(Shared) + 1024 <= SIZEOF_SHARED);
-enum { GROUP = 1, TURN = 3 };  // named barriers: of each group, and of each group's turn
+enum { GROUP = 1 };  // named barriers, one of each group
 
 #define F64(d, i) F8(d, i), F8(d, i + 8), F8(d, i + 16), F8(d, i + 24), F8(d, i + 32), F8(d, i + 40), F8(d, i + 48), F8(d, i + 56)
 #define R64 R32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
@@ -242,12 +239,10 @@ DEV void run_products(Shared &sh, const Arguments &x, const Work &w, int t, int 
     for (int tile = w.to - 2; tile >= w.from; --tile, ++n) {
         mbar_wait(&sh.k_full[(n + 1) % STAGES], (n + 1) / STAGES & 1);
         wait_values(n, tile + 1);
-        if (TURNS) bar_sync(TURN + group, 256);
         touch(s), touch(o);
         wg_fence();
         multiply_keys((n + 1) % STAGES);
         multiply_values(n % STAGES);
-        if (TURNS) bar_arrive(TURN + 1 - group, 256);
         wg_wait<1>();
         touch(s);
         if (lane == 0) mbar_arrive(&sh.k_empty[(n + 1) % STAGES]);
@@ -266,7 +261,6 @@ DEV void run_products(Shared &sh, const Arguments &x, const Work &w, int t, int 
     multiply_values(n % STAGES);
     wg_wait<0>();
     touch(o);
-    if (TURNS && group == 0) bar_sync(TURN, 256);  // the other group's last arrival
     float factor[2];
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
@@ -299,8 +293,6 @@ attend_prefill(const __grid_constant__ TensorMap keys, const __grid_constant__ T
         if (t == 256) run_loads(sh, x, w, &keys, &values);
     } else {
         asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
-        const int group = t >> 7;
-        if (TURNS && group == 1) bar_arrive(TURN, 256);  // the first group begins
-        run_products(sh, x, w, t & 127, group);
+        run_products(sh, x, w, t & 127, t >> 7);
     }
 }

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::rows::Rows;
 
 pub use decode::decode_workspace_bytes;
-pub(super) use decode::{DECODE, variant as decode_variant};
+pub(super) use decode::{COMBINE, DECODE, variant as decode_variant};
 pub(super) use prefill::{PREFILL, variant as prefill_variant};
 
 /// Widths of heads for which there are kernels.

@@ -18,7 +18,7 @@ pub(super) const TILE: usize = 128;
 /// Slot of a row that is not written.
 const NO_SLOT: u32 = u32::MAX;
 
-/// Words of the header: sequences and splits of the decoding sequences, and two that pad.
+/// Words of the header: decoding sequences, their splits, and two that pad.
 const HEADER: usize = 4;
 
 /// The largest batch that tables have room for. It decides where each table lies.
@@ -65,11 +65,15 @@ impl BatchLimits {
     }
 
     fn tiles_at(&self) -> usize {
-        self.decoding_at() + 2 * (self.sequences + 1)
+        self.decoding_at() + 2 * self.sequences.next_multiple_of(2)
+    }
+
+    fn splits_at(&self) -> usize {
+        (self.tiles_at() + 2 * (self.rows / TILE + self.sequences)).next_multiple_of(4)
     }
 
     fn pages_at(&self) -> usize {
-        self.tiles_at() + 2 * (self.rows / TILE + self.sequences)
+        self.splits_at() + 4 * self.splits()
     }
 }
 
@@ -121,14 +125,18 @@ impl BatchPlan {
                 words[limits.decoding_at() + 2 * decoding..][..2]
                     .copy_from_slice(&[number as u32, splits as u32]);
                 decoding += 1;
-                splits += (sequence.position + sequence.rows).div_ceil(SPLIT);
+                for split in 0..(sequence.position + sequence.rows).div_ceil(SPLIT) {
+                    let mut place = place;
+                    place[1] |= (split as u32) << 8;
+                    words[limits.splits_at() + 4 * splits..][..4].copy_from_slice(&place);
+                    splits += 1;
+                }
             } else {
                 let firsts = (0..sequence.rows).step_by(TILE);
                 tiles.extend(firsts.map(|first| (sequence.position + first, [number as u32, first as u32])));
             }
             row += sequence.rows;
         }
-        words[limits.decoding_at() + 2 * decoding..][..2].copy_from_slice(&[0, splits as u32]);
         words[..2].copy_from_slice(&[decoding as u32, splits as u32]);
         // Those that read the most keys first, so that none of them is left when the others have ended.
         tiles.sort_by_key(|(keys, _)| std::cmp::Reverse(*keys));
@@ -234,7 +242,13 @@ impl BatchTables {
         self.at(self.limits.sequences_at())
     }
 
-    /// Address of the decoding sequences, two words each: number and first split, and one more for the end.
+    /// Address of the splits, four words each: those of their sequence, with the split's number in the upper 24 bits
+    /// of the rows.
+    pub(super) fn splits(&self) -> Address {
+        self.at(self.limits.splits_at())
+    }
+
+    /// Address of the decoding sequences, two words each: number and first split.
     pub(super) fn decoding(&self) -> Address {
         self.at(self.limits.decoding_at())
     }
@@ -288,7 +302,8 @@ mod tests {
         assert_eq!(table(LIMITS.slots_at(), 3), [7 * 64 + 63, 3 * 64, 9 * 64 + 1]);
         assert_eq!(table(LIMITS.slots_at() + 132, 1), [NO_SLOT]);
         assert_eq!(table(LIMITS.sequences_at(), 8), [0, 2, 63, 0, 2, 130, 1, 2]);
-        assert_eq!(table(LIMITS.decoding_at(), 4), [0, 0, 0, 1]);
+        assert_eq!(table(LIMITS.decoding_at(), 2), [0, 0]);
+        assert_eq!(table(LIMITS.splits_at(), 4), [0, 2, 63, 0]);
         // The later tile reads more keys.
         assert_eq!((plan.tiles, table(LIMITS.tiles_at(), 4)), (2, vec![1, 128, 1, 0]));
         assert_eq!(table(LIMITS.pages_at(), 5), [7, 3, 9, 8, 40]);

@@ -1,6 +1,6 @@
 //! All kernels as they are compiled, for whoever wants to compile them without a GPU.
 
-use super::attention::{DECODE, PREFILL, WIDTHS, decode_variant, prefill_variant};
+use super::attention::{COMBINE, DECODE, PREFILL, WIDTHS, decode_variant, prefill_variant};
 use super::gemm::{Epilogue, SKINNY_ROWS};
 use super::{activation, gather, gemm, norm, rotary, sample};
 use crate::device::Precision;
@@ -22,6 +22,7 @@ pub fn kernel_sources() -> Vec<KernelSource> {
         all.push(rotary::ROTARY.source(&rotary::variant(width)));
         all.push(PREFILL.source(&prefill_variant(width)));
         all.push(DECODE.source(&decode_variant(width)));
+        all.push(COMBINE.source(&decode_variant(width)));
     }
     for rows in [1, SKINNY_ROWS] {
         for precision in [Precision::Bf16, Precision::Fp8] {

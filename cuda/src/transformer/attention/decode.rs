@@ -1,5 +1,4 @@
-//! Attention of few rows a sequence: splits of 256 keys, each summed by a block, and the splits of a sequence by the
-//! last of them.
+//! Attention of few rows a sequence: splits of 256 keys, each summed by a block, then the splits of every row.
 
 #![allow(unsafe_code, reason = "launches kernels; see Safety in `transformer`")]
 
@@ -16,12 +15,16 @@ pub(in crate::transformer) static DECODE: Kernel = Kernel {
     text: include_str!("../../../kernels/transformer/decode.cu"),
     entry: c"attend_decode",
 };
+pub(in crate::transformer) static COMBINE: Kernel = Kernel {
+    entry: c"combine_splits",
+    ..DECODE
+};
 
 /// Threads of a block; a warp takes a page.
 const THREADS: usize = 32 * SPLIT / PAGE;
 /// Rows of a block: queries times the heads that share keys.
 const ROWS: usize = 16;
-/// Multiprocessors of a chip of the generation.
+/// Multiprocessors of a chip of the generation; each gets as many blocks as it holds, which take split after split.
 const MULTIPROCESSORS: usize = 132;
 /// Pieces of keys or values, 64 tokens and 64 columns, under way for a warp.
 const RING: usize = 2;
@@ -37,8 +40,8 @@ struct Arguments {
     header: Address,
     sequences: Address,
     decoding: Address,
+    splits: Address,
     pages: Address,
-    counters: Address,
     totals: Address,
     sums: Address,
     kv_heads: c_int,
@@ -47,39 +50,29 @@ struct Arguments {
     rows: c_int,
     window: c_int,
     scale: f32,
-    unused: c_int,
+    sequence_rows: c_int,
 }
 
-/// Where the parts of the work space lie, in bytes.
-struct Workspace {
-    totals: usize,
-    sums: usize,
-    bytes: usize,
+/// Rows of a head of keys that a split may have: those of a sequence times the group.
+fn rows_of(limits: &BatchLimits, heads: Heads) -> usize {
+    limits.decode_rows * heads.group()
 }
 
-impl Workspace {
-    fn new(limits: &BatchLimits, heads: Heads) -> Self {
-        let rows = limits.decode_rows * heads.group();
-        let partial_rows = limits.splits() * heads.kv * rows;
-        let counters = limits.sequences * heads.kv * rows.div_ceil(ROWS);
-        let totals = (size_of::<u32>() * counters).next_multiple_of(256);
-        let sums = (totals + 2 * size_of::<f32>() * partial_rows).next_multiple_of(256);
-        Self {
-            totals,
-            sums,
-            bytes: sums + size_of::<f32>() * partial_rows * heads.width,
-        }
-    }
+/// Bytes of the totals, which lie in front of the sums.
+fn total_bytes(limits: &BatchLimits, heads: Heads) -> usize {
+    let rows = limits.splits() * heads.kv * rows_of(limits, heads);
+    (2 * size_of::<f32>() * rows).next_multiple_of(256)
 }
 
-/// Bytes of work space of [`TransformerKernels::attend_decode`]; zeros before the first call, and left to it.
+/// Bytes of work space of [`TransformerKernels::attend_decode`].
 pub fn decode_workspace_bytes(limits: &BatchLimits, heads: Heads) -> usize {
-    Workspace::new(limits, heads).bytes
+    let rows = limits.splits() * heads.kv * rows_of(limits, heads);
+    total_bytes(limits, heads) + size_of::<f32>() * rows * heads.width
 }
 
-/// Blocks of a launch, each of which takes split after split: as many as the chip holds at once.
-fn blocks(width: usize) -> usize {
-    MULTIPROCESSORS * if width <= 128 { 3 } else { 2 }
+/// Blocks that a multiprocessor holds at once.
+fn at_once(width: usize) -> usize {
+    if width <= 128 { 3 } else { 2 }
 }
 
 pub(in crate::transformer) fn variant(width: usize) -> Variant {
@@ -90,6 +83,7 @@ pub(in crate::transformer) fn variant(width: usize) -> Variant {
     let shared = (ring + sums + size_of::<u64>() * (warps * RING + 1)).next_multiple_of(1024) + 1024;
     Variant::new(&[
         ("D", width),
+        ("AT_ONCE", at_once(width)),
         ("RUST_THREADS", THREADS),
         ("RUST_SPLIT", SPLIT),
         ("RUST_PAGE", PAGE),
@@ -101,15 +95,15 @@ pub(in crate::transformer) fn variant(width: usize) -> Variant {
 }
 
 impl TransformerKernels {
-    /// Enqueues the attention of the sequences that the limits call decoding. Grid and addresses depend on the
-    /// limits alone, so that a captured launch serves every batch of them.
+    /// Enqueues the attention of the sequences that the limits call decoding: two launches, whose grids and
+    /// addresses depend on the limits alone, so that captured ones serve every batch of them.
     ///
     /// # Errors
     /// [`Error::Unsupported`]: heads that no kernel has; [`Error::Compile`] at the first call; [`Error::Driver`].
     ///
     /// # Safety
-    /// As in [`crate::transformer`]; `workspace` holds [`decode_workspace_bytes`], was zeros before its first use, and
-    /// is used by no launch that may run at the same time. Written are the sequences' rows of `to`.
+    /// As in [`crate::transformer`]; `workspace` holds [`decode_workspace_bytes`] and is used by no launch
+    /// that may run at the same time. Written are the sequences' rows of `to`.
     pub unsafe fn attend_decode(
         &mut self,
         stream: &Stream,
@@ -119,8 +113,8 @@ impl TransformerKernels {
     ) -> Result<(), Error> {
         let heads = attention.heads;
         heads.check()?;
-        let parts = Workspace::new(&tables.limits, heads);
-        let rows = tables.limits.decode_rows * heads.group();
+        let limits = &tables.limits;
+        let rows = rows_of(limits, heads);
         let arguments = Arguments {
             queries: attention.queries.address,
             to: attention.to.address,
@@ -129,26 +123,26 @@ impl TransformerKernels {
             header: tables.header(),
             sequences: tables.sequences(),
             decoding: tables.decoding(),
+            splits: tables.splits(),
             pages: tables.pages(),
-            counters: workspace,
-            totals: workspace.offset(parts.totals),
-            sums: workspace.offset(parts.sums),
+            totals: workspace,
+            sums: workspace.offset(total_bytes(limits, heads)),
             kv_heads: heads.kv as c_int,
             group: heads.group() as c_int,
             rows: rows as c_int,
             window: attention.window_or_all(),
             scale: attention.scale_of_two(),
-            unused: 0,
+            sequence_rows: limits.decode_rows as c_int,
         };
-        let most = tables.limits.splits() * heads.kv * rows.div_ceil(ROWS);
+        let most = limits.splits() * heads.kv * rows.div_ceil(ROWS);
         let (keys, values) = attention.maps()?;
-        let variant = variant(heads.width);
+        let split = variant(heads.width);
         let launch = Launch {
-            shared: variant.shared,
+            shared: split.shared,
             early: attention.early,
             ..Launch::new(
-                self.get(&DECODE, variant)?,
-                [most.clamp(1, blocks(heads.width)), 1, 1],
+                self.get(&DECODE, split)?,
+                [most.clamp(1, MULTIPROCESSORS * at_once(heads.width)), 1, 1],
                 THREADS as u32,
             )
         };
@@ -158,6 +152,26 @@ impl TransformerKernels {
             Parameter::new(&arguments),
         ];
         // SAFETY: the parameters are those of `attend_decode`; addresses are the caller's promise.
-        unsafe { launch.enqueue(stream, &parameters) }
+        unsafe { launch.enqueue(stream, &parameters)? };
+        let rows = limits.sequences * limits.decode_rows;
+        if rows == 0 {
+            return Ok(());
+        }
+        let combine = Launch {
+            early: true,
+            ..Launch::new(
+                self.get(
+                    &COMBINE,
+                    Variant {
+                        shared: 0,
+                        ..variant(heads.width)
+                    },
+                )?,
+                [heads.query, rows, 1],
+                THREADS as u32,
+            )
+        };
+        // SAFETY: as above; it reads nothing before the first launch has ended.
+        unsafe { combine.enqueue(stream, &[Parameter::new(&arguments)]) }
     }
 }
