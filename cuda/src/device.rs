@@ -6,6 +6,7 @@
 //! | `info` | the name, memory and UUID of a GPU that was not opened |
 //! | `stream` | work in order: copies, events, waiting |
 //! | `memory` | addresses, and memory that is freed with its owner |
+//! | `pinned` | memory of the host that the GPU reads by itself |
 //! | `program` | CUDA C compiled by NVRTC, and its functions |
 //! | `launch` | a kernel's launch |
 //! | `product` | matrix products by cuBLASLt |
@@ -27,6 +28,7 @@ mod launch;
 mod library;
 mod linear;
 mod memory;
+mod pinned;
 mod product;
 mod program;
 mod stream;
@@ -40,6 +42,7 @@ pub use library::Library;
 pub use linear::{LinearOperands, LinearShape, Precision};
 pub(crate) use memory::sealed as memory_seal;
 pub use memory::{Address, Buffer, Number};
+pub use pinned::PinnedBuffer;
 pub use product::{Element, Layout, Operands, Products, Shape, WORKSPACE};
 pub use program::{Function, Program};
 pub use stream::{ColumnCopy, Event, Stream};

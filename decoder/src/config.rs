@@ -154,6 +154,15 @@ impl Architecture {
         Ok(architecture)
     }
 
+    /// Returns the tokens of the longest sequence: what the model is made for, or, with dynamic rotary scaling, that many
+    /// times the factor.
+    pub fn most_tokens(&self) -> usize {
+        match self.rope.scaling {
+            RopeScaling::Dynamic { factor } => (self.max_positions as f64 * factor) as usize,
+            _ => self.max_positions,
+        }
+    }
+
     fn consistent(&self, fields: &Fields) -> Result<(), ConfigError> {
         if !self.heads.is_multiple_of(self.key_value_heads) {
             let expected = format!("a divisor of num_attention_heads, {}", self.heads);

@@ -1,7 +1,9 @@
 //! Many answers at once from one model: one thread owns the model and its memory, and gives every step's rows to the
 //! answers that are being written. [`Engine::submit`] puts a request in the queue, [`Answer`] is its end of the line.
 //!
-//! An answer has the tokens that [`Generation`](crate::Generation) would write alone, whatever runs beside it.
+//! An answer of a [`Model`](crate::Model) has the tokens that [`Generation`](crate::Generation) would write alone, whatever
+//! runs beside it. On a GPU sums are made in an order that depends on how many rows a pass has, so that answers differ
+//! where two tokens are as likely within the rounding of bf16.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +11,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use crate::generate::{GenerateError, Request};
-use crate::model::{CacheSize, KvCache, Model, PassError};
+use crate::model::{CacheSize, KvCache, PassError};
 use crate::tokenizer::Tokenizer;
 
 mod answer;
@@ -17,6 +19,7 @@ mod error;
 mod options;
 mod plan;
 mod queue;
+mod runner;
 mod scheduler;
 #[cfg(test)]
 mod tests;
@@ -25,6 +28,7 @@ pub use answer::Answer;
 pub use error::{EngineError, Refusal};
 pub use options::EngineOptions;
 use queue::{Job, Queue};
+pub use runner::{Runner, RunnerLimits};
 use scheduler::Scheduler;
 
 /// Counts of an engine: what it holds now, and what it has done since it was started.
@@ -87,12 +91,13 @@ impl Engine {
     /// # Errors
     /// [`EngineError`] names the option, its value and what to do.
     pub fn start(
-        model: Model,
+        mut model: impl Runner,
         tokenizer: Arc<Tokenizer>,
         options: EngineOptions,
     ) -> Result<Self, EngineError> {
         options.check()?;
-        let mut cache = take_memory(&model, &options)?;
+        options.check_against(model.limits())?;
+        let mut cache = take_memory(&mut model, &options)?;
         let queue = Arc::new(Queue::new(options.queue));
         queue.publish(EngineLoad {
             pages: cache.pages(),
@@ -108,7 +113,7 @@ impl Engine {
         thread.spawn(move || {
             let stop = Stop(queue);
             cache.touch();
-            Scheduler::new(&model, &tokenizer, &options, &stop.0, cache).run();
+            Scheduler::new(&mut model, &tokenizer, &options, &stop.0, cache).run();
         })?;
         Ok(Self {
             shared: Arc::new(shared),
@@ -155,13 +160,13 @@ impl Engine {
     }
 }
 
-fn take_memory(model: &Model, options: &EngineOptions) -> Result<KvCache, EngineError> {
+fn take_memory(model: &mut impl Runner, options: &EngineOptions) -> Result<KvCache, EngineError> {
     let EngineOptions {
         context_tokens,
         memory_bytes,
         ..
     } = *options;
-    let most = model.most_tokens();
+    let most = model.architecture().most_tokens();
     if context_tokens > most {
         return Err(EngineError::Option {
             field: "context_tokens",
@@ -169,7 +174,7 @@ fn take_memory(model: &Model, options: &EngineOptions) -> Result<KvCache, Engine
             expected: format!("at most {most}, for which the model is made"),
         });
     }
-    let page_bytes = KvCache::page_bytes(model);
+    let page_bytes = model.page_bytes();
     let needed = CacheSize::of_one(context_tokens).pages as u64;
     // Numbers of pages are of 32 bits.
     let pages = (memory_bytes / page_bytes).min(u64::from(u32::MAX));
@@ -185,5 +190,7 @@ fn take_memory(model: &Model, options: &EngineOptions) -> Result<KvCache, Engine
         context_tokens,
         pages: pages as usize,
     };
-    KvCache::new(model, size).map_err(|_| EngineError::Allocation { memory_bytes })
+    model
+        .cache(size)
+        .map_err(|_| EngineError::Allocation { memory_bytes })
 }

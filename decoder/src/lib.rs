@@ -31,6 +31,8 @@
 mod chat;
 mod config;
 mod constraint;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod engine;
 mod generate;
 mod model;
@@ -46,6 +48,6 @@ pub use generate::{
     Cancellation, Event, FinishReason, GenerateError, Generation, Request, StopStrings, Usage,
 };
 pub use model::{CacheSize, KvCache, LoadError, Logits, Model, PassError, Segment, Sequence, Wanted};
-pub use sample::{Sample, Sampler, Sampling, SamplingError, TokenLogprob};
+pub use sample::{Draw, Sample, Sampler, Sampling, SamplingError, TokenLogprob};
 pub use tokenizer::{Detokenizer, Tokenizer, TokenizerError};
 pub use weights::WeightsError;

@@ -5,14 +5,14 @@ use std::path::Path;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use rayon::ThreadPool;
 
-use crate::config::{Architecture, ConfigError, RopeScaling};
+use crate::config::{Architecture, ConfigError};
 use crate::ops::{Angles, HeadLayout, Kernels, Piece};
 use crate::weights::{Checkpoint, WeightsError};
 
 mod cache;
 mod error;
 mod layer;
-mod load;
+pub(crate) mod load;
 mod logits;
 mod rotary;
 #[cfg(test)]
@@ -22,6 +22,8 @@ pub use cache::{CacheSize, KvCache, Segment, Sequence};
 pub use error::{LoadError, PassError};
 use layer::{LayerPlace, ModelWeights};
 pub use logits::{Logits, Wanted};
+#[cfg(feature = "cuda")]
+pub(crate) use rotary::Frequencies;
 
 /// A decoder model on a device.
 ///
@@ -71,14 +73,9 @@ impl Model {
         &self.architecture
     }
 
-    /// Returns the tokens of the longest sequence: what the model is made for, or, with linear and dynamic rotary
-    /// scaling, that many times the factor.
+    /// Returns [`Architecture::most_tokens`].
     pub fn most_tokens(&self) -> usize {
-        let most = self.architecture.max_positions;
-        match self.architecture.rope.scaling {
-            RopeScaling::Dynamic { factor } => (most as f64 * factor) as usize,
-            _ => most,
-        }
+        self.architecture.most_tokens()
     }
 
     /// Reads the tokens of every segment after what its sequence holds, and returns the logits that each segment wants,
@@ -89,33 +86,11 @@ impl Model {
     /// [`PassError`]; then no sequence has grown. After [`PassError::Device`] only full pages are certain, which hold what
     /// earlier passes wrote.
     pub fn pass(&self, cache: &mut KvCache, segments: &mut [Segment<'_>]) -> Result<Vec<Logits>, PassError> {
-        self.check(cache, segments)?;
+        check(&self.architecture, cache, segments)?;
         match &self.pool {
             Some(pool) => pool.install(|| self.run(cache, segments)),
             None => self.run(cache, segments),
         }
-    }
-
-    fn check(&self, cache: &KvCache, segments: &[Segment<'_>]) -> Result<(), PassError> {
-        for segment in segments {
-            if segment.tokens.is_empty() {
-                return Err(PassError::Empty);
-            }
-            if !cache.holds(segment.sequence, self) {
-                return Err(PassError::OtherCache);
-            }
-            let (length, tokens) = (segment.sequence.length(), segment.tokens.len());
-            let limit = segment.sequence.limit();
-            if limit - length < tokens {
-                return Err(PassError::TooLong {
-                    length,
-                    tokens,
-                    limit,
-                });
-            }
-            PassError::check_tokens(segment.tokens, self.architecture.vocab_size)?;
-        }
-        Ok(())
     }
 
     fn run(&self, cache: &mut KvCache, segments: &mut [Segment<'_>]) -> Result<Vec<Logits>, PassError> {
@@ -170,11 +145,7 @@ impl Model {
     }
 
     fn layout(&self) -> HeadLayout {
-        HeadLayout {
-            heads: self.architecture.heads,
-            key_value_heads: self.architecture.key_value_heads,
-            width: self.architecture.head_dim,
-        }
+        head_layout(&self.architecture)
     }
 
     fn angles(&self, cache: &KvCache, segments: &[Segment<'_>], rows: usize) -> Angles {
@@ -226,4 +197,40 @@ impl Model {
             .map(|segment| segment.wanted.rows(segment.tokens.len()));
         Ok(Logits::split(values, counts, self.architecture.vocab_size))
     }
+}
+
+/// Returns the heads of a model's layers.
+pub(crate) fn head_layout(architecture: &Architecture) -> HeadLayout {
+    HeadLayout {
+        heads: architecture.heads,
+        key_value_heads: architecture.key_value_heads,
+        width: architecture.head_dim,
+    }
+}
+
+/// Checks that a pass can read its segments.
+pub(crate) fn check(
+    architecture: &Architecture,
+    cache: &KvCache,
+    segments: &[Segment<'_>],
+) -> Result<(), PassError> {
+    for segment in segments {
+        if segment.tokens.is_empty() {
+            return Err(PassError::Empty);
+        }
+        if !cache.holds(segment.sequence, architecture) {
+            return Err(PassError::OtherCache);
+        }
+        let (length, tokens) = (segment.sequence.length(), segment.tokens.len());
+        let limit = segment.sequence.limit();
+        if limit - length < tokens {
+            return Err(PassError::TooLong {
+                length,
+                tokens,
+                limit,
+            });
+        }
+        PassError::check_tokens(segment.tokens, architecture.vocab_size)?;
+    }
+    Ok(())
 }

@@ -31,6 +31,24 @@ pub struct TokenLogprob {
     pub logprob: f32,
 }
 
+/// A choice that needs nothing but a row of logits, so that the device which computed them can make it. The meaning of the
+/// settings is that of [`Sampling`]; random numbers are the device's own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Draw {
+    /// Divisor of the logits; 0 takes the likeliest token, the first of equals.
+    pub temperature: f32,
+    /// Most tokens to choose from.
+    pub top_k: Option<usize>,
+    /// Share of the probability to choose from.
+    pub top_p: f32,
+    /// Least probability of a token as a share of the likeliest one's.
+    pub min_p: f32,
+    /// Start of the random numbers of the sequence.
+    pub seed: u64,
+    /// Tokens that were chosen before: each has a random number of its own.
+    pub counter: u32,
+}
+
 /// Chooses the tokens of one sequence.
 #[derive(Debug)]
 pub struct Sampler {
@@ -39,6 +57,10 @@ pub struct Sampler {
     /// How often each token was chosen.
     chosen: HashMap<u32, u32>,
     prompt: HashSet<u32>,
+    /// Start of the random numbers of a device that chooses.
+    device_seed: Option<u64>,
+    /// Tokens that a device has chosen.
+    taken: u32,
 }
 
 impl Sampler {
@@ -60,6 +82,8 @@ impl Sampler {
             random,
             chosen: HashMap::new(),
             prompt,
+            device_seed: None,
+            taken: 0,
         })
     }
 
@@ -70,6 +94,45 @@ impl Sampler {
     pub fn sample(&mut self, logits: &[f32]) -> Result<Sample, SamplingError> {
         let token = self.choose(logits);
         self.report(logits, token)
+    }
+
+    /// Returns what a device needs to choose the next token, if the settings need nothing else: penalties and logarithms
+    /// do. The token comes back through [`take`](Self::take).
+    pub(crate) fn draw(&mut self) -> Option<Draw> {
+        if self.settings.penalises() || self.settings.logprobs.is_some() {
+            return None;
+        }
+        let Sampling {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            seed,
+            ..
+        } = self.settings;
+        let random = &mut self.random;
+        let seed = *self
+            .device_seed
+            .get_or_insert_with(|| seed.unwrap_or_else(|| random.u64(..)));
+        let counter = self.taken;
+        Some(Draw {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            seed,
+            counter,
+        })
+    }
+
+    /// Counts the token of a draw.
+    pub(crate) fn take(&mut self, token: u32) -> Sample {
+        self.taken = self.taken.wrapping_add(1);
+        Sample {
+            token,
+            logprob: None,
+            top: Vec::new(),
+        }
     }
 
     /// Chooses one of the tokens that are allowed, as [`sample`](Self::sample) does.
@@ -105,10 +168,10 @@ impl Sampler {
 
     fn choose(&mut self, logits: &[f32]) -> Option<u32> {
         let penalised = self.penalised(logits);
-        self.draw(penalised.as_deref().unwrap_or(logits))
+        self.draw_from(penalised.as_deref().unwrap_or(logits))
     }
 
-    fn draw(&mut self, logits: &[f32]) -> Option<u32> {
+    fn draw_from(&mut self, logits: &[f32]) -> Option<u32> {
         if self.settings.temperature == 0.0 {
             return distribution::best(logits);
         }
@@ -119,15 +182,15 @@ impl Sampler {
 
     /// Returns the logits with penalties; none if there are none.
     fn penalised(&self, logits: &[f32]) -> Option<Vec<f32>> {
+        if !self.settings.penalises() {
+            return None;
+        }
         let Sampling {
             repetition_penalty: repetition,
             presence_penalty: presence,
             frequency_penalty: frequency,
             ..
         } = self.settings;
-        if repetition == 1.0 && presence == 0.0 && frequency == 0.0 {
-            return None;
-        }
         let mut logits = logits.to_vec();
         let seen: HashSet<u32> = self.prompt.iter().chain(self.chosen.keys()).copied().collect();
         for token in seen {

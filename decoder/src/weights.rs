@@ -180,6 +180,16 @@ impl Checkpoint {
         ))
     }
 
+    /// Returns a tensor's bytes, mapped, and the type in which it is stored.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::check`].
+    #[cfg(feature = "cuda")]
+    pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<(&[u8], Dtype), WeightsError> {
+        let place = self.place(name, shape)?;
+        Ok((self.slice(place), place.dtype))
+    }
+
     fn joined<'a>(
         &self,
         parts: impl Iterator<Item = (&'a str, Vec<usize>)>,

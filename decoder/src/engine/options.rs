@@ -1,6 +1,6 @@
 //! How much an engine takes on.
 
-use super::EngineError;
+use super::{EngineError, RunnerLimits};
 
 /// Sizes of an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +59,23 @@ impl EngineOptions {
         if !steps.contains(&self.step_tokens) {
             let expected = format!("{}, twice sequences, to {}", steps.start(), steps.end());
             return Err(wrong("step_tokens", self.step_tokens, expected));
+        }
+        Ok(())
+    }
+
+    /// Checks the options that a model has taken buffers for.
+    pub(super) fn check_against(&self, limits: RunnerLimits) -> Result<(), EngineError> {
+        for (field, value, most) in [
+            ("step_tokens", self.step_tokens, limits.step_tokens),
+            ("sequences", self.sequences, limits.sequences),
+        ] {
+            if value > most {
+                return Err(EngineError::Option {
+                    field,
+                    value: value.to_string(),
+                    expected: format!("at most {most}, for which the model has buffers"),
+                });
+            }
         }
         Ok(())
     }

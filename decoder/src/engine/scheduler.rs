@@ -6,11 +6,12 @@ use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
+use super::Runner;
 use super::plan::{Need, plan};
 use super::queue::{Admitted, Events, Job, Queue, send};
 use super::{EngineLoad, EngineOptions};
 use crate::generate::{Event, FinishReason, GenerateError, Next, Writer};
-use crate::model::{KvCache, Logits, Model, Segment, Sequence};
+use crate::model::{KvCache, Logits, Segment, Sequence, Wanted};
 use crate::tokenizer::Tokenizer;
 
 /// An answer that is being written.
@@ -27,7 +28,7 @@ struct Slot<'a> {
 
 /// What the thread owns.
 pub(super) struct Scheduler<'a> {
-    model: &'a Model,
+    model: &'a mut dyn Runner,
     tokenizer: &'a Tokenizer,
     options: &'a EngineOptions,
     queue: &'a Queue,
@@ -39,7 +40,7 @@ pub(super) struct Scheduler<'a> {
 
 impl<'a> Scheduler<'a> {
     pub(super) fn new(
-        model: &'a Model,
+        model: &'a mut dyn Runner,
         tokenizer: &'a Tokenizer,
         options: &'a EngineOptions,
         queue: &'a Queue,
@@ -156,10 +157,17 @@ impl<'a> Scheduler<'a> {
     /// Reads one batch and writes the tokens that follow from it.
     fn step(&mut self) {
         let rows = plan(&self.needs(), self.options.step_tokens);
+        let chooses = self.model.chooses();
+        let vocab_size = self.model.architecture().vocab_size;
         let mut reading = Vec::new();
         for (slot, rows) in self.slots.iter_mut().zip(rows) {
             if rows > 0 {
                 let (tokens, wanted) = slot.next.tokens(&slot.prompt, slot.sequence.length(), rows);
+                let draw = match wanted {
+                    Wanted::Last if chooses => slot.writer.draw(),
+                    _ => None,
+                };
+                let wanted = draw.map_or(wanted, Wanted::Token);
                 reading.push((slot, tokens, wanted));
             }
         }
@@ -176,7 +184,7 @@ impl<'a> Scheduler<'a> {
         match catch_unwind(pass) {
             Ok(Ok(logits)) => {
                 for ((slot, tokens, _), logits) in reading.into_iter().zip(logits) {
-                    slot.take(&tokens, &logits, &mut self.load);
+                    slot.take(&tokens, &logits, vocab_size, &mut self.load);
                 }
             }
             Ok(Err(error)) => {
@@ -223,16 +231,16 @@ impl<'a> Scheduler<'a> {
 
 impl Slot<'_> {
     /// Takes what a pass over some tokens brought.
-    fn take(&mut self, tokens: &[u32], logits: &Logits, load: &mut EngineLoad) {
+    fn take(&mut self, tokens: &[u32], logits: &Logits, vocab_size: usize, load: &mut EngineLoad) {
         if self.next == Next::Prompt {
             self.writer.count_prompt(tokens.len(), 0);
             load.prompt_tokens += tokens.len() as u64;
         }
-        let Some(row) = logits.last() else {
+        let Some(written) = self.writer.take(logits, vocab_size) else {
             return;
         };
         load.generated_tokens += 1;
-        let written = match self.writer.write(row) {
+        let written = match written {
             Ok(written) => written,
             Err(error) => {
                 self.end = Some(Err(error));

@@ -9,6 +9,7 @@ use burn::tensor::Device;
 
 use super::*;
 use crate::generate::{Cancellation, Event, FinishReason, Generation, Usage};
+use crate::model::Model;
 use crate::sample::Sampling;
 
 mod mixed;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{Event, FinishReason, GenerateError, Request, StopStrings, Usage};
 use crate::constraint::Grammar;
-use crate::model::Wanted;
-use crate::sample::Sampler;
+use crate::model::{Logits, Wanted};
+use crate::sample::{Draw, Sample, Sampler, SamplingError};
 use crate::tokenizer::{Detokenizer, Tokenizer};
 
 /// An answer that is being written.
@@ -103,6 +103,31 @@ impl<'a> Writer<'a> {
         self.usage.queued = time;
     }
 
+    /// Returns what a device needs to choose the next token; none if the choice needs more than the logits.
+    pub(crate) fn draw(&mut self) -> Option<Draw> {
+        match self.grammar {
+            Some(_) => None,
+            None => self.sampler.draw(),
+        }
+    }
+
+    /// Takes what a pass brought: the token that its device chose, or the logits of the last row, from which one is chosen
+    /// here. None if there is neither.
+    pub(crate) fn take(
+        &mut self,
+        logits: &Logits,
+        vocab_size: usize,
+    ) -> Option<Result<Written, GenerateError>> {
+        let Some(token) = logits.token() else {
+            return logits.last().map(|row| self.write(row));
+        };
+        if token as usize >= vocab_size {
+            return Some(Err(SamplingError::Undefined.into()));
+        }
+        let sample = self.sampler.take(token);
+        Some(self.written(sample))
+    }
+
     /// Chooses the next token.
     pub(crate) fn write(&mut self, logits: &[f32]) -> Result<Written, GenerateError> {
         let allowed = self.grammar.as_mut().map(Grammar::allowed).transpose()?;
@@ -112,6 +137,11 @@ impl<'a> Writer<'a> {
                 .sample_among(logits, |token| allowed.contains(token))?,
             None => self.sampler.sample(logits)?,
         };
+        self.written(sample)
+    }
+
+    /// Writes a token that was chosen, and looks for the end.
+    fn written(&mut self, sample: Sample) -> Result<Written, GenerateError> {
         self.usage.completion_tokens += 1;
         if self.ends.contains(&sample.token) {
             return Ok(Written::ended(self.end(FinishReason::Stop)));

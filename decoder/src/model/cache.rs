@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::rotary::Frequencies;
-use super::{Model, PassError, Wanted};
+use super::{Model, PassError, Wanted, head_layout};
+use crate::config::Architecture;
 use crate::ops::{PAGE_TOKENS, PageMemory, PageShape, Piece};
 
 mod pool;
@@ -106,7 +107,7 @@ impl Sequence {
     }
 
     /// Returns its place in a pass that reads some rows.
-    pub(super) fn piece(&self, rows: usize) -> Piece<'_> {
+    pub(crate) fn piece(&self, rows: usize) -> Piece<'_> {
         Piece {
             rows,
             first: self.length,
@@ -125,7 +126,19 @@ impl KvCache {
     /// [`PassError::TooLong`] if the model is not made for sequences of that length, [`PassError::Memory`] if the system
     /// does not give the memory.
     pub fn new(model: &Model, size: CacheSize) -> Result<Self, PassError> {
-        let most = model.most_tokens();
+        let shape = Self::shape(&model.architecture, size)?;
+        let bytes = Self::page_bytes(model).saturating_mul(size.pages as u64);
+        let memory = PageMemory::new(shape, model.kernels, &model.device);
+        let memory = memory.ok_or(PassError::Memory { bytes })?;
+        Ok(Self::over(memory, &model.architecture, size))
+    }
+
+    /// Returns the sizes of the memory for a model's sequences.
+    ///
+    /// # Errors
+    /// [`PassError::TooLong`].
+    pub(crate) fn shape(architecture: &Architecture, size: CacheSize) -> Result<PageShape, PassError> {
+        let most = architecture.most_tokens();
         if size.context_tokens == 0 || size.context_tokens > most {
             return Err(PassError::TooLong {
                 length: 0,
@@ -133,20 +146,22 @@ impl KvCache {
                 limit: most,
             });
         }
-        let shape = PageShape {
-            layout: model.layout(),
-            layers: model.architecture.layers.len(),
+        Ok(PageShape {
+            layout: head_layout(architecture),
+            layers: architecture.layers.len(),
             pages: size.pages,
-        };
-        let bytes = Self::page_bytes(model).saturating_mul(size.pages as u64);
-        let memory = PageMemory::new(shape, model.kernels, &model.device);
-        Ok(Self {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
-            memory: memory.ok_or(PassError::Memory { bytes })?,
-            pool: PagePool::new(size.pages),
-            frequencies: Frequencies::new(&model.architecture, size.context_tokens),
-            context_tokens: size.context_tokens,
         })
+    }
+
+    /// Makes a cache of memory that was taken for its sizes.
+    pub(crate) fn over(memory: PageMemory, architecture: &Architecture, size: CacheSize) -> Self {
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            memory,
+            pool: PagePool::new(size.pages),
+            frequencies: Frequencies::new(architecture, size.context_tokens),
+            context_tokens: size.context_tokens,
+        }
     }
 
     /// Returns the bytes of a page: keys and values of all layers, in f32.
@@ -262,10 +277,10 @@ impl KvCache {
         }
     }
 
-    /// Whether a sequence is of this cache, and the cache of a model.
-    pub(super) fn holds(&self, sequence: &Sequence, model: &Model) -> bool {
+    /// Whether a sequence is of this cache, and the cache of a model's sizes.
+    pub(super) fn holds(&self, sequence: &Sequence, architecture: &Architecture) -> bool {
         let shape = self.memory.shape();
-        let own = shape.layout == model.layout() && shape.layers == model.architecture.layers.len();
+        let own = shape.layout == head_layout(architecture) && shape.layers == architecture.layers.len();
         own && sequence.cache == self.id
     }
 
@@ -274,16 +289,16 @@ impl KvCache {
         self.memory.is_whole()
     }
 
-    pub(super) fn memory(&mut self) -> &mut PageMemory {
+    pub(crate) fn memory(&mut self) -> &mut PageMemory {
         &mut self.memory
     }
 
-    pub(super) fn frequencies(&self) -> &Frequencies {
+    pub(crate) fn frequencies(&self) -> &Frequencies {
         &self.frequencies
     }
 
     /// Takes the pages for further tokens, out of those that were promised.
-    pub(super) fn grow(&mut self, sequence: &mut Sequence, tokens: usize) -> Result<(), PassError> {
+    pub(crate) fn grow(&mut self, sequence: &mut Sequence, tokens: usize) -> Result<(), PassError> {
         let needed = (sequence.length + tokens).div_ceil(PAGE_TOKENS);
         while sequence.pages.len() < needed {
             let page = match sequence.promised {
@@ -301,7 +316,7 @@ impl KvCache {
     }
 
     /// Notes that tokens were read; pages that are full now can be found.
-    pub(super) fn advance(&mut self, sequence: &mut Sequence, tokens: &[u32]) {
+    pub(crate) fn advance(&mut self, sequence: &mut Sequence, tokens: &[u32]) {
         sequence.length += tokens.len();
         sequence.tail.extend_from_slice(tokens);
         let tail = std::mem::take(&mut sequence.tail);

@@ -45,6 +45,16 @@ pub enum PassError {
         /// The most.
         limit: usize,
     },
+    /// The device has no buffers for as much at once.
+    #[error("{count} {what} in a pass, and there are buffers for {most}; read them in several passes")]
+    TooMany {
+        /// Tokens or sequences.
+        what: &'static str,
+        /// How many.
+        count: usize,
+        /// The most.
+        most: usize,
+    },
     /// A sequence belongs to another cache, or the cache to a model of other sizes.
     #[error(
         "a sequence of another cache or model; begin it in the cache that is read, made for the model that reads it"

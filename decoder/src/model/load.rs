@@ -8,29 +8,29 @@ use super::layer::{Layer, ModelWeights, Projection};
 use crate::config::Architecture;
 use crate::weights::{Checkpoint, ExpectedTensor, MatrixPart, WeightsError};
 
-const EMBEDDING: &str = "model.embed_tokens.weight";
-const NORM: &str = "model.norm.weight";
-const HEAD: &str = "lm_head.weight";
+pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";
+pub(crate) const NORM: &str = "model.norm.weight";
+pub(crate) const HEAD: &str = "lm_head.weight";
 
 /// A projection in a checkpoint.
 #[derive(Clone, Copy)]
-struct Part {
-    name: &'static str,
-    outputs: usize,
-    inputs: usize,
-    bias: bool,
+pub(crate) struct Part {
+    pub(crate) name: &'static str,
+    pub(crate) outputs: usize,
+    pub(crate) inputs: usize,
+    pub(crate) bias: bool,
 }
 
 /// The projections of every layer, joined as they are computed.
-struct LayerParts {
-    query_key_value: [Part; 3],
-    attention_output: [Part; 1],
-    gate_up: [Part; 2],
-    down: [Part; 1],
+pub(crate) struct LayerParts {
+    pub(crate) query_key_value: [Part; 3],
+    pub(crate) attention_output: [Part; 1],
+    pub(crate) gate_up: [Part; 2],
+    pub(crate) down: [Part; 1],
 }
 
 impl LayerParts {
-    fn new(architecture: &Architecture) -> Self {
+    pub(crate) fn new(architecture: &Architecture) -> Self {
         let (hidden, inner) = (architecture.hidden_size, architecture.intermediate_size);
         let queries = architecture.heads * architecture.head_dim;
         let keys = architecture.key_value_heads * architecture.head_dim;
@@ -65,7 +65,7 @@ impl LayerParts {
     }
 }
 
-fn in_layer(index: usize, part: &str) -> String {
+pub(crate) fn in_layer(index: usize, part: &str) -> String {
     format!("model.layers.{index}.{part}")
 }
 
@@ -103,7 +103,7 @@ fn expected(architecture: &Architecture) -> Vec<ExpectedTensor> {
 }
 
 /// Checks that a checkpoint holds the model, and nothing but it.
-pub(super) fn check(architecture: &Architecture, checkpoint: &Checkpoint) -> Result<(), WeightsError> {
+pub(crate) fn check(architecture: &Architecture, checkpoint: &Checkpoint) -> Result<(), WeightsError> {
     // Old checkpoints store the frequencies; a tied head may be stored a second time.
     let ignored =
         |name: &str| name.ends_with(".rotary_emb.inv_freq") || architecture.tied_embeddings && name == HEAD;

@@ -1,7 +1,9 @@
 //! Scores of the next token.
 
+use crate::sample::Draw;
+
 /// Rows of a segment whose logits are computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Wanted {
     /// None: the segment is followed by more of its prompt.
     Nothing,
@@ -9,24 +11,29 @@ pub enum Wanted {
     Last,
     /// Every one.
     All,
+    /// The token that follows the last one, chosen on the device; only of models that choose
+    /// ([`Runner::chooses`](crate::engine::Runner::chooses)). Others return the scores as for [`Last`](Self::Last).
+    Token(Draw),
 }
 
 impl Wanted {
     /// Returns the number of rows, counted from the last one.
-    pub(super) fn rows(self, tokens: usize) -> usize {
+    pub(crate) fn rows(self, tokens: usize) -> usize {
         match self {
             Self::Nothing => 0,
-            Self::Last => 1,
+            Self::Last | Self::Token(_) => 1,
             Self::All => tokens,
         }
     }
 }
 
-/// Logits of a segment: for each wanted row a score of every token of the vocabulary.
+/// Logits of a segment: for each wanted row a score of every token of the vocabulary; or the token alone that the device
+/// chose from them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Logits {
     values: Vec<f32>,
     vocab_size: usize,
+    token: Option<u32>,
 }
 
 impl Logits {
@@ -44,9 +51,36 @@ impl Logits {
                 Self {
                     values: own.to_vec(),
                     vocab_size,
+                    token: None,
                 }
             })
             .collect()
+    }
+
+    /// Makes the rows of a segment, `vocab_size` scores each.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn of_rows(values: Vec<f32>, vocab_size: usize) -> Self {
+        Self {
+            values,
+            vocab_size,
+            token: None,
+        }
+    }
+
+    /// Makes what a device returns that has chosen the token.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn of_token(token: u32, vocab_size: usize) -> Self {
+        Self {
+            values: Vec::new(),
+            vocab_size,
+            token: Some(token),
+        }
+    }
+
+    /// Returns the token that was chosen on the device, if [`Wanted::Token`] asked for it; it is no token of the vocabulary
+    /// if no score was a number.
+    pub fn token(&self) -> Option<u32> {
+        self.token
     }
 
     /// Returns the rows, first to last, `vocab_size` scores each.

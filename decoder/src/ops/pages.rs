@@ -61,6 +61,9 @@ pub(crate) enum PageMemory {
     Host(cpu::HostPages),
     /// On any device of burn.
     Device(portable::DevicePages),
+    /// On an NVIDIA GPU, without burn.
+    #[cfg(feature = "cuda")]
+    Cuda(crate::cuda::CudaPages),
 }
 
 impl PageMemory {
@@ -76,6 +79,8 @@ impl PageMemory {
         match self {
             Self::Host(pages) => pages.shape(),
             Self::Device(pages) => pages.shape(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(pages) => pages.shape(),
         }
     }
 
@@ -85,6 +90,8 @@ impl PageMemory {
             Self::Host(pages) => pages.touch(),
             // Burn's devices give what they promise.
             Self::Device(_) => {}
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => {}
         }
     }
 
@@ -93,6 +100,8 @@ impl PageMemory {
         match self {
             Self::Host(_) => true,
             Self::Device(pages) => pages.is_whole(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(pages) => pages.is_whole(),
         }
     }
 
@@ -101,6 +110,10 @@ impl PageMemory {
         match self {
             Self::Host(pages) => cpu::attend(pages, attention),
             Self::Device(pages) => portable::attend(pages, attention),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => Err(DeviceError(
+                "the memory is another device's than the model".to_owned(),
+            )),
         }
     }
 }

@@ -62,6 +62,11 @@ impl Sampling {
     /// Most tokens whose logarithms are reported.
     pub const MOST_LOGPROBS: usize = 20;
 
+    /// Whether tokens that are there already count.
+    pub(super) fn penalises(&self) -> bool {
+        self.repetition_penalty != 1.0 || self.presence_penalty != 0.0 || self.frequency_penalty != 0.0
+    }
+
     /// Checks every setting.
     ///
     /// # Errors

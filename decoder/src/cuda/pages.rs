@@ -1,0 +1,145 @@
+//! Keys and values in device memory, and what else depends on how many sequences of which length there may be.
+
+use liquid_cuda::device::{Address, Buffer, Context, Stream};
+use liquid_cuda::transformer::{BatchLimits, Heads, KvLayer, decode_workspace_bytes};
+
+use super::CudaError;
+use crate::config::Architecture;
+use crate::model::CacheSize;
+use crate::ops::{PAGE_TOKENS, PageShape};
+
+/// Memory for the sequences of a model.
+#[derive(Debug)]
+pub(crate) struct CudaPages {
+    shape: PageShape,
+    /// Of every layer keys and values, `[pages, key_value_heads, 64, width]` each.
+    memory: Buffer,
+    /// Cosines of all positions, `[context, width / 2]`, f32.
+    cosines: Buffer,
+    sines: Buffer,
+    /// Tables of the batch that is read.
+    tables: Buffer,
+    /// Work space of attention of single rows.
+    workspace: Buffer,
+    limits: BatchLimits,
+    whole: bool,
+}
+
+/// Cosines and sines of all positions.
+pub(super) struct Turns {
+    pub(super) cosines: Vec<f32>,
+    pub(super) sines: Vec<f32>,
+}
+
+/// Returns the heads as the kernels take them.
+pub(super) fn heads(architecture: &Architecture) -> Heads {
+    Heads {
+        query: architecture.heads,
+        kv: architecture.key_value_heads,
+        width: architecture.head_dim,
+    }
+}
+
+/// Returns the largest batch of so many rows and sequences of a cache.
+pub(super) fn limits(size: CacheSize, rows: usize, sequences: usize) -> BatchLimits {
+    BatchLimits {
+        rows,
+        sequences,
+        pages: sequences * size.context_tokens.div_ceil(PAGE_TOKENS),
+        pool: size.pages,
+        decode_rows: 1,
+    }
+}
+
+impl CudaPages {
+    /// Takes the memory. `rows` and `sequences` are the most of a batch.
+    pub(super) fn new(
+        context: &Context,
+        stream: &Stream,
+        shape: PageShape,
+        turns: &Turns,
+        heads: Heads,
+        limits: BatchLimits,
+    ) -> Result<Self, CudaError> {
+        let upload = |values: &[f32]| -> Result<Buffer, CudaError> {
+            let buffer = context.allocate(size_of_val(values))?;
+            stream.write(&buffer, values)?;
+            Ok(buffer)
+        };
+        let pages = Self {
+            shape,
+            memory: context.allocate(shape.page() * size_of::<u16>() * shape.pages)?,
+            cosines: upload(&turns.cosines)?,
+            sines: upload(&turns.sines)?,
+            tables: context.allocate(limits.bytes())?,
+            workspace: context.allocate(decode_workspace_bytes(&limits, heads))?,
+            limits,
+            whole: true,
+        };
+        // Kernels read whole pages, and multiply what is not written yet by 0.
+        stream.zero(&pages.memory)?;
+        stream.zero(&pages.workspace)?;
+        stream.synchronize()?;
+        Ok(pages)
+    }
+
+    pub(crate) fn shape(&self) -> PageShape {
+        self.shape
+    }
+
+    /// Whether no failure of the device has lost what the pages hold.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// Notes that the device has failed.
+    pub(super) fn lose(&mut self) {
+        self.whole = false;
+    }
+
+    /// Returns the places of all layers' keys and values.
+    pub(super) fn place(&self) -> Place {
+        Place {
+            keys_values: self.memory.address(),
+            half_layer: self.shape.layer() / 2 * self.shape.pages * size_of::<u16>(),
+            pages: self.shape.pages,
+            cosines: self.cosines.address(),
+            sines: self.sines.address(),
+            workspace: self.workspace.address(),
+        }
+    }
+
+    /// Returns the memory for a batch's tables.
+    pub(super) fn tables(&self) -> &Buffer {
+        &self.tables
+    }
+
+    /// Returns the limits of a batch of so many rows.
+    pub(super) fn limits(&self, rows: usize) -> BatchLimits {
+        BatchLimits { rows, ..self.limits }
+    }
+}
+
+/// Addresses of a cache's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    keys_values: Address,
+    /// Bytes of the keys of a layer, and of the values.
+    half_layer: usize,
+    pages: usize,
+    pub(super) cosines: Address,
+    pub(super) sines: Address,
+    pub(super) workspace: Address,
+}
+
+impl Place {
+    /// Returns keys and values of a layer.
+    pub(super) fn layer(&self, index: usize) -> KvLayer {
+        let keys = self.keys_values.offset(2 * index * self.half_layer);
+        KvLayer {
+            keys,
+            values: keys.offset(self.half_layer),
+            pages: self.pages,
+        }
+    }
+}
