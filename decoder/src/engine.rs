@@ -160,6 +160,9 @@ impl Engine {
     }
 }
 
+/// Part of the memory that copies of states may take, of what the longest sequence and the states of all answers leave.
+const COPIES_SHARE: u64 = 4;
+
 fn take_memory(model: &mut impl Runner, options: &EngineOptions) -> Result<KvCache, EngineError> {
     let EngineOptions {
         context_tokens,
@@ -174,23 +177,38 @@ fn take_memory(model: &mut impl Runner, options: &EngineOptions) -> Result<KvCac
             expected: format!("at most {most}, for which the model is made"),
         });
     }
-    let page_bytes = model.page_bytes();
-    let needed = CacheSize::of_one(context_tokens).pages as u64;
-    // Numbers of pages are of 32 bits.
-    let pages = (memory_bytes / page_bytes).min(u64::from(u32::MAX));
-    if pages < needed {
-        return Err(EngineError::Memory {
-            memory_bytes,
-            context_tokens,
-            needed_bytes: needed * page_bytes,
-            token_bytes: page_bytes / KvCache::PAGE_TOKENS as u64,
-        });
-    }
-    let size = CacheSize {
-        context_tokens,
-        pages: pages as usize,
-    };
+    let size = cache_size(model, options)?;
     model
         .cache(size)
         .map_err(|_| EngineError::Allocation { memory_bytes })
+}
+
+/// Divides the memory: states for as many sequences as may run, copies of states, and pages.
+fn cache_size(model: &impl Runner, options: &EngineOptions) -> Result<CacheSize, EngineError> {
+    let (page_bytes, state_bytes) = (model.page_bytes(), model.state_bytes());
+    let own_states = options.sequences as u64 * state_bytes;
+    let pages_of_one = CacheSize::of_one(options.context_tokens).pages as u64;
+    let needed_bytes = pages_of_one * page_bytes + own_states;
+    let Some(left) = options.memory_bytes.checked_sub(needed_bytes) else {
+        return Err(EngineError::Memory {
+            memory_bytes: options.memory_bytes,
+            context_tokens: options.context_tokens,
+            needed_bytes,
+            token_bytes: page_bytes / KvCache::PAGE_TOKENS as u64,
+            state_bytes,
+        });
+    };
+    // Numbers of pages and of slots are of 32 bits.
+    let most = u64::from(u32::MAX);
+    let copies = (left / COPIES_SHARE).checked_div(state_bytes).unwrap_or(0);
+    let states = match state_bytes {
+        0 => 0,
+        _ => (options.sequences as u64 + copies).min(most),
+    };
+    let pages = (options.memory_bytes - states * state_bytes) / page_bytes;
+    Ok(CacheSize {
+        context_tokens: options.context_tokens,
+        pages: pages.min(most) as usize,
+        states: states as usize,
+    })
 }

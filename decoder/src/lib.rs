@@ -42,7 +42,7 @@ mod tokenizer;
 mod weights;
 
 pub use chat::{ChatError, ChatTemplate, Conversation};
-pub use config::{Architecture, Biases, ConfigError, Family, LayerKind, Rope, RopeScaling};
+pub use config::{Architecture, Biases, ConfigError, Family, GatedDelta, LayerKind, Rope, RopeScaling};
 pub use constraint::{Constraint, ConstraintError};
 pub use generate::{
     Cancellation, Event, FinishReason, GenerateError, Generation, Request, StopStrings, Usage,

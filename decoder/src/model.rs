@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use rayon::ThreadPool;
 
-use crate::config::{Architecture, ConfigError};
+use crate::config::{Architecture, ConfigError, LayerKind};
 use crate::ops::{Angles, HeadLayout, Kernels, Piece};
 use crate::weights::{Checkpoint, WeightsError};
 
@@ -23,7 +23,10 @@ pub use error::{LoadError, PassError};
 use layer::{LayerPlace, ModelWeights};
 pub use logits::{Logits, Wanted};
 #[cfg(feature = "cuda")]
-pub(crate) use rotary::Frequencies;
+pub(crate) use {
+    cache::{Memory, page_shape},
+    rotary::Frequencies,
+};
 
 /// A decoder model on a device.
 ///
@@ -115,19 +118,21 @@ impl Model {
             .collect();
         let pass = layer::Pass {
             kernels: self.kernels,
-            layout: self.layout(),
+            layout: head_layout(&self.architecture),
             epsilon: self.architecture.norm_epsilon,
             angles,
             pieces: &pieces,
         };
-        let layers = self
-            .weights
-            .layers
-            .iter()
-            .zip(&self.architecture.layers)
-            .enumerate();
-        for (index, (layer, kind)) in layers {
-            let place = LayerPlace { index, kind: *kind };
+        let (mut attention, mut delta) = (0.., 0..);
+        for (layer, kind) in self.weights.layers.iter().zip(&self.architecture.layers) {
+            let same_kind = match kind {
+                LayerKind::Full | LayerKind::Sliding { .. } => &mut attention,
+                LayerKind::GatedDelta => &mut delta,
+            };
+            let place = LayerPlace {
+                index: same_kind.next().unwrap_or_default(),
+                kind: *kind,
+            };
             x = layer.forward(x, place, &pass, cache.memory())?;
         }
         let logits = self.logits(x, segments)?;
@@ -144,12 +149,8 @@ impl Model {
         self.weights.embedding = burn::module::Param::from_tensor(embedding);
     }
 
-    fn layout(&self) -> HeadLayout {
-        head_layout(&self.architecture)
-    }
-
     fn angles(&self, cache: &KvCache, segments: &[Segment<'_>], rows: usize) -> Angles {
-        let half = self.architecture.head_dim / 2;
+        let half = self.architecture.rotary_dim / 2;
         let mut cos = Vec::with_capacity(rows * half);
         let mut sin = Vec::with_capacity(rows * half);
         for segment in segments {
@@ -199,12 +200,13 @@ impl Model {
     }
 }
 
-/// Returns the heads of a model's layers.
+/// Returns the heads of a packed row of softmax attention.
 pub(crate) fn head_layout(architecture: &Architecture) -> HeadLayout {
     HeadLayout {
         heads: architecture.heads,
         key_value_heads: architecture.key_value_heads,
         width: architecture.head_dim,
+        gated: architecture.gated_heads,
     }
 }
 

@@ -6,10 +6,12 @@ use burn::tensor::{Device, Tensor};
 mod cpu;
 mod pages;
 mod portable;
+mod states;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use pages::{Attention, DeviceError, PAGE_TOKENS, PageMemory, PageShape, Piece};
+pub(crate) use states::{DeltaPass, DeltaTensors, Snapshot, StateMemory, StatePlace, StateShape};
 
 /// The code that computes the steps of a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +22,7 @@ pub(crate) enum Kernels {
     Portable,
 }
 
-/// Heads of a packed row of queries, keys and values.
+/// Heads of a packed row of queries, keys and values, and of gates behind them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct HeadLayout {
     /// Query heads.
@@ -29,6 +31,8 @@ pub(crate) struct HeadLayout {
     pub(crate) key_value_heads: usize,
     /// Width of a head.
     pub(crate) width: usize,
+    /// Whether there is a gate for each number of a query.
+    pub(crate) gated: bool,
 }
 
 impl HeadLayout {
@@ -42,9 +46,17 @@ impl HeadLayout {
         self.key_value_heads * self.width
     }
 
+    /// Returns where the gates of a packed row begin.
+    pub(crate) fn gates(self) -> usize {
+        self.queries() + 2 * self.keys()
+    }
+
     /// Returns the numbers of a packed row.
     pub(crate) fn packed(self) -> usize {
-        self.queries() + 2 * self.keys()
+        match self.gated {
+            true => self.gates() + self.queries(),
+            false => self.gates(),
+        }
     }
 }
 
@@ -56,7 +68,7 @@ pub(crate) struct HeadNorms {
     pub(crate) epsilon: f64,
 }
 
-/// Cosine and sine of every row's position, `[rows, width / 2]` each.
+/// Cosine and sine of every row's position, `[rows, turned / 2]` each, of a head's first `turned` numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct Angles {
     pub(crate) cos: Tensor<2>,
@@ -98,6 +110,15 @@ impl Kernels {
             Self::Portable => None,
         };
         fast.unwrap_or_else(|| portable::gate(gate_up))
+    }
+
+    /// Multiplies the heads' outputs `[rows, queries]` by the sigmoids of the gates in their packed rows.
+    pub(crate) fn open_gates(self, output: Tensor<2>, packed: &Tensor<2>, layout: HeadLayout) -> Tensor<2> {
+        let fast = match self {
+            Self::Cpu => cpu::open_gates(&output, packed, layout),
+            Self::Portable => None,
+        };
+        fast.unwrap_or_else(|| portable::open_gates(output, packed.clone(), layout))
     }
 
     /// Normalises, where the model does, and turns queries and keys of packed rows by their positions; values stay.

@@ -146,33 +146,33 @@ impl Checkpoint {
         }
     }
 
-    /// Copies matrices of `columns` columns to a device, one below the other, in the type in which they are stored.
+    /// Copies rows of matrices of `columns` columns to a device, one below the other, in the type in which they are stored.
     ///
     /// # Errors
     /// As [`Checkpoint::check`]; [`WeightsError::MixedTypes`] if the matrices differ in type.
     pub(crate) fn matrix(
         &self,
-        parts: &[MatrixPart<'_>],
+        parts: &[TensorRows<'_>],
         columns: usize,
         device: &Device,
     ) -> Result<Tensor<2>, WeightsError> {
-        let (bytes, dtype) = self.joined(parts.iter().map(|part| (part.name, vec![part.rows, columns])))?;
-        let rows = parts.iter().map(|part| part.rows).sum();
+        let (bytes, dtype) = self.joined(parts, &[columns])?;
+        let rows = parts.iter().map(TensorRows::count).sum();
         let data = TensorData::from_bytes_vec(bytes, [rows, columns], dtype);
         Ok(Tensor::from_data(data, (device, dtype)))
     }
 
-    /// Copies vectors to a device as f32, one behind the other.
+    /// Copies elements of vectors to a device as f32, one behind the other.
     ///
     /// # Errors
     /// As [`Checkpoint::matrix`].
     pub(crate) fn vector(
         &self,
-        parts: &[MatrixPart<'_>],
+        parts: &[TensorRows<'_>],
         device: &Device,
     ) -> Result<Tensor<1>, WeightsError> {
-        let (bytes, dtype) = self.joined(parts.iter().map(|part| (part.name, vec![part.rows])))?;
-        let size: usize = parts.iter().map(|part| part.rows).sum();
+        let (bytes, dtype) = self.joined(parts, &[])?;
+        let size: usize = parts.iter().map(TensorRows::count).sum();
         let data = TensorData::from_bytes_vec(bytes, [size], dtype);
         Ok(Tensor::from_data(
             data.convert_dtype(DType::F32),
@@ -190,14 +190,32 @@ impl Checkpoint {
         Ok((self.slice(place), place.dtype))
     }
 
-    fn joined<'a>(
+    /// Copies the kernels `[channels, 1, width]` of a convolution that mixes no channels to a device as f32,
+    /// `[channels, width]`.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::check`].
+    pub(crate) fn kernels(
         &self,
-        parts: impl Iterator<Item = (&'a str, Vec<usize>)>,
-    ) -> Result<(Vec<u8>, DType), WeightsError> {
+        name: &str,
+        [channels, width]: [usize; 2],
+        device: &Device,
+    ) -> Result<Tensor<2>, WeightsError> {
+        let (bytes, dtype) = self.joined(&[TensorRows::all(name, channels)], &[1, width])?;
+        let data = TensorData::from_bytes_vec(bytes, [channels, width], dtype);
+        Ok(Tensor::from_data(
+            data.convert_dtype(DType::F32),
+            (device, DType::F32),
+        ))
+    }
+
+    /// Joins the bytes of rows; each is of shape `row`.
+    fn joined(&self, parts: &[TensorRows<'_>], row: &[usize]) -> Result<(Vec<u8>, DType), WeightsError> {
         let mut bytes = Vec::new();
         let mut first: Option<(&str, Dtype)> = None;
-        for (name, shape) in parts {
-            let place = self.place(name, &shape)?;
+        for part in parts {
+            let name = part.name;
+            let place = self.place(name, &[&[part.rows], row].concat())?;
             match first {
                 Some((other, dtype)) if dtype != place.dtype => {
                     return Err(WeightsError::MixedTypes {
@@ -210,7 +228,13 @@ impl Checkpoint {
                 }
                 _ => first = Some((name, place.dtype)),
             }
-            bytes.extend_from_slice(self.slice(place));
+            let stored = self.slice(place);
+            let size = stored.len() / part.rows.max(1);
+            for band in stored.chunks_exact((part.band.every * size).max(1)) {
+                let start = part.band.first * size;
+                let own = band.get(start..start + part.band.count * size);
+                bytes.extend_from_slice(own.unwrap_or_default());
+            }
         }
         let dtype = first.and_then(|(_, dtype)| float(dtype)).unwrap_or(DType::F32);
         Ok((bytes, dtype))
@@ -258,13 +282,55 @@ impl Checkpoint {
     }
 }
 
-/// A tensor that becomes some rows of a larger one.
+/// Rows of a tensor, or elements of a vector, that become part of a larger one.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct MatrixPart<'a> {
+pub(crate) struct TensorRows<'a> {
     /// Name in the checkpoint.
     pub(crate) name: &'a str,
-    /// Its rows, or the elements of a vector.
+    /// All rows of the tensor.
     pub(crate) rows: usize,
+    /// Those that are taken.
+    pub(crate) band: Band,
+}
+
+/// Some rows of every few, as in tensors that hold several projections head by head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Band {
+    /// The first row.
+    pub(crate) first: usize,
+    /// How many follow each other.
+    pub(crate) count: usize,
+    /// Rows from the beginning of these to that of the next ones; a divisor of the tensor's rows.
+    pub(crate) every: usize,
+}
+
+impl<'a> TensorRows<'a> {
+    /// Takes all rows of a tensor.
+    pub(crate) fn all(name: &'a str, rows: usize) -> Self {
+        let band = Band::all(rows);
+        Self { name, rows, band }
+    }
+
+    /// Returns how many rows are taken.
+    pub(crate) fn count(&self) -> usize {
+        self.band.taken(self.rows)
+    }
+}
+
+impl Band {
+    /// Takes all of a tensor's rows.
+    pub(crate) fn all(rows: usize) -> Self {
+        Self {
+            first: 0,
+            count: rows,
+            every: rows,
+        }
+    }
+
+    /// Returns how many of a tensor's rows are taken.
+    pub(crate) fn taken(self, rows: usize) -> usize {
+        rows / self.every.max(1) * self.count
+    }
 }
 
 /// Returns burn's type for weights, if the file's type is one for weights.

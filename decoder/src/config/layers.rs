@@ -1,10 +1,12 @@
-//! Which layers attend to everything and which to a window.
+//! Which layers attend to everything, which to a window, and which by the gated delta rule.
 
 use super::fields::Fields;
 use super::{ConfigError, Family, LayerKind};
 
 /// Window of Mistral's class for a configuration that does not mention one.
 const MISTRAL_WINDOW: usize = 4096;
+/// A hybrid without a list attends to everything in every so many-th layer, unless it says another number.
+const FULL_INTERVAL: usize = 4;
 
 /// Reads the kind of every layer.
 pub(super) fn read(fields: &Fields, family: Family) -> Result<Vec<LayerKind>, ConfigError> {
@@ -23,6 +25,7 @@ pub(super) fn read(fields: &Fields, family: Family) -> Result<Vec<LayerKind>, Co
             same(fields, vec![kind(window); count])
         }
         Family::Qwen2 | Family::Qwen3 => qwen(fields, count),
+        Family::Qwen3_5 | Family::Qwen3Next => hybrid(fields, count),
     }
 }
 
@@ -52,6 +55,46 @@ fn qwen(fields: &Fields, count: usize) -> Result<Vec<LayerKind>, ConfigError> {
     Ok(kinds.collect())
 }
 
+/// Reads the kinds of a hybrid's layers: the list counts; the rule is only for configurations without one.
+fn hybrid(fields: &Fields, count: usize) -> Result<Vec<LayerKind>, ConfigError> {
+    let kinds = match fields.list("layer_types")? {
+        Some(types) => {
+            check_length(fields, &types, count)?;
+            let kinds = types.iter().map(|name| match name.as_str() {
+                "full_attention" | "attention" => Ok(LayerKind::Full),
+                "linear_attention" | "mamba" => Ok(LayerKind::GatedDelta),
+                _ => Err(fields.wrong("layer_types", name, "full_attention or linear_attention")),
+            });
+            kinds.collect::<Result<Vec<_>, _>>()?
+        }
+        None => {
+            let interval = fields.optional_count("full_attention_interval")?;
+            let interval = interval.unwrap_or(FULL_INTERVAL);
+            let kinds = (1..=count).map(|layer| match layer.is_multiple_of(interval) {
+                true => LayerKind::Full,
+                false => LayerKind::GatedDelta,
+            });
+            kinds.collect()
+        }
+    };
+    match kinds.contains(&LayerKind::Full) {
+        true => Ok(kinds),
+        false => Err(fields.wrong(
+            "layer_types",
+            "without full_attention",
+            "of at least one such layer",
+        )),
+    }
+}
+
+fn check_length(fields: &Fields, types: &[String], count: usize) -> Result<(), ConfigError> {
+    if types.len() == count {
+        return Ok(());
+    }
+    let expected = format!("one for each of the {count} layers (num_hidden_layers)");
+    Err(fields.wrong("layer_types", format!("a list of {}", types.len()), expected))
+}
+
 /// Reads a list of types: the list counts, never a rule.
 fn listed(
     fields: &Fields,
@@ -59,10 +102,7 @@ fn listed(
     count: usize,
     window: Option<usize>,
 ) -> Result<Vec<LayerKind>, ConfigError> {
-    if types.len() != count {
-        let expected = format!("one for each of the {count} layers (num_hidden_layers)");
-        return Err(fields.wrong("layer_types", format!("a list of {}", types.len()), expected));
-    }
+    check_length(fields, types, count)?;
     let kinds = types.iter().map(|name| match (name.as_str(), window) {
         ("full_attention" | "attention", _) => Ok(LayerKind::Full),
         ("sliding_attention", Some(window)) => Ok(LayerKind::Sliding { window }),
@@ -82,7 +122,7 @@ fn same(fields: &Fields, kinds: Vec<LayerKind>) -> Result<Vec<LayerKind>, Config
     };
     let window = kinds.first().and_then(|kind| match kind {
         LayerKind::Sliding { window } => Some(*window),
-        LayerKind::Full => None,
+        LayerKind::Full | LayerKind::GatedDelta => None,
     });
     if listed(fields, &types, kinds.len(), window)? == kinds {
         return Ok(kinds);

@@ -1,11 +1,14 @@
 //! How positions turn queries and keys. Written in two ways: `rope_parameters` since transformers 5, `rope_theta` and
 //! `rope_scaling` before.
 
-use super::ConfigError;
 use super::fields::Fields;
+use super::{ConfigError, Family};
 
 /// Base of the frequencies where none is given.
 const DEFAULT_THETA: f64 = 10_000.0;
+/// Part of a hybrid's heads that is turned where none is given.
+const HYBRID_PART: f64 = 0.25;
+const PART: &str = "partial_rotary_factor";
 
 /// Rotary positions of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,11 +68,7 @@ pub enum RopeScaling {
 impl Rope {
     pub(super) fn read(fields: &Fields) -> Result<Self, ConfigError> {
         let outer = fields.optional_positive("rope_theta")?;
-        let parameters = match fields.object("rope_scaling")? {
-            Some(old) => Some(old),
-            None => fields.object("rope_parameters")?,
-        };
-        let Some(parameters) = parameters else {
+        let Some(parameters) = parameters(fields)? else {
             return Ok(Self {
                 theta: outer.unwrap_or(DEFAULT_THETA),
                 scaling: RopeScaling::Default,
@@ -84,6 +83,36 @@ impl Rope {
     }
 }
 
+fn parameters(fields: &Fields) -> Result<Option<Fields>, ConfigError> {
+    match fields.object("rope_scaling")? {
+        Some(old) => Ok(Some(old)),
+        None => fields.object("rope_parameters"),
+    }
+}
+
+/// Reads how many numbers of a head are turned. Only hybrids may turn a part of them.
+pub(super) fn rotary_dim(fields: &Fields, family: Family, head_dim: usize) -> Result<usize, ConfigError> {
+    let inner = parameters(fields)?;
+    let owner = match &inner {
+        Some(inner) if inner.value(PART).is_some() => inner,
+        _ => fields,
+    };
+    let part = owner.optional_positive(PART)?;
+    if !family.is_hybrid() {
+        return match part {
+            Some(part) if part != 1.0 => Err(owner.wrong(PART, part, "1")),
+            _ => Ok(head_dim),
+        };
+    }
+    let part = part.unwrap_or(HYBRID_PART);
+    let turned = (head_dim as f64 * part) as usize;
+    if part > 1.0 || turned == 0 || !turned.is_multiple_of(2) {
+        let expected = format!("at most 1, and an even number of head_dim, {head_dim}");
+        return Err(owner.wrong(PART, part, expected));
+    }
+    Ok(turned)
+}
+
 /// Refuses parameters that differ between layers.
 fn nested(parameters: &Fields) -> Result<(), ConfigError> {
     for name in parameters.names() {
@@ -91,12 +120,7 @@ fn nested(parameters: &Fields) -> Result<(), ConfigError> {
             return Err(parameters.wrong(name, value, "a number or a name: one set for all layers"));
         }
     }
-    match parameters.value("partial_rotary_factor") {
-        Some(value) if value.as_f64() != Some(1.0) => {
-            Err(parameters.wrong("partial_rotary_factor", value, "1"))
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn scaling(fields: &Fields, parameters: &Fields) -> Result<RopeScaling, ConfigError> {

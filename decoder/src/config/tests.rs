@@ -12,7 +12,9 @@ fn config(family: Family) -> Value {
         "model_type": family.model_type(), "architectures": [family.class()], "hidden_act": "silu",
         "vocab_size": 100, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4,
         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 512,
-        "rms_norm_eps": 1e-5, "sliding_window": null,
+        "rms_norm_eps": 1e-5, "sliding_window": null, "num_experts": 0,
+        "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8,
+        "linear_value_head_dim": 16, "linear_conv_kernel_dim": 4,
     })
 }
 
@@ -44,19 +46,24 @@ fn smollm2_is_a_llama() {
     let smollm2 = Architecture::parse(text, "config.json").unwrap();
     let expected = Architecture {
         family: Family::Llama,
+        prefix: "model.",
         vocab_size: 49152,
         hidden_size: 576,
         intermediate_size: 1536,
         heads: 9,
         key_value_heads: 3,
         head_dim: 64,
+        rotary_dim: 64,
         layers: vec![LayerKind::Full; 30],
+        delta: None,
+        gated_heads: false,
         biases: Biases {
             query_key_value: false,
             attention_output: false,
             feed_forward: false,
         },
         head_norms: false,
+        centred_norms: false,
         tied_embeddings: true,
         norm_epsilon: 1e-5,
         rope: Rope {
@@ -270,6 +277,167 @@ fn layer_types_are_read_and_never_guessed() {
     }
     let same = json!({"layer_types": vec!["full_attention"; 4]});
     assert_eq!(changed(Family::Llama, same).unwrap().layers, [LayerKind::Full; 4]);
+}
+
+#[test]
+fn the_layers_of_a_hybrid_are_listed_or_every_nth_attends_to_everything() {
+    use LayerKind::{Full, GatedDelta};
+    let layers = |changes| changed(Family::Qwen3_5, changes).unwrap().layers;
+    let types = json!(["linear_attention", "attention", "full_attention", "mamba"]);
+    let listed = json!({"layer_types": types, "full_attention_interval": 2});
+    assert_eq!(layers(listed), [GatedDelta, Full, Full, GatedDelta]);
+    assert_eq!(layers(json!({})), [GatedDelta, GatedDelta, GatedDelta, Full]);
+    assert_eq!(
+        layers(json!({"full_attention_interval": 2})),
+        [GatedDelta, Full, GatedDelta, Full]
+    );
+    let hybrid = changed(Family::Qwen3Next, json!({})).unwrap();
+    let delta = super::GatedDelta {
+        key_heads: 2,
+        value_heads: 4,
+        key_width: 8,
+        value_width: 16,
+        kernel: 4,
+    };
+    assert_eq!(
+        (hybrid.delta, hybrid.rotary_dim, hybrid.prefix),
+        (Some(delta), 2, "model.")
+    );
+    assert!(hybrid.gated_heads && hybrid.centred_norms && hybrid.head_norms);
+    let softmax = changed(Family::Qwen3, json!({})).unwrap();
+    assert!(softmax.delta.is_none() && !softmax.gated_heads && !softmax.centred_norms);
+    let positions = json!({"rope_theta": 1e7, "rope_type": "default", "partial_rotary_factor": 0.5,
+        "mrope_section": [2, 1, 1], "mrope_interleaved": true});
+    let turned = changed(Family::Qwen3_5, json!({"rope_parameters": positions})).unwrap();
+    assert_eq!((turned.rotary_dim, turned.rope.theta), (4, 1e7));
+}
+
+/// Qwen3.5 with its part for images, changed.
+fn wrapped(changes: Value) -> Result<Architecture, ConfigError> {
+    let mut config = json!({
+        "model_type": "qwen3_5", "architectures": ["Qwen3_5ForConditionalGeneration"], "image_token_id": 7,
+        "tie_word_embeddings": true, "vision_config": {"depth": 2}, "text_config": config(Family::Qwen3_5),
+    });
+    config["text_config"]["architectures"] = json!(null);
+    for (name, value) in changes.as_object().unwrap() {
+        config[name] = value.clone();
+    }
+    Architecture::parse(&config.to_string(), "config.json")
+}
+
+#[test]
+fn a_language_model_within_one_for_images_is_read_and_the_rest_left() {
+    let text = wrapped(json!({})).unwrap();
+    assert_eq!(
+        (text.prefix, text.tied_embeddings),
+        ("model.language_model.", true)
+    );
+    let alone = changed(Family::Qwen3_5, json!({"tie_word_embeddings": true})).unwrap();
+    let prefix = text.prefix;
+    assert_eq!(text, Architecture { prefix, ..alone });
+    let mut tied = config(Family::Qwen3_5);
+    tied["tie_word_embeddings"] = json!(false);
+    let mut experts = config(Family::Qwen3_5);
+    experts["num_experts"] = json!(256);
+    let cases = [
+        (
+            json!({"text_config": tied}),
+            ["tie_word_embeddings", "true", "text_config"],
+        ),
+        (
+            json!({"text_config": experts}),
+            ["text_config.num_experts", "256", "dense"],
+        ),
+        (json!({"text_config": null}), ["text_config", "has no", "qwen3_5"]),
+        (
+            json!({"architectures": ["Qwen3_5MoeForConditionalGeneration"]}),
+            ["architectures", "Moe", "Qwen3_5ForConditionalGeneration"],
+        ),
+        (
+            json!({"quantization_config": {"quant_method": "fp8"}}),
+            ["quantization_config", "fp8", "bf16"],
+        ),
+    ];
+    for (changes, words) in cases {
+        let text = wrapped(changes.clone()).unwrap_err().to_string();
+        assert!(words.iter().all(|word| text.contains(word)), "{changes}: {text}");
+    }
+}
+
+#[test]
+fn what_is_not_computed_of_hybrids_is_refused_with_field_and_value() {
+    let types = |name: &str| json!({"layer_types": ["full_attention", name, name, name]});
+    let cases = [
+        (
+            types("indexed_attention"),
+            ["layer_types", "indexed_attention", "linear_attention"],
+        ),
+        (
+            types("sliding_attention"),
+            ["layer_types", "sliding_attention", "linear_attention"],
+        ),
+        (
+            json!({"layer_types": ["mamba"]}),
+            ["layer_types", "a list of 1", "4 layers"],
+        ),
+        (
+            json!({"layer_types": vec!["mamba"; 4]}),
+            ["layer_types", "full_attention", "at least one"],
+        ),
+        (
+            json!({"full_attention_interval": 9}),
+            ["layer_types", "full_attention", "at least one"],
+        ),
+        (
+            json!({"attn_output_gate": false}),
+            ["attn_output_gate", "false", "true"],
+        ),
+        (
+            json!({"partial_rotary_factor": 0.1}),
+            ["partial_rotary_factor", "0.1", "even"],
+        ),
+        (
+            json!({"partial_rotary_factor": 1.5}),
+            ["partial_rotary_factor", "1.5", "at most 1"],
+        ),
+        (
+            json!({"linear_num_value_heads": 3}),
+            ["linear_num_value_heads", "3", "linear_num_key_heads, 2"],
+        ),
+        (
+            json!({"linear_conv_kernel_dim": 1}),
+            ["linear_conv_kernel_dim", "1", "at least 2"],
+        ),
+        (
+            json!({"linear_key_head_dim": "(absent)"}),
+            ["linear_key_head_dim", "has no", "qwen3_next"],
+        ),
+        (
+            json!({"head_dim": "(absent)"}),
+            ["head_dim", "has no", "qwen3_next"],
+        ),
+        (json!({"num_experts": 512}), ["num_experts", "512", "dense"]),
+        (
+            json!({"num_experts": "(absent)"}),
+            ["num_experts", "missing", "0"],
+        ),
+        (
+            json!({"num_experts": 8, "mlp_only_layers": [0, 1, 3]}),
+            ["num_experts", "8", "experts"],
+        ),
+    ];
+    for (changes, words) in cases {
+        let text = refusal(Family::Qwen3Next, changes.clone());
+        assert!(words.iter().all(|word| text.contains(word)), "{changes}: {text}");
+    }
+    // Sizes of experts that no layer has.
+    for dense in [
+        json!({"moe_intermediate_size": 512, "num_experts_per_tok": 10}),
+        json!({"num_experts": 8, "mlp_only_layers": [0, 1, 2, 3]}),
+        json!({"num_experts": 8, "mlp_only_layers": [1, 3], "decoder_sparse_step": 2}),
+    ] {
+        changed(Family::Qwen3Next, dense).unwrap();
+    }
 }
 
 #[test]

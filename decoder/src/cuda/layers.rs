@@ -126,7 +126,7 @@ impl Launcher {
             cache: pass.place.layer(index),
             scale: (pass.architecture.head_dim as f32).powf(-0.5),
             window: match kind {
-                LayerKind::Full => None,
+                LayerKind::Full | LayerKind::GatedDelta => None,
                 LayerKind::Sliding { window } => Some(window),
             },
             to: space.attended(),
@@ -164,7 +164,7 @@ impl Launcher {
             to: packed,
             rows: pass.rows,
             heads: heads(pass.architecture),
-            rotated: pass.architecture.head_dim,
+            rotated: pass.architecture.rotary_dim,
             cosines: pass.place.cosines,
             sines: pass.place.sines,
             query_norm: layer.query_norm,

@@ -17,9 +17,10 @@ use super::weights::{self, Weights};
 use crate::config::Architecture;
 use crate::engine::{Runner, RunnerLimits};
 use crate::model::{
-    CacheSize, Frequencies, KvCache, LoadError, Logits, PassError, Segment, check, load as tensors,
+    CacheSize, Frequencies, KvCache, LoadError, Logits, Memory, PassError, Segment, check, load as tensors,
+    page_shape,
 };
-use crate::ops::{PAGE_TOKENS, PageMemory, PageShape};
+use crate::ops::{PAGE_TOKENS, PageMemory, PageShape, StateMemory};
 use crate::weights::Checkpoint;
 
 /// Most rows whose logits are computed at once.
@@ -150,6 +151,7 @@ impl CudaModel {
         let size = CacheSize {
             context_tokens: PAGE_TOKENS.min(self.architecture.most_tokens()),
             pages: 1,
+            states: 0,
         };
         let pages = self.pages(KvCache::shape(&self.architecture, size)?, size)?;
         let parts = Parts {
@@ -197,12 +199,13 @@ impl Runner for CudaModel {
     }
 
     fn page_bytes(&self) -> u64 {
-        let shape = PageShape {
-            layout: crate::model::head_layout(&self.architecture),
-            layers: self.architecture.layers.len(),
-            pages: 1,
-        };
+        let shape = page_shape(&self.architecture, 1);
         (shape.page() * size_of::<u16>()) as u64
+    }
+
+    fn state_bytes(&self) -> u64 {
+        // Hybrids are refused.
+        0
     }
 
     fn limits(&self) -> RunnerLimits {
@@ -227,7 +230,11 @@ impl Runner for CudaModel {
         };
         let graphs = Graphs::capture(&mut self.launcher, parts, &pages).map_err(failed)?;
         self.graphs = Some(graphs);
-        Ok(KvCache::over(PageMemory::Cuda(pages), &self.architecture, size))
+        let memory = Memory {
+            pages: PageMemory::Cuda(pages),
+            states: StateMemory::none(),
+        };
+        Ok(KvCache::over(memory, &self.architecture, size))
     }
 
     fn chooses(&self) -> bool {
@@ -244,7 +251,7 @@ impl Runner for CudaModel {
         for segment in segments.iter_mut() {
             cache.grow(segment.sequence, segment.tokens.len())?;
         }
-        let PageMemory::Cuda(pages) = cache.memory() else {
+        let PageMemory::Cuda(pages) = &mut cache.memory().pages else {
             return Err(PassError::OtherCache);
         };
         let mut runnable = Runnable {
@@ -272,6 +279,13 @@ impl Runner for CudaModel {
 fn check_sizes(architecture: &Architecture) -> Result<(), CudaError> {
     const WIDTHS: &str = "heads of 64, 128 or 256 numbers";
     const SIXTEENS: &str = "widths that are multiples of 16";
+    if let Some(delta) = architecture.delta {
+        return Err(CudaError::Unsupported {
+            field: "linear_num_value_heads",
+            value: delta.value_heads.to_string(),
+            expected: "softmax attention alone, without layers of the gated delta rule",
+        });
+    }
     let multiple = |size: usize| size.is_multiple_of(16);
     let checks = [
         (

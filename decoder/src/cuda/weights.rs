@@ -6,7 +6,7 @@ use liquid_cuda::device::{Address, Precision};
 use safetensors::tensor::Dtype;
 
 use super::CudaError;
-use crate::config::Architecture;
+use crate::config::{Architecture, LayerKind};
 use crate::model::load::{self as parts, Part};
 use crate::weights::Checkpoint;
 
@@ -103,7 +103,8 @@ impl Layout<'_> {
 }
 
 /// Gives every tensor its place.
-struct Planner<'a> {
+struct Planner<'a, 'm> {
+    architecture: &'m Architecture,
     checkpoint: &'a Checkpoint,
     precision: Precision,
     bytes: usize,
@@ -117,14 +118,15 @@ pub(super) fn plan<'a>(
     precision: Precision,
 ) -> Result<Layout<'a>, CudaError> {
     let mut planner = Planner {
+        architecture,
         checkpoint,
         precision,
         bytes: 0,
         copies: Vec::new(),
     };
     let (hidden, vocab) = (architecture.hidden_size, architecture.vocab_size);
-    let embedding = planner.tensor(parts::EMBEDDING, &[vocab, hidden])?;
-    let norm = planner.tensor(parts::NORM, &[hidden])?;
+    let embedding = planner.tensor(&parts::embedding(architecture), &[vocab, hidden])?;
+    let norm = planner.tensor(&parts::last_norm(architecture), &[hidden])?;
     let head = match architecture.tied_embeddings {
         true => embedding,
         false => planner.tensor(parts::HEAD, &[vocab, hidden])?,
@@ -137,7 +139,7 @@ pub(super) fn plan<'a>(
         outputs: vocab,
         inputs: hidden,
     };
-    let layers = (0..architecture.layers.len()).map(|index| planner.layer(architecture, index));
+    let layers = (0..architecture.layers.len()).map(|index| planner.layer(index));
     let weights = Weights {
         embedding,
         layers: layers.collect::<Result<_, _>>()?,
@@ -151,7 +153,7 @@ pub(super) fn plan<'a>(
     })
 }
 
-impl<'a> Planner<'a> {
+impl<'a> Planner<'a, '_> {
     /// Takes so many bytes, and returns where they begin.
     fn take(&mut self, bytes: usize) -> Range<usize> {
         let start = self.bytes;
@@ -197,7 +199,7 @@ impl<'a> Planner<'a> {
     /// Places matrices one below the other.
     fn matrix(&mut self, layer: usize, parts: &[Part]) -> Result<Matrix, CudaError> {
         let inputs = parts.first().map_or(0, |part| part.inputs);
-        let outputs: usize = parts.iter().map(|part| part.outputs).sum();
+        let outputs: usize = parts.iter().map(|part| part.rows).sum();
         let row_bytes = inputs * self.precision.bytes();
         let weight = self.take(outputs * row_bytes);
         let scales = match self.precision {
@@ -210,11 +212,11 @@ impl<'a> Planner<'a> {
             .then(|| self.take(outputs * size_of::<u16>()));
         let mut first = 0;
         for part in parts {
-            let name = |end: &str| parts::in_layer(layer, &format!("{}.{end}", part.name));
+            let name = |end: &str| parts::in_layer(self.architecture, layer, &format!("{}.{end}", part.name));
             let row_scales = scales
                 .as_ref()
                 .map(|scales| scales.start + first * size_of::<f32>());
-            let shape = [part.outputs, inputs];
+            let shape = [part.rows, inputs];
             self.copy(
                 &name("weight"),
                 &shape,
@@ -223,9 +225,9 @@ impl<'a> Planner<'a> {
             )?;
             if let Some(bias) = &bias {
                 let to = bias.start + first * size_of::<u16>();
-                self.copy(&name("bias"), &[part.outputs], to, None)?;
+                self.copy(&name("bias"), &[part.rows], to, None)?;
             }
-            first += part.outputs;
+            first += part.rows;
         }
         Ok(Matrix {
             precision: self.precision,
@@ -237,11 +239,12 @@ impl<'a> Planner<'a> {
         })
     }
 
-    fn layer(&mut self, architecture: &Architecture, index: usize) -> Result<Layer, CudaError> {
-        let parts = parts::LayerParts::new(architecture);
+    fn layer(&mut self, index: usize) -> Result<Layer, CudaError> {
+        let architecture = self.architecture;
+        let parts = parts::LayerParts::new(architecture, LayerKind::Full);
         let (hidden, width) = (architecture.hidden_size, architecture.head_dim);
         let mut norm = |part: &str, size: usize, has: bool| match has {
-            true => self.tensor(&parts::in_layer(index, part), &[size]),
+            true => self.tensor(&parts::in_layer(architecture, index, part), &[size]),
             false => Ok(Address::NULL),
         };
         let attention_norm = norm("input_layernorm.weight", hidden, true)?;
@@ -253,10 +256,10 @@ impl<'a> Planner<'a> {
             query_norm,
             key_norm,
             feed_norm,
-            query_key_value: self.matrix(index, &parts.query_key_value)?,
-            attention_output: self.matrix(index, &parts.attention_output)?,
+            query_key_value: self.matrix(index, &parts.packed)?,
+            attention_output: self.matrix(index, &[parts.output])?,
             gate_up: self.matrix(index, &parts.gate_up)?,
-            down: self.matrix(index, &parts.down)?,
+            down: self.matrix(index, &[parts.down])?,
         })
     }
 }

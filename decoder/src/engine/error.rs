@@ -16,10 +16,10 @@ pub enum EngineError {
         /// Its range.
         expected: String,
     },
-    /// The memory does not hold one sequence of the longest length.
+    /// The memory does not hold one sequence of the longest length, and the states of as many as may run.
     #[error(
         "memory_bytes = {memory_bytes}: a sequence of context_tokens = {context_tokens} needs {needed_bytes} bytes, {token_bytes} a \
-         token; give more memory or a shorter context"
+         token{}; give more memory or a shorter context", states(*.state_bytes)
     )]
     Memory {
         /// The option.
@@ -30,6 +30,8 @@ pub enum EngineError {
         needed_bytes: u64,
         /// Bytes for a token.
         token_bytes: u64,
+        /// Bytes for the states of an answer; none without layers of the gated delta rule.
+        state_bytes: u64,
     },
     /// The system does not give the memory.
     #[error("memory_bytes = {memory_bytes}: the system does not give that much memory; set less")]
@@ -40,6 +42,13 @@ pub enum EngineError {
     /// The system does not start the thread.
     #[error("cannot start the engine's thread: {0}")]
     Thread(#[from] std::io::Error),
+}
+
+fn states(bytes: u64) -> String {
+    match bytes {
+        0 => String::new(),
+        _ => format!(" and {bytes} for the states of each of the answers that run at once (sequences)"),
+    }
 }
 
 /// Why a request will not be answered.

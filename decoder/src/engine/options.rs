@@ -7,7 +7,8 @@ use super::{EngineError, RunnerLimits};
 pub struct EngineOptions {
     /// Most tokens of prompt and answer together, 1 up to what the model is made for.
     pub context_tokens: usize,
-    /// Memory for keys and values, in bytes; taken at the start. At least what `context_tokens` need.
+    /// Memory for keys and values, in bytes; taken at the start. At least what `context_tokens` need. Of a hybrid also for the
+    /// states of `sequences` answers and, with a quarter of what is left, for copies of states at the ends of prefixes.
     pub memory_bytes: u64,
     /// Most requests that wait, 1 to 65536.
     pub queue: usize,

@@ -21,6 +21,9 @@ pub trait Runner: Send + 'static {
     /// Returns the bytes of a page of keys and values, of [`KvCache::PAGE_TOKENS`] tokens.
     fn page_bytes(&self) -> u64;
 
+    /// Returns the bytes of a slot for the states of a sequence; none without layers of the gated delta rule.
+    fn state_bytes(&self) -> u64;
+
     /// Returns the most that a pass has room for.
     fn limits(&self) -> RunnerLimits;
 
@@ -48,6 +51,10 @@ impl Runner for Model {
 
     fn page_bytes(&self) -> u64 {
         KvCache::page_bytes(self)
+    }
+
+    fn state_bytes(&self) -> u64 {
+        KvCache::state_bytes(self)
     }
 
     fn limits(&self) -> RunnerLimits {

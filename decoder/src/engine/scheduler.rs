@@ -143,6 +143,7 @@ impl<'a> Scheduler<'a> {
         self.load.prefix_query_tokens += request.prompt.len() as u64;
         self.load.prefix_hit_tokens += cached as u64;
         self.load.prompt_tokens += cached as u64;
+        self.keep_shared_states(&request.prompt);
         self.slots.push(Slot {
             events,
             deadline,
@@ -152,6 +153,14 @@ impl<'a> Scheduler<'a> {
             next: Next::Prompt,
             end: None,
         });
+    }
+
+    /// Has states kept where a new prompt leaves those that are being read, so that it can go on from there.
+    fn keep_shared_states(&mut self, prompt: &[u32]) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.next == Next::Prompt) {
+            slot.sequence
+                .keep_states(KvCache::shared_tokens(&slot.prompt, prompt));
+        }
     }
 
     /// Reads one batch and writes the tokens that follow from it.

@@ -14,9 +14,12 @@ use crate::sample::Sampling;
 
 mod mixed;
 
-/// Memory that holds a number of pages of the fixtures' models.
+/// Answers that run at once.
+const SEQUENCES: usize = 4;
+
+/// Memory that holds a number of pages of the fixtures' models, and the states of all answers and three copies.
 fn memory(model: &Model, pages: u64) -> u64 {
-    pages * KvCache::page_bytes(model)
+    pages * KvCache::page_bytes(model) + (SEQUENCES as u64 + 3) * KvCache::state_bytes(model)
 }
 
 fn fixtures() -> std::path::PathBuf {
@@ -45,7 +48,7 @@ fn engine(name: &str, pages: u64) -> Engine {
         memory_bytes: memory(&model, pages),
         queue: 8,
         step_tokens: 32,
-        sequences: 4,
+        sequences: SEQUENCES,
     };
     Engine::start(model, tokenizer(), options).unwrap()
 }
@@ -157,34 +160,58 @@ fn answers_beside_others_are_those_of_a_generation_alone() {
 
 #[test]
 fn a_prefix_is_read_once_for_all_who_ask_about_it() {
-    let (engine, model, tokenizer) = (engine("qwen2", 12), model("qwen2"), tokenizer());
-    let document = prompt(1, 200);
-    let ask = |seed: u64| {
-        let mut prompt = document.clone();
-        prompt.extend(self::prompt(seed, 10));
-        request(prompt, 8)
-    };
-    // The first two at once: the second waits for the first one's pages.
-    let answers = [2, 3].map(|seed| engine.submit(ask(seed), None).unwrap());
-    let [first, second] = answers.map(read);
-    assert_eq!(first.usage.cached_tokens, 0);
-    assert_eq!(second.usage.cached_tokens, 192);
-    let third = read(engine.submit(ask(4), None).unwrap());
-    assert_eq!(third.usage.cached_tokens, 192);
-    for (seed, text) in [(2, first), (3, second), (4, third)] {
-        let alone = alone(&model, &tokenizer, &ask(seed));
-        assert_eq!(text.tokens, alone.tokens);
-        assert_eq!(text.usage.prompt_tokens, alone.usage.prompt_tokens);
+    for name in ["qwen2", "qwen3_5"] {
+        let (engine, model, tokenizer) = (engine(name, 12), model(name), tokenizer());
+        let document = prompt(1, 200);
+        let ask = |seed: u64| {
+            let mut prompt = document.clone();
+            prompt.extend(self::prompt(seed, 10));
+            request(prompt, 8)
+        };
+        // The first two at once: the second waits for the first one's pages.
+        let answers = [2, 3].map(|seed| engine.submit(ask(seed), None).unwrap());
+        let [first, second] = answers.map(read);
+        assert_eq!(first.usage.cached_tokens, 0);
+        assert_eq!(second.usage.cached_tokens, 192);
+        let third = read(engine.submit(ask(4), None).unwrap());
+        assert_eq!(third.usage.cached_tokens, 192);
+        for (seed, text) in [(2, first), (3, second), (4, third)] {
+            let alone = alone(&model, &tokenizer, &ask(seed));
+            assert_eq!(text.tokens, alone.tokens);
+            assert_eq!(text.usage.prompt_tokens, alone.usage.prompt_tokens);
+        }
+        // The whole prompt is there: its last token is read all the same.
+        let whole = request(document[..128].to_vec(), 4);
+        let text = read(engine.submit(whole.clone(), None).unwrap());
+        assert_eq!(text.usage.cached_tokens, 64);
+        assert_eq!(text.tokens, alone(&model, &tokenizer, &whole).tokens);
+        let load = engine.load();
+        assert_eq!(load.prefix_hit_tokens, 192 + 192 + 64);
+        assert_eq!(load.prefix_query_tokens, 3 * 210 + 128);
+        assert_eq!(load.generated_tokens, 3 * 8 + 4);
     }
-    // The whole prompt is there: its last token is read all the same.
-    let whole = request(document[..128].to_vec(), 4);
-    let text = read(engine.submit(whole.clone(), None).unwrap());
-    assert_eq!(text.usage.cached_tokens, 64);
-    assert_eq!(text.tokens, alone(&model, &tokenizer, &whole).tokens);
-    let load = engine.load();
-    assert_eq!(load.prefix_hit_tokens, 192 + 192 + 64);
-    assert_eq!(load.prefix_query_tokens, 3 * 210 + 128);
-    assert_eq!(load.generated_tokens, 3 * 8 + 4);
+}
+
+#[test]
+fn states_are_kept_where_prompts_that_are_read_together_part() {
+    let model = model("qwen3_next");
+    let options = EngineOptions {
+        context_tokens: 700,
+        memory_bytes: memory(&model, 80),
+        step_tokens: 32,
+        sequences: SEQUENCES,
+        ..EngineOptions::default()
+    };
+    let engine = Engine::start(model, tokenizer(), options).unwrap();
+    let ask = |seed: u64| request([prompt(1, 70), prompt(seed, 600)].concat(), 4);
+    let answers = [2, 3, 4].map(|seed| engine.submit(ask(seed), None).unwrap());
+    let texts = answers.map(read);
+    // The first prompt's own copies would be at pages 2, 6, 8, 9 and 10.
+    assert_eq!(texts.each_ref().map(|text| text.usage.cached_tokens), [0, 64, 64]);
+    let model = self::model("qwen3_next");
+    for (seed, text) in (2..).zip(texts) {
+        assert_eq!(text.tokens, alone(&model, &tokenizer(), &ask(seed)).tokens);
+    }
 }
 
 #[test]

@@ -1,17 +1,22 @@
-//! Keys and values of many sequences in one memory, which is taken once. Sequences that begin alike share pages.
+//! What a model remembers of many sequences, in memory that is taken once: keys and values in pages, which sequences that
+//! begin alike share, and states of the gated delta rule in slots, of which copies are kept at the ends of some pages.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::rotary::Frequencies;
 use super::{Model, PassError, Wanted, head_layout};
-use crate::config::Architecture;
-use crate::ops::{PAGE_TOKENS, PageMemory, PageShape, Piece};
+use crate::config::{Architecture, LayerKind};
+use crate::ops::{PAGE_TOKENS, PageMemory, PageShape, Piece, StateMemory, StateShape};
 
 mod pool;
+mod snapshots;
+mod states;
 #[cfg(test)]
 mod tests;
 
 use pool::{Known, PagePool, Prefix};
+use snapshots::SequenceStates;
+use states::StatePool;
 
 /// Number of the next cache, so that a sequence is never read with another one's pages.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -24,6 +29,9 @@ pub struct CacheSize {
     pub context_tokens: usize,
     /// Pages, of [`KvCache::PAGE_TOKENS`] tokens each.
     pub pages: usize,
+    /// Slots for states of the gated delta rule: one for each sequence, and those that are left for copies at the ends of
+    /// prefixes. Of no use to a model without such layers.
+    pub states: usize,
 }
 
 impl CacheSize {
@@ -32,20 +40,34 @@ impl CacheSize {
         Self {
             context_tokens: tokens,
             pages: tokens.div_ceil(PAGE_TOKENS),
+            states: 1,
         }
     }
 }
 
-/// Memory for the keys and values of a model's sequences, in pages of 64 tokens. A sequence is promised its pages when it
-/// begins, so it cannot run out of memory later. Full pages of sequences that are gone stay until they are needed: a new
-/// sequence that begins with the same tokens takes them over.
+/// Memory for the keys and values of a model's sequences, in pages of 64 tokens, and for the states of a hybrid. A sequence is
+/// promised its pages when it begins, so it cannot run out of memory later. Full pages of sequences that are gone stay until
+/// they are needed: a new sequence that begins with the same tokens takes them over.
+///
+/// A state cannot be cut back to a shorter prefix, so a hybrid takes pages over only up to a copy of its states. Copies are
+/// made 1, 2, 4, 8 and so on pages before the end of a prompt: whoever asks something else about its beginning reads at most
+/// twice what is new, and two pages. And they are made where a prompt leaves one that was read before: whoever comes then reads
+/// no more than what is new, and a page.
 #[derive(Debug)]
 pub struct KvCache {
     id: u64,
-    memory: PageMemory,
+    memory: Memory,
     pool: PagePool,
+    states: StatePool,
     frequencies: Frequencies,
     context_tokens: usize,
+}
+
+/// What a pass reads and writes.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub(crate) pages: PageMemory,
+    pub(crate) states: StateMemory,
 }
 
 /// A sequence of tokens that a model has read. Give it back with [`KvCache::release`]: its pages stay taken otherwise.
@@ -61,6 +83,8 @@ pub struct Sequence {
     prefix: Prefix,
     /// Tokens after it.
     tail: Vec<u32>,
+    /// Only of a hybrid.
+    states: Option<SequenceStates>,
 }
 
 /// What a full page holds.
@@ -112,7 +136,36 @@ impl Sequence {
             rows,
             first: self.length,
             pages: &self.pages,
+            state: self.states.as_ref().map(SequenceStates::place),
         }
+    }
+
+    /// Has a copy of the states kept after so many tokens, which must be whole pages of its prompt.
+    pub(crate) fn keep_states(&mut self, position: usize) {
+        let length = self.length;
+        if let Some(states) = self.states.as_mut().filter(|_| position > length) {
+            states.keep(position);
+        }
+    }
+}
+
+/// Returns the sizes of a model's pages.
+pub(crate) fn page_shape(architecture: &Architecture, pages: usize) -> PageShape {
+    let attends = |kind: &&LayerKind| **kind != LayerKind::GatedDelta;
+    PageShape {
+        layout: head_layout(architecture),
+        layers: architecture.layers.iter().filter(attends).count(),
+        pages,
+    }
+}
+
+/// Returns the sizes of a model's states.
+fn state_shape(architecture: &Architecture, slots: usize) -> StateShape {
+    let remembers = |kind: &&LayerKind| **kind == LayerKind::GatedDelta;
+    StateShape {
+        delta: architecture.delta,
+        layers: architecture.layers.iter().filter(remembers).count(),
+        slots,
     }
 }
 
@@ -126,14 +179,20 @@ impl KvCache {
     /// [`PassError::TooLong`] if the model is not made for sequences of that length, [`PassError::Memory`] if the system
     /// does not give the memory.
     pub fn new(model: &Model, size: CacheSize) -> Result<Self, PassError> {
-        let shape = Self::shape(&model.architecture, size)?;
-        let bytes = Self::page_bytes(model).saturating_mul(size.pages as u64);
-        let memory = PageMemory::new(shape, model.kernels, &model.device);
+        let pages = Self::shape(&model.architecture, size)?;
+        let states = state_shape(&model.architecture, size.states);
+        let bytes = Self::page_bytes(model)
+            .saturating_mul(size.pages as u64)
+            .saturating_add(Self::state_bytes(model).saturating_mul(size.states as u64));
+        let (kernels, device) = (model.kernels, &model.device);
+        let memory = PageMemory::new(pages, kernels, device)
+            .zip(StateMemory::new(states, kernels, device))
+            .map(|(pages, states)| Memory { pages, states });
         let memory = memory.ok_or(PassError::Memory { bytes })?;
         Ok(Self::over(memory, &model.architecture, size))
     }
 
-    /// Returns the sizes of the memory for a model's sequences.
+    /// Returns the sizes of the pages for a model's sequences.
     ///
     /// # Errors
     /// [`PassError::TooLong`].
@@ -146,19 +205,16 @@ impl KvCache {
                 limit: most,
             });
         }
-        Ok(PageShape {
-            layout: head_layout(architecture),
-            layers: architecture.layers.len(),
-            pages: size.pages,
-        })
+        Ok(page_shape(architecture, size.pages))
     }
 
     /// Makes a cache of memory that was taken for its sizes.
-    pub(crate) fn over(memory: PageMemory, architecture: &Architecture, size: CacheSize) -> Self {
+    pub(crate) fn over(memory: Memory, architecture: &Architecture, size: CacheSize) -> Self {
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             memory,
             pool: PagePool::new(size.pages),
+            states: StatePool::new(size.states),
             frequencies: Frequencies::new(architecture, size.context_tokens),
             context_tokens: size.context_tokens,
         }
@@ -166,17 +222,26 @@ impl KvCache {
 
     /// Returns the bytes of a page: keys and values of all layers, in f32.
     pub fn page_bytes(model: &Model) -> u64 {
-        let shape = PageShape {
-            layout: model.layout(),
-            layers: model.architecture.layers.len(),
-            pages: 1,
-        };
-        (shape.page() * size_of::<f32>()) as u64
+        (page_shape(&model.architecture, 1).page() * size_of::<f32>()) as u64
+    }
+
+    /// Returns the bytes of a slot for states: those of all layers of the gated delta rule, in f32. None without such layers.
+    pub fn state_bytes(model: &Model) -> u64 {
+        (state_shape(&model.architecture, 1).slot() * size_of::<f32>()) as u64
+    }
+
+    /// Returns how many tokens two prompts could share: those of the full pages with which both begin, but never all of one.
+    pub(crate) fn shared_tokens(one: &[u32], other: &[u32]) -> usize {
+        let pages = one.chunks_exact(PAGE_TOKENS).zip(other.chunks_exact(PAGE_TOKENS));
+        let same = pages.take_while(|(one, other)| one == other).count() * PAGE_TOKENS;
+        let most = one.len().min(other.len()).saturating_sub(1);
+        same.min(most / PAGE_TOKENS * PAGE_TOKENS)
     }
 
     /// Uses all of the memory once, so that the system cannot fail to give it later.
     pub fn touch(&mut self) {
-        self.memory.touch();
+        self.memory.pages.touch();
+        self.memory.states.touch();
     }
 
     /// Returns the number of pages.
@@ -203,13 +268,14 @@ impl KvCache {
                 limit: self.context_tokens,
             });
         }
-        let found = self.find(Prefix::default(), prompt);
+        let known = self.find(Prefix::default(), prompt);
+        let found = self.reachable(&known);
         let pages = limit.div_ceil(PAGE_TOKENS);
         let promised = pages.saturating_sub(found.len());
-        if !self.pool.promise(promised, &found) {
+        if !self.pool.promise(promised, found) {
             return Err(PassError::Full {
                 needed: promised,
-                left: self.pool.left(&found),
+                left: self.pool.left(found),
             });
         }
         let mut sequence = Sequence {
@@ -220,8 +286,18 @@ impl KvCache {
             limit,
             prefix: Prefix::default(),
             tail: Vec::new(),
+            states: None,
         };
-        self.take_over(&mut sequence, &found);
+        if self.memory.states.shape().delta.is_some() {
+            let Some(states) = self.begin_states(prompt, found) else {
+                self.pool.cancel_promise(promised);
+                let slots = self.states.slots();
+                return Err(PassError::StatesFull { slots });
+            };
+            sequence.states = Some(states);
+        }
+        self.take_over(&mut sequence, found);
+        sequence.keep_states(known.len() * PAGE_TOKENS);
         Ok(sequence)
     }
 
@@ -234,11 +310,14 @@ impl KvCache {
         if !sequence.tail.is_empty() || sequence.cache != self.id {
             return 0;
         }
-        let mut found = self.find(sequence.prefix, rest);
-        found.truncate(sequence.promised);
+        let mut known = self.find(sequence.prefix, rest);
+        known.truncate(sequence.promised);
+        sequence.keep_states(sequence.length + known.len() * PAGE_TOKENS);
+        let found = self.reachable(&known);
         self.pool.cancel_promise(found.len());
         sequence.promised -= found.len();
-        self.take_over(sequence, &found);
+        self.take_over(sequence, found);
+        self.take_over_states(sequence, found);
         found.len() * PAGE_TOKENS
     }
 
@@ -271,6 +350,7 @@ impl KvCache {
             return;
         }
         self.pool.cancel_promise(sequence.promised);
+        self.release_states(sequence.states);
         // The last ones are to be taken first: without those before them they are of no use.
         for page in sequence.pages.iter().rev() {
             self.pool.give_back(*page);
@@ -279,17 +359,18 @@ impl KvCache {
 
     /// Whether a sequence is of this cache, and the cache of a model's sizes.
     pub(super) fn holds(&self, sequence: &Sequence, architecture: &Architecture) -> bool {
-        let shape = self.memory.shape();
-        let own = shape.layout == head_layout(architecture) && shape.layers == architecture.layers.len();
+        let (pages, states) = (self.memory.pages.shape(), self.memory.states.shape());
+        let own = pages == page_shape(architecture, pages.pages)
+            && states == state_shape(architecture, states.slots);
         own && sequence.cache == self.id
     }
 
     /// Whether no failure within a pass has lost the memory.
     pub(crate) fn is_whole(&self) -> bool {
-        self.memory.is_whole()
+        self.memory.pages.is_whole() && self.memory.states.is_whole()
     }
 
-    pub(crate) fn memory(&mut self) -> &mut PageMemory {
+    pub(crate) fn memory(&mut self) -> &mut Memory {
         &mut self.memory
     }
 
@@ -301,17 +382,22 @@ impl KvCache {
     pub(crate) fn grow(&mut self, sequence: &mut Sequence, tokens: usize) -> Result<(), PassError> {
         let needed = (sequence.length + tokens).div_ceil(PAGE_TOKENS);
         while sequence.pages.len() < needed {
-            let page = match sequence.promised {
+            let taken = match sequence.promised {
                 0 => None,
                 _ => self.pool.take(),
             };
-            sequence.pages.push(page.ok_or(PassError::TooLong {
+            let taken = taken.ok_or(PassError::TooLong {
                 length: sequence.length,
                 tokens,
                 limit: sequence.limit,
-            })?);
+            })?;
+            if let Some(prefix) = taken.forgotten {
+                self.states.forget(prefix);
+            }
+            sequence.pages.push(taken.page);
             sequence.promised -= 1;
         }
+        self.plan_snapshots(sequence, tokens);
         Ok(())
     }
 
@@ -322,9 +408,15 @@ impl KvCache {
         let tail = std::mem::take(&mut sequence.tail);
         let (full, rest) = tail.as_chunks::<PAGE_TOKENS>();
         let first = sequence.length / PAGE_TOKENS - full.len();
-        for (tokens, page) in full.iter().zip(sequence.pages.iter_mut().skip(first)) {
+        let pages = sequence.pages.iter_mut().enumerate().skip(first);
+        for (tokens, (index, page)) in full.iter().zip(pages) {
             let known = self.pool.register(*page, sequence.prefix, tokens);
             (*page, sequence.prefix) = (known.page, known.prefix);
+            if let Some(states) = &mut sequence.states {
+                let slot = states.taken((index + 1) * PAGE_TOKENS);
+                slot.into_iter()
+                    .for_each(|slot| self.states.keep(known.prefix, slot));
+            }
         }
         sequence.tail = rest.to_vec();
     }

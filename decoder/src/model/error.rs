@@ -68,8 +68,14 @@ pub enum PassError {
         /// Pages that could be promised.
         left: usize,
     },
-    /// The system does not give the memory for keys and values.
-    #[error("the system does not give {bytes} bytes for keys and values; take fewer pages")]
+    /// All slots for states of the gated delta rule are used by sequences.
+    #[error("all {slots} slots for states are used by sequences; release a sequence first")]
+    StatesFull {
+        /// The slots.
+        slots: usize,
+    },
+    /// The system does not give the memory for keys, values and states.
+    #[error("the system does not give {bytes} bytes for keys, values and states; take fewer pages")]
     Memory {
         /// Bytes.
         bytes: u64,

@@ -1,101 +1,83 @@
 //! Which tensors a model needs, and where each goes.
 
 use burn::module::Param;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use rayon::prelude::*;
 
-use super::layer::{Layer, ModelWeights, Projection};
-use crate::config::Architecture;
-use crate::weights::{Checkpoint, ExpectedTensor, MatrixPart, WeightsError};
+use super::layer::{AttentionWeights, DeltaWeights, Layer, Mixer, ModelWeights, Projection};
+use crate::config::{Architecture, GatedDelta, LayerKind};
+use crate::weights::{Checkpoint, ExpectedTensor, TensorRows, WeightsError};
 
-pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";
-pub(crate) const NORM: &str = "model.norm.weight";
+mod parts;
+
+pub(crate) use parts::{LayerParts, Part};
+
 pub(crate) const HEAD: &str = "lm_head.weight";
+/// What the names begin with of tensors that are no part of a hybrid's answers: images, and the predictor of further tokens.
+const IGNORED: [&str; 2] = ["model.visual.", "mtp."];
 
-/// A projection in a checkpoint.
-#[derive(Clone, Copy)]
-pub(crate) struct Part {
-    pub(crate) name: &'static str,
-    pub(crate) outputs: usize,
-    pub(crate) inputs: usize,
-    pub(crate) bias: bool,
+/// Names of the tensors that a kind of layer has beside its projections, and that are not norms of the hidden state.
+mod names {
+    pub(super) const QUERY_NORM: &str = "self_attn.q_norm.weight";
+    pub(super) const KEY_NORM: &str = "self_attn.k_norm.weight";
+    pub(super) const CONVOLUTION: &str = "linear_attn.conv1d.weight";
+    pub(super) const DECAY: &str = "linear_attn.A_log";
+    pub(super) const DECAY_BIAS: &str = "linear_attn.dt_bias";
+    pub(super) const DELTA_NORM: &str = "linear_attn.norm.weight";
 }
 
-/// The projections of every layer, joined as they are computed.
-pub(crate) struct LayerParts {
-    pub(crate) query_key_value: [Part; 3],
-    pub(crate) attention_output: [Part; 1],
-    pub(crate) gate_up: [Part; 2],
-    pub(crate) down: [Part; 1],
+/// Returns the name of a tensor outside of the layers.
+fn in_model(architecture: &Architecture, part: &str) -> String {
+    format!("{}{part}", architecture.prefix)
 }
 
-impl LayerParts {
-    pub(crate) fn new(architecture: &Architecture) -> Self {
-        let (hidden, inner) = (architecture.hidden_size, architecture.intermediate_size);
-        let queries = architecture.heads * architecture.head_dim;
-        let keys = architecture.key_value_heads * architecture.head_dim;
-        let biases = architecture.biases;
-        let part = |name, outputs, inputs, bias| Part {
-            name,
-            outputs,
-            inputs,
-            bias,
-        };
-        Self {
-            query_key_value: [
-                part("self_attn.q_proj", queries, hidden, biases.query_key_value),
-                part("self_attn.k_proj", keys, hidden, biases.query_key_value),
-                part("self_attn.v_proj", keys, hidden, biases.query_key_value),
-            ],
-            attention_output: [part("self_attn.o_proj", hidden, queries, biases.attention_output)],
-            gate_up: [
-                part("mlp.gate_proj", inner, hidden, biases.feed_forward),
-                part("mlp.up_proj", inner, hidden, biases.feed_forward),
-            ],
-            down: [part("mlp.down_proj", hidden, inner, biases.feed_forward)],
-        }
-    }
-
-    fn all(&self) -> impl Iterator<Item = &Part> {
-        let (attention, feed) = (
-            self.query_key_value.iter().chain(&self.attention_output),
-            self.gate_up.iter().chain(&self.down),
-        );
-        attention.chain(feed)
-    }
+pub(crate) fn in_layer(architecture: &Architecture, index: usize, part: &str) -> String {
+    format!("{}layers.{index}.{part}", architecture.prefix)
 }
 
-pub(crate) fn in_layer(index: usize, part: &str) -> String {
-    format!("model.layers.{index}.{part}")
+pub(crate) fn embedding(architecture: &Architecture) -> String {
+    in_model(architecture, "embed_tokens.weight")
+}
+
+pub(crate) fn last_norm(architecture: &Architecture) -> String {
+    in_model(architecture, "norm.weight")
 }
 
 /// Returns every tensor that the model needs.
 fn expected(architecture: &Architecture) -> Vec<ExpectedTensor> {
     let (hidden, vocab) = (architecture.hidden_size, architecture.vocab_size);
-    let tensor = |name: &str, shape: Vec<usize>| ExpectedTensor {
-        name: name.to_owned(),
-        shape,
-    };
-    let mut tensors = vec![tensor(EMBEDDING, vec![vocab, hidden]), tensor(NORM, vec![hidden])];
+    let tensor = |name: String, shape: Vec<usize>| ExpectedTensor { name, shape };
+    let mut tensors = vec![
+        tensor(embedding(architecture), vec![vocab, hidden]),
+        tensor(last_norm(architecture), vec![hidden]),
+    ];
     if !architecture.tied_embeddings {
-        tensors.push(tensor(HEAD, vec![vocab, hidden]));
+        tensors.push(tensor(HEAD.to_owned(), vec![vocab, hidden]));
     }
-    let parts = LayerParts::new(architecture);
-    for index in 0..architecture.layers.len() {
-        let named = |part: &str, shape| tensor(&in_layer(index, part), shape);
+    for (index, kind) in architecture.layers.iter().enumerate() {
+        let named = |part: &str, shape| tensor(in_layer(architecture, index, part), shape);
         tensors.push(named("input_layernorm.weight", vec![hidden]));
         tensors.push(named("post_attention_layernorm.weight", vec![hidden]));
-        if architecture.head_norms {
-            tensors.push(named("self_attn.q_norm.weight", vec![architecture.head_dim]));
-            tensors.push(named("self_attn.k_norm.weight", vec![architecture.head_dim]));
+        match (kind, architecture.delta) {
+            (LayerKind::GatedDelta, Some(delta)) => {
+                tensors.push(named(names::CONVOLUTION, vec![delta.channels(), 1, delta.kernel]));
+                tensors.push(named(names::DECAY, vec![delta.value_heads]));
+                tensors.push(named(names::DECAY_BIAS, vec![delta.value_heads]));
+                tensors.push(named(names::DELTA_NORM, vec![delta.value_width]));
+            }
+            _ if architecture.head_norms => {
+                tensors.push(named(names::QUERY_NORM, vec![architecture.head_dim]));
+                tensors.push(named(names::KEY_NORM, vec![architecture.head_dim]));
+            }
+            _ => {}
         }
-        for part in parts.all() {
+        for part in LayerParts::new(architecture, *kind).all() {
             tensors.push(named(
                 &format!("{}.weight", part.name),
-                vec![part.outputs, part.inputs],
+                vec![part.rows, part.inputs],
             ));
             if part.bias {
-                tensors.push(named(&format!("{}.bias", part.name), vec![part.outputs]));
+                tensors.push(named(&format!("{}.bias", part.name), vec![part.rows]));
             }
         }
     }
@@ -105,8 +87,11 @@ fn expected(architecture: &Architecture) -> Vec<ExpectedTensor> {
 /// Checks that a checkpoint holds the model, and nothing but it.
 pub(crate) fn check(architecture: &Architecture, checkpoint: &Checkpoint) -> Result<(), WeightsError> {
     // Old checkpoints store the frequencies; a tied head may be stored a second time.
-    let ignored =
-        |name: &str| name.ends_with(".rotary_emb.inv_freq") || architecture.tied_embeddings && name == HEAD;
+    let ignored = |name: &str| {
+        name.ends_with(".rotary_emb.inv_freq")
+            || architecture.tied_embeddings && name == HEAD
+            || architecture.delta.is_some() && IGNORED.iter().any(|begin| name.starts_with(begin))
+    };
     checkpoint.check(&expected(architecture), ignored)
 }
 
@@ -119,21 +104,20 @@ pub(super) fn load(
     let loader = Loader {
         checkpoint,
         device,
-        parts: LayerParts::new(architecture),
         architecture,
     };
     let (hidden, vocab) = (architecture.hidden_size, architecture.vocab_size);
-    let matrix = |name| {
-        let part = MatrixPart { name, rows: vocab };
+    let matrix = |name: &str| {
+        let part = TensorRows::all(name, vocab);
         checkpoint.matrix(&[part], hidden, device).map(Param::from_tensor)
     };
     let layers = (0..architecture.layers.len())
         .into_par_iter()
         .map(|index| loader.layer(index));
     Ok(ModelWeights {
-        embedding: matrix(EMBEDDING)?,
+        embedding: matrix(&embedding(architecture))?,
         layers: layers.collect::<Result<_, _>>()?,
-        norm: loader.vector(NORM, hidden)?,
+        norm: loader.norm(&last_norm(architecture), hidden)?,
         head: match architecture.tied_embeddings {
             true => None,
             false => Some(matrix(HEAD)?),
@@ -144,42 +128,91 @@ pub(super) fn load(
 struct Loader<'a> {
     checkpoint: &'a Checkpoint,
     device: &'a Device,
-    parts: LayerParts,
     architecture: &'a Architecture,
 }
 
 impl Loader<'_> {
     fn layer(&self, index: usize) -> Result<Layer, WeightsError> {
-        let (hidden, width) = (self.architecture.hidden_size, self.architecture.head_dim);
-        let norm = |part: &str, size| self.vector(&in_layer(index, part), size);
-        let head_norm = |part| match self.architecture.head_norms {
-            true => norm(part, width).map(Some),
-            false => Ok(None),
-        };
+        let architecture = self.architecture;
+        let kind = architecture.layers.get(index).copied();
+        let parts = LayerParts::new(architecture, kind.unwrap_or(LayerKind::Full));
+        let norm = |part| self.norm(&self.name(index, part), architecture.hidden_size);
+        let packed = self.projection(index, &parts.packed)?;
+        let output = self.projection(index, &[parts.output])?;
         Ok(Layer {
-            attention_norm: norm("input_layernorm.weight", hidden)?,
-            query_key_value: self.projection(index, &self.parts.query_key_value)?,
-            query_norm: head_norm("self_attn.q_norm.weight")?,
-            key_norm: head_norm("self_attn.k_norm.weight")?,
-            attention_output: self.projection(index, &self.parts.attention_output)?,
-            feed_norm: norm("post_attention_layernorm.weight", hidden)?,
-            gate_up: self.projection(index, &self.parts.gate_up)?,
-            down: self.projection(index, &self.parts.down)?,
+            mixer_norm: norm("input_layernorm.weight")?,
+            mixer: match (kind, architecture.delta) {
+                (Some(LayerKind::GatedDelta), Some(delta)) => {
+                    Mixer::Delta(self.delta(index, delta, packed, output)?)
+                }
+                _ => Mixer::Attention(AttentionWeights {
+                    packed,
+                    query_norm: self.head_norm(index, names::QUERY_NORM)?,
+                    key_norm: self.head_norm(index, names::KEY_NORM)?,
+                    output,
+                }),
+            },
+            feed_norm: norm("post_attention_layernorm.weight")?,
+            gate_up: self.projection(index, &parts.gate_up)?,
+            down: self.projection(index, &[parts.down])?,
         })
     }
 
-    fn vector(&self, name: &str, rows: usize) -> Result<Param<Tensor<1>>, WeightsError> {
-        let vector = self
-            .checkpoint
-            .vector(&[MatrixPart { name, rows }], self.device)?;
-        Ok(Param::from_tensor(vector))
+    fn delta(
+        &self,
+        index: usize,
+        delta: GatedDelta,
+        packed: Projection,
+        output: Projection,
+    ) -> Result<DeltaWeights, WeightsError> {
+        let vector = |part, size| self.vector(&self.name(index, part), size).map(Param::from_tensor);
+        let name = self.name(index, names::CONVOLUTION);
+        let sizes = [delta.channels(), delta.kernel];
+        let kernels = self.checkpoint.kernels(&name, sizes, self.device)?;
+        // Laid out anew: where it lies as it is read, a row is the weights of all channels.
+        let taps = Tensor::from_data(kernels.transpose().into_data(), (self.device, DType::F32));
+        Ok(DeltaWeights {
+            packed,
+            taps: Param::from_tensor(taps),
+            decay: vector(names::DECAY, delta.value_heads)?,
+            decay_bias: vector(names::DECAY_BIAS, delta.value_heads)?,
+            norm: vector(names::DELTA_NORM, delta.value_width)?,
+            output,
+        })
+    }
+
+    fn name(&self, index: usize, part: &str) -> String {
+        in_layer(self.architecture, index, part)
+    }
+
+    fn head_norm(&self, index: usize, part: &str) -> Result<Option<Param<Tensor<1>>>, WeightsError> {
+        match self.architecture.head_norms {
+            true => self
+                .norm(&self.name(index, part), self.architecture.head_dim)
+                .map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// Reads the weights of a norm as they are multiplied.
+    fn norm(&self, name: &str, size: usize) -> Result<Param<Tensor<1>>, WeightsError> {
+        let stored = self.vector(name, size)?;
+        Ok(Param::from_tensor(match self.architecture.centred_norms {
+            true => stored.add_scalar(1.0),
+            false => stored,
+        }))
+    }
+
+    fn vector(&self, name: &str, size: usize) -> Result<Tensor<1>, WeightsError> {
+        self.checkpoint
+            .vector(&[TensorRows::all(name, size)], self.device)
     }
 
     fn projection(&self, index: usize, parts: &[Part]) -> Result<Projection, WeightsError> {
         let named = |end: &str| {
             let names = parts
                 .iter()
-                .map(|part| in_layer(index, &format!("{}.{end}", part.name)));
+                .map(|part| self.name(index, &format!("{}.{end}", part.name)));
             names.collect::<Vec<String>>()
         };
         let (weights, biases) = (named("weight"), named("bias"));
@@ -198,10 +231,11 @@ impl Loader<'_> {
     }
 }
 
-fn joined<'a>(names: &'a [String], parts: &[Part]) -> Vec<MatrixPart<'a>> {
-    let parts = names.iter().zip(parts).map(|(name, part)| MatrixPart {
+fn joined<'a>(names: &'a [String], parts: &[Part]) -> Vec<TensorRows<'a>> {
+    let parts = names.iter().zip(parts).map(|(name, part)| TensorRows {
         name,
-        rows: part.outputs,
+        rows: part.rows,
+        band: part.band,
     });
     parts.collect()
 }

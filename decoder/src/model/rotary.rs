@@ -5,7 +5,7 @@ use std::f64::consts::PI;
 
 use crate::config::{Architecture, RopeScaling};
 
-/// Frequencies of the pairs of numbers of a head.
+/// Frequencies of the pairs of numbers of a head that are turned.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Frequencies {
     /// Radians a position, `width / 2` of them.
@@ -17,7 +17,7 @@ pub(crate) struct Frequencies {
 impl Frequencies {
     /// Computes the frequencies for sequences of at most `limit` tokens; only dynamic scaling looks at the limit.
     pub(crate) fn new(architecture: &Architecture, limit: usize) -> Self {
-        let (width, theta) = (architecture.head_dim, architecture.rope.theta);
+        let (width, theta) = (architecture.rotary_dim, architecture.rope.theta);
         let plain = inverse(theta, width);
         let (inverse, scale) = match architecture.rope.scaling {
             RopeScaling::Default => (plain, 1.0),

@@ -9,9 +9,20 @@ use safetensors::SafeTensors;
 
 use super::{CacheSize, Kernels, KvCache, Logits, Model, PassError, Segment, Sequence, Wanted};
 
+mod hybrids;
 mod refusals;
 
-const MODELS: [&str; 5] = ["llama", "llama_biased", "mistral", "qwen2", "qwen3"];
+const MODELS: [&str; 8] = [
+    "llama",
+    "llama_biased",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "qwen3_5",
+    "qwen3_5_vision",
+    "qwen3_next",
+];
+const HYBRIDS: [&str; 3] = ["qwen3_5", "qwen3_5_vision", "qwen3_next"];
 const ROPES: [&str; 5] = ["linear", "dynamic", "llama3", "yarn", "yarn_mscale"];
 
 /// What transformers computes.
@@ -19,6 +30,8 @@ struct Expected {
     tokens: Vec<u32>,
     /// Logits of the last tokens, `vocab_size` each.
     logits: Vec<f32>,
+    /// States of the layers of the gated delta rule after all tokens, by the recurrence; empty without such layers.
+    states: Vec<f32>,
 }
 
 fn fixture(name: &str) -> PathBuf {
@@ -29,12 +42,14 @@ fn expected(path: &Path) -> Expected {
     let bytes = std::fs::read(path).expect("a fixture");
     let tensors = SafeTensors::deserialize(&bytes).expect("a fixture");
     let words = |name: &str| {
-        let data = tensors.tensor(name).expect("a tensor").data().to_vec();
-        data.as_chunks::<4>().0.to_vec()
+        let data = tensors.tensor(name).map(|tensor| tensor.data().to_vec());
+        data.unwrap_or_default().as_chunks::<4>().0.to_vec()
     };
+    let numbers = |name: &str| words(name).into_iter().map(f32::from_le_bytes).collect();
     Expected {
         tokens: words("tokens").into_iter().map(u32::from_le_bytes).collect(),
-        logits: words("logits").into_iter().map(f32::from_le_bytes).collect(),
+        logits: numbers("logits"),
+        states: numbers("states"),
     }
 }
 
@@ -164,6 +179,7 @@ fn together<const N: usize>(model: &Model, limit: usize) -> (KvCache, [Sequence;
     let size = CacheSize {
         context_tokens: limit,
         pages: N * limit.div_ceil(KvCache::PAGE_TOKENS),
+        states: N,
     };
     let mut cache = KvCache::new(model, size).expect("a cache");
     let sequences = [(); N].map(|()| cache.sequence(&[], limit).expect("a sequence"));
@@ -214,7 +230,7 @@ fn rows_give_the_same_bits_alone_and_beside_others_and_in_any_pieces() {
 
 #[test]
 fn a_sequence_over_many_pages_gives_the_same_bits_in_any_pieces() {
-    for name in ["llama", "mistral"] {
+    for name in ["llama", "mistral", "qwen3_5", "qwen3_next"] {
         let (model, Expected { tokens, .. }) = model(name);
         let long: Vec<u32> = tokens.iter().copied().cycle().take(250).collect();
         let whole = in_pieces(&model, &long, 250);
@@ -242,7 +258,7 @@ fn burns_operations_give_what_the_processors_own_code_gives() {
 
 #[test]
 fn burns_operations_read_pages_as_the_processors_own_code_does() {
-    for name in ["llama", "mistral"] {
+    for name in ["llama", "mistral", "qwen3_5", "qwen3_next"] {
         let (mut model, Expected { tokens, .. }) = model(name);
         let long: Vec<u32> = tokens.iter().copied().cycle().take(250).collect();
         let ours = in_pieces(&model, &long, 250);

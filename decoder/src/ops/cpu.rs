@@ -7,18 +7,22 @@ use burn::tensor::{Tensor, TensorData};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{Angles, HeadLayout, HeadNorms};
+use super::{Angles, DeviceError, HeadLayout, HeadNorms};
 
 mod attention;
+mod delta;
 mod heads;
 mod math;
 mod pages;
 mod product;
+mod states;
 mod tile;
 mod widen;
 
 pub(crate) use attention::attend;
+pub(crate) use delta::read_delta;
 pub(crate) use pages::HostPages;
+pub(crate) use states::HostStates;
 
 /// A tensor of flex: bytes that are shared, a layout and a type.
 type FlexTensor = FloatTensor<Flex>;
@@ -89,6 +93,38 @@ pub(super) fn gate(gate_up: &Tensor<2>) -> Option<Tensor<2>> {
         },
     );
     Some(rows_of(output, [rows, width], gate_up))
+}
+
+pub(super) fn open_gates(output: &Tensor<2>, packed: &Tensor<2>, layout: HeadLayout) -> Option<Tensor<2>> {
+    let (values, gates) = (flex(output)?, flex(packed)?);
+    let (values, gates) = (values.as_slice::<f32>()?, gates.as_slice::<f32>()?);
+    let (width, columns) = (layout.queries(), layout.packed());
+    let mut opened = vec![0.0_f32; values.len()];
+    sweep(
+        &mut opened,
+        width,
+        #[inline(always)]
+        |first, opened| {
+            let values = values.get(first * width..).unwrap_or_default();
+            let gates = gates.get(first * columns..).unwrap_or_default();
+            let rows = values.chunks_exact(width).zip(gates.chunks_exact(columns));
+            for (opened, (values, gates)) in opened.chunks_exact_mut(width).zip(rows) {
+                let (_, gates) = gates.split_at(layout.gates());
+                for ((opened, value), gate) in opened.iter_mut().zip(values).zip(gates) {
+                    *opened = value * math::sigmoid(*gate);
+                }
+            }
+        },
+    );
+    Some(rows_of(opened, output.dims(), output))
+}
+
+/// Copies the numbers of a tensor.
+fn numbers<const D: usize>(tensor: &Tensor<D>) -> Result<Vec<f32>, DeviceError> {
+    let data = tensor.clone().try_into_data();
+    let data = data.map_err(|error| DeviceError(error.to_string()))?;
+    let numbers = data.convert::<f32>().try_into_vec::<f32>();
+    numbers.map_err(|error| DeviceError(error.to_string()))
 }
 
 /// Work that is compiled for the widest registers. pulp takes closures too, but calls those that could be called twice

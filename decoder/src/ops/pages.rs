@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 
-use super::{HeadLayout, Kernels, cpu, portable};
+use super::{HeadLayout, Kernels, StatePlace, cpu, portable};
 
 /// Tokens of a page.
 pub(crate) const PAGE_TOKENS: usize = 64;
@@ -11,6 +11,7 @@ pub(crate) const PAGE_TOKENS: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct PageShape {
     pub(crate) layout: HeadLayout,
+    /// Layers of softmax attention.
     pub(crate) layers: usize,
     pub(crate) pages: usize,
 }
@@ -36,6 +37,8 @@ pub(crate) struct Piece<'a> {
     pub(crate) first: usize,
     /// Pages of the sequence, enough for the last one.
     pub(crate) pages: &'a [u32],
+    /// The sequence's states, where the model has layers of the gated delta rule.
+    pub(crate) state: Option<StatePlace<'a>>,
 }
 
 /// Softmax attention of all rows of a pass in a layer: each to the earlier rows of its sequence and to itself.
@@ -45,6 +48,7 @@ pub(crate) struct Attention<'a> {
     pub(crate) packed: Tensor<2>,
     /// The rows' sequences, in order.
     pub(crate) pieces: &'a [Piece<'a>],
+    /// Index among the layers of softmax attention.
     pub(crate) layer: usize,
     /// Most positions that a row sees, its own included.
     pub(crate) window: Option<usize>,

@@ -5,6 +5,10 @@ use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData, activation, s};
 use super::pages::{Attention, DeviceError, PAGE_TOKENS, PageShape, Piece};
 use super::{Angles, HeadLayout, HeadNorms};
 
+mod delta;
+
+pub(crate) use delta::{DeviceStates, read_delta};
+
 pub(super) fn project(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     let weight = weight.cast(x.dtype());
     x.matmul(weight.transpose())
@@ -33,6 +37,7 @@ pub(super) fn place_heads(
         heads,
         key_value_heads,
         width,
+        ..
     } = layout;
     let [rows, _] = packed.dims();
     let part = |start: usize, heads: usize, weight: Option<&Tensor<1>>| {
@@ -47,20 +52,29 @@ pub(super) fn place_heads(
     };
     let query = part(0, heads, norms.map(|norms| &norms.query));
     let key = part(layout.queries(), key_value_heads, norms.map(|norms| &norms.key));
-    let value = packed.narrow(1, layout.queries() + layout.keys(), layout.keys());
-    Tensor::cat(vec![query, key, value], 1)
+    let start = layout.queries() + layout.keys();
+    let rest = packed.narrow(1, start, layout.packed() - start);
+    Tensor::cat(vec![query, key, rest], 1)
 }
 
-/// Turns the pairs of numbers `i` and `i + width / 2` of every head.
+/// Turns the pairs of numbers `i` and `i + half` of every head, of as many pairs as there are angles; the others stay.
 fn turn(x: Tensor<3>, angles: &Angles) -> Tensor<3> {
     let [rows, _, width] = x.dims();
-    let half = width / 2;
+    let [_, half] = angles.cos.dims();
     let cos = angles.cos.clone().reshape([rows, 1, half]);
     let sin = angles.sin.clone().reshape([rows, 1, half]);
-    let (left, right) = (x.clone().narrow(2, 0, half), x.narrow(2, half, half));
+    let (left, right) = (x.clone().narrow(2, 0, half), x.clone().narrow(2, half, half));
     let turned_left = left.clone() * cos.clone() - right.clone() * sin.clone();
     let turned_right = right * cos + left * sin;
-    Tensor::cat(vec![turned_left, turned_right], 2)
+    let mut parts = vec![turned_left, turned_right];
+    if 2 * half < width {
+        parts.push(x.narrow(2, 2 * half, width - 2 * half));
+    }
+    Tensor::cat(parts, 2)
+}
+
+pub(super) fn open_gates(output: Tensor<2>, packed: Tensor<2>, layout: HeadLayout) -> Tensor<2> {
+    output * activation::sigmoid(packed.narrow(1, layout.gates(), layout.queries()))
 }
 
 /// Pages in burn's tensors.
@@ -183,6 +197,7 @@ fn attend_piece(
         heads,
         key_value_heads,
         width,
+        ..
     } = layout;
     let rows = piece.rows;
     let length = piece.first + rows;

@@ -5,6 +5,7 @@
 use burn::tensor::{DType, Device, Distribution, Tensor};
 
 use super::*;
+use crate::config::GatedDelta;
 
 fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
     Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), &Device::flex())
@@ -85,12 +86,14 @@ fn heads_are_placed_alike_with_norms_and_without() {
         heads: 6,
         key_value_heads: 2,
         width: 10,
+        gated: false,
     };
-    for rows in [1, 5, 400] {
+    for (rows, gated, turned) in [(1, false, 5), (5, true, 2), (400, true, 5), (400, false, 1)] {
+        let layout = HeadLayout { gated, ..layout };
         let packed = random([rows, layout.packed()]);
         let angles = Angles {
-            cos: random([rows, 5]),
-            sin: random([rows, 5]),
+            cos: random([rows, turned]),
+            sin: random([rows, turned]),
         };
         let norms = HeadNorms {
             query: random([10]),
@@ -105,6 +108,12 @@ fn heads_are_placed_alike_with_norms_and_without() {
                 burns,
                 &format!("{rows} rows, norms {}", norms.is_some()),
             );
+        }
+        if gated {
+            let output = random([rows, layout.queries()]);
+            let ours = cpu::open_gates(&output, &packed, layout);
+            let burns = portable::open_gates(output, packed, layout);
+            agree(ours, burns, &format!("gates of {rows} rows"));
         }
     }
 }
@@ -123,6 +132,7 @@ fn remembered(kernels: Kernels, layout: HeadLayout, before: &Tensor<2>, pages: &
             rows,
             first: 0,
             pages,
+            state: None,
         };
         memory
             .attend(&Attention {
@@ -143,6 +153,7 @@ fn attention_agrees_for_any_rows_windows_and_groups() {
             heads,
             key_value_heads,
             width,
+            gated: key_value_heads == 2,
         };
         for (first, rows) in [
             (0_usize, 1),
@@ -169,6 +180,7 @@ fn attention_agrees_for_any_rows_windows_and_groups() {
                         rows,
                         first,
                         pages: &pages,
+                        state: None,
                     }],
                     layer: 1,
                     window,
@@ -179,6 +191,95 @@ fn attention_agrees_for_any_rows_windows_and_groups() {
                     .map(|memory| memory.attend(&attention).expect("outputs"));
                 agree(Some(ours), burns, &case);
             }
+        }
+    }
+}
+
+/// States of two layers, in slots of random numbers.
+fn random_states(
+    kernels: Kernels,
+    delta: GatedDelta,
+    before: &Tensor<2>,
+    weights: &DeltaTensors,
+) -> StateMemory {
+    let shape = StateShape {
+        delta: Some(delta),
+        layers: 2,
+        slots: 4,
+    };
+    let mut states = StateMemory::new(shape, kernels, &Device::flex()).expect("memory");
+    let [rows, _] = before.dims();
+    states
+        .read(&DeltaPass {
+            packed: before.clone(),
+            pieces: &[delta_piece(rows, 0, 1, &[])],
+            layer: 1,
+            weights: weights.clone(),
+        })
+        .expect("outputs");
+    states
+}
+
+fn delta_piece(rows: usize, first: usize, slot: u32, snapshots: &[Snapshot]) -> Piece<'_> {
+    Piece {
+        rows,
+        first,
+        pages: &[],
+        state: Some(StatePlace { slot, snapshots }),
+    }
+}
+
+#[test]
+fn the_gated_delta_rule_agrees_for_any_rows_heads_and_copies() {
+    for (key_heads, value_heads, key_width, value_width, kernel) in
+        [(2, 4, 8, 12, 4), (1, 3, 33, 40, 2), (2, 2, 128, 128, 4)]
+    {
+        let delta = GatedDelta {
+            key_heads,
+            value_heads,
+            key_width,
+            value_width,
+            kernel,
+        };
+        let weights = DeltaTensors {
+            taps: random([kernel, delta.channels()]),
+            decay: random([value_heads]),
+            decay_bias: random([value_heads]),
+            norm: random([value_width]),
+            epsilon: 1e-6,
+        };
+        let before = random([70, delta.packed()]);
+        let kernels = [Kernels::Cpu, Kernels::Portable];
+        for rows in [1, 2, 64, 130] {
+            let packed = random([rows + 3, delta.packed()]);
+            // A sequence goes on in the slot 1 and leaves copies in 2 and 3; one begins in 0.
+            let position = 70 + rows.div_ceil(2);
+            let copies = [(position, 2), (70 + rows, 3)].map(|(position, slot)| Snapshot { position, slot });
+            let copies = if rows > 1 { &copies[..] } else { &copies[1..] };
+            let run = |kernels| {
+                let mut states = random_states(kernels, delta, &before, &weights);
+                let output = states.read(&DeltaPass {
+                    packed: packed.clone(),
+                    pieces: &[delta_piece(rows, 70, 1, copies), delta_piece(3, 0, 0, &[])],
+                    layer: 1,
+                    weights: weights.clone(),
+                });
+                states.copy(2, 0);
+                // What each slot leads to: 1 and its last copy to the same.
+                let next = states.read(&DeltaPass {
+                    packed: packed.clone().narrow(0, 0, 1).repeat(&[3, 1]),
+                    pieces: &[1, 3, 0].map(|slot| delta_piece(1, 500, slot, &[])),
+                    layer: 1,
+                    weights: weights.clone(),
+                });
+                (output.expect("outputs"), next.expect("outputs"))
+            };
+            let [(ours, our_next), (burns, burns_next)] = kernels.map(run);
+            let case = format!("{delta:?}, {rows} rows");
+            let same = |row| numbers(our_next.clone().narrow(0, row, 1));
+            assert_eq!(same(0), same(1), "{case}: a copy at the end");
+            agree(Some(ours), burns, &case);
+            agree(Some(our_next), burns_next, &format!("{case}, after it"));
         }
     }
 }

@@ -44,8 +44,11 @@ impl SpecialTokens {
                 .push(tokenizer.token_to_id(text).ok_or_else(unknown)?);
         }
         for file in ["generation_config.json", "config.json"] {
-            let ends = numbers(&optional(&folder.join(file))?["eos_token_id"]);
-            special.ends.extend(ends);
+            let config = optional(&folder.join(file))?;
+            // A language model within another has a configuration of its own there.
+            for part in [&config, &config["text_config"]] {
+                special.ends.extend(numbers(&part["eos_token_id"]));
+            }
         }
         special.ends.sort_unstable();
         special.ends.dedup();

@@ -112,7 +112,7 @@ proptest! {
     fn whatever_runs_beside_an_answer_it_is_what_it_would_be_alone_and_no_page_is_lost(
         cases in proptest::collection::vec(case(), 1..24),
         threads in 1..6_usize,
-        name in prop_oneof![Just("mistral"), Just("llama"), Just("qwen3")],
+        name in prop_oneof![Just("mistral"), Just("llama"), Just("qwen3"), Just("qwen3_5")],
     ) {
         let (engine, model, tokenizer) = (engine(name, 6), model(name), tokenizer());
         let cases: Vec<(Case, Request)> = cases

@@ -23,6 +23,13 @@ pub(super) struct Known {
     pub(super) prefix: Prefix,
 }
 
+/// A page that was taken, and the prefix that ended with it and cannot be found any more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken {
+    pub(super) page: u32,
+    pub(super) forgotten: Option<Prefix>,
+}
+
 #[derive(Debug, Default)]
 struct Page {
     /// Sequences that use it.
@@ -119,18 +126,20 @@ impl PagePool {
     }
 
     /// Takes a page that was promised: a free one, or the one that has been idle for longest, whose content is forgotten.
-    pub(super) fn take(&mut self) -> Option<u32> {
+    pub(super) fn take(&mut self) -> Option<Taken> {
         let page = self
             .free
             .pop()
             .or_else(|| self.idle.pop_first().map(|(_, page)| page))?;
         self.cancel_promise(1);
         let taken = self.pages.get_mut(page as usize)?;
-        if let Some(content) = taken.content.take() {
-            self.known.remove(&content);
-        }
+        let content = taken.content.take();
         taken.users = 1;
-        Some(page)
+        let forgotten = content.and_then(|content| self.known.remove(&content));
+        Some(Taken {
+            page,
+            forgotten: forgotten.map(|known| known.prefix),
+        })
     }
 
     /// Notes what a full page holds. Where another page holds the same, it is used from now on, and the page is given back:

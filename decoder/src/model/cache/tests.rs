@@ -10,10 +10,13 @@ use proptest::prelude::*;
 
 use super::*;
 
-static MODEL: LazyLock<Model> = LazyLock::new(|| {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/llama");
-    Model::load(&folder, &Device::flex()).unwrap()
-});
+static MODEL: LazyLock<Model> = LazyLock::new(|| load("llama"));
+static HYBRID: LazyLock<Model> = LazyLock::new(|| load("qwen3_next"));
+
+fn load(name: &str) -> Model {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    Model::load(&folder.join(name), &Device::flex()).unwrap()
+}
 
 /// A step in the life of a cache.
 #[derive(Clone, Debug)]
@@ -55,7 +58,7 @@ struct Life {
     prompt: Vec<u32>,
 }
 
-fn read(cache: &mut KvCache, life: &mut Life, count: usize) {
+fn read(model: &Model, cache: &mut KvCache, life: &mut Life, count: usize) {
     let length = life.sequence.length();
     let end = (length + count).min(life.tokens.len());
     if end > length {
@@ -64,7 +67,7 @@ fn read(cache: &mut KvCache, life: &mut Life, count: usize) {
             tokens: &life.tokens[length..end],
             wanted: Wanted::Nothing,
         }];
-        MODEL.pass(cache, &mut segments).unwrap();
+        model.pass(cache, &mut segments).unwrap();
     }
 }
 
@@ -72,6 +75,8 @@ fn read(cache: &mut KvCache, life: &mut Life, count: usize) {
 fn check(cache: &KvCache, lives: &[Life]) {
     let pages: Vec<&[u32]> = lives.iter().map(|life| life.sequence.pages.as_slice()).collect();
     cache.pool.check(&pages);
+    let copies = cache.check_states(&lives.iter().map(|life| &life.sequence).collect::<Vec<_>>());
+    assert!(copies <= cache.states.slots());
     let promised: usize = lives.iter().map(|life| life.sequence.promised).sum();
     assert_eq!(cache.pool.promised(), promised);
     for life in lives {
@@ -99,9 +104,12 @@ proptest! {
     fn no_page_is_lost_and_each_holds_what_its_sequences_read(
         actions in proptest::collection::vec(action(), 1..60),
         pages in 4..12_usize,
+        states in 1..8_usize,
+        hybrid in proptest::bool::ANY,
     ) {
-        let size = CacheSize { context_tokens: 240, pages };
-        let mut cache = KvCache::new(&MODEL, size).unwrap();
+        let model = if hybrid { &HYBRID } else { &MODEL };
+        let size = CacheSize { context_tokens: 240, pages, states };
+        let mut cache = KvCache::new(model, size).unwrap();
         let mut lives: Vec<Life> = Vec::new();
         for action in actions {
             match action {
@@ -114,12 +122,13 @@ proptest! {
                             lives.push(Life { sequence, tokens, prompt });
                         }
                         Err(PassError::Full { needed, left }) => prop_assert!(needed > left || left == 0),
+                        Err(PassError::StatesFull { slots }) => prop_assert_eq!((slots, lives.len()), (states, states)),
                         Err(error) => prop_assert!(false, "{error}"),
                     }
                 }
                 Action::Read { which, tokens } => {
                     if let Some(life) = lives.get_mut(which) {
-                        read(&mut cache, life, tokens);
+                        read(model, &mut cache, life, tokens);
                     }
                 }
                 Action::Skip { which } => {
@@ -138,7 +147,7 @@ proptest! {
         }
         // Whoever was let in gets all its pages.
         for life in &mut lives {
-            read(&mut cache, life, usize::MAX / 2);
+            read(model, &mut cache, life, usize::MAX / 2);
         }
         check(&cache, &lives);
         for life in lives.drain(..) {
@@ -154,6 +163,7 @@ fn what_was_used_last_is_found_for_longest_and_beginnings_longer_than_ends() {
     let size = CacheSize {
         context_tokens: 240,
         pages: 5,
+        states: 0,
     };
     let mut cache = KvCache::new(&MODEL, size).unwrap();
     let mut live = |kind: usize, length: usize| {
@@ -165,7 +175,7 @@ fn what_was_used_last_is_found_for_longest_and_beginnings_longer_than_ends() {
             prompt: tokens.clone(),
             tokens,
         };
-        read(&mut cache, &mut life, length);
+        read(&MODEL, &mut cache, &mut life, length);
         cache.release(life.sequence);
         found
     };

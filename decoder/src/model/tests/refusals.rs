@@ -30,11 +30,22 @@ fn write(path: &Path, tensors: &Tensors) {
 
 /// Loads a copy of the fixture `qwen2` in one file, changed.
 fn load_changed(change: impl FnOnce(&mut Tensors)) -> Result<Model, LoadError> {
-    let (folder, from) = (tempfile::tempdir().expect("a folder"), fixture("qwen2"));
+    let shards: Vec<String> = (1..=5)
+        .map(|shard| format!("model-0000{shard}-of-00005.safetensors"))
+        .collect();
+    load_changed_files("qwen2", &shards, change)
+}
+
+/// Loads a copy of a fixture's files in one, changed.
+fn load_changed_files(
+    name: &str,
+    files: &[String],
+    change: impl FnOnce(&mut Tensors),
+) -> Result<Model, LoadError> {
+    let (folder, from) = (tempfile::tempdir().expect("a folder"), fixture(name));
     let mut tensors = Tensors::new();
-    for shard in 1..=5 {
-        let bytes = std::fs::read(from.join(format!("model-0000{shard}-of-00005.safetensors")));
-        let bytes = bytes.expect("a shard");
+    for file in files {
+        let bytes = std::fs::read(from.join(file)).expect("a shard");
         for (name, view) in SafeTensors::deserialize(&bytes).expect("a shard").tensors() {
             let stored = Stored {
                 dtype: view.dtype(),
@@ -110,6 +121,45 @@ fn tensors_that_do_not_fit_are_named() {
     for (name, change, words) in cases {
         let text = load_changed(change).expect_err("a refusal").to_string();
         assert!(words.iter().all(|word| text.contains(word)), "{name}: {text}");
+    }
+}
+
+#[test]
+fn tensors_of_hybrids_that_do_not_fit_are_named() {
+    const TAPS: &str = "model.layers.0.linear_attn.conv1d.weight";
+    const PACKED: &str = "model.layers.0.linear_attn.in_proj_qkvz.weight";
+    let copy = |tensors: &Tensors| Stored {
+        dtype: Dtype::F16,
+        shape: tensors[TAPS].shape.clone(),
+        data: tensors[TAPS].data.clone(),
+    };
+    let cases: [(Change, &[&str]); 4] = [
+        (
+            Box::new(|tensors| drop(tensors.remove(TAPS))),
+            &[TAPS, "has no tensor"],
+        ),
+        (
+            Box::new(|tensors| tensors.get_mut(TAPS).expect("taps").shape = vec![80, 4]),
+            &[TAPS, "[80, 4]", "[80, 1, 4]"],
+        ),
+        (
+            Box::new(|tensors| tensors.get_mut(PACKED).expect("rows").shape = vec![24, 128]),
+            &[PACKED, "[24, 128]", "[128, 24]"],
+        ),
+        (
+            Box::new(move |tensors| {
+                let copy = copy(tensors);
+                tensors.insert("model.layers.0.mlp.experts.gate_up_proj".to_owned(), copy);
+            }),
+            &["mlp.experts.gate_up_proj", "no place"],
+        ),
+    ];
+    for (change, words) in cases {
+        let files = ["model.safetensors".to_owned()];
+        let text = load_changed_files("qwen3_next", &files, change)
+            .expect_err("a refusal")
+            .to_string();
+        assert!(words.iter().all(|word| text.contains(word)), "{words:?}: {text}");
     }
 }
 

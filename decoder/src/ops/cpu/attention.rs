@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::super::HeadLayout;
 use super::super::pages::{Attention, DeviceError, PAGE_TOKENS, Piece};
 use super::pages::{HeadPlace, HostPages, Part};
-use super::{SMALL, math, tile};
+use super::{SMALL, math, numbers, tile};
 
 /// Scores in a block: half of a core's cache.
 const BLOCK: usize = 1 << 17;
@@ -90,10 +90,7 @@ impl<'a> Inputs<'a> {
 pub(crate) fn attend(pages: &mut HostPages, attention: &Attention<'_>) -> Result<Tensor<2>, DeviceError> {
     let layout = pages.shape().layout;
     let [rows, _] = attention.packed.dims();
-    let packed = attention.packed.clone().try_into_data();
-    let packed = packed.map_err(|error| DeviceError(error.to_string()))?;
-    let packed = packed.convert::<f32>().try_into_vec::<f32>();
-    let packed = packed.map_err(|error| DeviceError(error.to_string()))?;
+    let packed = numbers(&attention.packed)?;
     pages.store(attention.layer, &packed, attention.pieces);
     let inputs = Inputs {
         packed: &packed,

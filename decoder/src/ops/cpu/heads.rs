@@ -10,6 +10,7 @@ use super::{FlexTensor, SMALL, flex, math, vectorised};
 struct Tables {
     cos: FlexTensor,
     sin: FlexTensor,
+    half: usize,
     norms: Option<(FlexTensor, FlexTensor)>,
 }
 
@@ -19,6 +20,8 @@ struct Numbers<'a> {
     layout: HeadLayout,
     cos: &'a [f32],
     sin: &'a [f32],
+    /// Pairs of a head that are turned.
+    half: usize,
     norms: Option<(&'a [f32], &'a [f32])>,
     epsilon: f32,
 }
@@ -32,6 +35,7 @@ impl Tables {
         Some(Self {
             cos: flex(&angles.cos)?,
             sin: flex(&angles.sin)?,
+            half: angles.cos.dims()[1],
             norms,
         })
     }
@@ -45,6 +49,7 @@ impl Tables {
             layout,
             cos: self.cos.as_slice::<f32>()?,
             sin: self.sin.as_slice::<f32>()?,
+            half: self.half,
             norms,
             epsilon,
         })
@@ -78,7 +83,7 @@ pub(super) fn place(
 }
 
 fn place_rows(values: &mut [f32], numbers: Numbers<'_>) {
-    let (packed, half) = (numbers.layout.packed(), numbers.layout.width / 2);
+    let (packed, half) = (numbers.layout.packed(), numbers.half);
     let run = |first: usize, values: &mut [f32]| {
         let (cos, sin) = (numbers.cos.get(first * half..), numbers.sin.get(first * half..));
         let (cos, sin) = (cos.unwrap_or_default(), sin.unwrap_or_default());
@@ -121,7 +126,7 @@ fn place_row(row: &mut [f32], numbers: Numbers<'_>, cos: &[f32], sin: &[f32]) {
     }
 }
 
-/// Turns the pairs of numbers `i` and `i + width / 2`.
+/// Turns the pairs of numbers `i` and `i + half` of as many pairs as there are angles; the others stay.
 #[inline(always)]
 fn turn(head: &mut [f32], cos: &[f32], sin: &[f32]) {
     let (left, right) = head.split_at_mut(cos.len());

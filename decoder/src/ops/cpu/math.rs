@@ -81,6 +81,14 @@ pub(super) fn silu(x: f32) -> f32 {
     numerator / (1.0 + e)
 }
 
+/// Computes `1 / (1 + e^-x)`.
+#[inline(always)]
+pub(super) fn sigmoid(x: f32) -> f32 {
+    let e = exp(-x.abs());
+    let numerator = if x >= 0.0 { 1.0 } else { e };
+    numerator / (1.0 + e)
+}
+
 /// Computes `e^x` for x at most 0, within 2 units in the last place; less than 2e-38 below -87. Method: Cephes `expf`
 /// (<https://www.netlib.org/cephes/>): a power of two by the exponent's bits, the rest by a polynomial.
 #[inline(always)]

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use super::super::pages::{PAGE_TOKENS, PageShape, Piece};
 
 /// Numbers between two that are touched: what the system gives at once, 4 KiB.
-const TOUCH: usize = 4096 / size_of::<f32>();
+pub(super) const TOUCH: usize = 4096 / size_of::<f32>();
 
 /// Keys or values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,8 @@ impl HostPages {
                     continue;
                 };
                 let (_, rest) = row.split_at(layout.queries());
-                let (keys, values) = rest.split_at(layout.keys());
+                let (keys, rest) = rest.split_at(layout.keys());
+                let (values, _) = rest.split_at(layout.keys());
                 for (part, numbers) in [(Part::Keys, keys), (Part::Values, values)] {
                     for (head, numbers) in numbers.chunks_exact(layout.width).enumerate() {
                         let start = self.start(*page, HeadPlace { layer, part, head });
