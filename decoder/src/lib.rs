@@ -35,6 +35,7 @@ mod constraint;
 pub mod cuda;
 pub mod engine;
 mod generate;
+pub mod lanes;
 mod model;
 mod ops;
 mod sample;

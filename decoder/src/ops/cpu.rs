@@ -8,11 +8,11 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{Angles, DeviceError, HeadLayout, HeadNorms};
+use crate::lanes;
 
 mod attention;
 mod delta;
 mod heads;
-mod math;
 mod pages;
 mod product;
 mod states;
@@ -65,7 +65,7 @@ pub(super) fn norm(x: &Tensor<2>, weight: &Tensor<1>, epsilon: f64) -> Option<Te
             let input = values.get(first * width..).unwrap_or_default();
             let pairs = output.chunks_exact_mut(width).zip(input.chunks_exact(width));
             for (output, input) in pairs {
-                math::norm(input, scale, epsilon as f32, output);
+                lanes::norm(input, scale, epsilon as f32, output);
             }
         },
     );
@@ -87,7 +87,7 @@ pub(super) fn gate(gate_up: &Tensor<2>) -> Option<Tensor<2>> {
             for (output, input) in output.chunks_exact_mut(width).zip(input.chunks_exact(columns)) {
                 let (gate, up) = input.split_at(width);
                 for ((output, gate), up) in output.iter_mut().zip(gate).zip(up) {
-                    *output = math::silu(*gate) * up;
+                    *output = lanes::silu(*gate) * up;
                 }
             }
         },
@@ -111,7 +111,7 @@ pub(super) fn open_gates(output: &Tensor<2>, packed: &Tensor<2>, layout: HeadLay
             for (opened, (values, gates)) in opened.chunks_exact_mut(width).zip(rows) {
                 let (_, gates) = gates.split_at(layout.gates());
                 for ((opened, value), gate) in opened.iter_mut().zip(values).zip(gates) {
-                    *opened = value * math::sigmoid(*gate);
+                    *opened = value * lanes::sigmoid(*gate);
                 }
             }
         },

@@ -9,7 +9,8 @@ use rayon::prelude::*;
 use super::super::HeadLayout;
 use super::super::pages::{Attention, DeviceError, PAGE_TOKENS, Piece};
 use super::pages::{HeadPlace, HostPages, Part};
-use super::{SMALL, math, numbers, tile};
+use super::{SMALL, numbers, tile};
+use crate::lanes;
 
 /// Scores in a block: half of a core's cache.
 const BLOCK: usize = 1 << 17;
@@ -192,7 +193,7 @@ impl WithSimd for Attend<'_> {
             let (before, row) = row.split_at_mut(own.start - seen.start);
             let (row, after) = row.split_at_mut(own.len());
             before.fill(0.0);
-            math::softmax(row, 1.0 / (width as f32).sqrt());
+            lanes::softmax(row, 1.0 / (width as f32).sqrt());
             after.fill(0.0);
         }
         let mut output = vec![0.0_f32; block.rows * group * width];

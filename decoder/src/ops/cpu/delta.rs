@@ -10,8 +10,9 @@ use rayon::prelude::*;
 use super::super::pages::{DeviceError, Piece};
 use super::super::states::DeltaPass;
 use super::states::{HostStates, LayerStates};
-use super::{SMALL, math, numbers, sweep};
+use super::{SMALL, numbers, sweep};
 use crate::config::GatedDelta;
+use crate::lanes;
 
 mod convolution;
 mod recurrence;
@@ -119,9 +120,9 @@ fn close(weights: &Weights, pieces: &[Piece<'_>], packed: &[f32], heads: &[Vec<f
                 for (head, (output, gate)) in pairs.enumerate() {
                     let own = heads.get(piece * count + head).map_or(&[][..], Vec::as_slice);
                     let own = own.get(row * width..(row + 1) * width).unwrap_or_default();
-                    math::norm(own, &weights.norm, weights.epsilon, output);
+                    lanes::norm(own, &weights.norm, weights.epsilon, output);
                     for (x, gate) in output.iter_mut().zip(gate) {
-                        *x *= math::silu(*gate);
+                        *x *= lanes::silu(*gate);
                     }
                 }
             }

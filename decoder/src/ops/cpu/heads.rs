@@ -4,7 +4,8 @@ use burn::tensor::{DType, Tensor};
 use rayon::prelude::*;
 
 use super::super::{Angles, HeadLayout, HeadNorms};
-use super::{FlexTensor, SMALL, flex, math, vectorised};
+use super::{FlexTensor, SMALL, flex, vectorised};
+use crate::lanes;
 
 /// Tensors of flex that the rows are placed by.
 struct Tables {
@@ -116,7 +117,7 @@ fn place_row(row: &mut [f32], numbers: Numbers<'_>, cos: &[f32], sin: &[f32]) {
     for (heads, norm) in [(queries, query_norm), (keys, key_norm)] {
         for head in heads.chunks_exact_mut(layout.width) {
             if let Some(weight) = norm {
-                let scale = math::norm_scale(head, numbers.epsilon);
+                let scale = lanes::norm_scale(head, numbers.epsilon);
                 for (x, weight) in head.iter_mut().zip(weight) {
                     *x = weight * (*x * scale);
                 }

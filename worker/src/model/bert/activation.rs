@@ -3,10 +3,8 @@
 //! MiniLM's sizes. Used on the CPU only; every other device runs burn's own.
 
 use burn::tensor::{Device, Tensor};
+use liquid_decoder::lanes;
 use pulp::Arch;
-
-/// Lanes of the widest registers (AVX-512).
-const LANES: usize = 16;
 
 /// Computes `gelu(x + bias)` of `[rows, columns]` with a bias for each column.
 ///
@@ -47,7 +45,7 @@ pub(super) fn softmax(
             for (window, valid) in values.chunks_exact_mut(heads * length * length).zip(lengths) {
                 for row in window.chunks_exact_mut(length) {
                     let (row, padding) = row.split_at_mut(*valid);
-                    softmax_row(row, scale);
+                    lanes::softmax(row, scale);
                     padding.fill(0.0);
                 }
             }
@@ -67,57 +65,6 @@ fn in_place<const D: usize>(
         || sweep(values),
     );
     Ok(Tensor::from_data(data, device))
-}
-
-#[inline(always)]
-fn softmax_row(row: &mut [f32], scale: f32) {
-    let highest = fold(row, f32::NEG_INFINITY, |a, b| if a > b { a } else { b });
-    for x in row.iter_mut() {
-        *x = exp(scale * (*x - highest));
-    }
-    let share = 1.0 / fold(row, 0.0, |a, b| a + b);
-    for x in row {
-        *x *= share;
-    }
-}
-
-/// Folds as many numbers at a time as a register holds; `operation` must not care about the order.
-#[inline(always)]
-fn fold(row: &[f32], start: f32, operation: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut sums = [start; LANES];
-    let (chunks, rest) = row.as_chunks::<LANES>();
-    for chunk in chunks {
-        for (sum, x) in sums.iter_mut().zip(chunk) {
-            *sum = operation(*sum, *x);
-        }
-    }
-    let sum = sums.into_iter().fold(start, &operation);
-    rest.iter().fold(sum, |sum, x| operation(sum, *x))
-}
-
-/// Computes `e^x` for x at most 0, within 2 units in the last place; 0 below -87. Method: Cephes `expf`
-/// (<https://www.netlib.org/cephes/>): a power of two by the exponent's bits, the rest by a polynomial.
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    /// Adding it leaves the nearest integer in the lowest bits.
-    const ROUND: f32 = 12_582_912.0;
-    const LN2_HIGH: f32 = 0.693_359_4;
-    const LN2_LOW: f32 = -2.121_944_4e-4;
-    const P: [f32; 6] = [
-        0.5,
-        1.666_666_5e-1,
-        4.166_579_6e-2,
-        8.333_452e-3,
-        1.398_2e-3,
-        1.987_569_1e-4,
-    ];
-    let x = if x < -87.0 { -87.0 } else { x };
-    let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
-    let power = shifted - ROUND;
-    let rest = power.mul_add(-LN2_LOW, power.mul_add(-LN2_HIGH, x));
-    let polynomial = P.iter().rev().fold(0.0_f32, |sum, c| sum.mul_add(rest, *c));
-    let fraction = (rest * rest).mul_add(polynomial, rest) + 1.0;
-    fraction * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)
 }
 
 /// Computes `x Phi(x)`: the exact GELU, not the one with tanh.
@@ -180,16 +127,6 @@ mod tests {
             .map(|x| (f64::from(erf(x as f32)) - exact_erf(x)).abs())
             .fold(0.0, f64::max);
         assert!(worst < 4e-7, "worst error {worst:e}");
-    }
-
-    #[test]
-    fn exp_is_within_2_units_of_the_exact_one() {
-        let worst = (0..=86_000)
-            .map(|i| -f64::from(i) / 1000.0)
-            .map(|x| (f64::from(exp(x as f32)) / f64::from(x as f32).exp() - 1.0).abs())
-            .fold(0.0, f64::max);
-        assert!(worst < 2.4e-7, "worst relative error {worst:e}");
-        assert!(exp(f32::NEG_INFINITY) < 1e-37);
     }
 
     #[test]

@@ -3,9 +3,10 @@
 
 use super::super::super::pages::Piece;
 use super::super::states::LayerStates;
-use super::super::{math, sweep};
+use super::super::sweep;
 use super::Weights;
 use crate::config::GatedDelta;
+use crate::lanes;
 
 /// What is added to a sum of squares before its root.
 const LENGTH_EPSILON: f32 = 1e-6;
@@ -61,14 +62,14 @@ impl<'a> Convolution<'a> {
                         }
                     }
                     for x in row.iter_mut() {
-                        *x = math::silu(*x);
+                        *x = lanes::silu(*x);
                     }
                     let (queries, rest) = row.split_at_mut(delta.keys());
                     let (keys, _) = rest.split_at_mut(delta.keys());
                     let scale = 1.0 / (delta.key_width as f32).sqrt();
                     for (heads, scale) in [(queries, scale), (keys, 1.0)] {
                         for head in heads.chunks_exact_mut(delta.key_width) {
-                            let factor = scale / (math::dot(head, head) + LENGTH_EPSILON).sqrt();
+                            let factor = scale / (lanes::dot(head, head) + LENGTH_EPSILON).sqrt();
                             for x in head {
                                 *x *= factor;
                             }

@@ -1,11 +1,12 @@
-//! Functions of rows and numbers that compilers turn into vector instructions where they are inlined.
+//! Functions of rows and numbers that compilers turn into vector instructions where they are inlined, within a function that has
+//! the registers.
 
 /// Lanes of the widest registers (AVX-512).
-pub(super) const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// Adds up the lanes of registers, pair by pair.
 #[inline(always)]
-pub(super) fn sum<const N: usize>(mut lanes: [f32; N]) -> f32 {
+pub(crate) fn sum<const N: usize>(mut lanes: [f32; N]) -> f32 {
     let mut width = N / 2;
     while width > 0 {
         let (left, right) = lanes.split_at_mut(width);
@@ -19,7 +20,7 @@ pub(super) fn sum<const N: usize>(mut lanes: [f32; N]) -> f32 {
 
 /// Folds as many numbers at a time as a register holds; `operation` must not care about the order.
 #[inline(always)]
-pub(super) fn fold(row: &[f32], start: f32, operation: impl Fn(f32, f32) -> f32) -> f32 {
+pub(crate) fn fold(row: &[f32], start: f32, operation: impl Fn(f32, f32) -> f32) -> f32 {
     let mut sums = [start; LANES];
     let (chunks, rest) = row.as_chunks::<LANES>();
     for chunk in chunks {
@@ -33,7 +34,7 @@ pub(super) fn fold(row: &[f32], start: f32, operation: impl Fn(f32, f32) -> f32)
 
 /// Computes the scalar product of two rows of one length.
 #[inline(always)]
-pub(super) fn dot(left: &[f32], right: &[f32]) -> f32 {
+pub(crate) fn dot(left: &[f32], right: &[f32]) -> f32 {
     let mut sums = [0.0_f32; LANES];
     let ((left, left_rest), (right, right_rest)) = (left.as_chunks::<LANES>(), right.as_chunks::<LANES>());
     for (left, right) in left.iter().zip(right) {
@@ -47,7 +48,7 @@ pub(super) fn dot(left: &[f32], right: &[f32]) -> f32 {
 
 /// Computes the root mean square norm of a row, times `weight`.
 #[inline(always)]
-pub(super) fn norm(input: &[f32], weight: &[f32], epsilon: f32, output: &mut [f32]) {
+pub(crate) fn norm(input: &[f32], weight: &[f32], epsilon: f32, output: &mut [f32]) {
     let scale = norm_scale(input, epsilon);
     for ((output, x), weight) in output.iter_mut().zip(input).zip(weight) {
         *output = weight * (x * scale);
@@ -56,13 +57,13 @@ pub(super) fn norm(input: &[f32], weight: &[f32], epsilon: f32, output: &mut [f3
 
 /// Computes the factor that gives a row a mean square of 1.
 #[inline(always)]
-pub(super) fn norm_scale(input: &[f32], epsilon: f32) -> f32 {
+pub(crate) fn norm_scale(input: &[f32], epsilon: f32) -> f32 {
     1.0 / (dot(input, input) / input.len() as f32 + epsilon).sqrt()
 }
 
 /// Turns scores into shares: the softmax of `scale * x`.
 #[inline(always)]
-pub(super) fn softmax(row: &mut [f32], scale: f32) {
+pub fn softmax(row: &mut [f32], scale: f32) {
     let highest = fold(row, f32::NEG_INFINITY, |a, b| if a > b { a } else { b });
     for x in row.iter_mut() {
         *x = exp(scale * (*x - highest));
@@ -75,7 +76,7 @@ pub(super) fn softmax(row: &mut [f32], scale: f32) {
 
 /// Computes `x * sigmoid(x)`.
 #[inline(always)]
-pub(super) fn silu(x: f32) -> f32 {
+pub(crate) fn silu(x: f32) -> f32 {
     let e = exp(-x.abs());
     let numerator = if x >= 0.0 { x } else { x * e };
     numerator / (1.0 + e)
@@ -83,7 +84,7 @@ pub(super) fn silu(x: f32) -> f32 {
 
 /// Computes `1 / (1 + e^-x)`.
 #[inline(always)]
-pub(super) fn sigmoid(x: f32) -> f32 {
+pub(crate) fn sigmoid(x: f32) -> f32 {
     let e = exp(-x.abs());
     let numerator = if x >= 0.0 { 1.0 } else { e };
     numerator / (1.0 + e)
@@ -92,7 +93,7 @@ pub(super) fn sigmoid(x: f32) -> f32 {
 /// Computes `e^x` for x at most 0, within 2 units in the last place; less than 2e-38 below -87. Method: Cephes `expf`
 /// (<https://www.netlib.org/cephes/>): a power of two by the exponent's bits, the rest by a polynomial.
 #[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
+pub(crate) fn exp(x: f32) -> f32 {
     /// Adding it leaves the nearest integer in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     const LN2_HIGH: f32 = 0.693_359_4;
