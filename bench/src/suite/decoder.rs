@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "launches kernels; see SAFETY at each")]
 
 use anyhow::Result;
-use liquid_cuda::device::{Address, Buffer, Element, Graph, LinearOperands, LinearShape, Precision};
+use liquid_cuda::device::{Address, Buffer, Graph, LinearOperands, LinearShape, Precision};
 use liquid_cuda::transformer::{
     Attention, BatchLimits, BatchPlan, BatchSequence, BatchTables, Epilogue, GatherRows, Heads, KvLayer,
     NormedRows, PAGE, Quantise, QuantisedRows, RmsNorm, Rotary, SKINNY_ROWS, SkinnyGemm, SwiGlu,
@@ -106,6 +106,51 @@ struct Layer {
     values: Buffer,
 }
 
+impl Layer {
+    /// A layer with so many pages of keys and values.
+    fn new(gpu: &mut Gpu, sizes: Sizes, pages: usize, fp8: bool) -> Result<Self> {
+        let Sizes { width, ffn, .. } = sizes;
+        let cached = pages * PAGE * sizes.kv * sizes.head;
+        Ok(Self {
+            qkv: Weights::new(gpu, width, sizes.qkv(), fp8)?,
+            output: Weights::new(gpu, sizes.query * sizes.head, width, fp8)?,
+            gate_up: Weights::new(gpu, width, 2 * ffn, fp8)?,
+            down: Weights::new(gpu, ffn, width, fp8)?,
+            keys: gpu.normals(cached, 1.0)?,
+            values: gpu.normals(cached, 1.0)?,
+        })
+    }
+}
+
+/// Limits of sequences that have read so many tokens and read one more.
+fn limits(sequences: usize, tokens: usize) -> BatchLimits {
+    let pool = (tokens + 1).div_ceil(PAGE) * sequences;
+    BatchLimits {
+        rows: sequences,
+        sequences,
+        pages: pool,
+        pool,
+        decode_rows: 1,
+    }
+}
+
+/// Tables of a row of every sequence; pages of a sequence lie apart.
+fn write_tables(gpu: &Gpu, limits: &BatchLimits, tokens: usize, memory: &Buffer) -> Result<BatchTables> {
+    let sequences = limits.sequences;
+    let pages: Vec<Vec<u32>> = (0..sequences)
+        .map(|first| (first as u32..limits.pool as u32).step_by(sequences).collect())
+        .collect();
+    let batch: Vec<BatchSequence<'_>> = pages
+        .iter()
+        .map(|pages| BatchSequence {
+            rows: 1,
+            position: tokens,
+            pages,
+        })
+        .collect();
+    Ok(BatchPlan::new(limits, &batch)?.write(&gpu.stream, memory)?)
+}
+
 /// A decoder, and what a step of some sequences works on.
 pub(super) struct Decoder {
     sizes: Sizes,
@@ -147,47 +192,20 @@ impl Decoder {
         tokens: usize,
         fp8: bool,
     ) -> Result<Self> {
-        let pages = (tokens + 1).div_ceil(PAGE);
-        let pool = pages * sequences;
-        let limits = BatchLimits {
-            rows: sequences,
-            sequences,
-            pages: pool,
-            pool,
-            decode_rows: 1,
-        };
-        // Pages of a sequence lie apart.
-        let tables: Vec<Vec<u32>> = (0..sequences)
-            .map(|s| (0..pages).map(|page| (page * sequences + s) as u32).collect())
-            .collect();
-        let batch: Vec<BatchSequence<'_>> = tables
-            .iter()
-            .map(|pages| BatchSequence {
-                rows: 1,
-                position: tokens,
-                pages,
-            })
-            .collect();
+        let limits = limits(sequences, tokens);
         let table_memory = gpu.context.allocate(limits.bytes())?;
-        let tables = BatchPlan::new(&limits, &batch)?.write(&gpu.stream, &table_memory)?;
+        let tables = write_tables(gpu, &limits, tokens, &table_memory)?;
+        let pool = limits.pool;
         let Sizes {
             width,
             ffn,
             vocabulary,
             ..
         } = sizes;
-        let (attended, cached) = (sizes.query * sizes.head, pool * PAGE * sizes.kv * sizes.head);
-        let mut layers = Vec::new();
-        for _ in 0..sizes.layers {
-            layers.push(Layer {
-                qkv: Weights::new(gpu, width, sizes.qkv(), fp8)?,
-                output: Weights::new(gpu, attended, width, fp8)?,
-                gate_up: Weights::new(gpu, width, 2 * ffn, fp8)?,
-                down: Weights::new(gpu, ffn, width, fp8)?,
-                keys: gpu.normals(cached, 1.0)?,
-                values: gpu.normals(cached, 1.0)?,
-            });
-        }
+        let attended = sizes.query * sizes.head;
+        let layers = (0..sizes.layers)
+            .map(|_| Layer::new(gpu, sizes, pool, fp8))
+            .collect::<Result<Vec<_>>>()?;
         let bf16 = |gpu: &Gpu, numbers: usize| gpu.zeroed(2 * numbers.max(1));
         Ok(Self {
             head: Weights::new(gpu, width, vocabulary, fp8)?,
@@ -244,12 +262,7 @@ impl Decoder {
             self.table_memory.bytes() > 0,
             "the tables live as long as the decoder"
         );
-        let Sizes {
-            width,
-            ffn,
-            vocabulary,
-            ..
-        } = self.sizes;
+        let width = self.sizes.width;
         let gather = GatherRows {
             from: rows(&self.embedding, width),
             limit: 64,
@@ -268,40 +281,29 @@ impl Decoder {
             self.quantise(gpu, &layer.output, &self.attended)?;
             self.multiply(gpu, &layer.output, &self.attended, Epilogue::Add, &self.x, early)?;
             self.normalise(gpu, early, layer.gate_up.scales.is_some())?;
-            if self.sequences <= SKINNY_ROWS {
-                self.multiply(
-                    gpu,
-                    &layer.gate_up,
-                    &self.normed,
-                    Epilogue::SwiGlu,
-                    &self.activated,
-                    early,
-                )?;
-            } else {
-                self.multiply(
-                    gpu,
-                    &layer.gate_up,
-                    &self.normed,
-                    Epilogue::Bf16,
-                    &self.gate_up,
-                    early,
-                )?;
-                let to = self.target(layer.down.scales.is_some(), ffn, &self.activated);
-                let swiglu = SwiGlu {
-                    gate_up: rows(&self.gate_up, 2 * ffn),
-                    rows: self.sequences,
-                    width: ffn,
-                    to,
-                    early: false,
-                };
-                // SAFETY: as above.
-                unsafe { gpu.transformer.swiglu(&gpu.stream, &swiglu)? };
-            }
+            self.feed_forward(gpu, layer, early)?;
             self.multiply(gpu, &layer.down, &self.activated, Epilogue::Add, &self.x, early)?;
         }
         self.normalise(gpu, early, self.head.scales.is_some())?;
-        debug_assert!(vocabulary == self.head.columns);
         self.multiply(gpu, &self.head, &self.normed, Epilogue::F32, &self.logits, early)
+    }
+
+    /// Gates and what they scale, multiplied.
+    fn feed_forward(&self, gpu: &mut Gpu, layer: &Layer, early: bool) -> Result<(), Error> {
+        let (x, ffn) = (&self.normed, self.sizes.ffn);
+        if self.sequences <= SKINNY_ROWS {
+            return self.multiply(gpu, &layer.gate_up, x, Epilogue::SwiGlu, &self.activated, early);
+        }
+        self.multiply(gpu, &layer.gate_up, x, Epilogue::Bf16, &self.gate_up, early)?;
+        let swiglu = SwiGlu {
+            gate_up: rows(&self.gate_up, 2 * ffn),
+            rows: self.sequences,
+            width: ffn,
+            to: self.target(layer.down.scales.is_some(), ffn, &self.activated),
+            early: false,
+        };
+        // SAFETY: as in `enqueue`.
+        unsafe { gpu.transformer.swiglu(&gpu.stream, &swiglu) }
     }
 
     /// Rows for the next product: FP8 where cuBLASLt takes it, else bf16.
@@ -426,13 +428,21 @@ impl Decoder {
             // SAFETY: as in `enqueue`.
             return unsafe { gpu.transformer.skinny_gemm(&gpu.stream, &gemm) };
         }
+        self.multiply_many(gpu, weights, x, epilogue, to)
+    }
+
+    fn multiply_many(
+        &self,
+        gpu: &mut Gpu,
+        weights: &Weights,
+        x: &Buffer,
+        epilogue: Epilogue,
+        to: &Buffer,
+    ) -> Result<(), Error> {
+        let Weights { depth, columns, .. } = *weights;
         let shape = LinearShape {
             precision: weights.precision(),
-            y: if epilogue == Epilogue::F32 {
-                Element::F32
-            } else {
-                Element::Bf16
-            },
+            y: epilogue.element(),
             rows: self.sequences,
             depth,
             columns,

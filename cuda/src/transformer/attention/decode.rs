@@ -53,6 +53,31 @@ struct Arguments {
     sequence_rows: c_int,
 }
 
+impl Arguments {
+    fn new(attention: &Attention, tables: &BatchTables, workspace: Address) -> Self {
+        let (heads, limits) = (attention.heads, &tables.limits);
+        Self {
+            queries: attention.queries.address,
+            to: attention.to.address,
+            query_stride: attention.queries.stride as i64,
+            to_stride: attention.to.stride as i64,
+            header: tables.header(),
+            sequences: tables.sequences(),
+            decoding: tables.decoding(),
+            splits: tables.splits(),
+            pages: tables.pages(),
+            totals: workspace,
+            sums: workspace.offset(total_bytes(limits, heads)),
+            kv_heads: heads.kv as c_int,
+            group: heads.group() as c_int,
+            rows: rows_of(limits, heads) as c_int,
+            window: attention.window_or_all(),
+            scale: attention.scale_of_two(),
+            sequence_rows: limits.decode_rows as c_int,
+        }
+    }
+}
+
 /// Rows of a head of keys that a split may have: those of a sequence times the group.
 fn rows_of(limits: &BatchLimits, heads: Heads) -> usize {
     limits.decode_rows * heads.group()
@@ -114,27 +139,8 @@ impl TransformerKernels {
         let heads = attention.heads;
         heads.check()?;
         let limits = &tables.limits;
-        let rows = rows_of(limits, heads);
-        let arguments = Arguments {
-            queries: attention.queries.address,
-            to: attention.to.address,
-            query_stride: attention.queries.stride as i64,
-            to_stride: attention.to.stride as i64,
-            header: tables.header(),
-            sequences: tables.sequences(),
-            decoding: tables.decoding(),
-            splits: tables.splits(),
-            pages: tables.pages(),
-            totals: workspace,
-            sums: workspace.offset(total_bytes(limits, heads)),
-            kv_heads: heads.kv as c_int,
-            group: heads.group() as c_int,
-            rows: rows as c_int,
-            window: attention.window_or_all(),
-            scale: attention.scale_of_two(),
-            sequence_rows: limits.decode_rows as c_int,
-        };
-        let most = limits.splits() * heads.kv * rows.div_ceil(ROWS);
+        let arguments = Arguments::new(attention, tables, workspace);
+        let most = limits.splits() * heads.kv * rows_of(limits, heads).div_ceil(ROWS);
         let (keys, values) = attention.maps()?;
         let split = variant(heads.width);
         let launch = Launch {
@@ -157,19 +163,14 @@ impl TransformerKernels {
         if rows == 0 {
             return Ok(());
         }
+        let unshared = Variant {
+            shared: 0,
+            ..variant(heads.width)
+        };
+        let function = self.get(&COMBINE, unshared)?;
         let combine = Launch {
             early: true,
-            ..Launch::new(
-                self.get(
-                    &COMBINE,
-                    Variant {
-                        shared: 0,
-                        ..variant(heads.width)
-                    },
-                )?,
-                [heads.query, rows, 1],
-                THREADS as u32,
-            )
+            ..Launch::new(function, [heads.query, rows, 1], THREADS as u32)
         };
         // SAFETY: as above; it reads nothing before the first launch has ended.
         unsafe { combine.enqueue(stream, &[Parameter::new(&arguments)]) }

@@ -29,7 +29,7 @@ pub(super) fn check(gpu: &mut Gpu, report: &mut Report) -> Result<()> {
                 (17, true, Element::Bf16),
                 (300, false, Element::F32),
             ] {
-                linear(gpu, report, &weights, rows, add, y)?;
+                linear(gpu, report, &weights, LinearCase { rows, add, y })?;
             }
         }
     }
@@ -119,19 +119,10 @@ fn skinny(
     let from = gpu.upload_bf16(&x)?;
     let to = gpu.zeroed(4 * rows * columns)?;
     if epilogue == Epilogue::Add {
-        gpu.stream.write(
-            &to,
-            &residual
-                .iter()
-                .map(|x| (x.to_bits() >> 16) as u16)
-                .collect::<Vec<_>>(),
-        )?;
+        let bits = residual.iter().map(|x| (x.to_bits() >> 16) as u16);
+        gpu.stream.write(&to, &bits.collect::<Vec<_>>())?;
     }
-    let width = if epilogue == Epilogue::SwiGlu {
-        columns / 2
-    } else {
-        columns
-    };
+    let width = columns / if epilogue == Epilogue::SwiGlu { 2 } else { 1 };
     let gemm = SkinnyGemm {
         x: rows_of(&from, depth),
         rows,
@@ -173,84 +164,64 @@ fn skinny(
     Ok(())
 }
 
-fn linear(
-    gpu: &mut Gpu,
-    report: &mut Report,
-    weights: &Weights,
+/// A product of cuBLASLt.
+#[derive(Clone, Copy)]
+struct LinearCase {
     rows: usize,
+    /// Whether it is added to what is there.
     add: bool,
     y: Element,
-) -> Result<()> {
-    let Weights {
-        depth,
-        columns,
-        precision,
-        ..
-    } = *weights;
+}
+
+impl LinearCase {
+    /// Whether it has a bias, which is of bf16.
+    fn biased(self) -> bool {
+        self.y != Element::F32
+    }
+}
+
+/// Rows of a product of cuBLASLt, on the device and as the numbers that they are there.
+struct Activations {
+    numbers: Vec<f64>,
+    codes: Buffer,
+    scales: Buffer,
+}
+
+impl Activations {
+    fn new(gpu: &Gpu, random: &mut Random, precision: Precision, rows: usize, depth: usize) -> Result<Self> {
+        if precision == Precision::Bf16 {
+            let x = random.normals(rows * depth);
+            return Ok(Self {
+                numbers: x.iter().map(|x| f64::from(*x)).collect(),
+                codes: gpu.upload_bf16(&x)?,
+                scales: gpu.upload(&[0_f32])?,
+            });
+        }
+        let codes: Vec<u8> = (0..rows * depth)
+            .map(|_| (random.uniform() * 255.0) as u8 & 0xfe)
+            .collect();
+        let scales: Vec<f32> = (0..rows).map(|_| 0.01 + random.uniform() as f32).collect();
+        let number = |i: usize| fp8::number(codes[i]) * f64::from(scales[i / depth]);
+        Ok(Self {
+            numbers: (0..codes.len()).map(number).collect(),
+            codes: gpu.upload(&codes)?,
+            scales: gpu.upload(&scales)?,
+        })
+    }
+}
+
+fn linear(gpu: &mut Gpu, report: &mut Report, weights: &Weights, case: LinearCase) -> Result<()> {
+    let LinearCase { rows, add, y } = case;
+    let (depth, columns) = (weights.depth, weights.columns);
     let mut random = Random::new(rows as u64);
     let residual = random.normals(rows * columns);
-    let (x, from, scales) = match precision {
-        Precision::Bf16 => {
-            let x = random.normals(rows * depth);
-            (
-                x.iter().map(|x| f64::from(*x)).collect::<Vec<_>>(),
-                gpu.upload_bf16(&x)?,
-                gpu.upload(&[0_f32])?,
-            )
-        }
-        Precision::Fp8 => {
-            let codes: Vec<u8> = (0..rows * depth)
-                .map(|_| (random.uniform() * 255.0) as u8 & 0xfe)
-                .collect();
-            let scales: Vec<f32> = (0..rows).map(|_| 0.01 + random.uniform() as f32).collect();
-            let number = |i: usize| fp8::number(codes[i]) * f64::from(scales[i / depth]);
-            (
-                (0..codes.len()).map(number).collect(),
-                gpu.upload(&codes)?,
-                gpu.upload(&scales)?,
-            )
-        }
-    };
-    let to = if add {
-        gpu.upload_bf16(&residual)?
-    } else {
-        gpu.zeroed(4 * rows * columns)?
-    };
-    let shape = LinearShape {
-        precision,
-        y,
-        rows,
-        depth,
-        columns,
-        x_stride: depth,
-        y_stride: columns,
-        add,
-    };
-    let operands = LinearOperands {
-        x: from.address(),
-        weight: weights.codes.address(),
-        y: to.address(),
-        x_scales: scales.address(),
-        weight_scales: weights.scales(),
-        bias: if y == Element::F32 {
-            Address::NULL
-        } else {
-            weights.bias_codes.address()
-        },
-    };
-    let name = weights.name(
-        &format!("linear{} to {y:?},", if add { ", added" } else { "" }),
-        rows,
-    );
-    // SAFETY: the buffers have these extents and live until the result was read.
-    let outcome = unsafe {
-        gpu.products
-            .run_linear(shape, operands, gpu.workspace.address(), &gpu.stream)
-    };
-    if let Err(error) = outcome {
-        report.fail(&name, &error.into());
-        return Ok(());
+    let x = Activations::new(gpu, &mut random, weights.precision, rows, depth)?;
+    let to = gpu.zeroed(4 * rows * columns)?;
+    if add {
+        let bits = residual.iter().map(|x| (x.to_bits() >> 16) as u16);
+        gpu.stream.write(&to, &bits.collect::<Vec<_>>())?;
     }
+    multiply(gpu, weights, &x, &to, case)?;
     let ours = match y {
         Element::F32 => gpu.stream.read::<f32>(&to, rows * columns)?,
         _ => gpu.read_bf16(&to, rows * columns)?,
@@ -258,20 +229,44 @@ fn linear(
     let (mut some, mut exact) = (Vec::new(), Vec::new());
     for row in [0, rows / 2, rows - 1] {
         for column in (row % 5..columns).step_by(SOME) {
-            let before = if add {
-                f64::from(residual[row * columns + column])
-            } else {
-                0.0
-            };
-            let bias = if y == Element::F32 {
-                f64::from(weights.bias[column])
-            } else {
-                0.0
-            };
-            exact.push(before + weights.product(&x[row * depth..][..depth], column) - bias);
+            let before = f64::from(residual[row * columns + column]) * f64::from(u8::from(add));
+            let bias = f64::from(weights.bias[column]) * f64::from(u8::from(!case.biased()));
+            exact.push(before + weights.product(&x.numbers[row * depth..][..depth], column) - bias);
             some.push(ours[row * columns + column]);
         }
     }
-    report.add(&name, relative_error(&some, &exact), ROUNDED);
+    let what = format!("linear{} to {y:?},", if add { ", added" } else { "" });
+    report.add(&weights.name(&what, rows), relative_error(&some, &exact), ROUNDED);
+    Ok(())
+}
+
+fn multiply(gpu: &mut Gpu, weights: &Weights, x: &Activations, to: &Buffer, case: LinearCase) -> Result<()> {
+    let shape = LinearShape {
+        precision: weights.precision,
+        y: case.y,
+        rows: case.rows,
+        depth: weights.depth,
+        columns: weights.columns,
+        x_stride: weights.depth,
+        y_stride: weights.columns,
+        add: case.add,
+    };
+    let operands = LinearOperands {
+        x: x.codes.address(),
+        weight: weights.codes.address(),
+        y: to.address(),
+        x_scales: x.scales.address(),
+        weight_scales: weights.scales(),
+        bias: if case.biased() {
+            weights.bias_codes.address()
+        } else {
+            Address::NULL
+        },
+    };
+    // SAFETY: the buffers have these extents and live until the result was read.
+    unsafe {
+        gpu.products
+            .run_linear(shape, operands, gpu.workspace.address(), &gpu.stream)?;
+    }
     Ok(())
 }

@@ -53,49 +53,88 @@ fn turned(head: &[f32], norm: Option<&[f32]>, angles: &[(f32, f32)]) -> Vec<f64>
     x
 }
 
-fn rotate(gpu: &mut Gpu, report: &mut Report, cache: &Cache, rotated: usize, normed: bool) -> Result<()> {
-    let Heads { query, kv, width } = cache.heads;
-    let (rows, stride) = (cache.rows(), (query + 2 * kv) * width);
-    let mut random = Random::new(31);
-    // Two rows more, which pad.
-    let numbers = random.normals((rows + 2) * stride);
-    let norms = [random.normals(width), random.normals(width)];
-    let angles: Vec<(f32, f32)> = (0..POSITIONS * rotated / 2)
-        .map(|i| {
+/// Queries, keys and values of all rows and of two that pad, and what turns them.
+struct Inputs {
+    rotated: usize,
+    normed: bool,
+    stride: usize,
+    numbers: Vec<f32>,
+    norms: [Vec<f32>; 2],
+    angles: Vec<(f32, f32)>,
+}
+
+impl Inputs {
+    fn new(cache: &Cache, rotated: usize, normed: bool) -> Self {
+        let Heads { query, kv, width } = cache.heads;
+        let stride = (query + 2 * kv) * width;
+        let mut random = Random::new(31);
+        let angle = |i: usize| {
             let (position, pair) = (i / (rotated / 2), i % (rotated / 2));
             let angle = position as f64 * 1e4_f64.powf(-2.0 * pair as f64 / rotated as f64);
             (angle.cos() as f32, angle.sin() as f32)
-        })
-        .collect();
-    let qkv = gpu.upload_bf16(&numbers)?;
-    let cosines = gpu.upload(&angles.iter().map(|angle| angle.0).collect::<Vec<_>>())?;
-    let sines = gpu.upload(&angles.iter().map(|angle| angle.1).collect::<Vec<_>>())?;
-    let weights = [gpu.upload_bf16(&norms[0])?, gpu.upload_bf16(&norms[1])?];
-    let numbers_of_all: Vec<usize> = (0..cache.places.len()).collect();
-    let (tables, _memory) = cache.tables(gpu, &cache.limits(1), &numbers_of_all)?;
-    let whole: Rows = rows_of(&qkv, stride);
-    let norm = |which: usize| if normed { weights[which].address() } else { NONE };
-    let rotary = Rotary {
-        queries: whole,
-        query_pitch: width,
-        keys: whole.columns_from(query * width),
-        values: whole.columns_from((query + kv) * width),
-        to: whole,
-        rows: rows + 2,
-        heads: cache.heads,
-        rotated,
-        cosines: cosines.address(),
-        sines: sines.address(),
-        query_norm: norm(0),
-        key_norm: norm(1),
-        zero_centred: true,
-        epsilon: EPSILON,
-        cache: cache.layer(),
-        early: false,
-    };
-    // SAFETY: the buffers have these extents and live until the results were read.
-    unsafe { gpu.transformer.rotate_and_write(&gpu.stream, &rotary, &tables)? };
-    let given = gpu.read_bf16(&qkv, rows * stride)?;
+        };
+        Self {
+            rotated,
+            normed,
+            stride,
+            numbers: random.normals((cache.rows() + 2) * stride),
+            norms: [random.normals(width), random.normals(width)],
+            angles: (0..POSITIONS * rotated / 2).map(angle).collect(),
+        }
+    }
+
+    /// A head of a row as it should be, of queries (`which` 0) or keys (1).
+    fn turned(&self, head: &[f32], which: usize, position: usize) -> Vec<f64> {
+        let half = self.rotated / 2;
+        let norm = self.normed.then_some(self.norms[which].as_slice());
+        turned(head, norm, &self.angles[position * half..][..half])
+    }
+
+    /// The rows of queries, keys and values after the launch, which writes the queries in their place.
+    fn run(&self, gpu: &mut Gpu, cache: &Cache) -> Result<Vec<f32>> {
+        let Heads { query, kv, width } = cache.heads;
+        let qkv = gpu.upload_bf16(&self.numbers)?;
+        let cosines = gpu.upload(&self.angles.iter().map(|angle| angle.0).collect::<Vec<_>>())?;
+        let sines = gpu.upload(&self.angles.iter().map(|angle| angle.1).collect::<Vec<_>>())?;
+        let weights = [gpu.upload_bf16(&self.norms[0])?, gpu.upload_bf16(&self.norms[1])?];
+        let sequences: Vec<usize> = (0..cache.places.len()).collect();
+        let (tables, _memory) = cache.tables(gpu, &cache.limits(1), &sequences)?;
+        let whole: Rows = rows_of(&qkv, self.stride);
+        let norm = |which: usize| {
+            if self.normed {
+                weights[which].address()
+            } else {
+                NONE
+            }
+        };
+        let rotary = Rotary {
+            queries: whole,
+            query_pitch: width,
+            keys: whole.columns_from(query * width),
+            values: whole.columns_from((query + kv) * width),
+            to: whole,
+            rows: cache.rows() + 2,
+            heads: cache.heads,
+            rotated: self.rotated,
+            cosines: cosines.address(),
+            sines: sines.address(),
+            query_norm: norm(0),
+            key_norm: norm(1),
+            zero_centred: true,
+            epsilon: EPSILON,
+            cache: cache.layer(),
+            early: false,
+        };
+        // SAFETY: the buffers have these extents and live until the results were read.
+        unsafe { gpu.transformer.rotate_and_write(&gpu.stream, &rotary, &tables)? };
+        gpu.read_bf16(&qkv, cache.rows() * self.stride)
+    }
+}
+
+fn rotate(gpu: &mut Gpu, report: &mut Report, cache: &Cache, rotated: usize, normed: bool) -> Result<()> {
+    let Heads { query, kv, width } = cache.heads;
+    let inputs = Inputs::new(cache, rotated, normed);
+    let given = inputs.run(gpu, cache)?;
     let size = cache.pool * PAGE * kv * width;
     let pages = [
         gpu.read_bf16(&cache.key_pages, size)?,
@@ -105,23 +144,14 @@ fn rotate(gpu: &mut Gpu, report: &mut Report, cache: &Cache, rotated: usize, nor
     let mut row = 0;
     for (place, table) in cache.places.iter().zip(&cache.pages) {
         for position in place.position..place.tokens() {
-            let angles = &angles[position * rotated / 2..][..rotated / 2];
-            let from = &numbers[row * stride..][..stride];
+            let from = &inputs.numbers[row * inputs.stride..][..inputs.stride];
             for head in 0..query {
-                exact.extend(turned(
-                    &from[head * width..][..width],
-                    normed.then_some(&norms[0]),
-                    angles,
-                ));
-                ours.extend(&given[row * stride + head * width..][..width]);
+                exact.extend(inputs.turned(&from[head * width..][..width], 0, position));
+                ours.extend(&given[row * inputs.stride + head * width..][..width]);
             }
             for head in 0..kv {
                 let at = ((table[position / PAGE] as usize * kv + head) * PAGE + position % PAGE) * width;
-                exact.extend(turned(
-                    &from[(query + head) * width..][..width],
-                    normed.then_some(&norms[1]),
-                    angles,
-                ));
+                exact.extend(inputs.turned(&from[(query + head) * width..][..width], 1, position));
                 ours.extend(&pages[0][at..][..width]);
                 values &= pages[1][at..][..width] == from[(query + kv + head) * width..][..width];
             }
@@ -135,7 +165,9 @@ fn rotate(gpu: &mut Gpu, report: &mut Report, cache: &Cache, rotated: usize, nor
     report.add(&name, relative_error(&ours, &exact), ROUNDED);
     report.holds(&format!("{name}, values as they came"), values);
     let written = |pages: &[f32]| pages.iter().filter(|x| !x.is_nan()).count();
-    let good = pages.iter().all(|pages| written(pages) == rows * kv * width);
+    let good = pages
+        .iter()
+        .all(|pages| written(pages) == cache.rows() * kv * width);
     report.holds(&format!("{name}, nothing else written"), good);
     Ok(())
 }

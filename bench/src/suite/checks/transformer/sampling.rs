@@ -182,84 +182,80 @@ fn greedy(gpu: &mut Gpu, report: &mut Report, logits: &Logits) -> Result<()> {
 
 /// Masks and penalties, which change what is drawn and not what is said about it.
 fn changed(gpu: &mut Gpu, report: &mut Report, logits: &Logits) -> Result<()> {
-    let words = logits.vocabulary.div_ceil(32);
     let mut changes = Changes {
-        masks: vec![0; 3 * words],
+        masks: vec![0; 3 * logits.vocabulary.div_ceil(32)],
         ..Changes::default()
     };
     let mut draws = vec![largest(); ROWS];
-    let mut wanted = Vec::new();
-    for (row, draw) in draws.iter_mut().enumerate() {
-        let order = order(logits.row(row));
-        match row {
-            // One token is allowed; the last; none.
-            0 => {
-                changes.masks[order[40] as usize / 32] |= 1 << (order[40] % 32);
-                (draw.mask, draw.temperature) = (0, 1.0);
-                wanted.push(order[40]);
-            }
-            1 => {
-                let last = logits.vocabulary - 1;
-                changes.masks[words + last / 32] |= 1 << (last % 32);
-                draw.mask = 1;
-                wanted.push(last as u32);
-            }
-            2 => {
-                draw.mask = 2;
-                wanted.push(u32::MAX);
-            }
-            // The largest logit loses to the second, by one of the three numbers.
-            _ => {
-                draw.first_penalty = changes.penalties.len() as u32;
-                draw.penalties = 1;
-                let (divide, subtract) = if row % 2 == 0 { (4.0, 0.0) } else { (1.0, 20.0) };
-                changes.penalties.push(Penalty {
-                    token: order[0],
-                    divide,
-                    subtract,
-                });
-                let row = logits.row(row);
-                let left = row[order[0] as usize] / divide - subtract;
-                let second = order[1..].iter().find(|token| row[**token as usize] > left);
-                wanted.push(second.copied().unwrap_or(order[0]));
-            }
-        }
-    }
+    let rows = draws.iter_mut().enumerate();
+    let wanted: Vec<u32> = rows
+        .map(|(row, draw)| change(logits, row, draw, &mut changes))
+        .collect();
     let drawn = draw(gpu, logits, &draws, &changes, 0)?;
-    report.holds(
-        &format!("sampling of {}: masks and penalties", logits.vocabulary),
-        drawn.tokens == wanted,
-    );
+    let name = format!("sampling of {}", logits.vocabulary);
+    report.holds(&format!("{name}: masks and penalties"), drawn.tokens == wanted);
     let given = (0..ROWS).filter(|row| *row != 2).all(|row| {
         let exact = f64::from(logits.row(row)[wanted[row] as usize]) - logits.log_sum(row);
         (f64::from(drawn.samples[row].log_probability) - exact).abs() < 1e-4
     });
-    report.holds(
-        &format!(
-            "sampling of {}: log-probabilities without them",
-            logits.vocabulary
-        ),
-        given,
-    );
+    report.holds(&format!("{name}: log-probabilities without them"), given);
     Ok(())
+}
+
+/// Changes what may be drawn of a row, and returns what then is drawn.
+fn change(logits: &Logits, row: usize, draw: &mut Draw, changes: &mut Changes) -> u32 {
+    let (words, order) = (logits.vocabulary.div_ceil(32), order(logits.row(row)));
+    let mut allow = |token: u32| changes.masks[row * words + token as usize / 32] |= 1 << (token % 32);
+    match row {
+        // One token is allowed; the last; none.
+        0 => {
+            allow(order[40]);
+            (draw.mask, draw.temperature) = (0, 1.0);
+            order[40]
+        }
+        1 => {
+            let last = logits.vocabulary as u32 - 1;
+            allow(last);
+            draw.mask = 1;
+            last
+        }
+        2 => {
+            draw.mask = 2;
+            u32::MAX
+        }
+        // The largest logit loses to the second, by one of the three numbers.
+        _ => {
+            draw.first_penalty = changes.penalties.len() as u32;
+            draw.penalties = 1;
+            let (divide, subtract) = if row.is_multiple_of(2) {
+                (4.0, 0.0)
+            } else {
+                (1.0, 20.0)
+            };
+            changes.penalties.push(Penalty {
+                token: order[0],
+                divide,
+                subtract,
+            });
+            let numbers = logits.row(row);
+            let left = numbers[order[0] as usize] / divide - subtract;
+            let second = order[1..].iter().find(|token| numbers[**token as usize] > left);
+            second.copied().unwrap_or(order[0])
+        }
+    }
 }
 
 /// Draws of one row many times: every token as often as its probability says, and none that is not allowed.
 fn shares(gpu: &mut Gpu, report: &mut Report) -> Result<()> {
     let vocabulary = 32_003;
-    let numbers: Vec<f32> = Random::new(8)
-        .normals(vocabulary + 1)
-        .iter()
-        .map(|x| 2.5 * x)
-        .collect();
+    let numbers = Random::new(8).normals(vocabulary + 1);
+    let numbers: Vec<f32> = numbers.into_iter().map(|x| 2.5 * x).collect();
     let logits = Logits {
         vocabulary,
         stride: 0,
         memory: gpu.upload(&numbers)?,
         numbers,
     };
-    let row = logits.row(0).to_vec();
-    let order = order(&row);
     for (top_k, top_p, min_p, temperature) in [
         (0, 1.0, 0.0, 1.0),
         (20, 1.0, 0.0, 0.8),
@@ -267,62 +263,79 @@ fn shares(gpu: &mut Gpu, report: &mut Report) -> Result<()> {
         (0, 1.0, 0.05, 1.2),
         (300, 0.9, 0.01, 1.0),
     ] {
-        let draws: Vec<Draw> = (0..DRAWS)
-            .map(|counter| Draw {
-                temperature,
-                top_p,
-                min_p,
-                top_k,
-                seed_low: 7,
-                counter: counter as u32,
-                ..largest()
-            })
-            .collect();
+        let one = Draw {
+            temperature,
+            top_p,
+            min_p,
+            top_k,
+            seed_low: 7,
+            ..largest()
+        };
+        let counted = |counter: usize| Draw {
+            counter: counter as u32,
+            ..one
+        };
+        let draws: Vec<Draw> = (0..DRAWS).map(counted).collect();
         let first = draw(gpu, &logits, &draws, &Changes::default(), 0)?.tokens;
         let again = draw(gpu, &logits, &draws[..64], &Changes::default(), 0)?.tokens;
-        let weight = |token: u32| {
-            ((f64::from(row[token as usize]) - f64::from(row[order[0] as usize])) / f64::from(temperature))
-                .exp()
-        };
-        let kept = if top_k == 0 { order.len() } else { top_k as usize };
-        let kept: Vec<u32> = order[..kept]
-            .iter()
-            .copied()
-            .filter(|token| weight(*token) >= f64::from(min_p) - 1e-6)
-            .collect();
-        let all: f64 = kept.iter().map(|token| weight(*token)).sum();
-        let mut up_to = 0.0;
-        let nucleus: Vec<u32> = kept
-            .into_iter()
-            .take_while(|token| {
-                let before = up_to;
-                up_to += weight(*token) / all;
-                before < f64::from(top_p) + 1e-4
-            })
-            .collect();
-        let total: f64 = nucleus.iter().map(|token| weight(*token)).sum();
+        let nucleus = nucleus(logits.row(0), one);
         let mut counts: HashMap<u32, usize> = HashMap::new();
-        first
-            .iter()
-            .for_each(|token| *counts.entry(*token).or_default() += 1);
-        let inside = first.iter().all(|token| nucleus.contains(token));
-        let worst = nucleus.iter().take(30).map(|token| {
-            let share = weight(*token) / total;
+        for token in &first {
+            *counts.entry(*token).or_default() += 1;
+        }
+        let inside = counts
+            .keys()
+            .all(|token| nucleus.iter().any(|of| of.token == *token));
+        let worst = nucleus.iter().take(30).map(|Share { token, share }| {
             let given = counts.get(token).copied().unwrap_or_default() as f64 / DRAWS as f64;
             (given - share).abs() / (share * (1.0 - share) / DRAWS as f64).sqrt().max(1e-9)
         });
         let name =
             format!("sampling, top_k {top_k}, top_p {top_p}, min_p {min_p}, temperature {temperature}");
+        let tokens = counts.len();
         report.holds(
-            &format!("{name}: {} tokens of which all may be drawn", counts.len()),
+            &format!("{name}: {tokens} tokens of which all may be drawn"),
             inside,
         );
-        report.add(
-            &format!("{name}: shares, in deviations"),
-            worst.fold(0.0, f64::max),
-            5.0,
-        );
+        let worst = worst.fold(0.0, f64::max);
+        report.add(&format!("{name}: shares, in deviations"), worst, 5.0);
         report.holds(&format!("{name}: the same again"), again == first[..64]);
     }
     Ok(())
+}
+
+/// A token that may be drawn, and its probability.
+struct Share {
+    token: u32,
+    share: f64,
+}
+
+/// Tokens that may be drawn, the most likely first.
+fn nucleus(row: &[f32], draw: Draw) -> Vec<Share> {
+    let order = order(row);
+    let largest = f64::from(row[order[0] as usize]);
+    let weigh = |token: &u32| Share {
+        token: *token,
+        share: ((f64::from(row[*token as usize]) - largest) / f64::from(draw.temperature)).exp(),
+    };
+    let count = if draw.top_k == 0 {
+        order.len()
+    } else {
+        draw.top_k as usize
+    };
+    let kept = order[..count].iter().map(weigh);
+    // A token at the border may be drawn or not: sums of f32 decide.
+    let mut kept: Vec<Share> = kept
+        .filter(|of| of.share >= f64::from(draw.min_p) - 1e-6)
+        .collect();
+    for wanted in [f64::from(draw.top_p) + 1e-4, f64::INFINITY] {
+        let all: f64 = kept.iter().map(|of| of.share).sum();
+        kept.iter_mut().for_each(|of| of.share /= all);
+        let mut before = 0.0;
+        kept.retain(|of| {
+            before += of.share;
+            before - of.share < wanted
+        });
+    }
+    kept
 }
