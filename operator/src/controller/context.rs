@@ -47,11 +47,11 @@ pub(super) struct ReadingRound {
     pub(super) round: usize,
 }
 
-/// What a proxy's workers that were not ready said at the last reading.
+/// What one of a proxy's workers that was not ready said at the last reading that had an answer.
 #[derive(Clone, Debug)]
 pub(super) struct ProgressReading {
     pub(super) when: Instant,
-    pub(super) text: Option<String>,
+    pub(super) text: String,
 }
 
 /// Everything that reconciliations share during one term as leader.

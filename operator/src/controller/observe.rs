@@ -103,15 +103,15 @@ impl Observer<'_> {
         let last = self.context.progress.get(self.key);
         let fresh = last.filter(|last| last.when.elapsed() < figures::PROGRESS_EVERY);
         if let Some(last) = fresh {
-            return last.text;
+            return Some(last.text);
         }
-        let text = self.context.reader.read_progress(pods).await;
+        let text = self.context.reader.read_progress(pods).await?;
         let reading = ProgressReading {
             when: Instant::now(),
             text: text.clone(),
         };
         self.context.progress.set(self.key.clone(), reading);
-        text
+        Some(text)
     }
 
     /// Reads the workers' figures, if it is time to, and adds them to those of the last status.
