@@ -13,7 +13,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
-use liquid_contract::headers::TIMEOUT_MS;
+use liquid_contract::headers::{MOST_TIMEOUT_MS, TIMEOUT_MS};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use tonic::body::Body;
@@ -28,9 +28,6 @@ const TIMEOUT: HeaderName = HeaderName::from_static(TIMEOUT_MS);
 
 /// What is kept back of the time for an answer, at most: for its way here.
 const RESERVE: Duration = Duration::from_millis(250);
-
-/// The longest time that workers take: a day.
-const MOST_MS: u64 = 86_400_000;
 
 /// The beginning of a prompt as a sum: calls with the same one go to the same worker.
 pub type PrefixKey = [u8; 32];
@@ -185,7 +182,7 @@ fn request(call: &ModelCall) -> Request<Body> {
 /// has no more time is here before the call is given up.
 fn time_for_answer(left: Duration) -> u64 {
     let time = left.saturating_sub(RESERVE.min(left / 10)).as_millis();
-    u64::try_from(time).unwrap_or(u64::MAX).clamp(1, MOST_MS)
+    u64::try_from(time).unwrap_or(u64::MAX).clamp(1, MOST_TIMEOUT_MS)
 }
 
 /// Returns whether a worker took a call for one of gRPC, as one does that has no routes for HTTP.

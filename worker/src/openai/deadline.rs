@@ -4,12 +4,12 @@ use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
-use liquid_contract::headers::TIMEOUT_MS;
+use liquid_contract::headers::{MOST_TIMEOUT_MS, TIMEOUT_MS};
 
 use super::error::ApiError;
 
-/// Milliseconds that may be asked for: up to a day.
-const RANGE: RangeInclusive<u64> = 1..=86_400_000;
+/// Milliseconds that may be asked for.
+const RANGE: RangeInclusive<u64> = 1..=MOST_TIMEOUT_MS;
 
 /// Reads by when an answer must have ended; none where the caller does not say.
 pub(super) fn read(headers: &HeaderMap) -> Result<Option<Instant>, ApiError> {
