@@ -8,6 +8,9 @@ import { gunzipSync } from 'node:zlib';
 export const LIQUID = process.env.LIQUID_URL;
 /** The worker's own address, where it serves SmolLM2; undefined where its weights are absent. */
 export const WORKER = process.env.WORKER_URL;
+/** A sidecar that answers with the worker's model, and has no other provider; undefined likewise. */
+export const INSIDE = process.env.INSIDE_URL;
+export const noDecoder = WORKER ? false : 'no weights of a language model; cargo xtask model --decoder fetches them';
 const MOCK = process.env.MOCK_URL;
 assert.ok(LIQUID && MOCK, 'run these through: cargo xtask test --only node');
 

@@ -18,6 +18,7 @@ import pytest
 LIQUID = os.environ.get("LIQUID_URL", "")
 MOCK = os.environ.get("MOCK_URL", "")
 WORKER = os.environ.get("WORKER_URL", "")
+INSIDE = os.environ.get("INSIDE_URL", "")
 CUAD = pathlib.Path(__file__).parents[3] / "eval" / "cuad.jsonl.gz"
 
 
@@ -114,6 +115,12 @@ def worker():
     if not WORKER:
         pytest.skip("no weights of a language model; cargo xtask model --decoder fetches them")
     return WORKER
+
+
+@pytest.fixture
+def inside(worker):
+    """A sidecar that answers with the worker's model, and has no other provider."""
+    return INSIDE
 
 
 @pytest.fixture

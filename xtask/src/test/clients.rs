@@ -101,8 +101,8 @@ pub(super) fn node(wanted: &Wanted) -> Result<Count> {
 /// What the clients talk to, from their side to the provider's; dropped in that order.
 struct Stack {
     ports: Ports,
-    /// Whether the worker serves a language model.
-    decoder: bool,
+    /// Where a sidecar is whose provider is the worker's language model, if it serves one.
+    inside: Option<(u16, Service)>,
     _sidecar: Service,
     _worker: Service,
     mock: Mock,
@@ -119,7 +119,7 @@ impl Stack {
             Weights::Missing(_) => None,
         };
         let mut worker = stack::worker(programs, ports, weights.as_deref());
-        let decoder = match decoder::ensure()? {
+        let has_decoder = match decoder::ensure()? {
             Weights::Ready(folder) => {
                 worker
                     .env("LIQUID_WORKER__DECODER__FOLDER", folder)
@@ -134,7 +134,7 @@ impl Stack {
         sidecar.ready(&ports.sidecar_ready(), |_| {})?;
         Ok(Self {
             ports,
-            decoder,
+            inside: has_decoder.then(|| inside(programs, ports)).transpose()?,
             _sidecar: sidecar,
             _worker: worker,
             mock,
@@ -142,8 +142,10 @@ impl Stack {
     }
 
     fn tell<'c>(&self, command: &'c mut Command) -> &'c mut Command {
-        if self.decoder {
-            command.env("WORKER_URL", format!("http://127.0.0.1:{}", self.ports.worker));
+        if let Some((port, _)) = &self.inside {
+            command
+                .env("WORKER_URL", format!("http://127.0.0.1:{}", self.ports.worker))
+                .env("INSIDE_URL", format!("http://127.0.0.1:{port}"));
         }
         command
             .env("LIQUID_URL", format!("http://127.0.0.1:{}", self.ports.sidecar))
@@ -154,6 +156,24 @@ impl Stack {
             .env_remove("ANTHROPIC_BASE_URL")
             .env("NO_PROXY", "127.0.0.1")
     }
+}
+
+/// Starts a sidecar that has no other provider than the worker's language model; returns its port too.
+fn inside(programs: &Path, ports: Ports) -> Result<(u16, Service)> {
+    let own = Ports::any()?;
+    let ports = Ports {
+        worker: ports.worker,
+        ..own
+    };
+    let mut command = stack::sidecar(programs, ports);
+    command
+        .env_remove("SYNTHESIS_MODEL")
+        .env("LIQUID_SIDECAR__UPSTREAM__OPENAI", "liquid")
+        .env("LIQUID_SIDECAR__UPSTREAM__ANTHROPIC", "liquid")
+        .env("LIQUID_SIDECAR__UPSTREAM__RETRIES", "0");
+    let mut sidecar = Service::start("test-sidecar-inside", &mut command)?;
+    sidecar.ready(&ports.sidecar_ready(), |_| {})?;
+    Ok((ports.sidecar, sidecar))
 }
 
 fn sidecar(programs: &Path, ports: Ports, mock: &str) -> Command {
