@@ -15,6 +15,8 @@ use liquid_decoder::{
     Cancellation, Event, FinishReason, Generation, KvCache, Model, Request, Sampling, Tokenizer,
 };
 
+/// Answers that run at once.
+const SEQUENCES: usize = 5;
 /// Most tokens of a request.
 const CONTEXT: usize = 1024;
 /// Different requests; their answers are known before the load begins.
@@ -72,12 +74,14 @@ pub(crate) fn soak(folder: &Path, time: Duration) -> Result<Report, Failure> {
     let pages = 5 * context_tokens.div_ceil(KvCache::PAGE_TOKENS) / 2;
     let options = EngineOptions {
         context_tokens,
-        memory_bytes: pages as u64 * KvCache::page_bytes(&model),
+        memory_bytes: pages as u64 * KvCache::page_bytes(&model)
+            + 2 * SEQUENCES as u64 * KvCache::state_bytes(&model),
         queue: 6,
         step_tokens: 128,
-        sequences: 5,
+        sequences: SEQUENCES,
     };
     let engine = Engine::start(model, Arc::new(tokenizer), options)?;
+    let pages = engine.load().pages;
     let start = Instant::now();
     let mut warm = None;
     let reports: Vec<Result<Report, Failure>> = std::thread::scope(|scope| {
