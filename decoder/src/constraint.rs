@@ -1,5 +1,5 @@
-//! What an answer must be: JSON, of a schema or any, or a text that a regular expression matches. Before each token those
-//! that would lead away from it are masked, so a model can write nothing else.
+//! What an answer must be: JSON, of a schema or any, a text that a regular expression matches, or a quote. Before each token
+//! those that would lead away from it are masked, so a model can write nothing else.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,8 +10,13 @@ use serde_json::{Map, Value, json};
 
 use crate::tokenizer::Tokenizer;
 
+mod quote;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use quote::AFTER_QUOTE;
+use quote::Copier;
+pub use quote::Quote;
 
 /// Most bytes of a schema or a regular expression.
 const MOST_BYTES: usize = 1 << 18;
@@ -26,6 +31,8 @@ pub enum Constraint {
     JsonObject,
     /// A text that the whole regular expression matches; syntax of the crate `regex`.
     Regex(String),
+    /// The beginning or the end of a quote from a passage, as facts are written.
+    Quote(Quote),
 }
 
 /// Why an answer cannot be constrained.
@@ -62,7 +69,12 @@ pub enum ConstraintError {
 
 /// A constraint on its way through an answer.
 pub(crate) struct Grammar {
-    matcher: Matcher,
+    rule: Rule,
+}
+
+enum Rule {
+    Matcher(Box<Matcher>),
+    Quote(Copier),
 }
 
 impl std::fmt::Debug for Grammar {
@@ -83,21 +95,27 @@ impl Allowed {
 impl Grammar {
     /// Compiles a constraint: milliseconds, more for large schemas, within limits.
     pub(crate) fn compile(tokenizer: &Tokenizer, constraint: &Constraint) -> Result<Self, ConstraintError> {
-        let grammar = top_level(constraint)?;
-        let factory = tokenizer.grammars().ok_or(ConstraintError::NoEnd)?;
-        let mut grammar = Self {
-            matcher: matcher(factory, grammar)?,
+        let rule = match top_level(constraint)? {
+            Top::Quote(quote) => Rule::Quote(Copier::new(tokenizer, quote)),
+            Top::Grammar(grammar) => {
+                let factory = tokenizer.grammars().ok_or(ConstraintError::NoEnd)?;
+                Rule::Matcher(Box::new(matcher(factory, grammar)?))
+            }
         };
+        let mut grammar = Self { rule };
         // One that cannot begin is refused, not begun.
-        match grammar.matcher.compute_mask_or_eos() {
-            Ok(allowed) if !allowed.is_zero() => Ok(grammar),
-            _ => Err(ConstraintError::Unmeetable),
+        match grammar.allowed() {
+            Ok(_) => Ok(grammar),
+            Err(_) => Err(ConstraintError::Unmeetable),
         }
     }
 
     /// Returns the tokens that may come next.
     pub(crate) fn allowed(&mut self) -> Result<Allowed, ConstraintError> {
-        let allowed = self.matcher.compute_mask_or_eos().map_err(stuck)?;
+        let allowed = match &mut self.rule {
+            Rule::Matcher(matcher) => matcher.compute_mask_or_eos().map_err(stuck)?,
+            Rule::Quote(copier) => copier.allowed(),
+        };
         match allowed.is_zero() {
             true => Err(stuck("no token may follow")),
             false => Ok(Allowed(allowed)),
@@ -106,10 +124,14 @@ impl Grammar {
 
     /// Takes a token that was allowed. Returns whether the answer is whole and nothing can follow.
     pub(crate) fn take(&mut self, token: u32) -> Result<bool, ConstraintError> {
-        self.matcher.consume_token(token).map_err(stuck)?;
-        let stopped = self.matcher.is_stopped();
-        match stopped && !self.matcher.stop_reason().is_ok() {
-            true => Err(stuck(self.matcher.stop_reason())),
+        let matcher = match &mut self.rule {
+            Rule::Matcher(matcher) => matcher,
+            Rule::Quote(copier) => return copier.take(token),
+        };
+        matcher.consume_token(token).map_err(stuck)?;
+        let stopped = matcher.is_stopped();
+        match stopped && !matcher.stop_reason().is_ok() {
+            true => Err(stuck(matcher.stop_reason())),
             false => Ok(stopped),
         }
     }
@@ -127,7 +149,13 @@ fn malformed(reason: impl std::fmt::Display) -> ConstraintError {
     }
 }
 
-fn top_level(constraint: &Constraint) -> Result<TopLevelGrammar, ConstraintError> {
+/// What is compiled, once its size is checked.
+enum Top<'a> {
+    Grammar(TopLevelGrammar),
+    Quote(&'a Quote),
+}
+
+fn top_level(constraint: &Constraint) -> Result<Top<'_>, ConstraintError> {
     let check = |bytes: usize| match bytes > MOST_BYTES {
         true => Err(ConstraintError::TooLarge {
             bytes,
@@ -139,13 +167,17 @@ fn top_level(constraint: &Constraint) -> Result<TopLevelGrammar, ConstraintError
         Constraint::JsonSchema(Value::Object(schema)) => {
             let text = serde_json::to_string(schema).map_err(malformed)?;
             check(text.len())?;
-            Ok(of_schema(schema.clone()))
+            Ok(Top::Grammar(of_schema(schema.clone())))
         }
         Constraint::JsonSchema(_) => Err(malformed("the schema must be an object")),
-        Constraint::JsonObject => Ok(of_schema(Map::from_iter([("type".to_owned(), json!("object"))]))),
+        Constraint::JsonObject => {
+            let object = Map::from_iter([("type".to_owned(), json!("object"))]);
+            Ok(Top::Grammar(of_schema(object)))
+        }
+        Constraint::Quote(quote) => Ok(Top::Quote(quote)),
         Constraint::Regex(expression) => {
             check(expression.len())?;
-            Ok(TopLevelGrammar::from_regex(expression))
+            Ok(Top::Grammar(TopLevelGrammar::from_regex(expression)))
         }
     }
 }

@@ -34,6 +34,7 @@ mod constraint;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod engine;
+pub mod facts;
 mod generate;
 pub mod lanes;
 mod model;
@@ -44,7 +45,7 @@ mod weights;
 
 pub use chat::{ChatError, ChatTemplate, Conversation};
 pub use config::{Architecture, Biases, ConfigError, Family, GatedDelta, LayerKind, Rope, RopeScaling};
-pub use constraint::{Constraint, ConstraintError};
+pub use constraint::{Constraint, ConstraintError, Quote};
 pub use generate::{
     Cancellation, Event, FinishReason, GenerateError, Generation, Request, StopStrings, Usage,
 };

@@ -1,7 +1,7 @@
 //! Text to tokens and back: `tokenizer.json` of a model folder, and the bytes that each of its tokens stands for.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use llguidance::ParserFactory;
 use serde_json::Value;
@@ -13,11 +13,13 @@ mod pieces;
 mod special;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 pub use detokenizer::Detokenizer;
 pub use error::TokenizerError;
 use pieces::Pieces;
 pub(crate) use special::SpecialTokens;
+pub(crate) use tree::TokenTree;
 
 const FILE: &str = "tokenizer.json";
 
@@ -28,6 +30,10 @@ pub struct Tokenizer {
     special: SpecialTokens,
     /// Made when the first answer is constrained.
     grammars: OnceLock<Option<ParserFactory>>,
+    /// Made when the first answer quotes.
+    tree: OnceLock<Arc<TokenTree>>,
+    /// Reads special tokens as any other text; made at the first use.
+    plain: OnceLock<tokenizers::Tokenizer>,
 }
 
 impl std::fmt::Debug for Tokenizer {
@@ -59,6 +65,8 @@ impl Tokenizer {
             pieces,
             special,
             grammars: OnceLock::new(),
+            tree: OnceLock::new(),
+            plain: OnceLock::new(),
         })
     }
 
@@ -74,6 +82,22 @@ impl Tokenizer {
     /// [`TokenizerError::Encode`].
     pub fn encode(&self, text: &str, frame: bool) -> Result<Vec<u32>, TokenizerError> {
         let encoding = self.inner.encode_fast(text, frame);
+        let encoding = encoding.map_err(|error| TokenizerError::Encode(error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Returns the tokens of a text that somebody else has written, without a frame: special tokens that are written out in
+    /// it are text as any other, so that it cannot end a turn of a conversation.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Encode`].
+    pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let plain = self.plain.get_or_init(|| {
+            let mut plain = self.inner.clone();
+            plain.set_encode_special_tokens(true);
+            plain
+        });
+        let encoding = plain.encode_fast(text, false);
         let encoding = encoding.map_err(|error| TokenizerError::Encode(error.to_string()))?;
         Ok(encoding.get_ids().to_vec())
     }
@@ -113,6 +137,11 @@ impl Tokenizer {
     /// Returns the tokens after which a model says no more.
     pub fn end_tokens(&self) -> &[u32] {
         self.special.ends()
+    }
+
+    /// Returns the tokens in the order of their bytes; made at the first call.
+    pub(crate) fn tree(&self) -> &Arc<TokenTree> {
+        self.tree.get_or_init(|| Arc::new(TokenTree::new(self)))
     }
 
     pub(crate) fn special(&self) -> &SpecialTokens {
