@@ -361,6 +361,7 @@ fn load(arguments: &Arguments) -> anyhow::Result<Option<Models>> {
         Tier::Lexical => return Ok(None),
         Tier::Static | Tier::Encoder => Models::load(model, *device),
         Tier::Ranker => Models::load_with_ranker(model, ranker, *device),
+        Tier::Decoder => bail!("--tier decoder: measured by `liquid-bench facts`"),
     };
     let remedy =
         "cannot load the models; `cargo xtask model` fetches them, --model and --ranker name other folders";

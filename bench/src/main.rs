@@ -9,6 +9,7 @@ mod chart;
 mod conversation;
 mod evidence;
 mod extract;
+mod facts;
 mod gateway;
 mod gpu;
 mod results;
@@ -34,6 +35,8 @@ enum Command {
     Evidence(evidence::Arguments),
     /// Time and memory of an extraction by tier and document length
     Extract(extract::Arguments),
+    /// Facts that a language model writes about the evaluation sets: what their quotes hold, and what they take
+    Facts(facts::Arguments),
     /// What the sidecar adds to a call, beside nginx and LiteLLM, and what it takes in memory
     Gateway(gateway::Arguments),
     /// Encoder and ranker on a GPU: agreement with the processor, speed, and what happens when memory runs out
@@ -48,6 +51,7 @@ fn main() -> anyhow::Result<()> {
         Command::Conversation(arguments) => conversation::run(&arguments),
         Command::Evidence(arguments) => evidence::run(&arguments),
         Command::Extract(arguments) => extract::run(&arguments),
+        Command::Facts(arguments) => facts::run(&arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),
         Command::Gpu(arguments) => gpu::run(&arguments),
         Command::Suite(arguments) => suite::run(&arguments),

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 ///
 /// The sidecar asks for one by `policy.tier` and `x-liquid-tier`, the worker serves those that `tiers` lists, and the
 /// operator writes both from `spec.extraction.tier`. The names also stand in metrics, logs and reports.
+///
+/// [`Self::Decoder`] is asked for by whoever wants facts: `pack.style` of the sidecar, `--tier decoder` of the worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
@@ -20,11 +22,22 @@ pub enum Tier {
     Encoder,
     /// Static plus a forward pass of the ranker, which reads each window together with what is asked.
     Ranker,
+    /// The best of the others that is served, and facts that a language model writes about the best passages.
+    Decoder,
 }
 
 impl Tier {
     /// Every tier, cheapest first.
-    pub const ALL: [Self; 4] = [Self::Lexical, Self::Static, Self::Encoder, Self::Ranker];
+    pub const ALL: [Self; 5] = [
+        Self::Lexical,
+        Self::Static,
+        Self::Encoder,
+        Self::Ranker,
+        Self::Decoder,
+    ];
+
+    /// The tiers that find evidence by themselves, cheapest first.
+    pub const EVIDENCE: [Self; 4] = [Self::Lexical, Self::Static, Self::Encoder, Self::Ranker];
 
     /// Returns the tier's name, lower case.
     pub const fn name(self) -> &'static str {
@@ -33,18 +46,19 @@ impl Tier {
             Self::Static => "static",
             Self::Encoder => "encoder",
             Self::Ranker => "ranker",
+            Self::Decoder => "decoder",
         }
     }
 
     /// Returns whether the tier reads the encoder's weights.
     pub const fn needs_model(self) -> bool {
-        !matches!(self, Self::Lexical)
+        !matches!(self, Self::Lexical | Self::Decoder)
     }
 
     /// Returns whether the tier runs a model's forward pass, which takes a thousand times as long as what the other
     /// tiers do.
     pub const fn runs_model(self) -> bool {
-        matches!(self, Self::Encoder | Self::Ranker)
+        matches!(self, Self::Encoder | Self::Ranker | Self::Decoder)
     }
 }
 
@@ -95,10 +109,11 @@ mod tests {
             );
         }
         assert!(Tier::ALL.is_sorted());
-        assert_eq!("decoder".parse::<Tier>(), Err(UnknownTier));
+        assert_eq!(Tier::EVIDENCE, Tier::ALL[..4]);
+        assert_eq!("best".parse::<Tier>(), Err(UnknownTier));
         assert_eq!(
             UnknownTier.to_string(),
-            "no such tier; write one of lexical, static, encoder, ranker"
+            "no such tier; write one of lexical, static, encoder, ranker, decoder"
         );
     }
 }

@@ -21,6 +21,9 @@ impl TierReason {
             Self::OutOfMemory => "out_of_memory",
             Self::EncoderFailed => "encoder_failed",
             Self::NotTrainedFor => "not_trained_for",
+            Self::NoTimeForFacts => "no_time_for_facts",
+            Self::FewerPassages => "fewer_passages",
+            Self::DecoderFailed => "decoder_failed",
         }
     }
 
@@ -42,6 +45,9 @@ impl TierReason {
             Self::OutOfMemory => "the encoder's device is out of memory",
             Self::EncoderFailed => "the encoder failed",
             Self::NotTrainedFor => "the tier's model was not trained for such a question or document",
+            Self::NoTimeForFacts => "the deadline leaves no time for the decoder",
+            Self::FewerPassages => "the deadline left the decoder time for fewer passages",
+            Self::DecoderFailed => "the decoder failed",
         }
     }
 }
@@ -68,7 +74,7 @@ mod tests {
         }
         assert_eq!(
             all().last(),
-            Some(TierReason::NotTrainedFor),
+            Some(TierReason::DecoderFailed),
             "a number is left out"
         );
     }

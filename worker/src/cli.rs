@@ -16,12 +16,13 @@ use liquid_process::logs::LogError;
 use crate::config::Config;
 use crate::engine::ExtractError;
 use crate::model::LoadError;
-use crate::runtime::StartError;
+use crate::runtime::{JobError, StartError};
 use crate::server::ServeError;
 use crate::tier::Tier;
 
 mod describe;
 mod extract;
+mod facts;
 mod serve;
 
 #[derive(Parser)]
@@ -61,9 +62,10 @@ struct ExtractArgs {
     /// The document, UTF-8; "-" reads standard input.
     #[arg(long, value_name = "FILE")]
     document: PathBuf,
-    /// The question. An empty one keeps what represents the document best.
-    #[arg(long, value_name = "TEXT")]
-    question: String,
+    /// The question; several may be given, each with its own --question. An empty one keeps what represents the document
+    /// best.
+    #[arg(long, value_name = "TEXT", required = true)]
+    question: Vec<String>,
     #[command(flatten)]
     budget: BudgetArgs,
     /// The engine to use [default: the best one there is].
@@ -75,7 +77,13 @@ struct ExtractArgs {
     /// Folder of the ranker [default: model.ranker of the configuration; without one: no ranker tier].
     #[arg(long, value_name = "FOLDER")]
     ranker: Option<PathBuf>,
-    /// Configuration file, for model.folder, model.ranker and tiers.
+    /// Print the facts that a language model writes, each with its quote, and not the evidence; means --tier decoder.
+    #[arg(long)]
+    facts: bool,
+    /// Folder of the language model that writes facts [default: decoder.folder of the configuration].
+    #[arg(long, value_name = "FOLDER")]
+    decoder: Option<PathBuf>,
+    /// Configuration file, for model.folder, model.ranker, decoder, facts and tiers.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print one JSON object.
@@ -133,6 +141,10 @@ enum CliError {
     Budget(#[from] Invalid),
     #[error(transparent)]
     Extract(#[from] ExtractError),
+    #[error("--tier decoder: there is no language model; name its folder by --decoder or decoder.folder")]
+    NoDecoder,
+    #[error(transparent)]
+    Job(JobError),
     #[error("standard output: {0}")]
     Write(std::io::Error),
     #[error("the operating system: {0}")]
@@ -151,10 +163,12 @@ impl From<ServeError> for CliError {
 impl CliError {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Log(_) | Self::Serve(ServeError::Tls(_)) => exit::CONFIGURATION,
+            Self::Config(_) | Self::Log(_) | Self::NoDecoder | Self::Serve(ServeError::Tls(_)) => {
+                exit::CONFIGURATION
+            }
             Self::Read { .. } | Self::Encoding { .. } | Self::Budget(_) => exit::INPUT,
             Self::Load(_) | Self::Start(_) => exit::MODEL,
-            Self::Serve(_) | Self::Extract(_) | Self::Write(_) | Self::System(_) => FAULT,
+            Self::Serve(_) | Self::Extract(_) | Self::Job(_) | Self::Write(_) | Self::System(_) => FAULT,
         }
     }
 

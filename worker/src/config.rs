@@ -17,14 +17,17 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Device, MANIFEST};
 use crate::tier::Tier;
 
+mod facts;
 #[cfg(test)]
 mod tests;
+
+pub use facts::Facts;
 
 /// Everything that can be set. A change needs a restart, but for the contents of the files that `[tls]` names.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Tiers to serve: any of `lexical`, `static`, `encoder`, `ranker`. Default: all that the models allow, so
+    /// Tiers to serve: any of `lexical`, `static`, `encoder`, `ranker`, `decoder`. Default: all that the models allow, so
     /// `["lexical"]` without one.
     pub tiers: Vec<Tier>,
     /// The address at which sidecars connect.
@@ -37,6 +40,8 @@ pub struct Config {
     pub model: Model,
     /// The language model that is served over HTTP at `grpc.listen`.
     pub decoder: Decoder,
+    /// What the language model reads and writes in the decoder tier.
+    pub facts: Facts,
     /// Limits of sizes and of concurrent requests.
     pub limits: Limits,
     /// Sizes of the caches.
@@ -275,7 +280,12 @@ impl Configuration for Config {
             found.push(Invalid::new("tiers", format!("{:?}", self.tiers), remedy));
         }
         found.extend(within("model", self.model.validate()));
+        if self.decoder.folder.is_none() && self.tiers.contains(&Tier::Decoder) {
+            let remedy = "decoder needs decoder.folder; set it, or leave the tier out";
+            found.push(Invalid::new("tiers", format!("{:?}", self.tiers), remedy));
+        }
         found.extend(within("decoder", self.decoder.validate()));
+        found.extend(within("facts", self.facts.validate()));
         if self.grpc.listen == self.admin.listen && self.admin.listen.port() != 0 {
             let remedy = "is grpc.listen too; set another port";
             found.push(Invalid::new("admin.listen", self.admin.listen, remedy));
@@ -294,12 +304,18 @@ fn within(section: &str, found: Vec<Invalid>) -> impl Iterator<Item = Invalid> {
 impl Config {
     /// Returns the tiers to serve, cheapest first; never empty.
     pub fn served_tiers(&self) -> Vec<Tier> {
-        let all = |tier: &Tier| match self.model.folder {
-            Some(_) => self.tiers.is_empty() || self.tiers.contains(tier),
-            None => *tier == Tier::Lexical,
+        let asked = |tier: &Tier| self.tiers.is_empty() || self.tiers.contains(tier);
+        let possible = |tier: &Tier| match tier {
+            Tier::Lexical => true,
+            Tier::Static | Tier::Encoder => self.model.folder.is_some(),
+            Tier::Ranker => self.can_rank(),
+            Tier::Decoder => self.decoder.folder.is_some(),
         };
-        let possible = |tier: &Tier| *tier != Tier::Ranker || self.can_rank();
-        Tier::ALL.into_iter().filter(all).filter(possible).collect()
+        let served: Vec<Tier> = Tier::ALL.into_iter().filter(asked).filter(possible).collect();
+        match served.is_empty() {
+            true => vec![Tier::Lexical],
+            false => served,
+        }
     }
 
     /// Returns true if there is a ranker beside an encoder.

@@ -15,6 +15,8 @@
 //! | [`Tier::Ranker`] | each window together with what is asked, of those that the static tier ranks high | a second |
 //! | the same on a GPU | each window together with what is asked, and the last hidden states of all units | twice as much as the encoder |
 //!
+//! [`Tier::Decoder`] is not one of them: the best of these finds the evidence, and [`Extraction::facts`] is written after it.
+//!
 //! Everything is deterministic: the same request gives the same spans, but for a deadline that cuts the
 //! encoder's work short.
 
@@ -26,6 +28,7 @@ mod asks;
 mod budget;
 mod encode;
 mod extractor;
+mod facts;
 mod input;
 mod memory;
 mod rank;
@@ -42,6 +45,7 @@ pub use crate::tier::{Tier, TierChoice, TierReason};
 pub use asks::{Ask, Asks};
 pub use budget::{AutoBudget, Budget, Ratio};
 pub use extractor::Extractor;
+pub use facts::{Fact, FactOrigin, Facts};
 pub use memory::Memory;
 
 /// Most tokens that the encoder reads for one request on a processor, unless [`Settings`] say otherwise.
@@ -97,10 +101,21 @@ pub struct Request<'a> {
 /// deadline.
 const READING_SHARE: f64 = 0.8;
 
-/// Returns the moment at which a request with this deadline, begun now, stops reading with a model.
-pub(crate) fn end_of_reading(deadline: Instant) -> Instant {
+/// The same share where facts are to be written after it.
+const READING_SHARE_BEFORE_FACTS: f64 = 0.4;
+
+/// Returns the share of its time in which a request reads with a model for evidence.
+pub(crate) fn reading_share(tier: Tier) -> f64 {
+    match tier {
+        Tier::Decoder => READING_SHARE_BEFORE_FACTS,
+        _ => READING_SHARE,
+    }
+}
+
+/// Returns the moment at which a request with this deadline, begun now, has spent a share of its time.
+pub(crate) fn end_of_reading(deadline: Instant, share: f64) -> Instant {
     let now = Instant::now();
-    now + deadline.saturating_duration_since(now).mul_f64(READING_SHARE)
+    now + deadline.saturating_duration_since(now).mul_f64(share)
 }
 
 /// A part of the document that is kept: `document[start..end]`, on character boundaries, never empty.
@@ -168,6 +183,8 @@ pub struct Extraction {
     pub timing: Timing,
     /// Tokens that the forward pass read for this answer.
     pub encoded_tokens: u64,
+    /// What a language model says about it; none where no facts were written.
+    pub facts: Option<Facts>,
 }
 
 /// Conditions that end a request before its work is done.

@@ -10,18 +10,20 @@ use std::time::{Duration, Instant};
 
 use liquid_process::flight::{SingleFlight, Waiter};
 use liquid_process::{Lru, lock};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::engine::{
-    self, Asks, AutoBudget, Budget, ExtractError, Extraction, Extractor, Memory, Request, Settings, Texts,
-    Tier, TierChoice, TierReason,
+    self, Asks, AutoBudget, Budget, ExtractError, Extraction, Extractor, Facts, Memory, Request, Settings,
+    Texts, Tier, TierChoice, TierReason,
 };
 use crate::model::{LoadError, ModelCard, Models};
 
 mod admission;
 mod decoder;
 mod device;
+mod facts;
 mod models;
 mod progress;
 
@@ -141,6 +143,8 @@ struct Inner {
     under_way: SingleFlight<JobKey, JobResult>,
     answers: Mutex<Lru<JobKey, Arc<Extraction>>>,
     settings: Settings,
+    facts: config::Facts,
+    fact_slots: Semaphore,
     memory: Memory,
 }
 
@@ -197,6 +201,8 @@ impl Runtime {
                 under_way: SingleFlight::default(),
                 answers,
                 settings,
+                facts: config.facts.clone(),
+                fact_slots: Semaphore::new(facts::FACT_SLOTS),
                 memory,
             }),
         }
@@ -324,7 +330,8 @@ impl Inner {
         let mut answer = self.compute(job, cancel).await?;
         answer.provisional |= deadline.is_some_and(|deadline| was_hurried(started, deadline));
         if !answer.provisional {
-            let bytes = size_of_val(answer.extraction.spans.as_slice()) + key.memory();
+            let facts = answer.extraction.facts.as_ref().map_or(0, Facts::memory);
+            let bytes = size_of_val(answer.extraction.spans.as_slice()) + facts + key.memory();
             let extraction = Arc::clone(&answer.extraction);
             lock(&self.answers).insert(key, extraction, bytes as u64, Instant::now());
         }
@@ -337,14 +344,23 @@ impl Inner {
             let best = TierChoice::among(&self.tiers, job.tier).tier;
             let (choice, slot) = self.admit(&job).await?;
             let queue = waited.elapsed();
-            let mut extractor = self.extractor(&cancel, job.deadline);
+            let mut extractor = self.extractor(&cancel, job.deadline, choice.tier);
+            let evidence = choice.of_evidence(&self.tiers);
             let cancel = cancel.clone();
+            let decoder = self.decoder.clone().filter(|_| choice.tier == Tier::Decoder);
+            let settings = self.facts.clone();
             let work = tokio::task::spawn_blocking(move || {
-                let extraction = extract(&mut extractor, &job, choice, &cancel);
+                let extraction = extract(&mut extractor, &job, evidence, &cancel)?;
+                let prepared = decoder.map(|decoder| facts::prepare(&decoder, &settings, &job, &extraction));
                 drop(slot);
-                extraction
+                Ok::<_, ExtractError>((job, extraction, prepared))
             });
-            let extraction = work.await.map_err(|e| JobError::Internal(e.to_string()))??;
+            let done = work.await.map_err(|e| JobError::Internal(e.to_string()))?;
+            let (job, extraction, prepared) = done?;
+            let extraction = match prepared {
+                Some(prepared) => self.add_facts(&job, prepared, extraction).await,
+                None => extraction,
+            };
             Ok(JobAnswer {
                 provisional: extraction.limited || choice.tier < best,
                 extraction: Arc::new(extraction),
@@ -396,10 +412,14 @@ impl Inner {
             .unwrap_or(Err(JobError::DeadlineExceeded))
     }
 
-    fn extractor(&self, cancel: &CancellationToken, deadline: Option<Instant>) -> Extractor {
-        let until = deadline.map(engine::end_of_reading);
+    /// Makes the extractor of a request that is to run a tier.
+    fn extractor(&self, cancel: &CancellationToken, deadline: Option<Instant>, tier: Tier) -> Extractor {
+        let share = engine::reading_share(tier);
+        let until = deadline.map(|deadline| engine::end_of_reading(deadline, share));
         let models = self.model.as_ref().map(|model| model.for_request(cancel, until));
-        Extractor::new(models, self.settings).with_memory(self.memory.clone())
+        Extractor::new(models, self.settings)
+            .with_memory(self.memory.clone())
+            .with_reading_share(share)
     }
 }
 

@@ -26,6 +26,8 @@ enum What {
     Evidence(Rest),
     /// Speed and memory of extraction, by tier and document length; `--device cuda` for a GPU.
     Extract(Rest),
+    /// Facts that SmolLM2 writes about files in the format of eval/: what their quotes hold, and what they take.
+    Facts(Rest),
     /// What the sidecar adds to a call, beside nginx and LiteLLM, and what it takes in memory.
     Gateway(Rest),
     /// The encoder on an NVIDIA GPU: agreement with the processor, speed, what it does when memory runs out.
@@ -49,6 +51,7 @@ pub(crate) fn start(arguments: &Arguments) -> Result<()> {
         What::Conversation(rest) => ("conversation", rest),
         What::Evidence(rest) => ("evidence", rest),
         What::Extract(rest) => ("extract", rest),
+        What::Facts(rest) => ("facts", rest),
         What::Gateway(rest) => ("gateway", rest),
         What::Gpu(rest) => ("gpu", rest),
         What::Admission => return crate::test::bench_admission(),
@@ -67,6 +70,12 @@ pub(crate) fn start(arguments: &Arguments) -> Result<()> {
         _ if asks_only => {}
         What::Attention(_) | What::Admission => {}
         What::Conversation(_) | What::Evidence(_) | What::Extract(_) | What::Gpu(_) => weights()?,
+        What::Facts(_) => {
+            weights()?;
+            if let model::Weights::Missing(why) = model::decoder::ensure()? {
+                anyhow::bail!("no language model ({why})");
+            }
+        }
         What::Gateway(_) => {
             bench.args(gateway::set_up()?);
         }

@@ -87,6 +87,7 @@ fn load(arguments: &Arguments, tier: Tier) -> Result<Option<Models>> {
         Tier::Lexical => None,
         Tier::Static | Tier::Encoder => Some(Models::load(model, *device)?),
         Tier::Ranker => Some(Models::load_with_ranker(model, ranker, *device)?),
+        Tier::Decoder => anyhow::bail!("--tier decoder: measured by `liquid-bench facts`"),
     })
 }
 

@@ -410,7 +410,7 @@ fn providers_are_those_of_the_sidecar() {
 fn tiers_and_modes_are_those_of_worker_and_sidecar() {
     let names = |path| values(path).into_iter().map(|name| name.to_lowercase());
     let tiers: BTreeSet<String> = names("extraction/properties/tier").collect();
-    let known = liquid_contract::Tier::ALL.map(|tier| tier.name().to_owned());
+    let known = liquid_contract::Tier::EVIDENCE.map(|tier| tier.name().to_owned());
     assert_eq!(tiers, known.into_iter().chain(["auto".to_owned()]).collect());
     let modes: BTreeSet<String> = names("policy/properties/mode").collect();
     let known = liquid_contract::Mode::ALL.map(|mode| mode.name().to_owned());

@@ -189,5 +189,6 @@ fn tier(tier: Option<Tier>) -> wire::Tier {
         Some(Tier::Static) => wire::Tier::Static,
         Some(Tier::Encoder) => wire::Tier::Encoder,
         Some(Tier::Ranker) => wire::Tier::Ranker,
+        Some(Tier::Decoder) => wire::Tier::Decoder,
     }
 }

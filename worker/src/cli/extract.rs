@@ -7,9 +7,9 @@ use std::time::Instant;
 use liquid_process::Invalid;
 use serde_json::json;
 
-use super::{BudgetArgs, CliError, ExtractArgs, configuration};
+use super::{BudgetArgs, CliError, ExtractArgs, configuration, facts};
 use crate::config::Config;
-use crate::engine::{Asks, AutoBudget, Budget, Extraction, Extractor, Request, Settings, Texts};
+use crate::engine::{Ask, Asks, AutoBudget, Budget, Extraction, Extractor, Request, Settings, Texts};
 use crate::model::Models;
 use crate::tier::{Tier, TierChoice};
 
@@ -24,8 +24,34 @@ pub(super) fn run(args: ExtractArgs) -> Result<(), CliError> {
     if let Some(folder) = args.ranker {
         config.model.ranker = Some(folder);
     }
+    if let Some(folder) = args.decoder {
+        config.decoder.folder = Some(folder);
+    }
     let document = read_document(&args.document)?;
     let budget = parse_budget(&args.budget)?;
+    let asks = args
+        .question
+        .into_iter()
+        .filter_map(|text| Ask::new(text, 1.0).ok());
+    let asks = Asks::new(asks.collect());
+    if args.facts || args.tier == Some(Tier::Decoder) {
+        let question = facts::Question {
+            document,
+            asks,
+            budget,
+        };
+        let (extraction, took) = facts::extract(&config, &question)?;
+        return write(&match (args.facts, args.json) {
+            (true, true) => format!("{}\n", facts::to_json(&question.document, &extraction)),
+            (true, false) => facts::format_for_people(&question.document, &extraction),
+            (false, true) => format_as_json(&question.document, &extraction, took),
+            (false, false) => {
+                format_for_people(&question.document, &extraction, took)
+                    + "\n"
+                    + &facts::format_for_people(&question.document, &extraction)
+            }
+        });
+    }
     let tier = TierChoice::among(&config.served_tiers(), args.tier);
     let settings = Settings {
         encode_tokens: config.limits.most_encoded(),
@@ -37,7 +63,7 @@ pub(super) fn run(args: ExtractArgs) -> Result<(), CliError> {
     let extraction = extractor.extract(&Request {
         document: &document,
         texts: &Texts::default(),
-        asks: &Asks::from_question(args.question),
+        asks: &asks,
         budget,
         tier,
         deadline: None,
@@ -49,10 +75,12 @@ pub(super) fn run(args: ExtractArgs) -> Result<(), CliError> {
     } else {
         format_for_people(&document, &extraction, took)
     };
-    std::io::stdout()
-        .lock()
-        .write_all(text.as_bytes())
-        .map_err(CliError::Write)
+    write(&text)
+}
+
+fn write(text: &str) -> Result<(), CliError> {
+    let mut output = std::io::stdout().lock();
+    output.write_all(text.as_bytes()).map_err(CliError::Write)
 }
 
 fn read_document(path: &Path) -> Result<String, CliError> {
@@ -163,6 +191,7 @@ fn format_as_json(document: &str, extraction: &Extraction, took: f64) -> String 
         "kept": {"units": counts.kept_units, "words": counts.kept_words, "tokens": counts.kept_tokens},
         "encoded_tokens": extraction.encoded_tokens,
         "milliseconds": took,
+        "facts": extraction.facts.is_some().then(|| facts::to_json(document, extraction)),
     });
     format!("{answer}\n")
 }

@@ -36,9 +36,9 @@ fn a_model_folder_opens_the_encoders_tiers_and_a_ranker_its_own() {
         [Tier::Lexical, Tier::Static, Tier::Encoder]
     );
     let both = "[model]\nfolder = \"x\"\nranker = \"y\"";
-    assert_eq!(from_file(both, &[]).unwrap().served_tiers(), Tier::ALL);
+    assert_eq!(from_file(both, &[]).unwrap().served_tiers(), Tier::EVIDENCE);
     let on_a_gpu = format!("{both}\ndevice = \"cuda\"");
-    assert_eq!(from_file(&on_a_gpu, &[]).unwrap().served_tiers(), Tier::ALL);
+    assert_eq!(from_file(&on_a_gpu, &[]).unwrap().served_tiers(), Tier::EVIDENCE);
     let config = from_file("tiers = [\"static\", \"lexical\"]\n[model]\nfolder = \"x\"", &[]).unwrap();
     assert_eq!(config.served_tiers(), [Tier::Lexical, Tier::Static]);
     assert!(config.needs_model());
@@ -59,7 +59,7 @@ fn a_ranker_that_comes_with_the_encoder_is_served() {
         std::fs::create_dir_all(&ranker).unwrap();
         assert_eq!(config("[]").served_tiers(), encoder, "it holds no model");
         std::fs::write(ranker.join("manifest.json"), "{}").unwrap();
-        assert_eq!(config("[]").served_tiers(), Tier::ALL);
+        assert_eq!(config("[]").served_tiers(), Tier::EVIDENCE);
         assert_eq!(config("[]").model.ranker_folder(), Some(ranker.clone()));
         assert_eq!(config("[\"encoder\"]").served_tiers(), [Tier::Encoder]);
         std::fs::remove_dir_all(ranker).unwrap();
@@ -99,7 +99,7 @@ fn the_decoder_has_the_engines_defaults_and_ranges() {
         (decoder.memory_bytes, decoder.sequences, decoder.queue),
         (1 << 30, 16, 64)
     );
-    assert_eq!(config.served_tiers(), [Tier::Lexical]);
+    assert_eq!(config.served_tiers(), [Tier::Lexical, Tier::Decoder]);
     let named = "[decoder]\nfolder = \"x\"\nname = \"org/model\"\nsequences = 200";
     let named = from_file(named, &[]).unwrap().decoder;
     assert_eq!(
@@ -118,6 +118,42 @@ fn the_decoder_has_the_engines_defaults_and_ranges() {
         let error = from_file(&format!("[decoder]\n{file}"), &[])
             .unwrap_err()
             .to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn facts_are_served_where_there_is_a_decoder_and_within_their_ranges() {
+    let all = "[model]\nfolder = \"x\"\nranker = \"y\"\n[decoder]\nfolder = \"z\"";
+    assert_eq!(from_file(all, &[]).unwrap().served_tiers(), Tier::ALL);
+    let some = "tiers = [\"static\", \"decoder\"]\n";
+    let config = from_file(&format!("{some}{all}"), &[]).unwrap();
+    assert_eq!(config.served_tiers(), [Tier::Static, Tier::Decoder]);
+    assert!(config.needs_model());
+    // What the comments of the fields say.
+    let facts = &config.facts;
+    assert_eq!(
+        (
+            facts.passages,
+            facts.passage_tokens,
+            facts.per_passage,
+            facts.constrained
+        ),
+        (4, 768, 3, true)
+    );
+    for (file, expected) in [
+        (
+            "tiers = [\"decoder\"]",
+            "tiers = [Decoder]: decoder needs decoder.folder",
+        ),
+        ("[facts]\npassages = 65", "facts.passages = 65: set 1 to 64"),
+        (
+            "[facts]\npassage_tokens = 63",
+            "facts.passage_tokens = 63: set 64 to 1048576",
+        ),
+        ("[facts]\nper_passage = 0", "facts.per_passage = 0: set 1 to 16"),
+    ] {
+        let error = from_file(file, &[]).unwrap_err().to_string();
         assert!(error.starts_with(expected), "{error}");
     }
 }
@@ -205,7 +241,7 @@ fn unknown_keys_and_devices_are_refused() {
     for text in [
         "[grpc]\nlisten_on = \"x\"",
         "[model]\ndevice = \"gpu\"",
-        "tiers = [\"decoder\"]",
+        "tiers = [\"best\"]",
         "[grpc",
     ] {
         let error = from_file(text, &[]).unwrap_err();

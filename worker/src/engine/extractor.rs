@@ -10,8 +10,8 @@ use super::rank;
 use super::tiers::{EncoderEngine, Engine, LexicalEngine, RankerEngine, Scores, StaticEngine};
 use super::training;
 use super::{
-    Budget, Counts, ExtractError, Extraction, Ratio, Request, RequestLimits, Settings, Span, Tier,
-    TierChoice, TierReason, Timing, end_of_reading,
+    Budget, Counts, ExtractError, Extraction, READING_SHARE, Ratio, Request, RequestLimits, Settings, Span,
+    Tier, TierChoice, TierReason, Timing, end_of_reading,
 };
 use crate::document::{Document, Unit};
 use crate::model::Models;
@@ -26,6 +26,7 @@ pub struct Extractor {
     models: Option<Models>,
     settings: Settings,
     memory: Memory,
+    reading_share: f64,
 }
 
 impl Extractor {
@@ -35,6 +36,7 @@ impl Extractor {
             models,
             memory: Memory::new(settings.memory_bytes),
             settings,
+            reading_share: READING_SHARE,
         }
     }
 
@@ -42,6 +44,15 @@ impl Extractor {
     #[must_use]
     pub fn with_memory(self, memory: Memory) -> Self {
         Self { memory, ..self }
+    }
+
+    /// Sets the share of the time left after which a model stops reading.
+    #[must_use]
+    pub(crate) fn with_reading_share(self, reading_share: f64) -> Self {
+        Self {
+            reading_share,
+            ..self
+        }
     }
 
     /// Finds what to keep of a document.
@@ -52,7 +63,9 @@ impl Extractor {
     pub fn extract(&mut self, request: &Request<'_>) -> Result<Extraction, ExtractError> {
         let limits = RequestLimits {
             deadline: request.deadline,
-            read_until: request.deadline.map(end_of_reading),
+            read_until: request
+                .deadline
+                .map(|deadline| end_of_reading(deadline, self.reading_share)),
             cancelled: request.cancelled,
         };
         limits.check()?;
@@ -86,6 +99,7 @@ impl Extractor {
             estimated_recall: (!request.asks.is_empty()).then_some(choice.recall),
             timing,
             encoded_tokens: scores.encoded_tokens,
+            facts: None,
         })
     }
 
@@ -119,7 +133,7 @@ impl Extractor {
                 encoder: models.encoder.as_mut(),
                 memory: &self.memory,
             }),
-            (Tier::Encoder | Tier::Ranker, _) => Box::new(EncoderEngine {
+            (Tier::Encoder | Tier::Ranker | Tier::Decoder, _) => Box::new(EncoderEngine {
                 cheaper,
                 tokens: encode::token_limit(self.settings.encode_tokens, models.encoder.as_mut()),
                 encoder: models.encoder.as_mut(),
@@ -137,6 +151,8 @@ impl Extractor {
         match (chosen.tier, &self.models) {
             (Tier::Lexical, _) => chosen,
             (_, None) => cheaper(Tier::Lexical, TierReason::NoModel),
+            // Whoever writes facts names the tier of their evidence.
+            (Tier::Decoder, Some(_)) => cheaper(Tier::Encoder, chosen.reason),
             (Tier::Ranker, Some(Models { ranker: None, .. })) => cheaper(Tier::Encoder, TierReason::NoModel),
             (Tier::Ranker, Some(_)) if !training::covers(&input.source.document, request.asks) => {
                 cheaper(Tier::Encoder, TierReason::NotTrainedFor)

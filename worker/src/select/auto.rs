@@ -18,7 +18,7 @@ fn temperature(tier: Tier) -> f32 {
         Tier::Encoder => 0.6,
         // Fitted on documents that the ranker was not trained on, so that it holds for the strictest of five kinds; with
         // the static signals beside it, and taken for its scores beside the encoder's too.
-        Tier::Ranker => 0.8,
+        Tier::Ranker | Tier::Decoder => 0.8,
     }
 }
 

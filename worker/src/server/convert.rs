@@ -8,7 +8,7 @@ use tonic::Status;
 
 use super::status::invalid;
 use crate::document::SpanKind;
-use crate::engine::{Ask, Asks, AutoBudget, Budget, Text, Texts, Tier};
+use crate::engine::{Ask, Asks, AutoBudget, Budget, Fact, FactOrigin, Facts, Text, Texts, Tier};
 use crate::runtime::{JobAnswer, Load};
 
 /// Durations that only the server knows.
@@ -80,15 +80,15 @@ fn refuse(error: &Invalid) -> Status {
     invalid(&error.field, format!("is {}; {}", error.value, error.remedy))
 }
 
-/// Reads the tier of a header. The decoder, which no worker serves yet, is replaced by the best tier there
-/// is.
+/// Reads the tier of a header.
 pub(super) fn parse_tier(tier: i32) -> Result<Option<Tier>, Status> {
     match proto::Tier::try_from(tier) {
-        Ok(proto::Tier::Unspecified | proto::Tier::Decoder) => Ok(None),
+        Ok(proto::Tier::Unspecified) => Ok(None),
         Ok(proto::Tier::Lexical) => Ok(Some(Tier::Lexical)),
         Ok(proto::Tier::Static) => Ok(Some(Tier::Static)),
         Ok(proto::Tier::Encoder) => Ok(Some(Tier::Encoder)),
         Ok(proto::Tier::Ranker) => Ok(Some(Tier::Ranker)),
+        Ok(proto::Tier::Decoder) => Ok(Some(Tier::Decoder)),
         Err(_) => Err(invalid(
             "tier",
             format!("is {tier}; send one that the contract names, or 0"),
@@ -103,6 +103,7 @@ pub(super) fn tier_message(tier: Tier) -> proto::Tier {
         Tier::Static => proto::Tier::Static,
         Tier::Encoder => proto::Tier::Encoder,
         Tier::Ranker => proto::Tier::Ranker,
+        Tier::Decoder => proto::Tier::Decoder,
     }
 }
 
@@ -129,6 +130,39 @@ pub(super) fn load_message(load: Load) -> proto::Load {
     }
 }
 
+fn fact_message(fact: &Fact) -> proto::Fact {
+    let origin = match fact.origin {
+        FactOrigin::Constrained => proto::FactOrigin::Constrained,
+        FactOrigin::Strict => proto::FactOrigin::Strict,
+        FactOrigin::Repaired => proto::FactOrigin::Repaired,
+        FactOrigin::Picked => proto::FactOrigin::Picked,
+        FactOrigin::Evidence => proto::FactOrigin::Evidence,
+    };
+    proto::Fact {
+        text: fact.text.clone(),
+        start: fact.quote.start as u64,
+        end: fact.quote.end as u64,
+        confidence: fact.confidence,
+        ask: fact.ask.to_string(),
+        passage_start: fact.passage.start as u64,
+        passage_end: fact.passage.end as u64,
+        origin: origin.into(),
+    }
+}
+
+/// Says what facts took; of a remembered answer that was not now.
+fn fact_counts(facts: &Facts, cached: bool) -> proto::FactCounts {
+    let now = |count: u64| if cached { 0 } else { count };
+    proto::FactCounts {
+        passages: facts.passages as u32,
+        passages_wanted: facts.wanted as u32,
+        dropped: facts.dropped as u32,
+        read_tokens: now(facts.read_tokens as u64),
+        written_tokens: now(facts.written_tokens as u64),
+        facts_us: now(to_micros(facts.time)),
+    }
+}
+
 fn to_micros(time: Duration) -> u64 {
     time.as_micros() as u64
 }
@@ -140,6 +174,7 @@ pub(super) fn response_message(
     load: Load,
 ) -> proto::ExtractResponse {
     let extraction = &answer.extraction;
+    let facts = extraction.facts.as_ref();
     let span = |span: &crate::engine::Span| proto::Span {
         start: span.start as u64,
         end: span.end as u64,
@@ -177,5 +212,10 @@ pub(super) fn response_message(
             extraction.encoded_tokens
         },
         provisional: answer.provisional,
+        facts: facts
+            .into_iter()
+            .flat_map(|facts| facts.facts.iter().map(fact_message))
+            .collect(),
+        fact_counts: facts.map(|facts| fact_counts(facts, answer.cached)),
     }
 }

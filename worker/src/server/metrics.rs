@@ -19,6 +19,7 @@ use prometheus_client::registry::{Registry, Unit};
 mod gpu;
 
 use super::convert::ServerTimes;
+use crate::engine::Facts;
 use crate::openai::AnswerMetrics;
 use crate::runtime::{JobAnswer, LoadPhase, LoadProgress, Runtime};
 
@@ -53,6 +54,16 @@ struct PhaseLabel {
     phase: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OriginLabel {
+    origin: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DirectionLabel {
+    direction: &'static str,
+}
+
 /// The worker's metrics.
 pub(super) struct Metrics {
     registry: Registry,
@@ -73,6 +84,9 @@ pub(super) struct Metrics {
     tls_reloads: Family<ReloadLabel, Counter>,
     stages: Family<StageLabel, Histogram, fn() -> Histogram>,
     encoded_tokens: Counter,
+    facts: Family<OriginLabel, Counter>,
+    dropped_facts: Counter,
+    fact_tokens: Family<DirectionLabel, Counter>,
     queue_depth: Gauge,
     requests_in_flight: Gauge,
     tokens_in_flight: Gauge,
@@ -110,6 +124,9 @@ impl Metrics {
             tls_reloads: Family::default(),
             stages: Family::new_with_constructor(stage_histogram),
             encoded_tokens: Counter::default(),
+            facts: Family::default(),
+            dropped_facts: Counter::default(),
+            fact_tokens: Family::default(),
             queue_depth: Gauge::default(),
             requests_in_flight: Gauge::default(),
             tokens_in_flight: Gauge::default(),
@@ -125,6 +142,7 @@ impl Metrics {
         metrics.register_calls();
         metrics.register_tls();
         metrics.register_load();
+        metrics.register_facts();
         metrics
             .answers
             .register(&mut metrics.registry, &mut metrics.foreign);
@@ -160,8 +178,7 @@ impl Metrics {
             "Requests without an answer, by gRPC status",
             self.errors.clone(),
         );
-        let help =
-            "Time of an answer by stage: receive, queue, prepare, score (of it: encode), select, total";
+        let help = "Time of an answer by stage: receive, queue, prepare, score (of it: encode), select, facts, total";
         r.register_with_unit("stage", help, Unit::Seconds, self.stages.clone());
         r.register(
             "encoded_tokens",
@@ -240,6 +257,25 @@ impl Metrics {
         );
     }
 
+    fn register_facts(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "facts",
+            "Facts in the answers, by how they were read: constrained, strict, repaired, picked, evidence",
+            self.facts.clone(),
+        );
+        r.register(
+            "facts_dropped",
+            "Facts that were left out because their quote is not in the passage",
+            self.dropped_facts.clone(),
+        );
+        r.register(
+            "fact_tokens",
+            "Tokens that facts took, by direction: read (those in memory not counted), written",
+            self.fact_tokens.clone(),
+        );
+    }
+
     /// Ends the start: its times do not grow any more.
     pub(super) fn loaded(&self) {
         self.progress.end();
@@ -291,6 +327,23 @@ impl Metrics {
             self.observe_stage("encode", extraction.timing.encode);
         }
         self.observe_stage("select", extraction.timing.select);
+        if let Some(facts) = &extraction.facts {
+            self.count_facts(facts);
+        }
+    }
+
+    fn count_facts(&self, facts: &Facts) {
+        self.observe_stage("facts", facts.time);
+        for fact in &facts.facts {
+            let origin = fact.origin.name();
+            self.facts.get_or_create(&OriginLabel { origin }).inc();
+        }
+        self.dropped_facts.inc_by(facts.dropped as u64);
+        for (direction, tokens) in [("read", facts.read_tokens), ("written", facts.written_tokens)] {
+            self.fact_tokens
+                .get_or_create(&DirectionLabel { direction })
+                .inc_by(tokens as u64);
+        }
     }
 
     pub(super) fn count_calls(&self, report: &ReportRequest) {

@@ -117,6 +117,7 @@ impl Service {
             document_tokens = extraction.counts.document_tokens,
             kept_tokens = extraction.counts.kept_tokens,
             spans = extraction.spans.len(),
+            facts = extraction.facts.as_ref().map(|facts| facts.facts.len()),
             receive_ms = times.receive.as_millis() as u64,
             queue_ms = answer.queue.as_millis() as u64,
             total_ms = times.total.as_millis() as u64,
@@ -129,7 +130,7 @@ impl Service {
         let names = |from: Tier| {
             tiers
                 .iter()
-                .filter(move |tier| **tier >= from)
+                .filter(move |tier| (from..=Tier::Ranker).contains(*tier))
                 .map(|tier| convert::tier_message(*tier).into())
         };
         let model = self.runtime.model();
@@ -144,7 +145,10 @@ impl Service {
         let ranker = ranker.map(|(name, card)| message(name, card, Tier::Ranker));
         proto::DescribeResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            tiers: names(Tier::Lexical).collect(),
+            tiers: tiers
+                .iter()
+                .map(|tier| convert::tier_message(*tier).into())
+                .collect(),
             models: encoder.into_iter().chain(ranker).collect(),
             tokenizer: Some(match model {
                 None => proto::Tokenizer {

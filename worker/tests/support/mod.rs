@@ -78,6 +78,15 @@ pub fn write_tiny_decoder(folder: &Path) {
     std::fs::write(folder.join("chat_template.jinja"), TEMPLATE).unwrap();
 }
 
+/// Writes the tiny decoder for contexts of so many tokens, instead of 256.
+pub fn write_tiny_decoder_for(folder: &Path, context_tokens: usize) {
+    write_tiny_decoder(folder);
+    let path = folder.join("config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config["max_position_embeddings"] = context_tokens.into();
+    std::fs::write(path, config.to_string()).unwrap();
+}
+
 /// Gives a tensor of a folder's weights another type, all zeros, or takes it away.
 pub fn change_tensor(folder: &Path, name: &str, dtype: Option<Dtype>) {
     let path = folder.join("model.safetensors");
