@@ -16,10 +16,12 @@ pub mod ports;
 
 mod leaving;
 mod mode;
+mod pack_style;
 mod provider;
 mod tier;
 
 pub use leaving::{Unread, Whole};
 pub use mode::Mode;
+pub use pack_style::PackStyle;
 pub use provider::Provider;
 pub use tier::Tier;

@@ -121,6 +121,8 @@ pub type GuardedProxy = DeserializeGuard<LiquidMemoryProxy>;
             and '-', a letter first"),
     validation = Rule::new(LIQUID_RULE)
         .message("spec.synthesis names the provider liquid, which answers with the workers' language model: add spec.decoder"),
+    validation = Rule::new("self.spec.extraction.packStyle == 'Quotes' || has(self.spec.decoder)")
+        .message("spec.extraction.packStyle has facts, which the workers' language model writes: add spec.decoder"),
     validation = Rule::new(LIQUID_MODEL_RULE)
         .message("spec.synthesis.model of the provider liquid is spec.decoder.name, also in fallbacks: leave it out, or \
             give both the same name")

@@ -38,6 +38,10 @@ pub struct Extraction {
     /// What each MiB of the document adds to the deadline, in milliseconds: 0 to 60000.
     #[serde(default = "deadline_per_mebibyte")]
     pub deadline_per_mebibyte_milliseconds: i64,
+    /// What stands in a document's place. `Facts` and `Both` need `spec.decoder`, and a deadline that leaves it seconds a
+    /// passage.
+    #[serde(default)]
+    pub pack_style: PackStyle,
 }
 
 /// How evidence is looked for.
@@ -72,6 +76,29 @@ impl Tier {
     /// Returns true if workers of this tier read a model.
     pub fn needs_model(self) -> bool {
         self.to_contract().is_none_or(liquid_contract::Tier::needs_model)
+    }
+}
+
+/// What stands in a document's place.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PackStyle {
+    /// Excerpts, word for word.
+    #[default]
+    Quotes,
+    /// Facts that the workers' language model writes, and the quotes that prove them.
+    Facts,
+    /// Both.
+    Both,
+}
+
+impl PackStyle {
+    /// Returns the sidecar's style.
+    pub fn to_contract(self) -> liquid_contract::PackStyle {
+        match self {
+            Self::Quotes => liquid_contract::PackStyle::Quotes,
+            Self::Facts => liquid_contract::PackStyle::Facts,
+            Self::Both => liquid_contract::PackStyle::Both,
+        }
     }
 }
 
@@ -134,6 +161,7 @@ impl Default for Extraction {
             min_document_tokens: min_document_tokens(),
             deadline_milliseconds: deadline(),
             deadline_per_mebibyte_milliseconds: deadline_per_mebibyte(),
+            pack_style: PackStyle::default(),
         }
     }
 }

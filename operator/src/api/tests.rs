@@ -249,6 +249,7 @@ fn every_rule_refuses_and_names_the_remedy() {
             "fallbacks[].provider liquid",
         ),
         (json!({"synthesis": {"provider": "liquid"}}), "add spec.decoder"),
+        (json!({"extraction": {"packStyle": "Facts"}}), "add spec.decoder"),
         (
             json!({"synthesis": {"model": "a", "fallbacks": [{"provider": "liquid", "model": "m"}]}}),
             "add spec.decoder",
@@ -323,6 +324,7 @@ fn rules_take_what_is_right() {
         json!({"synthesis": {"provider": "azure", "baseURL": "https://llm.example"}}),
         json!({"synthesis": {"provider": "vllm", "baseURL": "http://[fd00::7]:8000/v1/"}}),
         json!({"synthesis": {"provider": "liquid"}, "decoder": decoder(json!({}))}),
+        json!({"extraction": {"packStyle": "Both"}, "decoder": decoder(json!({}))}),
         json!({"synthesis": {"provider": "liquid", "model": "m"}, "decoder": decoder(json!({"name": "m"}))}),
         json!({"synthesis": {"provider": "liquid", "model": "m", "fallbacks": [{"provider": "openai", "model": "a"}]},
             "decoder": decoder(json!({"name": "m", "contextTokens": 8192, "memoryMebibytes": 512, "sequences": 4, "queue": 9}))}),

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use liquid_contract::{Unread, Whole, defaults, files, ports};
+use liquid_contract::{PackStyle, Unread, Whole, defaults, files, ports};
 use serde::Serialize;
 
 use super::meta::ProxyRef;
@@ -23,7 +23,14 @@ struct Config {
     upstream: Upstream,
     policy: Policy,
     extract: Extract,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pack: Option<Pack>,
     log: Log,
+}
+
+#[derive(Serialize)]
+struct Pack {
+    style: &'static str,
 }
 
 #[derive(Serialize)]
@@ -158,6 +165,9 @@ pub(super) fn render_sidecar_toml(
             .unwrap_or_default(),
         policy: build_policy(proxy),
         extract: build_extract(proxy, owner, platform),
+        pack: Some(proxy.spec.extraction.pack_style.to_contract())
+            .filter(|style| *style != PackStyle::default())
+            .map(|style| Pack { style: style.name() }),
         log: Log { format: "json" },
     };
     toml::to_string(&config).map_err(|error| BuildError::Toml("sidecars", error))

@@ -15,6 +15,8 @@ pub const RATIO: &str = "x-liquid-ratio";
 pub const MAX_TOKENS: &str = "x-liquid-max-tokens";
 /// `lexical`, `static`, `encoder` or `ranker`: the engine that the worker is asked for.
 pub const TIER: &str = "x-liquid-tier";
+/// `quotes`, `facts` or `both`: what stands in a document's place. Facts need workers with a language model.
+pub const PACK_STYLE: &str = "x-liquid-pack-style";
 /// `1` or `true`: return the decision, what was read and asked, the packs and the request, and send nothing upstream.
 pub const DRY_RUN: &str = "x-liquid-dry-run";
 /// The caller's name for the call: at most 128 visible ASCII characters, passed on to the worker.

@@ -4,10 +4,10 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use liquid_contract::defaults::BUDGET_RATIOS;
-use liquid_contract::{Mode, Tier};
+use liquid_contract::{Mode, PackStyle, Tier};
 use liquid_process::Invalid;
 
-use super::header_names::{MAX_TOKENS, MODE, RATIO, TIER};
+use super::header_names::{MAX_TOKENS, MODE, PACK_STYLE, RATIO, TIER};
 
 /// A caller's wishes over the settings; `None` leaves the setting.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -18,8 +18,10 @@ pub struct Overrides {
     pub ratio: Option<f64>,
     /// `x-liquid-max-tokens: 1500`: keep at most so many tokens. 1 to 10,000,000.
     pub max_tokens: Option<u64>,
-    /// `x-liquid-tier: lexical|static|encoder`.
+    /// `x-liquid-tier: lexical|static|encoder|ranker`.
     pub tier: Option<Tier>,
+    /// `x-liquid-pack-style: quotes|facts|both`.
+    pub pack_style: Option<PackStyle>,
 }
 
 /// A request header whose value cannot be used; the call is answered with 400.
@@ -57,6 +59,7 @@ impl Overrides {
             ratio: read(RATIO).map(parse_ratio).transpose()?,
             max_tokens: read(MAX_TOKENS).map(parse_max_tokens).transpose()?,
             tier: read(TIER).map(parse_tier).transpose()?,
+            pack_style: read(PACK_STYLE).map(parse_pack_style).transpose()?,
         };
         if overrides.ratio.is_some() && overrides.max_tokens.is_some() {
             let value = read(RATIO).unwrap_or_default();
@@ -72,8 +75,19 @@ fn parse_mode(value: &str) -> Result<Mode, OverrideError> {
 }
 
 fn parse_tier(value: &str) -> Result<Tier, OverrideError> {
-    let remedy = |_| OverrideError::new(TIER, value, send_one_of(&Tier::ALL.map(Tier::name)));
-    value.parse().map_err(remedy)
+    let parsed = value.parse().ok().filter(|tier| Tier::EVIDENCE.contains(tier));
+    parsed.ok_or_else(|| OverrideError::new(TIER, value, send_one_of(&Tier::EVIDENCE.map(Tier::name))))
+}
+
+fn parse_pack_style(value: &str) -> Result<PackStyle, OverrideError> {
+    let remedy = || {
+        OverrideError::new(
+            PACK_STYLE,
+            value,
+            send_one_of(&PackStyle::ALL.map(PackStyle::name)),
+        )
+    };
+    PackStyle::named(value).ok_or_else(remedy)
 }
 
 fn parse_ratio(value: &str) -> Result<f64, OverrideError> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use base16ct::lower::encode_string;
 use bytes::Bytes;
+use liquid_contract::PackStyle;
 use sha2::{Digest, Sha256};
 
 use super::further::within;
@@ -13,7 +14,7 @@ use super::job::{DocumentJob, Job, Search, TurnJob};
 use super::outcome::{Action, Evidence, Excerpt, PackText, PackedDocument, SiteRecord};
 use crate::api::{Mode, Reason};
 use crate::extract::{ExtractError, Extraction};
-use crate::pack::{self, KeptSpan, Manifest, PackRecord, PackSize, SourceDocument};
+use crate::pack::{self, Fact, FactRecord, KeptSpan, Manifest, PackRecord, PackSize, SourceDocument};
 use crate::policy::cost::Savings;
 use crate::policy::{self, TextSize, tokens};
 
@@ -40,6 +41,28 @@ pub(super) struct Unpacked {
 /// An answer to a search.
 pub(super) type Found = Result<Arc<Extraction>, ExtractError>;
 
+/// What was found in one document of a search.
+struct Findings {
+    spans: Vec<KeptSpan>,
+    facts: Vec<Fact>,
+}
+
+impl Findings {
+    /// Takes what lies in a range of the query's document, counted from the range's first byte.
+    fn of(extraction: &Extraction, range: &Range<u64>) -> Self {
+        let inside = |fact: &&Fact| fact.start >= range.start && fact.end <= range.end;
+        let facts = extraction.facts.iter().filter(inside).map(|fact| Fact {
+            start: fact.start - range.start,
+            end: fact.end - range.start,
+            ..fact.clone()
+        });
+        Self {
+            spans: within(&extraction.spans, range),
+            facts: facts.collect(),
+        }
+    }
+}
+
 /// A document whose text stays or goes.
 enum Draft {
     /// It stays whole.
@@ -49,6 +72,7 @@ enum Draft {
         text: String,
         tokens: u64,
         kept: Vec<KeptSpan>,
+        facts: Vec<FactRecord>,
     },
 }
 
@@ -57,6 +81,7 @@ pub(super) struct Pack {
     text: String,
     tokens: u64,
     kept: Vec<KeptSpan>,
+    facts: Vec<FactRecord>,
     /// What later turns were given further, in source order.
     pub(super) further: Vec<KeptSpan>,
     reason: Reason,
@@ -130,7 +155,7 @@ impl Writer<'_> {
         let alone = documents.len() == 1;
         let parts = documents.iter().zip(&search.within);
         let drafts: Vec<Draft> = parts
-            .map(|(document, range)| self.draft(document, within(&extraction.spans, range), alone))
+            .map(|(document, range)| self.draft(document, Findings::of(extraction, range), alone))
             .collect();
         if !self.saves_enough(documents, &drafts) {
             return self.stay(documents, Reason::NotSmaller);
@@ -141,13 +166,20 @@ impl Writer<'_> {
             question => encode_string(&Sha256::digest(question)),
         };
         for (at, (document, draft)) in documents.iter().zip(drafts).enumerate() {
-            let Draft::Text { text, tokens, kept } = draft else {
+            let Draft::Text {
+                text,
+                tokens,
+                kept,
+                facts,
+            } = draft
+            else {
                 continue;
             };
             let pack = Pack {
                 text,
                 tokens,
                 kept,
+                facts,
                 further: Vec::new(),
                 reason: turn.reason,
                 question_sha256: question_sha256.clone(),
@@ -176,7 +208,15 @@ impl Writer<'_> {
     }
 
     /// Writes what is to stand in a document's place. `alone` is a document beside no other.
-    fn draft(&self, document: &DocumentJob, kept: Vec<KeptSpan>, alone: bool) -> Draft {
+    fn draft(&self, document: &DocumentJob, found: Findings, alone: bool) -> Draft {
+        let Findings { spans, facts } = found;
+        // A passage that somebody else cut out is kept whole or left out whole.
+        let style = match document.passage {
+            true => PackStyle::Quotes,
+            false => self.job.style,
+        };
+        let facts = if style.has_facts() { facts } else { Vec::new() };
+        let kept = pack::keep(style, spans, &facts);
         let bytes: u64 = kept.iter().map(|span| span.end - span.start).sum();
         let share = bytes as f64 / (document.text.len() as f64).max(1.0);
         let settings = &self.job.settings;
@@ -191,7 +231,7 @@ impl Writer<'_> {
         let text = if kept.is_empty() {
             pack::write_left_out(&document.text, &document.sha256)
         } else {
-            pack::write(&document.text, &document.sha256, &kept)
+            pack::write_with_facts(&document.text, &document.sha256, &kept, &facts)
         };
         if text.len() >= document.text.len() {
             return Draft::Whole;
@@ -200,6 +240,7 @@ impl Writer<'_> {
             tokens: tokens::estimate(&text),
             text,
             kept,
+            facts: facts.iter().map(Fact::record).collect(),
         }
     }
 
@@ -362,6 +403,8 @@ impl Pack {
             kept: self.kept.clone(),
             dropped: pack::dropped(&self.kept, bytes),
             further: self.further.clone(),
+            facts: self.facts.clone(),
+            facts_dropped: extraction.facts_dropped,
             reason: self.reason.as_str().to_owned(),
             tier: extraction.tier.to_owned(),
             tier_reason: extraction.tier_reason.clone(),

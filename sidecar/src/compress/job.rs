@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use liquid_contract::{PackStyle, Tier};
 use sha2::{Digest, Sha256};
 
 use super::outcome::{Evidence, SiteRecord};
@@ -25,6 +26,8 @@ pub(super) struct Job {
     /// The body, cut where packs will stand.
     pub(super) template: Template,
     pub(super) settings: policy::Settings,
+    /// What the packs are made of.
+    pub(super) style: PackStyle,
     /// All sites of the call, the packed ones among them.
     pub(super) sites: Vec<SiteRecord>,
     /// What was read, where texts are wanted beside the body.
@@ -88,6 +91,7 @@ pub(super) struct Draft<'c, 'a> {
     pub(super) reading: &'c Reading<'a>,
     pub(super) plan: &'c Plan,
     pub(super) settings: policy::Settings,
+    pub(super) style: PackStyle,
     pub(super) body: &'c Bytes,
     pub(super) request_id: &'c str,
     /// All sites of the call, none of them packed yet.
@@ -160,6 +164,7 @@ impl Draft<'_, '_> {
             sites: self.sites,
             evidence: self.evidence,
             settings: self.settings,
+            style: self.style,
         })
     }
 
@@ -176,7 +181,15 @@ impl Draft<'_, '_> {
             _ => asked(&turn.asks, false),
         };
         let range = first..documents.len();
-        (!range.is_empty()).then(|| self.search(documents, range, asks, Budget::from(&plan.budget)))
+        // Where nothing is asked, no fact answers.
+        let tier = match self.style.has_facts() && !asks.is_empty() {
+            true => Some(Tier::Decoder),
+            false => self.settings.tier,
+        };
+        (!range.is_empty()).then(|| {
+            let search = self.search(documents, range, asks, Budget::from(&plan.budget));
+            search.on(tier)
+        })
     }
 
     fn further_search(&self, turn: &Turn<'_>, documents: &[DocumentJob], end: usize) -> Search {
@@ -232,6 +245,14 @@ impl Draft<'_, '_> {
             first: range.start,
             within,
         }
+    }
+}
+
+impl Search {
+    /// Asks for a tier.
+    fn on(self, tier: Option<Tier>) -> Self {
+        let query = Query { tier, ..self.query };
+        Self { query, ..self }
     }
 }
 

@@ -94,6 +94,7 @@ pub(super) fn prepare(state: &State, call: &Call) -> PreparedCall {
                 reading: &reading,
                 plan: &plan,
                 settings,
+                style: call.overrides.pack_style.unwrap_or(state.settings.pack.style),
                 body: &call.body,
                 request_id: &request_id,
                 sites: prepared.sites.clone(),

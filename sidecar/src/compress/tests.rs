@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod conversations;
+mod facts;
 mod offsets;
 
 use std::time::Duration;

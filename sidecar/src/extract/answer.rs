@@ -3,7 +3,7 @@
 use liquid_proto::worker::v1 as wire;
 
 use super::ExtractError;
-use crate::pack::{KeptSpan, SpanKind, WorkerTiming};
+use crate::pack::{Fact, KeptSpan, SpanKind, WorkerTiming};
 
 /// A worker's own sentence is cut here: it goes to manifests.
 const MAX_REASON_CHARS: usize = 200;
@@ -13,6 +13,10 @@ const MAX_REASON_CHARS: usize = 200;
 pub struct Extraction {
     /// Spans in source order; they do not overlap and stand on character boundaries.
     pub spans: Vec<KeptSpan>,
+    /// What a language model says about the document, where that was asked for, in source order of what it read.
+    pub facts: Vec<Fact>,
+    /// Facts that the worker left out because their quote is not in the document.
+    pub facts_dropped: u32,
     /// The name of the engine that ran.
     pub tier: &'static str,
     /// The stable name of the reason for this engine, such as `as_asked`.
@@ -31,7 +35,7 @@ impl Extraction {
     /// Checks an answer against the document that it is about.
     ///
     /// # Errors
-    /// [`ExtractError::Invalid`] if a span is empty, out of bounds, out of order, or cuts a character.
+    /// [`ExtractError::Invalid`] if a span or a quote is empty, out of bounds, or cuts a character, or spans are out of order.
     pub fn check(
         response: wire::ExtractResponse,
         document: &str,
@@ -57,9 +61,16 @@ impl Extraction {
                 kind: kind(span.kind()),
             });
         }
+        let facts = response
+            .facts
+            .iter()
+            .map(|fact| check_fact(fact, document, worker));
+        let facts = facts.collect::<Result<_, _>>()?;
         let tier = tier(wire::Tier::try_from(response.tier).unwrap_or_default());
         Ok(Self {
             spans,
+            facts,
+            facts_dropped: response.fact_counts.map_or(0, |counts| counts.dropped),
             tier,
             tier_reason,
             estimated_recall: Some(response.estimated_recall)
@@ -74,7 +85,41 @@ impl Extraction {
     /// Estimates the bytes that the extraction takes in the cache.
     pub fn weight(&self) -> u64 {
         let fixed = size_of::<Self>() + self.tier_reason.len() + self.worker.len() + 128;
-        (fixed + self.spans.len() * size_of::<KeptSpan>()) as u64
+        let of_fact = |fact: &Fact| size_of::<Fact>() + fact.text.len();
+        let facts: usize = self.facts.iter().map(of_fact).sum();
+        (fixed + facts + self.spans.len() * size_of::<KeptSpan>()) as u64
+    }
+}
+
+fn check_fact(fact: &wire::Fact, document: &str, worker: &str) -> Result<Fact, ExtractError> {
+    let range = usize::try_from(fact.start)
+        .ok()
+        .zip(usize::try_from(fact.end).ok());
+    let quote = range.and_then(|(start, end)| document.get(start..end));
+    if quote.is_none_or(str::is_empty) {
+        return Err(ExtractError::Invalid {
+            worker: worker.to_owned(),
+            message: format!("quote {}..{} is no part of the document", fact.start, fact.end),
+        });
+    }
+    let confidence = Some(fact.confidence).filter(|confidence| confidence.is_finite());
+    Ok(Fact {
+        text: Fact::one_line(&fact.text),
+        start: fact.start,
+        end: fact.end,
+        confidence: confidence.unwrap_or_default().clamp(0.0, 1.0),
+        origin: origin(fact.origin()),
+    })
+}
+
+fn origin(origin: wire::FactOrigin) -> &'static str {
+    match origin {
+        wire::FactOrigin::Unspecified => "unspecified",
+        wire::FactOrigin::Constrained => "constrained",
+        wire::FactOrigin::Strict => "strict",
+        wire::FactOrigin::Repaired => "repaired",
+        wire::FactOrigin::Picked => "picked",
+        wire::FactOrigin::Evidence => "evidence",
     }
 }
 

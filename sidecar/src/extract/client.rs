@@ -16,6 +16,7 @@ use super::pool::{Pool, Upkeep};
 use super::query::{Query, QueryKey};
 use super::worker::FailedAttempt;
 use super::{CallTotals, Extraction, ReportOutcome, Settings, WorkerStatus};
+use crate::api::Tier;
 
 type ExtractResult = Result<Arc<Extraction>, ExtractError>;
 
@@ -171,7 +172,9 @@ impl State {
             Either::Left((answer, _)) => return answer,
             Either::Right(((), first)) => first,
         };
-        if self.pool.len() < 2 || self.settings.hedge_after >= 1.0 {
+        // Facts keep a worker's model busy for seconds; a second one would write the same.
+        let facts = query.tier == Some(Tier::Decoder);
+        if self.pool.len() < 2 || self.settings.hedge_after >= 1.0 || facts {
             return first.await;
         }
         let second = self.attempts(query, deadline, &tried).boxed();

@@ -22,6 +22,7 @@ use std::ops::Range;
 use memchr::memmem;
 use sha2::{Digest, Sha256};
 
+use super::facts::Fact;
 use super::manifest::KeptSpan;
 
 const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
@@ -34,6 +35,18 @@ pub const MARK: u64 = 12;
 ///
 /// Deterministic: the same document and spans give the same bytes.
 pub fn write(document: &str, document_sha256: &[u8; 32], spans: &[KeptSpan]) -> String {
+    write_with_facts(document, document_sha256, spans, &[])
+}
+
+/// Writes the pack of a document with facts before its passages, each with the byte at which its quote begins.
+///
+/// Deterministic: the same document, spans and facts give the same bytes.
+pub fn write_with_facts(
+    document: &str,
+    document_sha256: &[u8; 32],
+    spans: &[KeptSpan],
+    facts: &[Fact],
+) -> String {
     let passages = passages(document, spans);
     let kept: usize = passages.iter().map(Range::len).sum();
     let name = name(document, document_sha256);
@@ -47,6 +60,20 @@ pub fn write(document: &str, document_sha256: &[u8; 32], spans: &[KeptSpan]) -> 
          complete. If the answer is not in this excerpt, say so.]",
         document.len()
     );
+    // Whoever wrote the document cannot know the name, and what they make the model say must not hold it.
+    let facts = facts.iter().filter(|fact| !fact.text.contains(&name));
+    let facts: Vec<&Fact> = facts.collect();
+    if !facts.is_empty() {
+        let _ = writeln!(
+            text,
+            "[facts {name}: what a language model read in the document, each with the byte at which its proof begins; \
+             trust the excerpt where they differ]"
+        );
+        for fact in facts {
+            let _ = writeln!(text, "- {} [{name} @{}]", fact.text, fact.start);
+        }
+        let _ = writeln!(text, "[end of facts {name}]");
+    }
     for passage in passages {
         let _ = writeln!(text, "[{name} @{}]", passage.start);
         let _ = writeln!(text, "{}", &document[passage]);

@@ -112,6 +112,8 @@ mod tests {
             kept: spans(kept),
             dropped: Vec::new(),
             further: spans(further),
+            facts: Vec::new(),
+            facts_dropped: 0,
             reason: String::new(),
             tier: String::new(),
             tier_reason: String::new(),

@@ -38,9 +38,15 @@ pub struct PackRecord {
     pub dropped: Vec<ByteRange>,
     /// Spans that later turns were given further, in source order; they lie in dropped ranges.
     pub further: Vec<KeptSpan>,
+    /// Facts in the pack, whose quotes are in `kept`; the texts are not here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub facts: Vec<FactRecord>,
+    /// Facts that the worker left out, in all documents of the turn, because their quote is not in the document.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub facts_dropped: u32,
     /// How the pack was chosen (`question`, `coverage`).
     pub reason: String,
-    /// The engine that ran: `lexical`, `static`, `encoder`.
+    /// The engine that ran: `lexical`, `static`, `encoder`, `ranker`, `decoder`.
     pub tier: String,
     /// The reason for this engine, by its stable name, such as `as_asked`.
     pub tier_reason: String,
@@ -50,6 +56,24 @@ pub struct PackRecord {
     pub worker: String,
     /// Time spent in the worker, for all documents of the turn.
     pub timing: WorkerTiming,
+}
+
+/// A fact in a pack.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FactRecord {
+    /// The first byte of its quote.
+    pub start: u64,
+    /// The byte after the last one.
+    pub end: u64,
+    /// How sure the model is: 0 to 1, not calibrated.
+    pub confidence: f32,
+    /// How the worker read it, such as `constrained`.
+    pub origin: String,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// A document.

@@ -129,6 +129,8 @@ fn manifest(document: &str, kept: Vec<KeptSpan>) -> Manifest {
             dropped: dropped(&kept, document.len() as u64),
             kept,
             further: Vec::new(),
+            facts: Vec::new(),
+            facts_dropped: 0,
             reason: "question".into(),
             tier: "lexical".into(),
             tier_reason: String::new(),
@@ -190,6 +192,7 @@ fn the_store_keeps_what_there_is_room_for() {
     let store = ManifestStore::new(&Settings {
         store_bytes: 2_500,
         store_ttl_s: 60,
+        ..Settings::default()
     });
     for id in ["pk_1", "pk_2", "pk_3"] {
         store.put(

@@ -22,7 +22,8 @@ pub struct Settings {
     pub min_saving: f64,
     /// A pack must save at least this many tokens. Default 500.
     pub min_saved_tokens: u64,
-    /// The engine to ask for; without it the worker chooses. Default: the worker chooses.
+    /// The engine to ask for evidence; without it the worker chooses. Where `pack.style` has facts, the worker chooses too.
+    /// Default: the worker chooses.
     pub tier: Option<Tier>,
     /// What to do when no question can be found. Default `pass`.
     pub no_question: WholeDocument,
@@ -220,6 +221,12 @@ impl Settings {
             "min_saving",
             self.min_saving.to_string(),
             "set a share from 0 to 1",
+        );
+        check(
+            self.tier != Some(Tier::Decoder),
+            "tier",
+            "decoder".to_owned(),
+            "set pack.style to facts or both instead, which asks for it",
         );
         check(
             self.max_document_bytes > 0,

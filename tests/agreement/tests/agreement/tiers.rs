@@ -52,6 +52,19 @@ fn each_tier_of_the_definition_is_asked_for_by_the_sidecar() {
 }
 
 #[test]
+fn each_style_of_the_definition_is_the_sidecars_and_its_tier_is_served() {
+    let decoder = json!({ "source": { "image": { "path": "/models/decoder" } } });
+    for (style, tier) in [("Quotes", "Auto"), ("Facts", "Auto"), ("Both", "Lexical")] {
+        let extraction = json!({ "packStyle": style, "tier": tier });
+        let files = Files::render(&proxy(json!({ "extraction": extraction, "decoder": decoder })));
+        let read = files.sidecar(Vec::new()).unwrap().pack.style;
+        assert_eq!(read.name(), style.to_lowercase());
+        let served = files.worker().unwrap().served_tiers();
+        assert_eq!(served.last(), Some(&Tier::Decoder), "{style}");
+    }
+}
+
+#[test]
 fn without_a_ranker_its_tier_is_not_served() {
     let files = Files::render(&proxy(json!({ "extraction": { "tier": "Ranker" } })));
     let served = files.worker().unwrap().served_tiers();

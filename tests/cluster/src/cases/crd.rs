@@ -36,6 +36,7 @@ fn wrong() -> Vec<Value> {
         json!({"extraction": {"minDocumentTokens": -1}}),
         json!({"extraction": {"deadlineMilliseconds": 1}}),
         json!({"extraction": {"deadlinePerMebibyteMilliseconds": -1}}),
+        json!({"extraction": {"packStyle": "Facts"}}),
         json!({"injection": {"port": 80}}),
         json!({"injection": {"port": 9000, "adminPort": 9000}}),
         json!({"injection": {"drainSeconds": 0}}),
