@@ -19,6 +19,7 @@ use liquid_worker::model::{Device, Models};
 
 use crate::{chart, results};
 
+mod calibration;
 pub(crate) mod data;
 pub(crate) mod metric;
 mod report;
@@ -53,6 +54,10 @@ pub(crate) struct Arguments {
     /// Also measure the automatic budget, against a fixed ratio that keeps as many words
     #[arg(long)]
     auto: bool,
+    /// Also check the automatic budget on kinds of documents that took no part in choosing what it is asked for: files
+    /// in the same format, one a kind, of documents that the tier was not trained on (`ranker.kept` writes them)
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    kinds: Vec<PathBuf>,
     /// Share of the evidence that the automatic budget aims at
     #[arg(long, default_value_t = AutoBudget::default().floor())]
     floor: f64,
@@ -100,6 +105,7 @@ type Done = Vec<(usize, Vec<Outcome>)>;
 /// Measures, prints, writes.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let sets = data::load_all(&arguments.files, &arguments.choice)?;
+    let kinds = data::load_all_of(&arguments.kinds, &arguments.choice)?;
     let packs = arguments.packs.as_deref().map(writer).transpose()?;
     let all_for_zero = |most: usize| if most == 0 { usize::MAX } else { most };
     let settings = Settings {
@@ -108,13 +114,18 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         memory_bytes: MEMORY_BYTES,
     };
     let bench = Bench::new(arguments, settings)?;
-    let report = bench.report(&sets, arguments, packs)?;
+    let mut report = bench.report(&sets, arguments, packs)?;
     print!("{}", report.table(&arguments.ratios));
     if let Some(comparison) = &report.auto {
         print!("{comparison}");
     }
     if let Some(together) = &report.together {
         print!("{}", together.table(&report.rows));
+    }
+    if !kinds.is_empty() {
+        let calibration = bench.calibrate(&kinds, &sets, arguments.floor)?;
+        print!("{calibration}");
+        report.calibration = Some(calibration);
     }
     println!();
     results::write_json(&arguments.json, &[&report])?;
@@ -281,12 +292,14 @@ impl Bench {
                 extraction.tier_reason.explanation()
             );
         }
-        let kept: Vec<&str> = extraction
-            .spans
-            .iter()
-            .filter_map(|span| item.document.get(span.start..span.end))
-            .collect();
-        let pack = kept.join("\n");
+        let pack = if extraction.below_floor {
+            // The document passes whole.
+            item.document.clone()
+        } else {
+            let spans = extraction.spans.iter();
+            let kept = spans.filter_map(|span| item.document.get(span.start..span.end));
+            kept.collect::<Vec<&str>>().join("\n")
+        };
         let score = metric::score(&item.answers, &item.evidence, &pack);
         let document_words = item.document.split_whitespace().count();
         if let Budget::Ratio(ratio) = budget
@@ -304,6 +317,7 @@ impl Bench {
             score,
             document_words,
             estimated: extraction.estimated_recall,
+            passed: extraction.below_floor,
         };
         let spans = extraction
             .spans

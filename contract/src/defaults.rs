@@ -19,7 +19,7 @@ pub const BUDGET_RATIOS: RangeInclusive<f64> = 1.0..=1000.0;
 pub const BUDGET_FLOOR: f64 = 0.95;
 
 /// Automatic budget: never keep more than one word in so many. Worker, sidecar and operator.
-pub const BUDGET_MIN_RATIO: f64 = 2.0;
+pub const BUDGET_MIN_RATIO: f64 = 1.25;
 
 /// Automatic budget: never keep less than one word in so many. Worker, sidecar and operator.
 pub const BUDGET_MAX_RATIO: f64 = 20.0;

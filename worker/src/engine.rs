@@ -179,6 +179,9 @@ pub struct Extraction {
     /// Estimated share of the evidence that is kept, 0 to 1: the mean over the asks by their weights. `None` in
     /// coverage mode.
     pub estimated_recall: Option<f64>,
+    /// True if the budget was automatic and even its largest pack, which the spans are, is estimated to hold less than
+    /// the floor: the document is better read whole.
+    pub below_floor: bool,
     /// Durations of the steps.
     pub timing: Timing,
     /// Tokens that the forward pass read for this answer.

@@ -114,7 +114,12 @@ pub(crate) fn load_all(files: &[PathBuf], choice: &Choice) -> anyhow::Result<Vec
     if found.is_empty() {
         bail!("no set in {FOLDER}/: name files to measure");
     }
-    found.iter().map(|path| load(path, choice)).collect()
+    load_all_of(&found, choice)
+}
+
+/// The sets of the files named.
+pub(crate) fn load_all_of(files: &[PathBuf], choice: &Choice) -> anyhow::Result<Vec<Set>> {
+    files.iter().map(|path| load(path, choice)).collect()
 }
 
 fn in_folder(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {

@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use liquid_worker::engine::{Settings, Tier};
 use serde::Serialize;
 
+use super::calibration::Calibration;
 use super::data::Half;
 use super::metric::Score;
 use super::together::Together;
@@ -20,6 +21,8 @@ pub(super) struct Cell {
     pub(super) document_words: usize,
     /// Share that the engine estimated to keep.
     pub(super) estimated: Option<f64>,
+    /// Whether the whole document passed, since no pack within the budget holds enough.
+    pub(super) passed: bool,
 }
 
 /// Means over the items of a set at one budget. Shares are 0 to 1.
@@ -38,6 +41,8 @@ pub(super) struct Row {
     pub(super) achieved_ratio: f64,
     /// Words kept by words of the document.
     pub(super) kept_share: f64,
+    /// Share of items whose documents passed whole.
+    pub(super) passed: f64,
 }
 
 impl Row {
@@ -72,6 +77,7 @@ impl Row {
                     .map(|c| Some(c.score.words as f64 / words(c).max(1.0))),
             )
             .unwrap_or(0.0),
+            passed: mean(cells.clone().map(|c| Some(f64::from(u8::from(c.passed))))).unwrap_or(0.0),
         }
     }
 }
@@ -92,6 +98,7 @@ pub(super) struct Report {
     pub(super) rows: Vec<Row>,
     pub(super) auto: Option<Auto>,
     pub(super) together: Option<Together>,
+    pub(super) calibration: Option<Calibration>,
 }
 
 impl Report {
@@ -103,6 +110,7 @@ impl Report {
             rows: Vec::new(),
             auto: None,
             together: None,
+            calibration: None,
         }
     }
 
@@ -215,10 +223,14 @@ impl fmt::Display for Auto {
         let fixed_name = format!("fixed 1/{:.2}", self.fixed_ratio);
         writeln!(
             f,
-            "\nautomatic budget, floor {}: evidence recall in % (words kept in %)\n",
+            "\nautomatic budget, floor {}: evidence recall in % (words kept in %; documents that pass count as kept)\n",
             self.floor
         )?;
-        writeln!(f, "{:10}{:>18}{:>12}{fixed_name:>18}", "", "auto", "estimated")?;
+        writeln!(
+            f,
+            "{:10}{:>18}{:>12}{:>10}{fixed_name:>18}",
+            "", "auto", "estimated", "passed"
+        )?;
         for (auto, fixed) in self.auto.iter().zip(&self.fixed) {
             let cell = |row: &Row| {
                 format!(
@@ -228,9 +240,10 @@ impl fmt::Display for Auto {
                 )
             };
             let estimated = percent(auto.estimated_recall);
+            let passed = percent(Some(auto.passed));
             writeln!(
                 f,
-                "{:10}{:>18}{estimated:>12}{:>18}",
+                "{:10}{:>18}{estimated:>12}{passed:>10}{:>18}",
                 auto.set,
                 cell(auto),
                 cell(fixed)
@@ -241,11 +254,11 @@ impl fmt::Display for Auto {
         let (auto, fixed) = (all(&self.auto), all(&self.fixed));
         let cell = |recall, share| format!("{} ({share:4.1})", percent(recall));
         let (left, right) = (cell(auto, share(&self.auto)), cell(fixed, share(&self.fixed)));
-        writeln!(f, "{:10}{left:>18}{:>12}{right:>18}", "mean", "")?;
+        writeln!(f, "{:10}{left:>18}{:>22}{right:>18}", "mean", "")?;
         for half in 0..2 {
             let of = |rows: &[Row]| percent(mean(rows.iter().map(|row| row.halves[half])));
             let name = ["first half", "second half"][half];
-            writeln!(f, "{name:11}{:>10}{:>26}", of(&self.auto), of(&self.fixed))?;
+            writeln!(f, "{name:11}{:>10}{:>36}", of(&self.auto), of(&self.fixed))?;
         }
         let verdict = if auto > fixed {
             "keeps more"

@@ -58,6 +58,8 @@ pub enum Reason {
     CachedPrefix,
     /// The pack would not save enough.
     NotSmaller,
+    /// Even the largest pack of an automatic budget is estimated to hold less of the evidence than its floor.
+    BelowFloor,
     /// The body is not what its surface says: the upstream reports what is wrong.
     Unreadable,
     /// Refused: the body could not be read, and `policy.unread` keeps it in.
@@ -104,6 +106,7 @@ impl Reason {
             Self::TooManyParts => "too_many_parts",
             Self::CachedPrefix => "cached_prefix",
             Self::NotSmaller => "not_smaller",
+            Self::BelowFloor => "below_floor",
             Self::Unreadable => "unreadable",
             Self::Unread => "unread",
             Self::WholeText => "whole_text",

@@ -152,6 +152,9 @@ impl Writer<'_> {
             Ok(extraction) => extraction,
             Err(error) => return self.stay(documents, Reason::from_extract_error(error)),
         };
+        if extraction.below_floor && self.job.settings.mode != Mode::Force {
+            return self.stay(documents, Reason::BelowFloor);
+        }
         let alone = documents.len() == 1;
         let parts = documents.iter().zip(&search.within);
         let drafts: Vec<Draft> = parts

@@ -23,6 +23,8 @@ pub struct Extraction {
     pub tier_reason: String,
     /// Estimated share of the evidence in the spans; 0 when there is no estimate.
     pub estimated_recall: f64,
+    /// Whether even this, the most that the budget allows, is estimated to hold less than its floor.
+    pub below_floor: bool,
     /// Whether the worker, asked again, may answer better.
     pub provisional: bool,
     /// The time that the worker spent in each stage.
@@ -76,6 +78,7 @@ impl Extraction {
             estimated_recall: Some(response.estimated_recall)
                 .filter(|r| r.is_finite())
                 .unwrap_or(0.0),
+            below_floor: response.below_floor,
             provisional: response.provisional,
             timing: response.timing.map(timing).unwrap_or_default(),
             worker: worker.to_owned(),

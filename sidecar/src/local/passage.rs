@@ -83,6 +83,7 @@ fn nothing(decision: &Decision) -> String {
             "the document could not be searched, because no worker gave an answer"
         }
         Reason::NotSmaller | Reason::TooShort => "the text is too short to select passages from",
+        Reason::BelowFloor => "the evidence is spread over more of it than may be quoted",
         Reason::NoQuestion => "no question was found that passages could answer",
         Reason::NeedsEverything | Reason::NeedsOverview => {
             "the request needs the whole document, which quoted passages cannot stand for"

@@ -112,7 +112,7 @@ pub struct Budget {
     pub auto: bool,
     /// With `auto`: the share of the evidence, above 0 to 1. Default 0.95.
     pub floor: f64,
-    /// With `auto`: never keep more than one word in so many. Default 2.
+    /// With `auto`: never keep more than one word in so many. Default 1.25.
     pub min_ratio: f64,
     /// With `auto`: never keep less than one word in so many. Default 20.
     pub max_ratio: f64,

@@ -58,6 +58,9 @@ impl Fate {
             Reason::NotSmaller => {
                 Self::Indivisible("ask for less of it, or lower the budget (policy.budget)")
             }
+            Reason::BelowFloor => Self::Indivisible(
+                "ask for less of it, or lower policy.budget.floor, or set policy.budget.ratio",
+            ),
             Reason::WholeText => Self::Indivisible("shorten every text that is not the document"),
             Reason::Unreadable | Reason::Unread => Self::Unread,
             Reason::WorkerUnavailable

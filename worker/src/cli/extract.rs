@@ -163,6 +163,9 @@ fn format_for_people(document: &str, extraction: &Extraction, took: f64) -> Stri
             100.0 * recall
         ));
     }
+    if extraction.below_floor {
+        text.push_str(", less than the floor: the document is better read whole");
+    }
     text.push('\n');
     text
 }
@@ -183,6 +186,7 @@ fn format_as_json(document: &str, extraction: &Extraction, took: f64) -> String 
         "tier": extraction.tier.name(),
         "tier_reason": extraction.tier_reason.name(),
         "estimated_recall": extraction.estimated_recall,
+        "below_floor": extraction.below_floor,
         "document": {
             "units": counts.document_units,
             "words": counts.document_words,

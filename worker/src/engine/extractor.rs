@@ -97,6 +97,7 @@ impl Extractor {
             limited: scores.instead.is_some(),
             tier_reason: scores.instead.unwrap_or(reason),
             estimated_recall: (!request.asks.is_empty()).then_some(choice.recall),
+            below_floor: !request.asks.is_empty() && choice.misses(request.budget),
             timing,
             encoded_tokens: scores.encoded_tokens,
             facts: None,
@@ -182,8 +183,15 @@ struct Choice {
     whole: WholeTexts,
     /// Score of each unit for the ask that it answers best.
     scores: Vec<f32>,
-    /// Share of the evidence that the selection is expected to hold, 0 to 1.
+    /// Share of the evidence that the selection is estimated to hold, 0 to 1.
     recall: f64,
+}
+
+impl Choice {
+    /// Returns whether the budget has a floor that the selection is estimated to miss.
+    fn misses(&self, budget: Budget) -> bool {
+        matches!(budget, Budget::Auto(auto) if self.recall < auto.floor())
+    }
 }
 
 fn choose(input: &ScoringInput<'_>, scores: &Scores, budget: Budget) -> Choice {

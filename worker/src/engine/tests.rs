@@ -62,6 +62,25 @@ fn finds_the_sentence_within_the_budget() {
 }
 
 #[test]
+fn an_automatic_budget_says_when_even_its_largest_pack_is_below_the_floor() {
+    let text = document();
+    let misses = |floor, min_ratio| {
+        let budget = Budget::Auto(AutoBudget::new(floor, min_ratio, 40.0).unwrap());
+        let asks = Asks::from_question("How long is the warranty?");
+        let extraction = extractor().extract(&request(&text, &asks, budget)).unwrap();
+        let recall = extraction.estimated_recall.unwrap();
+        assert_eq!(extraction.below_floor, recall < floor);
+        assert!(!extraction.spans.is_empty());
+        extraction.below_floor
+    };
+    assert!(misses(1.0, 30.0));
+    assert!(!misses(0.3, 1.25));
+    let asks = Asks::from_question("warranty");
+    let fixed = request(&text, &asks, Budget::ratio(40.0).unwrap());
+    assert!(!extractor().extract(&fixed).unwrap().below_floor);
+}
+
+#[test]
 fn the_same_request_has_the_same_answer() {
     let text = document();
     let mut spans = (0..2).map(|_| {

@@ -2,8 +2,7 @@
 //! selection that holds enough.
 //!
 //! A unit's score, through a softmax, gives the share of the evidence that it is expected to hold; a selection
-//! holds the sum. The temperatures make the estimate agree with what is kept on the DEV sets, on average over
-//! documents and ratios: `liquid-bench evidence --auto --tier TIER` prints both.
+//! holds the sum. [`Calibration`] makes the estimate agree with what is kept.
 
 use std::ops::RangeInclusive;
 
@@ -11,29 +10,68 @@ use super::{RankedAsk, Selection};
 use crate::document::Document;
 use crate::tier::Tier;
 
-/// Returns the temperature of the softmax for a tier, in standard deviations of the score.
-fn temperature(tier: Tier) -> f32 {
-    match tier {
-        Tier::Lexical | Tier::Static => 0.7,
-        Tier::Encoder => 0.6,
-        // Fitted on documents that the ranker was not trained on, so that it holds for the strictest of five kinds; with
-        // the static signals beside it, and taken for its scores beside the encoder's too.
-        Tier::Ranker | Tier::Decoder => 0.8,
+/// How the scores of a tier become an estimate of what a selection holds.
+#[derive(Clone, Copy)]
+struct Calibration {
+    /// Inverse temperature of the softmax, in standard deviations of the score.
+    steepness: f32,
+    /// What is added to it, divided by the document's best score: among few units none stands out far.
+    by_best: f32,
+    /// The power to which the expected share is raised. Above 1 the estimate holds for the strictest kind of documents
+    /// instead of their mean.
+    caution: f64,
+}
+
+/// Scores below this count as it where [`Calibration::by_best`] is divided by the best one.
+const LEAST_BEST: f32 = 0.5;
+
+impl Calibration {
+    /// Returns the calibration of a tier. Those without the ranker agree with the DEV sets on average over documents
+    /// and ratios. The ranker's was fitted on documents that it was not trained on, with the static signals beside it
+    /// and with the encoder's, to hold for the strictest of six kinds: `liquid-bench evidence --kinds`.
+    fn of(tier: Tier) -> Self {
+        let steepness = |steepness| Self {
+            steepness,
+            by_best: 0.0,
+            caution: 1.0,
+        };
+        match tier {
+            Tier::Lexical | Tier::Static => steepness(1.0 / 0.7),
+            Tier::Encoder => steepness(1.0 / 0.6),
+            Tier::Ranker | Tier::Decoder => Self {
+                steepness: 1.2,
+                by_best: 1.4,
+                caution: 2.7,
+            },
+        }
+    }
+
+    /// Estimates how much evidence each unit holds for one ask, in no particular measure.
+    fn estimate(self, document: &Document<'_>, scores: &[f32]) -> Vec<f64> {
+        let best = scores.iter().copied().fold(f32::MIN, f32::max);
+        let steepness = self.steepness + self.by_best / best.max(LEAST_BEST);
+        scores
+            .iter()
+            .zip(&document.units)
+            .map(|(score, unit)| f64::from((score - best) * steepness).exp() * f64::from(unit.words))
+            .collect()
     }
 }
 
 /// The share of the evidence that each unit of a document is expected to hold; of several asks, the mean by weight.
 pub struct EvidenceShares {
     shares: Vec<f64>,
+    caution: f64,
 }
 
 impl EvidenceShares {
     /// Estimates the shares from the scores of a tier.
     pub fn new(document: &Document<'_>, asks: &[RankedAsk<'_>], tier: Tier) -> Self {
         let weights: f64 = asks.iter().map(|ask| f64::from(ask.weight)).sum();
+        let calibration = Calibration::of(tier);
         let mut mean = vec![0.0; document.units.len()];
         for ask in asks {
-            let mut shares = estimate(document, ask.scores, tier);
+            let mut shares = calibration.estimate(document, ask.scores);
             let total: f64 = shares.iter().sum();
             if total > 0.0 {
                 shares.iter_mut().for_each(|share| *share /= total);
@@ -43,7 +81,10 @@ impl EvidenceShares {
                 *mean += weight * share;
             }
         }
-        Self { shares: mean }
+        Self {
+            shares: mean,
+            caution: calibration.caution,
+        }
     }
 
     /// Returns the share of the evidence that each unit is expected to hold, 0 to 1.
@@ -51,7 +92,7 @@ impl EvidenceShares {
         &self.shares
     }
 
-    /// Returns the share of the evidence that the taken units are expected to hold, 0 to 1.
+    /// Returns the share of the evidence that the taken units are estimated to hold, 0 to 1.
     pub fn recall(&self, taken: &[bool]) -> f64 {
         let held: f64 = self
             .shares
@@ -60,19 +101,8 @@ impl EvidenceShares {
             .filter(|(_, taken)| **taken)
             .map(|(share, _)| share)
             .sum();
-        held.clamp(0.0, 1.0)
+        held.clamp(0.0, 1.0).powf(self.caution)
     }
-}
-
-/// Estimates how much evidence each unit holds for one ask, in no particular measure.
-fn estimate(document: &Document<'_>, scores: &[f32], tier: Tier) -> Vec<f64> {
-    let temperature = temperature(tier);
-    let max = scores.iter().copied().fold(f32::MIN, f32::max);
-    scores
-        .iter()
-        .zip(&document.units)
-        .map(|(score, unit)| f64::from((score - max) / temperature).exp() * f64::from(unit.words))
-        .collect()
 }
 
 /// Finds the smallest selection, by budget, that is expected to hold the share `floor` of the evidence.

@@ -203,6 +203,7 @@ pub(super) fn response_message(
         tier_reason: extraction.tier_reason.explanation().to_owned(),
         tier_reason_code: extraction.tier_reason.into(),
         estimated_recall: extraction.estimated_recall.unwrap_or(0.0),
+        below_floor: extraction.below_floor,
         timing: Some(timing),
         load: Some(load_message(load)),
         cached: answer.cached,
