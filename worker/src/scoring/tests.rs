@@ -87,7 +87,7 @@ fn questions_that_are_counted_together_score_as_each_alone() {
         "Do dogs bark at night?",
         "Which law of the night?",
     ];
-    let questions = questions.map(|question| Question::parse(question));
+    let questions = questions.map(Question::parse);
     let score = |lexical: &TermCounts| recipe::finish(&document, recipe::sum_lexical(&document, lexical));
     let together = TermCounts::count(&document, &questions);
     for (question, counts) in questions.into_iter().zip(&together) {
