@@ -3,6 +3,9 @@
 //! the model gives alone, if a page is lost, or if the process grows.
 //!
 //!     cargo run --release -p liquid-decoder --example soak -- .cache/models/smollm2-135m-instruct 60
+//!
+//! On a GPU (`--features cuda`, and `cuda` behind the seconds) answers may part from those alone where the two likeliest tokens
+//! are as likely within the rounding of bf16; those are counted.
 
 use std::error::Error;
 use std::path::Path;
@@ -41,6 +44,8 @@ pub(crate) struct Report {
     pub(crate) too_long: u64,
     /// Requests that were refused because the queue was full.
     pub(crate) queue_full: u64,
+    /// Whole answers that part from those alone at a tie.
+    pub(crate) ties: u64,
     /// Tokens that were found in memory.
     pub(crate) cached_tokens: u64,
     /// Memory of the process after the first part of the time and at the end, in bytes; on Linux.
@@ -51,13 +56,29 @@ pub(crate) struct Report {
 struct Case {
     request: Request,
     expected: Vec<u32>,
+    /// On a GPU, how much likelier each token was than the next likeliest one: the difference of the logarithms.
+    leads: Vec<f32>,
+}
+
+/// Difference of the logarithms below which another token is no wrong one, on a GPU.
+const TIE: f32 = 0.1;
+
+/// How an answer ended.
+enum End {
+    Dropped,
+    Tied,
+    Reason(FinishReason),
 }
 
 fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
     let folder = arguments.next().ok_or("give the folder of a model")?;
     let seconds: u64 = arguments.next().ok_or("give a number of seconds")?.parse()?;
-    let report = soak(Path::new(&folder), Duration::from_secs(seconds))?;
+    let (folder, time) = (Path::new(&folder), Duration::from_secs(seconds));
+    let report = match arguments.next() {
+        None => soak(folder, time)?,
+        Some(device) => soak_gpu(folder, time, &device)?,
+    };
     println!("{report:#?}");
     println!("no wrong answer, no page lost");
     Ok(())
@@ -81,15 +102,80 @@ pub(crate) fn soak(folder: &Path, time: Duration) -> Result<Report, Failure> {
         sequences: SEQUENCES,
     };
     let engine = Engine::start(model, Arc::new(tokenizer), options)?;
+    load(&engine, &cases, time)
+}
+
+/// Loads a model to a GPU and puts it under load.
+#[cfg(feature = "cuda")]
+fn soak_gpu(folder: &Path, time: Duration, device: &str) -> Result<Report, Failure> {
+    use liquid_decoder::cuda::{CudaModel, CudaOptions};
+    use liquid_decoder::engine::Runner;
+
+    let device = match device.split_once(':') {
+        None if device == "cuda" => 0,
+        Some(("cuda", number)) => number.parse()?,
+        _ => return Err(format!("{device} is no GPU: write cuda or cuda:N").into()),
+    };
+    let options = CudaOptions {
+        device,
+        step_tokens: 128,
+        sequences: 5,
+        ..CudaOptions::default()
+    };
+    let (model, tokenizer) = (
+        CudaModel::load(folder, options, &|_, _| ())?,
+        Tokenizer::read(folder)?,
+    );
+    let context_tokens = CONTEXT.min(model.architecture().most_tokens());
+    let vocabulary = model.architecture().vocab_size as u32;
+    let pages = 5 * context_tokens.div_ceil(KvCache::PAGE_TOKENS) / 2;
+    let options = EngineOptions {
+        context_tokens,
+        memory_bytes: pages as u64 * model.page_bytes(),
+        queue: 6,
+        step_tokens: 128,
+        sequences: 5,
+    };
+    let engine = Engine::start(model, Arc::new(tokenizer), options)?;
+    let mut cases = Vec::new();
+    for seed in 0..REQUESTS {
+        let mut request = request(seed, vocabulary, context_tokens);
+        // The likeliest token, so that an answer that parts is at a tie or wrong.
+        request.sampling = Sampling::default();
+        request.ignore_end = true;
+        let mut alone = request.clone();
+        alone.sampling.logprobs = Some(2);
+        let (mut expected, mut leads) = (Vec::new(), Vec::new());
+        let mut answer = engine.submit(alone, None)?;
+        while let Some(event) = answer.blocking_next() {
+            if let Event::Token { token, top, .. } = event? {
+                let lead = top.first().zip(top.get(1));
+                expected.push(token);
+                leads.push(lead.map_or(0.0, |(first, second)| first.logprob - second.logprob));
+            }
+        }
+        cases.push(Case {
+            request,
+            expected,
+            leads,
+        });
+    }
+    load(&engine, &cases, time)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn soak_gpu(_: &Path, _: Duration, device: &str) -> Result<Report, Failure> {
+    Err(format!("{device}: this build has no CUDA; build with --features cuda").into())
+}
+
+/// Puts an engine under load.
+fn load(engine: &Engine, cases: &[Case], time: Duration) -> Result<Report, Failure> {
     let pages = engine.load().pages;
     let start = Instant::now();
     let mut warm = None;
     let reports: Vec<Result<Report, Failure>> = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
-            .map(|seed| {
-                let (engine, cases) = (&engine, &cases);
-                scope.spawn(move || client(engine, cases, seed, start + time))
-            })
+            .map(|seed| scope.spawn(move || client(engine, cases, seed, start + time)))
             .collect();
         std::thread::sleep(time.mul_f64(WARM));
         warm = resident_bytes();
@@ -106,6 +192,7 @@ pub(crate) fn soak(folder: &Path, time: Duration) -> Result<Report, Failure> {
         report.late += part.late;
         report.too_long += part.too_long;
         report.queue_full += part.queue_full;
+        report.ties += part.ties;
     }
     // What was dropped last is noticed before the next step.
     let last = cases.first().ok_or("no requests")?;
@@ -127,41 +214,50 @@ pub(crate) fn soak(folder: &Path, time: Duration) -> Result<Report, Failure> {
 /// Makes requests of all kinds, and their answers alone.
 fn cases(model: &Model, tokenizer: &Tokenizer, context: usize) -> Result<Vec<Case>, Failure> {
     let vocabulary = model.architecture().vocab_size as u32;
-    let tokens = |seed: u64, count: usize| {
-        let mut random = fastrand::Rng::with_seed(seed);
-        (0..count)
-            .map(|_| random.u32(3..vocabulary))
-            .collect::<Vec<u32>>()
-    };
     let mut cases = Vec::new();
     for seed in 0..REQUESTS {
-        // A document that several ask about, and what is asked; a long prompt; or a long answer.
-        let (mut prompt, own, max_tokens) = match seed % 4 {
-            0 | 1 => (tokens(1000 + seed % 3, context / 2), 1 + 5 * seed as usize, 8),
-            2 => (Vec::new(), 3 * context / 4, 2),
-            _ => (Vec::new(), 10, context / 8),
-        };
-        prompt.extend(tokens(seed, own));
-        let request = Request {
-            prompt,
-            max_tokens,
-            sampling: Sampling {
-                temperature: (seed % 3) as f32 * 0.5,
-                frequency_penalty: 0.2,
-                seed: Some(seed),
-                ..Sampling::default()
-            },
-            ..Request::default()
-        };
+        let request = request(seed, vocabulary, context);
         let mut expected = Vec::new();
         for event in Generation::new(model, tokenizer, request.clone(), Cancellation::default())? {
             if let Event::Token { token, .. } = event? {
                 expected.push(token);
             }
         }
-        cases.push(Case { request, expected });
+        cases.push(Case {
+            request,
+            expected,
+            leads: Vec::new(),
+        });
     }
     Ok(cases)
+}
+
+/// Makes one of the different requests: a document that several ask about, and what is asked; a long prompt; or a long
+/// answer.
+fn request(seed: u64, vocabulary: u32, context: usize) -> Request {
+    let tokens = |seed: u64, count: usize| {
+        let mut random = fastrand::Rng::with_seed(seed);
+        (0..count)
+            .map(|_| random.u32(3..vocabulary))
+            .collect::<Vec<u32>>()
+    };
+    let (mut prompt, own, max_tokens) = match seed % 4 {
+        0 | 1 => (tokens(1000 + seed % 3, context / 2), 1 + 5 * seed as usize, 8),
+        2 => (Vec::new(), 3 * context / 4, 2),
+        _ => (Vec::new(), 10, context / 8),
+    };
+    prompt.extend(tokens(seed, own));
+    Request {
+        prompt,
+        max_tokens,
+        sampling: Sampling {
+            temperature: (seed % 3) as f32 * 0.5,
+            frequency_penalty: 0.2,
+            seed: Some(seed),
+            ..Sampling::default()
+        },
+        ..Request::default()
+    }
 }
 
 /// Asks one request after the other until the time is over.
@@ -196,17 +292,18 @@ fn client(engine: &Engine, cases: &[Case], seed: u64, end: Instant) -> Result<Re
             Err(error) => return Err(error.into()),
         };
         match finish(answer, case, events)? {
-            None => report.cancelled += 1,
-            Some(FinishReason::Deadline) if late => report.late += 1,
-            Some(FinishReason::Stop | FinishReason::Length) => report.whole += 1,
-            Some(reason) => return Err(format!("an answer ended by {reason:?}").into()),
+            End::Dropped => report.cancelled += 1,
+            End::Tied => report.ties += 1,
+            End::Reason(FinishReason::Deadline) if late => report.late += 1,
+            End::Reason(FinishReason::Stop | FinishReason::Length) => report.whole += 1,
+            End::Reason(reason) => return Err(format!("an answer ended by {reason:?}").into()),
         }
     }
     Ok(report)
 }
 
-/// Reads at most some events of an answer, and checks its tokens. Returns why it ended.
-fn finish(mut answer: Answer, case: &Case, events: usize) -> Result<Option<FinishReason>, Failure> {
+/// Reads at most some events of an answer, and checks its tokens. Returns how it ended.
+fn finish(mut answer: Answer, case: &Case, events: usize) -> Result<End, Failure> {
     let mut tokens = Vec::new();
     let mut reason = None;
     for _ in 0..events {
@@ -217,11 +314,19 @@ fn finish(mut answer: Answer, case: &Case, events: usize) -> Result<Option<Finis
             None => break,
         }
     }
+    let parted = tokens
+        .iter()
+        .zip(&case.expected)
+        .position(|(token, expected)| token != expected);
+    let lead = parted.and_then(|index| case.leads.get(index));
+    if lead.is_some_and(|lead| *lead < TIE) {
+        return Ok(reason.map_or(End::Dropped, |_| End::Tied));
+    }
     let whole = matches!(reason, Some(FinishReason::Stop | FinishReason::Length));
     if !case.expected.starts_with(&tokens) || whole && tokens.len() < case.expected.len() {
         return Err(format!("a wrong answer: {tokens:?}, alone it is {:?}", case.expected).into());
     }
-    Ok(reason)
+    Ok(reason.map_or(End::Dropped, End::Reason))
 }
 
 /// Returns the memory of the process; none where `/proc` does not say it.

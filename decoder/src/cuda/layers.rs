@@ -42,10 +42,23 @@ struct Linear<'a> {
     epilogue: Epilogue,
 }
 
+/// Most rows of bf16 for which the kernel of few rows is quicker than cuBLASLt.
+const SKINNY_BF16_ROWS: usize = 8;
+
+impl Matrix {
+    /// Whether the kernel of few rows multiplies so many with the matrix.
+    fn is_skinny(&self, rows: usize) -> bool {
+        match self.precision {
+            Precision::Bf16 => rows <= SKINNY_BF16_ROWS,
+            Precision::Fp8 => rows <= SKINNY_ROWS,
+        }
+    }
+}
+
 impl Pass<'_> {
-    /// Whether a matrix is multiplied with FP8 rows: weights are read as they are where few rows share them.
+    /// Whether a matrix is multiplied with FP8 rows: weights alone are FP8 where few rows share them.
     fn rounds(&self, matrix: &Matrix) -> bool {
-        matrix.precision == Precision::Fp8 && self.rows > SKINNY_ROWS
+        matrix.precision == Precision::Fp8 && !matrix.is_skinny(self.rows)
     }
 }
 
@@ -191,7 +204,7 @@ impl Launcher {
             epilogue: Epilogue::Bf16,
         };
         let mut activated = NormedRows::Bf16(space.inner());
-        if rows <= SKINNY_ROWS {
+        if layer.gate_up.is_skinny(rows) {
             let fused = Linear {
                 to: space.inner(),
                 epilogue: Epilogue::SwiGlu,
@@ -290,7 +303,7 @@ impl Launcher {
             to,
             epilogue,
         } = *linear;
-        if let (NormedRows::Bf16(x), true) = (x, rows <= SKINNY_ROWS) {
+        if let (NormedRows::Bf16(x), true) = (x, matrix.is_skinny(rows)) {
             let gemm = SkinnyGemm {
                 x,
                 rows,
