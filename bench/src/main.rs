@@ -1,12 +1,13 @@
 //! `liquid-bench`: measures what the documentation claims. One module a subcommand; each prints a table and
 //! writes JSON and a PNG.
 
-// The GPU suite launches kernels; nothing else has unsafe code.
-#![cfg_attr(not(feature = "cuda"), forbid(unsafe_code))]
+// The GPU suite launches kernels, and the decoder's bounds are measured; nothing else has unsafe code.
+#![cfg_attr(not(feature = "cuda-worker"), forbid(unsafe_code))]
 
 mod attention;
 mod chart;
 mod conversation;
+mod decoder;
 mod evidence;
 mod extract;
 mod facts;
@@ -31,6 +32,8 @@ enum Command {
     Attention(attention::Arguments),
     /// What conversations cost by their length, with whole documents and with packs
     Conversation(conversation::Arguments),
+    /// A decoder on a GPU: agreement with the processor, speed beside transformers
+    Decoder(decoder::Arguments),
     /// How much labelled evidence is kept at a budget
     Evidence(evidence::Arguments),
     /// Time and memory of an extraction by tier and document length
@@ -49,6 +52,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Attention(arguments) => attention::run(&arguments),
         Command::Conversation(arguments) => conversation::run(&arguments),
+        Command::Decoder(arguments) => decoder::run(&arguments),
         Command::Evidence(arguments) => evidence::run(&arguments),
         Command::Extract(arguments) => extract::run(&arguments),
         Command::Facts(arguments) => facts::run(&arguments),

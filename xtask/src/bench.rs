@@ -22,6 +22,8 @@ enum What {
     Attention(Rest),
     /// What conversations cost by their length, with whole documents and with packs.
     Conversation(Rest),
+    /// A decoder on an NVIDIA GPU: agreement with the processor, speed beside transformers and the device's bounds.
+    Decoder(Rest),
     /// Evidence kept at a given size, on files in the format of eval/.
     Evidence(Rest),
     /// Speed and memory of extraction, by tier and document length; `--device cuda` for a GPU.
@@ -49,6 +51,7 @@ pub(crate) fn start(arguments: &Arguments) -> Result<()> {
     let (name, Rest { rest }) = match &arguments.what {
         What::Attention(rest) => ("attention", rest),
         What::Conversation(rest) => ("conversation", rest),
+        What::Decoder(rest) => ("decoder", rest),
         What::Evidence(rest) => ("evidence", rest),
         What::Extract(rest) => ("extract", rest),
         What::Facts(rest) => ("facts", rest),
@@ -58,7 +61,7 @@ pub(crate) fn start(arguments: &Arguments) -> Result<()> {
     };
     let mut bench = cargo(&["run", "--release", "--package", "liquid-bench"]);
     // What runs on a GPU is built only where it is asked for, and attention, which takes minutes, only for itself.
-    let on_gpu = name == "gpu" || rest.iter().any(|word| word.contains("cuda"));
+    let on_gpu = matches!(name, "gpu" | "decoder") || rest.iter().any(|word| word.contains("cuda"));
     match (on_gpu, name) {
         (false, _) => {}
         (true, "attention") => drop(bench.args(["--features", "cuda"])),
@@ -68,7 +71,7 @@ pub(crate) fn start(arguments: &Arguments) -> Result<()> {
     let asks_only = rest.iter().any(|word| word == "--help" || word == "-h");
     match arguments.what {
         _ if asks_only => {}
-        What::Attention(_) | What::Admission => {}
+        What::Attention(_) | What::Decoder(_) | What::Admission => {}
         What::Conversation(_) | What::Evidence(_) | What::Extract(_) | What::Gpu(_) => weights()?,
         What::Facts(_) => {
             weights()?;

@@ -1,0 +1,96 @@
+//! `liquid-bench decoder`: a decoder on a GPU, checked against the processor and then measured: prompts, answers, a second
+//! question about a document that is in memory, and the time from start to ready. Weights are random, of a known model's
+//! shape; beside it the same from transformers, in the same run, and the bounds of the device.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+
+#[cfg(feature = "cuda-worker")]
+mod ceilings;
+#[cfg(feature = "cuda-worker")]
+mod checkpoint;
+#[cfg(feature = "cuda-worker")]
+mod checks;
+#[cfg(feature = "cuda-worker")]
+mod measured;
+#[cfg(feature = "cuda-worker")]
+mod peer;
+#[cfg(feature = "cuda-worker")]
+mod report;
+#[cfg(feature = "cuda-worker")]
+mod speed;
+
+/// A shape of random weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ShapeName {
+    /// Mistral-7B-v0.3.
+    #[value(name = "mistral-7b")]
+    Mistral7b,
+    /// Llama-3.1-8B.
+    #[value(name = "llama-3.1-8b")]
+    Llama8b,
+    /// Four layers of 256 numbers, to try the command.
+    Small,
+}
+
+/// Measures a decoder on a GPU.
+#[cfg_attr(
+    not(feature = "cuda-worker"),
+    expect(dead_code, reason = "read where there is a GPU")
+)]
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The GPU: cuda or cuda:N.
+    #[arg(long, default_value = "cuda")]
+    device: String,
+    /// Shape of the random weights.
+    #[arg(long, value_enum, default_value = "mistral-7b")]
+    shape: ShapeName,
+    /// Folder for the weights, which stay there: 14.5 GB for mistral-7b.
+    #[arg(long, default_value = "target/bench/decoder")]
+    folder: PathBuf,
+    /// Python with torch and transformers, for the peer; without, it is left out.
+    #[arg(long)]
+    python: Option<PathBuf>,
+    /// Parts to run.
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["check", "bf16", "fp8", "peer"])]
+    only: Vec<Part>,
+    /// File for the figures as JSON.
+    #[arg(long, default_value = "target/bench/decoder.json")]
+    json: PathBuf,
+}
+
+/// A part of the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Small models of every architecture against the processor.
+    Check,
+    /// The figures in bf16.
+    Bf16,
+    /// The figures with projections in FP8.
+    Fp8,
+    /// The figures of transformers.
+    Peer,
+}
+
+impl Arguments {
+    /// Returns the number of the GPU.
+    fn gpu(&self) -> Result<usize> {
+        match self.device.split_once(':') {
+            None if self.device == "cuda" => Ok(0),
+            Some(("cuda", number)) => Ok(number.parse()?),
+            _ => bail!("--device {}: name a GPU, cuda or cuda:N", self.device),
+        }
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let gpu = arguments.gpu()?;
+    #[cfg(feature = "cuda-worker")]
+    return measured::run(arguments, gpu);
+    #[cfg(not(feature = "cuda-worker"))]
+    bail!("cuda:{gpu}: this build has no CUDA; build liquid-bench with --features cuda-worker");
+}

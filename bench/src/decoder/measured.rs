@@ -1,0 +1,54 @@
+//! The parts of the command in their order.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use liquid_cuda::device::{DeviceInfo, driver_version};
+use liquid_decoder::cuda::Precision;
+
+use super::checkpoint::Checkpoint;
+use super::report::{Report, Sizes};
+use super::{Arguments, Part, ceilings, checks, peer, speed};
+use crate::results;
+
+/// Runs the parts that were asked for.
+pub(super) fn run(arguments: &Arguments, gpu: usize) -> Result<()> {
+    let wants = |part: Part| arguments.only.contains(&part);
+    let (major, minor) = driver_version()?;
+    let device = DeviceInfo::of(gpu)?.name;
+    let mut report = Report {
+        device: format!("{device}, driver for CUDA {major}.{minor}"),
+        ..Report::default()
+    };
+    println!("liquid-bench {} on {}", env!("CARGO_PKG_VERSION"), report.device);
+    let checkpoint = Checkpoint::named(arguments.shape);
+    if wants(Part::Check) {
+        let started = Instant::now();
+        checks::run(gpu, &arguments.folder.join("check")).context("check")?;
+        println!("checked in {:.1} s", started.elapsed().as_secs_f64());
+    }
+    if wants(Part::Bf16) || wants(Part::Fp8) {
+        report.ceilings = ceilings::measure(gpu)?;
+        let folder = arguments.folder.join("model");
+        let started = Instant::now();
+        checkpoint.write(&folder)?;
+        println!(
+            "random weights written in {:.1} s",
+            started.elapsed().as_secs_f64()
+        );
+        if wants(Part::Bf16) {
+            report.bf16 = Some(speed::measure(gpu, &folder, Precision::Bf16).context("bf16")?);
+        }
+        if wants(Part::Fp8) {
+            report.fp8 = Some(speed::measure(gpu, &folder, Precision::Fp8).context("FP8")?);
+        }
+    }
+    if let (true, Some(python)) = (wants(Part::Peer), &arguments.python) {
+        match peer::measure(python, &checkpoint.config) {
+            Ok(figures) => report.peer = Some(figures),
+            Err(error) => println!("no peer: {error:#}"),
+        }
+    }
+    report.print(&Sizes::new(&checkpoint.config));
+    results::write_json(&arguments.json, &report)
+}
