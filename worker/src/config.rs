@@ -133,14 +133,25 @@ pub struct Model {
     pub ranker: Option<PathBuf>,
     /// SHA-256 of the `manifest.json` in the ranker's folder, likewise.
     pub ranker_sha256: Option<String>,
-    /// Device that runs encoder and ranker: `cpu` (default), `cuda` (the first NVIDIA GPU) or `cuda:N`. GPUs need a
+    /// Device that runs encoder, ranker and decoder: `cpu` (default), `cuda` (the first NVIDIA GPU) or `cuda:N`. GPUs need a
     /// worker that is built with the feature `cuda`.
     pub device: Device,
 }
 
+/// Number type of a decoder's projections on a GPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DecoderPrecision {
+    /// As the weights are stored.
+    #[default]
+    Bf16,
+    /// Weights and activations as E4M3, with a scale a row.
+    Fp8,
+}
+
 /// Section `[decoder]`: a language model behind OpenAI's routes, on the port, with the encryption and for the clients of
 /// gRPC.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Decoder {
     /// Folder of the model as Hugging Face has it: `config.json`, safetensors, `tokenizer.json`, a chat template. Default
@@ -148,10 +159,16 @@ pub struct Decoder {
     pub folder: Option<PathBuf>,
     /// Name by which clients ask for the model. Default: the folder's name.
     pub name: Option<String>,
-    /// Most tokens of prompt and answer together. Default 0: what the model is made for, at most 8192.
+    /// Most tokens of prompt and answer together. Default 0: what the model is made for, at most 8192, on a GPU 32768.
     pub context_tokens: usize,
-    /// Memory for keys and values, in bytes; taken at the start. Default 1073741824 (1 GiB).
+    /// Memory for keys and values on a processor, in bytes; taken at the start. Default 1073741824 (1 GiB).
     pub memory_bytes: u64,
+    /// Share of a GPU's memory that the decoder takes at the start for weights, buffers, keys and values, in place of
+    /// `memory_bytes`; 2 GiB are always left to others. Default 0.85, above 0, at most 1.
+    pub memory_share: f64,
+    /// Number type of the projections on a GPU: `bf16` (default), or `fp8`, which takes half the memory and is faster, and
+    /// less exact.
+    pub precision: DecoderPrecision,
     /// Most answers that are written at a time. Default 16, at most 4096.
     pub sequences: usize,
     /// Requests that may wait for that. Default 64, at most 65536.
@@ -171,6 +188,8 @@ impl Default for Decoder {
             name: None,
             context_tokens: 0,
             memory_bytes,
+            memory_share: 0.85,
+            precision: DecoderPrecision::default(),
             sequences,
             queue,
         }
@@ -387,6 +406,13 @@ impl Decoder {
         }
         if let (None, Some(name)) = (&self.folder, &self.name) {
             found.push(Invalid::new("name", name, "needs decoder.folder too"));
+        }
+        if !(self.memory_share > 0.0 && self.memory_share <= 1.0) {
+            found.push(Invalid::new(
+                "memory_share",
+                self.memory_share,
+                "set above 0, at most 1",
+            ));
         }
         if let Err(EngineError::Option {
             field,

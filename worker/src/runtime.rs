@@ -168,7 +168,7 @@ impl Runtime {
             .map(models::warm_up)
             .transpose()?
             .unwrap_or_default();
-        let decoder = Decoder::load(&config.decoder, progress)?;
+        let decoder = Decoder::load(&config.decoder, config.model.device, progress)?;
         let runtime = Self::with_parts(config, models, decoder);
         let memory = &runtime.inner.memory;
         speeds.encoder.inspect(|speed| memory.set_encoder_speed(*speed));

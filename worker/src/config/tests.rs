@@ -114,6 +114,10 @@ fn the_decoder_has_the_engines_defaults_and_ranges() {
             "decoder.sequences = 4097: set 1 to 4096",
         ),
         ("folder = \"x\"\nqueue = 0", "decoder.queue = 0: set 1 to 65536"),
+        (
+            "folder = \"x\"\nmemory_share = 0.0",
+            "decoder.memory_share = 0: set above 0",
+        ),
     ] {
         let error = from_file(&format!("[decoder]\n{file}"), &[])
             .unwrap_err()

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use burn::tensor::Device;
+use burn::tensor::Device as BurnDevice;
 use liquid_decoder::engine::{Engine, EngineError, EngineOptions, Refusal};
 use liquid_decoder::{
     ChatError, ChatTemplate, GenerateError, LoadError, Model, Request, Tokenizer, TokenizerError,
@@ -13,9 +13,16 @@ use liquid_decoder::{
 
 use super::progress::{LoadPhase, LoadProgress};
 use crate::config;
+use crate::model::Device;
 
-/// Longest context where the configuration names none: what a processor reads in bearable time.
+/// Longest context where the configuration names none: what a processor reads in bearable time, and a GPU.
 const MOST_CONTEXT: usize = 8192;
+#[cfg(feature = "cuda")]
+const MOST_GPU_CONTEXT: usize = 32_768;
+
+/// Tokens of a pass on a GPU: a token that is written meanwhile waits for as many to be read.
+#[cfg(feature = "cuda")]
+const GPU_STEP_TOKENS: usize = 2048;
 
 /// Why the decoder cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +52,25 @@ pub enum DecoderError {
         context_tokens: usize,
         /// Most tokens of the model.
         most: usize,
+    },
+    /// The weights cannot be loaded to the GPU.
+    #[cfg(feature = "cuda")]
+    #[error("decoder on {device}: {source}")]
+    Cuda {
+        /// The device.
+        device: Device,
+        /// What failed.
+        source: liquid_decoder::cuda::CudaError,
+    },
+    /// The configuration names a GPU, and this build has none.
+    #[cfg(not(feature = "cuda"))]
+    #[error(
+        "model.device = {device}: this liquid-worker is built for processors alone; take one built with the feature cuda, or set \
+         model.device = \"cpu\""
+    )]
+    Cuda {
+        /// The device.
+        device: Device,
     },
     /// The engine does not start.
     #[error("decoder: {0}")]
@@ -87,6 +113,7 @@ impl Decoder {
     /// Loads what the configuration names; none where it names none.
     pub(super) fn load(
         settings: &config::Decoder,
+        device: Device,
         progress: &LoadProgress,
     ) -> Result<Option<Self>, DecoderError> {
         let Some(folder) = &settings.folder else {
@@ -95,7 +122,7 @@ impl Decoder {
         let start = Instant::now();
         let weights_bytes = weights_bytes(folder)?;
         progress.enter(LoadPhase::DecoderWeights { bytes: weights_bytes });
-        let model = Model::load(folder, &Device::flex())?;
+        let model = Weights::load(folder, settings, device)?;
         progress.enter(LoadPhase::DecoderTokenizer);
         let tokenizer = Arc::new(Tokenizer::read(folder)?);
         let template = match ChatTemplate::read(folder, &tokenizer) {
@@ -107,12 +134,12 @@ impl Decoder {
             }
             Err(error) => return Err(error.into()),
         };
-        let options = options(settings, model.most_tokens())?;
+        let options = model.options(settings)?;
         let context_tokens = options.context_tokens;
         progress.enter(LoadPhase::DecoderMemory {
             bytes: options.memory_bytes,
         });
-        let engine = Engine::start(model, Arc::clone(&tokenizer), options)?;
+        let engine = model.start(Arc::clone(&tokenizer), options)?;
         let decoder = Self {
             name: settings.model_name(),
             tokenizer,
@@ -125,6 +152,7 @@ impl Decoder {
         };
         tracing::info!(
             model = decoder.name,
+            %device,
             context_tokens,
             weights_bytes,
             ms = start.elapsed().as_millis() as u64,
@@ -165,9 +193,84 @@ impl Decoder {
     }
 }
 
-fn options(settings: &config::Decoder, most: usize) -> Result<EngineOptions, DecoderError> {
+/// A model before its engine starts.
+enum Weights {
+    Processor(Box<Model>),
+    #[cfg(feature = "cuda")]
+    Gpu {
+        model: Box<liquid_decoder::cuda::CudaModel>,
+        device: Device,
+    },
+}
+
+impl Weights {
+    #[cfg_attr(not(feature = "cuda"), expect(unused_variables, reason = "a GPU's"))]
+    fn load(folder: &Path, settings: &config::Decoder, device: Device) -> Result<Self, DecoderError> {
+        match device {
+            Device::Cpu => {
+                let model = Model::load(folder, &BurnDevice::flex())?;
+                Ok(Self::Processor(Box::new(model)))
+            }
+            #[cfg(feature = "cuda")]
+            Device::Cuda(number) => {
+                use liquid_decoder::cuda::{CudaModel, CudaOptions, Precision};
+                let options = CudaOptions {
+                    device: number,
+                    precision: match settings.precision {
+                        config::DecoderPrecision::Bf16 => Precision::Bf16,
+                        config::DecoderPrecision::Fp8 => Precision::Fp8,
+                    },
+                    step_tokens: GPU_STEP_TOKENS.max(settings.sequences.saturating_mul(2)),
+                    sequences: settings.sequences,
+                };
+                let model = CudaModel::load(folder, options, &|_, _| ());
+                let model = model.map_err(|source| DecoderError::Cuda { device, source })?;
+                Ok(Self::Gpu {
+                    model: Box::new(model),
+                    device,
+                })
+            }
+            #[cfg(not(feature = "cuda"))]
+            Device::Cuda(_) => Err(DecoderError::Cuda { device }),
+        }
+    }
+
+    /// Returns the sizes of the engine.
+    fn options(&self, settings: &config::Decoder) -> Result<EngineOptions, DecoderError> {
+        match self {
+            Self::Processor(model) => options(settings, model.most_tokens(), MOST_CONTEXT),
+            #[cfg(feature = "cuda")]
+            Self::Gpu { model, device } => {
+                use liquid_decoder::engine::Runner;
+                let left = model.memory_left(settings.memory_share);
+                let memory_bytes = left.map_err(|source| DecoderError::Cuda {
+                    device: *device,
+                    source,
+                })?;
+                let most = model.architecture().most_tokens();
+                Ok(EngineOptions {
+                    memory_bytes,
+                    step_tokens: model.limits().step_tokens,
+                    ..options(settings, most, MOST_GPU_CONTEXT)?
+                })
+            }
+        }
+    }
+
+    fn start(self, tokenizer: Arc<Tokenizer>, options: EngineOptions) -> Result<Engine, EngineError> {
+        match self {
+            Self::Processor(model) => Engine::start(*model, tokenizer, options),
+            #[cfg(feature = "cuda")]
+            Self::Gpu { model, .. } => Engine::start(*model, tokenizer, options),
+        }
+    }
+}
+
+/// Returns the sizes of an engine for a model that reads at most `most` tokens; where the settings name no context, at most
+/// `usual`.
+fn options(settings: &config::Decoder, most: usize, usual: usize) -> Result<EngineOptions, DecoderError> {
     let context_tokens = match settings.context_tokens {
-        0 => most.min(MOST_CONTEXT),
+        0 => most.min(usual),
         tokens if tokens > most => {
             return Err(DecoderError::Context {
                 context_tokens: tokens,
