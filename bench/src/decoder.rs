@@ -36,10 +36,6 @@ pub(crate) enum ShapeName {
 }
 
 /// Measures a decoder on a GPU.
-#[cfg_attr(
-    not(feature = "cuda-worker"),
-    expect(dead_code, reason = "read where there is a GPU")
-)]
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The GPU: cuda or cuda:N.

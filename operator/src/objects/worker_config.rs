@@ -98,7 +98,10 @@ pub(super) fn render_worker_toml(
     };
     let model = build_model(proxy);
     let config = Config {
-        tiers: match (model.is_some(), proxy.spec.extraction.pack_style.to_contract().has_facts()) {
+        tiers: match (
+            model.is_some(),
+            proxy.spec.extraction.pack_style.to_contract().has_facts(),
+        ) {
             (true, _) => &[],
             (false, false) => &[Tier::Lexical.name()],
             (false, true) => &[Tier::Lexical.name(), Tier::Decoder.name()],
