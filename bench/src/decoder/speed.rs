@@ -65,31 +65,7 @@ pub(super) fn measure(gpu: usize, folder: &Path, precision: Precision) -> Result
         weights_bytes as f64 / 1e9,
         memory_bytes as f64 / 1e9
     );
-    for tokens in PREFILLS {
-        let rate = subject.prefill(tokens)?;
-        println!("{precision:?}: prefill of {tokens}: {rate:.0} tokens/s");
-        figures.prefill.push(rate);
-    }
-    for (count, tokens) in DECODES {
-        let rate = subject.decode(count, tokens, &Sampling::default())?;
-        println!("{precision:?}: decode of {count} at {tokens}: {rate:.1} tokens/s");
-        figures.decode.push(rate);
-    }
-    let (count, tokens) = DECODES[1];
-    let penalties = Sampling {
-        frequency_penalty: 0.1,
-        ..Sampling::default()
-    };
-    figures.penalised = subject.decode(count, tokens, &penalties)?;
-    println!(
-        "{precision:?}: decode of {count} at {tokens} with penalties: {:.1} tokens/s",
-        figures.penalised
-    );
-    figures.question_ms = subject.question()?;
-    println!(
-        "{precision:?}: question on 8192 tokens in memory: {:.2} ms",
-        figures.question_ms
-    );
+    subject.fill(&mut figures, precision)?;
     let load = subject.engine.load();
     ensure!(
         (load.running, load.pages_used) == (0, 0),
@@ -119,6 +95,36 @@ fn median(mut times: Vec<Duration>) -> Duration {
 }
 
 impl Subject {
+    /// Measures all rates.
+    fn fill(&mut self, figures: &mut Figures, precision: Precision) -> Result<()> {
+        for tokens in PREFILLS {
+            let rate = self.prefill(tokens)?;
+            println!("{precision:?}: prefill of {tokens}: {rate:.0} tokens/s");
+            figures.prefill.push(rate);
+        }
+        for (count, tokens) in DECODES {
+            let rate = self.decode(count, tokens, &Sampling::default())?;
+            println!("{precision:?}: decode of {count} at {tokens}: {rate:.1} tokens/s");
+            figures.decode.push(rate);
+        }
+        let (count, tokens) = DECODES[1];
+        let penalties = Sampling {
+            frequency_penalty: 0.1,
+            ..Sampling::default()
+        };
+        figures.penalised = self.decode(count, tokens, &penalties)?;
+        println!(
+            "{precision:?}: decode of {count} at {tokens} with penalties: {:.1} tokens/s",
+            figures.penalised
+        );
+        figures.question_ms = self.question()?;
+        println!(
+            "{precision:?}: question on 8192 tokens in memory: {:.2} ms",
+            figures.question_ms
+        );
+        Ok(())
+    }
+
     fn tokens(&mut self, count: usize) -> Vec<u32> {
         self.random.tokens(count, self.vocabulary)
     }

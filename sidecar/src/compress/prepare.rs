@@ -88,7 +88,6 @@ pub(super) fn prepare(state: &State, call: &Call) -> PreparedCall {
     prepared.next = match (withheld, planned, reason) {
         (Some(reason), ..) => NextStep::Withhold(reason),
         (None, Ok(plan), None) => {
-            let request_id = call.request_id.clone().unwrap_or_else(new_request_id);
             let draft = Draft {
                 request: &request,
                 reading: &reading,
@@ -96,7 +95,7 @@ pub(super) fn prepare(state: &State, call: &Call) -> PreparedCall {
                 settings,
                 style: call.overrides.pack_style.unwrap_or(state.settings.pack.style),
                 body: &call.body,
-                request_id: &request_id,
+                request_id: &call.request_id.clone().unwrap_or_else(new_request_id),
                 sites: prepared.sites.clone(),
                 priced,
                 prompts: prompts(&reading, &parts),

@@ -17,16 +17,7 @@ use crate::tier::{Tier, TierChoice};
 const DEFAULT_RATIO: f64 = 10.0;
 
 pub(super) fn run(args: ExtractArgs) -> Result<(), CliError> {
-    let mut config = configuration(&args.config)?;
-    if let Some(folder) = args.model {
-        config.model.folder = Some(folder);
-    }
-    if let Some(folder) = args.ranker {
-        config.model.ranker = Some(folder);
-    }
-    if let Some(folder) = args.decoder {
-        config.decoder.folder = Some(folder);
-    }
+    let config = configured(&args)?;
     let document = read_document(&args.document)?;
     let budget = parse_budget(&args.budget)?;
     let asks = args
@@ -76,6 +67,22 @@ pub(super) fn run(args: ExtractArgs) -> Result<(), CliError> {
         format_for_people(&document, &extraction, took)
     };
     write(&text)
+}
+
+/// Returns the configuration with the models that the command line names.
+fn configured(args: &ExtractArgs) -> Result<Config, CliError> {
+    let mut config = configuration(&args.config)?;
+    let named = [
+        (&mut config.model.folder, &args.model),
+        (&mut config.model.ranker, &args.ranker),
+        (&mut config.decoder.folder, &args.decoder),
+    ];
+    for (folder, named) in named {
+        if named.is_some() {
+            folder.clone_from(named);
+        }
+    }
+    Ok(config)
 }
 
 fn write(text: &str) -> Result<(), CliError> {
