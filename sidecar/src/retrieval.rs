@@ -9,8 +9,8 @@
 //! |---|---|---|---|
 //! | a whole answer | offered | offered | offered |
 //! | a stream | offered | offered | offered |
-//! | a whole answer of a provider whose API is another one | offered | | |
-//! | a stream, or `response_format`, of such a provider | not offered | | |
+//! | either of a provider whose API is another one | offered | | |
+//! | `response_format` of such a provider | not offered | | |
 //! | a tool or an answer without tools is forced (`tool_choice` other than `auto`) | not offered | not offered | not offered |
 //! | `n` above 1, `audio`, the legacy `functions` | not offered | | |
 //! | `background` | | | not offered |

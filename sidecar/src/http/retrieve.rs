@@ -21,7 +21,7 @@ use crate::error::ApiError;
 use crate::report::Exchange;
 use crate::retrieval::{Answer, Offer, Session, Splicer, Turn};
 use crate::sse::{Tap, usage_of_body};
-use crate::translate;
+use crate::translate::{self, StreamTranslator, Translation};
 use crate::upstream::{
     AnswerBody, CallPath, Failure, OutgoingCall, Target, UpstreamAnswer, UpstreamResponse,
 };
@@ -89,10 +89,22 @@ pub(super) async fn answer(
     };
     exchange.record_first_byte(arrived.target.provider.genai_name(), asked);
     exchange.record_status(arrived.response.status());
-    if arrived.response.status().is_success() && arrived.translation.is_none() && is_stream(&arrived) {
-        return conversation.stream(arrived, exchange);
+    if arrived.response.status().is_success() && (is_stream(&arrived) || is_wanted_as_stream(&arrived)) {
+        return conversation.stream(arrived, exchange).await;
     }
     conversation.collect(arrived, exchange).await
+}
+
+/// Returns whether an answer is translated into a stream, in whatever form it comes.
+fn is_wanted_as_stream(arrived: &UpstreamResponse) -> bool {
+    let translation = arrived.translation.as_ref();
+    translation.is_some_and(Translation::wants_stream)
+}
+
+/// Returns whether a translated stream begins with an error: that has a status for the client.
+fn begins_with_error(arrived: &UpstreamResponse) -> bool {
+    let first = arrived.first.as_ref().and_then(Frame::data_ref);
+    arrived.translation.is_some() && first.and_then(|data| translate::opening_error(data)).is_some()
 }
 
 /// Returns whether an answer is an event stream. Some servers' content types lie, so its first bytes count.
@@ -210,32 +222,113 @@ impl Conversation {
     }
 
     /// Answers with a stream into which those of all rounds are spliced.
-    fn stream(self, arrived: UpstreamResponse, exchange: Exchange) -> Response<Body> {
+    async fn stream(self, arrived: UpstreamResponse, exchange: Exchange) -> Response<Body> {
         let wire = self.session.wire();
+        if begins_with_error(&arrived) {
+            return answer::forward(arrived, wire, self.app.upstreams.total(), exchange).await;
+        }
         if let Err(error) = check_readable(&arrived) {
             return refuse(&error, wire, exchange);
         }
-        let UpstreamResponse {
-            response,
-            first,
-            target,
-            deadline,
-            ..
-        } = arrived;
-        let (mut parts, upstream) = response.into_parts();
-        headers::strip_hop_by_hop(&mut parts.headers);
-        parts.headers.remove(header::CONTENT_LENGTH);
+        let (status, mut fields) = (arrived.response.status(), arrived.response.headers().clone());
+        headers::strip_hop_by_hop(&mut fields);
+        fields.remove(header::CONTENT_LENGTH);
+        if arrived.translation.is_some() {
+            answer::describe(&mut fields, "text/event-stream; charset=utf-8");
+        }
+        let (target, deadline) = (arrived.target.clone(), arrived.deadline);
+        let source = tokio::time::timeout_at(deadline, Source::new(arrived));
+        let source = match source.await.unwrap_or_else(|_| {
+            Err(Failure::Total {
+                limit_ms: self.app.upstreams.total().as_millis(),
+            })
+        }) {
+            Ok(source) => source,
+            Err(failure) => return refuse(&ApiError::from(&failure), wire, exchange),
+        };
         let spliced = SplicedStream {
             splicer: self.session.splicer(),
             conversation: self,
             target,
-            first: first.and_then(|frame| frame.into_data().ok()),
-            upstream: Some(upstream),
+            source: Some(source),
         };
         let upstream = Body::from_stream(spliced.into_stream());
         let watch = Watch::Stream(Box::new(Tap::new(wire)));
         let relay = Relay::new(upstream, None, watch, wire, Some(deadline), exchange);
-        answer::response(parts.status, parts.headers, relay.into_body())
+        answer::response(status, fields, relay.into_body())
+    }
+}
+
+/// The stream of one round, in the client's API.
+struct Source {
+    /// What of the stream has arrived already.
+    first: Option<Bytes>,
+    /// The rest, until it has ended.
+    rest: Option<AnswerBody>,
+    /// Translates both, where the provider speaks another API.
+    translator: Option<StreamTranslator>,
+}
+
+impl Source {
+    /// Takes an answer that is a stream, or that is translated into one.
+    async fn new(arrived: UpstreamResponse) -> Result<Self, Failure> {
+        let is_stream = is_stream(&arrived);
+        let UpstreamResponse {
+            response,
+            first,
+            target,
+            translation,
+            ..
+        } = arrived;
+        let first = first.and_then(|frame| frame.into_data().ok());
+        let (parts, rest) = response.into_parts();
+        let translation = match translation {
+            Some(translation) if !is_stream => translation,
+            translation => {
+                return Ok(Self {
+                    first,
+                    rest: Some(rest),
+                    translator: translation.map(|translation| translation.stream()),
+                });
+            }
+        };
+        let body = translate::collect(first.unwrap_or_default(), rest);
+        let body = body.await.map_err(|error| Failure::Broken {
+            provider: target.provider.name.clone(),
+            source: error.into(),
+        })?;
+        Ok(Self {
+            first: Some(translation.body(parts.status, &body).1),
+            rest: None,
+            translator: None,
+        })
+    }
+
+    /// Returns the next bytes, which may be none; `None` after the last.
+    async fn next(&mut self) -> Result<Option<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
+        let data = match (self.first.take(), &mut self.rest) {
+            (Some(first), _) => first,
+            (None, None) => return Ok(None),
+            (None, Some(rest)) => match rest.frame().await {
+                Some(frame) => frame?.into_data().unwrap_or_default(),
+                None => {
+                    self.rest = None;
+                    return Ok(self.translator.as_mut().map(StreamTranslator::finish));
+                }
+            },
+        };
+        Ok(Some(match &mut self.translator {
+            Some(translator) => translator.feed(&data),
+            None => data,
+        }))
+    }
+
+    /// Reads what is left of a stream that is over, so that its connection can be used again.
+    async fn end(self) {
+        if let Some(mut rest) = self.rest.filter(|rest| !rest.is_end_stream()) {
+            let end = async { while let Some(Ok(_)) = rest.frame().await {} };
+            let _ = tokio::time::timeout(LAST_FRAMES, end).await;
+        }
     }
 }
 
@@ -268,10 +361,8 @@ struct SplicedStream {
     conversation: Conversation,
     splicer: Splicer,
     target: Target,
-    /// What of the stream has arrived already.
-    first: Option<Bytes>,
-    /// The rest; none once the last stream has ended.
-    upstream: Option<AnswerBody>,
+    /// The stream that is read; none once the last one has ended.
+    source: Option<Source>,
 }
 
 impl SplicedStream {
@@ -284,16 +375,13 @@ impl SplicedStream {
     /// Returns the next bytes for the client; `None` after the last.
     async fn next(&mut self) -> Result<Option<Bytes>, SpliceError> {
         loop {
-            let Some(upstream) = &mut self.upstream else {
+            let Some(source) = &mut self.source else {
                 return Ok(None);
             };
-            let data = match self.first.take() {
-                Some(data) => Some(data),
-                None => match upstream.frame().await {
-                    Some(Ok(frame)) => Some(frame.into_data().unwrap_or_default()),
-                    Some(Err(error)) if !self.splicer.asks() => return Err(SpliceError::Broken(error)),
-                    Some(Err(_)) | None => None,
-                },
+            let data = match source.next().await {
+                Ok(data) => data,
+                Err(error) if !self.splicer.asks() => return Err(SpliceError::Broken(error)),
+                Err(_) => None,
             };
             let out = match &data {
                 Some(data) => self.splicer.feed(data),
@@ -316,23 +404,21 @@ impl SplicedStream {
 
     /// Goes on with the stream that answers what the model was told, if the last one asked.
     async fn end_round(&mut self) -> Result<(), SpliceError> {
-        let rest = self.upstream.take();
+        let ended = self.source.take();
         let Some(turn) = self.splicer.take_turn() else {
             return Ok(());
         };
-        if let Some(mut rest) = rest.filter(|rest| !rest.is_end_stream()) {
-            let end = async { while let Some(Ok(_)) = rest.frame().await {} };
-            let _ = tokio::time::timeout(LAST_FRAMES, end).await;
+        if let Some(ended) = ended {
+            ended.end().await;
         }
         let (arrived, may_ask) = self.conversation.go_on(turn, &self.target).await?;
         let status = arrived.response.status();
-        if !status.is_success() || !is_stream(&arrived) {
+        if !status.is_success() || !(is_stream(&arrived) || is_wanted_as_stream(&arrived)) {
             return Err(SpliceError::NoStream(status));
         }
         check_readable(&arrived).map_err(|error| SpliceError::Unreadable(error.message))?;
         self.splicer.set_may_ask(may_ask);
-        self.first = arrived.first.and_then(|frame| frame.into_data().ok());
-        self.upstream = Some(arrived.response.into_body());
+        self.source = Some(Source::new(arrived).await?);
         Ok(())
     }
 }

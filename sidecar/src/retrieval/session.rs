@@ -55,7 +55,7 @@ impl Offer {
         }
         let text = std::str::from_utf8(&self.body).ok()?;
         let outline = Outline::read(self.wire, text)?;
-        if self.translated && (outline.stream || outline.structured) {
+        if self.translated && outline.structured {
             return None;
         }
         let tool = tool::name(&outline.names);

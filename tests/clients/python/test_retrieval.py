@@ -85,19 +85,27 @@ def running(program, arguments, admin, variables):
 
 
 @pytest.fixture(scope="module")
-def retrieving():
-    """The URL of a sidecar that offers the tool, and whose provider is the script."""
+def sidecars():
+    """URLs of two sidecars that offer the tool, and whose provider is the script: one that passes each API on, and one
+    that translates OpenAI's for Anthropic.
+    """
     server = ThreadingHTTPServer(("127.0.0.1", 0), Provider)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     upstream = f"http://127.0.0.1:{server.server_port}/v1"
-    worker, worker_admin, sidecar, sidecar_admin = (free_port() for _ in range(4))
+    worker, worker_admin = free_port(), free_port()
+    passing, translating = ((free_port(), free_port()) for _ in range(2))
     worker_variables = {
         "LIQUID_WORKER__GRPC__LISTEN": f"127.0.0.1:{worker}",
         "LIQUID_WORKER__ADMIN__LISTEN": f"127.0.0.1:{worker_admin}",
     }
+
+    def listening(address, admin):
+        return {
+            "LIQUID_SIDECAR__LISTEN__ADDRESS": f"127.0.0.1:{address}",
+            "LIQUID_SIDECAR__LISTEN__ADMIN": f"127.0.0.1:{admin}",
+        }
+
     sidecar_variables = {
-        "LIQUID_SIDECAR__LISTEN__ADDRESS": f"127.0.0.1:{sidecar}",
-        "LIQUID_SIDECAR__LISTEN__ADMIN": f"127.0.0.1:{sidecar_admin}",
         "LIQUID_SIDECAR__EXTRACT__WORKERS": f"127.0.0.1:{worker}",
         "LIQUID_SIDECAR__EXTRACT__DEADLINE_MS": "60000",
         "LIQUID_SIDECAR__POLICY__RETRIEVAL__ENABLED": "true",
@@ -107,10 +115,26 @@ def retrieving():
     }
     with (
         running("liquid-worker", ["serve"], worker_admin, worker_variables),
-        running("liquid-sidecar", [], sidecar_admin, sidecar_variables),
+        running("liquid-sidecar", [], passing[1], {**sidecar_variables, **listening(*passing)}),
+        running(
+            "liquid-sidecar",
+            [],
+            translating[1],
+            {**sidecar_variables, **listening(*translating), "SYNTHESIS_MODEL": "anthropic/m"},
+        ),
     ):
-        yield f"http://127.0.0.1:{sidecar}"
+        yield [f"http://127.0.0.1:{address}" for address, _ in (passing, translating)]
     server.shutdown()
+
+
+@pytest.fixture
+def retrieving(sidecars):
+    return sidecars[0]
+
+
+@pytest.fixture
+def translating(sidecars):
+    return sidecars[1]
 
 
 @pytest.fixture
@@ -196,8 +220,17 @@ ROLE = {"role": "assistant", "content": ""}
 
 @pytest.fixture
 def chat(retrieving, contract):
+    return streamed_chat(retrieving, contract)
+
+
+@pytest.fixture
+def translated_chat(translating, contract):
+    return streamed_chat(translating, contract)
+
+
+def streamed_chat(url, contract):
     """Streams a chat about the contract through the SDK's own reader: its events, and the completion made of them."""
-    client = openai.OpenAI(base_url=f"{retrieving}/v1", api_key="sk-test", max_retries=0)
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="sk-test", max_retries=0)
     asked = [{"role": "user", "content": contract.text}, {"role": "user", "content": contract.question}]
 
     def stream(*more):
@@ -373,6 +406,49 @@ def test_anthropic_gets_its_own_call_of_an_answer_with_both(messages, provider):
     _, message = messages()
     text, call = message.content
     assert (text.text, call.id, call.input) == ("Both. ", "toolu_weather", {"city": "Austin"})
+
+
+# Chat Completions, translated for Anthropic
+
+
+def test_openai_reads_one_translated_stream(translated_chat, provider, contract):
+    answer = message_stream(["The law of ", "Texas."], stop="end_turn", number=2)
+    provider.script = [message_question(["Let me ", "look. "]), answer]
+    events, completion = translated_chat()
+    [choice] = completion.choices
+    assert choice.message.content == "Let me look. The law of Texas."
+    assert (choice.finish_reason, choice.message.tool_calls) == ("stop", None)
+    usage = completion.usage
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (280, 20, 300)
+    assert usage.prompt_tokens_details.cached_tokens == 80
+    chunks = [event.chunk for event in events if event.type == "chunk"]
+    assert len({chunk.id for chunk in chunks}) == 1
+    assert not any(TOOL in chunk.model_dump_json() for chunk in chunks)
+    first, second = provider.bodies
+    assert names(first["tools"]) == ["get_weather", TOOL]
+    assert second["messages"][: len(first["messages"])] == first["messages"]
+    [result] = second["messages"][-1]["content"]
+    assert result["tool_use_id"] == "toolu_ours"
+    content = result["content"]
+    assert_answered(content if isinstance(content, str) else content[0]["text"], contract)
+
+
+def test_openai_calls_the_applications_tool_behind_a_translated_question(translated_chat, provider):
+    weather = ("toolu_weather", "get_weather", '{"city":"Austin"}')
+    called = message_stream(weather, stop="tool_use", number=2)
+    provider.script = [message_question(), called]
+    _, completion = translated_chat()
+    [call] = completion.choices[0].message.tool_calls
+    assert completion.choices[0].finish_reason == "tool_calls"
+    assert (call.function.name, call.function.parsed_arguments) == ("get_weather", {"city": "Austin"})
+
+
+def test_openai_gets_its_own_call_of_a_translated_answer_with_both(translated_chat, provider):
+    weather = ("toolu_weather", "get_weather", '{"city":"Austin"}')
+    provider.script = [message_question(behind=[weather])]
+    _, completion = translated_chat()
+    [call] = completion.choices[0].message.tool_calls
+    assert call.function.parsed_arguments == {"city": "Austin"}
 
 
 # Responses

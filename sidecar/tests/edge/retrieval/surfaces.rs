@@ -179,10 +179,75 @@ async fn a_wrong_question_in_a_message_is_marked_as_an_error() {
     assert_eq!(result["is_error"], true, "{result}");
 }
 
+const ANTHROPIC: &str = "[policy.retrieval]\nenabled = true\n[upstream]\nmodel = \"anthropic/claude\"";
+
+/// Checks that a stream of chunks says what the model said in both rounds, and nothing of its question.
+fn check_chunks(answer: &Answer) {
+    assert!(
+        answer.complete && !answer.text().contains("liquid_retrieve"),
+        "{}",
+        answer.text()
+    );
+    let data = data(answer);
+    let said: String = data
+        .iter()
+        .filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str())
+        .collect();
+    assert_eq!(said, "Let me look.Seventeen months.");
+    let finishes: Vec<_> = data
+        .iter()
+        .filter_map(|chunk| chunk["choices"][0]["finish_reason"].as_str())
+        .collect();
+    assert_eq!(finishes, ["stop"]);
+    let usage = data.iter().filter(|chunk| chunk["usage"].is_object());
+    let usage: Vec<_> = usage
+        .map(|chunk| {
+            (
+                &chunk["usage"]["completion_tokens"],
+                &chunk["usage"]["prompt_tokens"],
+            )
+        })
+        .collect();
+    // Anthropic counts what was read from a cache apart: 100 and 30, twice.
+    assert_eq!(usage, [(&json!(20), &json!(260))]);
+    assert_eq!(data.last(), Some(&json!("[DONE]")));
+}
+
 #[tokio::test]
-async fn a_translated_answer_is_answered_and_a_translated_stream_not_offered() {
-    let anthropic = "[policy.retrieval]\nenabled = true\n[upstream]\nmodel = \"anthropic/claude\"";
-    let (stack, _worker) = with_worker(anthropic).await;
+async fn translated_streams_of_several_rounds_are_one() {
+    let (stack, _worker) = with_worker(ANTHROPIC).await;
+    let last = message_stream("msg_2", &[text_block("Seventeen months.")], "end_turn");
+    let text = json!([{"type": "text", "text": "Let me look."}, tool_use()]);
+    let whole_one = whole(&message("msg_1", &text, "tool_use"));
+    let fields = json!({"stream": true, "stream_options": {"include_usage": true}});
+    // An upstream may answer a call for a stream with a message in one piece.
+    for first in [asking_stream(), bytewise(asking_stream()), whole_one] {
+        stack.upstream.reset();
+        stack.upstream.answer(first);
+        stack.upstream.answer(last.clone());
+        let answer = ask(&stack.url(CHAT), call(fields.clone())).await;
+        check_chunks(&answer);
+        assert_eq!(answer.header("content-type"), "text/event-stream; charset=utf-8");
+        let requests = stack.upstream.requests();
+        assert_eq!(requests[0].json()["tools"][0]["name"], "liquid_retrieve");
+        let turns = requests[1].json()["messages"].clone();
+        assert_eq!(turns[1]["content"][1]["id"], "toolu_q", "{turns}");
+        assert!(turns[2].to_string().contains(OTHER), "{turns}");
+    }
+}
+
+#[tokio::test]
+async fn a_translated_stream_that_begins_with_an_error_has_its_status() {
+    let (stack, _worker) = with_worker(ANTHROPIC).await;
+    let error = json!({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}});
+    stack.upstream.answer(events(&[error], true));
+    let answer = ask(&stack.url(CHAT), call(json!({"stream": true}))).await;
+    assert_eq!(answer.status, 503, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_translated_answer_is_answered_unless_its_form_is_a_schema() {
+    let (stack, _worker) = with_worker(ANTHROPIC).await;
     stack
         .upstream
         .answer(whole(&message("msg_1", &json!([tool_use()]), "tool_use")));
@@ -198,10 +263,13 @@ async fn a_translated_answer_is_answered_and_a_translated_stream_not_offered() {
     let turns = stack.upstream.last().unwrap().json()["messages"].clone();
     assert!(turns.to_string().contains(OTHER), "{turns}");
 
-    let answer = ask(&stack.url(CHAT), call(json!({"stream": true}))).await;
+    let schema = json!({"name": "months", "schema": {"type": "object", "properties": {"months": {"type": "integer"}}}});
+    let format = json!({"response_format": {"type": "json_schema", "json_schema": schema}});
+    let answer = ask(&stack.url(CHAT), call(format)).await;
     assert_eq!(
         (answer.status, answer.header("x-liquid-decision")),
         (200, "compressed")
     );
-    assert!(stack.upstream.last().unwrap().json().get("tools").is_none());
+    let sent = stack.upstream.last().unwrap().json().to_string();
+    assert!(!sent.contains("liquid_retrieve"), "{sent}");
 }
