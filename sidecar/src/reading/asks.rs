@@ -131,7 +131,7 @@ const BARE_NAMES: &[&str] = &[
 ];
 
 /// Words a field: its name with spaces, and its description.
-fn ask_of_field(field: &AnswerField) -> Option<String> {
+pub(super) fn ask_of_field(field: &AnswerField) -> Option<String> {
     let mut name = String::with_capacity(field.name.len());
     let mut before = ' ';
     for c in field.name.chars() {

@@ -3,9 +3,11 @@
 
 use std::ops::Range;
 
-use super::speech::{RequestReader, is_certainly_content, list_mark, without_list_mark};
-use super::split::{is_answer_label, is_speakers_turn, lead_before_text};
-use crate::need::QUESTION_MARKS;
+use super::speech::{
+    RequestReader, is_certainly_content, is_request_by_model, judge, list_mark, without_list_mark,
+};
+use super::split::{is_answer_label, is_speakers_turn, is_table, lead_before_text};
+use crate::need::{Need, QUESTION_MARKS};
 
 /// The longest paragraph that is taken for a request, and the most bytes of all at one end.
 const PARAGRAPH: usize = 2_000;
@@ -15,6 +17,10 @@ const PARAGRAPHS: usize = 40;
 /// The longest paragraph that closes a request ("Thanks, Anna"), and most of them.
 const CLOSING: usize = 60;
 const CLOSINGS: usize = 2;
+/// The longest paragraph that says something beside a request, most of them before one, and the fewest words of each.
+const BESIDE: usize = 600;
+const BESIDES: usize = 3;
+const FEWEST_WORDS: usize = 5;
 /// The longest remark beside a document, in bytes.
 const REMARK: usize = 200;
 /// The longest last line that is a request, and the longest paragraph that may be one.
@@ -30,10 +36,13 @@ pub(super) fn without_requests(text: &str, document: Range<usize>) -> Range<usiz
     let asks = |frame: Range<usize>| text[frame].contains(QUESTION_MARKS);
     let reader = RequestReader::for_document(&text[start..end]);
     if !asks(document.start..start) && !asks(end..document.end) {
-        let before = end;
-        end = end_before_requests(text, start..end, &reader);
-        if end == before {
-            start = start_behind_requests(text, start..end, &reader);
+        let behind = start_behind_requests(text, start..end, &reader);
+        if asks(start..behind) {
+            start = behind;
+        } else {
+            let before = end;
+            end = end_before_requests(text, start..end, &reader);
+            start = if end == before { behind } else { start };
         }
     } else {
         // The question is known; a short remark beside the document stays as it is.
@@ -94,7 +103,8 @@ fn end_before_requests(text: &str, document: Range<usize>, reader: &RequestReade
         } else if !paragraph.is_empty() && list_mark(paragraph).is_none() {
             // Items of a list and a closing belong to the request before them, if there is one.
             closings += 1;
-            if end < trimmed.len() || closings > CLOSINGS || paragraph.len() > CLOSING {
+            let closes = paragraph.len() <= CLOSING || speaks_beside(paragraph, reader);
+            if end < trimmed.len() || closings > CLOSINGS || !closes {
                 break;
             }
         }
@@ -111,25 +121,58 @@ fn end_before_requests(text: &str, document: Range<usize>, reader: &RequestReade
     asking.map_or(document.end, |at| document.start + at)
 }
 
-/// Finds where the document starts behind first paragraphs that ask.
+/// Finds where the document starts behind first paragraphs that ask, with a greeting or a word beside them.
 fn start_behind_requests(text: &str, document: Range<usize>, reader: &RequestReader) -> usize {
     let within = &text[document.clone()];
     let near = &within[..within.floor_char_boundary(NEAR.min(within.len()))];
-    let mut start = 0;
+    let (mut start, mut reached, mut beside) = (0, 0, 0);
     for _ in 0..PARAGRAPHS {
-        let Some(length) = near[start..].find("\n\n").filter(|length| *length <= PARAGRAPH) else {
+        let Some(length) = near[reached..].find("\n\n").filter(|length| *length <= PARAGRAPH) else {
             break;
         };
-        let paragraph = near[start..start + length].trim();
-        if !(paragraph.is_empty() || asks_from_its_start(paragraph, reader))
-            || lead_before_text(paragraph).is_some()
-            || is_speakers_turn(&near[start + length..], paragraph)
-        {
+        let paragraph = near[reached..reached + length].trim();
+        if lead_before_text(paragraph).is_some() || is_speakers_turn(&near[reached + length..], paragraph) {
             break;
         }
-        start += length + 2;
+        reached += length + 2;
+        let asks = asks_from_its_start(paragraph, reader);
+        match () {
+            () if asks
+                && (beside == 0 || paragraph.ends_with(QUESTION_MARKS) || is_request_by_model(paragraph)) =>
+            {
+                (start, beside) = (reached, 0);
+            }
+            () if paragraph.is_empty() || closes(paragraph, start) || (start > 0 && is_table(paragraph)) => {
+                start = if beside == 0 { reached } else { start };
+            }
+            () if beside < BESIDES && (is_greeting(paragraph) || speaks_beside(paragraph, reader)) => {
+                beside += 1;
+            }
+            () => break,
+        }
     }
     document.start + start
+}
+
+/// Returns true for a greeting or thanks: one line that ends with a comma, or that asks nothing.
+fn is_greeting(paragraph: &str) -> bool {
+    let short =
+        paragraph.len() <= CLOSING && !paragraph.contains('\n') && !paragraph.contains(QUESTION_MARKS);
+    short
+        && (paragraph.ends_with([',', '，', '،'])
+            || (paragraph.ends_with(['!', '！', '.']) && judge(paragraph) == Need::None))
+}
+
+/// Returns true for the closing of a request that stands before it: "Best,\nJo".
+fn closes(paragraph: &str, start: usize) -> bool {
+    let first = paragraph.lines().next().unwrap_or_default();
+    start > 0 && paragraph.len() <= CLOSING && is_greeting(first)
+}
+
+/// Returns true for what somebody says beside a request, unlike the document: "I got this from a colleague who has left."
+fn speaks_beside(paragraph: &str, reader: &RequestReader) -> bool {
+    let enough = paragraph.split_whitespace().nth(FEWEST_WORDS - 1).is_some();
+    enough && paragraph.len() <= BESIDE && reader.is_unlike_document(paragraph)
 }
 
 /// Returns true for a paragraph that asks from its first line on: a last line may ask behind a document's own text.

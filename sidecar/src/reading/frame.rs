@@ -2,6 +2,7 @@
 //! user. What a client adds in tags of its own is nobody's question.
 
 use super::split::tags::{pairs, pieces_outside};
+use super::split::tokens::segments;
 use super::split::{QuestionName, is_about_form, is_answer_label};
 
 /// Tags that are named for a question may be nested this deep.
@@ -33,7 +34,18 @@ pub(super) struct Frame<'a> {
 
 impl<'a> Frame<'a> {
     pub(super) fn read(text: &'a str) -> Self {
-        Self::read_nested(text, NESTED)
+        let mut frame = Self {
+            tagged: Vec::new(),
+            pieces: Vec::new(),
+            has_elements: false,
+        };
+        for segment in segments(text) {
+            let read = Self::read_nested(&text[segment], NESTED);
+            frame.tagged.extend(read.tagged);
+            frame.pieces.extend(read.pieces);
+            frame.has_elements |= read.has_elements;
+        }
+        frame
     }
 
     fn read_nested(text: &'a str, depth: usize) -> Self {

@@ -73,7 +73,8 @@ pub(super) fn is_request_by_form(paragraph: &str) -> bool {
     !text.is_empty() && (asks(text) || orders(order) || label_of_question(text).is_some())
 }
 
-fn is_request_by_model(paragraph: &str) -> bool {
+/// Returns true if the model takes a paragraph for a request.
+pub(super) fn is_request_by_model(paragraph: &str) -> bool {
     let text = without_list_mark(start(paragraph));
     // A title of two words, "Exhibit 3f9a", says too little to be told from an order.
     let enough = !text.is_ascii() || text.split_whitespace().nth(FEWEST_WORDS - 1).is_some();
@@ -90,6 +91,9 @@ impl RequestReader {
     /// Goes by words alone.
     pub(super) const BY_FORM: Self = Self { trusts_model: false };
 
+    /// Goes by words, and by the model about short paragraphs.
+    pub(super) const TRUSTING: Self = Self { trusts_model: true };
+
     /// Looks at samples of a document.
     pub(super) fn for_document(document: &str) -> Self {
         let share = share_of(document, is_request_by_model);
@@ -102,6 +106,11 @@ impl RequestReader {
     pub(super) fn is_request(&self, paragraph: &str) -> bool {
         let short = paragraph.trim().len() <= BY_MODEL;
         is_request_by_form(paragraph) || (self.trusts_model && short && is_request_by_model(paragraph))
+    }
+
+    /// Returns true for a paragraph that the model, where it knows the document for what it is, takes for no part of it.
+    pub(super) fn is_unlike_document(&self, paragraph: &str) -> bool {
+        self.trusts_model && !matches!(speech(start(paragraph)), (Speech::Content, _))
     }
 }
 

@@ -4,8 +4,8 @@
 //! (`<document>...</document>`), marker lines (`[[ ## context ## ]]`), fences and rulers (three backticks, `"""`,
 //! `---`), labels (`Context:`, `Question:`), numbered passages (`[1]`, `Document 2:`), and at last first and last
 //! paragraphs that ask or instruct. Blocks that a client adds before or behind the words of its user
-//! (`<system-reminder>...</system-reminder>`) belong to the frame. What is in doubt belongs to the frame too: it
-//! stays word for word.
+//! (`<system-reminder>...</system-reminder>`) belong to the frame, as do the special tokens of a chat template. What is
+//! in doubt belongs to the frame too: it stays word for word.
 
 mod fences;
 mod labels;
@@ -13,16 +13,19 @@ mod markers;
 mod paragraphs;
 mod passages;
 pub(in crate::reading) mod tags;
+pub(in crate::reading) mod tokens;
 
 use std::ops::Range;
 
 pub(in crate::reading) use fences::is_ruler;
 pub(in crate::reading) use labels::{
-    QuestionName, is_answer_label, is_document_label, is_document_name, label_of_question,
+    QuestionName, is_answer_label, is_answer_name, is_document_label, is_document_name, is_step_label,
+    label_of_question, rank_name,
 };
 pub(in crate::reading) use markers::is_marker_line;
 pub(in crate::reading) use paragraphs::{
-    is_about_form, is_note, is_persona, is_rule, is_ruling, is_speakers_turn, lead_before_text, orders,
+    is_about_form, is_note, is_persona, is_rule, is_ruling, is_speakers_turn, is_table, lead_before_text,
+    orders,
 };
 
 /// The marks of a template stand near the ends: this many bytes are searched at each.
@@ -122,6 +125,16 @@ pub(in crate::reading) fn split_between_marks(text: &str) -> Option<Split> {
 
 /// Splits by tags and markers, and what lies between a client's blocks by `otherwise`.
 fn split_with(text: &str, depth: usize, otherwise: &dyn Fn(&str) -> Option<Split>) -> Split {
+    if depth > 0
+        && let Some(segment) = tokens::longest_segment(text)
+    {
+        let split = split_with(&text[segment.clone()], depth - 1, otherwise).behind(segment.start);
+        let marks = match split.marks {
+            Marks::None => Marks::Paragraphs,
+            marks => marks,
+        };
+        return Split { marks, ..split };
+    }
     let pairs = tags::pairs(text);
     if let Some(found) = tags::find_document(text, &pairs) {
         let inner = &text[found.range.clone()];

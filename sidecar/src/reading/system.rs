@@ -6,7 +6,7 @@ use std::cell::OnceCell;
 use super::frame::Frame;
 use super::phrases::{asks, only_points};
 use super::speech::{demands_more, is_request, is_standing, judge, sentences};
-use super::split::{is_about_form, label_of_question};
+use super::split::{is_about_form, is_persona, label_of_question};
 use super::view::AskSource;
 use super::words::{LITTLE, Said, read_instructions};
 use crate::need::Need;
@@ -50,6 +50,12 @@ impl Tasks {
         } else {
             judge(&tasks.join("\n"))
         }
+    }
+
+    /// Returns whether a task orders all that is sent to be transformed. A persona orders nothing.
+    pub(super) fn transform(&self) -> bool {
+        let orders = |task: &Said| judge(&task.text) == Need::Transform && !is_persona(&task.text);
+        self.alone().iter().any(orders)
     }
 
     /// Returns the tasks for a user who asks himself.

@@ -7,6 +7,7 @@ mod prompts;
 mod properties;
 mod shapes;
 mod systems;
+mod templates;
 mod words;
 
 use std::fmt::Write;

@@ -10,8 +10,9 @@ use super::asks::Asks;
 use super::calls::{read_arguments, read_said};
 use super::context::find_contexts;
 use super::output::reason_by_kind;
+use super::payload::read_payloads;
 use super::results::{ResultDocument, read_json, read_result};
-use super::speech::{judge, more_demanding, transforms};
+use super::speech::{is_request_by_form, judge, more_demanding, transforms};
 use super::system::Tasks;
 use super::user::{ReadText, UserText, read_user_texts};
 use super::view::{Ask, AskSource, Reading, Site, SiteKind, Turn, Words};
@@ -156,6 +157,7 @@ impl<'r, 'a> Conversation<'r, 'a> {
                 .trim()
                 .to_owned(),
         };
+        let now = self.unless_doubtful(now, &texts);
         let (asks, need) = if self.has_sites {
             self.collect(&texts, &now, parts.clone())
         } else {
@@ -268,11 +270,30 @@ impl<'r, 'a> Conversation<'r, 'a> {
             frame.push_str(said[from..context.start].trim());
             frame.push_str("\n\n");
             from = context.end;
-            let keep = reason_by_kind(&said[context.clone()]);
-            sites.push(self.site(at, SiteKind::System, Arc::clone(text), context, keep));
+            self.push_document(at, SiteKind::System, text, context, sites);
         }
         frame.push_str(said[from..].trim());
         self.tasks.push(frame);
+    }
+
+    /// Adds a document that a text holds: as the long texts in it, if it is JSON of such.
+    fn push_document(
+        &self,
+        at: usize,
+        kind: SiteKind,
+        text: &Arc<Text<'a>>,
+        document: Range<usize>,
+        sites: &mut Vec<Site<'a>>,
+    ) {
+        if let Some(strings) = read_list(text, &document) {
+            sites.extend(strings.into_iter().map(|string| Site {
+                passage: string.passage,
+                ..self.site(at, kind, string.text, string.range, string.keep)
+            }));
+        } else {
+            let keep = reason_by_kind(&text.as_str()[document.clone()]);
+            sites.push(self.site(at, kind, Arc::clone(text), document, keep));
+        }
     }
 
     fn read_user(&self, texts: &[(usize, Arc<Text<'a>>)], read: &mut TurnTexts<'a>) {
@@ -290,23 +311,16 @@ impl<'r, 'a> Conversation<'r, 'a> {
             read.user = read_hybrid(self.request, &views);
         } else {
             read.user = read_user_texts(&views, beside, || !self.tasks.beside().is_empty());
+            read_payloads(texts, &mut read.user);
         }
         for ((at, text), found) in texts.iter().zip(&read.user) {
             for document in &found.documents {
-                let listed = read_list(text, document);
-                if let Some(strings) = listed {
-                    read.sites.extend(strings.into_iter().map(|string| Site {
-                        passage: string.passage,
-                        ..self.site(*at, kind, string.text, string.range, string.keep)
-                    }));
-                    continue;
+                let first = read.sites.len();
+                self.push_document(*at, kind, text, document.clone(), &mut read.sites);
+                for site in read.sites.iter_mut().skip(first) {
+                    site.passage |= found.passage;
+                    site.keep = site.keep.or(found.code.then_some(Reason::Code));
                 }
-                let keep = found.code.then_some(Reason::Code);
-                let keep = keep.or_else(|| reason_by_kind(&text.as_str()[document.clone()]));
-                read.sites.push(Site {
-                    passage: found.passage,
-                    ..self.site(*at, kind, Arc::clone(text), document.clone(), keep)
-                });
             }
         }
         let words = |asks: bool| {
@@ -322,6 +336,22 @@ impl<'r, 'a> Conversation<'r, 'a> {
         };
         let words = words(true).or_else(|| words(false));
         read.words = words;
+    }
+
+    /// Returns what is asked now: nothing, if an earlier turn asked, this one brings a document alone, and only the model
+    /// takes some of its own words for a request.
+    fn unless_doubtful(&self, now: Goal, texts: &TurnTexts<'_>) -> Goal {
+        let by_wording = |text: &ReadText| text.by_wording || !text.asks();
+        let clear = |said: &Said| said.weight > LITTLE && is_request_by_form(&said.text);
+        let asked = self
+            .goal
+            .said
+            .iter()
+            .any(|said| said.text.contains(QUESTION_MARKS));
+        if asked && texts.user.iter().all(by_wording) && !now.said.iter().any(clear) {
+            return Goal::default();
+        }
+        now
     }
 
     /// Collects all that is asked of the turn's documents, and judges what is needed.
@@ -365,6 +395,8 @@ impl<'r, 'a> Conversation<'r, 'a> {
             () if has_goal => match judge(&self.goal.request) {
                 // A step of a longer way: what the model reads this document for, it says itself.
                 goal if goal != Need::Transform && asks.said_to_look_up() => Need::Evidence,
+                // What is done with all that is sent is done with a document alone too: "Translate into German."
+                _ if !texts.has_results && self.tasks.transform() => Need::Transform,
                 goal => goal,
             },
             () => self.tasks.need(),
@@ -416,14 +448,15 @@ fn read_list<'a>(text: &Arc<Text<'a>>, document: &Range<usize>) -> Option<Vec<Re
     (long * 2 > document.len()).then_some(strings)
 }
 
-/// Takes the many short texts with which a tool answered one call for passages.
+/// Takes the many short texts with which a tool answered one call, or that one message holds as documents, for passages.
 fn mark_passages(parts: &[Part<'_>], sites: &mut [Site<'_>]) {
     let call = |site: &Site<'_>| parts.get(site.part).map(|part| (part.message, part.call.clone()));
     let short = |site: &Site<'_>| site.document.len() <= LONGEST_PASSAGE;
+    let many = |kind| matches!(kind, SiteKind::ToolResult | SiteKind::Document);
     let mut at = 0;
     while let Some(first) = sites.get(at) {
-        let name = call(first);
-        let same = |site: &&Site<'_>| site.kind == SiteKind::ToolResult && call(site) == name;
+        let (kind, name) = (first.kind, call(first));
+        let same = |site: &&Site<'_>| many(kind) && site.kind == kind && call(site) == name;
         let count = sites
             .get(at..)
             .unwrap_or_default()

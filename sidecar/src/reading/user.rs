@@ -7,7 +7,7 @@ use super::context::{by_tags, find_contexts};
 use super::ends::{without_doubtful, without_requests};
 use super::frame::Frame;
 use super::output::reason_by_kind;
-use super::speech::{RequestReader, is_content, is_request, share_of_rules};
+use super::speech::{RequestReader, is_content, share_of_rules};
 use super::split::{Marks, Split, is_document_name, split_by_marks, split_by_reading};
 use super::view::AskSource;
 use super::words::{Instructions, LITTLE, Said, read_instructions};
@@ -183,7 +183,8 @@ fn is_document(text: &str) -> bool {
             .filter(|paragraph| !paragraph.trim().is_empty())
     };
     let reads = || {
-        let plain = !paragraphs().any(is_request) && share_of_rules(text) * 4.0 < 1.0;
+        let asks = |paragraph| RequestReader::TRUSTING.is_request(paragraph);
+        let plain = !paragraphs().any(asks) && share_of_rules(text) * 4.0 < 1.0;
         plain && (text.len() >= MEDIUM || paragraphs().all(is_content))
     };
     text.len() > SHORT && (framed() || reads())
@@ -328,10 +329,21 @@ fn split_document(text: &str, words_elsewhere: bool) -> Split {
     } else {
         split_by_reading(text)
     };
-    if !matches!(split.marks, Marks::Paragraphs | Marks::None) {
+    // Behind a document that only its start has a label for, the question may stand without one.
+    let open = || {
+        let asked = read_instructions(split.head(text)).said;
+        split.marks == Marks::Labels
+            && split.tail(text).is_empty()
+            && !words_elsewhere
+            && !asked.iter().any(|said| said.weight > LITTLE)
+    };
+    if !matches!(split.marks, Marks::Paragraphs | Marks::None) && !open() {
         return split;
     }
-    let document = without_requests(text, split.document);
+    let document = without_requests(text, split.document.clone());
+    if split.marks == Marks::Labels && document == split.document {
+        return split;
+    }
     let framed = !text[..document.start].trim().is_empty() || !text[document.end..].trim().is_empty();
     Split {
         // White space around a document alone belongs to it.

@@ -4,11 +4,14 @@
 use super::frame::{Frame, question_text};
 use super::phrases::only_points;
 use super::speech::{
-    demands_more, is_request, is_request_by_form, judge, list_mark, transforms, without_list_mark,
+    demands_more, is_request, is_request_by_form, judge, list_mark, sentences, transforms, without_list_mark,
 };
 use super::split::{
-    QuestionName, is_about_form, is_answer_label, is_document_label, is_marker_line, is_note,
-    label_of_question,
+    QuestionName, is_about_form, is_answer_label, is_document_label, is_marker_line, is_note, is_persona,
+    is_step_label, label_of_question,
+};
+use super::template::{
+    asks_by, declared_field, is_placeholder, lower_orders_by_field, lower_templates_labels,
 };
 use super::view::AskSource;
 use crate::need::{Need, QUESTION_MARKS};
@@ -60,12 +63,18 @@ pub(super) fn read_instructions(text: &str) -> Instructions {
         });
     }
     let tagged = frame.has_users_tag();
-    let outside = said.len();
+    let outside = said.iter().filter(|said| !is_placeholder(&said.text)).count();
     for piece in &frame.pieces {
         for section in sections(piece) {
             section.read(&mut said);
         }
     }
+    said.retain(|said| !is_placeholder(&said.text));
+    if said.iter().any(|said| said.weight > LITTLE && !is_courtesy(said)) {
+        said.retain(|said| !is_courtesy(said));
+    }
+    lower_orders_by_field(text, &mut said);
+    lower_templates_labels(&mut said);
     if tagged {
         // Beside words that a tag gives to the user, the rest is the template's or the client's.
         for said in said.iter_mut().skip(outside) {
@@ -121,7 +130,7 @@ impl Instructions {
         for said in self
             .said
             .iter_mut()
-            .filter(|said| !asks(said) && !is_request_by_form(&said.text))
+            .filter(|said| !asks(said) && (!is_request_by_form(&said.text) || says_who(&said.text)))
         {
             said.weight = said.weight.min(BESIDE);
         }
@@ -161,6 +170,17 @@ fn say(text: &str, weight: f32, source: AskSource) -> Said {
     }
 }
 
+/// Returns true for words that greet, thank or start: "Begin!"
+fn is_courtesy(said: &Said) -> bool {
+    let short = said.text.len() <= COURTESY && !said.text.contains(QUESTION_MARKS);
+    short && said.source == AskSource::Words && judge(&said.text) == Need::None
+}
+
+/// Returns true for one sentence that says who the assistant is.
+fn says_who(text: &str) -> bool {
+    is_persona(text) && sentences(text).nth(1).is_none() && !transforms(text)
+}
+
 /// A stretch of instructions, and the label that it stands behind.
 struct Section<'a> {
     label: Option<QuestionName>,
@@ -178,7 +198,8 @@ fn sections(piece: &str) -> Vec<Section<'_>> {
     let mut short = false;
     for line in piece.split_inclusive('\n') {
         let label = label_of_question(&piece[at..]);
-        let ends = is_answer_label(line) || is_marker_line(line) || is_document_label(line);
+        let ends =
+            is_answer_label(line) || is_marker_line(line) || is_document_label(line) || is_step_label(line);
         let over = short && line.trim().is_empty();
         if label.is_some() || ends || over {
             section.text = &piece[start..at];
@@ -207,9 +228,12 @@ fn sections(piece: &str) -> Vec<Section<'_>> {
 impl Section<'_> {
     fn read(&self, said: &mut Vec<Said>) {
         match self.label {
-            Some(QuestionName::Question | QuestionName::Task) => {
+            Some(name @ (QuestionName::Question | QuestionName::Task)) => {
                 let text = question_text(self.text);
-                read_list_or(text, said, |text| vec![say(text, 1.0, AskSource::Label)]);
+                // A template's task: "Respond to the query using the context."
+                let points = name == QuestionName::Task && only_points(text) && !demands_more(text);
+                let weight = if points { LITTLE } else { 1.0 };
+                read_list_or(text, said, |text| vec![say(text, weight, AskSource::Label)]);
             }
             Some(QuestionName::Instructions) | None => read_list_or(self.text, said, read_paragraphs),
         }
@@ -311,6 +335,16 @@ fn into_list<'a>(before: &'a str, items: Vec<&'a str>, behind: &'a str) -> Optio
         item.contains(char::is_alphanumeric) && item.len() <= LONGEST_ITEM && !is_about_form(item)
     };
     let items: Vec<_> = items.into_iter().filter(asks).collect();
+    if items.iter().any(|item| declared_field(item).is_some()) {
+        let asked = items
+            .iter()
+            .filter(|item| declared_field(item).is_none_or(|field| asks_by(&field)));
+        return Some(List {
+            before,
+            items: asked.filter_map(|item| item.lines().next()).collect(),
+            behind,
+        });
+    }
     let rules = items
         .iter()
         .filter(|item| super::speech::is_standing(item) && !super::phrases::asks(item));

@@ -1,7 +1,7 @@
 //! Labels before the parts of a prompt, and the names that they share with tags and marker lines.
 
 use super::markers::marker_name;
-use super::paragraphs::{head_paragraphs, last_paragraphs};
+use super::paragraphs::{head_paragraphs, is_table, last_paragraphs, orders};
 use super::passages::first_passage;
 use super::{Marks, PARAGRAPH, Split, back, front, lines};
 use crate::reading::phrases::asks;
@@ -13,14 +13,19 @@ const DOCUMENT_NAMES: &[&str] = &[
     "context information", "reference", "references", "excerpts", "excerpt", "chunks", "snippets", "materials",
     "material", "knowledge base", "search results", "results", "kontext", "dokument", "dokumente", "vertrag",
     "contexte", "texte", "documents fournis", "contexto", "documento", "documentos", "texto", "contrato", "contrat",
-    "contesto", "testo",
+    "contesto", "testo", "agreement", "input", "file", "files", "attachment", "attachments", "observation", "observations", "email", "emails",
+    "paper", "page", "pages", "letter", "minutes", "vereinbarung", "datei", "dateien", "fichier", "fichiers", "archivo", "archivos",
 ];
+
+/// The longest instructions before a document's label that ask a labelled question, in bytes.
+const HEAD: usize = 8_000;
 
 /// Names of what a user asks.
 #[rustfmt::skip]
 const QUESTION_NAMES: &[&str] = &[
     "question", "query", "q", "ask", "frage", "anfrage", "pregunta", "consulta", "pergunta", "domanda", "vraag",
-    "user message", "message user", "user input", "вопрос", "问题", "問題", "質問", "질문",
+    "user message", "message user", "user input", "questions", "queries", "fragen", "preguntas", "perguntas", "domande", "vragen", "вопрос",
+    "вопросы", "问题", "問題", "質問", "질문",
 ];
 
 /// Names of what a user orders, and of all that he says.
@@ -102,7 +107,8 @@ fn is_one_of(name: &str, names: &[&str]) -> bool {
         });
         words.collect::<Vec<_>>().join(" ")
     };
-    names.contains(&name) || names.contains(&&*bare())
+    let unnumbered = || name.trim_end_matches(|c: char| c.is_ascii_digit());
+    names.contains(&name) || names.contains(&&*bare()) || names.contains(&unnumbered())
 }
 
 /// A line that names the part of a prompt that follows.
@@ -140,13 +146,32 @@ fn read_label(text: &str, is_name: impl Fn(&str) -> bool) -> Option<Label<'_>> {
 
 /// Returns true for a line that only asks for the answer to be put behind it: `Answer:`, `Helpful answer:`.
 pub(in crate::reading) fn is_answer_label(line: &str) -> bool {
+    read_label(line, is_answer_name).is_some_and(|label| label.rest.trim().is_empty())
+}
+
+/// Returns true for the name of an answer, with or without a number.
+pub(in crate::reading) fn is_answer_name(name: &str) -> bool {
     #[rustfmt::skip]
-    let labels = [
+    let names = [
         "answer", "a", "helpful answer", "your answer", "final answer", "response", "your response", "assistant",
-        "output", "antwort", "réponse", "respuesta", "risposta", "resposta",
+        "output", "thought", "antwort", "réponse", "respuesta", "risposta", "resposta",
     ];
-    let is_name = |name: &str| labels.contains(&name.to_lowercase().as_str());
-    read_label(line, is_name).is_some_and(|label| label.rest.trim().is_empty())
+    let lower = name.to_lowercase();
+    names.contains(&lower.trim_end_matches(|c: char| c.is_ascii_digit()))
+}
+
+/// Returns true for a line that opens a step in an agent's notes, which stand in one text with the question:
+/// `Thought: I should look it up.`
+pub(in crate::reading) fn is_step_label(line: &str) -> bool {
+    let steps = [
+        "thought",
+        "thoughts",
+        "action",
+        "action input",
+        "observation",
+        "final answer",
+    ];
+    read_label(line, |name| steps.contains(&name.to_lowercase().as_str())).is_some()
 }
 
 /// Returns true for a line that labels a document.
@@ -178,9 +203,15 @@ pub(super) fn instructs(text: &str) -> bool {
 /// Splits by the label of the document, the first of its numbered passages, and the label of the question or of
 /// the answer. `find_end` finds the end of a document whose end has no label.
 pub(super) fn split_by_labels(text: &str, find_end: impl Fn(&str) -> usize) -> Option<Split> {
-    let opens = lines(text, 0..front(text).len()).find_map(|line| {
+    let mut opens = lines(text, 0..front(text).len()).filter_map(|line| {
         let label = read_label(&text[line.clone()], is_document_name)?;
-        is_preface(&text[..line.start]).then_some(line.end - label.rest.len())
+        let step = is_step_label(&text[line.clone()]);
+        is_preface(&text[..line.start]).then_some((line.end - label.rest.len(), step))
+    });
+    let opens = opens.next().map(|(start, step)| {
+        // A template explains its steps before it takes them.
+        let later = step.then(|| opens.take_while(|(_, step)| *step).last()).flatten();
+        later.map_or(start, |(start, _)| start)
     });
     let closes = question_start(text).unwrap_or_else(|| answer_start(text));
     let end = if closes < text.len() {
@@ -206,7 +237,9 @@ fn question_start(text: &str) -> Option<usize> {
     let mut labels = labels.into_iter().rev();
     let (mut start, mut name) = labels.next()?;
     for (before, other) in labels {
-        if other == name || start - before > PARAGRAPH {
+        // Lines of one paragraph are a list: `Q1: ...`, `Q2: ...`.
+        let listed = !text[before..start].contains("\n\n");
+        if (other == name && !listed) || start - before > PARAGRAPH {
             break;
         }
         (start, name) = (before, other);
@@ -218,11 +251,14 @@ fn question_start(text: &str) -> Option<usize> {
 /// labelled sections of its own.
 fn is_preface(text: &str) -> bool {
     let text = text.trim();
+    let labels = || text.lines().filter_map(|line| Some(label_of_question(line)?.0));
     text.len() <= 200
+        || (text.len() <= HEAD && labels().any(|name| name == QuestionName::Question))
+        || (text.len() <= 2 * PARAGRAPH && labels().next().is_some())
         || (text.len() <= 2 * PARAGRAPH
-            && text
-                .split("\n\n")
-                .all(|part| asks(part) || label_of_question(part.trim()).is_some()))
+            && text.split("\n\n").all(|part| {
+                asks(part) || orders(part) || is_table(part) || label_of_question(part.trim()).is_some()
+            }))
 }
 
 /// Finds where a closing `Answer:` starts, or the end of the text.

@@ -216,6 +216,13 @@ pub(in crate::reading) fn is_about_form(paragraph: &str) -> bool {
         || (orders(paragraph) && FORM.iter().any(says))
 }
 
+/// Returns true for a table's rows, as a request has them for an answer to fill in.
+pub(in crate::reading) fn is_table(paragraph: &str) -> bool {
+    let paragraph = paragraph.trim();
+    let is_row = |line: &str| line.trim().starts_with('|') && line.trim().ends_with('|');
+    !paragraph.is_empty() && paragraph.len() <= PARAGRAPH && paragraph.lines().all(is_row)
+}
+
 /// Returns true for notes of a client beside the user's words: `Current time: ...`, headings with lists, a remark in
 /// brackets.
 pub(in crate::reading) fn is_note(text: &str) -> bool {

@@ -121,7 +121,12 @@ pub(in crate::reading) fn pieces_outside<'a>(text: &'a str, pairs: &[Pair<'a>]) 
         let alone: Vec<_> = tags
             .filter_map(|tag| Some(read_tag(text, at + tag)?.range))
             .collect();
-        for tag in alone.into_iter().filter(|tag| tag.end <= element.start) {
+        // One within a line is spoken of: "quote what the <source> tag holds".
+        let ends = |tag: &Range<usize>| starts_line(text, tag.start) || ends_line(text, tag.end);
+        for tag in alone
+            .into_iter()
+            .filter(|tag| tag.end <= element.start && ends(tag))
+        {
             pieces.push(text[at..tag.start].trim());
             at = tag.end;
         }
