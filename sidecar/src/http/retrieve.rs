@@ -104,7 +104,8 @@ fn is_wanted_as_stream(arrived: &UpstreamResponse) -> bool {
 /// Returns whether a translated stream begins with an error: that has a status for the client.
 fn begins_with_error(arrived: &UpstreamResponse) -> bool {
     let first = arrived.first.as_ref().and_then(Frame::data_ref);
-    arrived.translation.is_some() && first.and_then(|data| translate::opening_error(data)).is_some()
+    let opening = arrived.translation.as_ref().zip(first);
+    opening.is_some_and(|(translation, first)| translation.opening_error(first).is_some())
 }
 
 /// Returns whether an answer is an event stream. Some servers' content types lie, so its first bytes count.
