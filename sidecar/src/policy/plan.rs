@@ -260,7 +260,7 @@ fn select(turn: &Turn<'_>, settings: &Settings) -> Result<Reason, Reason> {
 fn asks_every_row(turn: &Turn<'_>, site: &Site<'_>) -> bool {
     let document = site.document_text();
     let said = |source| !matches!(source, AskSource::Field | AskSource::Arguments | AskSource::Said);
-    let mut asks = turn.asks.iter().filter(|ask| said(ask.source));
+    let mut asks = turn.asks.iter().filter(|ask| ask.asks() && said(ask.source));
     asks.any(|ask| rows::asks_every_row(&ask.text, document))
 }
 

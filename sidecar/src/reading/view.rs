@@ -118,7 +118,15 @@ pub struct Ask {
     pub source: AskSource,
 }
 
+/// Most weight of words that only state something beside others that ask.
+pub(super) const STATED: f32 = 0.3;
+
 impl Ask {
+    /// Returns whether it asks, and does not only state something beside what does.
+    pub fn asks(&self) -> bool {
+        self.weight > STATED
+    }
+
     /// Judges how much of a document its answer needs: of a field, what bears on it.
     pub fn need(&self) -> Need {
         match self.source {

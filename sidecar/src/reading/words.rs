@@ -13,13 +13,11 @@ use super::split::{
 use super::template::{
     asks_by, declared_field, is_placeholder, lower_orders_by_field, lower_templates_labels,
 };
-use super::view::AskSource;
+use super::view::{AskSource, STATED};
 use crate::need::{Need, QUESTION_MARKS};
 
 /// Weight of orders about the form, of words that only point, of a client's own words.
 pub(super) const LITTLE: f32 = 0.2;
-/// Of several long paragraphs, weight of those that do not ask.
-const BESIDE: f32 = 0.3;
 /// Paragraphs up to this many bytes in all are one ask.
 const ONE_ASK: usize = 800;
 /// The longest line that only leads to what follows it, in bytes.
@@ -132,14 +130,14 @@ impl Instructions {
             .iter_mut()
             .filter(|said| !asks(said) && (!is_request_by_form(&said.text) || says_who(&said.text)))
         {
-            said.weight = said.weight.min(BESIDE);
+            said.weight = said.weight.min(STATED);
         }
-        let states = |said: &Said| said.source == AskSource::Words && said.weight <= BESIDE;
+        let states = |said: &Said| said.source == AskSource::Words && said.weight <= STATED;
         if self.said.iter().any(states) {
             let asking = self
                 .said
                 .iter()
-                .filter(|said| said.weight > BESIDE && !said.is_repetition());
+                .filter(|said| said.weight > STATED && !said.is_repetition());
             self.request = asking
                 .map(|said| said.text.as_str())
                 .collect::<Vec<_>>()
@@ -391,7 +389,7 @@ fn read_paragraphs(text: &str) -> Vec<Said> {
         }
     } else {
         said.extend(words.iter().map(|paragraph| {
-            let weight = if is_request(paragraph) { 1.0 } else { BESIDE };
+            let weight = if is_request(paragraph) { 1.0 } else { STATED };
             say(paragraph, weight, AskSource::Words)
         }));
     }
