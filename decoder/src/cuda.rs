@@ -19,7 +19,7 @@
 //!
 //! # Safety
 //! Four promises hold all unsafe calls: everything of a pass runs on one stream in the order in which it is enqueued; all
-//! memory (weights, [`space`], pages) is taken before the first pass and freed with the model, whose last work has been
+//! memory (weights, `space`, pages) is taken before the first pass and freed with the model, whose last work has been
 //! waited for (every pass ends with reading its result); a buffer is as large as the most rows that a pass is given, which
 //! `pass` sees to; and what a batch's tables say comes from `liquid_cuda`'s own plan of pages that the sequences own.
 
