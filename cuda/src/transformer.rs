@@ -41,7 +41,7 @@ mod sample;
 mod sources;
 
 pub use activation::{Quantise, QuantisedRows, SwiGlu};
-pub use attention::{Attention, Heads, KvLayer, decode_workspace_bytes};
+pub use attention::{Attention, HEAD_WIDTHS, Heads, KvLayer, decode_workspace_bytes};
 pub use batch::{BatchLimits, BatchPlan, BatchSequence, BatchTables, DECODE_ROWS, PAGE};
 pub use gather::GatherRows;
 pub use gemm::{Epilogue, SKINNY_ROWS, SkinnyGemm};

@@ -3,12 +3,10 @@
 
 #![allow(unsafe_code, reason = "calls of cuBLASLt; see SAFETY below")]
 
-use std::ffi::c_void;
-
-use cudarc::cublaslt::{result, sys};
+use cudarc::cublaslt::sys;
 
 use super::memory::Address;
-use super::product::{Descriptors, Element, Layout, Plan, Products, WORKSPACE, algorithm, set};
+use super::product::{Element, Layout, Matrices, Plan, Products, Shape, algorithm, describe, set};
 use super::stream::Stream;
 use crate::error::Error;
 
@@ -89,80 +87,56 @@ impl Products {
         workspace: Address,
         stream: &Stream,
     ) -> Result<(), Error> {
-        use sys::cublasLtMatmulDescAttributes_t as Attribute;
         let biased = !operands.bias.is_null();
         let key = (shape, biased);
         if !self.linear_plans.contains_key(&key) {
             let plan = plan(self.handle, shape, operands)?;
             self.linear_plans.insert(key, plan);
         }
-        let Plan {
-            descriptors,
-            algorithm,
-        } = &self.linear_plans[&key];
-        let (one, addend) = (1_f32, f32::from(u8::from(shape.add)));
-        // SAFETY: the plan's descriptors live as long as `self`, and a product reads its own while it is
-        // enqueued; the operands are the caller's promise.
+        let plan = &self.linear_plans[&key];
+        // SAFETY: the plan's descriptors live as long as `self`; the operands are the caller's promise.
         unsafe {
             if biased {
-                set(
-                    descriptors.operation,
-                    Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-                    &operands.bias,
-                )?;
+                plan.set_bias(operands.bias)?;
             }
             if shape.precision == Precision::Fp8 {
-                set_scales(descriptors.operation, &operands)?;
+                set_scales(plan.descriptors.operation, &operands)?;
             }
-            result::matmul(
-                self.handle,
-                descriptors.operation,
-                (&raw const one).cast(),
-                (&raw const addend).cast(),
-                operands.weight.get() as *const c_void,
-                descriptors.weight,
-                operands.x.get() as *const c_void,
-                descriptors.x,
-                operands.y.get() as *const c_void,
-                descriptors.y,
-                operands.y.get() as *mut c_void,
-                descriptors.y,
-                std::ptr::from_ref(algorithm),
-                workspace.get() as *mut c_void,
-                WORKSPACE,
-                stream.handle().cast(),
-            )?;
+            let matrices = Matrices {
+                x: operands.x,
+                weight: operands.weight,
+                y: operands.y,
+            };
+            let addend = f32::from(u8::from(shape.add));
+            plan.enqueue(self.handle, matrices, addend, workspace, stream)
         }
-        Ok(())
     }
 }
 
 /// The heuristic wants to see the scales' addresses, and refuses FP8 without.
 fn plan(handle: sys::cublasLtHandle_t, shape: LinearShape, operands: LinearOperands) -> Result<Plan, Error> {
-    let biased = !operands.bias.is_null();
     use sys::cublasLtMatmulDescAttributes_t as Attribute;
+    let biased = !operands.bias.is_null();
     let kind = match shape.precision {
         Precision::Bf16 => sys::cudaDataType::CUDA_R_16BF,
         Precision::Fp8 => sys::cudaDataType::CUDA_R_8F_E4M3,
     };
+    let product = Shape {
+        operands: Element::Bf16,
+        y: shape.y,
+        rows: shape.rows,
+        depth: shape.depth,
+        columns: shape.columns,
+        x_layout: Layout::rows(shape.x_stride),
+        weight_layout: Layout::columns(shape.depth),
+        y_stride: shape.y_stride,
+    };
     let sums = sys::cublasComputeType_t::CUBLAS_COMPUTE_32F;
-    let operation = result::create_matmul_desc(sums, sys::cudaDataType::CUDA_R_32F)?;
-    let (weight, transpose_weight) =
-        Layout::columns(shape.depth).descriptor(kind, shape.depth, shape.columns)?;
-    let (x, transpose_x) = Layout::rows(shape.x_stride).descriptor(kind, shape.rows, shape.depth)?;
-    let (y, _) = Layout::rows(shape.y_stride).descriptor(shape.y.kind(), shape.rows, shape.columns)?;
-    // SAFETY: the descriptor was just made; the attributes are two of `Operation`, one of `cublasLtEpilogue_t`,
-    // one data type, and for FP8 two scale modes of 32 bits.
+    let descriptors = describe(kind, sums, product, biased)?;
+    let operation = descriptors.operation;
+    // SAFETY: the descriptor was just made; the attributes are one data type, and for FP8 two scale modes of 32 bits.
     unsafe {
-        set(
-            operation,
-            Attribute::CUBLASLT_MATMUL_DESC_TRANSA,
-            &transpose_weight,
-        )?;
-        set(operation, Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &transpose_x)?;
         if biased {
-            let bias = sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS;
-            set(operation, Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &bias)?;
             let bias_kind = shape.y.kind();
             set(
                 operation,
@@ -184,12 +158,6 @@ fn plan(handle: sys::cublasLtHandle_t, shape: LinearShape, operands: LinearOpera
             set_scales(operation, &operands)?;
         }
     }
-    let descriptors = Descriptors {
-        operation,
-        weight,
-        x,
-        y,
-    };
     Ok(Plan {
         algorithm: algorithm(handle, descriptors)?,
         descriptors,

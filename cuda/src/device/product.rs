@@ -207,32 +207,71 @@ impl Products {
             let plan = plan(self.handle, shape, biased)?;
             self.plans.insert(key, plan);
         }
-        let Plan {
-            descriptors,
-            algorithm,
-        } = &self.plans[&key];
-        use sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER as BIAS;
-        let (one, zero) = (1_f32, 0_f32);
-        // SAFETY: the plan's descriptors live as long as `self`, and a product reads its own while it is
-        // enqueued; the operands are the caller's promise.
+        let plan = &self.plans[&key];
+        // SAFETY: the plan's descriptors live as long as `self`; the operands are the caller's promise.
         unsafe {
             if biased {
-                set(descriptors.operation, BIAS, &operands.bias)?;
+                plan.set_bias(operands.bias)?;
             }
+            let matrices = Matrices {
+                x: operands.x,
+                weight: operands.weight,
+                y: operands.y,
+            };
+            plan.enqueue(self.handle, matrices, 0.0, workspace, stream)
+        }
+    }
+}
+
+/// Addresses of a product's matrices, as cuBLASLt takes them.
+#[derive(Clone, Copy)]
+pub(super) struct Matrices {
+    pub(super) x: Address,
+    pub(super) weight: Address,
+    pub(super) y: Address,
+}
+
+impl Plan {
+    /// Sets the address of the bias, for the products that are enqueued from now on.
+    ///
+    /// # Safety
+    /// The plan was made with a bias, and its descriptors are alive.
+    pub(super) unsafe fn set_bias(&self, bias: Address) -> Result<(), Error> {
+        use sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER as BIAS;
+        // SAFETY: the caller's promise; the attribute is a pointer.
+        unsafe { set(self.descriptors.operation, BIAS, &bias) }
+    }
+
+    /// Enqueues the product, with `addend` times what `y` holds added to it.
+    ///
+    /// # Safety
+    /// As for [`Products::run`]; the descriptors are alive. The product reads them while it is enqueued.
+    pub(super) unsafe fn enqueue(
+        &self,
+        handle: sys::cublasLtHandle_t,
+        matrices: Matrices,
+        addend: f32,
+        workspace: Address,
+        stream: &Stream,
+    ) -> Result<(), Error> {
+        let descriptors = self.descriptors;
+        let one = 1_f32;
+        // SAFETY: the caller's promise.
+        unsafe {
             result::matmul(
-                self.handle,
+                handle,
                 descriptors.operation,
                 (&raw const one).cast(),
-                (&raw const zero).cast(),
-                operands.weight.get() as *const c_void,
+                (&raw const addend).cast(),
+                matrices.weight.get() as *const c_void,
                 descriptors.weight,
-                operands.x.get() as *const c_void,
+                matrices.x.get() as *const c_void,
                 descriptors.x,
-                operands.y.get() as *const c_void,
+                matrices.y.get() as *const c_void,
                 descriptors.y,
-                operands.y.get() as *mut c_void,
+                matrices.y.get() as *mut c_void,
                 descriptors.y,
-                std::ptr::from_ref(algorithm),
+                std::ptr::from_ref(&self.algorithm),
                 workspace.get() as *mut c_void,
                 WORKSPACE,
                 stream.handle().cast(),
@@ -269,6 +308,20 @@ fn plan(handle: sys::cublasLtHandle_t, shape: Shape, biased: bool) -> Result<Pla
         Element::F32 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
         Element::Bf16 | Element::F16 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
     };
+    let descriptors = describe(kind, sums, shape, biased)?;
+    Ok(Plan {
+        algorithm: algorithm(handle, descriptors)?,
+        descriptors,
+    })
+}
+
+/// Makes the descriptors of a product whose operands are numbers of a kind, whatever the shape says of them.
+pub(super) fn describe(
+    kind: sys::cudaDataType,
+    sums: sys::cublasComputeType_t,
+    shape: Shape,
+    biased: bool,
+) -> Result<Descriptors, Error> {
     let operation = result::create_matmul_desc(sums, sys::cudaDataType::CUDA_R_32F)?;
     let (weight, transpose_weight) = shape.weight_layout.descriptor(kind, shape.depth, shape.columns)?;
     let (x, transpose_x) = shape.x_layout.descriptor(kind, shape.rows, shape.depth)?;
@@ -288,15 +341,11 @@ fn plan(handle: sys::cublasLtHandle_t, shape: Shape, biased: bool) -> Result<Pla
             set(operation, Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &bias)?;
         }
     }
-    let descriptors = Descriptors {
+    Ok(Descriptors {
         operation,
         weight,
         x,
         y,
-    };
-    Ok(Plan {
-        algorithm: algorithm(handle, descriptors)?,
-        descriptors,
     })
 }
 

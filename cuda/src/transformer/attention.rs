@@ -15,7 +15,7 @@ pub(super) use decode::{COMBINE, DECODE, variant as decode_variant};
 pub(super) use prefill::{PREFILL, variant as prefill_variant};
 
 /// Widths of heads for which there are kernels.
-pub(super) const WIDTHS: [usize; 3] = [64, 128, 256];
+pub const HEAD_WIDTHS: [usize; 3] = [64, 128, 256];
 
 /// Heads of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,10 @@ impl Heads {
 
     /// An error unless there are kernels for these heads.
     pub(super) fn check(self) -> Result<(), Error> {
-        if WIDTHS.contains(&self.width) && self.kv > 0 && self.query > 0 && self.query.is_multiple_of(self.kv)
+        if HEAD_WIDTHS.contains(&self.width)
+            && self.kv > 0
+            && self.query > 0
+            && self.query.is_multiple_of(self.kv)
         {
             return Ok(());
         }

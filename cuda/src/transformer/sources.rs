@@ -1,6 +1,6 @@
 //! All kernels as they are compiled, for whoever wants to compile them without a GPU.
 
-use super::attention::{COMBINE, DECODE, PREFILL, WIDTHS, decode_variant, prefill_variant};
+use super::attention::{COMBINE, DECODE, HEAD_WIDTHS, PREFILL, decode_variant, prefill_variant};
 use super::gemm::{Epilogue, SKINNY_ROWS};
 use super::{activation, gather, gemm, norm, rotary, sample};
 use crate::device::Precision;
@@ -18,7 +18,7 @@ pub fn kernel_sources() -> Vec<KernelSource> {
         all.push(activation::SWIGLU.source(&activation::variant(fp8)));
         all.extend(norm::PIECES.map(|pieces| norm::NORM.source(&norm::variant_of(pieces, fp8))));
     }
-    for width in WIDTHS {
+    for width in HEAD_WIDTHS {
         all.push(rotary::ROTARY.source(&rotary::variant(width)));
         all.push(PREFILL.source(&prefill_variant(width)));
         all.push(DECODE.source(&decode_variant(width)));

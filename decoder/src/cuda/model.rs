@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use liquid_cuda::device::{Buffer, Context, DeviceInfo, Library, Precision, Products};
-use liquid_cuda::transformer::TransformerKernels;
+use liquid_cuda::transformer::{HEAD_WIDTHS, TransformerKernels};
 
 use super::CudaError;
 use super::error::failed;
@@ -291,7 +291,7 @@ fn check_sizes(architecture: &Architecture) -> Result<(), CudaError> {
         (
             "head_dim",
             architecture.head_dim,
-            [64, 128, 256].contains(&architecture.head_dim),
+            HEAD_WIDTHS.contains(&architecture.head_dim),
             WIDTHS,
         ),
         (

@@ -274,11 +274,11 @@ impl<'a> Writer<'a> {
             return;
         }
         let text = match one_line(&text) {
-            text if text.is_empty() => self.request.passage.text_of(&quote),
+            text if text.is_empty() => one_line(&self.request.passage.text_of(&quote)),
             text => text,
         };
         self.answer.facts.push(Fact {
-            text: one_line(&text),
+            text,
             quote,
             confidence,
             origin,
