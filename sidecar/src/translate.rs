@@ -20,6 +20,7 @@
 mod alias;
 mod answer;
 mod content;
+mod events;
 mod fields;
 mod message;
 mod messages;
@@ -36,7 +37,8 @@ use http::{HeaderMap, HeaderValue, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 
-pub use answer::{StreamTranslator, Translation};
+pub use answer::Translation;
+pub use events::StreamTranslator;
 pub(crate) use messages::error_kind;
 pub(crate) use response::{now, usage_object};
 

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use http::StatusCode;
 
+use super::events::StreamTranslator;
 use super::{messages, response, stream};
-use crate::api::Usage;
-use crate::sse::Ending;
+use crate::api::{Usage, Wire};
 
 /// The facts of a request that the translation of its answer needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,15 +14,6 @@ pub enum Translation {
     Chat(response::Translation),
     /// From Chat Completions to Messages.
     Messages(messages::Translation),
-}
-
-/// Translates one stream.
-#[derive(Debug)]
-pub enum StreamTranslator {
-    /// From Messages to Chat Completions.
-    Chat(Box<stream::StreamTranslator>),
-    /// From Chat Completions to Messages.
-    Messages(Box<messages::StreamTranslator>),
 }
 
 impl From<response::Translation> for Translation {
@@ -66,8 +57,8 @@ impl Translation {
     /// Translates a stream as it comes.
     pub fn stream(&self) -> StreamTranslator {
         match self {
-            Self::Chat(translation) => StreamTranslator::Chat(Box::new(translation.stream())),
-            Self::Messages(_) => StreamTranslator::Messages(Box::default()),
+            Self::Chat(translation) => translation.stream(),
+            Self::Messages(_) => StreamTranslator::new(Wire::Chat, messages::Writer::default()),
         }
     }
 
@@ -77,41 +68,6 @@ impl Translation {
         match self {
             Self::Chat(_) => stream::opening_error(first),
             Self::Messages(_) => None,
-        }
-    }
-}
-
-impl StreamTranslator {
-    /// Returns the events that the next bytes complete, translated; may be empty.
-    pub fn feed(&mut self, bytes: &[u8]) -> Bytes {
-        match self {
-            Self::Chat(stream) => stream.feed(bytes),
-            Self::Messages(stream) => stream.feed(bytes),
-        }
-    }
-
-    /// Returns what the end of the stream adds: the final events of an answer that is complete, whose last event is
-    /// missing or cut.
-    pub fn finish(&mut self) -> Bytes {
-        match self {
-            Self::Chat(stream) => stream.finish(),
-            Self::Messages(stream) => stream.finish(),
-        }
-    }
-
-    /// Returns the usage seen so far.
-    pub fn usage(&self) -> Usage {
-        match self {
-            Self::Chat(stream) => stream.usage(),
-            Self::Messages(stream) => stream.usage(),
-        }
-    }
-
-    /// Returns whether the stream may end here.
-    pub fn ending(&self) -> Ending {
-        match self {
-            Self::Chat(stream) => stream.ending(),
-            Self::Messages(stream) => stream.ending(),
         }
     }
 }

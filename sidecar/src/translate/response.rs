@@ -8,9 +8,10 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::stream::StreamTranslator;
+use super::events::StreamTranslator;
+use super::stream::Writer;
 use super::text::is_blank;
-use crate::api::Usage;
+use crate::api::{Usage, Wire};
 use crate::sse::{is_error, usage_of_body};
 
 /// Longest part of an upstream's body in an error, in characters.
@@ -97,7 +98,11 @@ impl Translation {
         };
         let usage = usage_of_body(body);
         if self.stream {
-            return (status, self.stream().translate_message(&whole, usage), usage);
+            return (
+                status,
+                Writer::new(self.clone()).translate_message(&whole, usage),
+                usage,
+            );
         }
         (status, self.completion(&message, usage).to_string().into(), usage)
     }
@@ -118,7 +123,7 @@ impl Translation {
 
     /// Translates a stream as it comes.
     pub fn stream(&self) -> StreamTranslator {
-        StreamTranslator::new(self.clone())
+        StreamTranslator::new(Wire::Messages, Writer::new(self.clone()))
     }
 
     /// Returns whether this tool's input is the answer.

@@ -1,34 +1,17 @@
 //! An Anthropic event stream as chat completion chunks, event by event as it comes.
 
-use std::time::{Duration, Instant};
-
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::events::{EventWriter, MAX_EVENT_BYTES};
 use super::response::{Translation, error, error_answer, now, usage_object};
 use crate::api::{Usage, Wire};
 use crate::sse::{Ending, Event, Parser, StreamState};
 
-/// Larger events cannot be translated and are left out.
-const MAX_EVENT_BYTES: usize = 8 << 20;
-
-/// Longest time without a byte for the client while the upstream sends what has no counterpart. Far below every
-/// read timeout.
-const QUIET: Duration = Duration::from_secs(1);
-
-/// Translates one stream.
+/// Writes one stream.
 #[derive(Debug)]
-pub struct StreamTranslator {
-    parser: Parser,
-    state: StreamState,
-    writer: Writer,
-    /// When the client was last sent something.
-    written: Instant,
-}
-
-#[derive(Debug)]
-struct Writer {
+pub(super) struct Writer {
     translation: Translation,
     id: String,
     model: String,
@@ -58,93 +41,6 @@ enum Block {
 /// follows. `None` once one has come.
 type PendingInput = Option<Value>;
 
-impl StreamTranslator {
-    /// Starts a stream.
-    pub(super) fn new(translation: Translation) -> Self {
-        let writer = Writer {
-            id: String::new(),
-            model: translation.model.clone(),
-            created: now(),
-            started: false,
-            block: Block::Other,
-            calls: 0,
-            finish: "stop",
-            ended: false,
-            out: BytesMut::new(),
-            translation,
-        };
-        Self {
-            parser: Parser::new(MAX_EVENT_BYTES),
-            state: StreamState::new(Wire::Messages),
-            writer,
-            written: Instant::now(),
-        }
-    }
-
-    /// Returns the events that the next bytes complete, translated; may be empty. While the upstream is alive the
-    /// client gets a sign of it: a comment for each ping, and one after a second of events without a counterpart.
-    pub fn feed(&mut self, bytes: &[u8]) -> Bytes {
-        let Self {
-            parser,
-            state,
-            writer,
-            ..
-        } = self;
-        parser.feed(bytes, |event| {
-            state.read(event);
-            writer.event(event, state);
-        });
-        if self.writer.out.is_empty() && !self.writer.ended && self.written.elapsed() >= QUIET {
-            self.writer.comment("keep-alive");
-        }
-        if !self.writer.out.is_empty() {
-            self.written = Instant::now();
-        }
-        self.writer.out.split().freeze()
-    }
-
-    /// Returns what the end of the stream adds: the final chunks of an answer that is complete, whose last event is
-    /// missing or cut.
-    pub fn finish(&mut self) -> Bytes {
-        let Self {
-            parser,
-            state,
-            writer,
-            ..
-        } = self;
-        parser.finish(|event| {
-            state.read(event);
-            writer.event(event, state);
-        });
-        if state.ending() == Ending::Complete {
-            writer.finish(state.usage());
-        }
-        writer.out.split().freeze()
-    }
-
-    /// Translates a message that came in one piece into the chunks of a stream.
-    pub(super) fn translate_message(mut self, message: &Value, usage: Usage) -> Bytes {
-        self.writer.start_message(message);
-        for block in message["content"].as_array().into_iter().flatten() {
-            self.writer.start(block);
-        }
-        self.writer.stop_block();
-        self.writer.stop_reason(&message["stop_reason"]);
-        self.writer.finish(usage);
-        self.writer.out.freeze()
-    }
-
-    /// Returns the usage seen so far.
-    pub fn usage(&self) -> Usage {
-        self.state.usage()
-    }
-
-    /// Returns whether the stream may end here.
-    pub fn ending(&self) -> Ending {
-        self.state.ending()
-    }
-}
-
 /// Returns the error that a stream begins with, as a whole answer with its status; `None` where the first event
 /// is another, or is not here yet.
 pub(super) fn opening_error(first: &[u8]) -> Option<(StatusCode, Bytes)> {
@@ -165,6 +61,36 @@ pub(super) fn opening_error(first: &[u8]) -> Option<(StatusCode, Bytes)> {
 }
 
 impl Writer {
+    /// Starts a stream.
+    pub(super) fn new(translation: Translation) -> Self {
+        Self {
+            id: String::new(),
+            model: translation.model.clone(),
+            created: now(),
+            started: false,
+            block: Block::Other,
+            calls: 0,
+            finish: "stop",
+            ended: false,
+            out: BytesMut::new(),
+            translation,
+        }
+    }
+
+    /// Translates a message that came in one piece into the chunks of a stream.
+    pub(super) fn translate_message(mut self, message: &Value, usage: Usage) -> Bytes {
+        self.start_message(message);
+        for block in message["content"].as_array().into_iter().flatten() {
+            self.start(block);
+        }
+        self.stop_block();
+        self.stop_reason(&message["stop_reason"]);
+        self.finish(usage);
+        self.out.freeze()
+    }
+}
+
+impl EventWriter for Writer {
     fn event(&mut self, event: Event<'_>, state: &StreamState) {
         if self.ended {
             return;
@@ -189,6 +115,34 @@ impl Writer {
         }
     }
 
+    fn finish(&mut self, usage: Usage) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        self.stop_block();
+        self.delta(&json!({}), Some(self.finish));
+        if self.translation.include_usage {
+            let mut chunk = self.chunk();
+            chunk["choices"] = json!([]);
+            chunk["usage"] = usage_object(usage);
+            self.write(&chunk);
+        }
+        self.out.put_slice(b"data: [DONE]\n\n");
+    }
+
+    /// Comments are what clients skip (WHATWG HTML, 9.2.6).
+    fn keep_alive(&mut self) {
+        if !self.ended {
+            self.comment("keep-alive");
+        }
+    }
+
+    fn out(&mut self) -> &mut BytesMut {
+        &mut self.out
+    }
+}
+
+impl Writer {
     fn start_message(&mut self, message: &Value) {
         self.id = message["id"].as_str().unwrap_or_default().into();
         if let Some(model) = message["model"].as_str() {
@@ -270,21 +224,6 @@ impl Writer {
             Block::Answer { input: Some(input) } => self.delta(&json!({"content": whole(input)}), None),
             _ => {}
         }
-    }
-
-    fn finish(&mut self, usage: Usage) {
-        if std::mem::replace(&mut self.ended, true) {
-            return;
-        }
-        self.stop_block();
-        self.delta(&json!({}), Some(self.finish));
-        if self.translation.include_usage {
-            let mut chunk = self.chunk();
-            chunk["choices"] = json!([]);
-            chunk["usage"] = usage_object(usage);
-            self.write(&chunk);
-        }
-        self.out.put_slice(b"data: [DONE]\n\n");
     }
 
     /// Writes a line that clients skip (WHATWG HTML, 9.2.6), and that keeps their connection alive.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::StreamTranslator;
+use super::Writer;
 use crate::api::Usage;
 use crate::sse::{is_error, usage_of_body};
 
@@ -23,7 +23,7 @@ impl Translation {
         if status.is_success() && completion {
             let usage = usage_of_body(body);
             let body = match self.stream {
-                true => StreamTranslator::default().translate_completion(&whole, usage),
+                true => Writer::default().translate_completion(&whole, usage),
                 false => message(&whole, usage).to_string().into(),
             };
             return (status, body, usage);

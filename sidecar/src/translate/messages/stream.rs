@@ -4,23 +4,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::super::events::EventWriter;
 use super::response::{error, stop_reason, usage_object};
-use crate::api::{Usage, Wire};
-use crate::sse::{Ending, Event, Parser, StreamState, is_error};
+use crate::api::Usage;
+use crate::sse::{Event, StreamState, is_error};
 
-/// Larger events cannot be translated and are left out.
-const MAX_EVENT_BYTES: usize = 8 << 20;
-
-/// Translates one stream.
-#[derive(Debug)]
-pub struct StreamTranslator {
-    parser: Parser,
-    state: StreamState,
-    writer: Writer,
-}
-
+/// Writes one stream.
 #[derive(Debug, Default)]
-struct Writer {
+pub(in crate::translate) struct Writer {
     /// Whether `message_start` is out.
     started: bool,
     /// The open block, and how many were opened before it.
@@ -39,77 +30,7 @@ enum Block {
     Call(u64),
 }
 
-impl Default for StreamTranslator {
-    fn default() -> Self {
-        Self {
-            parser: Parser::new(MAX_EVENT_BYTES),
-            state: StreamState::new(Wire::Chat),
-            writer: Writer::default(),
-        }
-    }
-}
-
-impl StreamTranslator {
-    /// Returns the events that the next bytes complete, translated; may be empty.
-    pub fn feed(&mut self, bytes: &[u8]) -> Bytes {
-        let Self {
-            parser,
-            state,
-            writer,
-        } = self;
-        parser.feed(bytes, |event| {
-            state.read(event);
-            writer.event(event, state);
-        });
-        self.writer.out.split().freeze()
-    }
-
-    /// Returns what the end of the stream adds: the final events of an answer that is complete, whose last chunk is
-    /// missing or cut.
-    pub fn finish(&mut self) -> Bytes {
-        let Self {
-            parser,
-            state,
-            writer,
-        } = self;
-        parser.finish(|event| {
-            state.read(event);
-            writer.event(event, state);
-        });
-        if state.ending() == Ending::Complete {
-            writer.finish(state.usage());
-        }
-        writer.out.split().freeze()
-    }
-
-    /// Translates a completion that came in one piece into the events of a stream.
-    pub(super) fn translate_completion(mut self, completion: &Value, usage: Usage) -> Bytes {
-        let mut chunk = completion.clone();
-        if let Some(choice) = chunk.pointer_mut("/choices/0") {
-            let mut message = choice["message"].take();
-            let calls = message["tool_calls"].as_array_mut().into_iter().flatten();
-            for (index, call) in calls.enumerate() {
-                call["index"] = index.into();
-            }
-            choice["delta"] = message;
-        }
-        self.writer.chunk(&chunk);
-        self.writer.finish(usage);
-        self.writer.out.freeze()
-    }
-
-    /// Returns the usage seen so far.
-    pub fn usage(&self) -> Usage {
-        self.state.usage()
-    }
-
-    /// Returns whether the stream may end here.
-    pub fn ending(&self) -> Ending {
-        self.state.ending()
-    }
-}
-
-impl Writer {
+impl EventWriter for Writer {
     fn event(&mut self, event: Event<'_>, state: &StreamState) {
         if event.data == b"[DONE]" {
             self.finish(state.usage());
@@ -124,6 +45,39 @@ impl Writer {
             return;
         }
         self.chunk(&chunk);
+    }
+
+    fn finish(&mut self, usage: Usage) {
+        if !self.started || std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        self.close();
+        let delta = json!({"stop_reason": stop_reason(&self.finish), "stop_sequence": null});
+        let event = json!({"type": "message_delta", "delta": delta, "usage": usage_object(usage)});
+        self.write("message_delta", &event);
+        self.write("message_stop", &json!({"type": "message_stop"}));
+    }
+
+    fn out(&mut self) -> &mut BytesMut {
+        &mut self.out
+    }
+}
+
+impl Writer {
+    /// Translates a completion that came in one piece into the events of a stream.
+    pub(super) fn translate_completion(mut self, completion: &Value, usage: Usage) -> Bytes {
+        let mut chunk = completion.clone();
+        if let Some(choice) = chunk.pointer_mut("/choices/0") {
+            let mut message = choice["message"].take();
+            let calls = message["tool_calls"].as_array_mut().into_iter().flatten();
+            for (index, call) in calls.enumerate() {
+                call["index"] = index.into();
+            }
+            choice["delta"] = message;
+        }
+        self.chunk(&chunk);
+        self.finish(usage);
+        self.out.freeze()
     }
 
     fn chunk(&mut self, chunk: &Value) {
@@ -188,18 +142,6 @@ impl Writer {
     fn delta(&mut self, delta: Value) {
         let event = json!({"type": "content_block_delta", "index": self.blocks, "delta": delta});
         self.write("content_block_delta", &event);
-    }
-
-    /// Writes the last events, once.
-    fn finish(&mut self, usage: Usage) {
-        if !self.started || std::mem::replace(&mut self.ended, true) {
-            return;
-        }
-        self.close();
-        let delta = json!({"stop_reason": stop_reason(&self.finish), "stop_sequence": null});
-        let event = json!({"type": "message_delta", "delta": delta, "usage": usage_object(usage)});
-        self.write("message_delta", &event);
-        self.write("message_stop", &json!({"type": "message_stop"}));
     }
 
     fn write(&mut self, name: &str, data: &Value) {
