@@ -186,10 +186,7 @@ impl Draft<'_, '_> {
             true => Some(Tier::Decoder),
             false => self.settings.tier,
         };
-        (!range.is_empty()).then(|| {
-            let search = self.search(documents, range, asks, Budget::from(&plan.budget));
-            search.on(tier)
-        })
+        (!range.is_empty()).then(|| self.search(documents, range, asks, Budget::from(&plan.budget), tier))
     }
 
     fn further_search(&self, turn: &Turn<'_>, documents: &[DocumentJob], end: usize) -> Search {
@@ -198,11 +195,24 @@ impl Draft<'_, '_> {
             min_ratio: self.settings.budget.ratio.min(self.settings.budget.further_ratio),
             max_ratio: self.settings.budget.further_ratio,
         };
-        self.search(documents, 0..end, asked(&turn.asks, true), budget)
+        self.search(
+            documents,
+            0..end,
+            asked(&turn.asks, true),
+            budget,
+            self.settings.tier,
+        )
     }
 
     /// Asks about some of the documents, as one document of several texts.
-    fn search(&self, all: &[DocumentJob], range: Range<usize>, asks: Vec<Asked>, budget: Budget) -> Search {
+    fn search(
+        &self,
+        all: &[DocumentJob],
+        range: Range<usize>,
+        asks: Vec<Asked>,
+        budget: Budget,
+        tier: Option<Tier>,
+    ) -> Search {
         let documents = all.get(range.clone()).unwrap_or_default();
         let (mut within, mut texts, mut at) = (Vec::new(), Vec::new(), 0);
         for (number, document) in documents.iter().enumerate() {
@@ -237,7 +247,7 @@ impl Draft<'_, '_> {
             texts,
             asks,
             budget,
-            tier: self.settings.tier,
+            tier,
             request_id: self.request_id.to_owned(),
         };
         Search {
@@ -245,14 +255,6 @@ impl Draft<'_, '_> {
             first: range.start,
             within,
         }
-    }
-}
-
-impl Search {
-    /// Asks for a tier.
-    fn on(self, tier: Option<Tier>) -> Self {
-        let query = Query { tier, ..self.query };
-        Self { query, ..self }
     }
 }
 

@@ -133,6 +133,15 @@ fn check_readable(arrived: &UpstreamResponse) -> Result<(), ApiError> {
     ))
 }
 
+/// Reads a target's answer to its end.
+async fn read_whole(first: Option<Bytes>, rest: AnswerBody, target: &Target) -> Result<Bytes, Failure> {
+    let whole = translate::collect(first.unwrap_or_default(), rest).await;
+    whole.map_err(|error| Failure::Broken {
+        provider: target.provider.name.clone(),
+        source: error.into(),
+    })
+}
+
 impl Conversation {
     /// Sends the request as it is now.
     async fn ask(&self, targets: &[Target]) -> Result<UpstreamResponse, Failure> {
@@ -196,13 +205,8 @@ impl Conversation {
         } = arrived;
         let (mut parts, rest) = response.into_parts();
         headers::strip_hop_by_hop(&mut parts.headers);
-        let first = first.and_then(|frame| frame.into_data().ok()).unwrap_or_default();
-        let mut body = translate::collect(first, rest)
-            .await
-            .map_err(|error| Failure::Broken {
-                provider: target.provider.name.clone(),
-                source: error.into(),
-            })?;
+        let first = first.and_then(|frame| frame.into_data().ok());
+        let mut body = read_whole(first, rest, &target).await?;
         if let Some(translation) = &translation {
             (parts.status, body, _) = translation.body(parts.status, &body);
             answer::describe(&mut parts.headers, translation.content_type(parts.status));
@@ -293,11 +297,7 @@ impl Source {
                 });
             }
         };
-        let body = translate::collect(first.unwrap_or_default(), rest);
-        let body = body.await.map_err(|error| Failure::Broken {
-            provider: target.provider.name.clone(),
-            source: error.into(),
-        })?;
+        let body = read_whole(first, rest, &target).await?;
         Ok(Self {
             first: Some(translation.body(parts.status, &body).1),
             rest: None,
