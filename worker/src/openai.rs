@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -118,6 +118,21 @@ impl Gateway {
             deadline: None,
             under_way: self.0.requests.under_way.token(),
         })
+    }
+
+    /// Lets a request for answers in, and reads it.
+    async fn open<T: Send + 'static>(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+        make: impl FnOnce(&Fields<'_>, &Decoder) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<(Admitted, T), ApiError> {
+        let deadline = deadline::read(headers);
+        let mut admitted = self.admit()?;
+        let request = self.read(body, &admitted.decoder, make).await?;
+        // An error that comes before the body is read costs the connection.
+        admitted.deadline = deadline?;
+        Ok((admitted, request))
     }
 
     /// Reads a body, and makes something of its JSON object on a thread of its own.

@@ -18,7 +18,7 @@ use super::fields::Fields;
 use super::logprobs::{ChatLogprobs, Chosen};
 use super::options::{Limit, Options};
 use super::reply::{Choice, Reply};
-use super::{Gateway, Head, deadline, finish_name, with_name};
+use super::{Gateway, Head, finish_name, with_name};
 use crate::runtime::Decoder;
 
 /// Fields that change the answer and are not served.
@@ -43,12 +43,8 @@ pub(super) async fn answer(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let deadline = deadline::read(&headers);
-    let mut admitted = gateway.admit()?;
+    let (admitted, request) = gateway.open(&headers, body, ChatRequest::read).await?;
     let decoder = Arc::clone(&admitted.decoder);
-    let request = gateway.read(body, &decoder, ChatRequest::read).await?;
-    // An error that comes before the body is read costs the connection.
-    admitted.deadline = deadline?;
     let options = &request.options;
     let id = format!("chatcmpl-{}", gateway.0.names.next());
     let requests = options.requests(&request.prompt, decoder.context_tokens);

@@ -16,7 +16,7 @@ use super::fields::Fields;
 use super::logprobs::{Chosen, TextLogprobs};
 use super::options::{Limit, MOST_ANSWERS, Options};
 use super::reply::{Choice, Reply};
-use super::{Gateway, Head, deadline, finish_name, tokens, with_name};
+use super::{Gateway, Head, finish_name, tokens, with_name};
 use crate::runtime::Decoder;
 
 /// Fields that change the answer and are not served.
@@ -43,12 +43,8 @@ pub(super) async fn answer(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let deadline = deadline::read(&headers);
-    let mut admitted = gateway.admit()?;
+    let (admitted, request) = gateway.open(&headers, body, TextRequest::read).await?;
     let decoder = Arc::clone(&admitted.decoder);
-    let request = gateway.read(body, &decoder, TextRequest::read).await?;
-    // An error that comes before the body is read costs the connection.
-    admitted.deadline = deadline?;
     let id = format!("cmpl-{}", gateway.0.names.next());
     let head = Head::new(&id, "text_completion", &decoder);
     let of_prompt = |prompt: &Prompt| request.options.requests(&prompt.tokens, decoder.context_tokens);
