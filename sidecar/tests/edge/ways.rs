@@ -5,6 +5,7 @@ use std::io::Write as _;
 
 use axum::body::Body;
 use http::{Method, Request};
+use liquid_proto::worker::v1::ExtractResponse;
 use liquid_testing::{MockUpstream, MockWorker, WorkerBehaviour};
 use serde_json::{Value, json};
 
@@ -28,7 +29,11 @@ fn document() -> String {
 
 /// The strict settings, a worker that finds the evidence, and an upstream that keeps what it gets.
 async fn strict() -> (Stack, MockWorker) {
-    let worker = MockWorker::start([WorkerBehaviour::Evidence]).await.unwrap();
+    strict_with(WorkerBehaviour::Evidence).await
+}
+
+async fn strict_with(behaviour: WorkerBehaviour) -> (Stack, MockWorker) {
+    let worker = MockWorker::start([behaviour]).await.unwrap();
     let upstream = MockUpstream::start().await.unwrap();
     let toml = format!(
         "{STRICT}[extract]\non_worker_unavailable = \"reject\"\nworkers = [\"{}\"]\n",
@@ -204,6 +209,22 @@ async fn no_document_that_was_read_leaves_whole() {
             "{way}"
         );
     }
+    assert!(
+        stack.upstream.requests().is_empty(),
+        "a refusal costs no call upstream"
+    );
+}
+
+#[tokio::test]
+async fn no_document_that_no_pack_can_stand_for_leaves_whole() {
+    let response = ExtractResponse {
+        below_floor: true,
+        ..ExtractResponse::default()
+    };
+    let (stack, _worker) = strict_with(WorkerBehaviour::Response(Box::new(response))).await;
+    let body = messages(json!([user(&document()), user(QUESTION)]));
+    let answer = ask(&stack.url(CHAT), body.to_string()).await;
+    is_refused(&answer, "below_floor", "below_floor");
     assert!(
         stack.upstream.requests().is_empty(),
         "a refusal costs no call upstream"
