@@ -5,6 +5,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::reasons::ConditionType;
+
 /// What the operator has seen and done.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -34,6 +36,14 @@ pub struct Status {
     /// What was saved: what the workers have counted, and what sidecars have reported to them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+}
+
+impl Status {
+    /// Returns the condition of this name.
+    pub fn condition(&self, name: ConditionType) -> Option<&Condition> {
+        let mut conditions = self.conditions.iter();
+        conditions.find(|condition| condition.type_ == name.as_str())
+    }
 }
 
 /// How far the configuration has come.

@@ -93,16 +93,10 @@ pub(super) fn describe_changes(old: Option<&Status>, new: &Status) -> Vec<ProxyE
 
 /// Returns a condition of a status, unless the one before it had the same status and reason.
 fn find_change<'a>(name: ConditionType, old: Option<&Status>, new: &'a Status) -> Option<&'a Condition> {
-    let find = |status: &'a Status| find_condition(status, name);
-    let now = find(new)?;
-    let before = old.and_then(|old| find_condition(old, name));
+    let now = new.condition(name)?;
+    let before = old.and_then(|old| old.condition(name));
     let same = before.is_some_and(|before| before.status == now.status && before.reason == now.reason);
     (!same).then_some(now)
-}
-
-fn find_condition(status: &Status, name: ConditionType) -> Option<&Condition> {
-    let mut conditions = status.conditions.iter();
-    conditions.find(|condition| condition.type_ == name.as_str())
 }
 
 fn describe_model(old: Option<&Status>, new: &Status) -> Option<ProxyEvent> {

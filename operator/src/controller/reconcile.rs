@@ -105,11 +105,8 @@ pub(super) async fn reconcile_proxy(proxy: &LiquidMemoryProxy, context: &Context
 
 /// Returns whether no worker has read its model yet, so that what they say changes by the second.
 fn is_loading(status: &Status) -> bool {
-    let mut conditions = status.conditions.iter();
-    conditions.any(|condition| {
-        condition.type_ == ConditionType::ModelLoaded.as_str()
-            && condition.reason == ConditionReason::Loading.as_str()
-    })
+    let model = status.condition(ConditionType::ModelLoaded);
+    model.is_some_and(|model| model.reason == ConditionReason::Loading.as_str())
 }
 
 impl Reconciliation<'_> {
@@ -228,9 +225,9 @@ impl Reconciliation<'_> {
     /// Describes a failure once for each kind of it; the condition says it all the time.
     fn describe_failure(&self, error: &Error) -> Option<ProxyEvent> {
         let reason = error.reason();
-        let conditions = self.proxy.status.iter().flat_map(|status| &status.conditions);
-        let mut degraded = conditions.filter(|condition| condition.type_ == ConditionType::Degraded.as_str());
-        if degraded.any(|condition| condition.reason == reason.as_str()) {
+        let status = self.proxy.status.as_ref();
+        let degraded = status.and_then(|status| status.condition(ConditionType::Degraded));
+        if degraded.is_some_and(|degraded| degraded.reason == reason.as_str()) {
             return None;
         }
         Some(ProxyEvent::warning(
