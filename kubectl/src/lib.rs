@@ -1,0 +1,39 @@
+//! The plugin `kubectl liquid`: what an installation of Liquid Memory is doing, what is wrong with it, and what it saves.
+//!
+//! A command reads the cluster through [`session`], decides by pure functions, and prints by [`output`]: a table for
+//! people, or JSON. Names, types and reasons are the operator's own; nothing of them is written here again.
+
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod output;
+mod session;
+mod status;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+pub use arguments::Arguments;
+use arguments::Command;
+use session::Session;
+
+/// Runs a command. The code is 1 if what was asked about is not well.
+///
+/// # Errors
+/// The cluster cannot be reached, or what the command needs cannot be read.
+pub fn run(arguments: Arguments) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?;
+    runtime.block_on(dispatch(arguments))
+}
+
+async fn dispatch(arguments: Arguments) -> Result<ExitCode> {
+    let Arguments { command, global } = arguments;
+    let session = Session::open(&global).await?;
+    match command {
+        Command::Status => status::run(&session).await,
+    }
+}

@@ -1,0 +1,75 @@
+//! One command's access to the cluster: the client, the namespaces that are looked at, and what may not be read.
+
+use anyhow::{Context, Result};
+use kube::api::ListParams;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use liquid_operator::api::LiquidMemoryProxy;
+
+use crate::arguments::Global;
+use crate::output::Format;
+
+/// What every command works with.
+pub(crate) struct Session {
+    /// Client of the API server.
+    pub(crate) client: Client,
+    /// The namespace that was asked for; none: all.
+    pub(crate) namespace: Option<String>,
+    /// The namespace of the kubeconfig's context.
+    pub(crate) default_namespace: String,
+    /// How results are printed.
+    pub(crate) format: Format,
+}
+
+impl Session {
+    /// Connects as the kubeconfig says.
+    ///
+    /// # Errors
+    /// There is no kubeconfig, or it cannot be used.
+    pub(crate) async fn open(global: &Global) -> Result<Self> {
+        let options = KubeConfigOptions {
+            context: global.context.clone(),
+            ..KubeConfigOptions::default()
+        };
+        let config = match &global.kubeconfig {
+            Some(path) => {
+                let file = Kubeconfig::read_from(path)
+                    .with_context(|| format!("the kubeconfig {} cannot be read", path.display()))?;
+                Config::from_custom_kubeconfig(file, &options).await
+            }
+            None => Config::from_kubeconfig(&options).await,
+        };
+        let config = config.context("no cluster: name a kubeconfig with --kubeconfig or $KUBECONFIG")?;
+        let default_namespace = config.default_namespace.clone();
+        let client = Client::try_from(config).context("the kubeconfig cannot be used")?;
+        Ok(Self {
+            client,
+            namespace: global.namespace.clone(),
+            default_namespace,
+            format: global.output,
+        })
+    }
+
+    /// Lists the proxies: of the namespace that was asked for, else of all; of the context's, where the user may not list
+    /// all.
+    ///
+    /// # Errors
+    /// The API server refuses or does not answer.
+    pub(crate) async fn list_proxies(&self) -> Result<Vec<LiquidMemoryProxy>> {
+        let params = ListParams::default();
+        let of = |namespace: &str| Api::<LiquidMemoryProxy>::namespaced(self.client.clone(), namespace);
+        let list = match &self.namespace {
+            Some(namespace) => of(namespace).list(&params).await,
+            None => match Api::<LiquidMemoryProxy>::all(self.client.clone())
+                .list(&params)
+                .await
+            {
+                Err(kube::Error::Api(refusal)) if refusal.code == 403 => {
+                    of(&self.default_namespace).list(&params).await
+                }
+                list => list,
+            },
+        };
+        Ok(list.context("LiquidMemoryProxies cannot be listed")?.items)
+    }
+}
