@@ -9,6 +9,7 @@ use liquid_contract::ports;
 use liquid_process::logs::LogFormat;
 
 use crate::api::{PodUser, PullPolicy};
+use crate::inject::SidecarDefaults;
 use crate::pki::{Times, TimesError};
 
 #[cfg(test)]
@@ -138,6 +139,23 @@ impl Settings {
         let port = self.admin_port.unwrap_or(ports::OPERATOR_ADMIN);
         self.admin_listen
             .unwrap_or_else(|| (self.any_address(), port).into())
+    }
+
+    /// Returns what the installation decides for every sidecar.
+    pub fn sidecar_defaults(&self) -> SidecarDefaults {
+        SidecarDefaults {
+            image: self.sidecar_image.clone(),
+            pull_policy: self.image_pull_policy.as_str(),
+            pull_secrets: self
+                .image_pull_secrets
+                .iter()
+                .filter(|name| !name.is_empty())
+                .cloned()
+                .collect(),
+            user: self.pod_user,
+            any_address: self.any_address(),
+            log_format: self.log_format.name(),
+        }
     }
 
     /// Returns the name of the operator's own Deployment.

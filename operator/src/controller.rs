@@ -44,6 +44,7 @@ mod tests;
 use backoff::compute_backoff;
 pub use context::Context;
 use context::ProxyKey;
+pub use diagnose::{Finding, PodContext, diagnose};
 pub use error::Error;
 pub use usage::parse_figures;
 

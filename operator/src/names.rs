@@ -6,6 +6,12 @@ pub const GROUP: &str = "liquidmemory.dev";
 /// Field manager of everything that the operator writes.
 pub const FIELD_MANAGER: &str = "liquid-operator";
 
+/// Labels of the operator's Deployments and pods, whatever their release is called; the chart sets them.
+pub const OPERATOR_LABELS: [(&str, &str); 2] = [
+    ("app.kubernetes.io/name", "liquid-memory"),
+    ("app.kubernetes.io/component", "operator"),
+];
+
 /// Label of a namespace or a pod: `enabled` opts in; on a pod `disabled` opts out, and the pod wins.
 pub const INJECT_LABEL: &str = "liquidmemory.dev/inject";
 /// Annotation of a pod: which proxy of its namespace to use.

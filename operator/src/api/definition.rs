@@ -30,7 +30,15 @@ pub fn definition() -> CustomResourceDefinition {
 pub fn yaml() -> Result<String, YamlError> {
     let head = "# Generated from operator/src/api by `cargo xtask crds`; a test compares.\n";
     let value = serde_json::to_value(definition())?;
-    Ok(format!("{head}{}", serde_saphyr::to_string(&Plain(&value))?))
+    Ok(format!("{head}{}", to_yaml(&value)?))
+}
+
+/// Renders an object as YAML.
+///
+/// # Errors
+/// [`YamlError`], which would be a fault of the serialiser.
+pub fn to_yaml(value: &Value) -> Result<String, YamlError> {
+    Ok(serde_saphyr::to_string(&Plain(value))?)
 }
 
 /// Writes numbers as numbers: with `arbitrary_precision`, a [`Value`] does so in JSON only.

@@ -13,11 +13,13 @@ const QUOTE: usize = 300;
 
 /// What keeps a worker from being ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Finding {
-    pub(super) reason: Reason,
-    pub(super) message: String,
+pub struct Finding {
+    /// The reason of the condition WorkersReady.
+    pub reason: Reason,
+    /// What was seen: the words of the scheduler, the kubelet or the worker.
+    pub message: String,
     /// Whether it is the model.
-    pub(super) model: bool,
+    pub model: bool,
 }
 
 impl Finding {
@@ -32,17 +34,17 @@ impl Finding {
 
 /// What is known of a worker's pod besides its status.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct PodContext<'a> {
+pub struct PodContext<'a> {
     /// Whether the Secret with the workers' certificate exists.
-    pub(super) certificate: bool,
+    pub certificate: bool,
     /// The GPU resource that workers ask for.
-    pub(super) gpu: Option<&'a str>,
+    pub gpu: Option<&'a str>,
     /// The LimitRanges of the namespace, if one of them refuses pods.
-    pub(super) limits: &'a [LimitRange],
+    pub limits: &'a [LimitRange],
 }
 
 /// Finds the most telling obstacle among the pods that are not ready; none if nothing speaks against waiting.
-pub(super) fn diagnose(deployment: &Deployment, pods: &[Pod], around: PodContext<'_>) -> Option<Finding> {
+pub fn diagnose(deployment: &Deployment, pods: &[Pod], around: PodContext<'_>) -> Option<Finding> {
     if let Some(message) = find_refusal(deployment) {
         return Some(Finding::new(
             Reason::NotCreated,

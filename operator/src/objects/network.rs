@@ -29,10 +29,7 @@ pub(super) fn build_policy(
             "kubernetes.io/metadata.name",
             &platform.namespace,
         )])),
-        pod_selector: Some(select_labels(&[
-            ("app.kubernetes.io/name", "liquid-memory"),
-            ("app.kubernetes.io/component", "operator"),
-        ])),
+        pod_selector: Some(select_labels(&names::OPERATOR_LABELS)),
         ip_block: None,
     };
     NetworkPolicy {

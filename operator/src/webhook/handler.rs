@@ -21,7 +21,7 @@ const ASK: Duration = Duration::from_secs(2);
 /// Longest warning, in bytes: the API server's advice.
 const WARNING_BYTES: usize = 250;
 /// Namespaces whose pods are never touched, whatever the selectors of the configuration say.
-const NEVER: [&str; 2] = ["kube-system", "kube-node-lease"];
+pub const NEVER: [&str; 2] = ["kube-system", "kube-node-lease"];
 
 /// Decides reviews.
 pub struct Handler<S> {

@@ -17,7 +17,6 @@ use super::metrics::WebhookMetrics;
 use super::server::{self, Ending};
 use super::serving::ServingCertificate;
 use crate::config::Settings;
-use crate::inject::SidecarDefaults;
 use crate::names::FIELD_MANAGER;
 use crate::pki::keeper::{Keeper, KeeperSettings};
 use crate::pki::watch::{self, CurrentAuthorities};
@@ -94,7 +93,7 @@ pub async fn start(
     running.tasks.spawn(events::publish(recorder, notices));
     let handler = Handler::new(
         running.cluster.clone(),
-        read_defaults(settings),
+        settings.sidecar_defaults(),
         settings.namespace.clone(),
         outbox,
         Arc::clone(&metrics),
@@ -184,20 +183,4 @@ fn build_certificate(
         times,
         metrics,
     )
-}
-
-fn read_defaults(settings: &Settings) -> SidecarDefaults {
-    SidecarDefaults {
-        image: settings.sidecar_image.clone(),
-        pull_policy: settings.image_pull_policy.as_str(),
-        pull_secrets: settings
-            .image_pull_secrets
-            .iter()
-            .filter(|name| !name.is_empty())
-            .cloned()
-            .collect(),
-        user: settings.pod_user,
-        any_address: settings.any_address(),
-        log_format: settings.log_format.name(),
-    }
 }

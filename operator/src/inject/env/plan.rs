@@ -15,10 +15,10 @@ pub enum Api {
 
 impl Api {
     /// Every API.
-    pub(super) const ALL: [Self; 2] = [Self::OpenAi, Self::Anthropic];
+    pub const ALL: [Self; 2] = [Self::OpenAi, Self::Anthropic];
 
     /// Variables in which SDKs look for the base URL of this API.
-    pub(super) fn variables(self) -> &'static [&'static str] {
+    pub fn variables(self) -> &'static [&'static str] {
         match self {
             Self::OpenAi => &["OPENAI_BASE_URL", "OPENAI_API_BASE"],
             Self::Anthropic => &["ANTHROPIC_BASE_URL"],
