@@ -1,4 +1,4 @@
-//! Metrics that another of our programs reads. The worker exports these counters; the operator adds them up to
+//! Metrics that another of our programs reads. The worker exports most of these counters; the operator adds them up to
 //! `status.usage`. What only Prometheus reads is named where it is counted.
 
 /// What the names of all metrics of a worker begin with.
@@ -39,6 +39,13 @@ pub const CALL_TOKENS_BEFORE: Counter = worker_counter!("call_tokens_before");
 
 /// Prompt tokens of those calls as they went on to the LLMs.
 pub const CALL_TOKENS_AFTER: Counter = worker_counter!("call_tokens_after");
+
+/// Samples of the sidecar's counter of documents' tokens as they came, with the labels `kind`, `decision` and `reason`. The
+/// plugin for kubectl adds it up; `tests/agreement` compares it with what the sidecar exports.
+pub const SIDECAR_SITE_TOKENS_BEFORE: &str = "liquid_sidecar_site_tokens_before_total";
+
+/// Samples of the counter of the same documents' tokens as they went on.
+pub const SIDECAR_SITE_TOKENS_AFTER: &str = "liquid_sidecar_site_tokens_after_total";
 
 #[cfg(test)]
 mod tests {

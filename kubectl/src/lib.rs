@@ -6,9 +6,19 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod certificates;
+mod check;
+mod explain;
+mod images;
+mod inject;
+mod metrics;
 mod output;
+mod packs;
+mod savings;
 mod session;
+mod snapshot;
 mod status;
+mod support;
 
 use std::process::ExitCode;
 
@@ -32,8 +42,16 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
 
 async fn dispatch(arguments: Arguments) -> Result<ExitCode> {
     let Arguments { command, global } = arguments;
-    let session = Session::open(&global).await?;
+    let session = Session::open(&global);
     match command {
-        Command::Status => status::run(&session).await,
+        Command::Inject(arguments) => inject::run(&global, &arguments).await,
+        Command::Check => check::run(&session.await?).await,
+        Command::Status => status::run(&session.await?).await,
+        Command::Savings(arguments) => savings::run(&session.await?, &arguments).await,
+        Command::Packs(arguments) => packs::run(&session.await?, &arguments).await,
+        Command::Explain(arguments) => explain::run(&session.await?, &arguments).await,
+        Command::Images => images::run(&session.await?).await,
+        Command::Certificates => certificates::run(&session.await?).await,
+        Command::SupportBundle(arguments) => support::run(&session.await?, &arguments).await,
     }
 }

@@ -59,12 +59,14 @@ impl Table {
 
     /// Adds a row. An empty cell is shown as `-`.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.cells(cells);
+    }
+
+    /// Adds a row of as many cells as there are.
+    pub(crate) fn cells(&mut self, cells: impl IntoIterator<Item = String>) {
         let cells = cells.into_iter();
-        self.rows.push(
-            cells
-                .map(|cell| if cell.is_empty() { "-".into() } else { cell })
-                .collect(),
-        );
+        let filled = cells.map(|cell| if cell.is_empty() { "-".into() } else { cell });
+        self.rows.push(filled.collect());
     }
 
     /// Returns whether there is no row but the heads.

@@ -50,6 +50,30 @@ impl Session {
         })
     }
 
+    /// Returns the same session, for the namespace that was asked for or that of the context.
+    pub(crate) fn within_one_namespace(&self) -> Self {
+        Self {
+            client: self.client.clone(),
+            namespace: Some(self.scope().to_owned()),
+            default_namespace: self.default_namespace.clone(),
+            format: self.format,
+        }
+    }
+
+    /// Returns the namespace that was asked for, else that of the context.
+    pub(crate) fn scope(&self) -> &str {
+        self.namespace.as_deref().unwrap_or(&self.default_namespace)
+    }
+
+    /// Asks the API server for its version.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub(crate) async fn require_cluster(&self) -> Result<()> {
+        let version = self.client.apiserver_version().await;
+        version.map(|_| ()).context("the cluster cannot be reached")
+    }
+
     /// Lists the proxies: of the namespace that was asked for, else of all; of the context's, where the user may not list
     /// all.
     ///

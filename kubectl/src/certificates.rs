@@ -1,0 +1,161 @@
+//! `kubectl liquid certificates`: every certificate, until when it is valid and when it is renewed. No key is read out.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use liquid_contract::files::{AUTHORITIES, CERTIFICATE};
+use liquid_operator::names::{sidecar_tls, worker_tls};
+use liquid_operator::pki::{Authorities, Facts, authorities};
+use serde::Serialize;
+
+use crate::check::{split_certificates, text_of};
+use crate::output::{Table, print};
+use crate::session::Session;
+use crate::snapshot::reader::{Gap, Sought};
+use crate::snapshot::{self, Depth, Snapshot};
+use crate::status::render_gaps;
+
+/// What was printed.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    certificates: Vec<Certificate>,
+    not_read: Vec<Gap>,
+}
+
+/// A certificate.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Certificate {
+    /// `authority`, `worker` or `sidecar`.
+    holder: &'static str,
+    namespace: String,
+    secret: String,
+    not_before: String,
+    not_after: String,
+    /// When two thirds of its life are over.
+    renewed_at: String,
+    /// `valid`, `due` (it should have been renewed) or `expired`.
+    state: &'static str,
+    names: Vec<String>,
+    /// Number of authorities that are trusted beside it.
+    trusted: usize,
+}
+
+/// Prints the certificates. The code is 1 if one has expired.
+///
+/// # Errors
+/// The cluster cannot be reached.
+pub(crate) async fn run(session: &Session) -> Result<ExitCode> {
+    session.require_cluster().await?;
+    let snapshot = snapshot::read(session, Depth::All).await;
+    let certificates = collect(&snapshot);
+    let expired = certificates
+        .iter()
+        .any(|certificate| certificate.state == "expired");
+    let gaps = snapshot
+        .gaps
+        .into_iter()
+        .filter(|gap| gap.what.starts_with("Secret"));
+    let report = Report {
+        certificates,
+        not_read: gaps.collect(),
+    };
+    print(session.format, &report, render)?;
+    Ok(if expired {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn collect(snapshot: &Snapshot) -> Vec<Certificate> {
+    let mut all = Vec::new();
+    let operator = snapshot.operator();
+    if let (Some(operator), Some(secret)) = (operator, snapshot.installation.authority.found())
+        && let Ok(found) = Authorities::read(secret)
+    {
+        let place = Place {
+            holder: "authority",
+            namespace: &operator.namespace,
+            secret: authorities::SECRET,
+        };
+        let trusted = split_certificates(&found.bundle()).len();
+        all.extend(describe(&place, found.current.facts(), trusted, snapshot.now));
+    }
+    for namespace in &snapshot.namespaces {
+        for proxy in &namespace.proxies {
+            let name = proxy.name_any();
+            for (holder, secret) in [("worker", worker_tls(&name)), ("sidecar", sidecar_tls(&name))] {
+                let Some(Sought::Found(found)) = namespace.secrets.get(&secret) else {
+                    continue;
+                };
+                let Ok(facts) = Facts::from_pem("certificate", &text_of(found, CERTIFICATE)) else {
+                    continue;
+                };
+                let place = Place {
+                    holder,
+                    namespace: &namespace.name,
+                    secret: &secret,
+                };
+                let trusted = split_certificates(&text_of(found, AUTHORITIES)).len();
+                all.extend(describe(&place, &facts, trusted, snapshot.now));
+            }
+        }
+    }
+    all
+}
+
+struct Place<'a> {
+    holder: &'static str,
+    namespace: &'a str,
+    secret: &'a str,
+}
+
+/// Describes a certificate; none if its times are beyond what a date can be.
+fn describe(place: &Place<'_>, facts: &Facts, trusted: usize, now: Timestamp) -> Option<Certificate> {
+    let life = facts.not_after.duration_since(facts.not_before);
+    let renewed_at = facts.not_before.checked_add(life / 3 * 2).ok()?;
+    let state = match () {
+        () if now > facts.not_after => "expired",
+        () if now > facts.not_before.checked_add(life / 6 * 5).ok()? => "due",
+        () => "valid",
+    };
+    Some(Certificate {
+        holder: place.holder,
+        namespace: place.namespace.into(),
+        secret: place.secret.into(),
+        not_before: facts.not_before.to_string(),
+        not_after: facts.not_after.to_string(),
+        renewed_at: renewed_at.to_string(),
+        state,
+        names: facts.names.iter().cloned().collect(),
+        trusted,
+    })
+}
+
+fn render(report: &Report) -> String {
+    let mut table = Table::new(&[
+        "NAMESPACE",
+        "SECRET",
+        "HOLDER",
+        "STATE",
+        "EXPIRES",
+        "RENEWED",
+        "TRUSTED",
+    ]);
+    for certificate in &report.certificates {
+        table.row([
+            certificate.namespace.clone(),
+            certificate.secret.clone(),
+            certificate.holder.into(),
+            certificate.state.into(),
+            certificate.not_after.clone(),
+            certificate.renewed_at.clone(),
+            certificate.trusted.to_string(),
+        ]);
+    }
+    table.to_string() + &render_gaps(&report.not_read)
+}

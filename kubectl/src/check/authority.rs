@@ -1,0 +1,213 @@
+//! The certificate authority, and the certificates of workers and sidecars.
+
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use liquid_contract::files::{AUTHORITIES, CERTIFICATE};
+use liquid_operator::names::{sidecar_tls, worker_tls};
+use liquid_operator::pki::{Authorities, Facts, authorities};
+
+use super::finding::{Fault, Finding, ObjectName};
+use super::installation::selector;
+use crate::snapshot::Snapshot;
+use crate::snapshot::namespace::NamespaceState;
+use crate::snapshot::operators::Operator;
+use crate::snapshot::reader::Sought;
+
+pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
+    if let Some(operator) = snapshot.operator() {
+        check_authority(snapshot, operator, findings);
+    }
+    let log = snapshot.operator().map_or_else(
+        || "look at the log of the operator that leads".to_owned(),
+        |operator| {
+            format!(
+                "kubectl logs --namespace {} --selector {} --tail=50",
+                operator.namespace,
+                selector(operator)
+            )
+        },
+    );
+    for namespace in &snapshot.namespaces {
+        for proxy in &namespace.proxies {
+            let name = proxy.name_any();
+            let context = ProxyCertificates {
+                now: snapshot.now,
+                namespace,
+                log: &log,
+            };
+            context.check(&name, findings);
+        }
+    }
+}
+
+fn check_authority(snapshot: &Snapshot, operator: &Operator, findings: &mut Vec<Finding>) {
+    let object = ObjectName::new("Secret", &operator.namespace, authorities::SECRET);
+    let restart = format!(
+        "kubectl rollout restart deployment/{} --namespace {}",
+        operator.deployment.name_any(),
+        operator.namespace
+    );
+    match &snapshot.installation.authority {
+        Sought::Unknown => {}
+        Sought::Absent => findings.push(Finding::new(
+            Fault::AuthorityMissing,
+            object,
+            "it does not exist: no certificate can be renewed, and a new authority replaces every certificate",
+            format!("the operator that leads makes it again; if none runs: {restart}"),
+        )),
+        Sought::Found(secret) => match Authorities::read(secret) {
+            Err(error) => findings.push(Finding::new(
+                Fault::AuthorityMissing,
+                object,
+                error.to_string(),
+                format!("kubectl delete secret {} --namespace {}", authorities::SECRET, operator.namespace),
+            )),
+            Ok(found) => {
+                let facts = found.current.facts();
+                findings.extend(judge_life(snapshot.now, facts, object, "the authority", &restart));
+            }
+        },
+    }
+}
+
+/// Returns what is wrong with a certificate's life. It is renewed after two thirds of it; after five sixths something is wrong.
+fn judge_life(
+    now: Timestamp,
+    facts: &Facts,
+    object: ObjectName,
+    what: &str,
+    remedy: &str,
+) -> Option<Finding> {
+    let life = facts.not_after.duration_since(facts.not_before);
+    let left = facts.not_after.duration_since(now);
+    if left.is_negative() {
+        return Some(Finding::new(
+            Fault::CertificateExpired,
+            object,
+            format!("{what} expired at {}", facts.not_after),
+            remedy,
+        ));
+    }
+    (left < life / 6).then(|| {
+        Finding::new(
+            Fault::CertificateNearEnd,
+            object,
+            format!(
+                "{what} expires at {}, and should have been renewed at two thirds of its life",
+                facts.not_after
+            ),
+            remedy,
+        )
+    })
+}
+
+struct ProxyCertificates<'a> {
+    now: Timestamp,
+    namespace: &'a NamespaceState,
+    log: &'a str,
+}
+
+impl ProxyCertificates<'_> {
+    fn check(&self, proxy: &str, findings: &mut Vec<Finding>) {
+        let worker = self.read(&worker_tls(proxy), "the workers' certificate", findings);
+        let sidecar = self.read(&sidecar_tls(proxy), "the sidecars' certificate", findings);
+        let (Some(worker), Some(sidecar)) = (worker, sidecar) else {
+            return;
+        };
+        for (leaf, bundle, text) in [
+            (
+                &worker,
+                &sidecar,
+                "sidecars do not trust the authority of the workers' certificate",
+            ),
+            (
+                &sidecar,
+                &worker,
+                "workers do not trust the authority of the sidecars' certificate",
+            ),
+        ] {
+            if !bundle.trusts(&leaf.facts) {
+                findings.push(Finding::new(
+                    Fault::CertificatesDisagree,
+                    ObjectName::new("Secret", &self.namespace.name, &bundle.secret),
+                    format!("{text}: {AUTHORITIES} does not hold it, so their connections fail"),
+                    self.log,
+                ));
+            }
+        }
+    }
+
+    fn read(&self, secret: &str, what: &'static str, findings: &mut Vec<Finding>) -> Option<Pair> {
+        let object = ObjectName::new("Secret", &self.namespace.name, secret);
+        let found = match self.namespace.secrets.get(secret)? {
+            Sought::Unknown => return None,
+            Sought::Absent => {
+                let message = format!("{what} does not exist; the operator that leads writes it");
+                findings.push(Finding::new(Fault::CertificateMissing, object, message, self.log));
+                return None;
+            }
+            Sought::Found(found) => found,
+        };
+        match Pair::read(secret, what, found) {
+            Ok(pair) => {
+                findings.extend(judge_life(self.now, &pair.facts, object, what, self.log));
+                Some(pair)
+            }
+            Err(error) => {
+                findings.push(Finding::new(Fault::CertificateMissing, object, error, self.log));
+                None
+            }
+        }
+    }
+}
+
+/// A certificate, and the authorities beside it.
+struct Pair {
+    secret: String,
+    facts: Facts,
+    /// Identifiers of the authorities' keys.
+    trusted: Vec<Option<Vec<u8>>>,
+}
+
+impl Pair {
+    fn read(name: &str, what: &'static str, secret: &Secret) -> Result<Self, String> {
+        let facts =
+            Facts::from_pem(what, &text_of(secret, CERTIFICATE)).map_err(|error| error.to_string())?;
+        let bundle = text_of(secret, AUTHORITIES);
+        let authorities = split_certificates(&bundle).into_iter();
+        let trusted =
+            authorities.map(|pem| Facts::from_pem("certificate authority", pem).map(|facts| facts.key_id));
+        let trusted = trusted
+            .collect::<Result<_, _>>()
+            .map_err(|error| error.to_string())?;
+        Ok(Self {
+            secret: name.into(),
+            facts,
+            trusted,
+        })
+    }
+
+    fn trusts(&self, leaf: &Facts) -> bool {
+        self.trusted.contains(&leaf.signer)
+    }
+}
+
+/// Returns the text of a key of a Secret; empty if it is missing.
+pub(crate) fn text_of(secret: &Secret, key: &str) -> String {
+    let bytes = secret.data.as_ref().and_then(|data| data.get(key));
+    let bytes = bytes.map(|bytes| bytes.0.as_slice()).unwrap_or_default();
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Splits a PEM text into its certificates.
+pub(crate) fn split_certificates(text: &str) -> Vec<&str> {
+    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+    let starts = text.match_indices(BEGIN).map(|(start, _)| start);
+    let starts: Vec<usize> = starts.chain([text.len()]).collect();
+    let parts = starts.windows(2).filter_map(|pair| match pair {
+        [start, end] => text.get(*start..*end),
+        _ => None,
+    });
+    parts.collect()
+}

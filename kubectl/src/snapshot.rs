@@ -1,0 +1,309 @@
+//! What was read of a cluster, for rules that are pure: [`read`] makes it, `check` and the other commands look at it.
+
+pub(crate) mod namespace;
+pub(crate) mod operators;
+pub(crate) mod reader;
+
+use futures::future::join_all;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use kube::core::crd::CustomResourceExt;
+use liquid_operator::api::{GuardedProxy, LiquidMemoryProxy};
+use liquid_operator::names::{INJECT_LABEL, OPERATOR_LABELS};
+use liquid_operator::pki::authorities;
+
+use crate::session::Session;
+use namespace::NamespaceState;
+use operators::Operator;
+use reader::{Gap, Reader, Sought};
+
+/// A cluster at one moment, as far as this user may see it.
+#[derive(Default)]
+pub(crate) struct Snapshot {
+    /// When it was read; none only in tests that do not ask.
+    pub(crate) now: Timestamp,
+    /// The definition of the resource type.
+    pub(crate) definition: Sought<CustomResourceDefinition>,
+    /// The operators; none if they may not be listed.
+    pub(crate) operators: Option<Vec<Operator>>,
+    /// Deployments that are labelled as the operator and whose settings cannot be read: name and cause.
+    pub(crate) unreadable_operators: Vec<(String, String)>,
+    /// What belongs to the first operator.
+    pub(crate) installation: Installation,
+    /// Proxies that cannot be read: namespace, name and the reader's message.
+    pub(crate) malformed: Vec<MalformedProxy>,
+    /// The namespaces that have something to do with us.
+    pub(crate) namespaces: Vec<NamespaceState>,
+    /// What could not be read.
+    pub(crate) gaps: Vec<Gap>,
+}
+
+/// A stored proxy that does not fit the types.
+#[derive(Clone, Debug)]
+pub(crate) struct MalformedProxy {
+    /// Namespace of the proxy.
+    pub(crate) namespace: String,
+    /// Name of the proxy.
+    pub(crate) name: String,
+    /// The reader's message, which names the field.
+    pub(crate) error: String,
+}
+
+/// The objects of an operator.
+#[derive(Default)]
+pub(crate) struct Installation {
+    /// The webhook configuration.
+    pub(crate) webhook: Sought<MutatingWebhookConfiguration>,
+    /// The endpoints of the webhook's Service.
+    pub(crate) endpoints: Option<Vec<EndpointSlice>>,
+    /// The Lease of the election.
+    pub(crate) lease: Sought<Lease>,
+    /// The Secret with the certificate authority.
+    pub(crate) authority: Sought<Secret>,
+    /// What grants rights to accounts.
+    pub(crate) rights: Option<Rights>,
+}
+
+/// Roles and their bindings: of the cluster, and of the operator's namespace.
+pub(crate) struct Rights {
+    pub(crate) cluster_roles: Vec<ClusterRole>,
+    pub(crate) cluster_bindings: Vec<ClusterRoleBinding>,
+    pub(crate) roles: Vec<Role>,
+    pub(crate) bindings: Vec<RoleBinding>,
+}
+
+impl Snapshot {
+    /// Returns the operator, where there is one.
+    pub(crate) fn operator(&self) -> Option<&Operator> {
+        self.operators.as_ref()?.first()
+    }
+
+    /// Iterates over all proxies that can be read.
+    pub(crate) fn proxies(&self) -> impl Iterator<Item = &LiquidMemoryProxy> {
+        self.namespaces.iter().flat_map(|namespace| &namespace.proxies)
+    }
+}
+
+/// How much is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// Proxies, pods and the operator.
+    Workloads,
+    /// All that `check` looks at.
+    All,
+}
+
+/// Reads the cluster.
+pub(crate) async fn read(session: &Session, depth: Depth) -> Snapshot {
+    let reader = Reader::new(session.client.clone());
+    let mut snapshot = Snapshot {
+        now: Timestamp::now(),
+        ..Snapshot::default()
+    };
+    let definition = async {
+        match depth {
+            Depth::All => {
+                reader
+                    .get(reader.cluster_api(), LiquidMemoryProxy::crd_name())
+                    .await
+            }
+            Depth::Workloads => Sought::Unknown,
+        }
+    };
+    let ((), definition, scope) = tokio::join!(
+        read_operators(
+            &reader,
+            session,
+            &mut snapshot.operators,
+            &mut snapshot.unreadable_operators
+        ),
+        definition,
+        read_scope(&reader, session)
+    );
+    snapshot.definition = definition;
+    snapshot.malformed = scope.malformed;
+    if let (Depth::All, Some(operator)) = (depth, snapshot.operators.as_ref().and_then(|all| all.first())) {
+        snapshot.installation = read_installation(&reader, operator).await;
+    }
+    let states = scope.namespaces.into_iter();
+    snapshot.namespaces = join_all(states.map(|state| namespace::read(&reader, state, depth))).await;
+    snapshot.gaps = reader.into_gaps();
+    snapshot
+}
+
+/// Reads the operators and their pods: in all namespaces, or in those that this user may see.
+async fn read_operators(
+    reader: &Reader,
+    session: &Session,
+    operators: &mut Option<Vec<Operator>>,
+    unreadable: &mut Vec<(String, String)>,
+) {
+    let labels = OPERATOR_LABELS
+        .map(|(name, value)| format!("{name}={value}"))
+        .join(",");
+    let deployments: Option<Vec<Deployment>> = reader.list(reader.api(None), Some(&labels)).await;
+    let deployments = match (deployments, &session.namespace) {
+        (Some(deployments), _) => deployments,
+        // A user who may not look into the operator's namespace.
+        (None, _) => return,
+    };
+    let pods: Vec<Pod> = reader
+        .list(reader.api(None), Some(&labels))
+        .await
+        .unwrap_or_default();
+    let mut found = Vec::new();
+    for deployment in deployments {
+        let name = format!(
+            "{}/{}",
+            deployment.namespace().unwrap_or_default(),
+            deployment.name_any()
+        );
+        match Operator::read(deployment) {
+            Ok(mut operator) => {
+                let own = pods.iter().filter(|pod| is_of(pod, &operator.deployment));
+                operator.pods = own.cloned().collect();
+                found.push(operator);
+            }
+            Err(error) => unreadable.push((name, error)),
+        }
+    }
+    *operators = Some(found);
+}
+
+/// Returns whether a pod is one of a Deployment's, by the labels that it selects.
+pub(crate) fn is_of(pod: &Pod, deployment: &Deployment) -> bool {
+    let selector = deployment
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.selector.match_labels.as_ref());
+    pod.namespace() == deployment.namespace()
+        && selector.is_some_and(|wanted| {
+            wanted
+                .iter()
+                .all(|(name, value)| pod.labels().get(name) == Some(value))
+        })
+}
+
+/// The namespaces to look at, with what is known of them already.
+#[derive(Default)]
+struct Scope {
+    namespaces: Vec<NamespaceState>,
+    malformed: Vec<MalformedProxy>,
+}
+
+/// Finds the namespaces that have a proxy, a label of ours, or a pod with one.
+async fn read_scope(reader: &Reader, session: &Session) -> Scope {
+    let asked = session.namespace.as_deref();
+    let (namespaces, labelled) = tokio::join!(
+        async {
+            match asked {
+                Some(name) => match reader.get(reader.cluster_api::<Namespace>(), name).await {
+                    Sought::Found(namespace) => Some(vec![namespace]),
+                    Sought::Absent | Sought::Unknown => None,
+                },
+                None => reader.list(reader.cluster_api::<Namespace>(), None).await,
+            }
+        },
+        reader.list(reader.api::<Pod>(asked), Some(INJECT_LABEL)),
+    );
+    let within = match (asked, &namespaces) {
+        (None, None) => Some(session.default_namespace.as_str()),
+        _ => asked,
+    };
+    let proxies: Vec<GuardedProxy> = reader.list(reader.api(within), None).await.unwrap_or_default();
+    let mut states = std::collections::BTreeMap::<String, NamespaceState>::new();
+    let mut malformed = Vec::new();
+    for namespace in namespaces.into_iter().flatten() {
+        let labels = namespace.metadata.labels.clone().unwrap_or_default();
+        let wanted = asked.is_some() || labels.contains_key(INJECT_LABEL);
+        let state = NamespaceState::named(&namespace.name_any(), Some(labels));
+        if wanted {
+            states.insert(namespace.name_any(), state);
+        } else {
+            // Its labels are needed if it turns out to have a proxy or a pod.
+            states.insert(namespace.name_any(), state.unwanted());
+        }
+    }
+    let mut touch = |name: &str| {
+        let state = states.entry(name.to_owned());
+        let state = state.or_insert_with(|| NamespaceState::named(name, None));
+        state.wanted = true;
+    };
+    for name in within.iter() {
+        touch(name);
+    }
+    for pod in labelled.iter().flatten() {
+        // Workers carry the label too: it keeps sidecars from them.
+        if pod
+            .labels()
+            .get(INJECT_LABEL)
+            .is_some_and(|value| value != "disabled")
+        {
+            touch(&pod.namespace().unwrap_or_default());
+        }
+    }
+    for proxy in &proxies {
+        touch(&proxy.namespace().unwrap_or_default());
+    }
+    for proxy in proxies {
+        let (namespace, name) = (proxy.namespace().unwrap_or_default(), proxy.name_any());
+        match proxy.0 {
+            Ok(proxy) => {
+                if let Some(state) = states.get_mut(&namespace) {
+                    state.proxies.push(proxy);
+                }
+            }
+            Err(error) => malformed.push(MalformedProxy {
+                namespace,
+                name,
+                error: error.error,
+            }),
+        }
+    }
+    Scope {
+        namespaces: states.into_values().filter(|state| state.wanted).collect(),
+        malformed,
+    }
+}
+
+async fn read_installation(reader: &Reader, operator: &Operator) -> Installation {
+    let settings = &operator.settings;
+    let own = Some(operator.namespace.as_str());
+    let service = format!("kubernetes.io/service-name={}", settings.webhook_service);
+    let (webhook, endpoints, lease, authority, rights) = tokio::join!(
+        reader.get(reader.cluster_api(), &settings.webhook_name),
+        reader.list(reader.api(own), Some(&service)),
+        reader.get(reader.api(own), &settings.lease_name),
+        reader.get(reader.api(own), authorities::SECRET),
+        read_rights(reader, own),
+    );
+    Installation {
+        webhook,
+        endpoints,
+        lease,
+        authority,
+        rights,
+    }
+}
+
+async fn read_rights(reader: &Reader, own: Option<&str>) -> Option<Rights> {
+    let (cluster_roles, cluster_bindings, roles, bindings) = tokio::join!(
+        reader.list(reader.cluster_api(), None),
+        reader.list(reader.cluster_api(), None),
+        reader.list(reader.api(own), None),
+        reader.list(reader.api(own), None),
+    );
+    Some(Rights {
+        cluster_roles: cluster_roles?,
+        cluster_bindings: cluster_bindings?,
+        roles: roles?,
+        bindings: bindings?,
+    })
+}

@@ -1,0 +1,171 @@
+//! A namespace as `check` and `explain` look at it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::join_all;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, LimitRange, PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::ResourceExt;
+use liquid_operator::api::LiquidMemoryProxy;
+use liquid_operator::api::model::ClaimModel;
+use liquid_operator::inject::{ConfigMapData, ConfigMaps};
+use liquid_operator::names;
+
+use super::Depth;
+use super::reader::{Reader, Sought};
+
+/// What was read of a namespace.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NamespaceState {
+    /// Name of the namespace.
+    pub(crate) name: String,
+    /// Its labels; none if it may not be read.
+    pub(crate) labels: Option<BTreeMap<String, String>>,
+    /// Whether it has something to do with us.
+    pub(crate) wanted: bool,
+    /// Its proxies.
+    pub(crate) proxies: Vec<LiquidMemoryProxy>,
+    /// Its pods; none if they may not be listed.
+    pub(crate) pods: Option<Vec<Pod>>,
+    /// Its Deployments.
+    pub(crate) deployments: Option<Vec<Deployment>>,
+    /// Its network policies.
+    pub(crate) policies: Option<Vec<NetworkPolicy>>,
+    /// Its limit ranges.
+    pub(crate) limits: Vec<LimitRange>,
+    /// Claims that its proxies name.
+    pub(crate) claims: BTreeMap<String, Sought<PersistentVolumeClaim>>,
+    /// Secrets that its proxies name, and those with certificates.
+    pub(crate) secrets: BTreeMap<String, Sought<Secret>>,
+    /// ConfigMaps that `envFrom` of its pods names.
+    pub(crate) config_maps: ConfigMaps,
+}
+
+impl NamespaceState {
+    /// Begins a namespace that will be read.
+    pub(crate) fn named(name: &str, labels: Option<BTreeMap<String, String>>) -> Self {
+        Self {
+            name: name.into(),
+            labels,
+            wanted: true,
+            ..Self::default()
+        }
+    }
+
+    /// The same, to be left out unless something of ours is found in it.
+    pub(super) fn unwanted(mut self) -> Self {
+        self.wanted = false;
+        self
+    }
+
+    /// Iterates over the pods of a proxy's workers.
+    pub(crate) fn workers<'a>(&'a self, proxy: &str) -> impl Iterator<Item = &'a Pod> {
+        let selector = liquid_operator::objects::selector(proxy);
+        let pods = self.pods.iter().flatten();
+        pods.filter(move |pod| {
+            selector
+                .iter()
+                .all(|(name, value)| pod.labels().get(name) == Some(value))
+        })
+    }
+
+    /// Returns a Deployment by its name.
+    pub(crate) fn deployment(&self, name: &str) -> Option<&Deployment> {
+        let mut deployments = self.deployments.iter().flatten();
+        deployments.find(|deployment| deployment.metadata.name.as_deref() == Some(name))
+    }
+
+    /// Returns a proxy by its name.
+    pub(crate) fn proxy(&self, name: &str) -> Option<&LiquidMemoryProxy> {
+        let mut proxies = self.proxies.iter();
+        proxies.find(|proxy| proxy.metadata.name.as_deref() == Some(name))
+    }
+}
+
+/// Lists the claims that hold a proxy's models.
+pub(crate) fn list_claims(proxy: &LiquidMemoryProxy) -> impl Iterator<Item = &ClaimModel> {
+    let decoder = proxy.spec.decoder.as_ref();
+    let claims = [
+        proxy.spec.model.source.persistent_volume_claim.as_ref(),
+        decoder.and_then(|decoder| decoder.source.persistent_volume_claim.as_ref()),
+    ];
+    claims.into_iter().flatten()
+}
+
+/// Reads the rest of a namespace.
+pub(super) async fn read(reader: &Reader, mut state: NamespaceState, depth: Depth) -> NamespaceState {
+    let name = state.name.clone();
+    let own = Some(name.as_str());
+    state.pods = reader.list(reader.api(own), None).await;
+    if depth == Depth::Workloads {
+        return state;
+    }
+    let (deployments, policies, limits) = tokio::join!(
+        reader.list(reader.api(own), None),
+        reader.list(reader.api(own), None),
+        reader.list(reader.api(own), None),
+    );
+    state.deployments = deployments;
+    state.policies = policies;
+    state.limits = limits.unwrap_or_default();
+    state.claims = read_claims(reader, &state).await;
+    state.secrets = read_secrets(reader, &state).await;
+    state.config_maps = read_config_maps(reader, &state).await;
+    state
+}
+
+async fn read_claims(
+    reader: &Reader,
+    state: &NamespaceState,
+) -> BTreeMap<String, Sought<PersistentVolumeClaim>> {
+    let claims = state.proxies.iter().flat_map(list_claims);
+    let names: BTreeSet<&str> = claims.map(|claim| claim.claim_name.as_str()).collect();
+    let reads = names.into_iter().map(|name| async {
+        let claim = reader.get(reader.api(Some(&state.name)), name).await;
+        (name.to_owned(), claim)
+    });
+    join_all(reads).await.into_iter().collect()
+}
+
+async fn read_secrets(reader: &Reader, state: &NamespaceState) -> BTreeMap<String, Sought<Secret>> {
+    let mut wanted = BTreeSet::new();
+    for proxy in &state.proxies {
+        let name = proxy.name_any();
+        wanted.extend([names::worker_tls(&name), names::sidecar_tls(&name)]);
+        let keys = proxy
+            .spec
+            .synthesis
+            .iter()
+            .flat_map(|synthesis| synthesis.list_secrets());
+        wanted.extend(keys.map(|key| key.name.clone()));
+    }
+    let reads = wanted.into_iter().map(|name| async {
+        let secret = reader.get(reader.api(Some(&state.name)), &name).await;
+        (name, secret)
+    });
+    join_all(reads).await.into_iter().collect()
+}
+
+/// Reads the ConfigMaps that may hold a base URL. One that is missing counts as unknown, as it does at injection.
+async fn read_config_maps(reader: &Reader, state: &NamespaceState) -> ConfigMaps {
+    let pods = state.pods.iter().flatten().filter_map(|pod| pod.spec.as_ref());
+    let containers = pods.flat_map(|spec| {
+        spec.containers
+            .iter()
+            .chain(spec.init_containers.iter().flatten())
+    });
+    let sources = containers.flat_map(|container| container.env_from.iter().flatten());
+    let names: BTreeSet<&str> = sources
+        .filter_map(|source| Some(source.config_map_ref.as_ref()?.name.as_str()))
+        .collect();
+    let reads = names.into_iter().map(|name| async {
+        let found: Sought<ConfigMap> = reader.get(reader.api(Some(&state.name)), name).await;
+        let data = match found {
+            Sought::Found(found) => ConfigMapData::Known(found.data.unwrap_or_default()),
+            Sought::Absent | Sought::Unknown => ConfigMapData::Unknown,
+        };
+        (name.to_owned(), data)
+    });
+    join_all(reads).await.into_iter().collect()
+}
