@@ -131,7 +131,10 @@ fn list_objects(snapshot: &Snapshot) -> Result<Vec<Entry>> {
             .filter(|pod| is_ours(snapshot, pod));
         entries.extend([
             to_entry(&format!("namespaces/{name}/labels.json"), &namespace.labels)?,
-            to_entry(&format!("namespaces/{name}/proxies.json"), &redact_all(&namespace.proxies)?)?,
+            to_entry(
+                &format!("namespaces/{name}/proxies.json"),
+                &redact_all(&namespace.proxies)?,
+            )?,
             to_entry(
                 &format!("{name}/pods.json"),
                 &pods.map(redact_pod).collect::<Vec<_>>(),
@@ -140,7 +143,10 @@ fn list_objects(snapshot: &Snapshot) -> Result<Vec<Entry>> {
                 &format!("{name}/policies.json"),
                 &redact_all(namespace.policies.iter().flatten())?,
             )?,
-            to_entry(&format!("namespaces/{name}/limits.json"), &redact_all(&namespace.limits)?)?,
+            to_entry(
+                &format!("namespaces/{name}/limits.json"),
+                &redact_all(&namespace.limits)?,
+            )?,
             to_entry(
                 &format!("{name}/secrets.json"),
                 &secrets.map(redact_secret).collect::<Vec<_>>(),

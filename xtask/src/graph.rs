@@ -15,7 +15,8 @@ use crate::command::{cargo, output, read};
 use crate::console::line;
 
 /// The programs that tests start.
-const PROGRAMS: [&str; 5] = [
+const PROGRAMS: [&str; 6] = [
+    "kubectl-liquid",
     "liquid-cluster-tests",
     "liquid-operator",
     "liquid-sidecar",

@@ -52,7 +52,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
             named.join(", "),
             env!("CARGO_PKG_VERSION")
         ),
-        format!("helm upgrade {CHART} deploy/charts/{CHART} --namespace liquid-memory (before the operator's chart)"),
+        format!("helm upgrade {CHART} deploy/charts/{CHART} --namespace liquid-memory, before the operator's chart; with --force-conflicts, if it was edited by hand"),
     ));
 }
 

@@ -10,6 +10,7 @@ mod mesh;
 mod models;
 mod operator;
 mod path;
+mod plugin;
 mod rights;
 mod scheduling;
 mod security;
@@ -24,14 +25,15 @@ pub(crate) use synthesis::NEEDS_DECODER;
 
 pub(crate) type Case = fn(&'static World) -> Result<()>;
 
-/// Cases that make what later ones use: the last five for their own group, the first two for every group that follows.
+/// Cases that make what later ones use: the last six for their own group, the first two for every group that follows.
 /// Each may run again where it has run before.
-const SETUPS: [&str; 7] = [
+const SETUPS: [&str; 8] = [
     charts::INSTALL,
     path::PROVIDER_STARTS,
     "crd::takes_the_smallest_and_the_largest_proxy",
     "injection::namespace_and_proxy",
     "security::two_namespaces",
+    plugin::PREPARE,
     "operator::a_proxy_to_disturb",
     "faults::traffic_starts",
 ];
@@ -41,7 +43,7 @@ pub(crate) const NAMED: &[(&str, Case)] = mesh::CASES;
 
 /// Name and case.
 pub(crate) fn all() -> Vec<(&'static str, Case)> {
-    let groups: [&[(&'static str, Case)]; 14] = [
+    let groups: [&[(&'static str, Case)]; 15] = [
         charts::CASES,
         crd::CASES,
         path::CASES,
@@ -52,6 +54,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         scheduling::CASES,
         gpu::CASES,
         field::CASES,
+        plugin::CASES,
         operator::CASES,
         faults::CASES,
         uninstall::CASES,

@@ -13,6 +13,7 @@ mod guide;
 mod kubectl;
 mod machine;
 mod manifest;
+mod plugin;
 mod status;
 mod traffic;
 mod trials;

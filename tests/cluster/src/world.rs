@@ -39,6 +39,8 @@ pub(crate) struct World {
     pub(crate) model: PathBuf,
     /// The folder of a small language model, likewise; none where it cannot be had.
     pub(crate) decoder: Option<PathBuf>,
+    /// The plugin `kubectl-liquid`.
+    pub(crate) plugin: PathBuf,
     /// What the API server has written about the requests of service accounts.
     pub(crate) audit: PathBuf,
     /// `cargo xtask`, to restart parts of the cluster.
@@ -74,6 +76,7 @@ impl World {
             version: read("LIQUID_CLUSTER_VERSION")?,
             model: read("LIQUID_CLUSTER_MODEL")?.into(),
             decoder: std::env::var_os(DECODER).map(PathBuf::from),
+            plugin: read("LIQUID_CLUSTER_PLUGIN")?.into(),
             audit: read("LIQUID_CLUSTER_AUDIT")?.into(),
             xtask: read("LIQUID_CLUSTER_XTASK")?.into(),
             cluster: read("LIQUID_CLUSTER_NAME")?,

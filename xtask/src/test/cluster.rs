@@ -20,6 +20,8 @@ use crate::{graph, model, tools};
 const CASES: &str = "liquid-cluster-tests";
 /// The operator's parts in a process of their own; they need a cluster on which no operator runs.
 const PARTS: &str = "real_api";
+/// The plugin for kubectl, which the cases run.
+const PLUGIN: &str = "kubectl-liquid";
 /// No such host: an image that is not on the nodes cannot come from anywhere.
 const REGISTRY: &str = "liquid.test";
 /// Where the operator's image lies a second time, and no other: the release after this one.
@@ -226,6 +228,7 @@ impl Inside {
             .env("LIQUID_CLUSTER_REGISTRY", REGISTRY)
             .env("LIQUID_CLUSTER_NEXT_REGISTRY", NEXT_REGISTRY)
             .env("LIQUID_CLUSTER_VERSION", env!("CARGO_PKG_VERSION"))
+            .env("LIQUID_CLUSTER_PLUGIN", graph::built()?.program(PLUGIN)?)
             .env("LIQUID_CLUSTER_MODEL", model::folder())
             .env("LIQUID_CLUSTER_AUDIT", self.layout.audit_log())
             .env("LIQUID_CLUSTER_XTASK", this_program()?)
