@@ -42,16 +42,17 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
 
 async fn dispatch(arguments: Arguments) -> Result<ExitCode> {
     let Arguments { command, global } = arguments;
-    let session = Session::open(&global);
+    // Opened by the commands that need a cluster.
+    let session = || Session::open(&global);
     match command {
         Command::Inject(arguments) => inject::run(&global, &arguments).await,
-        Command::Check => check::run(&session.await?).await,
-        Command::Status => status::run(&session.await?).await,
-        Command::Savings(arguments) => savings::run(&session.await?, &arguments).await,
-        Command::Packs(arguments) => packs::run(&session.await?, &arguments).await,
-        Command::Explain(arguments) => explain::run(&session.await?, &arguments).await,
-        Command::Images => images::run(&session.await?).await,
-        Command::Certificates => certificates::run(&session.await?).await,
-        Command::SupportBundle(arguments) => support::run(&session.await?, &arguments).await,
+        Command::Check => check::run(&session().await?).await,
+        Command::Status => status::run(&session().await?).await,
+        Command::Savings(arguments) => savings::run(&session().await?, &arguments).await,
+        Command::Packs(arguments) => packs::run(&session().await?, &arguments).await,
+        Command::Explain(arguments) => explain::run(&session().await?, &arguments).await,
+        Command::Images => images::run(&session().await?).await,
+        Command::Certificates => certificates::run(&session().await?).await,
+        Command::SupportBundle(arguments) => support::run(&session().await?, &arguments).await,
     }
 }

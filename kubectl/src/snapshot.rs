@@ -4,6 +4,8 @@ pub(crate) mod namespace;
 pub(crate) mod operators;
 pub(crate) mod reader;
 
+use std::collections::BTreeMap;
+
 use futures::future::join_all;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -37,6 +39,8 @@ pub(crate) struct Snapshot {
     pub(crate) unreadable_operators: Vec<(String, String)>,
     /// What belongs to the first operator.
     pub(crate) installation: Installation,
+    /// Whether proxies may be listed; a namespace without one says nothing where they may not.
+    pub(crate) proxies_known: bool,
     /// Proxies that cannot be read: namespace, name and the reader's message.
     pub(crate) malformed: Vec<MalformedProxy>,
     /// The namespaces that have something to do with us.
@@ -120,7 +124,6 @@ pub(crate) async fn read(session: &Session, depth: Depth) -> Snapshot {
     let ((), definition, scope) = tokio::join!(
         read_operators(
             &reader,
-            session,
             &mut snapshot.operators,
             &mut snapshot.unreadable_operators
         ),
@@ -129,6 +132,7 @@ pub(crate) async fn read(session: &Session, depth: Depth) -> Snapshot {
     );
     snapshot.definition = definition;
     snapshot.malformed = scope.malformed;
+    snapshot.proxies_known = scope.proxies_known;
     if let (Depth::All, Some(operator)) = (depth, snapshot.operators.as_ref().and_then(|all| all.first())) {
         snapshot.installation = read_installation(&reader, operator).await;
     }
@@ -141,7 +145,6 @@ pub(crate) async fn read(session: &Session, depth: Depth) -> Snapshot {
 /// Reads the operators and their pods: in all namespaces, or in those that this user may see.
 async fn read_operators(
     reader: &Reader,
-    session: &Session,
     operators: &mut Option<Vec<Operator>>,
     unreadable: &mut Vec<(String, String)>,
 ) {
@@ -149,10 +152,9 @@ async fn read_operators(
         .map(|(name, value)| format!("{name}={value}"))
         .join(",");
     let deployments: Option<Vec<Deployment>> = reader.list(reader.api(None), Some(&labels)).await;
-    let deployments = match (deployments, &session.namespace) {
-        (Some(deployments), _) => deployments,
-        // A user who may not look into the operator's namespace.
-        (None, _) => return,
+    // A user who may not look into the operator's namespace.
+    let Some(deployments) = deployments else {
+        return;
     };
     let pods: Vec<Pod> = reader
         .list(reader.api(None), Some(&labels))
@@ -196,48 +198,29 @@ pub(crate) fn is_of(pod: &Pod, deployment: &Deployment) -> bool {
 struct Scope {
     namespaces: Vec<NamespaceState>,
     malformed: Vec<MalformedProxy>,
+    proxies_known: bool,
 }
 
 /// Finds the namespaces that have a proxy, a label of ours, or a pod with one.
 async fn read_scope(reader: &Reader, session: &Session) -> Scope {
     let asked = session.namespace.as_deref();
     let (namespaces, labelled) = tokio::join!(
-        async {
-            match asked {
-                Some(name) => match reader.get(reader.cluster_api::<Namespace>(), name).await {
-                    Sought::Found(namespace) => Some(vec![namespace]),
-                    Sought::Absent | Sought::Unknown => None,
-                },
-                None => reader.list(reader.cluster_api::<Namespace>(), None).await,
-            }
-        },
+        read_namespaces(reader, asked),
         reader.list(reader.api::<Pod>(asked), Some(INJECT_LABEL)),
     );
+    // Who may not list namespaces, and has named none, means that of the context.
     let within = match (asked, &namespaces) {
         (None, None) => Some(session.default_namespace.as_str()),
         _ => asked,
     };
-    let proxies: Vec<GuardedProxy> = reader.list(reader.api(within), None).await.unwrap_or_default();
-    let mut states = std::collections::BTreeMap::<String, NamespaceState>::new();
-    let mut malformed = Vec::new();
+    let proxies: Option<Vec<GuardedProxy>> = reader.list(reader.api(within), None).await;
+    let proxies_known = proxies.is_some();
+    let mut states = States::default();
     for namespace in namespaces.into_iter().flatten() {
-        let labels = namespace.metadata.labels.clone().unwrap_or_default();
-        let wanted = asked.is_some() || labels.contains_key(INJECT_LABEL);
-        let state = NamespaceState::named(&namespace.name_any(), Some(labels));
-        if wanted {
-            states.insert(namespace.name_any(), state);
-        } else {
-            // Its labels are needed if it turns out to have a proxy or a pod.
-            states.insert(namespace.name_any(), state.unwanted());
-        }
+        states.add(&namespace);
     }
-    let mut touch = |name: &str| {
-        let state = states.entry(name.to_owned());
-        let state = state.or_insert_with(|| NamespaceState::named(name, None));
-        state.wanted = true;
-    };
-    for name in within.iter() {
-        touch(name);
+    if let Some(name) = within {
+        states.want(name);
     }
     for pod in labelled.iter().flatten() {
         // Workers carry the label too: it keeps sidecars from them.
@@ -246,20 +229,15 @@ async fn read_scope(reader: &Reader, session: &Session) -> Scope {
             .get(INJECT_LABEL)
             .is_some_and(|value| value != "disabled")
         {
-            touch(&pod.namespace().unwrap_or_default());
+            states.want(&pod.namespace().unwrap_or_default());
         }
     }
-    for proxy in &proxies {
-        touch(&proxy.namespace().unwrap_or_default());
-    }
-    for proxy in proxies {
+    let mut malformed = Vec::new();
+    for proxy in proxies.into_iter().flatten() {
         let (namespace, name) = (proxy.namespace().unwrap_or_default(), proxy.name_any());
+        let state = states.want(&namespace);
         match proxy.0 {
-            Ok(proxy) => {
-                if let Some(state) = states.get_mut(&namespace) {
-                    state.proxies.push(proxy);
-                }
-            }
+            Ok(proxy) => state.proxies.push(proxy),
             Err(error) => malformed.push(MalformedProxy {
                 namespace,
                 name,
@@ -268,8 +246,53 @@ async fn read_scope(reader: &Reader, session: &Session) -> Scope {
         }
     }
     Scope {
-        namespaces: states.into_values().filter(|state| state.wanted).collect(),
+        namespaces: states.into_wanted(),
         malformed,
+        proxies_known,
+    }
+}
+
+/// Reads the namespace that was asked for, or all; none if that is not allowed.
+async fn read_namespaces(reader: &Reader, asked: Option<&str>) -> Option<Vec<Namespace>> {
+    let api = reader.cluster_api::<Namespace>();
+    match asked {
+        Some(name) => reader
+            .get(api, name)
+            .await
+            .found()
+            .cloned()
+            .map(|namespace| vec![namespace]),
+        None => reader.list(api, None).await,
+    }
+}
+
+/// Namespaces by name, with their labels, and which of them are looked at.
+#[derive(Default)]
+struct States {
+    labels: BTreeMap<String, BTreeMap<String, String>>,
+    wanted: BTreeMap<String, NamespaceState>,
+}
+
+impl States {
+    /// Adds a namespace that is there; one with a label of ours is looked at.
+    fn add(&mut self, namespace: &Namespace) {
+        let labels = namespace.metadata.labels.clone().unwrap_or_default();
+        let wanted = labels.contains_key(INJECT_LABEL);
+        self.labels.insert(namespace.name_any(), labels);
+        if wanted {
+            self.want(&namespace.name_any());
+        }
+    }
+
+    /// Has a namespace looked at.
+    fn want(&mut self, name: &str) -> &mut NamespaceState {
+        let labels = self.labels.get(name).cloned();
+        let state = self.wanted.entry(name.to_owned());
+        state.or_insert_with(|| NamespaceState::named(name, labels))
+    }
+
+    fn into_wanted(self) -> Vec<NamespaceState> {
+        self.wanted.into_values().collect()
     }
 }
 

@@ -8,16 +8,12 @@ use crate::snapshot::Snapshot;
 use crate::snapshot::namespace::NamespaceState;
 
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
-    let may_list_proxies = !snapshot
-        .gaps
-        .iter()
-        .any(|gap| gap.what.starts_with("liquidmemoryproxies"));
     for namespace in &snapshot.namespaces {
         let Some(labels) = &namespace.labels else { continue };
         let object = || ObjectName::cluster("Namespace", &namespace.name);
         let name = &namespace.name;
         match labels.get(INJECT_LABEL).map(String::as_str) {
-            Some("enabled") if namespace.proxies.is_empty() && may_list_proxies => findings.push(Finding::new(
+            Some("enabled") if namespace.proxies.is_empty() && snapshot.proxies_known => findings.push(Finding::new(
                 Fault::NamespaceWithoutProxy,
                 object(),
                 format!("it has the label {INJECT_LABEL}=enabled and no LiquidMemoryProxy: its pods cannot be created"),

@@ -172,7 +172,7 @@ impl PodCheck<'_> {
             .malformed
             .iter()
             .any(|one| one.name == name && one.namespace == self.namespace.name);
-        if proxy.is_none() && !malformed {
+        if proxy.is_none() && !malformed && self.snapshot.proxies_known {
             findings.push(Finding::new(
                 Fault::ProxyDeleted,
                 self.object(),

@@ -123,6 +123,7 @@ fn healthy() -> Snapshot {
     };
     let mut snapshot = Snapshot {
         now: now(),
+        proxies_known: true,
         operators: Some(vec![operator(env!("CARGO_PKG_VERSION"))]),
         namespaces: vec![namespace(&authorities.current, now())],
         ..Snapshot::default()

@@ -22,8 +22,6 @@ pub(crate) struct NamespaceState {
     pub(crate) name: String,
     /// Its labels; none if it may not be read.
     pub(crate) labels: Option<BTreeMap<String, String>>,
-    /// Whether it has something to do with us.
-    pub(crate) wanted: bool,
     /// Its proxies.
     pub(crate) proxies: Vec<LiquidMemoryProxy>,
     /// Its pods; none if they may not be listed.
@@ -48,15 +46,8 @@ impl NamespaceState {
         Self {
             name: name.into(),
             labels,
-            wanted: true,
             ..Self::default()
         }
-    }
-
-    /// The same, to be left out unless something of ours is found in it.
-    pub(super) fn unwanted(mut self) -> Self {
-        self.wanted = false;
-        self
     }
 
     /// Iterates over the pods of a proxy's workers.

@@ -243,7 +243,7 @@ fn few_rights(world: &World) -> Result<()> {
         "pods were not looked at: {report}"
     );
     let gaps = report["notChecked"].to_string();
-    for what in ["deployments", "liquidmemoryproxies", "Namespace plugin"] {
+    for what in ["deployments", "CustomResourceDefinition", "Secret"] {
         ensure!(
             gaps.contains(what),
             "{what} is not among what was not checked: {gaps}"

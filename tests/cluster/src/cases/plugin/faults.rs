@@ -392,9 +392,7 @@ pub(super) fn workers(world: &World) -> Result<()> {
         "spec": {"accessModes": ["ReadOnlyMany"], "storageClassName": "nowhere", "resources": {"requests": {"storage": "1Gi"}}},
     });
     apply(&claimed)?;
-    let memory =
-        json!({"workers": {"resources": {"requests": {"memory": "4Mi"}, "limits": {"memory": "6Mi"}}}});
-    let broken: [(&str, Value, Wanted<'_>); 7] = [
+    let broken: [(&str, Value, Wanted<'_>); 6] = [
         (
             "gpu",
             json!({"workers": {"gpu": {}}}),
@@ -410,11 +408,10 @@ pub(super) fn workers(world: &World) -> Result<()> {
             json!({"model": {"sha256": "0".repeat(64)}}),
             wanted("LoadFailed", "sha256"),
         ),
-        ("memory", memory, wanted("Crashing", "memory")),
         (
             "selector",
             json!({"workers": {"nodeSelector": {"disk": "none"}}}),
-            wanted("Unschedulable", "node selector"),
+            wanted("Unschedulable", "affinity/selector"),
         ),
         ("absent", claim("absent"), wanted("ClaimMissing", "claimName")),
         (
