@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Pages whose backticks name paths of this repository as it is now. A changelog and the bad examples of STYLE.md name
 /// what is gone.
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 11] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -18,6 +18,7 @@ const PAGES: [&str; 10] = [
     "cuda/README.md",
     "cuda/kernels/README.md",
     "deploy/README.md",
+    "kubectl/README.md",
     "operator/CAPABILITIES.md",
 ];
 

@@ -120,3 +120,18 @@ seccompProfile: {type: RuntimeDefault}
 - name: LIQUID_OPERATOR_CERT_PROPAGATION
   value: {{ .Values.certificates.propagation }}
 {{- end }}
+
+{{/* The labels of what other operators read. */}}
+{{- define "liquid.monitoringLabels" -}}
+{{ include "liquid.labels" . }}
+{{- with (.Values.monitoring | default dict).labels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* certificates.leafLifetime in seconds. */}}
+{{- define "liquid.leafSeconds" -}}
+{{- $life := .Values.certificates.leafLifetime -}}
+{{- $unit := dict "s" 1 "m" 60 "h" 3600 "d" 86400 | dig (trimAll "0123456789" $life) 1 -}}
+{{ mul (regexFind "^[0-9]+" $life | int64) $unit }}
+{{- end }}

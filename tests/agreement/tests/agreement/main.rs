@@ -8,6 +8,7 @@ mod configuration;
 mod defaults;
 mod environment;
 mod metrics;
+mod monitoring;
 mod pods;
 mod providers;
 mod render;

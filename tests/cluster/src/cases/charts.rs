@@ -17,6 +17,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("charts::lint", lint),
     ("charts::refuse_values_that_mean_nothing", refuse),
     ("charts::one_value_moves_every_image", registry),
+    ("charts::monitoring_is_rendered", monitoring),
     (INSTALL, install),
     ("charts::every_set_of_values_makes_valid_objects", matrix),
 ];
@@ -27,7 +28,7 @@ const RENDERED: &str = "rendered";
 const CHARTS: [&str; 2] = ["liquid-memory-crds", "liquid-memory"];
 
 /// Sets of values that together touch every branch of the templates.
-const MATRIX: [&[&str]; 9] = [
+const MATRIX: [&[&str]; 10] = [
     &[],
     &["operator.replicas=1"],
     &["operator.antiAffinity=hard", "operator.disruptionBudget=false"],
@@ -53,6 +54,11 @@ const MATRIX: [&[&str]; 9] = [
         "image.sidecar.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
     ],
     &["podUser=Platform"],
+    &[
+        "monitoring.dashboard=true",
+        "monitoring.labels.team=platform",
+        "userRoles.aggregate=false",
+    ],
     &[
         "operator.hostNetwork=true",
         "operator.webhookPort=10260",
@@ -152,6 +158,33 @@ fn matrix(world: &World) -> Result<()> {
     for values in MATRIX {
         let manifests = template(world, RENDERED, values)?;
         dry_run(&manifests).with_context(|| format!("values {values:?}"))?;
+    }
+    Ok(())
+}
+
+/// Of kinds that this cluster does not know: rendered, with its placeholder filled in.
+fn monitoring(world: &World) -> Result<()> {
+    let values = [
+        "monitoring.serviceMonitor=true",
+        "monitoring.podMonitors=true",
+        "monitoring.rules=true",
+        "monitoring.labels.release=prometheus",
+        "certificates.leafLifetime=2d",
+    ];
+    let manifests = template(world, RENDERED, &values)?;
+    for (part, times) in [
+        ("\nkind: ServiceMonitor\n", 1),
+        ("\nkind: PodMonitor\n", 2),
+        ("\nkind: PrometheusRule\n", 1),
+        ("\n    release: prometheus\n", 4),
+        (" < 172800 / 6\n", 1),
+        ("SECONDS", 0),
+    ] {
+        let found = manifests.matches(part).count();
+        ensure!(
+            found == times,
+            "{part:?} is there {found} times, not {times}: {manifests}"
+        );
     }
     Ok(())
 }
