@@ -17,6 +17,7 @@ mod graph;
 mod http;
 mod images;
 mod imports;
+mod kubectl;
 mod model;
 mod nextest;
 mod reference;
@@ -65,6 +66,8 @@ enum Subject {
     Charts,
     /// Make the OCI images of operator, sidecar and worker, without a container engine.
     Images(images::Arguments),
+    /// Pack the plugin `kubectl liquid` for krew: an archive and the manifest.
+    Kubectl(kubectl::Arguments),
     /// Write the tables of metrics, headers and variables into the programs' REFERENCE.md.
     Reference,
     /// Draw which module imports which, crate by crate; fails on a circle.
@@ -105,6 +108,7 @@ fn run(subject: Subject) -> Result<ExitCode> {
         Subject::Reference => reference::write()?,
         Subject::Imports(arguments) => imports::run(&arguments)?,
         Subject::Images(arguments) => images::run(&arguments)?,
+        Subject::Kubectl(arguments) => kubectl::run(&arguments)?,
         Subject::Fuzz(arguments) => fuzz::run(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)
