@@ -26,3 +26,10 @@ pub const AUTHORITIES: &str = "ca.crt";
 /// The folder of the ranker's weights, where they come with the encoder's: beside its folder, or in it. Worker; xtask,
 /// which packs both into images.
 pub const RANKER_FOLDER: &str = "liquid-ranker";
+
+/// Folder of images, models and charts in a bundle: an OCI image layout. `cargo xtask bundle` writes it, `kubectl liquid
+/// bundle` reads it.
+pub const BUNDLE_IMAGES: &str = "oci";
+
+/// Folder of the charts in a bundle, and first part of their names in its image layout: `charts/liquid-memory:0.1.0`.
+pub const BUNDLE_CHARTS: &str = "charts";

@@ -11,6 +11,7 @@ mod build;
 mod fixtures;
 mod layer;
 mod libraries;
+mod models;
 mod product;
 #[cfg(test)]
 mod tests;
@@ -18,13 +19,15 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use liquid_signing::PrivateKey;
 
 use crate::command::cache;
 use crate::console::{human, say, step, thousands};
-pub(crate) use archive::{Image, User, Written};
+pub(crate) use archive::{Image, LAYOUT, REF_NAME, StoredImage, User, Written, file_header, index};
+pub(crate) use blob::Blob;
 pub(crate) use build::{Profile, Programs};
 pub(crate) use layer::{Layer, Packing};
-pub(crate) use libraries::add as add_libraries;
+pub(crate) use libraries::{add as add_libraries, of as libraries_of};
 
 /// What a node fetches for each pod that gets a sidecar.
 const SIDECAR_LIMIT: u64 = 25_000_000;
@@ -44,6 +47,9 @@ pub(crate) struct Arguments {
     /// Take the programs from this folder instead of building them.
     #[arg(long, value_name = "FOLDER")]
     programs: Option<PathBuf>,
+    /// Sign the models in the images with this private key (Ed25519, PEM), for `model.verify = "required"`.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
     /// First part of the images' names.
     #[arg(long, default_value = REGISTRY)]
     registry: String,
@@ -92,7 +98,7 @@ impl Name {
         Self::TestWorker,
     ];
 
-    fn file(self) -> &'static str {
+    pub(crate) fn file(self) -> &'static str {
         match self {
             Self::Operator => "liquid-operator",
             Self::Sidecar => "liquid-sidecar",
@@ -108,7 +114,17 @@ impl Name {
 
     /// `REGISTRY/NAME:VERSION`.
     pub(crate) fn reference(self, registry: &str) -> String {
-        format!("{registry}/{}:{}", self.file(), env!("CARGO_PKG_VERSION"))
+        format!("{registry}/{}", self.short_reference())
+    }
+
+    /// `NAME:VERSION`.
+    pub(crate) fn short_reference(self) -> String {
+        format!("{}:{}", self.file(), env!("CARGO_PKG_VERSION"))
+    }
+
+    /// The package that has the image's program.
+    pub(crate) fn package(self) -> Option<&'static str> {
+        build::package(self)
     }
 }
 
@@ -129,15 +145,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Some(folder) => Programs::within(names, folder)?,
         None => Programs::build(names, arguments.profile)?,
     };
-    let written = write(names, &programs, &arguments.registry, &folder)?;
+    let key = arguments.key.as_deref().map(PrivateKey::read).transpose()?;
+    let ingredients = Ingredients {
+        programs: &programs,
+        registry: &arguments.registry,
+        key: key.as_ref(),
+    };
+    let written = write(names, &ingredients, &folder)?;
     if arguments.verify {
-        verify(
-            &written,
-            names,
-            &programs,
-            &arguments.registry,
-            &folder.join("again"),
-        )?;
+        verify(&written, names, &ingredients, &folder.join("again"))?;
     }
     for written in written {
         say(format!(
@@ -152,14 +168,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// Makes the images again elsewhere: the same files have to give the same digests.
-fn verify(
-    first: &[Written],
-    names: &[Name],
-    programs: &Programs,
-    registry: &str,
-    folder: &Path,
-) -> Result<()> {
-    let second = write(names, programs, registry, folder)?;
+fn verify(first: &[Written], names: &[Name], ingredients: &Ingredients, folder: &Path) -> Result<()> {
+    let second = write(names, ingredients, folder)?;
     std::fs::remove_dir_all(folder)?;
     for (first, second) in first.iter().zip(second) {
         if first.digest != second.digest {
@@ -175,36 +185,49 @@ fn verify(
     Ok(())
 }
 
+/// What images are made of, beside the files of the repository.
+pub(crate) struct Ingredients<'a> {
+    pub(crate) programs: &'a Programs,
+    /// First part of the images' names.
+    pub(crate) registry: &'a str,
+    /// Signs the folders of models; without it they have no signature.
+    pub(crate) key: Option<&'a PrivateKey>,
+}
+
 /// Where archives go by default.
 pub(crate) fn folder() -> PathBuf {
     cache().join("images")
 }
 
 /// Makes images of programs that are built.
-pub(crate) fn write(
-    names: &[Name],
-    programs: &Programs,
-    registry: &str,
-    folder: &Path,
-) -> Result<Vec<Written>> {
+pub(crate) fn write(names: &[Name], ingredients: &Ingredients, folder: &Path) -> Result<Vec<Written>> {
     let start = std::time::Instant::now();
     let mut all = Vec::new();
     for name in names {
-        let reference = name.reference(registry);
-        let image = match Name::FIXTURES.contains(name) {
-            true => fixtures::image(*name, reference, programs)?,
-            false => product::image(*name, reference, programs)?,
-        };
-        let written = image.write(folder)?;
-        if *name == Name::Sidecar && programs.profile() == Profile::Release && written.size > SIDECAR_LIMIT {
-            bail!(
-                "the sidecar's image has {} bytes, its limit is {}",
-                thousands(written.size),
-                thousands(SIDECAR_LIMIT)
-            );
-        }
+        let written = image(*name, ingredients)?.write(folder)?;
+        check_size(*name, ingredients.programs, written.size)?;
         all.push(written);
     }
     say(format!("{} images after {}", all.len(), human(start.elapsed())));
     Ok(all)
+}
+
+/// Puts an image together.
+pub(crate) fn image(name: Name, ingredients: &Ingredients) -> Result<Image> {
+    match Name::FIXTURES.contains(&name) {
+        true => fixtures::image(name, ingredients),
+        false => product::image(name, ingredients),
+    }
+}
+
+/// Fails where an image that is shipped is larger than it may be.
+pub(crate) fn check_size(name: Name, programs: &Programs, size: u64) -> Result<()> {
+    if name == Name::Sidecar && programs.profile() == Profile::Release && size > SIDECAR_LIMIT {
+        bail!(
+            "the sidecar's image has {} bytes, its limit is {}",
+            thousands(size),
+            thousands(SIDECAR_LIMIT)
+        );
+    }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod bundle;
 mod charts;
 mod check;
 mod cluster;
@@ -68,6 +69,8 @@ enum Subject {
     Images(images::Arguments),
     /// Pack the plugin `kubectl liquid` for krew: an archive and the manifest.
     Kubectl(kubectl::Arguments),
+    /// Make one signed archive of images, models, charts, SBOMs and licences, for a cluster without a way out.
+    Bundle(bundle::Arguments),
     /// Write the tables of metrics, headers and variables into the programs' REFERENCE.md.
     Reference,
     /// Draw which module imports which, crate by crate; fails on a circle.
@@ -107,6 +110,7 @@ fn run(subject: Subject) -> Result<ExitCode> {
         Subject::Charts => charts::write()?,
         Subject::Reference => reference::write()?,
         Subject::Imports(arguments) => imports::run(&arguments)?,
+        Subject::Bundle(arguments) => bundle::run(&arguments)?,
         Subject::Images(arguments) => images::run(&arguments)?,
         Subject::Kubectl(arguments) => kubectl::run(&arguments)?,
         Subject::Fuzz(arguments) => fuzz::run(&arguments)?,

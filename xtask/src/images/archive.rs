@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use oci_spec::image::{
-    Arch, ConfigBuilder, ImageConfigurationBuilder, ImageIndexBuilder, ImageManifestBuilder, MediaType, Os,
-    RootFsBuilder, SCHEMA_VERSION,
+    Arch, ConfigBuilder, Descriptor, ImageConfigurationBuilder, ImageIndexBuilder, ImageManifestBuilder,
+    MediaType, Os, RootFsBuilder, SCHEMA_VERSION,
 };
 use tar::{Builder, Header, HeaderMode};
 
@@ -17,6 +17,12 @@ use super::layer::{Layer, Packing, Stored};
 
 /// Reads as a number, so that kubelet can tell that it is not root.
 pub(super) const USER: &str = "65532:65532";
+
+/// The annotation that names an entry of an index.
+pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// The file `oci-layout`.
+pub(crate) const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// An image before it is written.
 pub(crate) struct Image {
@@ -35,6 +41,13 @@ pub(crate) enum User {
     Nobody,
     /// Tools of the test cluster only.
     Root,
+}
+
+/// An image whose blobs are in a folder.
+pub(crate) struct StoredImage {
+    pub(crate) reference: String,
+    manifest: Blob,
+    blobs: Vec<Blob>,
 }
 
 /// A written image.
@@ -56,17 +69,31 @@ impl Image {
         let blobs = folder.join(format!("{name}.blobs"));
         let _ = fs::remove_dir_all(&blobs);
         fs::create_dir_all(&blobs)?;
-        let written = self.assemble(&blobs, &folder.join(format!("{name}.tar")));
+        let written = self.pack(&blobs, &folder.join(format!("{name}.tar")));
         fs::remove_dir_all(&blobs)?;
         written.with_context(|| format!("cannot make the image {name}"))
     }
 
-    fn assemble(mut self, blobs: &Path, archive: &Path) -> Result<Written> {
+    fn pack(self, blobs: &Path, archive: &Path) -> Result<Written> {
+        let image = self.store(blobs)?;
+        let tag = image.reference.rsplit(':').next().unwrap_or_default();
+        let index = index(vec![image.descriptor(tag)?])?;
+        write_archive(archive, image.blobs.iter().collect(), &index)?;
+        Ok(Written {
+            digest: image.digest(),
+            size: image.size(),
+            reference: image.reference,
+            archive: archive.to_owned(),
+        })
+    }
+
+    /// Writes the image's blobs into a folder.
+    pub(crate) fn store(mut self, folder: &Path) -> Result<StoredImage> {
         let mut stored = Vec::new();
         for (layer, packing) in std::mem::take(&mut self.layers) {
-            stored.push(layer.store(blobs, packing)?);
+            stored.push(layer.store(folder, packing)?);
         }
-        let config = Blob::write(blobs, self.configuration(&stored)?.as_bytes())?;
+        let config = Blob::write(folder, self.configuration(&stored)?.as_bytes())?;
         let layers = stored
             .iter()
             .map(|stored| stored.blob.descriptor(kind(stored.packing)));
@@ -76,17 +103,13 @@ impl Image {
             .config(config.descriptor(MediaType::ImageConfig)?)
             .layers(layers.collect::<Result<Vec<_>>>()?)
             .build()?;
-        let manifest = Blob::write(blobs, manifest.to_string()?.as_bytes())?;
-        let index = self.index(&manifest)?;
-        let mut all = stored.iter().map(|stored| &stored.blob).collect::<Vec<_>>();
-        all.extend([&config, &manifest]);
-        let size = all.iter().map(|blob| blob.size).sum();
-        write_archive(archive, all, &index)?;
-        Ok(Written {
+        let manifest = Blob::write(folder, manifest.to_string()?.as_bytes())?;
+        let mut blobs = stored.into_iter().map(|stored| stored.blob).collect::<Vec<_>>();
+        blobs.extend([config, manifest.clone()]);
+        Ok(StoredImage {
             reference: self.reference,
-            archive: archive.to_owned(),
-            digest: format!("sha256:{}", manifest.sum),
-            size,
+            manifest,
+            blobs,
         })
     }
 
@@ -116,25 +139,42 @@ impl Image {
             .build()?;
         Ok(whole.to_string()?)
     }
+}
 
-    fn index(&self, manifest: &Blob) -> Result<String> {
-        let mut descriptor = manifest.descriptor(MediaType::ImageManifest)?;
-        let tag = self.reference.rsplit(':').next().unwrap_or_default();
+impl StoredImage {
+    /// Digest of the manifest: what a registry calls the image.
+    pub(crate) fn digest(&self) -> String {
+        format!("sha256:{}", self.manifest.sum)
+    }
+
+    /// What a registry stores and a node fetches, in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.blobs.iter().map(|blob| blob.size).sum()
+    }
+
+    /// The image's entry in an index, where it has this name.
+    pub(crate) fn descriptor(&self, name: &str) -> Result<Descriptor> {
+        let mut descriptor = self.manifest.descriptor(MediaType::ImageManifest)?;
         // containerd reads the first, skopeo and podman the second.
         descriptor.set_annotations(Some(HashMap::from([
             ("io.containerd.image.name".to_owned(), self.reference.clone()),
-            ("org.opencontainers.image.ref.name".to_owned(), tag.to_owned()),
+            (REF_NAME.to_owned(), name.to_owned()),
         ])));
-        let index = ImageIndexBuilder::default()
-            .schema_version(SCHEMA_VERSION)
-            .media_type(MediaType::ImageIndex)
-            .manifests(vec![descriptor])
-            .build()?;
-        // The annotations' map has no order of its own.
-        let mut index = serde_json::to_value(&index)?;
-        index.sort_all_objects();
-        Ok(index.to_string())
+        Ok(descriptor)
     }
+}
+
+/// The file `index.json` of an image layout.
+pub(crate) fn index(manifests: Vec<Descriptor>) -> Result<String> {
+    let index = ImageIndexBuilder::default()
+        .schema_version(SCHEMA_VERSION)
+        .media_type(MediaType::ImageIndex)
+        .manifests(manifests)
+        .build()?;
+    // The annotations' map has no order of its own.
+    let mut index = serde_json::to_value(&index)?;
+    index.sort_all_objects();
+    Ok(index.to_string())
 }
 
 fn write_archive(path: &Path, mut blobs: Vec<&Blob>, index: &str) -> Result<()> {
@@ -151,8 +191,7 @@ fn write_archive(path: &Path, mut blobs: Vec<&Blob>, index: &str) -> Result<()> 
             File::open(&blob.path)?,
         )?;
     }
-    let layout = r#"{"imageLayoutVersion":"1.0.0"}"#;
-    for (name, text) in [("index.json", index), ("oci-layout", layout)] {
+    for (name, text) in [("index.json", index), ("oci-layout", LAYOUT)] {
         tar.append_data(&mut file_header(text.len() as u64), name, text.as_bytes())?;
     }
     tar.into_inner()?
@@ -162,7 +201,8 @@ fn write_archive(path: &Path, mut blobs: Vec<&Blob>, index: &str) -> Result<()> 
     Ok(())
 }
 
-fn file_header(size: u64) -> Header {
+/// A header of a plain file, without owner and time.
+pub(crate) fn file_header(size: u64) -> Header {
     let mut header = Header::new_gnu();
     header.set_mode(0o644);
     header.set_size(size);

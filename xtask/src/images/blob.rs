@@ -9,10 +9,12 @@ use oci_spec::image::{Descriptor, MediaType, Sha256Digest};
 use sha2::{Digest, Sha256};
 
 /// A file in a folder of blobs.
-pub(super) struct Blob {
-    pub(super) sum: String,
+#[derive(Clone)]
+pub(crate) struct Blob {
+    /// In lower-case hexadecimal.
+    pub(crate) sum: String,
     pub(super) size: u64,
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 impl Blob {
@@ -23,7 +25,7 @@ impl Blob {
         Ok(Self { sum, size, path })
     }
 
-    pub(super) fn write(folder: &Path, content: &[u8]) -> Result<Self> {
+    pub(crate) fn write(folder: &Path, content: &[u8]) -> Result<Self> {
         let mut hashing = Hashing::new(std::io::sink());
         hashing.write_all(content)?;
         let (_, size, sum) = hashing.finish();
@@ -32,7 +34,7 @@ impl Blob {
         Ok(Self { sum, size, path })
     }
 
-    pub(super) fn descriptor(&self, kind: MediaType) -> Result<Descriptor> {
+    pub(crate) fn descriptor(&self, kind: MediaType) -> Result<Descriptor> {
         let sum = self.sum.parse::<Sha256Digest>()?;
         Ok(Descriptor::new(kind, self.size, sum))
     }

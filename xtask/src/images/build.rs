@@ -26,7 +26,7 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    pub(super) fn get(&self, name: &str) -> Result<&Path> {
+    pub(crate) fn get(&self, name: &str) -> Result<&Path> {
         let found = self.paths.get(name).map(PathBuf::as_path);
         found.with_context(|| format!("cargo built no program {name}"))
     }
@@ -36,7 +36,7 @@ impl Programs {
     }
 
     /// What somebody has built already, taken as it is.
-    pub(super) fn within(names: &[Name], folder: &Path) -> Result<Self> {
+    pub(crate) fn within(names: &[Name], folder: &Path) -> Result<Self> {
         let wanted = names.iter().filter_map(|name| program(*name));
         let mut paths = BTreeMap::new();
         for name in wanted {
@@ -70,7 +70,7 @@ fn program(name: Name) -> Option<&'static str> {
 }
 
 /// The package that has an image's program.
-fn package(name: Name) -> Option<&'static str> {
+pub(super) fn package(name: Name) -> Option<&'static str> {
     match name {
         Name::Operator => Some("liquid-operator"),
         Name::Sidecar => Some("liquid-sidecar"),

@@ -6,49 +6,53 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::Name;
 use super::archive::{Image, User};
-use super::build::Programs;
 use super::layer::{Layer, Packing};
-use super::{libraries, product};
+use super::models::ModelFolder;
+use super::{Ingredients, Name, libraries, product};
 use crate::command::{output, root};
 use crate::tools;
 
 const PACKAGES: &str = "opt/packages";
 
 /// Where the worker's image has the language model.
-const DECODER: &str = "models/decoder/";
+const DECODER: &str = "models/decoder";
 /// The files of a language model of random weights.
 const TINY: [&str; 3] = ["llama/config.json", "llama/model.safetensors", "tokenizer.json"];
 const TEMPLATE: &str =
     "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}assistant:";
 
-pub(super) fn image(name: Name, reference: String, programs: &Programs) -> Result<Image> {
+pub(super) fn image(name: Name, ingredients: &Ingredients) -> Result<Image> {
+    let reference = name.reference(ingredients.registry);
     match name {
-        Name::MockUpstream => product::program_image(reference, "mock-upstream", programs),
+        Name::MockUpstream => product::program_image(reference, "mock-upstream", ingredients.programs),
         Name::TestApplication => application(reference),
         Name::TestDecoder => Ok(product::model_image(
             reference,
-            tiny_decoder("")?,
+            tiny_decoder("", ingredients)?,
             "A language model of random weights, for tests",
         )),
         Name::TestWorker => {
-            let mut image = product::worker_image(reference, programs)?;
-            image.layers.push((tiny_decoder(DECODER)?, Packing::Plain));
+            let mut image = product::worker_image(reference, ingredients)?;
+            image
+                .layers
+                .push((tiny_decoder(DECODER, ingredients)?, Packing::Plain));
             Ok(image)
         }
         _ => bail!("{name:?} is no fixture"),
     }
 }
 
-/// Packs the language model into a folder of the image, whose name ends with a slash, or into its root.
-fn tiny_decoder(place: &str) -> Result<Layer> {
+/// Packs the language model into a folder of the image, or into its root.
+fn tiny_decoder(place: &str, ingredients: &Ingredients) -> Result<Layer> {
     let (fixtures, mut layer) = (root().join("decoder/fixtures"), Layer::default());
+    let mut model = ModelFolder::new(place);
     for file in TINY {
         let name = file.rsplit('/').next().unwrap_or(file);
-        layer.file(&format!("{place}{name}"), &fixtures.join(file))?;
+        model.file(name, fixtures.join(file));
     }
-    layer.bytes(&format!("{place}chat_template.jinja"), TEMPLATE);
+    model.bytes("chat_template.jinja", TEMPLATE);
+    model.pack(&mut layer, ingredients.key)?;
     Ok(layer)
 }
 

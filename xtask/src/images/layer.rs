@@ -39,8 +39,8 @@ pub(crate) enum Packing {
 }
 
 /// A stored layer and the sum of its uncompressed tar, which the configuration names.
-pub(super) struct Stored {
-    pub(super) blob: Blob,
+pub(crate) struct Stored {
+    pub(crate) blob: Blob,
     pub(super) diff_id: String,
     pub(super) packing: Packing,
 }
@@ -75,7 +75,7 @@ impl Layer {
     }
 
     /// A folder of the machine with everything below it that `keep` lets through.
-    pub(super) fn tree(&mut self, path: &str, from: &Path, keep: &dyn Fn(&Path) -> bool) -> Result<()> {
+    pub(crate) fn tree(&mut self, path: &str, from: &Path, keep: &dyn Fn(&Path) -> bool) -> Result<()> {
         let entries = fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))?;
         for entry in entries {
             let source = entry?.path();
@@ -130,7 +130,7 @@ impl Layer {
     }
 
     /// Writes it into `folder` and names it by its sum.
-    pub(super) fn store(mut self, folder: &Path, packing: Packing) -> Result<Stored> {
+    pub(crate) fn store(mut self, folder: &Path, packing: Packing) -> Result<Stored> {
         self.add_parents();
         let partial = folder.join("layer.partial");
         let stored = Hashing::new(BufWriter::new(File::create(&partial)?));

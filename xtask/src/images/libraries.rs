@@ -24,7 +24,8 @@ pub(crate) fn add(layer: &mut Layer, programs: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-fn of(program: &Path) -> Result<Vec<PathBuf>> {
+/// The libraries of one program.
+pub(crate) fn of(program: &Path) -> Result<Vec<PathBuf>> {
     let output = Command::new("ldd")
         .arg(program)
         .env_remove("LD_LIBRARY_PATH")

@@ -3,16 +3,15 @@
 //! No bundle of certificate authorities either: the sidecar has the public ones compiled in, the operator trusts
 //! the cluster's own, and a company's own are mounted (`upstream.ca_file`).
 
-use std::path::Path;
-
 use anyhow::{Result, bail};
 use liquid_contract::files::RANKER_FOLDER;
+use liquid_signing::PrivateKey;
 
-use super::Name;
 use super::archive::{Image, User};
 use super::build::Programs;
 use super::layer::{Layer, Packing};
-use super::libraries;
+use super::models::ModelFolder;
+use super::{Ingredients, Name, libraries};
 use crate::model::{self, Weights};
 
 const WORKER: &str = "liquid-worker";
@@ -20,31 +19,30 @@ const WORKER: &str = "liquid-worker";
 /// Where the worker's image has the weights.
 pub(super) const WEIGHTS: &str = "models/all-minilm-l6-v2";
 
-pub(super) fn image(name: Name, reference: String, programs: &Programs) -> Result<Image> {
+pub(super) fn image(name: Name, ingredients: &Ingredients) -> Result<Image> {
+    let reference = name.reference(ingredients.registry);
     let program = match name {
         Name::Operator => "liquid-operator",
         Name::Sidecar => "liquid-sidecar",
-        Name::Worker => WORKER,
+        Name::Worker => return worker_image(reference, ingredients),
         Name::Model => {
             let title = "Encoder weights for liquid-worker (all-MiniLM-L6-v2, Apache-2.0)";
-            return Ok(model_image(reference, weights("", RANKER_FOLDER)?, title));
+            let layer = weights("", RANKER_FOLDER, ingredients.key)?;
+            return Ok(model_image(reference, layer, title));
         }
         Name::Decoder => {
             let title = "Language model for liquid-worker (SmolLM2-135M-Instruct, Apache-2.0)";
-            return Ok(model_image(reference, decoder()?, title));
+            return Ok(model_image(reference, decoder(ingredients.key)?, title));
         }
         _ => bail!("{name:?} is not shipped"),
     };
-    match name {
-        Name::Worker => worker_image(reference, programs),
-        _ => program_image(reference, program, programs),
-    }
+    program_image(reference, program, ingredients.programs)
 }
 
 /// The worker with the encoder's weights.
-pub(super) fn worker_image(reference: String, programs: &Programs) -> Result<Image> {
-    let mut image = program_image(reference, WORKER, programs)?;
-    let weights = weights(WEIGHTS, &format!("models/{RANKER_FOLDER}"))?;
+pub(super) fn worker_image(reference: String, ingredients: &Ingredients) -> Result<Image> {
+    let mut image = program_image(reference, WORKER, ingredients.programs)?;
+    let weights = weights(WEIGHTS, &format!("models/{RANKER_FOLDER}"), ingredients.key)?;
     image.layers.push((weights, Packing::Plain));
     Ok(image)
 }
@@ -62,13 +60,13 @@ pub(super) fn model_image(reference: String, folder: Layer, title: &'static str)
 }
 
 /// Packs the folder of the small language model.
-fn decoder() -> Result<Layer> {
+fn decoder(key: Option<&PrivateKey>) -> Result<Layer> {
     let folder = match model::decoder::ensure()? {
         Weights::Ready(folder) => folder,
         Weights::Missing(why) => bail!("no language model for the image: {why}"),
     };
     let mut layer = Layer::default();
-    add_folder(&mut layer, "", &folder)?;
+    ModelFolder::read("", &folder)?.pack(&mut layer, key)?;
     Ok(layer)
 }
 
@@ -107,32 +105,20 @@ pub(super) fn system_files() -> Layer {
     layer
 }
 
-/// Packs the folders of the encoder and of the ranker.
-fn weights(place: &str, ranker_place: &str) -> Result<Layer> {
+/// Packs the folders of the encoder and of the ranker, each with a signature of its own. A ranker inside the encoder's
+/// folder is a part of what that one's signature covers.
+fn weights(place: &str, ranker_place: &str, key: Option<&PrivateKey>) -> Result<Layer> {
     let folder = match model::ensure()? {
         Weights::Ready(folder) => folder,
         Weights::Missing(why) => bail!("no weights for the image: {why}"),
     };
     let mut layer = Layer::default();
-    add_folder(&mut layer, place, &folder)?;
-    add_folder(&mut layer, ranker_place, &model::ranker_folder())?;
-    Ok(layer)
-}
-
-fn add_folder(layer: &mut Layer, place: &str, folder: &Path) -> Result<()> {
-    let prefix = if place.is_empty() {
-        String::new()
-    } else {
-        format!("{place}/")
-    };
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        layer.file(&format!("{prefix}{name}"), &path)?;
+    let mut encoder = ModelFolder::read(place, &folder)?;
+    let ranker = ModelFolder::read(ranker_place, &model::ranker_folder())?;
+    ranker.pack(&mut layer, key)?;
+    if place.is_empty() {
+        encoder.add_inner(&ranker, key)?;
     }
-    Ok(())
+    encoder.pack(&mut layer, key)?;
+    Ok(layer)
 }

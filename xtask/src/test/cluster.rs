@@ -12,7 +12,7 @@ use crate::cluster::{self, Binaries, Layout, Owner, Place};
 use crate::command::{output, root, run, this_program, watch};
 use crate::console::{log, say, warn, write_into};
 use crate::count::Count;
-use crate::images::{self, Name, Profile, Programs};
+use crate::images::{self, Ingredients, Name, Profile, Programs};
 use crate::model::Weights;
 use crate::{graph, model, tools};
 
@@ -189,7 +189,12 @@ impl Stay {
 
 /// The archives of the images.
 fn written(names: &[Name], programs: &Programs, registry: &str, folder: &Path) -> Result<Vec<PathBuf>> {
-    let written = images::write(names, programs, registry, folder)?;
+    let ingredients = Ingredients {
+        programs,
+        registry,
+        key: None,
+    };
+    let written = images::write(names, &ingredients, folder)?;
     Ok(written.into_iter().map(|image| image.archive).collect())
 }
 
