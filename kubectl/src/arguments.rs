@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bundle;
 use crate::output::Format;
 use crate::{explain, inject, packs, savings, support};
 
@@ -55,4 +56,7 @@ pub(crate) enum Command {
     Certificates,
     /// Write an archive for whoever helps: objects, logs and metrics, without secrets or texts.
     SupportBundle(support::Arguments),
+    /// Check a signed bundle of images, models and charts, or push it to a registry.
+    #[command(subcommand)]
+    Bundle(bundle::Action),
 }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod bundle;
 mod certificates;
 mod check;
 mod explain;
@@ -54,5 +55,9 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode> {
         Command::Images => images::run(&session().await?).await,
         Command::Certificates => certificates::run(&session().await?).await,
         Command::SupportBundle(arguments) => support::run(&session().await?, &arguments).await,
+        Command::Bundle(action) => {
+            bundle::run(action, global.output).await?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
