@@ -6,6 +6,7 @@ pub mod admin;
 pub mod config;
 pub mod flight;
 pub mod logs;
+pub mod tls;
 
 mod invalid;
 mod lock;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use liquid_process::admin::Admin;
+use liquid_process::tls::TlsKeeper;
 use liquid_proto::worker::v1::SERVICE_NAME;
 use liquid_proto::worker::v1::worker_server::WorkerServer;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -34,13 +35,14 @@ mod metrics;
 mod receive;
 mod service;
 mod status;
-mod tls;
 
-pub use tls::TlsError;
+pub use liquid_process::tls::TlsError;
 
 use metrics::Metrics;
 use service::Service;
-use tls::TlsKeeper;
+
+/// The section of the configuration that names the TLS files.
+const TLS: &str = "tls";
 
 /// Bytes of the largest gRPC message beyond a chunk, the question, the asks and the texts: the rest of the header.
 const HEADER_ROOM: usize = 64 * 1024;
@@ -97,7 +99,7 @@ fn join_causes(error: &dyn std::error::Error) -> String {
 /// # Errors
 /// [`TlsError`].
 pub async fn check_tls(tls: &Tls) -> Result<(), TlsError> {
-    TlsKeeper::open(tls).await.map(drop)
+    TlsKeeper::open(TLS, tls).await.map(drop)
 }
 
 /// A worker whose addresses are bound and which does not serve yet.
@@ -155,7 +157,7 @@ impl BoundServer {
         let metrics = Arc::new(Metrics::new(self.progress.clone()));
         let admin = tokio::spawn(serve_admin(self.admin, Arc::clone(&metrics), phase.subscribe()));
         let served = async {
-            let files = async { Ok(TlsKeeper::wait(&self.config.tls).await?) };
+            let files = async { Ok(TlsKeeper::wait(TLS, &self.config.tls).await?) };
             let load = async {
                 let runtime = load.await?;
                 self.progress.enter(LoadPhase::WarmUp);
@@ -282,7 +284,9 @@ impl<'a> Lifecycle<'a> {
                 .serve(TcpIncoming::from(listener).with_nodelay(Some(true)), stop)
                 .await;
         };
-        let watcher = tokio::spawn(Arc::clone(&keeper).keep_current(Arc::clone(&self.metrics)));
+        let metrics = Arc::clone(&self.metrics);
+        let count = move |worked| metrics.count_reload(worked);
+        let watcher = tokio::spawn(Arc::clone(&keeper).keep_current(count));
         let connections = handshake::accept_encrypted(listener, keeper, Arc::clone(&self.metrics));
         let served = self.serve(connections, stop).await;
         watcher.abort();

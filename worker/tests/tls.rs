@@ -330,7 +330,7 @@ async fn a_file_that_never_comes_is_named() {
     let ServeError::Tls(TlsError::Read { field, .. }) = &error else {
         panic!("{error}")
     };
-    assert_eq!(*field, "tls.cert_file");
+    assert_eq!(field, "tls.cert_file");
     assert!(error.to_string().contains("absent.crt"), "{error}");
 }
 

@@ -6,14 +6,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::{CertificateError, Error, OtherError};
+use liquid_process::tls::{HandshakeFailure, TlsKeeper};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::metrics::Metrics;
-use super::tls::{ForeignIdentity, TlsKeeper};
 
 /// Handshakes under way at a time; further clients wait in the listener's backlog.
 const HANDSHAKES: usize = 512;
@@ -86,28 +85,14 @@ async fn shake_hands(
     let shaken = tokio::time::timeout(HANDSHAKE_TIME, keeper.acceptor().accept(stream)).await;
     let (reason, error) = match shaken {
         Ok(Ok(connection)) => return Some(connection),
-        Ok(Err(error)) => (failure_reason(&error), error),
-        Err(_) => ("timeout", io::ErrorKind::TimedOut.into()),
+        Ok(Err(error)) => (HandshakeFailure::of(&error), error),
+        Err(_) => (HandshakeFailure::Timeout, io::ErrorKind::TimedOut.into()),
     };
-    metrics.count_refused(reason);
-    if matches!(reason, "identity" | "certificate") {
-        tracing::warn!(%peer, reason, %error, "refused a connection");
+    metrics.count_refused(reason.name());
+    if reason.is_refusal() {
+        tracing::warn!(%peer, reason = reason.name(), %error, "refused a connection");
     } else {
-        // Scanners and TCP probes come and go.
-        tracing::debug!(%peer, reason, %error, "a TLS handshake failed");
+        tracing::debug!(%peer, reason = reason.name(), %error, "a TLS handshake failed");
     }
     None
-}
-
-/// Names the reason for a failed handshake, as it is counted.
-fn failure_reason(error: &io::Error) -> &'static str {
-    match error.get_ref().and_then(|error| error.downcast_ref::<Error>()) {
-        Some(Error::InvalidCertificate(CertificateError::Other(OtherError(cause))))
-            if cause.is::<ForeignIdentity>() =>
-        {
-            "identity"
-        }
-        Some(Error::InvalidCertificate(_) | Error::NoCertificatesPresented) => "certificate",
-        _ => "handshake",
-    }
 }

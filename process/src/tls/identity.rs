@@ -15,10 +15,10 @@ use webpki::EndEntityCert;
 
 /// The client has a valid certificate, and an identity that is not among those that may connect.
 #[derive(Debug, thiserror::Error)]
-#[error("the client is {offered:?}, which is not in tls.client_identities")]
-pub(crate) struct ForeignIdentity {
+#[error("the client is {offered:?}, which is not in client_identities")]
+pub(super) struct ForeignIdentity {
     /// URIs in the client's certificate.
-    pub(crate) offered: Vec<String>,
+    pub(super) offered: Vec<String>,
 }
 
 /// A verifier of a client's certificate, and then of its identity.

@@ -1,9 +1,9 @@
-//! TLS of the service: certificate, key and authorities from files that change while the worker runs.
+//! TLS of a listener: certificate, key and authorities from files that change while the program runs.
 //!
 //! Kubernetes renews a mounted Secret by swapping a symbolic link, so the files are polled and their contents
 //! compared: that sees every way of changing a file. What has changed becomes a whole new rustls
 //! configuration, which takes the place of the old one for the connections that follow; those that are open
-//! keep theirs. TlsFiles that cannot be used change nothing, but are counted and logged.
+//! keep theirs. Files that cannot be used change nothing, but are logged, and counted by whoever serves.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,24 +19,24 @@ use rustls::{RootCertStore, ServerConfig};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use super::metrics::Metrics;
-use crate::config::Tls;
-
+mod failure;
 mod identity;
+mod settings;
 
-pub(super) use identity::ForeignIdentity;
+pub use failure::HandshakeFailure;
+pub use settings::Tls;
 
 /// Time between two looks at files that the start waits for.
 const START_POLL: Duration = Duration::from_millis(200);
 
-/// Why the files that `[tls]` names cannot be used.
+/// Why the files that a section of TLS names cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
     #[error("{field} = {path}: {source}", path = .path.display())]
     Read {
-        /// Name of the setting.
-        field: &'static str,
+        /// Name of the setting, with its section.
+        field: String,
         /// Value of the setting.
         path: PathBuf,
         /// Error of the operating system.
@@ -45,8 +45,8 @@ pub enum TlsError {
     /// A file does not have the content that it should have.
     #[error("{field} = {path}: {source}; write {expected} as PEM", path = .path.display())]
     Pem {
-        /// Name of the setting.
-        field: &'static str,
+        /// Name of the setting, with its section.
+        field: String,
         /// Value of the setting.
         path: PathBuf,
         /// Content that the file should have.
@@ -56,18 +56,25 @@ pub enum TlsError {
     },
     /// Certificate and key cannot be used together.
     #[error(
-        "tls.key_file = {path}: {source}; write the key of the certificate in tls.cert_file",
+        "{section}.key_file = {path}: {source}; write the key of the certificate in {section}.cert_file",
         path = .path.display()
     )]
     Pair {
+        /// Name of the section.
+        section: &'static str,
         /// The key's file.
         path: PathBuf,
         /// Error of rustls.
         source: rustls::Error,
     },
     /// An authority cannot be used.
-    #[error("tls.client_ca_file = {path}: {what}; write certificates of authorities", path = .path.display())]
+    #[error(
+        "{section}.client_ca_file = {path}: {what}; write certificates of authorities",
+        path = .path.display()
+    )]
     Authority {
+        /// Name of the section.
+        section: &'static str,
         /// The authorities' file.
         path: PathBuf,
         /// The reason, in words.
@@ -75,8 +82,8 @@ pub enum TlsError {
     },
 }
 
-/// The service's TLS configuration, kept as its files have it.
-pub(super) struct TlsKeeper {
+/// A listener's TLS configuration, kept as its files have it.
+pub struct TlsKeeper {
     files: TlsFiles,
     settings: Tls,
     current: ArcSwap<TlsState>,
@@ -85,12 +92,14 @@ pub(super) struct TlsKeeper {
 /// Paths of the files.
 #[derive(Clone)]
 struct TlsFiles {
+    /// Name of the section that names them.
+    section: &'static str,
     cert: PathBuf,
     key: PathBuf,
     authorities: Option<PathBuf>,
 }
 
-/// TlsContents of the files.
+/// Contents of the files.
 #[derive(PartialEq, Eq)]
 struct TlsContents {
     cert: Vec<u8>,
@@ -104,15 +113,16 @@ struct TlsState {
 }
 
 impl TlsKeeper {
-    /// Reads the files; `None` if there are none to read.
+    /// Reads the files; `None` if there are none to read. `section` is the name of the settings in the configuration.
     ///
     /// # Errors
     /// [`TlsError`] names the file and what is wrong with it.
-    pub(super) async fn open(settings: &Tls) -> Result<Option<Self>, TlsError> {
+    pub async fn open(section: &'static str, settings: &Tls) -> Result<Option<Self>, TlsError> {
         let (Some(cert), Some(key)) = (&settings.cert_file, &settings.key_file) else {
             return Ok(None);
         };
         let files = TlsFiles {
+            section,
             cert: cert.clone(),
             key: key.clone(),
             authorities: settings.client_ca_file.clone(),
@@ -131,11 +141,11 @@ impl TlsKeeper {
     ///
     /// # Errors
     /// The [`TlsError`] that is left when the time is over.
-    pub(super) async fn wait(settings: &Tls) -> Result<Option<Self>, TlsError> {
+    pub async fn wait(section: &'static str, settings: &Tls) -> Result<Option<Self>, TlsError> {
         let until = Instant::now() + Duration::from_millis(settings.start_wait_ms);
         let mut said = String::new();
         loop {
-            let error = match Self::open(settings).await {
+            let error = match Self::open(section, settings).await {
                 Ok(keeper) => return Ok(keeper),
                 Err(error) => error,
             };
@@ -152,12 +162,13 @@ impl TlsKeeper {
     }
 
     /// Returns an acceptor with the configuration of this moment.
-    pub(super) fn acceptor(&self) -> TlsAcceptor {
+    pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.current.load().server))
     }
 
-    /// Reads the files again and again, without end, and uses what has changed.
-    pub(super) async fn keep_current(self: Arc<Self>, metrics: Arc<Metrics>) {
+    /// Reads the files again and again, without end, and uses what has changed. `count` is called for each change that
+    /// was taken over (true) or could not be used (false).
+    pub async fn keep_current(self: Arc<Self>, count: impl Fn(bool)) {
         let pause = Duration::from_millis(self.settings.reload_ms);
         let mut said = String::new();
         loop {
@@ -166,11 +177,11 @@ impl TlsKeeper {
                 Ok(false) => said.clear(),
                 Ok(true) => {
                     said.clear();
-                    metrics.count_reload(true);
+                    count(true);
                     tracing::info!("the TLS files have changed; new connections use them");
                 }
                 Err(error) => {
-                    metrics.count_reload(false);
+                    count(false);
                     let text = error.to_string();
                     if text != said {
                         tracing::warn!(%error, "the TLS files cannot be used; the last ones stay in use");
@@ -202,36 +213,42 @@ impl TlsFiles {
     /// Reads one file after the other: a swap between them yields files that do not belong together.
     async fn read(&self) -> Result<TlsContents, TlsError> {
         let authorities = match &self.authorities {
-            Some(path) => Some(read_file("tls.client_ca_file", path).await?),
+            Some(path) => Some(self.read_file("client_ca_file", path).await?),
             None => None,
         };
         Ok(TlsContents {
-            cert: read_file("tls.cert_file", &self.cert).await?,
-            key: read_file("tls.key_file", &self.key).await?,
+            cert: self.read_file("cert_file", &self.cert).await?,
+            key: self.read_file("key_file", &self.key).await?,
             authorities,
         })
     }
-}
 
-async fn read_file(field: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
-    tokio::fs::read(path).await.map_err(|source| TlsError::Read {
-        field,
-        path: path.to_owned(),
-        source,
-    })
+    async fn read_file(&self, key: &str, path: &Path) -> Result<Vec<u8>, TlsError> {
+        tokio::fs::read(path).await.map_err(|source| TlsError::Read {
+            field: self.field(key),
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    /// Names a key with its section.
+    fn field(&self, key: &str) -> String {
+        format!("{}.{key}", self.section)
+    }
 }
 
 impl TlsState {
     fn new(contents: TlsContents, files: &TlsFiles, identities: &[String]) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
-        let chain = parse_certificates("tls.cert_file", &files.cert, &contents.cert)?;
+        let chain = parse_certificates(files.field("cert_file"), &files.cert, &contents.cert)?;
         let key = PrivateKeyDer::from_pem_slice(&contents.key).map_err(|source| TlsError::Pem {
-            field: "tls.key_file",
+            field: files.field("key_file"),
             path: files.key.clone(),
             expected: "a private key",
             source,
         })?;
         let pair = |source| TlsError::Pair {
+            section: files.section,
             path: files.key.clone(),
             source,
         };
@@ -240,7 +257,12 @@ impl TlsState {
             .map_err(pair)?;
         let builder = match (&files.authorities, &contents.authorities) {
             (Some(path), Some(text)) => {
-                builder.with_client_cert_verifier(build_verifier(path, text, identities, provider)?)
+                let authorities = Authorities {
+                    section: files.section,
+                    path,
+                    text,
+                };
+                builder.with_client_cert_verifier(authorities.build_verifier(identities, provider)?)
             }
             _ => builder.with_no_client_auth(),
         };
@@ -258,7 +280,7 @@ impl TlsState {
 
 /// Reads the certificates of a PEM file; at least one.
 fn parse_certificates(
-    field: &'static str,
+    field: String,
     path: &Path,
     text: &[u8],
 ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -278,28 +300,38 @@ fn parse_certificates(
     })
 }
 
-fn build_verifier(
-    path: &Path,
-    text: &[u8],
-    identities: &[String],
-    provider: Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let unusable = |what: String| TlsError::Authority {
-        path: path.to_owned(),
-        what,
-    };
-    let mut authorities = RootCertStore::empty();
-    for certificate in parse_certificates("tls.client_ca_file", path, text)? {
-        authorities
-            .add(certificate)
-            .map_err(|error| unusable(error.to_string()))?;
+/// The authorities' file, and where it was named.
+struct Authorities<'a> {
+    section: &'static str,
+    path: &'a Path,
+    text: &'a [u8],
+}
+
+impl Authorities<'_> {
+    fn build_verifier(
+        &self,
+        identities: &[String],
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+        let unusable = |what: String| TlsError::Authority {
+            section: self.section,
+            path: self.path.to_owned(),
+            what,
+        };
+        let mut authorities = RootCertStore::empty();
+        let field = format!("{}.client_ca_file", self.section);
+        for certificate in parse_certificates(field, self.path, self.text)? {
+            authorities
+                .add(certificate)
+                .map_err(|error| unusable(error.to_string()))?;
+        }
+        let any = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider)
+            .build()
+            .map_err(|error: VerifierBuilderError| unusable(error.to_string()))?;
+        Ok(if identities.is_empty() {
+            any
+        } else {
+            Arc::new(identity::NamedClients::new(any, identities.to_vec()))
+        })
     }
-    let any = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider)
-        .build()
-        .map_err(|error: VerifierBuilderError| unusable(error.to_string()))?;
-    Ok(if identities.is_empty() {
-        any
-    } else {
-        Arc::new(identity::NamedClients::new(any, identities.to_vec()))
-    })
 }

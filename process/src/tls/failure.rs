@@ -1,0 +1,50 @@
+//! Why a TLS handshake failed, by a name that is counted.
+
+use std::io;
+
+use rustls::{CertificateError, Error, OtherError};
+
+use super::identity::ForeignIdentity;
+
+/// Why a TLS handshake failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeFailure {
+    /// The client has a valid certificate, and an identity that is not among those that may connect.
+    Identity,
+    /// The client's certificate is missing or not valid.
+    Certificate,
+    /// What came was no TLS, or no TLS that both sides know.
+    Handshake,
+    /// The client took too long.
+    Timeout,
+}
+
+impl HandshakeFailure {
+    /// Finds the reason for a failed handshake.
+    pub fn of(error: &io::Error) -> Self {
+        match error.get_ref().and_then(|error| error.downcast_ref::<Error>()) {
+            Some(Error::InvalidCertificate(CertificateError::Other(OtherError(cause))))
+                if cause.is::<ForeignIdentity>() =>
+            {
+                Self::Identity
+            }
+            Some(Error::InvalidCertificate(_) | Error::NoCertificatesPresented) => Self::Certificate,
+            _ => Self::Handshake,
+        }
+    }
+
+    /// Returns the stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Certificate => "certificate",
+            Self::Handshake => "handshake",
+            Self::Timeout => "timeout",
+        }
+    }
+
+    /// Returns whether somebody was refused who wanted in: scanners and TCP probes come and go.
+    pub fn is_refusal(self) -> bool {
+        matches!(self, Self::Identity | Self::Certificate)
+    }
+}
