@@ -11,12 +11,13 @@ use liquid_contract::ports;
 use liquid_process::Invalid;
 use liquid_process::config::Configuration;
 use liquid_process::logs::Log;
+use liquid_process::tls::Tls;
 use serde::Deserialize;
 
 pub use liquid_process::config::ConfigError;
 
 use crate::upstream::Routes;
-use crate::{compress, extract, pack, pages, policy, upstream};
+use crate::{access, compress, extract, pack, pages, policy, upstream};
 
 /// Sets `upstream.model` unless [`MODEL_VARIABLE`] is set.
 const SYNTHESIS_MODEL: &str = "SYNTHESIS_MODEL";
@@ -28,6 +29,8 @@ const MODEL_VARIABLE: &str = "LIQUID_SIDECAR__UPSTREAM__MODEL";
 pub struct Config {
     /// Where to listen.
     pub listen: Listen,
+    /// Who may call.
+    pub access: access::Settings,
     /// How large calls may be, and how long they may take.
     pub limits: Limits,
     /// Which providers answer, and how long they may take.
@@ -58,6 +61,8 @@ pub struct Listen {
     pub admin: std::net::SocketAddr,
     /// Threads that serve. Default 0: as many as cores.
     pub threads: usize,
+    /// Encryption of the connections to `listen.address`. Without files the sidecar speaks plain HTTP.
+    pub tls: Tls,
 }
 
 impl Default for Listen {
@@ -66,6 +71,7 @@ impl Default for Listen {
             address: ([127, 0, 0, 1], ports::SIDECAR).into(),
             admin: ([127, 0, 0, 1], ports::SIDECAR_ADMIN).into(),
             threads: 0,
+            tls: Tls::default(),
         }
     }
 }
@@ -87,7 +93,10 @@ pub struct Limits {
     pub header_timeout_ms: u64,
     /// Time for a body on a surface to arrive, in milliseconds; 408 after it. Default 120000.
     pub body_timeout_ms: u64,
-    /// Time for running calls to end after SIGTERM, in milliseconds. Default 25000.
+    /// Time after SIGTERM in which calls are still taken, in milliseconds, while `/readyz` is 503 and each answer closes its
+    /// connection: until those who choose among several sidecars have noticed. Default 0.
+    pub notice_ms: u64,
+    /// Time for running calls to end after SIGTERM and `notice_ms`, in milliseconds. Default 25000.
     pub drain_ms: u64,
 }
 
@@ -100,6 +109,7 @@ impl Default for Limits {
             max_concurrent_requests: 1024,
             header_timeout_ms: 75_000,
             body_timeout_ms: 120_000,
+            notice_ms: 0,
             drain_ms: 1_000 * u64::from(DRAIN_SECONDS),
         }
     }
@@ -157,7 +167,12 @@ impl Default for Reload {
 
 impl Configuration for Config {
     const PREFIX: &'static str = SIDECAR_PREFIX;
-    const LISTS: &'static [&'static str] = &["upstream.fallbacks", "extract.workers", "policy.unread_allow"];
+    const LISTS: &'static [&'static str] = &[
+        "upstream.fallbacks",
+        "extract.workers",
+        "policy.unread_allow",
+        "listen.tls.client_identities",
+    ];
 
     fn validate(&self) -> Vec<Invalid> {
         let limits = self.limits.validate().into_iter();
@@ -174,6 +189,7 @@ impl Configuration for Config {
             .chain(pages)
             .chain(self.log.validate("liquid_sidecar"))
             .chain(self.listen.validate())
+            .chain(self.access.validate().map(|invalid| invalid.within("access")))
             .chain(self.reload.validate())
             .chain(Routes::resolve(&self.upstream).err())
             .collect()
@@ -192,10 +208,14 @@ impl Config {
 }
 
 impl Listen {
-    fn validate(&self) -> Option<Invalid> {
+    fn validate(&self) -> Vec<Invalid> {
         let taken = self.address == self.admin && self.admin.port() != 0;
         let remedy = "is listen.address too; set another port";
-        taken.then(|| Invalid::new("listen.admin", self.admin, remedy))
+        let taken = taken.then(|| Invalid::new("listen.admin", self.admin, remedy));
+        let tls = self.tls.validate().into_iter();
+        tls.map(|invalid| invalid.within("listen.tls"))
+            .chain(taken)
+            .collect()
     }
 }
 

@@ -21,9 +21,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::body::Body;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use tokio::sync::Semaphore;
 
+use crate::access::{Access, Refusal};
 use crate::api::{Wire, header_names};
 use crate::compress::Compressor;
 use crate::config::Limits;
@@ -54,6 +55,8 @@ pub struct App {
     pub limits: Limits,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Who may call.
+    pub access: Access,
     /// The calls that the pages show, where there are pages.
     pub recent: Option<Arc<RecentCalls>>,
     slots: Arc<Semaphore>,
@@ -68,6 +71,7 @@ impl App {
             upstreams,
             limits,
             metrics,
+            access: Access::default(),
             recent: None,
             slots,
         }
@@ -76,6 +80,11 @@ impl App {
     /// Shows these calls on pages for a browser.
     pub fn with_recent(self, recent: Option<Arc<RecentCalls>>) -> Self {
         Self { recent, ..self }
+    }
+
+    /// Lets these clients in and no others.
+    pub fn with_access(self, access: Access) -> Self {
+        Self { access, ..self }
     }
 
     /// Returns a clone with other connections, for a thread of its own.
@@ -96,7 +105,13 @@ impl App {
 }
 
 /// Answers one call. Never fails: errors become the response.
-pub async fn handle(app: Arc<App>, request: Request<Body>) -> Response<Body> {
+pub async fn handle(app: Arc<App>, mut request: Request<Body>) -> Response<Body> {
+    match app.access.admit(request.headers_mut()) {
+        Ok(client) => client
+            .iter()
+            .for_each(|name| app.metrics.clients.count_call(name)),
+        Err(refusal) => return turn_away(&app, refusal, &request),
+    }
     let path = request.uri().path();
     if let Some(path) = path.strip_prefix("/liquid/") {
         return pages::answer(&app, &request, path);
@@ -138,6 +153,30 @@ pub async fn handle(app: Arc<App>, request: Request<Body>) -> Response<Body> {
         Destination::Misspelt(route) => refuse(&misspelt(&route), wire, exchange),
         Destination::Other => passthrough::handle(&app, wire, request, exchange).await,
     }
+}
+
+/// 401, for whoever is no client. Nothing else of the call is looked at.
+fn turn_away(app: &App, refusal: Refusal, request: &Request<Body>) -> Response<Body> {
+    app.metrics.clients.count_refusal(refusal.name());
+    let (wire, surface) = match route::find_route(request.method(), request.uri().path()) {
+        Destination::Surface(route) => (route.wire, route.surface.as_str()),
+        Destination::Misspelt(_) | Destination::Other => (guess_wire(request.headers()), "other"),
+    };
+    let message = match refusal {
+        Refusal::Missing => {
+            "this gateway serves clients by their token: send it as the API key, or in x-liquid-token beside the \
+             provider's key"
+        }
+        Refusal::Unknown => {
+            "no client of this gateway has this token: ask for one, or send it in x-liquid-token beside the provider's key"
+        }
+    };
+    let error = ApiError::invalid(StatusCode::UNAUTHORIZED, "unknown_client", message);
+    let exchange = Exchange::new(Arc::clone(&app.metrics), surface, request.headers(), None);
+    let mut response = refuse(&error, wire, exchange);
+    let challenge = HeaderValue::from_static("Bearer");
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    response
 }
 
 /// 404: a server might take this path for that of a surface, and here nobody would have read the call.

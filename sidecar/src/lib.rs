@@ -33,6 +33,8 @@ pub mod pages;
 
 pub mod retrieval;
 
+pub mod access;
+
 pub mod config;
 
 pub mod report;

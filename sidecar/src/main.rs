@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use liquid_contract::exit;
+use liquid_process::tls::TlsKeeper;
+use liquid_sidecar::access::Access;
 use liquid_sidecar::compress::Compressor;
 use liquid_sidecar::config::{self, Config};
 use liquid_sidecar::explain;
 use liquid_sidecar::extract;
-use liquid_sidecar::http::server::{self, Shard};
+use liquid_sidecar::http::server::{self, Entrance, Shard};
 use liquid_sidecar::http::{App, LiveState};
 use liquid_sidecar::pages::RecentCalls;
 use liquid_sidecar::process::probe::Target;
@@ -21,6 +23,7 @@ use liquid_sidecar::report::Metrics;
 use liquid_sidecar::upstream::{Guard, Routes, Upstreams};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// A call allocates many small things and frees them at once; the system's allocator takes a seventh of its
@@ -29,6 +32,9 @@ use tokio_util::sync::CancellationToken;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// The section of the configuration that names the listener's TLS files.
+const LISTEN_TLS: &str = "listen.tls";
 
 /// Takes OpenAI and Anthropic calls, forwards the evidence.
 #[derive(Parser)]
@@ -78,12 +84,16 @@ fn main() -> ExitCode {
         }
     };
     if arguments.check {
-        if let Err(error) = extract::check_files(&config.extract) {
-            eprintln!("extract.tls: {error}");
-            return ExitCode::from(exit::CONFIGURATION);
-        }
-        println!("the configuration can be used");
-        return ExitCode::SUCCESS;
+        return match check_files(&config) {
+            Ok(()) => {
+                println!("the configuration can be used");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::from(exit::CONFIGURATION)
+            }
+        };
     }
     if let Some(Command::Explain(wanted)) = &arguments.command {
         return match explain::run(wanted, &config) {
@@ -101,6 +111,15 @@ fn main() -> ExitCode {
             ExitCode::from(exit::RUN)
         }
     }
+}
+
+/// Reads the files that the configuration names, as the start does.
+fn check_files(config: &Config) -> Result<(), Error> {
+    extract::check_files(&config.extract).map_err(|error| format!("extract.tls: {error}"))?;
+    Access::open(&config.access)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    runtime.block_on(TlsKeeper::open(LISTEN_TLS, &config.listen.tls))?;
+    Ok(())
 }
 
 fn start(config: Config, file: Option<PathBuf>) -> Result<(), Error> {
@@ -157,7 +176,13 @@ async fn run(config: Config, file: Option<PathBuf>) -> Result<(), Error> {
     };
     let upstreams = Upstreams::new(&config.upstream, guard.clone())?;
     let recent = config.pages.enabled.then(|| RecentCalls::start(&config.pages));
-    let app = App::new(live, upstreams, config.limits.clone(), Arc::new(Metrics::new())).with_recent(recent);
+    let access = Access::open(&config.access)?;
+    let app = App::new(live, upstreams, config.limits.clone(), Arc::new(Metrics::new()))
+        .with_recent(recent)
+        .with_access(access.clone());
+    let tls = TlsKeeper::wait(LISTEN_TLS, &config.listen.tls)
+        .await?
+        .map(Arc::new);
     let shards = shards(&app, &config, &guard)?;
     let app = Arc::new(app);
     tracing::info!(address = %listener.local_addr()?, admin = %admin.local_addr()?, "ready");
@@ -165,8 +190,16 @@ async fn run(config: Config, file: Option<PathBuf>) -> Result<(), Error> {
     let (stop, end) = (CancellationToken::new(), CancellationToken::new());
     let admin = tokio::spawn(admin::serve(admin, Arc::clone(&app), stop.clone(), end.clone()));
     let usage = tokio::spawn(usage::report(Arc::clone(&app), end.clone()));
-    let watch = file.map(|file| tokio::spawn(watch::follow(file, config, Arc::clone(&app))));
-    let serving = tokio::spawn(server::serve(listener, shards, stop.clone()));
+    let mut followers = JoinSet::new();
+    if let Some(file) = file {
+        followers.spawn(watch::follow(file, config, Arc::clone(&app)));
+    }
+    followers.spawn(access.keep_current());
+    if let Some(keeper) = tls.clone() {
+        let metrics = Arc::clone(&app.metrics);
+        followers.spawn(keeper.keep_current(move |worked| metrics.clients.count_reload(worked)));
+    }
+    let serving = tokio::spawn(server::serve(Entrance { listener, tls }, shards, stop.clone()));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -180,9 +213,7 @@ async fn run(config: Config, file: Option<PathBuf>) -> Result<(), Error> {
     }
     end.cancel();
     usage.await?;
-    if let Some(watch) = watch {
-        watch.abort();
-    }
+    followers.shutdown().await;
     admin.await??;
     Ok(())
 }

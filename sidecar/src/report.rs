@@ -1,6 +1,7 @@
 //! What the sidecar reports about calls: response headers, metrics, statistics and traces. Beside the flow;
 //! nothing here changes a request or an answer's body, and nothing here holds a key or document text.
 
+mod clients;
 pub mod exchange;
 pub mod headers;
 pub mod metrics;
@@ -8,6 +9,7 @@ mod retrievals;
 mod site_totals;
 pub mod trace;
 
+pub use clients::ClientMetrics;
 pub use exchange::Exchange;
 pub use metrics::{Metrics, Stats};
 pub use retrievals::Retrievals;

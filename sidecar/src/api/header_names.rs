@@ -19,6 +19,9 @@ pub const TIER: &str = "x-liquid-tier";
 pub const PACK_STYLE: &str = "x-liquid-pack-style";
 /// `1` or `true`: return the decision, what was read and asked, the packs and the request, and send nothing upstream.
 pub const DRY_RUN: &str = "x-liquid-dry-run";
+/// The client's token, where the sidecar asks who calls: the provider's key goes in the header of its own. Without it the
+/// token is read where SDKs put a key.
+pub const TOKEN: &str = "x-liquid-token";
 /// The caller's name for the call: at most 128 visible ASCII characters, passed on to the worker.
 pub const REQUEST_ID: &str = "x-request-id";
 

@@ -1,4 +1,4 @@
-//! Accepts connections and serves `handle` on them, until it is stopped.
+//! Accepts connections, with TLS or without, and serves `handle` on them, until it is stopped.
 //!
 //! A connection stays on one thread, with the upstream connections that its calls use: a call then never
 //! waits for another thread to wake up, which at this size of work costs more than the work. What is heavy in
@@ -8,10 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use http::{HeaderValue, StatusCode, Version, header};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use liquid_process::tls::{HandshakeFailure, TlsKeeper};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -35,31 +38,52 @@ pub struct Shard {
     pub app: Arc<App>,
 }
 
-/// Serves until `stop`, then takes no more connections and gives the running calls `limits.drain_ms` to end.
-/// Returns true if all of them ended. Connections go to the shards in turn; without a shard nothing is served.
-pub async fn serve(listener: TcpListener, shards: Vec<Shard>, stop: CancellationToken) -> bool {
+/// Where connections come in.
+pub struct Entrance {
+    /// The bound address.
+    pub listener: TcpListener,
+    /// The certificate; none: plain HTTP.
+    pub tls: Option<Arc<TlsKeeper>>,
+}
+
+impl From<TcpListener> for Entrance {
+    fn from(listener: TcpListener) -> Self {
+        Self { listener, tls: None }
+    }
+}
+
+/// Serves until `stop`, and for `limits.notice_ms` more, in which each answer closes its connection; then takes no more
+/// connections and gives the running calls `limits.drain_ms` to end. Returns true if all of them ended. Connections go to
+/// the shards in turn; without a shard nothing is served.
+pub async fn serve(entrance: impl Into<Entrance>, shards: Vec<Shard>, stop: CancellationToken) -> bool {
     let Some(Shard { app, .. }) = shards.first().cloned() else {
         return true;
     };
-    let builder = builder(&app.limits);
+    let Entrance { listener, tls } = entrance.into();
     let connections = GracefulShutdown::new();
+    let server = Server {
+        builder: builder(&app.limits),
+        tls,
+        leaving: stop.clone(),
+        closing: CancellationToken::new(),
+    };
     let mut turns = shards.iter().cycle();
+    let notice = async {
+        stop.cancelled().await;
+        tokio::time::sleep(Duration::from_millis(app.limits.notice_ms)).await;
+    };
+    let mut notice = std::pin::pin!(notice);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = stop.cancelled() => break,
+            () = &mut notice => break,
         };
         let moved = accepted.and_then(|(stream, _)| stream.into_std());
         match (moved, turns.next()) {
             (Ok(stream), Some(shard)) => {
-                let app = Arc::clone(&shard.app);
-                shard.runtime.spawn(serve_connection(
-                    builder.clone(),
-                    stream,
-                    app,
-                    connections.watcher(),
-                    stop.clone(),
-                ));
+                let (server, app) = (server.clone(), Arc::clone(&shard.app));
+                let connection = server.serve_connection(stream, app, connections.watcher());
+                shard.runtime.spawn(connection);
             }
             (Err(error), _) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -69,6 +93,7 @@ pub async fn serve(listener: TcpListener, shards: Vec<Shard>, stop: Cancellation
         }
     }
     drop(listener);
+    server.closing.cancel();
     let time = Duration::from_millis(app.limits.drain_ms);
     let closed = tokio::time::timeout(time, async {
         connections.shutdown().await;
@@ -98,42 +123,86 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-async fn serve_connection(
+/// What the connections of a listener have in common.
+#[derive(Clone)]
+struct Server {
     builder: auto::Builder<TokioExecutor>,
-    stream: std::net::TcpStream,
-    app: Arc<App>,
-    watcher: Watcher,
-    stop: CancellationToken,
-) {
-    let stream = match TcpStream::from_std(stream) {
-        Ok(stream) => stream,
-        Err(error) => return tracing::warn!(%error, "a connection could not be served"),
-    };
-    // Without it small events of a stream wait for the client's acknowledgement.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY");
-    }
-    // The first bytes show the protocol, and nothing else bounds the wait for them.
-    let time = Duration::from_millis(app.limits.header_timeout_ms);
-    tokio::select! {
-        readable = tokio::time::timeout(time, stream.readable()) => match readable {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return,
-        },
-        () = stop.cancelled() => return,
-    }
-    // Nothing but the pages asks for the two ends.
-    let ends = app.recent.is_some().then(|| ends(&stream)).flatten();
-    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        let app = Arc::clone(&app);
-        if let Some(ends) = ends {
-            request.extensions_mut().insert(ends);
+    tls: Option<Arc<TlsKeeper>>,
+    /// From now on each answer closes its connection.
+    leaving: CancellationToken,
+    /// From now on no connection is begun.
+    closing: CancellationToken,
+}
+
+impl Server {
+    async fn serve_connection(self, stream: std::net::TcpStream, app: Arc<App>, watcher: Watcher) {
+        let stream = match TcpStream::from_std(stream) {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!(%error, "a connection could not be served"),
+        };
+        // Without it small events of a stream wait for the client's acknowledgement.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
         }
-        async move { Ok::<_, std::convert::Infallible>(handle(app, request.map(Body::new)).await) }
-    });
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(error, "a connection ended with an error");
+        // The first bytes show the protocol, and nothing else bounds the wait for them.
+        let time = Duration::from_millis(app.limits.header_timeout_ms);
+        tokio::select! {
+            readable = tokio::time::timeout(time, stream.readable()) => match readable {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return,
+            },
+            () = self.closing.cancelled() => return,
+        }
+        // Nothing but the pages asks for the two ends.
+        let ends = app.recent.is_some().then(|| ends(&stream)).flatten();
+        let Some(keeper) = self.tls.clone() else {
+            return self.serve_calls(stream, ends, app, watcher).await;
+        };
+        let (failure, error) = match tokio::time::timeout(time, keeper.acceptor().accept(stream)).await {
+            Ok(Ok(stream)) => return self.serve_calls(stream, ends, app, watcher).await,
+            Ok(Err(error)) => (HandshakeFailure::of(&error), error),
+            Err(_) => (HandshakeFailure::Timeout, std::io::ErrorKind::TimedOut.into()),
+        };
+        app.metrics.clients.count_refusal(failure.name());
+        if failure.is_refusal() {
+            tracing::warn!(reason = failure.name(), %error, "refused a connection");
+        } else {
+            tracing::debug!(reason = failure.name(), %error, "a TLS handshake failed");
+        }
+    }
+
+    async fn serve_calls(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        ends: Option<Connection>,
+        app: Arc<App>,
+        watcher: Watcher,
+    ) {
+        let leaving = self.leaving;
+        let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+            let (app, leaving) = (Arc::clone(&app), leaving.clone());
+            if let Some(ends) = ends {
+                request.extensions_mut().insert(ends);
+            }
+            async move {
+                let version = request.version();
+                let mut response = handle(app, request.map(Body::new)).await;
+                // HTTP/2 says it by a frame, when the connections are shut down.
+                let closes =
+                    version < Version::HTTP_2 && response.status() != StatusCode::SWITCHING_PROTOCOLS;
+                if closes && leaving.is_cancelled() {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(header::CONNECTION, close);
+                }
+                Ok::<_, std::convert::Infallible>(response)
+            }
+        });
+        let connection = self
+            .builder
+            .serve_connection_with_upgrades(TokioIo::new(stream), service);
+        if let Err(error) = watcher.watch(connection).await {
+            tracing::debug!(error, "a connection ended with an error");
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Names follow OpenTelemetry's GenAI conventions where those have one (`gen_ai.client.token.usage`,
 //! `gen_ai.client.operation.duration`, `gen_ai.client.operation.time_to_first_chunk`), in Prometheus spelling.
-//! Labels have few values: no model, no path, no caller.
+//! Labels have few values: no model, no path, no caller but those that `access.clients_folder` names.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,6 +15,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use serde::Serialize;
 
+use super::clients::ClientMetrics;
 use super::exchange::{CallEnd, Exchange};
 use super::site_totals::{SiteSum, SiteTotals};
 use crate::compress::{Action, CallTotals, Decision, SiteRecord, Stages, WorkerStatus};
@@ -117,6 +118,8 @@ pub struct Metrics {
     first_chunk: Histograms<OperationLabels>,
     tokens: Histograms<TokenLabels>,
     totals: Totals,
+    /// Who called.
+    pub clients: ClientMetrics,
 }
 
 #[derive(Debug, Default)]
@@ -219,6 +222,7 @@ impl Metrics {
             first_chunk: Family::new_with_constructor(operation_histogram),
             tokens: Family::new_with_constructor(token_histogram),
             totals: Totals::default(),
+            clients: ClientMetrics::default(),
         };
         metrics.register();
         metrics
@@ -228,6 +232,7 @@ impl Metrics {
         self.register_calls();
         self.register_documents();
         self.register_provider();
+        self.clients.register(&mut self.registry);
     }
 
     fn register_calls(&mut self) {

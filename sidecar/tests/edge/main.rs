@@ -1,6 +1,7 @@
 //! The sidecar's HTTP side over real sockets: a client, the sidecar, the mock upstream.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod access;
 mod compress;
 mod contract;
 mod endings;

@@ -11,8 +11,11 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
+use liquid_process::tls::TlsKeeper;
+use liquid_sidecar::access::Access;
 use liquid_sidecar::compress::Compressor;
 use liquid_sidecar::config::{Config, load_with};
+use liquid_sidecar::http::server::Entrance;
 use liquid_sidecar::http::{App, LiveState, server};
 use liquid_sidecar::pages::RecentCalls;
 use liquid_sidecar::report::Metrics;
@@ -65,14 +68,22 @@ pub(crate) async fn sidecar(toml: &str, base_url: &str) -> Sidecar {
     };
     let upstreams = Upstreams::new(&config.upstream, guard).unwrap();
     let recent = config.pages.enabled.then(|| RecentCalls::start(&config.pages));
-    let app = App::new(live, upstreams, config.limits, Arc::new(Metrics::new())).with_recent(recent);
+    let access = Access::open(&config.access).unwrap();
+    let tls = TlsKeeper::open("listen.tls", &config.listen.tls).await.unwrap();
+    let app = App::new(live, upstreams, config.limits, Arc::new(Metrics::new()))
+        .with_recent(recent)
+        .with_access(access);
     let app = Arc::new(app);
     let stop = CancellationToken::new();
     let shard = server::Shard {
         runtime: tokio::runtime::Handle::current(),
         app: Arc::clone(&app),
     };
-    let served = tokio::spawn(server::serve(listener, vec![shard], stop.clone()));
+    let entrance = Entrance {
+        listener,
+        tls: tls.map(Arc::new),
+    };
+    let served = tokio::spawn(server::serve(entrance, vec![shard], stop.clone()));
     Sidecar {
         address,
         app,
