@@ -15,6 +15,7 @@ pub mod decimal;
 pub mod decoder;
 pub mod definition;
 pub mod extraction;
+pub mod gateway;
 pub mod injection;
 pub mod model;
 pub mod network;
@@ -33,6 +34,7 @@ mod tests;
 pub use decimal::Decimal;
 pub use decoder::Decoder;
 pub use extraction::Extraction;
+pub use gateway::Gateway;
 pub use injection::Injection;
 pub use model::Model;
 pub use network::Network;
@@ -110,6 +112,12 @@ pub type GuardedProxy = DeserializeGuard<LiquidMemoryProxy>;
         json_path = ".status.usage.documents"
     ),
     printcolumn(
+        name = "Gateway",
+        type_ = "string",
+        priority = 1,
+        json_path = ".status.gateway.url"
+    ),
+    printcolumn(
         name = "Reason",
         type_ = "string",
         priority = 1,
@@ -150,6 +158,9 @@ pub struct LiquidMemoryProxySpec {
     /// The sidecar in application pods.
     #[serde(default)]
     pub injection: Injection,
+    /// The sidecar as a service of its own, for applications that are not injected. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Gateway>,
     /// Who may reach the workers.
     #[serde(default)]
     pub network: Network,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -30,6 +31,7 @@ mod diagnose;
 mod error;
 mod events;
 mod figures;
+mod gateway;
 mod observe;
 mod reconcile;
 mod refusal;
@@ -68,6 +70,7 @@ pub async fn run(context: Context, stop: CancellationToken) {
     .owns(Api::<ServiceAccount>::all(client.clone()), ours.clone())
     .owns(Api::<NetworkPolicy>::all(client.clone()), ours.clone())
     .owns(Api::<PodDisruptionBudget>::all(client.clone()), ours.clone())
+    .owns(Api::<HorizontalPodAutoscaler>::all(client.clone()), ours.clone())
     .watches(Api::<Pod>::all(client), ours, find_proxy_of_pod)
     .graceful_shutdown_on(async move { stop.cancelled().await });
     let context = Arc::new(context);
@@ -90,7 +93,7 @@ pub async fn run(context: Context, stop: CancellationToken) {
         .await;
 }
 
-/// Maps a worker's pod to its proxy. The pod belongs to a ReplicaSet; its label names the proxy.
+/// Maps a pod of workers or gateway to its proxy. The pod belongs to a ReplicaSet; its label names the proxy.
 fn find_proxy_of_pod(pod: Pod) -> Option<ObjectRef<GuardedProxy>> {
     let name = pod.labels().get("app.kubernetes.io/instance")?;
     Some(ObjectRef::new(name).within(&pod.namespace()?))

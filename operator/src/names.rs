@@ -30,6 +30,13 @@ pub const DECODER_FOLDER: &str = "/etc/liquid/decoder";
 /// Folder of a sidecar's provider keys; see [`key_file`].
 pub const KEYS_FOLDER: &str = "/etc/liquid/keys";
 
+/// Folder of the certificate that a gateway shows to its clients.
+pub const LISTEN_FOLDER: &str = "/etc/liquid/listen";
+/// Folder of the tokens of a gateway's clients.
+pub const CLIENTS_FOLDER: &str = "/etc/liquid/clients";
+/// Folder of the authorities of a gateway's clients.
+pub const CLIENT_AUTHORITIES_FOLDER: &str = "/etc/liquid/client-authorities";
+
 /// Annotation of a proxy: any change of its value replaces the workers, with the operator's present image for
 /// them.
 pub const ROLLOUT_ANNOTATION: &str = "liquidmemory.dev/rollout";
@@ -61,6 +68,27 @@ pub fn worker_tls(proxy: &str) -> String {
 /// Name of the Secret with the sidecars' certificate.
 pub fn sidecar_tls(proxy: &str) -> String {
     format!("{proxy}-sidecar-tls")
+}
+
+/// Name of the gateway's Deployment, Service, PodDisruptionBudget, ServiceAccount, NetworkPolicy, HorizontalPodAutoscaler
+/// and ConfigMap.
+pub fn gateway(proxy: &str) -> String {
+    format!("{proxy}-gateway")
+}
+
+/// Name of the Secret with the gateway's certificate.
+pub fn gateway_tls(proxy: &str) -> String {
+    format!("{proxy}-gateway-tls")
+}
+
+/// Name of the ConfigMap with the authorities of the gateway's certificate, for its clients.
+pub fn gateway_authority(proxy: &str) -> String {
+    format!("{proxy}-gateway-ca")
+}
+
+/// Host name of the gateway; its certificate carries it.
+pub fn gateway_host(namespace: &str, proxy: &str, cluster_domain: &str) -> String {
+    format!("{}.{namespace}.svc.{cluster_domain}", gateway(proxy))
 }
 
 /// Identity in the workers' certificate.

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, LocalObjectReference, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use liquid_contract::files;
@@ -16,6 +16,7 @@ use crate::api::{LiquidMemoryProxy, PodUser, PullPolicy};
 use crate::config::Settings;
 
 mod deployment;
+mod gateway;
 mod inputs;
 mod keep;
 mod meta;
@@ -29,9 +30,10 @@ mod worker_config;
 #[cfg(test)]
 mod tests;
 
+pub use gateway::{GatewayObjects, gateway_url};
 pub use inputs::{Inputs, short_sum};
-pub use meta::{labels, selector};
-use sidecar_config::render_sidecar_toml;
+pub use meta::{Component, labels, selector};
+use sidecar_config::{SidecarRole, render_sidecar_toml};
 use worker_config::render_worker_toml;
 
 /// Why a resource has no objects.
@@ -53,6 +55,8 @@ pub enum BuildError {
 pub struct Platform {
     /// The operator's namespace.
     pub namespace: String,
+    /// Image of the sidecar, which the gateway runs.
+    pub sidecar_image: String,
     /// Image of the workers.
     pub worker_image: String,
     /// When kubelets pull the image.
@@ -71,6 +75,7 @@ impl From<&Settings> for Platform {
     fn from(settings: &Settings) -> Self {
         Self {
             namespace: settings.namespace.clone(),
+            sidecar_image: settings.sidecar_image.clone(),
             worker_image: settings.worker_image.clone(),
             pull_policy: settings.image_pull_policy,
             pull_secrets: settings.image_pull_secrets.clone(),
@@ -78,6 +83,17 @@ impl From<&Settings> for Platform {
             cluster_domain: settings.cluster_domain.clone(),
             any_address: settings.any_address(),
         }
+    }
+}
+
+impl Platform {
+    /// Lists the pull secrets as a pod has them; none if there are none.
+    fn list_pull_secrets(&self) -> Option<Vec<LocalObjectReference>> {
+        let all = self.pull_secrets.iter();
+        let all: Vec<_> = all
+            .map(|name| LocalObjectReference { name: name.clone() })
+            .collect();
+        (!all.is_empty()).then_some(all)
     }
 }
 
@@ -98,6 +114,8 @@ pub struct Objects {
     pub network: Option<NetworkPolicy>,
     /// Deployment of the workers.
     pub deployment: Deployment,
+    /// The gateway, if the resource has one.
+    pub gateway: Option<GatewayObjects>,
     /// Whether the resource names the workers' image itself.
     pub own_worker_image: bool,
 }
@@ -111,26 +129,26 @@ impl Objects {
         let owner = meta::ProxyRef::new(proxy)?;
         let inputs = Inputs::from_proxy(proxy, platform.pod_user)?;
         Ok(Self {
-            service_account: service::build_account(&owner),
+            service_account: service::build_account(&owner, Component::Worker),
             worker_config: keep::build_worker_config(
                 &owner,
                 render_worker_toml(proxy, &owner, platform)?,
                 &inputs,
             ),
             sidecar_config: meta::build_config_map(
-                &owner,
-                crate::names::sidecar_config(owner.name),
+                owner.build_meta(crate::names::sidecar_config(owner.name), Component::Worker),
                 files::SIDECAR_CONFIG,
-                render_sidecar_toml(proxy, &owner, platform)?,
+                render_sidecar_toml(proxy, &owner, platform, SidecarRole::Injected)?.text,
             ),
             service: service::build_service(&owner),
-            budget: service::build_disruption_budget(&owner),
+            budget: service::build_disruption_budget(&owner, Component::Worker),
             network: proxy
                 .spec
                 .network
                 .policy
                 .then(|| network::build_policy(proxy, &owner, platform)),
             deployment: deployment::build_deployment(proxy, &owner, platform, &inputs)?,
+            gateway: GatewayObjects::build(proxy, &owner, platform)?,
             own_worker_image: proxy.spec.workers.image.is_some(),
         })
     }

@@ -32,8 +32,8 @@ const fn rule(
     }
 }
 
-/// To apply an object, watch it and see whose it is.
-const KEEP: &[&str] = &["create", "get", "list", "patch", "watch"];
+/// To apply an object, watch it, see whose it is, and remove it where the resource no longer wants it.
+const KEEP: &[&str] = &["create", "delete", "get", "list", "patch", "watch"];
 
 /// In all namespaces.
 pub const CLUSTER: &[Rule] = &[
@@ -41,7 +41,7 @@ pub const CLUSTER: &[Rule] = &[
         "",
         "configmaps",
         KEEP,
-        "worker.toml and sidecar.toml; and keys of what an injected container's envFrom names",
+        "worker.toml and sidecar.toml, the authorities of gateways; and keys of what an injected container's envFrom names",
     ),
     rule("", "limitranges", &["list"], "which one refuses workers' pods"),
     rule(
@@ -53,18 +53,29 @@ pub const CLUSTER: &[Rule] = &[
     rule(
         "",
         "secrets",
-        &["create", "get", "patch"],
-        "certificates of workers and sidecars; whether a Secret of spec.synthesis is there",
+        &["create", "delete", "get", "patch"],
+        "certificates of workers, sidecars and gateways; whether a Secret that the resource names is there",
     ),
-    rule("", "serviceaccounts", KEEP, "the workers' account"),
-    rule("", "services", KEEP, "the workers' addresses"),
+    rule(
+        "",
+        "serviceaccounts",
+        KEEP,
+        "the accounts of workers and gateways",
+    ),
+    rule("", "services", KEEP, "the addresses of workers and gateways"),
     rule(
         "admissionregistration.k8s.io",
         "mutatingwebhookconfigurations",
         &["delete", "get", "list", "patch", "watch"],
         "the webhook's bundle; its removal before the release goes; only the release's own",
     ),
-    rule("apps", "deployments", KEEP, "the workers"),
+    rule("apps", "deployments", KEEP, "workers and gateways"),
+    rule(
+        "autoscaling",
+        "horizontalpodautoscalers",
+        KEEP,
+        "gateways that grow under load",
+    ),
     rule(
         "events.k8s.io",
         "events",
@@ -86,14 +97,14 @@ pub const CLUSTER: &[Rule] = &[
     rule(
         "networking.k8s.io",
         "networkpolicies",
-        &["create", "delete", "get", "list", "patch", "watch"],
-        "who may reach the workers; removed where the resource no longer wants it",
+        KEEP,
+        "who may reach workers and gateways",
     ),
     rule(
         "policy",
         "poddisruptionbudgets",
         KEEP,
-        "drains stop one worker at a time",
+        "drains stop one pod at a time",
     ),
 ];
 

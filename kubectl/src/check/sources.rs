@@ -6,6 +6,7 @@ use liquid_operator::api::LiquidMemoryProxy;
 use liquid_operator::api::reasons::{ConditionReason, ConditionType};
 use liquid_operator::controller::{self, PodContext};
 use liquid_operator::names::{worker_tls, workers};
+use liquid_operator::objects::Component;
 
 use super::finding::{Fault, Finding, ObjectName, Severity};
 use super::proxies::{KIND, reason_named};
@@ -114,6 +115,7 @@ fn judge_workers(namespace: &NamespaceState, proxy: &LiquidMemoryProxy) -> Optio
         let pods: Vec<_> = namespace.workers(&name).cloned().collect();
         let certificate = !matches!(namespace.secrets.get(&worker_tls(&name)), Some(Sought::Absent));
         let context = PodContext {
+            component: Component::Worker,
             certificate,
             gpu: spec.gpu.as_ref().map(|gpu| gpu.resource_name.as_str()),
             limits: &namespace.limits,

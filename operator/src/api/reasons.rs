@@ -48,6 +48,7 @@ reasons! {
         Accepted: "The operator has read the resource and the API server has taken what follows from it.", "Correct the field that the message names.";
         WorkersReady: "As many workers as asked for are ready.", "See the reason.";
         ModelLoaded: "The workers have read their model and checked its sums.", "See the reason.";
+        GatewayReady: "As many pods of the gateway as asked for are ready; only where spec.gateway is set.", "See the reason.";
         Degraded: "Something is not as it should be, although calls may still be served.", "See the reason.";
     }
 }
@@ -60,18 +61,18 @@ reasons! {
         Refused: "The API server has refused an object: quota, policy, or a value that it does not take.", "Correct what the message names; the operator tries again by itself.";
         NotOurs: "An object of the name exists and belongs to somebody else.", "Rename the proxy, or remove the object that the message names.";
         ApiUnavailable: "The API server did not answer or failed.", "Nothing, if it passes; the operator tries again by itself.";
-        SecretNotFound: "A Secret that spec.synthesis names is missing, or has no such key; new pods wait for it.", "Make the Secret, or correct secretRef.";
+        SecretNotFound: "A Secret that spec.synthesis or spec.gateway names is missing, or has no such key; new pods wait for it.", "Make the Secret, or correct the field that the message names.";
         ScaledToZero: "spec.workers.replicas is 0: no worker is wanted.", "Set it to 1 or more.";
-        Starting: "Workers are starting.", "Wait up to spec.workers.startSeconds.";
-        RollingOut: "Workers are being replaced by ones with the new configuration or image.", "Wait.";
-        NotEnough: "Fewer workers are ready than asked for.", "Look at the pods: kubectl describe pod -l app.kubernetes.io/instance=NAME.";
-        CertificateMissing: "The workers' certificate has not been made yet.", "Look at the operator's log; the replica that holds the Lease makes it.";
+        Starting: "Workers, or pods of the gateway, are starting.", "Wait up to spec.workers.startSeconds.";
+        RollingOut: "Workers, or pods of the gateway, are being replaced by ones with the new configuration or image.", "Wait.";
+        NotEnough: "Fewer workers, or pods of the gateway, are ready than asked for.", "Look at the pods: kubectl describe pod -l app.kubernetes.io/instance=NAME.";
+        CertificateMissing: "The certificate of workers or gateway has not been made yet.", "Look at the operator's log; the replica that holds the Lease makes it.";
         NoGpu: "No node has a free GPU of the resource that spec.workers.gpu names.", "Add a node or the device plugin, free a GPU, or remove spec.workers.gpu.";
         Unschedulable: "No node takes the pods; the message is the scheduler's.", "Change resources, nodeSelector, tolerations or affinity, or add a node.";
         NotCreated: "Pods cannot be made: a quota, a limit range, Pod Security or another webhook refuses them.", "Set what the message names: it says which object refuses, and which field to change. Pod Security restricted is no reason.";
         ImageNotPulled: "A node cannot pull an image.", "Check the name, the registry and the pull secrets.";
         VolumeNotMounted: "A pod waits for a volume: the model's claim or image, a ConfigMap or a certificate.", "Check spec.model.source and spec.decoder.source; the message is the kubelet's.";
-        Crashing: "Workers end soon after their start; the message has their last words.", "Correct what they say.";
+        Crashing: "Workers, or pods of the gateway, end soon after their start; the message has their last words.", "Correct what they say.";
         Loaded: "A worker is ready, so its model has been read and checked.", "Nothing.";
         NotNeeded: "The tier Lexical needs no model, and there is no spec.decoder.", "Nothing.";
         Loading: "No worker has read its model yet; the message has what one of them does, with bytes and seconds.", "Wait up to spec.workers.startSeconds.";
@@ -83,12 +84,14 @@ reasons! {
 reasons! {
     /// Why an Event was sent.
     EventReason {
-        WorkersCreated: "The workers' objects have been made.", "Nothing.";
+        WorkersCreated: "Objects of workers or gateway have been made.", "Nothing.";
         RolloutStarted: "Workers are being replaced; the note says what has changed.", "Nothing.";
         ConfigurationChanged: "Sidecars read the changed file by themselves within two minutes; nothing restarts.", "Nothing.";
         DriftRepaired: "Somebody had changed an object of the operator; it has been put right.", "Change the LiquidMemoryProxy instead.";
         WorkersReady: "As many workers as asked for are ready.", "Nothing.";
         WorkersNotReady: "Workers that were ready, or should be by now, are not; the note says why.", "As the condition WorkersReady says.";
+        GatewayReady: "As many pods of the gateway as asked for are ready.", "Nothing.";
+        GatewayNotReady: "Pods of the gateway that were ready, or should be by now, are not; the note says why.", "As the condition GatewayReady says.";
         ModelLoaded: "A worker has read its model and is ready.", "Nothing.";
         ModelLoadFailed: "A worker cannot read its model; the note has its last words, which name the file.", "Correct what they say, in the folder that spec.model or spec.decoder names.";
         ReconcileFailed: "The objects could not be brought to what is asked for; the note says why.", "As the condition that the note names.";

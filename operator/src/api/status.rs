@@ -14,7 +14,7 @@ pub struct Status {
     /// The `metadata.generation` that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, Accepted, WorkersReady, ModelLoaded, Degraded.
+    /// Ready, Accepted, WorkersReady, ModelLoaded, Degraded; GatewayReady where there is a gateway.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -33,6 +33,9 @@ pub struct Status {
     /// How far the configuration has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<Configuration>,
+    /// The gateway, where the resource has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<GatewayStatus>,
     /// What was saved: what the workers have counted, and what sidecars have reported to them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
@@ -44,6 +47,22 @@ impl Status {
         let mut conditions = self.conditions.iter();
         conditions.find(|condition| condition.type_ == name.as_str())
     }
+}
+
+/// The gateway, for those who call it.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayStatus {
+    /// The base URL, for SDKs of OpenAI and of Anthropic; the former may write `/v1` behind it.
+    pub url: String,
+    /// The ConfigMap of this namespace that holds the authority of the gateway's certificate in `ca.crt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<String>,
+    /// Ready pods of those asked for, such as `2/2`.
+    pub pods: String,
+    /// How many pods are ready.
+    #[serde(default)]
+    pub ready_replicas: i32,
 }
 
 /// How far the configuration has come.

@@ -73,7 +73,9 @@ macro_rules! owned {
 }
 owned! {
     k8s_openapi::api::apps::v1::Deployment: "Deployment",
+    k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler: "HorizontalPodAutoscaler",
     k8s_openapi::api::core::v1::ConfigMap: "ConfigMap",
+    k8s_openapi::api::core::v1::Secret: "Secret",
     k8s_openapi::api::core::v1::Service: "Service",
     k8s_openapi::api::core::v1::ServiceAccount: "ServiceAccount",
     k8s_openapi::api::networking::v1::NetworkPolicy: "NetworkPolicy",

@@ -4,6 +4,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::diagnose::{Finding, find_condition};
+use super::observe::MissingSecret;
 use crate::api::LiquidMemoryProxy;
 use crate::api::reasons::{ConditionReason as Reason, ConditionType};
 
@@ -15,10 +16,27 @@ pub(super) struct Observation<'a> {
     pub(super) finding: Option<&'a Finding>,
     /// What a worker that is not ready yet says that it does.
     pub(super) progress: Option<&'a str>,
-    /// Secrets that `spec.synthesis` names and that do not exist.
-    pub(super) missing_secrets: &'a [String],
+    /// What was observed of the gateway; none where the resource has none, or its Deployment could not be applied.
+    pub(super) gateway: Option<&'a ObservedGateway<'a>>,
+    /// Secrets that the resource names and that do not exist.
+    pub(super) missing_secrets: &'a [MissingSecret],
     /// Why the objects are not as the resource asks for.
     pub(super) failure: Option<(Reason, String)>,
+}
+
+/// What was observed of a proxy's gateway.
+pub(super) struct ObservedGateway<'a> {
+    /// Its Deployment as the API server returned it.
+    pub(super) deployment: &'a Deployment,
+    pub(super) finding: Option<Finding>,
+}
+
+impl ObservedGateway<'_> {
+    /// Counts its pods. How many are wanted is what the Deployment says: an autoscaler may decide it.
+    pub(super) fn count(&self) -> Counts {
+        let wanted = self.deployment.spec.as_ref().and_then(|spec| spec.replicas);
+        Counts::from_deployment(wanted.unwrap_or(1), Some(self.deployment))
+    }
 }
 
 /// A condition's status, reason and message.
@@ -51,7 +69,7 @@ impl ConditionVerdict {
     }
 }
 
-/// Numbers of workers.
+/// Numbers of pods of a Deployment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) wanted: i32,
@@ -63,7 +81,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Counts workers by the status of their Deployment.
+    /// Counts pods by the status of their Deployment.
     pub(super) fn from_deployment(wanted: i32, deployment: Option<&Deployment>) -> Self {
         let status = deployment.and_then(|deployment| deployment.status.as_ref());
         let count = |number: Option<i32>| number.unwrap_or_default();
@@ -95,17 +113,20 @@ pub(super) fn build_conditions(
     let accepted = judge_accepted(observation);
     let workers = judge_workers(observation, counts);
     let model = judge_model(observation, counts);
-    let degraded = judge_degraded(observation, counts, &workers);
+    let gateway = judge_gateway(observation);
+    let degraded = judge_degraded(observation, counts, &workers, gateway.as_ref());
     let ready = judge_ready(&accepted, &workers, &model, counts);
     let all = [
-        (ConditionType::Ready, ready),
-        (ConditionType::Accepted, accepted),
-        (ConditionType::WorkersReady, workers),
-        (ConditionType::ModelLoaded, model),
-        (ConditionType::Degraded, degraded),
+        Some((ConditionType::Ready, ready)),
+        Some((ConditionType::Accepted, accepted)),
+        Some((ConditionType::WorkersReady, workers)),
+        Some((ConditionType::ModelLoaded, model)),
+        gateway.map(|gateway| (ConditionType::GatewayReady, gateway)),
+        Some((ConditionType::Degraded, degraded)),
     ];
     let generation = observation.proxy.metadata.generation;
     all.into_iter()
+        .flatten()
         .map(|(name, verdict)| {
             let before = old.iter().find(|condition| condition.type_ == name.as_str());
             let since = before.filter(|condition| condition.status == verdict.status);
@@ -193,18 +214,73 @@ fn judge_model(observation: &Observation<'_>, counts: Counts) -> ConditionVerdic
     ConditionVerdict::no(Reason::Loading, progress)
 }
 
+/// Judges the gateway, if the resource has one.
+fn judge_gateway(observation: &Observation<'_>) -> Option<ConditionVerdict> {
+    let wanted = observation.proxy.spec.gateway.as_ref()?;
+    let missing = observation.missing_secrets.iter();
+    let mut missing = missing.filter(|missing| {
+        let mut own = wanted.list_secrets().into_iter();
+        own.any(|(field, _)| field == missing.field)
+    });
+    let Some(seen) = observation.gateway else {
+        return Some(ConditionVerdict::no(
+            Reason::Starting,
+            "the gateway is not made yet",
+        ));
+    };
+    let counts = seen.count();
+    let so_far = format!(
+        "{} of {} pods of the gateway are ready",
+        counts.ready, counts.wanted
+    );
+    if counts.all_ready() {
+        return Some(ConditionVerdict::yes(Reason::AsExpected, so_far));
+    }
+    if let Some(missing) = missing.next() {
+        let message = format!("{so_far}: {}", describe_missing(missing));
+        return Some(ConditionVerdict::no(Reason::SecretNotFound, message));
+    }
+    if let Some(finding) = &seen.finding {
+        let message = format!("{so_far}: {}", finding.message);
+        return Some(ConditionVerdict::no(finding.reason, message));
+    }
+    let stuck = find_condition(seen.deployment, "Progressing");
+    if stuck.is_some_and(|progress| progress.status == "False") {
+        let message = format!("{so_far}, and no more became so in time");
+        return Some(ConditionVerdict::no(Reason::NotEnough, message));
+    }
+    let known = observation
+        .proxy
+        .status
+        .as_ref()
+        .and_then(|status| status.gateway.as_ref());
+    let reason = if known.is_some_and(|known| known.ready_replicas > 0) {
+        Reason::RollingOut
+    } else {
+        Reason::Starting
+    };
+    let message = format!("{so_far}, {} have the newest configuration", counts.updated);
+    Some(ConditionVerdict::no(reason, message))
+}
+
+fn describe_missing(missing: &MissingSecret) -> String {
+    format!(
+        "{} names the Secret {}, which is not there; new pods wait for it",
+        missing.field, missing.name
+    )
+}
+
 fn judge_degraded(
     observation: &Observation<'_>,
     counts: Counts,
     workers: &ConditionVerdict,
+    gateway: Option<&ConditionVerdict>,
 ) -> ConditionVerdict {
     if let Some((reason, message)) = &observation.failure {
         return ConditionVerdict::yes(*reason, message);
     }
     if let [first, ..] = observation.missing_secrets {
-        let message =
-            format!("spec.synthesis names the Secret {first}, which is not there; new pods wait for it");
-        return ConditionVerdict::yes(Reason::SecretNotFound, message);
+        return ConditionVerdict::yes(Reason::SecretNotFound, describe_missing(first));
     }
     let passing = [
         Reason::AsExpected,
@@ -214,6 +290,9 @@ fn judge_degraded(
     ];
     if counts.wanted > 0 && !passing.contains(&workers.reason) {
         return ConditionVerdict::yes(workers.reason, &workers.message);
+    }
+    if let Some(gateway) = gateway.filter(|gateway| !passing.contains(&gateway.reason)) {
+        return ConditionVerdict::yes(gateway.reason, &gateway.message);
     }
     ConditionVerdict::no(Reason::AsExpected, "nothing is wrong")
 }

@@ -1,4 +1,4 @@
-//! Diagnoses why workers are not ready, from their Deployment and pods: pure.
+//! Diagnoses why workers or gateway are not ready, from their Deployment and pods: pure.
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition};
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, LimitRange, Pod};
@@ -7,6 +7,7 @@ use liquid_contract::exit;
 
 use super::refusal::explain_refusal;
 use crate::api::reasons::ConditionReason as Reason;
+use crate::objects::Component;
 
 /// Longest quotation of a worker's log, in bytes.
 const QUOTE: usize = 300;
@@ -32,10 +33,12 @@ impl Finding {
     }
 }
 
-/// What is known of a worker's pod besides its status.
+/// What is known of a pod besides its status.
 #[derive(Clone, Copy, Debug)]
 pub struct PodContext<'a> {
-    /// Whether the Secret with the workers' certificate exists.
+    /// What the pod does.
+    pub component: Component,
+    /// Whether the Secret with its certificate exists.
     pub certificate: bool,
     /// The GPU resource that workers ask for.
     pub gpu: Option<&'a str>,
@@ -105,7 +108,8 @@ fn diagnose_pod(pod: &Pod, around: PodContext<'_>) -> Option<Finding> {
     }
     let status = pod.status.as_ref()?;
     let containers = status.container_statuses.iter().flatten();
-    if let Some(finding) = containers.flat_map(diagnose_container).next() {
+    let diagnose = |container| diagnose_container(container, around.component);
+    if let Some(finding) = containers.flat_map(diagnose).next() {
         return Some(finding);
     }
     if let Some(("False", ..)) = find_pod_condition(pod, "PodReadyToStartContainers") {
@@ -118,7 +122,10 @@ fn diagnose_pod(pod: &Pod, around: PodContext<'_>) -> Option<Finding> {
         } else {
             Finding::new(
                 Reason::CertificateMissing,
-                format!("{name} waits for the workers' certificate"),
+                match around.component {
+                    Component::Worker => format!("{name} waits for the workers' certificate"),
+                    Component::Gateway => format!("{name} waits for the gateway's certificate"),
+                },
             )
         });
     }
@@ -135,7 +142,7 @@ fn describe_unscheduled(message: &str, gpu: Option<&str>) -> Finding {
     Finding::new(reason, message)
 }
 
-fn diagnose_container(container: &ContainerStatus) -> Option<Finding> {
+fn diagnose_container(container: &ContainerStatus, component: Component) -> Option<Finding> {
     let state = container.state.as_ref()?;
     if let Some(waiting) = &state.waiting {
         let reason = waiting.reason.as_deref().unwrap_or_default();
@@ -155,16 +162,20 @@ fn diagnose_container(container: &ContainerStatus) -> Option<Finding> {
     let mut ends = [Some(state), last].into_iter().flatten();
     ends.find_map(|state| state.terminated.as_ref())
         .filter(|end| end.exit_code != 0)
-        .map(describe_crash)
+        .map(|end| describe_crash(end, component))
 }
 
-fn describe_crash(end: &ContainerStateTerminated) -> Finding {
+fn describe_crash(end: &ContainerStateTerminated, component: Component) -> Finding {
+    let (who, field) = match component {
+        Component::Worker => ("worker", "spec.workers"),
+        Component::Gateway => ("gateway", "spec.gateway"),
+    };
     let words = end.message.as_deref().map(quote_last_line).unwrap_or_default();
     let reason = end.reason.as_deref().unwrap_or("Error");
     let message = if reason == "OOMKilled" {
-        "the worker needed more memory than spec.workers.resources.limits gives it".to_owned()
+        format!("the {who} needed more memory than {field}.resources.limits gives it")
     } else {
-        format!("the worker ended with {} ({reason}): {words}", end.exit_code)
+        format!("the {who} ended with {} ({reason}): {words}", end.exit_code)
     };
     Finding {
         model: end.exit_code == i32::from(exit::MODEL),

@@ -88,6 +88,7 @@ pub(super) fn describe_changes(old: Option<&Status>, new: &Status) -> Vec<ProxyE
     }
     events.extend(describe_model(old, new));
     events.extend(describe_workers(old, new));
+    events.extend(describe_gateway(old, new));
     events
 }
 
@@ -109,14 +110,24 @@ fn describe_model(old: Option<&Status>, new: &Status) -> Option<ProxyEvent> {
 }
 
 fn describe_workers(old: Option<&Status>, new: &Status) -> Option<ProxyEvent> {
+    let change = find_change(ConditionType::WorkersReady, old, new)?;
+    describe_readiness(change, EventReason::WorkersReady, EventReason::WorkersNotReady)
+}
+
+fn describe_gateway(old: Option<&Status>, new: &Status) -> Option<ProxyEvent> {
+    let change = find_change(ConditionType::GatewayReady, old, new)?;
+    describe_readiness(change, EventReason::GatewayReady, EventReason::GatewayNotReady)
+}
+
+fn describe_readiness(change: &Condition, ready: EventReason, not_ready: EventReason) -> Option<ProxyEvent> {
     let Condition {
         status,
         reason,
         message,
         ..
-    } = find_change(ConditionType::WorkersReady, old, new)?;
+    } = change;
     if status == "True" {
-        return Some(ProxyEvent::normal(EventReason::WorkersReady, message));
+        return Some(ProxyEvent::normal(ready, message));
     }
     let passing = [
         ConditionReason::Starting,
@@ -128,10 +139,7 @@ fn describe_workers(old: Option<&Status>, new: &Status) -> Option<ProxyEvent> {
     if passing.iter().any(|passing| passing.as_str() == *reason) {
         return None;
     }
-    Some(ProxyEvent::warning(
-        EventReason::WorkersNotReady,
-        format!("{reason}: {message}"),
-    ))
+    Some(ProxyEvent::warning(not_ready, format!("{reason}: {message}")))
 }
 
 /// Sends Events. One that cannot be sent is logged; it changes nothing.

@@ -11,8 +11,8 @@ use super::error::Error;
 use super::{clock, figures, usage};
 use crate::api::LiquidMemoryProxy;
 use crate::api::status::Usage;
-use crate::names::worker_tls;
-use crate::objects::selector;
+use crate::names::{gateway_tls, worker_tls};
+use crate::objects::{Component, selector};
 
 /// What was read of a proxy's namespace.
 pub(super) struct ClusterState {
@@ -20,12 +20,31 @@ pub(super) struct ClusterState {
     pub(super) pods: Vec<Pod>,
     /// Whether the Secret with the workers' certificate exists.
     pub(super) certificate: bool,
-    /// Secrets that `spec.synthesis` names and that do not exist.
-    pub(super) missing_secrets: Vec<String>,
+    /// What is there of its gateway.
+    pub(super) gateway: GatewayState,
+    /// Secrets that the resource names and that do not exist.
+    pub(super) missing_secrets: Vec<MissingSecret>,
     /// The workers' figures, if it was time to read them.
     pub(super) usage: Option<Usage>,
     /// What a worker that is not ready yet says that it does.
     pub(super) progress: Option<String>,
+}
+
+/// What was read of a proxy's gateway; nothing where there is none.
+#[derive(Default)]
+pub(super) struct GatewayState {
+    /// Its pods.
+    pub(super) pods: Vec<Pod>,
+    /// Whether the Secret with the certificate that the operator makes exists, or none is needed.
+    pub(super) certificate: bool,
+}
+
+/// A Secret that the resource names and that does not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct MissingSecret {
+    /// The field that names it.
+    pub(super) field: &'static str,
+    pub(super) name: String,
 }
 
 /// Reads what there is of a proxy.
@@ -41,7 +60,8 @@ impl Observer<'_> {
     /// # Errors
     /// The API server refuses or does not answer. A worker that does not answer is no error.
     pub(super) async fn observe(&self) -> Result<ClusterState, Error> {
-        let pods = self.list_pods().await?;
+        let pods = self.list_pods(Component::Worker).await?;
+        let gateway = self.observe_gateway().await?;
         let certificate = self.secret_exists(&worker_tls(&self.key.name)).await?;
         let missing_secrets = self.list_missing_secrets().await?;
         let usage = self.read_usage(&pods).await;
@@ -49,14 +69,26 @@ impl Observer<'_> {
         Ok(ClusterState {
             pods,
             certificate,
+            gateway,
             missing_secrets,
             usage,
             progress,
         })
     }
 
-    async fn list_pods(&self) -> Result<Vec<Pod>, Error> {
-        let labels: Vec<String> = selector(&self.key.name)
+    async fn observe_gateway(&self) -> Result<GatewayState, Error> {
+        let Some(gateway) = &self.proxy.spec.gateway else {
+            return Ok(GatewayState::default());
+        };
+        let own = gateway.has_own_certificate();
+        Ok(GatewayState {
+            pods: self.list_pods(Component::Gateway).await?,
+            certificate: !own || self.secret_exists(&gateway_tls(&self.key.name)).await?,
+        })
+    }
+
+    async fn list_pods(&self, component: Component) -> Result<Vec<Pod>, Error> {
+        let labels: Vec<String> = selector(&self.key.name, component)
             .into_iter()
             .map(|(key, value)| format!("{key}={value}"))
             .collect();
@@ -86,12 +118,15 @@ impl Observer<'_> {
         Ok(found.is_some())
     }
 
-    async fn list_missing_secrets(&self) -> Result<Vec<String>, Error> {
+    async fn list_missing_secrets(&self) -> Result<Vec<MissingSecret>, Error> {
+        let (synthesis, gateway) = (self.proxy.spec.synthesis.iter(), self.proxy.spec.gateway.iter());
+        let keys = synthesis.flat_map(|synthesis| synthesis.list_secrets());
+        let named = keys.map(|key| ("spec.synthesis", key.name.as_str()));
         let mut missing = Vec::new();
-        let synthesis = self.proxy.spec.synthesis.iter();
-        for key in synthesis.flat_map(|synthesis| synthesis.list_secrets()) {
-            if !self.secret_exists(&key.name).await? {
-                missing.push(key.name.clone());
+        for (field, name) in named.chain(gateway.flat_map(|gateway| gateway.list_secrets())) {
+            if !self.secret_exists(name).await? {
+                let name = name.to_owned();
+                missing.push(MissingSecret { field, name });
             }
         }
         Ok(missing)

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::apply::{Applier, Effect, ObjectEffect, OwnedObject};
 use super::backoff::compute_backoff;
-use super::conditions::Observation;
+use super::conditions::{Observation, ObservedGateway};
 use super::context::{Context, ProxyKey, RepairHistory};
 use super::diagnose::{PodContext, diagnose, find_refusal};
 use super::error::Error;
@@ -19,11 +19,11 @@ use super::events::{self, ProxyEvent};
 use super::observe::{ClusterState, Observer};
 use super::refusal::names_limit;
 use super::status::{StatusInputs, build_status};
-use super::{clock, figures, write};
+use super::{clock, figures, gateway, write};
 use crate::api::reasons::{ConditionReason, ConditionType, EventReason};
 use crate::api::{LiquidMemoryProxy, Status};
 use crate::names::workers;
-use crate::objects::{BuildError, Objects};
+use crate::objects::{BuildError, Component, Objects};
 
 /// How long after a malformed resource was reported it is looked at again, in case its next change was missed.
 const MALFORMED: Duration = Duration::from_secs(600);
@@ -38,15 +38,18 @@ struct Reconciliation<'a> {
 }
 
 /// What the applies have led to. One that fails does not keep the others from being tried.
-struct ApplyOutcome {
+pub(super) struct ApplyOutcome {
     objects: Objects,
     deployment: Option<Deployment>,
+    /// The gateway's Deployment.
+    gateway: Option<Deployment>,
     effects: Vec<ObjectEffect>,
     failure: Option<Error>,
 }
 
 impl ApplyOutcome {
-    fn record<K: OwnedObject>(&mut self, applied: Result<(K, Effect), Error>) -> Option<K> {
+    /// Records the effect of an apply; returns the object as it is now.
+    pub(super) fn record<K: OwnedObject>(&mut self, applied: Result<(K, Effect), Error>) -> Option<K> {
         match applied {
             Ok((now, effect)) => {
                 self.effects.push(ObjectEffect {
@@ -61,6 +64,13 @@ impl ApplyOutcome {
                 self.failure.get_or_insert(error);
                 None
             }
+        }
+    }
+
+    /// Records the failure of a removal.
+    pub(super) fn note(&mut self, removed: Result<(), Error>) {
+        if let Err(error) = removed {
+            self.failure.get_or_insert(error);
         }
     }
 }
@@ -125,6 +135,7 @@ impl Reconciliation<'_> {
         let mut outcome = ApplyOutcome {
             objects: objects.clone(),
             deployment: live,
+            gateway: None,
             effects: Vec::new(),
             failure: None,
         };
@@ -137,16 +148,27 @@ impl Reconciliation<'_> {
             Some(network) => {
                 outcome.record(applier.apply(network).await);
             }
-            None => {
-                if let Err(error) = applier.remove::<NetworkPolicy>(&name).await {
-                    outcome.failure.get_or_insert(error);
-                }
-            }
+            None => outcome.note(applier.remove::<NetworkPolicy>(&name).await),
         }
         if let Some(deployment) = outcome.record(applier.apply(&objects.deployment).await) {
             outcome.deployment = Some(deployment);
         }
+        match &objects.gateway {
+            Some(wanted) => {
+                outcome.gateway = gateway::apply(&applier, wanted, &self.key.name, &mut outcome).await?;
+            }
+            None if self.has_had_gateway() => {
+                outcome.note(gateway::remove(&applier, &self.key.name).await);
+            }
+            None => {}
+        }
         Ok(outcome)
+    }
+
+    /// Returns whether there is a gateway of before, by the last status.
+    fn has_had_gateway(&self) -> bool {
+        let status = self.proxy.status.as_ref();
+        status.is_some_and(|status| status.gateway.is_some())
     }
 
     /// Returns how long another writer may have its way: one that changes an object after every repair, such as
@@ -187,26 +209,40 @@ impl Reconciliation<'_> {
         let ClusterState {
             pods,
             certificate,
+            gateway,
             missing_secrets,
             usage,
             progress,
         } = observer.observe().await?;
         let gpu = self.proxy.spec.workers.gpu.as_ref();
         let deployment = outcome.deployment.as_ref();
-        let limits = match deployment.and_then(find_refusal).is_some_and(names_limit) {
+        let mut refusals = [deployment, outcome.gateway.as_ref()].into_iter().flatten();
+        let limits = match refusals.any(|one| find_refusal(one).is_some_and(names_limit)) {
             true => observer.list_limit_ranges().await,
             false => Vec::new(),
         };
         let around = PodContext {
+            component: Component::Worker,
             certificate,
             gpu: gpu.map(|gpu| gpu.resource_name.as_str()),
             limits: &limits,
         };
         let finding = deployment.and_then(|deployment| diagnose(deployment, &pods, around));
+        let around_gateway = PodContext {
+            component: Component::Gateway,
+            certificate: gateway.certificate,
+            gpu: None,
+            limits: &limits,
+        };
+        let gateway = outcome.gateway.as_ref().map(|deployment| ObservedGateway {
+            deployment,
+            finding: diagnose(deployment, &gateway.pods, around_gateway),
+        });
         let observation = Observation {
             proxy: self.proxy,
             deployment,
             finding: finding.as_ref(),
+            gateway: gateway.as_ref(),
             progress: progress.as_deref(),
             missing_secrets: &missing_secrets,
             failure: outcome
@@ -216,8 +252,9 @@ impl Reconciliation<'_> {
         };
         let inputs = StatusInputs {
             objects: &outcome.objects,
-            worker_image: &self.context.platform.worker_image,
+            platform: &self.context.platform,
             usage,
+            gateway_remains: outcome.failure.is_some() && self.has_had_gateway(),
         };
         Ok(build_status(&observation, inputs, clock::now()))
     }

@@ -3,19 +3,21 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::conditions::{Counts, Observation, build_conditions};
-use crate::api::status::{Configuration, Delivery, Part, Usage};
+use super::conditions::{Counts, Observation, ObservedGateway, build_conditions};
+use crate::api::status::{Configuration, Delivery, GatewayStatus, Part, Usage};
 use crate::api::{LiquidMemoryProxy, Status};
-use crate::names::{INPUTS_ANNOTATION, ROLLOUT_ANNOTATION};
-use crate::objects::{Objects, selector, short_sum};
+use crate::names::{self, INPUTS_ANNOTATION, ROLLOUT_ANNOTATION};
+use crate::objects::{Component, Objects, Platform, gateway_url, selector, short_sum};
 
 /// What the status is made from besides the observation.
 pub(super) struct StatusInputs<'a> {
     /// The objects as they were applied.
     pub(super) objects: &'a Objects,
-    /// The operator's image for workers.
-    pub(super) worker_image: &'a str,
+    /// What the installation decides.
+    pub(super) platform: &'a Platform,
     pub(super) usage: Option<Usage>,
+    /// A gateway of before could not be removed.
+    pub(super) gateway_remains: bool,
 }
 
 /// Builds the status of a proxy.
@@ -24,7 +26,7 @@ pub(super) fn build_status(observation: &Observation<'_>, inputs: StatusInputs<'
     let old = proxy.status.as_ref();
     let counts = Counts::from_deployment(proxy.spec.workers.replicas, observation.deployment);
     let name = proxy.metadata.name.as_deref().unwrap_or_default();
-    let labels = selector(name)
+    let labels = selector(name, Component::Worker)
         .into_iter()
         .map(|(name, value)| format!("{name}={value}"));
     Status {
@@ -42,10 +44,35 @@ pub(super) fn build_status(observation: &Observation<'_>, inputs: StatusInputs<'
             proxy,
             inputs.objects,
             counts,
-            inputs.worker_image,
+            &inputs.platform.worker_image,
         )),
+        gateway: describe_gateway(observation, &inputs),
         usage: inputs.usage.or_else(|| old.and_then(|old| old.usage.clone())),
     }
+}
+
+/// Describes the gateway. One that the resource no longer has stays until it could be removed.
+fn describe_gateway(observation: &Observation<'_>, inputs: &StatusInputs<'_>) -> Option<GatewayStatus> {
+    let proxy = observation.proxy;
+    let Some(gateway) = &proxy.spec.gateway else {
+        let before = proxy.status.as_ref().and_then(|status| status.gateway.clone());
+        return before.filter(|_| inputs.gateway_remains);
+    };
+    let meta = &proxy.metadata;
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    let name = meta.name.as_deref().unwrap_or_default();
+    let counts = observation
+        .gateway
+        .map(ObservedGateway::count)
+        .unwrap_or_default();
+    Some(GatewayStatus {
+        url: gateway_url(gateway, namespace, name, &inputs.platform.cluster_domain),
+        authority: gateway
+            .has_own_certificate()
+            .then(|| names::gateway_authority(name)),
+        pods: format!("{}/{}", counts.ready, counts.wanted),
+        ready_replicas: counts.ready,
+    })
 }
 
 fn describe_configuration(

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod gateway;
+
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -13,11 +15,12 @@ use super::backoff::compute_backoff;
 use super::conditions::{Observation, build_conditions};
 use super::diagnose::{Finding, PodContext, diagnose};
 use super::events::{ProxyEvent, describe_changes, describe_effects};
+use super::observe::MissingSecret;
 use super::status::{StatusInputs, build_status};
 use crate::api::reasons::{ConditionReason, EventReason};
 use crate::api::{LiquidMemoryProxy, PullPolicy, Status};
 use crate::controller::apply::{Effect, LastApply, ObjectEffect, classify_effect};
-use crate::objects::{Objects, Platform};
+use crate::objects::{Component, Objects, Platform};
 
 fn at(second: i64) -> Time {
     Time(Timestamp::from_second(second).unwrap())
@@ -46,13 +49,18 @@ fn quiet() -> Deployment {
 }
 
 const AROUND: PodContext<'_> = PodContext {
+    component: Component::Worker,
     certificate: true,
     gpu: Some("nvidia.com/gpu"),
     limits: &[],
 };
 
 fn find(status: Value) -> Option<Finding> {
-    diagnose(&quiet(), &[pod(status)], AROUND)
+    find_in(status, AROUND)
+}
+
+fn find_in(status: Value, around: PodContext<'_>) -> Option<Finding> {
+    diagnose(&quiet(), &[pod(status)], around)
 }
 
 fn reason(status: Value) -> &'static str {
@@ -165,6 +173,7 @@ fn observed<'a>(proxy: &'a LiquidMemoryProxy, deployment: Option<&'a Deployment>
         proxy,
         deployment,
         finding: None,
+        gateway: None,
         progress: None,
         missing_secrets: &[],
         failure: None,
@@ -269,7 +278,10 @@ fn conditions_of_trouble() {
         summary(&refused),
         "False/Refused False/Refused False/Starting False/NoWorkers True/Refused"
     );
-    let missing = ["openai".to_owned()];
+    let missing = [MissingSecret {
+        field: "spec.synthesis",
+        name: "openai".to_owned(),
+    }];
     let well = counts(1, 1, 1);
     let mut secret = observed(&proxy, Some(&well));
     secret.missing_secrets = &missing;
@@ -312,6 +324,7 @@ fn waits_grow_and_end() {
 fn platform() -> Platform {
     Platform {
         namespace: "liquid-memory".into(),
+        sidecar_image: "sidecar:2".into(),
         worker_image: "worker:2".into(),
         pull_policy: PullPolicy::IfNotPresent,
         pull_secrets: Vec::new(),
@@ -323,10 +336,15 @@ fn platform() -> Platform {
 
 fn status_of(proxy: &LiquidMemoryProxy, deployment: &Deployment) -> Status {
     let objects = Objects::build(proxy, &platform()).unwrap();
+    let newer = Platform {
+        worker_image: "worker:3".into(),
+        ..platform()
+    };
     let inputs = StatusInputs {
         objects: &objects,
-        worker_image: "worker:3",
+        platform: &newer,
         usage: None,
+        gateway_remains: false,
     };
     build_status(&observed(proxy, Some(deployment)), inputs, at(10))
 }

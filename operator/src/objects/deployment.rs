@@ -4,7 +4,7 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy,
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::keep::TEMPLATE_ANNOTATION;
-use super::meta::{ProxyRef, label_selector};
+use super::meta::{Component, ProxyRef, label_selector};
 use super::{BuildError, Inputs, Platform, pod};
 use crate::api::LiquidMemoryProxy;
 use crate::names;
@@ -21,7 +21,7 @@ pub(super) fn build_deployment(
 ) -> Result<Deployment, BuildError> {
     let workers = &proxy.spec.workers;
     let template = pod::build_template(proxy, owner, platform, inputs);
-    let mut metadata = owner.build_meta(names::workers(owner.name));
+    let mut metadata = owner.build_meta(names::workers(owner.name), Component::Worker);
     metadata.annotations = Some(
         [
             (names::INPUTS_ANNOTATION.to_owned(), inputs.sum.clone()),
@@ -33,7 +33,7 @@ pub(super) fn build_deployment(
         metadata,
         spec: Some(DeploymentSpec {
             replicas: Some(workers.replicas),
-            selector: label_selector(owner.name),
+            selector: label_selector(owner.name, Component::Worker),
             strategy: Some(choose_strategy(workers.replicas)),
             template,
             revision_history_limit: Some(3),

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use liquid_contract::files::WORKER_CONFIG;
 
-use super::meta::{ProxyRef, build_config_map};
+use super::meta::{Component, ProxyRef, build_config_map};
 use super::{Inputs, Objects, short_sum};
 use crate::names::{INPUTS_ANNOTATION, workers};
 
@@ -18,7 +18,11 @@ const TEXT_ANNOTATION: &str = "liquidmemory.dev/text";
 /// Builds the workers' ConfigMap, marked with the checksum of what it was made from.
 pub(super) fn build_worker_config(owner: &ProxyRef<'_>, text: String, inputs: &Inputs) -> ConfigMap {
     let sum = short_sum(text.as_bytes());
-    let mut config = build_config_map(owner, workers(owner.name), WORKER_CONFIG, text);
+    let mut config = build_config_map(
+        owner.build_meta(workers(owner.name), Component::Worker),
+        WORKER_CONFIG,
+        text,
+    );
     config.metadata.annotations = Some(
         [
             (INPUTS_ANNOTATION.to_owned(), inputs.sum.clone()),

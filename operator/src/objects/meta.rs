@@ -10,6 +10,33 @@ use super::BuildError;
 use crate::api::LiquidMemoryProxy;
 use crate::names;
 
+/// What a proxy's pods do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Component {
+    /// They find evidence.
+    Worker,
+    /// They take the calls of applications that are not injected.
+    Gateway,
+}
+
+impl Component {
+    /// Returns the value of the label `app.kubernetes.io/component`.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Worker => "worker",
+            Self::Gateway => "gateway",
+        }
+    }
+
+    /// Returns the name of its Deployment, and of what goes with it.
+    pub(super) fn object_name(self, proxy: &str) -> String {
+        match self {
+            Self::Worker => names::workers(proxy),
+            Self::Gateway => names::gateway(proxy),
+        }
+    }
+}
+
 /// The proxy that owns objects.
 pub(super) struct ProxyRef<'a> {
     pub(super) name: &'a str,
@@ -34,29 +61,29 @@ impl<'a> ProxyRef<'a> {
     }
 
     /// Builds the metadata of an object that the proxy owns.
-    pub(super) fn build_meta(&self, name: String) -> ObjectMeta {
+    pub(super) fn build_meta(&self, name: String, component: Component) -> ObjectMeta {
         ObjectMeta {
             name: Some(name),
             namespace: Some(self.namespace.into()),
-            labels: Some(labels(self.name)),
+            labels: Some(labels(self.name, component)),
             owner_references: Some(vec![self.owner.clone()]),
             ..ObjectMeta::default()
         }
     }
 }
 
-/// Labels of every object of a proxy, its workers' pods included.
-pub fn labels(proxy: &str) -> BTreeMap<String, String> {
-    let mut labels = selector(proxy);
+/// Labels of every object of a proxy, its pods included.
+pub fn labels(proxy: &str, component: Component) -> BTreeMap<String, String> {
+    let mut labels = selector(proxy, component);
     labels.insert("app.kubernetes.io/managed-by".into(), names::FIELD_MANAGER.into());
     labels
 }
 
-/// Labels by which the workers' pods are found.
-pub fn selector(proxy: &str) -> BTreeMap<String, String> {
+/// Labels by which the pods of a component are found.
+pub fn selector(proxy: &str, component: Component) -> BTreeMap<String, String> {
     [
         ("app.kubernetes.io/name", "liquid-memory"),
-        ("app.kubernetes.io/component", "worker"),
+        ("app.kubernetes.io/component", component.label()),
         ("app.kubernetes.io/instance", proxy),
     ]
     .into_iter()
@@ -64,18 +91,18 @@ pub fn selector(proxy: &str) -> BTreeMap<String, String> {
     .collect()
 }
 
-/// Selector of the workers' pods.
-pub(super) fn label_selector(proxy: &str) -> LabelSelector {
+/// Selector of the pods of a component.
+pub(super) fn label_selector(proxy: &str, component: Component) -> LabelSelector {
     LabelSelector {
-        match_labels: Some(selector(proxy)),
+        match_labels: Some(selector(proxy, component)),
         ..LabelSelector::default()
     }
 }
 
 /// Builds a ConfigMap with one file.
-pub(super) fn build_config_map(owner: &ProxyRef<'_>, name: String, file: &str, text: String) -> ConfigMap {
+pub(super) fn build_config_map(metadata: ObjectMeta, file: &str, text: String) -> ConfigMap {
     ConfigMap {
-        metadata: owner.build_meta(name),
+        metadata,
         data: Some([(file.into(), text)].into()),
         ..ConfigMap::default()
     }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, HTTPGetAction, LocalObjectReference,
-    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceClaim, ResourceRequirements, SeccompProfile,
-    SecretVolumeSource, SecurityContext, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
+    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, HTTPGetAction, PodSecurityContext,
+    PodSpec, PodTemplateSpec, Probe, ResourceClaim, ResourceRequirements, SeccompProfile, SecretVolumeSource,
+    SecurityContext, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use liquid_contract::endpoints::{LIVEZ, READYZ};
 use liquid_contract::{files, ports};
 
-use super::meta::{ProxyRef, label_selector, labels};
+use super::meta::{Component, ProxyRef, label_selector, labels};
 use super::models::ModelMount;
 use super::worker_config::NOTICE_SECONDS;
 use super::{Inputs, Platform};
@@ -28,7 +28,7 @@ const STARTUP_PERIOD: i32 = 2;
 /// Labels of the workers' pods. Injection is disabled: workers call no LLM, and must start while no operator
 /// answers.
 fn pod_labels(proxy: &str) -> BTreeMap<String, String> {
-    let mut labels = labels(proxy);
+    let mut labels = labels(proxy, Component::Worker);
     labels.insert(names::INJECT_LABEL.into(), "disabled".into());
     labels
 }
@@ -52,12 +52,6 @@ pub(super) fn build_template(
     inputs: &Inputs,
 ) -> PodTemplateSpec {
     let workers = &proxy.spec.workers;
-    let user = read_user(proxy, platform).id().map(i64::from);
-    let pull_secrets: Vec<_> = platform
-        .pull_secrets
-        .iter()
-        .map(|name| LocalObjectReference { name: name.clone() })
-        .collect();
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(pod_labels(owner.name)),
@@ -68,16 +62,9 @@ pub(super) fn build_template(
             service_account_name: Some(names::workers(owner.name)),
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
-            image_pull_secrets: (!pull_secrets.is_empty()).then_some(pull_secrets),
+            image_pull_secrets: platform.list_pull_secrets(),
             termination_grace_period_seconds: Some(i64::from(grace_seconds(workers))),
-            security_context: Some(PodSecurityContext {
-                run_as_non_root: Some(true),
-                run_as_user: user,
-                run_as_group: user,
-                fs_group: user,
-                seccomp_profile: Some(seccomp_profile()),
-                ..PodSecurityContext::default()
-            }),
+            security_context: Some(build_pod_security(read_user(proxy, platform))),
             containers: vec![build_container(proxy, platform)],
             volumes: Some(build_volumes(proxy, owner, platform)),
             node_selector: non_empty(&workers.node_selector, |all| all.is_empty()),
@@ -123,17 +110,7 @@ fn build_container(proxy: &LiquidMemoryProxy, platform: &Platform) -> Container 
             build_port("admin", ports::WORKER_ADMIN),
         ]),
         resources: Some(build_resources(workers)),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            capabilities: Some(Capabilities {
-                drop: Some(vec!["ALL".into()]),
-                add: None,
-            }),
-            read_only_root_filesystem: Some(true),
-            run_as_non_root: Some(true),
-            seccomp_profile: Some(seccomp_profile()),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(build_container_security()),
         startup_probe: Some(Probe {
             period_seconds: Some(STARTUP_PERIOD),
             failure_threshold: Some((workers.start_seconds / STARTUP_PERIOD).max(1)),
@@ -156,7 +133,46 @@ fn build_container(proxy: &LiquidMemoryProxy, platform: &Platform) -> Container 
     }
 }
 
-fn build_port(name: &str, number: u16) -> ContainerPort {
+/// Builds the security context of a pod that runs as this user.
+pub(super) fn build_pod_security(user: PodUser) -> PodSecurityContext {
+    let user = user.id().map(i64::from);
+    PodSecurityContext {
+        run_as_non_root: Some(true),
+        run_as_user: user,
+        run_as_group: user,
+        fs_group: user,
+        seccomp_profile: Some(seccomp_profile()),
+        ..PodSecurityContext::default()
+    }
+}
+
+/// Builds the security context of every container.
+pub(super) fn build_container_security() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        capabilities: Some(Capabilities {
+            drop: Some(vec!["ALL".into()]),
+            add: None,
+        }),
+        read_only_root_filesystem: Some(true),
+        run_as_non_root: Some(true),
+        seccomp_profile: Some(seccomp_profile()),
+        ..SecurityContext::default()
+    }
+}
+
+/// Returns the mode of the files of a Secret in a pod that runs as this user.
+pub(super) fn secret_mode(user: PodUser) -> i32 {
+    match user {
+        // The group of the pod; no other user.
+        PodUser::Fixed => 0o440,
+        // Not every platform assigns a group too. No other container mounts it.
+        PodUser::Platform => 0o444,
+    }
+}
+
+/// Builds a port of a container.
+pub(super) fn build_port(name: &str, number: u16) -> ContainerPort {
     ContainerPort {
         name: Some(name.into()),
         container_port: number.into(),
@@ -165,7 +181,8 @@ fn build_port(name: &str, number: u16) -> ContainerPort {
     }
 }
 
-fn build_probe(path: &str) -> Probe {
+/// Builds a probe of the admin port.
+pub(super) fn build_probe(path: &str) -> Probe {
     Probe {
         http_get: Some(HTTPGetAction {
             path: Some(path.into()),
@@ -230,7 +247,7 @@ fn build_spread(workers: &Workers, owner: &ProxyRef<'_>) -> Vec<TopologySpreadCo
         max_skew: 1,
         topology_key: "kubernetes.io/hostname".into(),
         when_unsatisfiable: "ScheduleAnyway".into(),
-        label_selector: Some(label_selector(owner.name)),
+        label_selector: Some(label_selector(owner.name, Component::Worker)),
         ..TopologySpreadConstraint::default()
     }]
 }
@@ -265,12 +282,7 @@ fn build_volumes(proxy: &LiquidMemoryProxy, owner: &ProxyRef<'_>, platform: &Pla
             name: "tls".into(),
             secret: Some(SecretVolumeSource {
                 secret_name: Some(names::worker_tls(owner.name)),
-                default_mode: Some(match read_user(proxy, platform) {
-                    // The group of the pod; no other user.
-                    PodUser::Fixed => 0o440,
-                    // Not every platform assigns a group too. No other container mounts it.
-                    PodUser::Platform => 0o444,
-                }),
+                default_mode: Some(secret_mode(read_user(proxy, platform))),
                 ..SecretVolumeSource::default()
             }),
             ..Volume::default()
@@ -281,6 +293,6 @@ fn build_volumes(proxy: &LiquidMemoryProxy, owner: &ProxyRef<'_>, platform: &Pla
 }
 
 /// Returns a list or map, unless it is empty.
-fn non_empty<T: Clone>(value: &T, empty: impl Fn(&T) -> bool) -> Option<T> {
+pub(super) fn non_empty<T: Clone>(value: &T, empty: impl Fn(&T) -> bool) -> Option<T> {
     (!empty(value)).then(|| value.clone())
 }

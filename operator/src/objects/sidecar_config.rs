@@ -10,22 +10,54 @@ use liquid_contract::{PackStyle, Unread, Whole, defaults, files, ports};
 use serde::Serialize;
 
 use super::meta::ProxyRef;
-use super::{BuildError, Platform};
+use super::worker_config::NOTICE_SECONDS;
+use super::{BuildError, Platform, short_sum};
 use crate::api::extraction::Budget;
 use crate::api::synthesis::{Provider, SecretKey, Synthesis};
-use crate::api::{Decimal, LiquidMemoryProxy};
+use crate::api::{Decimal, Gateway, LiquidMemoryProxy};
 use crate::names;
+
+/// Who reads the configuration.
+#[derive(Clone, Copy)]
+pub(super) enum SidecarRole<'a> {
+    /// Sidecars in pods, each for its pod alone.
+    Injected,
+    /// The gateway, for the clients that it names.
+    Gateway(&'a Gateway),
+}
+
+/// A configuration as it is written.
+pub(super) struct Rendered {
+    /// The file.
+    pub(super) text: String,
+    /// Checksum of the sections that are read at the start only.
+    pub(super) start: String,
+}
 
 #[derive(Serialize)]
 struct Config {
-    listen: Listen,
-    limits: Limits,
+    #[serde(flatten)]
+    start: Start,
     upstream: Upstream,
     policy: Policy,
     extract: Extract,
     #[serde(skip_serializing_if = "Option::is_none")]
     pack: Option<Pack>,
     log: Log,
+}
+
+/// What is read at the start only.
+#[derive(Serialize)]
+struct Start {
+    listen: Listen,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access: Option<Access>,
+    limits: Limits,
+}
+
+#[derive(Serialize)]
+struct Access {
+    clients_folder: &'static str,
 }
 
 #[derive(Serialize)]
@@ -37,10 +69,24 @@ struct Pack {
 struct Listen {
     address: String,
     admin: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<ListenTls>,
+}
+
+#[derive(Serialize)]
+struct ListenTls {
+    cert_file: String,
+    key_file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_ca_file: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    client_identities: Vec<String>,
 }
 
 #[derive(Serialize)]
 struct Limits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notice_ms: Option<i32>,
     drain_ms: i32,
 }
 
@@ -139,7 +185,7 @@ struct Log {
     format: &'static str,
 }
 
-/// Renders `sidecar.toml`.
+/// Renders `sidecar.toml` for those who read it.
 ///
 /// # Errors
 /// [`BuildError::Toml`], which would be a fault of the writer.
@@ -147,16 +193,16 @@ pub(super) fn render_sidecar_toml(
     proxy: &LiquidMemoryProxy,
     owner: &ProxyRef<'_>,
     platform: &Platform,
-) -> Result<String, BuildError> {
-    let injection = &proxy.spec.injection;
+    role: SidecarRole<'_>,
+) -> Result<Rendered, BuildError> {
+    let start = match role {
+        SidecarRole::Injected => build_injected(proxy, platform),
+        SidecarRole::Gateway(gateway) => build_gateway(gateway, platform),
+    };
+    let written = |error| BuildError::Toml("sidecars", error);
+    let sum = short_sum(toml::to_string(&start).map_err(written)?.as_bytes());
     let config = Config {
-        listen: Listen {
-            address: format!("127.0.0.1:{}", injection.port),
-            admin: format_socket(platform.any_address, injection.admin_port),
-        },
-        limits: Limits {
-            drain_ms: injection.drain_seconds * 1_000,
-        },
+        start,
         upstream: proxy
             .spec
             .synthesis
@@ -170,7 +216,53 @@ pub(super) fn render_sidecar_toml(
             .map(|style| Pack { style: style.name() }),
         log: Log { format: "json" },
     };
-    toml::to_string(&config).map_err(|error| BuildError::Toml("sidecars", error))
+    Ok(Rendered {
+        text: toml::to_string(&config).map_err(written)?,
+        start: sum,
+    })
+}
+
+fn build_injected(proxy: &LiquidMemoryProxy, platform: &Platform) -> Start {
+    let injection = &proxy.spec.injection;
+    Start {
+        listen: Listen {
+            address: format!("127.0.0.1:{}", injection.port),
+            admin: format_socket(platform.any_address, injection.admin_port),
+            tls: None,
+        },
+        access: None,
+        limits: Limits {
+            notice_ms: None,
+            drain_ms: injection.drain_seconds * 1_000,
+        },
+    }
+}
+
+fn build_gateway(gateway: &Gateway, platform: &Platform) -> Start {
+    let certificates = gateway.clients.certificates.as_ref();
+    let listen = |file: &str| format!("{}/{file}", names::LISTEN_FOLDER);
+    Start {
+        listen: Listen {
+            address: format_socket(platform.any_address, ports::SIDECAR.into()),
+            admin: format_socket(platform.any_address, ports::SIDECAR_ADMIN.into()),
+            tls: gateway.tls.enabled.then(|| ListenTls {
+                cert_file: listen(files::CERTIFICATE),
+                key_file: listen(files::KEY),
+                client_ca_file: certificates
+                    .map(|_| format!("{}/{}", names::CLIENT_AUTHORITIES_FOLDER, files::AUTHORITIES)),
+                client_identities: certificates
+                    .map(|certificates| certificates.identities.clone())
+                    .unwrap_or_default(),
+            }),
+        },
+        access: gateway.clients.token_secret.as_ref().map(|_| Access {
+            clients_folder: names::CLIENTS_FOLDER,
+        }),
+        limits: Limits {
+            notice_ms: Some(NOTICE_SECONDS * 1_000),
+            drain_ms: gateway.drain_seconds * 1_000,
+        },
+    }
 }
 
 /// Formats `address:port`, an IPv6 address in brackets. The definition's rules keep ports in their range.

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod gateway;
 mod network;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -14,6 +15,7 @@ use crate::names::ROLLOUT_ANNOTATION;
 fn platform() -> Platform {
     Platform {
         namespace: "liquid-memory".into(),
+        sidecar_image: "registry.example/liquid-sidecar:0.1.0".into(),
         worker_image: "registry.example/liquid-worker:0.1.0".into(),
         pull_policy: PullPolicy::IfNotPresent,
         pull_secrets: vec!["registry".into()],

@@ -40,15 +40,28 @@ const AFTER_ERROR: Duration = Duration::from_secs(5);
 /// Number of proxies that are kept at a time.
 const AT_A_TIME: usize = 8;
 
-/// A proxy whose workers and sidecars need certificates.
+/// A proxy whose workers, sidecars and gateway need certificates.
 #[derive(Clone, Debug)]
 pub struct Holder {
     /// Namespace of the proxy.
     pub namespace: String,
     /// Name of the proxy.
     pub name: String,
+    /// Whether its gateway needs one too.
+    pub gateway: GatewayCertificate,
     /// Reference by which its Secrets are deleted with it.
     pub owner: OwnerReference,
+}
+
+/// Whether a proxy's gateway needs a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GatewayCertificate {
+    /// There is no gateway, or it has one from elsewhere.
+    NotNeeded,
+    /// It needs one.
+    Needed,
+    /// The resource cannot be read: one that is there is kept.
+    AsBefore,
 }
 
 /// Settings of the keeper.
@@ -78,15 +91,17 @@ pub enum KeeperError {
     /// A certificate could not be made or read.
     #[error(transparent)]
     Pki(#[from] PkiError),
-    /// A Secret of the name exists and does not belong to the proxy.
+    /// An object of the name exists and does not belong to the proxy.
     #[error(
-        "Secret {namespace}/{name} exists and belongs to somebody else: rename it, or rename the \
+        "{kind} {namespace}/{name} exists and belongs to somebody else: rename it, or rename the \
          LiquidMemoryProxy"
     )]
     NotOurs {
-        /// Namespace of the Secret.
+        /// Kind of the object.
+        kind: &'static str,
+        /// Namespace of the object.
         namespace: String,
-        /// Name of the Secret.
+        /// Name of the object.
         name: String,
     },
 }
@@ -106,7 +121,7 @@ pub struct Keeper {
     client: Client,
     settings: KeeperSettings,
     holders: Holders,
-    /// Notified when a proxy is created.
+    /// Notified when a proxy is created, or gets a gateway.
     wake: Arc<Notify>,
     authorities: CurrentAuthorities,
     recorder: Recorder,
@@ -117,7 +132,7 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Creates a keeper. `wake` is notified when a proxy is created; `authorities` follows the Secret.
+    /// Creates a keeper. `wake` is notified when a proxy is created or gets a gateway; `authorities` follows the Secret.
     pub fn new(
         client: Client,
         settings: KeeperSettings,

@@ -58,6 +58,15 @@ impl Profile {
         }
     }
 
+    /// Returns the profile of a proxy's gateway.
+    pub fn gateway(namespace: &str, proxy: &str, domain: &str) -> Self {
+        Self {
+            common_name: "liquid-memory gateway",
+            names: list_hosts(&names::gateway(proxy), namespace, domain),
+            usage: Usage::Server,
+        }
+    }
+
     /// Returns the profile of a proxy's sidecars.
     pub fn sidecar(namespace: &str, proxy: &str) -> Self {
         Self {

@@ -73,6 +73,14 @@ fn a_leaf_says_who_it_is_for() {
         ]
     );
     assert_eq!(
+        names(&Profile::gateway("shop", "main", "c.test")),
+        [
+            "DNS:main-gateway.shop",
+            "DNS:main-gateway.shop.svc",
+            "DNS:main-gateway.shop.svc.c.test",
+        ]
+    );
+    assert_eq!(
         names(&Profile::sidecar("shop", "main")),
         ["URI:spiffe://liquid-memory/ns/shop/proxy/main/sidecar"]
     );

@@ -1,6 +1,6 @@
 //! The cluster behind [`Source`]: a watched cache of all proxies, and the few calls that a review may make.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::source::Source;
 use crate::api::{self, GuardedProxy, LiquidMemoryProxy};
 use crate::inject::{ConfigMapData, MountedKey, Proxy, SidecarResources};
-use crate::pki::keeper::{Holder, Holders};
+use crate::pki::keeper::{GatewayCertificate, Holder, Holders};
 
 /// A watched cache of all proxies, and a client for what is not in it.
 #[derive(Clone)]
@@ -40,7 +40,7 @@ impl Cluster {
         let run = async move {
             let events = reflector::reflector(writer, events.default_backoff());
             let mut events = std::pin::pin!(events);
-            let mut known = HashSet::new();
+            let mut known = HashMap::new();
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return,
@@ -65,7 +65,7 @@ impl Cluster {
         let _ = self.proxies.wait_until_ready().await;
     }
 
-    /// Returns what is notified when a proxy is created.
+    /// Returns what is notified when a proxy is created, or gets a gateway.
     pub fn notifier(&self) -> Arc<Notify> {
         Arc::clone(&self.changed)
     }
@@ -84,10 +84,15 @@ impl Cluster {
     }
 }
 
-/// Returns true if a proxy was created. Most changes are of the status, which the operator writes itself.
-fn is_news(known: &mut HashSet<String>, event: &Event<GuardedProxy>) -> bool {
+/// Returns true if a proxy was created, or its gateway needs another certificate. Most changes are of the status, which the
+/// operator writes itself.
+fn is_news(known: &mut HashMap<String, GatewayCertificate>, event: &Event<GuardedProxy>) -> bool {
     match event {
-        Event::Apply(proxy) | Event::InitApply(proxy) => proxy.uid().is_some_and(|uid| known.insert(uid)),
+        Event::Apply(proxy) | Event::InitApply(proxy) => {
+            let gateway = read_gateway(proxy);
+            let before = proxy.uid().map(|uid| known.insert(uid, gateway));
+            before.is_some_and(|before| before != Some(gateway))
+        }
         Event::Delete(proxy) => {
             if let Some(uid) = proxy.uid() {
                 known.remove(&uid);
@@ -107,8 +112,21 @@ fn to_holder(proxy: &GuardedProxy) -> Option<Holder> {
     Some(Holder {
         namespace: proxy.namespace()?,
         name: proxy.name_any(),
+        gateway: read_gateway(proxy),
         owner: proxy.controller_owner_ref(&())?,
     })
+}
+
+fn read_gateway(proxy: &GuardedProxy) -> GatewayCertificate {
+    let Ok(proxy) = &proxy.0 else {
+        return GatewayCertificate::AsBefore;
+    };
+    let gateway = proxy.spec.gateway.as_ref();
+    if gateway.is_some_and(api::Gateway::has_own_certificate) {
+        GatewayCertificate::Needed
+    } else {
+        GatewayCertificate::NotNeeded
+    }
 }
 
 impl Source for Cluster {

@@ -4,13 +4,14 @@ Asks one question about a long document, streamed, and prints what came back as 
 """
 
 import json
+import os
 import sys
 
 import document
 from openai import OpenAI
 
 seed = sys.argv[1] if len(sys.argv) > 1 else "0"
-client = OpenAI(api_key="key-of-the-application", max_retries=0)
+client = OpenAI(api_key=os.environ.get("OPENAI_API_KEY", "key-of-the-application"), max_retries=0)
 with client.chat.completions.with_streaming_response.create(
     model="any-model",
     stream=True,

@@ -5,6 +5,7 @@ failure prints its own line too.
 """
 
 import json
+import os
 import signal
 import sys
 import time
@@ -22,7 +23,7 @@ def stop(*_):
 
 
 signal.signal(signal.SIGTERM, stop)
-client = OpenAI(api_key="key-of-the-application", max_retries=0, timeout=30)
+client = OpenAI(api_key=os.environ.get("OPENAI_API_KEY", "key-of-the-application"), max_retries=0, timeout=30)
 counts = {"sent": 0, "failed": 0, "decisions": {}}
 said = time.monotonic()
 while running:

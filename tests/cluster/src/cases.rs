@@ -4,6 +4,7 @@ mod charts;
 mod crd;
 mod faults;
 mod field;
+mod gateway;
 mod gpu;
 mod injection;
 mod mesh;
@@ -36,6 +37,7 @@ const SETUPS: [&str; 8] = [
     plugin::PREPARE,
     "operator::a_proxy_to_disturb",
     "faults::traffic_starts",
+    "gateway::starts_and_names_its_url",
 ];
 
 /// Cases that run only when they are named: they need more than a cluster.
@@ -56,6 +58,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         field::CASES,
         plugin::CASES,
         operator::CASES,
+        gateway::CASES,
         faults::CASES,
         uninstall::CASES,
         rights::CASES,

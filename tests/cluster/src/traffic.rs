@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::kubectl::{apply, kubectl, rolled_out};
 use crate::manifest;
@@ -31,7 +31,17 @@ impl Traffic {
     /// Starts the application in a namespace that opts in and has a proxy; returns once calls are compressed.
     pub(crate) fn start(world: &World, namespace: &'static str) -> Result<()> {
         let container = manifest::application(world, NAME, &["traffic.py"]);
-        apply(&manifest::deployment(namespace, NAME, &[container]))?;
+        Self::start_as(namespace, &container, &[])
+    }
+
+    /// Starts this container, which runs the application, with these volumes.
+    pub(crate) fn start_as(namespace: &'static str, container: &Value, volumes: &[Value]) -> Result<()> {
+        let mut wanted = manifest::deployment(namespace, NAME, std::slice::from_ref(container));
+        let spec = wanted.pointer_mut("/spec/template/spec");
+        if let Some(spec) = spec.and_then(Value::as_object_mut) {
+            spec.insert("volumes".to_owned(), json!(volumes));
+        }
+        apply(&wanted)?;
         rolled_out(namespace, "deployment/traffic", Duration::from_secs(90))?;
         eventually("compressed traffic", Duration::from_secs(60), || {
             let counts = counts(namespace)?;

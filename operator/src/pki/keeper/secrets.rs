@@ -1,17 +1,23 @@
-//! The two Secrets of a proxy: certificates of its workers and of its sidecars.
+//! The Secrets of a proxy: certificates of its workers, of its sidecars and of its gateway, whose authorities are published
+//! for its clients.
 
-use k8s_openapi::api::core::v1::Secret;
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
 
-use super::{Holder, Keeper, KeeperError, api_error};
+use super::{GatewayCertificate, Holder, Keeper, KeeperError, api_error};
+use liquid_contract::files::AUTHORITIES;
+
 use crate::names::{self, FIELD_MANAGER};
 use crate::pki::Authorities;
 use crate::pki::leaf::{Profile, SecretData};
 use crate::pki::verdict::{LeafVerdict, judge_leaf};
 
 impl Keeper {
-    /// Keeps both Secrets of a proxy as they should be.
+    /// Keeps the Secrets of a proxy as they should be.
     pub(super) async fn keep_proxy(
         &self,
         holder: &Holder,
@@ -24,7 +30,57 @@ impl Keeper {
         let sidecar = Profile::sidecar(namespace, name);
         let sidecar = self.keep_leaf(holder, names::sidecar_tls(name), &sidecar, authorities, now);
         worker.await?;
-        sidecar.await
+        sidecar.await?;
+        if !self.has_gateway(holder).await? {
+            return Ok(());
+        }
+        let gateway = Profile::gateway(namespace, name, &self.settings.cluster_domain);
+        let secret = names::gateway_tls(name);
+        self.keep_leaf(holder, secret, &gateway, authorities, now).await?;
+        self.publish_authorities(holder, authorities).await
+    }
+
+    async fn has_gateway(&self, holder: &Holder) -> Result<bool, KeeperError> {
+        match holder.gateway {
+            GatewayCertificate::NotNeeded => Ok(false),
+            GatewayCertificate::Needed => Ok(true),
+            GatewayCertificate::AsBefore => {
+                let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &holder.namespace);
+                let found = secrets.get_metadata_opt(&names::gateway_tls(&holder.name)).await;
+                Ok(found.map_err(api_error("reading a certificate"))?.is_some())
+            }
+        }
+    }
+
+    /// Writes the authorities where clients of the gateway find them. A ConfigMap of somebody else is left alone.
+    async fn publish_authorities(
+        &self,
+        holder: &Holder,
+        authorities: &Authorities,
+    ) -> Result<(), KeeperError> {
+        let name = names::gateway_authority(&holder.name);
+        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &holder.namespace);
+        let found = maps.get_opt(&name).await;
+        let found = found.map_err(api_error("reading a gateway's authorities"))?;
+        if let Some(found) = found.as_ref().filter(|found| !is_ours(&found.metadata, holder)) {
+            return Err(KeeperError::not_ours("ConfigMap", &found.metadata));
+        }
+        let wanted = BTreeMap::from([(AUTHORITIES.to_owned(), authorities.bundle())]);
+        if found.is_some_and(|found| found.data.as_ref() == Some(&wanted)) {
+            return Ok(());
+        }
+        let map = ConfigMap {
+            metadata: build_meta(holder, &name),
+            data: Some(wanted),
+            ..ConfigMap::default()
+        };
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        match maps.patch(&name, &params, &Patch::Apply(&map)).await {
+            Err(error) if is_ending(&error) => Ok(()),
+            result => result
+                .map(|_| ())
+                .map_err(api_error("writing a gateway's authorities")),
+        }
     }
 
     async fn keep_leaf(
@@ -38,12 +94,8 @@ impl Keeper {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &holder.namespace);
         let found = secrets.get_opt(&name).await;
         let found = found.map_err(api_error("reading a certificate"))?;
-        if let Some(found) = found.as_ref().filter(|found| !is_ours(found, holder)) {
-            let (namespace, name) = (found.metadata.namespace.clone(), found.metadata.name.clone());
-            return Err(KeeperError::NotOurs {
-                namespace: namespace.unwrap_or_default(),
-                name: name.unwrap_or_default(),
-            });
+        if let Some(found) = found.as_ref().filter(|found| !is_ours(&found.metadata, holder)) {
+            return Err(KeeperError::not_ours("Secret", &found.metadata));
         }
         let data = found.as_ref().and_then(|found| found.data.as_ref());
         let leaf = match judge_leaf(data, profile, authorities, now) {
@@ -70,8 +122,18 @@ impl Keeper {
     }
 }
 
-fn is_ours(secret: &Secret, holder: &Holder) -> bool {
-    let owners = secret.metadata.owner_references.as_deref().unwrap_or_default();
+impl KeeperError {
+    fn not_ours(kind: &'static str, meta: &ObjectMeta) -> Self {
+        Self::NotOurs {
+            kind,
+            namespace: meta.namespace.clone().unwrap_or_default(),
+            name: meta.name.clone().unwrap_or_default(),
+        }
+    }
+}
+
+fn is_ours(meta: &ObjectMeta, holder: &Holder) -> bool {
+    let owners = meta.owner_references.as_deref().unwrap_or_default();
     owners.iter().any(|owner| owner.uid == holder.owner.uid)
 }
 
@@ -86,21 +148,28 @@ fn is_ending(error: &kube::Error) -> bool {
         .any(|cause| cause.reason == "NamespaceTerminating")
 }
 
-/// Builds the Secret as it is applied, with the labels of a proxy's objects.
+/// Builds the Secret as it is applied.
 fn build_secret(holder: &Holder, name: &str, data: SecretData) -> Secret {
-    let mut secret = Secret {
+    Secret {
+        metadata: build_meta(holder, name),
         type_: Some("kubernetes.io/tls".into()),
         data: Some(data),
         ..Secret::default()
-    };
+    }
+}
+
+/// Builds the metadata of an object of a proxy, with the labels of all of them.
+fn build_meta(holder: &Holder, name: &str) -> ObjectMeta {
     let labels = [
         ("app.kubernetes.io/name", "liquid-memory"),
         ("app.kubernetes.io/instance", holder.name.as_str()),
         ("app.kubernetes.io/managed-by", FIELD_MANAGER),
     ];
-    secret.metadata.name = Some(name.into());
-    secret.metadata.namespace = Some(holder.namespace.clone());
-    secret.metadata.labels = Some(labels.map(|(key, value)| (key.into(), value.into())).into());
-    secret.metadata.owner_references = Some(vec![holder.owner.clone()]);
-    secret
+    ObjectMeta {
+        name: Some(name.into()),
+        namespace: Some(holder.namespace.clone()),
+        labels: Some(labels.map(|(key, value)| (key.into(), value.into())).into()),
+        owner_references: Some(vec![holder.owner.clone()]),
+        ..ObjectMeta::default()
+    }
 }

@@ -4,6 +4,7 @@
 use kube::core::cel::validate_cel;
 use liquid_contract::{Provider, files, ports};
 use liquid_operator::api::LiquidMemoryProxy;
+use liquid_operator::names;
 use liquid_sidecar::config::Config as SidecarConfig;
 use liquid_worker::config::Config as WorkerConfig;
 use proptest::prelude::*;
@@ -55,6 +56,32 @@ fn a_proxy_with_everything_is_read_as_it_was_written() {
         .map(|name| sidecar.upstream.providers[name].api_key_file.is_some())
         .into();
     assert_eq!(keys, [true, true]);
+}
+
+#[test]
+fn a_gateway_is_read_as_the_sidecars_are_but_for_who_may_call() {
+    let mut spec = everything();
+    spec["gateway"] = json!({ "drainSeconds": 70, "clients": {
+        "tokenSecret": "clients",
+        "certificates": { "authoritySecret": "ca", "identities": ["spiffe://a/b"] },
+    } });
+    let files = Files::render(&proxy(spec));
+    let (sidecar, gateway) = (
+        files.sidecar(Vec::new()).unwrap(),
+        files.gateway().unwrap().unwrap(),
+    );
+    assert_eq!(gateway.policy, sidecar.policy);
+    assert_eq!(gateway.upstream, sidecar.upstream);
+    assert_eq!(gateway.extract, sidecar.extract);
+    assert_eq!(gateway.limits.drain_ms, 70_000);
+    assert!(gateway.limits.notice_ms > 0 && sidecar.limits.notice_ms == 0);
+    // Nobody but the named clients: without a token, and without a certificate.
+    assert_eq!(gateway.access.clients_folder, Some(names::CLIENTS_FOLDER.into()));
+    let tls = &gateway.listen.tls;
+    assert!(tls.client_ca_file.is_some() && tls.cert_file.is_some());
+    assert_eq!(tls.client_identities, ["spiffe://a/b"]);
+    assert!(gateway.listen.address.ip().is_unspecified() && sidecar.listen.address.ip().is_loopback());
+    assert!(Files::render(&proxy(json!({}))).gateway().is_none());
 }
 
 #[test]

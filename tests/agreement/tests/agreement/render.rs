@@ -24,6 +24,7 @@ pub(crate) fn read(path: &str) -> String {
 pub(crate) fn platform() -> Platform {
     Platform {
         namespace: "liquid-memory".into(),
+        sidecar_image: "registry.example/liquid-sidecar:0.1.0".into(),
         worker_image: "registry.example/liquid-worker:0.1.0".into(),
         pull_policy: PullPolicy::IfNotPresent,
         pull_secrets: Vec::new(),
@@ -97,7 +98,10 @@ pub(crate) fn everything() -> Value {
     })
 }
 
-/// Both files of one proxy in a folder, as in the pods, and the keys of its providers.
+/// Name of the gateway's configuration here: in its pod it is [`files::SIDECAR_CONFIG`].
+const GATEWAY_CONFIG: &str = "gateway.toml";
+
+/// The files of one proxy in a folder, as in the pods, and the keys of its providers.
 pub(crate) struct Files {
     folder: TempDir,
 }
@@ -123,6 +127,11 @@ impl Files {
         let sidecar = entry(&objects.sidecar_config, files::SIDECAR_CONFIG);
         let sidecar = sidecar.replace(names::KEYS_FOLDER, here);
         std::fs::write(folder.path().join(files::SIDECAR_CONFIG), sidecar).unwrap();
+        if let Some(gateway) = &objects.gateway {
+            let gateway = entry(&gateway.config, files::SIDECAR_CONFIG);
+            let gateway = gateway.replace(names::KEYS_FOLDER, here);
+            std::fs::write(folder.path().join(GATEWAY_CONFIG), gateway).unwrap();
+        }
         let worker = entry(&objects.worker_config, files::WORKER_CONFIG);
         std::fs::write(folder.path().join(files::WORKER_CONFIG), worker).unwrap();
         Self { folder }
@@ -131,6 +140,13 @@ impl Files {
     /// The text of `sidecar.toml`.
     pub(crate) fn sidecar_text(&self) -> String {
         std::fs::read_to_string(self.folder.path().join(files::SIDECAR_CONFIG)).unwrap()
+    }
+
+    /// The gateway's `sidecar.toml` as the sidecar reads it; none where the proxy has no gateway.
+    pub(crate) fn gateway(&self) -> Option<Result<liquid_sidecar::config::Config, String>> {
+        let path = self.folder.path().join(GATEWAY_CONFIG);
+        let read = || liquid_sidecar::config::load_with(Some(&path), Vec::new());
+        path.exists().then(|| read().map_err(|error| error.to_string()))
     }
 
     /// `sidecar.toml` as the sidecar reads it, with these variables in its environment.
