@@ -24,6 +24,7 @@ impl TierReason {
             Self::NoTimeForFacts => "no_time_for_facts",
             Self::FewerPassages => "fewer_passages",
             Self::DecoderFailed => "decoder_failed",
+            Self::OtherLanguage => "other_language",
         }
     }
 
@@ -48,6 +49,7 @@ impl TierReason {
             Self::NoTimeForFacts => "the deadline leaves no time for the decoder",
             Self::FewerPassages => "the deadline left the decoder time for fewer passages",
             Self::DecoderFailed => "the decoder failed",
+            Self::OtherLanguage => "no model served reads the question's language and the document's",
         }
     }
 }
@@ -74,7 +76,7 @@ mod tests {
         }
         assert_eq!(
             all().last(),
-            Some(TierReason::DecoderFailed),
+            Some(TierReason::OtherLanguage),
             "a number is left out"
         );
     }
