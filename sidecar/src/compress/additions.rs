@@ -1,5 +1,7 @@
 //! Writes what turns are given of documents that were packed before them, within what the conversation has saved.
 
+use liquid_contract::Whole;
+
 use super::finish::{Found, FurtherText, Writer};
 use super::further::{Missing, is_answered, take_best, within};
 use super::job::{DocumentJob, FurtherJob, Search, TurnJob};
@@ -28,8 +30,15 @@ impl Writer<'_> {
             .map(|(document, pack)| Some(Missing::new(&document.text, &pack.as_ref()?.held())))
             .collect();
         let given = match (&further.search, answer) {
-            (Some(search), Some(Ok(extraction))) => self.excerpts(search, extraction, documents, &missing),
-            // All of it: asked for, or for want of a worker.
+            (Some(search), Some(Ok(extraction))) if !self.is_unreadable(extraction) => {
+                self.excerpts(search, extraction, documents, &missing)
+            }
+            // All of it would leave, for what the policy keeps in.
+            (Some(_), Some(Ok(_))) if job.settings.whole == Whole::Refuse => {
+                self.withheld = true;
+                return;
+            }
+            // All of it: asked for, or for want of a worker that could choose.
             _ if further.whole => whole(documents, &missing),
             _ => rest(documents, &missing),
         };
@@ -52,6 +61,11 @@ impl Writer<'_> {
         if turn.last {
             self.now = Some(self.now.unwrap_or(Reason::FollowUp));
         }
+    }
+
+    /// Returns whether what was found is in no relation to what is asked.
+    fn is_unreadable(&self, extraction: &Extraction) -> bool {
+        self.reason_to_stay(extraction) == Some(Reason::OtherLanguage)
     }
 
     /// Chooses what is new of the evidence: the best of it, as far as the conversation stays cheaper than with whole

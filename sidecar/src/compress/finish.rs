@@ -108,6 +108,8 @@ pub(super) struct Writer<'j> {
     pub(super) added: u64,
     /// What the conversation has saved, up to the turn that is written.
     pub(super) savings: Savings,
+    /// A turn would have to be given all of a document that must not leave whole.
+    pub(super) withheld: bool,
 }
 
 /// Packs the evidence. `found` has an answer for each of the job's searches, in their order.
@@ -123,6 +125,7 @@ pub(super) fn finish(job: &Job, found: &[Found]) -> Result<PackedBody, Unpacked>
         now: None,
         added: 0,
         savings: Savings::new((&job.settings.cached_prefix).into()),
+        withheld: false,
     };
     let (mut answers, mut begun) = (found.iter(), 0);
     for turn in &job.turns {
@@ -152,8 +155,8 @@ impl Writer<'_> {
             Ok(extraction) => extraction,
             Err(error) => return self.stay(documents, Reason::from_extract_error(error)),
         };
-        if extraction.below_floor && self.job.settings.mode != Mode::Force {
-            return self.stay(documents, Reason::BelowFloor);
+        if let Some(reason) = self.reason_to_stay(extraction) {
+            return self.stay(documents, reason);
         }
         let alone = documents.len() == 1;
         let parts = documents.iter().zip(&search.within);
@@ -198,6 +201,20 @@ impl Writer<'_> {
             if turn.last {
                 self.now = Some(turn.reason);
             }
+        }
+    }
+
+    /// Returns why what was found cannot stand for its documents.
+    pub(super) fn reason_to_stay(&self, extraction: &Extraction) -> Option<Reason> {
+        match extraction {
+            _ if self.job.settings.mode == Mode::Force => None,
+            Extraction {
+                other_language: true, ..
+            } => Some(Reason::OtherLanguage),
+            Extraction {
+                below_floor: true, ..
+            } => Some(Reason::BelowFloor),
+            _ => None,
         }
     }
 
@@ -269,6 +286,12 @@ impl Writer<'_> {
     }
 
     fn finish(self) -> Result<PackedBody, Unpacked> {
+        if self.withheld {
+            return Err(Unpacked {
+                reason: Reason::OtherLanguage,
+                sites: self.job.sites.clone(),
+            });
+        }
         if self.packs.iter().all(Option::is_none) {
             let reasons = self
                 .job

@@ -3,6 +3,7 @@
 mod conversations;
 mod facts;
 mod offsets;
+mod staying;
 
 use std::time::Duration;
 
@@ -387,31 +388,6 @@ async fn a_pack_that_saves_too_little_is_not_used() {
     assert_eq!(outcome.decision().reason, Reason::NotSmaller);
     assert!(is_same(&outcome, &sent));
     assert_eq!(outcome.decision().tokens_before, outcome.decision().tokens_after);
-}
-
-#[tokio::test]
-async fn a_document_that_no_pack_can_stand_for_passes() {
-    let below_floor = || {
-        let response = liquid_proto::worker::v1::ExtractResponse {
-            below_floor: true,
-            ..Default::default()
-        };
-        WorkerBehaviour::Response(Box::new(response))
-    };
-    let worker = MockWorker::start([below_floor(), below_floor()]).await.unwrap();
-    for (mode, expected) in [(Mode::Auto, Reason::BelowFloor), (Mode::Force, Reason::Question)] {
-        let compressor = start(&worker, |settings| {
-            settings.policy.mode = mode;
-            settings.policy.budget.auto = true;
-        })
-        .await;
-        let call =
-            chat(json!([{"role": "user", "content": document()}, {"role": "user", "content": QUESTION}]));
-        let sent = call.body.clone();
-        let outcome = compressor.compress(call).await;
-        assert_eq!(outcome.decision().reason, expected);
-        assert_eq!(is_same(&outcome, &sent), expected == Reason::BelowFloor);
-    }
 }
 
 #[tokio::test]

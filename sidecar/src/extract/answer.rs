@@ -25,6 +25,9 @@ pub struct Extraction {
     pub estimated_recall: f64,
     /// Whether even this, the most that the budget allows, is estimated to hold less than its floor.
     pub below_floor: bool,
+    /// Whether the question is in another language than the document, and no model of the worker reads both: the spans
+    /// are no evidence for it.
+    pub other_language: bool,
     /// Whether the worker, asked again, may answer better.
     pub provisional: bool,
     /// The time that the worker spent in each stage.
@@ -44,6 +47,7 @@ impl Extraction {
         worker: &str,
     ) -> Result<Self, ExtractError> {
         let tier_reason = tier_reason(&response);
+        let other_language = response.tier_reason_code() == wire::TierReason::OtherLanguage;
         let mut spans = Vec::with_capacity(response.spans.len());
         let mut end = 0;
         for span in response.spans {
@@ -79,6 +83,7 @@ impl Extraction {
                 .filter(|r| r.is_finite())
                 .unwrap_or(0.0),
             below_floor: response.below_floor,
+            other_language,
             provisional: response.provisional,
             timing: response.timing.map(timing).unwrap_or_default(),
             worker: worker.to_owned(),

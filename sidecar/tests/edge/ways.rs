@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use axum::body::Body;
 use http::{Method, Request};
-use liquid_proto::worker::v1::ExtractResponse;
+use liquid_proto::worker::v1::{ExtractResponse, TierReason};
 use liquid_testing::{MockUpstream, MockWorker, WorkerBehaviour};
 use serde_json::{Value, json};
 
@@ -29,11 +29,11 @@ fn document() -> String {
 
 /// The strict settings, a worker that finds the evidence, and an upstream that keeps what it gets.
 async fn strict() -> (Stack, MockWorker) {
-    strict_with(WorkerBehaviour::Evidence).await
+    strict_with([WorkerBehaviour::Evidence]).await
 }
 
-async fn strict_with(behaviour: WorkerBehaviour) -> (Stack, MockWorker) {
-    let worker = MockWorker::start([behaviour]).await.unwrap();
+async fn strict_with(behaviours: impl IntoIterator<Item = WorkerBehaviour>) -> (Stack, MockWorker) {
+    let worker = MockWorker::start(behaviours).await.unwrap();
     let upstream = MockUpstream::start().await.unwrap();
     let toml = format!(
         "{STRICT}[extract]\non_worker_unavailable = \"reject\"\nworkers = [\"{}\"]\n",
@@ -217,18 +217,35 @@ async fn no_document_that_was_read_leaves_whole() {
 
 #[tokio::test]
 async fn no_document_that_no_pack_can_stand_for_leaves_whole() {
-    let response = ExtractResponse {
+    let below_floor = ExtractResponse {
         below_floor: true,
         ..ExtractResponse::default()
     };
-    let (stack, _worker) = strict_with(WorkerBehaviour::Response(Box::new(response))).await;
-    let body = messages(json!([user(&document()), user(QUESTION)]));
-    let answer = ask(&stack.url(CHAT), body.to_string()).await;
-    is_refused(&answer, "below_floor", "below_floor");
-    assert!(
-        stack.upstream.requests().is_empty(),
-        "a refusal costs no call upstream"
-    );
+    let other_language = || ExtractResponse {
+        tier_reason_code: TierReason::OtherLanguage.into(),
+        ..ExtractResponse::default()
+    };
+    let answer = |response| WorkerBehaviour::Response(Box::new(response));
+    let first = json!([user(&document()), user(QUESTION)]);
+    let later = json!([user(&document()), user(QUESTION), {"role": "assistant", "content": "In May."},
+        user("Welche Farbe hat der Kran?")]);
+    for (behaviours, turns, reason) in [
+        (vec![answer(below_floor)], &first, "below_floor"),
+        (vec![answer(other_language())], &first, "other_language"),
+        (
+            vec![WorkerBehaviour::Evidence, answer(other_language())],
+            &later,
+            "other_language",
+        ),
+    ] {
+        let (stack, _worker) = strict_with(behaviours).await;
+        let answer = ask(&stack.url(CHAT), messages(turns.clone()).to_string()).await;
+        is_refused(&answer, reason, reason);
+        assert!(
+            stack.upstream.requests().is_empty(),
+            "a refusal costs no call upstream"
+        );
+    }
 }
 
 #[tokio::test]
