@@ -192,7 +192,7 @@ impl Draft<'_, '_> {
     fn further_search(&self, turn: &Turn<'_>, documents: &[DocumentJob], end: usize) -> Search {
         let budget = Budget::Auto {
             floor: self.settings.budget.floor,
-            min_ratio: self.settings.budget.ratio.min(self.settings.budget.further_ratio),
+            min_ratio: (self.settings.budget.further_ratio / 2.0).max(1.0),
             max_ratio: self.settings.budget.further_ratio,
         };
         self.search(

@@ -117,8 +117,8 @@ pub struct Budget {
     /// With `auto`: never keep less than one word in so many. Default 20.
     pub max_ratio: f64,
     /// Of documents of earlier turns, a later turn that asks beyond their packs is given the smallest share that is
-    /// estimated to hold the share `floor` of the evidence: at least one word in so many, at most what `ratio` allows,
-    /// less what is there already. Default 20.
+    /// estimated to hold the share `floor` of the evidence: at least one word in so many and at most twice that, less
+    /// what is there already. Default 20.
     pub further_ratio: f64,
 }
 
