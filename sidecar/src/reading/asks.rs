@@ -127,7 +127,7 @@ impl Asks {
 const BARE_NAMES: &[&str] = &[
     "answer", "answers", "response", "responses", "reasoning", "explanation", "summary", "result", "results", "output", "confidence", "citation",
     "citations", "source", "sources", "quote", "quotes", "rationale", "thought", "thoughts", "text", "content", "message", "reply", "value", "values",
-    "name", "type", "id", "data", "items", "fields", "score", "completed", "steps", "final answer", "antwort", "réponse", "respuesta",
+    "reason", "page", "pages", "page number", "verdict", "justification", "evidence", "comment", "note", "notes", "name", "type", "id", "data", "items", "fields", "score", "completed", "steps", "final answer", "antwort", "réponse", "respuesta",
 ];
 
 /// Words a field: its name with spaces, and its description.

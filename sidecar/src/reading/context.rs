@@ -20,6 +20,9 @@ const HEAD: usize = 6_000;
 const TRIES: usize = 12;
 /// Bytes behind a paragraph in which its speaker is looked for.
 const NEAR: usize = 16 << 10;
+/// The longest title before a text, in bytes and words.
+const TITLE: usize = 60;
+const TITLE_WORDS: usize = 8;
 /// Between two elements of one kind, in bytes.
 const GAP: usize = 80;
 /// Share of sentences that order: of what is named a context, of what is not, and behind a head that points.
@@ -160,7 +163,10 @@ fn behind_head(text: &str) -> Option<Range<usize>> {
     });
     places.take(TRIES).find_map(|at| {
         let (head, rest) = (text.get(..at)?, text.get(at..)?.trim());
-        if !points_at_what_follows(head) || rest.len() < SHORTEST_TEXT || rest.len() < head.len() {
+        if !(points_at_what_follows(head) || is_title(head.trim()))
+            || rest.len() < SHORTEST_TEXT
+            || rest.len() < head.len()
+        {
             return None;
         }
         let first = rest.split("\n\n").next().unwrap_or_default();
@@ -199,6 +205,19 @@ fn points_at_what_follows(head: &str) -> bool {
         .rsplit('\n')
         .find(|line| line.contains(char::is_alphanumeric));
     has_one(head, POINTERS) && !last.is_some_and(names_rules)
+}
+
+/// Returns true for a single line that names what stands behind it: `Lease, part 3:`. What names rules or settings of an
+/// assistant names no document.
+fn is_title(head: &str) -> bool {
+    let rules = || has_one(head, RULE_NAMES) || has_one(head, SETTING_NAMES);
+    let short = head.len() <= TITLE && head.split_whitespace().count() <= TITLE_WORDS;
+    short
+        && head.ends_with([':', '：'])
+        && !head.contains('\n')
+        && !is_request_by_form(head)
+        && !is_standing(head)
+        && !rules()
 }
 
 /// Returns some of a text from an offset on.

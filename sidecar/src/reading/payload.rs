@@ -39,7 +39,9 @@ fn read_payload(text: &Arc<Text<'_>>, words: bool) -> Option<ReadText> {
     let said = text.as_str();
     let strings = text.strings()?;
     // What comes with answers is a document: a list of questions and answers.
-    if strings.iter().any(|string| is_answer_name(&string.key)) {
+    let answers =
+        |string: &JsonText<'_>| !string.text.as_str().trim().is_empty() && is_answer_name(&string.key);
+    if strings.iter().any(answers) {
         return None;
     }
     let asked: Vec<_> = strings.iter().flat_map(read_string).collect();

@@ -2,7 +2,7 @@
 //! knows more languages.
 
 use super::phrases::asks;
-use super::split::{is_persona, is_rule, is_ruling, label_of_question, orders};
+use super::split::{is_laid_out, is_persona, is_rule, is_ruling, label_of_question, orders};
 use crate::need::{Need, Speech, speech};
 
 /// Probability from which the model's word alone makes a text a request or a document's.
@@ -78,7 +78,7 @@ pub(super) fn is_request_by_model(paragraph: &str) -> bool {
     let text = without_list_mark(start(paragraph));
     // A title of two words, "Exhibit 3f9a", says too little to be told from an order.
     let enough = !text.is_ascii() || text.split_whitespace().nth(FEWEST_WORDS - 1).is_some();
-    enough && matches!(speech(text), (Speech::Request, sure) if sure >= SURE)
+    enough && !is_laid_out(text) && matches!(speech(text), (Speech::Request, sure) if sure >= SURE)
 }
 
 /// Tells requests from the text of one document: by their words, and by the model where that takes the document for
@@ -110,7 +110,8 @@ impl RequestReader {
 
     /// Returns true for a paragraph that the model, where it knows the document for what it is, takes for no part of it.
     pub(super) fn is_unlike_document(&self, paragraph: &str) -> bool {
-        self.trusts_model && !matches!(speech(start(paragraph)), (Speech::Content, _))
+        let text = start(paragraph);
+        self.trusts_model && !is_laid_out(text) && !matches!(speech(text), (Speech::Content, _))
     }
 }
 

@@ -17,15 +17,15 @@ pub(in crate::reading) mod tokens;
 
 use std::ops::Range;
 
-pub(in crate::reading) use fences::is_ruler;
+pub(in crate::reading) use fences::{is_banner, is_ruler};
 pub(in crate::reading) use labels::{
     QuestionName, is_answer_label, is_answer_name, is_document_label, is_document_name, is_step_label,
     label_of_question, rank_name,
 };
 pub(in crate::reading) use markers::is_marker_line;
 pub(in crate::reading) use paragraphs::{
-    is_about_form, is_note, is_persona, is_rule, is_ruling, is_speakers_turn, is_table, lead_before_text,
-    orders,
+    is_about_form, is_laid_out, is_note, is_persona, is_rule, is_ruling, is_speakers_turn, is_table,
+    lead_before_text, orders,
 };
 
 /// The marks of a template stand near the ends: this many bytes are searched at each.
@@ -111,6 +111,19 @@ pub(in crate::reading) fn split_by_marks(text: &str) -> Split {
 
 /// Splits a text that holds document and question.
 pub(in crate::reading) fn split_by_reading(text: &str) -> Split {
+    let Some(head) = fences::asking_front_matter(text) else {
+        return split_request(text);
+    };
+    let behind = text[head..].trim_start();
+    let split = split_request(behind).behind(text.len() - behind.len());
+    let marks = match split.marks {
+        Marks::None | Marks::Paragraphs => Marks::Labels,
+        marks => marks,
+    };
+    Split { marks, ..split }
+}
+
+fn split_request(text: &str) -> Split {
     split_with(text, NESTED, &|text| {
         fences::split_by_fences(text)
             .or_else(|| labels::split_by_labels(text, paragraphs::tail_start))

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 
 use super::frame::Frame;
 use super::phrases::{asks, only_points};
-use super::speech::{demands_more, is_request, is_standing, judge, sentences};
+use super::speech::{demands_more, is_request, is_request_by_form, is_standing, judge, sentences};
 use super::split::{is_about_form, is_persona, label_of_question};
 use super::view::AskSource;
 use super::words::{LITTLE, Said, read_instructions};
@@ -194,7 +194,9 @@ fn asking_paragraphs(text: &str) -> Vec<Said> {
 fn asking_sentences(paragraph: &str) -> Option<String> {
     let asking = sentences(paragraph).filter(|sentence| {
         let points = only_points(sentence) && !demands_more(sentence);
-        is_request(sentence) && !is_standing(sentence) && !is_about_form(sentence) && !points
+        // A line that leads to a document: "Transcript of the meeting:".
+        let leads = sentence.ends_with([':', '：']) && !is_request_by_form(sentence);
+        !leads && is_request(sentence) && !is_standing(sentence) && !is_about_form(sentence) && !points
     });
     let asking = asking.collect::<Vec<_>>().join(" ");
     (!asking.is_empty()).then_some(asking)

@@ -338,15 +338,17 @@ impl<'r, 'a> Conversation<'r, 'a> {
         read.words = words;
     }
 
-    /// Returns what is asked now: nothing, if an earlier turn asked, this one brings a document alone, and only the model
-    /// takes some of its own words for a request.
+    /// Returns what is asked now: nothing, if an earlier turn or the system text asked, this one brings a document alone,
+    /// and only the model takes some of its own words for a request.
     fn unless_doubtful(&self, now: Goal, texts: &TurnTexts<'_>) -> Goal {
         let by_wording = |text: &ReadText| text.by_wording || !text.asks();
         let clear = |said: &Said| said.weight > LITTLE && is_request_by_form(&said.text);
+        let tasks = self.tasks.alone().iter();
         let asked = self
             .goal
             .said
             .iter()
+            .chain(tasks)
             .any(|said| said.text.contains(QUESTION_MARKS));
         if asked && texts.user.iter().all(by_wording) && !now.said.iter().any(clear) {
             return Goal::default();

@@ -7,8 +7,8 @@ use super::speech::{
     demands_more, is_request, is_request_by_form, judge, list_mark, sentences, transforms, without_list_mark,
 };
 use super::split::{
-    QuestionName, is_about_form, is_answer_label, is_document_label, is_marker_line, is_note, is_persona,
-    is_step_label, label_of_question,
+    QuestionName, is_about_form, is_answer_label, is_banner, is_document_label, is_marker_line, is_note,
+    is_persona, is_step_label, label_of_question, tokens::is_user,
 };
 use super::template::{
     asks_by, declared_field, is_placeholder, lower_orders_by_field, lower_templates_labels,
@@ -198,7 +198,7 @@ fn sections(piece: &str) -> Vec<Section<'_>> {
         let label = label_of_question(&piece[at..]);
         let ends =
             is_answer_label(line) || is_marker_line(line) || is_document_label(line) || is_step_label(line);
-        let over = short && line.trim().is_empty();
+        let over = short && (line.trim().is_empty() || is_note(line));
         if label.is_some() || ends || over {
             section.text = &piece[start..at];
             sections.push(section);
@@ -227,7 +227,7 @@ impl Section<'_> {
     fn read(&self, said: &mut Vec<Said>) {
         match self.label {
             Some(name @ (QuestionName::Question | QuestionName::Task)) => {
-                let text = question_text(self.text);
+                let text = question_text(without_marks(self.text));
                 // A template's task: "Respond to the query using the context."
                 let points = name == QuestionName::Task && only_points(text) && !demands_more(text);
                 let weight = if points { LITTLE } else { 1.0 };
@@ -359,7 +359,9 @@ fn read_paragraphs(text: &str) -> Vec<Said> {
     let mut said: Vec<Said> = Vec::new();
     let mut words: Vec<&str> = Vec::new();
     for paragraph in text.split("\n\n").map(without_marks) {
-        let names = is_answer_label(paragraph) || is_document_label(paragraph) && !paragraph.contains('\n');
+        let line = !paragraph.contains('\n');
+        let names =
+            is_answer_label(paragraph) || line && (is_document_label(paragraph) || is_mark(paragraph));
         let note = is_note(paragraph) && !(says_more(paragraph) && is_request(paragraph));
         if names || note || !paragraph.contains(char::is_alphanumeric) {
             continue;
@@ -405,11 +407,15 @@ fn says_more(line: &str) -> bool {
     })
 }
 
-/// Returns a paragraph without lines of marks alone at its ends: fences, rules.
+/// Returns true for a line of marks: a fence, a rule, a banner.
+fn is_mark(line: &str) -> bool {
+    let fence = line.starts_with("```") || line.starts_with("~~~");
+    fence || is_banner(line) || !line.contains(char::is_alphanumeric)
+}
+
+/// Returns a paragraph without lines of marks at its ends, and without the name of who
+/// speaks: `User: ...`.
 fn without_marks(paragraph: &str) -> &str {
-    let is_mark = |line: &str| {
-        line.starts_with("```") || line.starts_with("~~~") || !line.contains(char::is_alphanumeric)
-    };
     let mut text = paragraph.trim();
     while let Some((_, behind)) = text.split_once('\n').filter(|(first, _)| is_mark(first)) {
         text = behind.trim_start();
@@ -417,7 +423,10 @@ fn without_marks(paragraph: &str) -> &str {
     while let Some((before, _)) = text.rsplit_once('\n').filter(|(_, last)| is_mark(last.trim())) {
         text = before.trim_end();
     }
-    text
+    match text.split_once(':') {
+        Some((name, said)) if is_user(name) && !said.trim().is_empty() => said.trim_start(),
+        _ => text,
+    }
 }
 
 /// Returns the questions of a paragraph that asks several.

@@ -181,6 +181,10 @@ impl<'a> Text<'a> {
         }
         let mut reader = Reader::new(json);
         self.collect_value(&mut reader, base, key, found)?;
+        // Values behind it: JSON Lines.
+        while let Ok(Kind::Object | Kind::Array) = reader.kind() {
+            self.collect_value(&mut reader, base, key, found)?;
+        }
         Ok(reader.finish()?)
     }
 

@@ -2,11 +2,18 @@
 
 use std::ops::Range;
 
-use super::labels::instructs;
-use super::{Marks, Split, back, front, lines};
+use super::labels::{instructs, label_of_question};
+use super::{Marks, PARAGRAPH, Split, back, front, lines};
+use crate::reading::output::reason_to_keep;
 
 /// Marks of fences: what opens with one is closed by the same.
 const QUOTES: [&str; 4] = ["```", "~~~", "\"\"\"", "'''"];
+
+/// The line around YAML front matter.
+const FRONT_MATTER: &str = "---";
+
+/// The longest line that is a banner, in bytes.
+const LONGEST_BANNER: usize = 80;
 
 /// A line that opens or closes a quoted document: the mark, and what follows it on the line.
 #[derive(Clone, Copy)]
@@ -31,13 +38,22 @@ fn read_fence(line: &str) -> Option<Fence<'_>> {
         });
     }
     let mark = QUOTES.into_iter().find(|mark| line.starts_with(mark))?;
-    let info = line.trim_start_matches(&mark[..1]).trim();
+    let info = name_of_file(line.trim_start_matches(&mark[..1]).trim());
     // More than a word behind the mark is a sentence that begins with a quotation.
     (!info.contains([' ', '`'])).then_some(Fence {
         mark,
         info,
         labelled: false,
     })
+}
+
+/// Returns the ending of a file that a fence names instead of a language: `docs/lease.md (1-40)`.
+fn name_of_file(info: &str) -> &str {
+    let (path, lines) = info.split_once(' ').unwrap_or((info, ""));
+    match path.rsplit_once('.') {
+        Some((_, ending)) if lines.is_empty() || lines.starts_with('(') => ending,
+        _ => info,
+    }
 }
 
 /// Returns true for a line of one repeated mark, such as `---`.
@@ -48,12 +64,48 @@ pub(in crate::reading) fn is_ruler(line: &str) -> bool {
     line.len() >= 3 && marks.all(|other| Some(other) == mark)
 }
 
+/// Returns true for a line of words between two rulers: `===== END OF TEXT =====`.
+pub(in crate::reading) fn is_banner(line: &str) -> bool {
+    let line = line.trim();
+    let is_mark = |c: char| "-=*#_".contains(c);
+    let words = line.trim_matches(is_mark);
+    let (before, behind) = (
+        line.len() - line.trim_start_matches(is_mark).len(),
+        line.len() - line.trim_end_matches(is_mark).len(),
+    );
+    line.len() <= LONGEST_BANNER && before >= 3 && behind >= 3 && words.contains(char::is_alphanumeric)
+}
+
 /// Fences that name one of these hold prose or data, not code.
 #[rustfmt::skip]
 const NOT_CODE: &[&str] = &[
     "", "text", "txt", "plaintext", "plain", "markdown", "md", "json", "jsonl", "csv", "tsv", "html", "xml", "log",
-    "logs", "output",
+    "logs", "output", "pdf", "doc", "docx", "odt", "rtf", "rst", "eml", "vtt", "srt",
 ];
+
+/// Fences that name one of these hold settings, or records with long texts in them.
+const RECORDS: &[&str] = &["yaml", "yml", "toml"];
+
+/// Returns whether the block of a fence is code, or settings that a later step must match exactly.
+fn is_code(info: &str, block: &str) -> bool {
+    let info = info.to_ascii_lowercase();
+    match info.as_str() {
+        info if RECORDS.contains(&info) => reason_to_keep(block).is_some(),
+        info => !NOT_CODE.contains(&info),
+    }
+}
+
+/// Finds where the YAML front matter of a text ends, if it says what is asked: `---`, lines of `name: value`, `---`.
+pub(super) fn asking_front_matter(text: &str) -> Option<usize> {
+    let mut lines = lines(text, 0..front(text).len());
+    lines
+        .next()
+        .filter(|line| text[line.clone()].trim_end() == FRONT_MATTER)?;
+    let close = lines.find(|line| text[line.clone()].trim_end() == FRONT_MATTER)?;
+    let head = &text[..close.start];
+    (close.start <= PARAGRAPH && head.lines().any(|line| label_of_question(line).is_some()))
+        .then_some(close.end)
+}
 
 pub(super) fn split_by_fences(text: &str) -> Option<Split> {
     split_by_quotes(text).or_else(|| split_by_rulers(text))
@@ -83,7 +135,7 @@ fn split_by_quotes(text: &str) -> Option<Split> {
         }
     }
     let (fence, block) = longest?;
-    let code = !NOT_CODE.contains(&fence.info.to_ascii_lowercase().as_str());
+    let code = is_code(fence.info, &text[block.clone()]);
     Split::new(text, block, Marks::Fence { code, ruler: false })
 }
 

@@ -1,6 +1,6 @@
 //! Paragraphs at the ends of a text that ask or instruct, without a mark around them.
 
-use super::fences::is_ruler;
+use super::fences::{is_banner, is_ruler};
 use super::labels::{is_answer_label, label_of_question};
 use super::markers::is_marker_line;
 use super::passages::first_passage;
@@ -10,6 +10,10 @@ use crate::reading::phrases::{asks, has_phrase};
 
 /// Instructions have at most this many paragraphs at each end.
 const PARAGRAPHS: usize = 8;
+
+/// White space between two columns of a line, and the fewest such gaps of a text in columns.
+const GAP: &str = "   ";
+const GAPS: usize = 2;
 
 /// First words of an order to a model.
 #[rustfmt::skip]
@@ -121,6 +125,14 @@ pub(in crate::reading) fn lead_before_text(paragraph: &str) -> Option<usize> {
     (leads && !list && text.len() >= 200 && !asks(text) && !orders(text)).then_some(lead.len())
 }
 
+/// Returns true for words in columns, as forms, tables and signatures have them: no sentences.
+pub(in crate::reading) fn is_laid_out(text: &str) -> bool {
+    let mut gaps = text
+        .match_indices(GAP)
+        .filter(|(at, _)| !text[..*at].ends_with([' ', '\n']));
+    gaps.nth(GAPS - 1).is_some()
+}
+
 /// Returns true for a paragraph that tells a model what to do: it opens with an order or speaks to the model.
 /// What it says may be a document's as well; then it only stays as it is.
 pub(in crate::reading) fn orders(paragraph: &str) -> bool {
@@ -134,7 +146,7 @@ pub(in crate::reading) fn orders(paragraph: &str) -> bool {
         first
     };
     IMPERATIVES.contains(&first)
-        || (paragraph.len() <= 200 && paragraph.ends_with(':'))
+        || (paragraph.len() <= 200 && paragraph.ends_with(':') && !is_laid_out(paragraph))
         || ADDRESSES.iter().any(|phrase| has_phrase(&lower, phrase))
 }
 
@@ -196,11 +208,13 @@ fn second_word(text: &str) -> &str {
     word.trim_matches(|c: char| !(c.is_alphanumeric() || c == '\''))
 }
 
-/// Returns a paragraph behind its headings and labels.
+/// Returns a paragraph behind its headings, banners and labels.
 fn without_headings(paragraph: &str) -> &str {
     let mut rest = paragraph.trim();
     while let Some((line, behind)) = rest.split_once('\n')
-        && (line.starts_with('#') || label_of_question(line).is_some_and(|(_, label)| label.alone))
+        && (line.starts_with('#')
+            || is_banner(line)
+            || label_of_question(line).is_some_and(|(_, label)| label.alone))
     {
         rest = behind.trim_start();
     }

@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use memchr::memchr2_iter;
 
+use super::lines;
+
 /// Tokens that are written out.
 #[rustfmt::skip]
 const WRITTEN: &[&str] = &[
@@ -26,8 +28,61 @@ const ROLES: &[&str] = &["system", "developer", "user", "assistant", "model", "t
 /// The longest token, in bytes.
 const LONGEST: usize = 40;
 
-/// Returns the ranges between the tokens of a text, in order, without those that only name a role. One pass.
+/// Who speaks, on a line of its own: `User:`, `### Assistant:`.
+const SPEAKERS: &[&str] = &[
+    "system",
+    "developer",
+    "user",
+    "human",
+    "assistant",
+    "ai",
+    "bot",
+    "model",
+    "tool",
+];
+/// Those of them who answer.
+const ANSWERERS: &[&str] = &["assistant", "ai", "bot", "model"];
+
+/// Returns the ranges between the tokens of a text, in order, without those that only name a role. Lines that name who
+/// speaks are tokens where the last one leaves it to the model to go on. One pass.
 pub(in crate::reading) fn segments(text: &str) -> Vec<Range<usize>> {
+    let answers = |line: &str| speaker(line).is_some_and(|name| ANSWERERS.contains(&name.as_str()));
+    match text.trim_end().rsplit('\n').next() {
+        Some(last) if last.len() < text.trim_end().len() && answers(last) => between_speakers(text),
+        _ => between_tokens(text),
+    }
+}
+
+/// Returns the ranges between lines that name who speaks.
+fn between_speakers(text: &str) -> Vec<Range<usize>> {
+    let (mut found, mut from) = (Vec::new(), 0);
+    for line in lines(text, 0..text.len()) {
+        if speaker(&text[line.clone()]).is_some() {
+            found.push(from..line.start);
+            from = line.end;
+        }
+    }
+    found.push(from..text.len());
+    found.retain(|range| !text[range.clone()].trim().is_empty());
+    found
+}
+
+/// Returns the name, in lower case, on a line that only names who speaks.
+fn speaker(line: &str) -> Option<String> {
+    let line = line.trim();
+    if line.len() > LONGEST || !line.contains([':', '#']) {
+        return None;
+    }
+    let name = line.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
+    SPEAKERS.contains(&name.as_str()).then_some(name)
+}
+
+/// Returns true for the name of the one who asks.
+pub(in crate::reading) fn is_user(name: &str) -> bool {
+    ["user", "human"].contains(&name.trim().to_lowercase().as_str())
+}
+
+fn between_tokens(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut from = 0;
     for at in memchr2_iter(b'<', b'[', text.as_bytes()) {

@@ -96,3 +96,17 @@ fn a_transcript_that_ends_with_a_question_is_a_document() {
         (transcript.as_str(), vec!["What does Ben object to?"])
     );
 }
+
+#[test]
+fn columns_and_headings_at_an_end_ask_nothing_beside_a_question() {
+    let question = "Does the agreement cap what the rope maker owes?";
+    let ledger = chronicle(120);
+    let signature = "-----------------------        --------------------- Name:  Ada Quill          Name: Title:     Keeper          Title:";
+    for end in [signature, "NORTH QUAY LLC, as Buyer"] {
+        let doc = format!("{ledger}\n\n{end}");
+        let turn = turn(json!([say("system", question), say("user", doc)]));
+        assert_eq!(turn.asked(), [question], "{end}");
+    }
+    let doc = format!("{ledger}\n\n{signature}\n\n{question}");
+    assert_eq!(turn(json!([say("user", doc)])).asked(), [question]);
+}

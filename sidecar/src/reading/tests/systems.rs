@@ -13,6 +13,7 @@ const CONTEXTS: &[&str] = &[
     "Use what follows to answer; say so if it is not there.\n\nDOC",
     "Use the pieces of context below for the user's question.\nIf you do not know the answer, say that you do not know.\n----------------\nDOC",
     "You are a clerk. Context:\nDOC",
+    "Ledger of the north quay, part 3:\nDOC",
     "Context:\nDOC\n\nAnswer in two sentences.",
     "You help the staff of a port.\n\n# Rules\n- Never guess.\n- Quote the sentence.\n\n# Knowledge base\nDOC",
     "<instructions>Answer politely. Never guess. Keep it short.</instructions>\n<harbour_log>\nDOC\n</harbour_log>",

@@ -268,3 +268,99 @@ fn behind_a_labelled_document_the_question_needs_no_label() {
     let turn = turn(json!([say("user", format!("Context:\n{doc}\n\n{order}"))]));
     assert_eq!((turn.document(), turn.asked()), (doc.as_str(), vec![order]));
 }
+
+#[test]
+fn yaml_says_what_is_asked_of_the_text_in_it() {
+    let question = "Who sold tar on day 6, and to whom?";
+    let doc = chronicle(200);
+    let indented = doc.replace('\n', "\n  ");
+    for (prompt, held) in [
+        (
+            format!("---\ntitle: Ledger\nquestion: {question}\n---\n\n{doc}"),
+            &doc,
+        ),
+        (
+            format!("question: {question}\nledger: |\n  {indented}\n"),
+            &indented,
+        ),
+        (
+            format!("```yaml\nledger: |\n  {indented}\n```\n\n{question}"),
+            &indented,
+        ),
+    ] {
+        let turn = turn(json!([say("user", prompt.clone())]));
+        assert_eq!(turn.asked(), [question], "{}", &prompt[..60]);
+        assert!(turn.document().contains(held.as_str()), "{}", &prompt[..60]);
+        assert_eq!(turn.sites[0].keep, None);
+    }
+    let settings: String = (0..200)
+        .map(|n| format!("berth_{n}:\n  depth: {n}\n  open: true\n"))
+        .collect();
+    let turn = turn(json!([say(
+        "user",
+        format!("```yaml\n{settings}```\n\nHow deep is berth 7?")
+    )]));
+    assert_eq!(turn.sites[0].keep, Some(Reason::Code));
+}
+
+#[test]
+fn a_prompt_that_leaves_the_model_to_go_on_names_who_speaks() {
+    let question = "Who sold tar on day 6, and to whom?";
+    let doc = chronicle(200);
+    for prompt in [
+        format!(
+            "### System:\nYou read ledgers.\n\n### Document:\n{doc}\n\n### User:\n{question}\n\n### Assistant:\n"
+        ),
+        format!(
+            "system:\nYou read ledgers.\n\n# Documents\n{doc}\n\n# Talk\nuser:\n{question}\n\nassistant:\n"
+        ),
+        format!("Document:\n{doc}\n\nUser: {question}\nAssistant:"),
+        format!("===== BEGIN =====\n{doc}\n===== END =====\n\n{question}"),
+    ] {
+        let turn = turn(json!([say("user", prompt.clone())]));
+        assert_eq!(turn.asks[0], (question.to_owned(), 1.0), "{}", &prompt[..40]);
+        assert!(
+            turn.asks.iter().skip(1).all(|(_, weight)| *weight < 0.35),
+            "{:?}",
+            turn.asks
+        );
+        assert!(turn.document().len() + 40 > doc.len());
+    }
+}
+
+#[test]
+fn payloads_and_files_of_several_forms_are_read() {
+    let question = "Who sold tar on day 6, and to whom?";
+    let doc = chronicle(200);
+    let alpaca = json!({"instruction": question, "input": doc, "output": ""}).to_string();
+    let file = format!("```docs/ledger.md (1-40)\n{doc}\n```\n\n{question}");
+    for prompt in [alpaca, file] {
+        let turn = turn(json!([say("user", prompt)]));
+        assert_eq!((turn.document(), turn.asked()), (doc.as_str(), vec![question]));
+        assert_eq!(turn.sites[0].keep, None);
+    }
+    let source = "```src/app.py\nimport os\n```";
+    let turn = turn(json!([say(
+        "user",
+        format!(
+            "{}\n\n{question}",
+            source.replace("import os", &"value = load(3)\n".repeat(300))
+        )
+    )]));
+    assert_eq!(turn.sites[0].keep, Some(Reason::Code));
+    let lines: Vec<_> = (0..20)
+        .map(|n| json!({"id": n, "text": chronicle(n + 4)}).to_string())
+        .collect();
+    let turns = turns(json!([
+        say("user", question),
+        call("c", "search", json!({"q": "tar"})),
+        result("c", lines.join("\n"))
+    ]));
+    assert_eq!(turns[1].sites.len(), 20);
+    assert!(
+        turns[1]
+            .sites
+            .iter()
+            .all(|site| site.passage && site.keep.is_none())
+    );
+}
