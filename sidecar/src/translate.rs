@@ -1,6 +1,6 @@
 //! Lets a client that speaks OpenAI Chat Completions talk to an Anthropic upstream: requests one way, answers,
-//! streams and errors the other. The opposite, for the workers' language model, is in `messages`; `answer` is the way back
-//! of both.
+//! streams and errors the other. The opposite, for the workers' language model, is in `messages`, and in `responses` for clients
+//! that speak Responses; `answer` is the way back of all.
 //!
 //! What has no counterpart: `n` above 1, audio, custom tools, functions (deprecated), web search and logprobs are
 //! refused with the field's name; `seed`, penalties, `logit_bias`, `reasoning_effort` and other tuning is left
@@ -27,6 +27,7 @@ mod messages;
 mod model;
 mod request;
 mod response;
+mod responses;
 mod schema;
 mod stream;
 mod text;
@@ -147,6 +148,7 @@ pub fn request(
     match (wire, kind) {
         (Wire::Chat, ProviderKind::Anthropic) => request::translate(body, model),
         (Wire::Messages, ProviderKind::Liquid) => messages::translate(body, model),
+        (Wire::Responses, ProviderKind::Liquid) => responses::translate(body, model),
         (wire, kind) => Err(unsupported(wire, kind)),
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::events::StreamTranslator;
-use super::{messages, response, stream};
+use super::{messages, response, responses, stream};
 use crate::api::{Usage, Wire};
 
 /// The facts of a request that the translation of its answer needs.
@@ -14,6 +14,8 @@ pub enum Translation {
     Chat(response::Translation),
     /// From Chat Completions to Messages.
     Messages(messages::Translation),
+    /// From Chat Completions to Responses.
+    Responses(responses::Translation),
 }
 
 impl From<response::Translation> for Translation {
@@ -28,6 +30,12 @@ impl From<messages::Translation> for Translation {
     }
 }
 
+impl From<responses::Translation> for Translation {
+    fn from(translation: responses::Translation) -> Self {
+        Self::Responses(translation)
+    }
+}
+
 impl Translation {
     /// Translates a whole answer: status, body, and the usage in it. It becomes a stream if the client wants one;
     /// everything that is no answer becomes an error with the upstream's text.
@@ -35,6 +43,7 @@ impl Translation {
         match self {
             Self::Chat(translation) => translation.body(status, body),
             Self::Messages(translation) => translation.body(status, body),
+            Self::Responses(translation) => translation.body(status, body),
         }
     }
 
@@ -43,6 +52,7 @@ impl Translation {
         match self {
             Self::Chat(translation) => translation.content_type(status),
             Self::Messages(translation) => translation.content_type(status),
+            Self::Responses(translation) => translation.content_type(status),
         }
     }
 
@@ -51,6 +61,7 @@ impl Translation {
         match self {
             Self::Chat(translation) => translation.wants_stream(),
             Self::Messages(translation) => translation.wants_stream(),
+            Self::Responses(translation) => translation.wants_stream(),
         }
     }
 
@@ -59,6 +70,7 @@ impl Translation {
         match self {
             Self::Chat(translation) => translation.stream(),
             Self::Messages(_) => StreamTranslator::new(Wire::Chat, messages::Writer::default()),
+            Self::Responses(translation) => StreamTranslator::new(Wire::Chat, translation.writer()),
         }
     }
 
@@ -67,7 +79,7 @@ impl Translation {
     pub fn opening_error(&self, first: &[u8]) -> Option<(StatusCode, Bytes)> {
         match self {
             Self::Chat(_) => stream::opening_error(first),
-            Self::Messages(_) => None,
+            Self::Messages(_) | Self::Responses(_) => None,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use serde_json::Value;
 
 use crate::api::{Usage, Wire};
 use crate::sse::{Ending, Event, Parser, StreamState};
@@ -102,4 +103,18 @@ impl StreamTranslator {
     pub fn ending(&self) -> Ending {
         self.state.ending()
     }
+}
+
+/// Writes a chat completion that came in one piece as the one chunk of a stream.
+pub(super) fn as_chunk(completion: &Value) -> Value {
+    let mut chunk = completion.clone();
+    if let Some(choice) = chunk.pointer_mut("/choices/0") {
+        let mut message = choice["message"].take();
+        let calls = message["tool_calls"].as_array_mut().into_iter().flatten();
+        for (index, call) in calls.enumerate() {
+            call["index"] = index.into();
+        }
+        choice["delta"] = message;
+    }
+    chunk
 }

@@ -178,21 +178,41 @@ async fn each_api_is_answered_or_refused_in_its_words() {
         (hybrid.status, &hybrid.json()["object"]),
         (200, &json!("chat.completion"))
     );
+    let body = json!({"model": "m", "input": "Hi", "instructions": "Be brief."});
+    let response = ask(&sidecar.url("/v1/responses"), body.to_string()).await;
+    let read = response.json();
+    assert_eq!(
+        (response.status, &read["object"], &read["instructions"]),
+        (200, &json!("response"), &json!("Be brief."))
+    );
+    assert_eq!(read["output"][0]["content"][0]["type"], "output_text");
     let asked = workers[0].calls();
 
-    let responses = ask(&sidecar.url("/v1/responses"), r#"{"model":"m","input":"Hi"}"#).await;
-    let error = &responses.json()["error"];
+    let leaning = json!({"model": "m", "input": "Hi", "previous_response_id": "resp_1"});
+    let refused = ask(&sidecar.url("/v1/responses"), leaning.to_string()).await;
+    let error = &refused.json()["error"];
     assert_eq!(
-        (responses.status, &error["code"]),
-        (400, &json!("unsupported_api"))
-    );
-    assert!(
-        error["message"]
-            .as_str()
-            .unwrap()
-            .contains("/v1/chat/completions")
+        (refused.status, &error["param"]),
+        (400, &json!("previous_response_id"))
     );
     assert_eq!(workers[0].calls(), asked);
+}
+
+#[tokio::test]
+async fn a_streamed_response_has_the_events_of_its_api() {
+    let workers = start_workers(1).await;
+    let sidecar = with_workers(LIQUID, &workers).await;
+    let body = json!({"model": "m", "input": "Hi", "stream": true});
+    let answer = ask(&sidecar.url("/v1/responses"), body.to_string()).await;
+    assert_eq!(answer.status, 200);
+    let text = String::from_utf8_lossy(&answer.body);
+    let names: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("event: "))
+        .collect();
+    assert_eq!(names.first(), Some(&"response.created"));
+    assert_eq!(names.last(), Some(&"response.completed"));
+    assert!(names.contains(&"response.output_text.delta"), "{names:?}");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::super::events::EventWriter;
+use super::super::events::{EventWriter, as_chunk};
 use super::response::{error, stop_reason, usage_object};
 use crate::api::Usage;
 use crate::sse::{Event, StreamState, is_error};
@@ -66,16 +66,7 @@ impl EventWriter for Writer {
 impl Writer {
     /// Translates a completion that came in one piece into the events of a stream.
     pub(super) fn translate_completion(mut self, completion: &Value, usage: Usage) -> Bytes {
-        let mut chunk = completion.clone();
-        if let Some(choice) = chunk.pointer_mut("/choices/0") {
-            let mut message = choice["message"].take();
-            let calls = message["tool_calls"].as_array_mut().into_iter().flatten();
-            for (index, call) in calls.enumerate() {
-                call["index"] = index.into();
-            }
-            choice["delta"] = message;
-        }
-        self.chunk(&chunk);
+        self.chunk(&as_chunk(completion));
         self.finish(usage);
         self.out.freeze()
     }
