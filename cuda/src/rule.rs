@@ -57,4 +57,5 @@ pub use program::Kernels;
 pub use project::{SKINNY_MATRICES, SKINNY_ROWS, SkinnyInput, SkinnyProduct};
 pub use sources::kernel_sources;
 pub use span::{Sequences, Span, record_bytes};
+pub use step::MOST_SHARERS;
 pub use tensors::{GateProducts, Gates, HeadNorm, Rows, SmallParameter};

@@ -8,6 +8,7 @@
 //! | [`TransformerKernels::rotate_and_write`] | norms of queries and keys, rotary embedding, keys and values into pages |
 //! | [`TransformerKernels::attend_prefill`] | attention of many rows a sequence over pages |
 //! | [`TransformerKernels::attend_decode`] | attention of one to eight rows a sequence over pages |
+//! | [`TransformerKernels::gate_rows`] | outputs of attention times the sigmoids of their gates |
 //! | [`TransformerKernels::swiglu`] | `silu(gate) * up`, FP8 rows with a scale each |
 //! | [`TransformerKernels::quantise_rows`] | FP8 rows with a scale each, of activations and of weights |
 //! | [`TransformerKernels::skinny_gemm`] | products of one to eight rows, bound by reading the weights |
@@ -32,6 +33,7 @@
 mod activation;
 mod attention;
 mod batch;
+mod gate;
 mod gather;
 mod gemm;
 mod norm;
@@ -43,6 +45,7 @@ mod sources;
 pub use activation::{Quantise, QuantisedRows, SwiGlu};
 pub use attention::{Attention, HEAD_WIDTHS, Heads, KvLayer, decode_workspace_bytes};
 pub use batch::{BatchLimits, BatchPlan, BatchSequence, BatchTables, DECODE_ROWS, PAGE};
+pub use gate::GateRows;
 pub use gather::GatherRows;
 pub use gemm::{Epilogue, SKINNY_ROWS, SkinnyGemm};
 pub use norm::{NormedRows, RmsNorm};

@@ -1,6 +1,7 @@
 //! Sequences of different lengths in one batch, each with the slots in which its state lies.
 //!
-//! Rows of all sequences lie behind each other without padding. States lie in a pool of slots of one size, so
+//! Rows of all sequences lie behind each other, without padding unless a sequence skips rows: so part of each
+//! sequence of a larger batch can be a batch. States lie in a pool of slots of one size, so
 //! does what the short convolution keeps; a sequence names the slot that it starts from (or none: zeros), the
 //! slot to which its new state goes (the same one, another, or none), and a slot for a snapshot: the state in
 //! the middle of the pass, at the border of a chunk, which costs one more write and no second pass. Several
@@ -22,6 +23,8 @@ const MOST_BLOCKS: usize = 65_535;
 /// A sequence of a ragged batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RaggedSequence {
+    /// Rows between those of the sequence before it, or the beginning, and its own. They are left alone.
+    pub skip: usize,
     /// Number of its tokens; none is allowed, and leaves the state as it is.
     pub tokens: usize,
     /// Slot of the state before the first token; `None` for a sequence that begins.
@@ -85,7 +88,7 @@ pub enum RaggedError {
     Size {
         /// Number of sequences.
         sequences: usize,
-        /// Tokens of all.
+        /// Tokens of all, and rows that they skip.
         tokens: usize,
         /// Chunks of all.
         chunks: usize,
@@ -177,15 +180,17 @@ impl RaggedPlan {
     /// # Errors
     /// [`RaggedError`].
     pub fn new(sequences: &[RaggedSequence], slots: usize) -> Result<Self, RaggedError> {
-        let rows = sequences.iter().map(|sequence| sequence.tokens);
-        let tokens = rows.clone().fold(0_usize, usize::saturating_add);
-        let chunks = rows
-            .map(|tokens| tokens.div_ceil(CHUNK))
-            .fold(0_usize, usize::saturating_add);
-        if tokens > MOST_TOKENS || chunks > MOST_BLOCKS || sequences.len() > MOST_BLOCKS {
+        let sum = |of: fn(&RaggedSequence) -> usize| {
+            let numbers = sequences.iter().map(of);
+            numbers.fold(0_usize, usize::saturating_add)
+        };
+        let tokens = sum(|sequence| sequence.tokens);
+        let rows = sum(|sequence| sequence.skip).saturating_add(tokens);
+        let chunks = sum(|sequence| sequence.tokens.div_ceil(CHUNK));
+        if rows > MOST_TOKENS || chunks > MOST_BLOCKS || sequences.len() > MOST_BLOCKS {
             return Err(RaggedError::Size {
                 sequences: sequences.len(),
-                tokens,
+                tokens: rows,
                 chunks,
             });
         }
@@ -194,6 +199,7 @@ impl RaggedPlan {
         let mut of_chunk = Vec::with_capacity(chunks);
         let mut row = 0;
         for (number, sequence) in sequences.iter().enumerate() {
+            row += sequence.skip;
             table.extend(place(number, sequence, row, of_chunk.len())?.numbers());
             row += sequence.tokens;
             of_chunk.extend(std::iter::repeat_n(
@@ -221,8 +227,22 @@ impl RaggedPlan {
     /// # Errors
     /// [`Error::Extent`]: the buffer has fewer than [`Self::bytes`] bytes; [`Error::Driver`].
     pub fn write(&self, stream: &Stream, to: &Buffer, strides: SlotStrides) -> Result<RaggedTables, Error> {
-        stream.write(to, &self.table)?;
-        Ok(self.tables(to.address(), strides))
+        self.write_at(stream, to, 0, strides)
+    }
+
+    /// [`Self::write`], so many bytes behind the beginning of the buffer: a multiple of 16.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_at(
+        &self,
+        stream: &Stream,
+        to: &Buffer,
+        offset: usize,
+        strides: SlotStrides,
+    ) -> Result<RaggedTables, Error> {
+        stream.write_at(to, offset, &self.table)?;
+        Ok(self.tables(to.address().offset(offset), strides))
     }
 
     fn tables(&self, address: Address, strides: SlotStrides) -> RaggedTables {
@@ -367,7 +387,7 @@ mod tests {
             tokens,
             from,
             to,
-            snapshot: None,
+            ..RaggedSequence::default()
         }
     }
 
@@ -405,6 +425,25 @@ mod tests {
             (tables.count, tables.state_stride, tables.single),
             (3, 100, false)
         );
+    }
+
+    #[test]
+    fn skipped_rows_are_of_no_sequence() {
+        let later = RaggedSequence {
+            skip: 36,
+            ..sequence(64, None, Some(1))
+        };
+        let plan = RaggedPlan::new(&[sequence(64, None, Some(0)), later], 2).expect("a batch");
+        assert_eq!(plan.table[PLACE..][..3], [100, 64, 1]);
+        assert_eq!((plan.tokens, plan.chunks), (128, 2));
+        let beyond = RaggedSequence {
+            skip: MOST_TOKENS,
+            ..sequence(1, None, None)
+        };
+        assert!(matches!(
+            RaggedPlan::new(&[beyond], 0),
+            Err(RaggedError::Size { .. })
+        ));
     }
 
     #[test]

@@ -35,8 +35,8 @@ pub(super) static STEP: Kernel = Kernel {
 
 /// Threads of a block.
 const THREADS: u32 = 512;
-/// Blocks of a cluster that every GPU takes.
-const MOST_SHARERS: usize = 8;
+/// Heads that may share convolved queries in a step of ragged sequences: blocks of a cluster that every GPU takes.
+pub const MOST_SHARERS: usize = 8;
 
 /// `Arguments` in step.cu.
 #[repr(C)]

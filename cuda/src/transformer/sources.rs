@@ -2,7 +2,7 @@
 
 use super::attention::{COMBINE, DECODE, HEAD_WIDTHS, PREFILL, decode_variant, prefill_variant};
 use super::gemm::{Epilogue, SKINNY_ROWS};
-use super::{activation, gather, gemm, norm, rotary, sample};
+use super::{activation, gate, gather, gemm, norm, rotary, sample};
 use crate::device::Precision;
 use crate::program::KernelSource;
 
@@ -11,6 +11,7 @@ pub fn kernel_sources() -> Vec<KernelSource> {
     let both = [false, true];
     let mut all = vec![
         gather::GATHER.source(&gather::variant()),
+        gate::GATE.source(&gate::variant()),
         activation::QUANTISE.source(&activation::variant(true)),
         sample::SAMPLE.source(&sample::variant()),
     ];

@@ -56,6 +56,7 @@ pub(in crate::suite) fn check(report: &mut Report) -> Result<()> {
         let form = Form::new(width, options(width, false));
         slots(gpu, report, form)?;
         snapshots(gpu, report, form)?;
+        parts(gpu, report, form)?;
         neighbours(gpu, report, form)?;
         for form in [form, Form { group: 2, ..form }] {
             step::check(gpu, report, form)?;
@@ -93,7 +94,7 @@ fn sequence(tokens: usize, from: Option<usize>, to: Option<usize>) -> RaggedSequ
         tokens,
         from,
         to,
-        snapshot: None,
+        ..RaggedSequence::default()
     }
 }
 
@@ -180,6 +181,41 @@ fn slots(gpu: &mut Gpu, report: &mut Report, form: Form) -> Result<()> {
         &format!("{form}, a slot that is only read stays"),
         same(3) && same(1) && same(5),
     );
+    Ok(())
+}
+
+/// Sequences in two parts, the second from the states that the first has left, each against the launches of its part alone.
+fn parts(gpu: &mut Gpu, report: &mut Report, form: Form) -> Result<()> {
+    // Of the second part nothing of the middle sequence is left.
+    let lengths = [(100, 27), (30, 30), (140, 64)];
+    let cases = cases(form, &lengths.map(|(tokens, _)| tokens));
+    let mut batch = Batch::new(gpu, form, &cases, cases.len())?;
+    for (slot, case) in cases.iter().enumerate() {
+        batch.fill_slot(gpu, Some(slot), &case.state)?;
+    }
+    let part = |skip, tokens, slot| RaggedSequence {
+        skip,
+        ..sequence(tokens, Some(slot), Some(slot))
+    };
+    batch.run(gpu, &[part(0, 27, 0), part(73, 30, 1), part(0, 64, 2)])?;
+    let given = batch.run(gpu, &[part(27, 73, 0), part(94, 76, 2)])?;
+    for (number, case) in cases.iter().enumerate() {
+        let (tokens, cut) = lengths[number];
+        let first = batch::alone(gpu, form, &batch::part(case, 0..cut), Some(&case.state))?;
+        let second = batch::alone(gpu, form, &batch::part(case, cut..tokens), Some(&first.state))?;
+        let whole = Outcome {
+            output: [first.output, second.output].concat(),
+            state: second.state,
+        };
+        let ours = Outcome {
+            output: given.outputs[number].clone(),
+            state: batch.slot(&given.pool, number),
+        };
+        report.holds(
+            &format!("{form}, {tokens} tokens in parts, as alone"),
+            ours == whole,
+        );
+    }
     Ok(())
 }
 

@@ -1,9 +1,9 @@
-//! Launches that go over rows: gather, norm, SwiGLU, FP8.
+//! Launches that go over rows: gather, norm, gates, SwiGLU, FP8.
 
 use anyhow::Result;
 use liquid_cuda::Rows;
 use liquid_cuda::device::{Address, Buffer};
-use liquid_cuda::transformer::{GatherRows, NormedRows, Quantise, QuantisedRows, RmsNorm, SwiGlu};
+use liquid_cuda::transformer::{GateRows, GatherRows, NormedRows, Quantise, QuantisedRows, RmsNorm, SwiGlu};
 
 use super::{ROUNDED, fp8};
 use crate::suite::checks::Report;
@@ -17,6 +17,7 @@ const EPSILON: f32 = 1e-5;
 pub(super) fn check(gpu: &mut Gpu, report: &mut Report) -> Result<()> {
     for (rows, width) in [(1, 576), (3, 4096), (65, 1000), (7, 14_336)] {
         gather(gpu, report, rows, width)?;
+        gates(gpu, report, rows, width)?;
         for fp8 in [false, true] {
             norm(gpu, report, rows, width, fp8)?;
             swiglu(gpu, report, rows, width, fp8)?;
@@ -186,6 +187,42 @@ fn norm(gpu: &mut Gpu, report: &mut Report, rows: usize, width: usize, fp8: bool
         });
         target.compare(gpu, report, &name, &wanted.collect::<Vec<_>>())?;
     }
+    Ok(())
+}
+
+fn gates(gpu: &mut Gpu, report: &mut Report, rows: usize, width: usize) -> Result<()> {
+    // Rows of both lie in wider ones, whose other numbers stay as they are.
+    let (x_stride, stride) = (width + 8, 2 * width);
+    let mut random = Random::new(6);
+    let (x, numbers) = (random.normals(rows * x_stride), random.normals(rows * stride));
+    let (to, gates) = (gpu.upload_bf16(&x)?, gpu.upload_bf16(&numbers)?);
+    let launch = GateRows {
+        x: rows_of(&to, x_stride),
+        gates: rows_of(&gates, stride).columns_from(width),
+        rows,
+        width,
+        early: false,
+    };
+    // SAFETY: the buffers have these extents and live until the result was read.
+    unsafe { gpu.transformer.gate_rows(&gpu.stream, &launch)? };
+    let wanted = x
+        .chunks(x_stride)
+        .zip(numbers.chunks(stride))
+        .flat_map(|(x, gates)| {
+            let (x, rest) = x.split_at(width);
+            let opened = x.iter().zip(&gates[width..]);
+            let opened = opened.map(|(x, gate)| f64::from(*x) / (1.0 + f64::from(-*gate).exp()));
+            opened
+                .chain(rest.iter().map(|x| f64::from(*x)))
+                .collect::<Vec<_>>()
+        });
+    let wanted: Vec<f64> = wanted.collect();
+    let ours = gpu.read_bf16(&to, rows * x_stride)?;
+    report.add(
+        &format!("gates {rows} x {width}"),
+        relative_error(&ours, &wanted),
+        ROUNDED,
+    );
     Ok(())
 }
 

@@ -48,6 +48,7 @@ impl Slots {
                 .iter()
                 .enumerate()
                 .map(|(slot, tokens)| RaggedSequence {
+                    skip: 0,
                     tokens: *tokens,
                     from: Some(slot),
                     to: Some(slot),
