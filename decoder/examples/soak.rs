@@ -119,7 +119,7 @@ fn soak_gpu(folder: &Path, time: Duration, device: &str) -> Result<Report, Failu
     let options = CudaOptions {
         device,
         step_tokens: 128,
-        sequences: 5,
+        sequences: SEQUENCES,
         ..CudaOptions::default()
     };
     let (model, tokenizer) = (
@@ -131,10 +131,10 @@ fn soak_gpu(folder: &Path, time: Duration, device: &str) -> Result<Report, Failu
     let pages = 5 * context_tokens.div_ceil(KvCache::PAGE_TOKENS) / 2;
     let options = EngineOptions {
         context_tokens,
-        memory_bytes: pages as u64 * model.page_bytes(),
+        memory_bytes: pages as u64 * model.page_bytes() + 2 * SEQUENCES as u64 * model.state_bytes(),
         queue: 6,
         step_tokens: 128,
-        sequences: 5,
+        sequences: SEQUENCES,
     };
     let engine = Engine::start(model, Arc::new(tokenizer), options)?;
     let mut cases = Vec::new();

@@ -9,22 +9,25 @@
 //! | `weights` | where each weight lies in device memory |
 //! | `space` | buffers of a pass, taken once |
 //! | `pages` | keys and values |
+//! | `states` | states of the gated delta rule, and how a pass is cut where copies of them are wanted |
 //! | `pass` | rows of any sequences through all layers, and the tokens that follow |
 //! | `layers` | the launches of one pass |
+//! | `delta` | those of a layer of the gated delta rule |
 //! | `graphs` | steps of single tokens, captured once and launched as one |
 //!
-//! Activations, keys and values are bf16, sums f32. With [`Precision::Fp8`] the projections of the layers are products of
+//! Activations, keys and values are bf16, sums and the states of hybrids f32. With [`Precision::Fp8`] the projections of the layers are products of
 //! FP8 (E4M3) with a scale for every row of weights and of activations; embeddings, attention and the head stay bf16. The
 //! relative error of such a product is about 4e-2 where bf16's is 2e-3.
 //!
 //! # Safety
 //! Four promises hold all unsafe calls: everything of a pass runs on one stream in the order in which it is enqueued; all
-//! memory (weights, `space`, pages) is taken before the first pass and freed with the model, whose last work has been
+//! memory (weights, `space`, pages, states) is taken before the first pass and freed with the model, whose last work has been
 //! waited for (every pass ends with reading its result); a buffer is as large as the most rows that a pass is given, which
-//! `pass` sees to; and what a batch's tables say comes from `liquid_cuda`'s own plan of pages that the sequences own.
+//! `pass` sees to; and what a batch's tables say comes from `liquid_cuda`'s own plans of pages and slots that the sequences own.
 
 #![allow(unsafe_code, reason = "launches kernels; see Safety above")]
 
+mod delta;
 mod error;
 mod graphs;
 mod layers;
@@ -33,6 +36,7 @@ mod model;
 mod pages;
 mod pass;
 mod space;
+mod states;
 mod weights;
 
 pub use error::CudaError;
@@ -40,3 +44,4 @@ pub use liquid_cuda::device::Precision;
 pub use load::LoadProgress;
 pub use model::{CudaModel, CudaOptions};
 pub(crate) use pages::CudaPages;
+pub(crate) use states::CudaStates;

@@ -24,7 +24,7 @@ use layer::{LayerPlace, ModelWeights};
 pub use logits::{Logits, Wanted};
 #[cfg(feature = "cuda")]
 pub(crate) use {
-    cache::{Memory, page_shape},
+    cache::{Memory, page_shape, state_shape},
     rotary::Frequencies,
 };
 

@@ -7,6 +7,7 @@ use liquid_cuda::transformer::{BatchPlan, BatchTables, Draw, SampleRows};
 use super::layers::{Launcher, Pass};
 use super::pages::{CudaPages, Place};
 use super::space::Space;
+use super::states::{CudaStates, Recurrence};
 use super::weights::Weights;
 use crate::config::Architecture;
 
@@ -23,6 +24,22 @@ pub(super) struct Graphs {
     graphs: Vec<(usize, Graph)>,
 }
 
+/// What sequences are remembered in.
+#[derive(Clone, Copy)]
+pub(super) struct Caches<'a> {
+    pub(super) pages: &'a CudaPages,
+    /// Of a hybrid.
+    pub(super) states: Option<&'a CudaStates>,
+}
+
+/// The tables of a pass.
+#[derive(Debug)]
+pub(super) struct Tables {
+    pub(super) pages: BatchTables,
+    /// Of a hybrid.
+    pub(super) recurrence: Option<Recurrence>,
+}
+
 /// What a pass needs but for its rows.
 #[derive(Clone, Copy)]
 pub(super) struct Parts<'a> {
@@ -33,13 +50,14 @@ pub(super) struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     /// Returns a pass of so many rows.
-    pub(super) fn pass(self, place: &'a Place, tables: &'a BatchTables, rows: usize) -> Pass<'a> {
+    pub(super) fn pass(self, place: &'a Place, tables: &'a Tables, rows: usize) -> Pass<'a> {
         Pass {
             architecture: self.architecture,
             weights: self.weights,
             space: self.space,
             place,
-            tables,
+            tables: &tables.pages,
+            recurrence: tables.recurrence.as_ref(),
             rows,
         }
     }
@@ -51,16 +69,16 @@ impl Graphs {
     pub(super) fn capture(
         launcher: &mut Launcher,
         parts: Parts<'_>,
-        pages: &CudaPages,
+        caches: Caches<'_>,
     ) -> Result<Self, Error> {
-        let place = pages.place();
+        let place = caches.pages.place();
         let capacity = parts.space.capacity;
         let mut graphs = Vec::new();
         for rows in BATCHES {
             if rows > capacity.rows.min(capacity.wanted) {
                 break;
             }
-            let tables = rest(launcher, parts.space, pages, rows)?;
+            let tables = rest(launcher, parts.space, caches, rows)?;
             let pass = parts.pass(&place, &tables, rows);
             step(launcher, &pass)?;
             launcher.stream.synchronize()?;
@@ -81,13 +99,17 @@ impl Graphs {
 pub(super) fn rest(
     launcher: &Launcher,
     space: &Space,
-    pages: &CudaPages,
+    caches: Caches<'_>,
     rows: usize,
-) -> Result<BatchTables, Error> {
-    let stream = &launcher.stream;
+) -> Result<Tables, Error> {
+    let (stream, pages) = (&launcher.stream, caches.pages);
     stream.write(&space.tokens, &vec![0_u32; rows])?;
     stream.write(&space.draws, &vec![likeliest(); rows])?;
-    BatchPlan::new(&pages.limits(rows), &[])?.write(stream, pages.tables())
+    let recurrence = caches.states.map(|states| states.single(Vec::new(), rows));
+    Ok(Tables {
+        pages: BatchPlan::new(&pages.limits(rows), &[])?.write(stream, pages.tables())?,
+        recurrence: recurrence.transpose()?,
+    })
 }
 
 /// Enqueues a step of single tokens: layers, logits and a token of every row.

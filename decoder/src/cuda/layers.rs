@@ -3,14 +3,16 @@
 use liquid_cuda::Error;
 use liquid_cuda::Rows;
 use liquid_cuda::device::{Address, Element, LinearOperands, LinearShape, Precision, Products, Stream};
+use liquid_cuda::rule;
 use liquid_cuda::transformer::{
-    Attention, BatchTables, Epilogue, GatherRows, NormedRows, Quantise, RmsNorm, Rotary, SKINNY_ROWS,
-    SkinnyGemm, SwiGlu, TransformerKernels,
+    Attention, BatchTables, Epilogue, GateRows, GatherRows, NormedRows, Quantise, RmsNorm, Rotary,
+    SKINNY_ROWS, SkinnyGemm, SwiGlu, TransformerKernels,
 };
 
 use super::pages::{Place, heads};
 use super::space::{Space, Widths};
-use super::weights::{Layer, Matrix, Weights};
+use super::states::Recurrence;
+use super::weights::{AttentionWeights, Layer, Matrix, Mixer, Weights};
 use crate::config::{Architecture, LayerKind};
 
 /// What launches a model's passes.
@@ -18,6 +20,7 @@ use crate::config::{Architecture, LayerKind};
 pub(super) struct Launcher {
     pub(super) stream: Stream,
     pub(super) kernels: TransformerKernels,
+    pub(super) rule: rule::Kernels,
     pub(super) products: Products,
 }
 
@@ -29,17 +32,26 @@ pub(super) struct Pass<'a> {
     pub(super) space: &'a Space,
     pub(super) place: &'a Place,
     pub(super) tables: &'a BatchTables,
+    /// Of a hybrid.
+    pub(super) recurrence: Option<&'a Recurrence>,
     /// Number of rows.
     pub(super) rows: usize,
 }
 
 /// A linear map of a pass's rows.
-struct Linear<'a> {
-    matrix: &'a Matrix,
-    x: NormedRows,
-    rows: usize,
-    to: Rows,
-    epilogue: Epilogue,
+pub(super) struct Linear<'a> {
+    pub(super) matrix: &'a Matrix,
+    pub(super) x: NormedRows,
+    pub(super) rows: usize,
+    pub(super) to: Rows,
+    pub(super) epilogue: Epilogue,
+}
+
+/// A layer's place among those of its kind, and the kind.
+#[derive(Clone, Copy)]
+struct AttentionPlace {
+    index: usize,
+    kind: LayerKind,
 }
 
 /// Most rows of bf16 for which the kernel of few rows is quicker than cuBLASLt.
@@ -57,7 +69,7 @@ impl Matrix {
 
 impl Pass<'_> {
     /// Whether a matrix is multiplied with FP8 rows: weights alone are FP8 where few rows share them.
-    fn rounds(&self, matrix: &Matrix) -> bool {
+    pub(super) fn rounds(&self, matrix: &Matrix) -> bool {
         matrix.precision == Precision::Fp8 && !matrix.is_skinny(self.rows)
     }
 }
@@ -79,15 +91,28 @@ impl Launcher {
         };
         // SAFETY: see Safety in `cuda`; so are all launches below.
         unsafe { self.kernels.gather_rows(&self.stream, &gather)? };
-        let layers = pass.weights.layers.iter().zip(&architecture.layers);
-        for (index, (layer, kind)) in layers.enumerate() {
-            self.attention(pass, layer, *kind, index)?;
+        let (mut attention, mut delta) = (0, 0);
+        for (layer, kind) in pass.weights.layers.iter().zip(&architecture.layers) {
+            match &layer.mixer {
+                Mixer::Attention(weights) => {
+                    let place = AttentionPlace {
+                        index: attention,
+                        kind: *kind,
+                    };
+                    self.attention(pass, weights, place)?;
+                    attention += 1;
+                }
+                Mixer::Delta(weights) => {
+                    self.delta(pass, weights, delta)?;
+                    delta += 1;
+                }
+            }
             self.feed_forward(pass, layer)?;
         }
         Ok(())
     }
 
-    fn norm(
+    pub(super) fn norm(
         &mut self,
         pass: &Pass<'_>,
         x: Rows,
@@ -99,7 +124,7 @@ impl Launcher {
             x,
             delta: Rows::NONE,
             weight,
-            zero_centred: false,
+            zero_centred: pass.architecture.centred_norms,
             epsilon: pass.architecture.norm_epsilon as f32,
             rows,
             width: pass.architecture.hidden_size,
@@ -114,35 +139,35 @@ impl Launcher {
     fn attention(
         &mut self,
         pass: &Pass<'_>,
-        layer: &Layer,
-        kind: LayerKind,
-        index: usize,
+        weights: &AttentionWeights,
+        place: AttentionPlace,
     ) -> Result<(), Error> {
         let (space, rows) = (pass.space, pass.rows);
         let widths = Widths::new(pass.architecture);
-        let normed = space.input(space.normed(), pass.rounds(&layer.query_key_value));
-        self.norm(pass, space.hidden(), layer.attention_norm, normed, rows)?;
+        let (packed, mixed) = (space.packed(widths.packed), space.mixed(widths.queries));
+        let normed = space.input(space.normed(), pass.rounds(&weights.packed));
+        self.norm(pass, space.hidden(), weights.input_norm, normed, rows)?;
         self.linear(
             pass,
             &Linear {
-                matrix: &layer.query_key_value,
+                matrix: &weights.packed,
                 x: normed,
                 rows,
-                to: space.packed(),
+                to: packed,
                 epilogue: Epilogue::Bf16,
             },
         )?;
-        self.rotate(pass, layer, index)?;
+        self.rotate(pass, weights, place.index)?;
         let attention = Attention {
-            queries: space.packed(),
+            queries: packed,
             heads: heads(pass.architecture),
-            cache: pass.place.layer(index),
+            cache: pass.place.layer(place.index),
             scale: (pass.architecture.head_dim as f32).powf(-0.5),
-            window: match kind {
+            window: match place.kind {
                 LayerKind::Full | LayerKind::GatedDelta => None,
                 LayerKind::Sliding { window } => Some(window),
             },
-            to: space.attended(),
+            to: mixed,
             early: true,
         };
         // SAFETY: as in `layers`.
@@ -152,12 +177,23 @@ impl Launcher {
             self.kernels
                 .attend_decode(stream, &attention, pass.tables, workspace)?;
         }
-        let attended = self.rounded(pass, &layer.attention_output, space.attended(), widths.queries)?;
+        if pass.architecture.gated_heads {
+            let gate = GateRows {
+                x: mixed,
+                gates: packed.columns_from(widths.queries + 2 * widths.keys),
+                rows,
+                width: widths.queries,
+                early: true,
+            };
+            // SAFETY: as in `layers`.
+            unsafe { self.kernels.gate_rows(&self.stream, &gate)? };
+        }
+        let mixed = self.rounded(pass, &weights.output, mixed, widths.queries)?;
         self.linear(
             pass,
             &Linear {
-                matrix: &layer.attention_output,
-                x: attended,
+                matrix: &weights.output,
+                x: mixed,
                 rows,
                 to: space.hidden(),
                 epilogue: Epilogue::Add,
@@ -166,9 +202,9 @@ impl Launcher {
     }
 
     /// Enqueues norms and rotation of queries and keys, and writes keys and values to their pages.
-    fn rotate(&mut self, pass: &Pass<'_>, layer: &Layer, index: usize) -> Result<(), Error> {
+    fn rotate(&mut self, pass: &Pass<'_>, weights: &AttentionWeights, index: usize) -> Result<(), Error> {
         let widths = Widths::new(pass.architecture);
-        let packed = pass.space.packed();
+        let packed = pass.space.packed(widths.packed);
         let rotary = Rotary {
             queries: packed,
             query_pitch: pass.architecture.head_dim,
@@ -180,9 +216,9 @@ impl Launcher {
             rotated: pass.architecture.rotary_dim,
             cosines: pass.place.cosines,
             sines: pass.place.sines,
-            query_norm: layer.query_norm,
-            key_norm: layer.key_norm,
-            zero_centred: false,
+            query_norm: weights.query_norm,
+            key_norm: weights.key_norm,
+            zero_centred: pass.architecture.centred_norms,
             epsilon: pass.architecture.norm_epsilon as f32,
             cache: pass.place.layer(index),
             early: true,
@@ -237,7 +273,7 @@ impl Launcher {
     }
 
     /// Rounds the input of a product to FP8, if the product is one.
-    fn rounded(
+    pub(super) fn rounded(
         &mut self,
         pass: &Pass<'_>,
         matrix: &Matrix,
@@ -295,7 +331,7 @@ impl Launcher {
     }
 
     /// Enqueues a linear map: few rows by the kernel that reads weights once, more by cuBLASLt.
-    fn linear(&mut self, pass: &Pass<'_>, linear: &Linear<'_>) -> Result<(), Error> {
+    pub(super) fn linear(&mut self, pass: &Pass<'_>, linear: &Linear<'_>) -> Result<(), Error> {
         let Linear {
             matrix,
             x,

@@ -3,22 +3,24 @@
 use std::path::Path;
 
 use liquid_cuda::device::{Buffer, Context, DeviceInfo, Library, Precision, Products};
+use liquid_cuda::rule::{self, CONVOLUTION_WIDTHS};
 use liquid_cuda::transformer::{HEAD_WIDTHS, TransformerKernels};
 
 use super::CudaError;
 use super::error::failed;
-use super::graphs::{self, Graphs, Parts};
+use super::graphs::{self, Caches, Graphs, Parts};
 use super::layers::Launcher;
 use super::load::{self, LoadProgress};
 use super::pages::{self, CudaPages, Turns};
 use super::pass::{self, Runnable};
 use super::space::{Capacity, Space, Widths};
+use super::states::{self, CudaStates};
 use super::weights::{self, Weights};
-use crate::config::Architecture;
+use crate::config::{Architecture, GatedDelta};
 use crate::engine::{Runner, RunnerLimits};
 use crate::model::{
     CacheSize, Frequencies, KvCache, LoadError, Logits, Memory, PassError, Segment, check, load as tensors,
-    page_shape,
+    page_shape, state_shape,
 };
 use crate::ops::{PAGE_TOKENS, PageMemory, PageShape, StateMemory};
 use crate::weights::Checkpoint;
@@ -86,6 +88,7 @@ impl CudaModel {
         let widths = Widths::new(&architecture);
         let capacity = Capacity {
             rows: options.step_tokens.next_multiple_of(PAGE_TOKENS),
+            sequences: options.sequences,
             wanted: options.sequences.clamp(graphs::MOST_ROWS, MOST_WANTED),
         };
         let context = Context::open(options.device)?;
@@ -105,6 +108,7 @@ impl CudaModel {
             launcher: Launcher {
                 stream: context.stream()?,
                 kernels: TransformerKernels::default(),
+                rule: rule::Kernels::default(),
                 products: Products::new()?,
             },
             graphs: None,
@@ -113,6 +117,10 @@ impl CudaModel {
             options,
             architecture,
         };
+        for vector in &layout.vectors {
+            let stream = &model.launcher.stream;
+            stream.write_at(&model.memory, vector.to, &vector.values)?;
+        }
         let (context, base) = (model.context.clone(), model.memory.address());
         std::thread::scope(|scope| {
             let transfer = || load::transfer(&context, base, &layout.copies, progress);
@@ -151,15 +159,30 @@ impl CudaModel {
         let size = CacheSize {
             context_tokens: PAGE_TOKENS.min(self.architecture.most_tokens()),
             pages: 1,
-            states: 0,
+            states: 1,
         };
         let pages = self.pages(KvCache::shape(&self.architecture, size)?, size)?;
+        let states = self.states(size)?;
+        let caches = Caches {
+            pages: &pages,
+            states: states.as_ref(),
+        };
         let parts = Parts {
             architecture: &self.architecture,
             weights: &self.weights,
             space: &self.space,
         };
-        Ok(pass::warm_up(&mut self.launcher, parts, &pages)?)
+        Ok(pass::warm_up(&mut self.launcher, parts, caches)?)
+    }
+
+    /// Takes memory for the states of a hybrid.
+    fn states(&self, size: CacheSize) -> Result<Option<CudaStates>, CudaError> {
+        let shape = state_shape(&self.architecture, size.states);
+        let states = shape.delta.map(|delta| {
+            let (context, stream) = (&self.context, &self.launcher.stream);
+            CudaStates::new(context, stream, shape, delta, self.space.capacity)
+        });
+        states.transpose()
     }
 
     /// Takes memory for sequences.
@@ -204,8 +227,7 @@ impl Runner for CudaModel {
     }
 
     fn state_bytes(&self) -> u64 {
-        // Hybrids are refused.
-        0
+        states::slot_bytes(state_shape(&self.architecture, 1)) as u64
     }
 
     fn limits(&self) -> RunnerLimits {
@@ -218,21 +240,28 @@ impl Runner for CudaModel {
     fn cache(&mut self, size: CacheSize) -> Result<KvCache, PassError> {
         let shape = KvCache::shape(&self.architecture, size)?;
         let bytes = self.page_bytes().saturating_mul(size.pages as u64);
+        let bytes = bytes.saturating_add(self.state_bytes().saturating_mul(size.states as u64));
         self.context.bind().map_err(failed)?;
-        let pages = self.pages(shape, size).map_err(|error| match error {
+        let memory = |error| match error {
             CudaError::Device(error) if error.is_out_of_memory() => PassError::Memory { bytes },
             error => PassError::Device(error.to_string()),
-        })?;
+        };
+        let pages = self.pages(shape, size).map_err(memory)?;
+        let states = self.states(size).map_err(memory)?;
         let parts = Parts {
             architecture: &self.architecture,
             weights: &self.weights,
             space: &self.space,
         };
-        let graphs = Graphs::capture(&mut self.launcher, parts, &pages).map_err(failed)?;
+        let caches = Caches {
+            pages: &pages,
+            states: states.as_ref(),
+        };
+        let graphs = Graphs::capture(&mut self.launcher, parts, caches).map_err(failed)?;
         self.graphs = Some(graphs);
         let memory = Memory {
             pages: PageMemory::Cuda(pages),
-            states: StateMemory::none(),
+            states: states.map_or_else(StateMemory::none, StateMemory::Cuda),
         };
         Ok(KvCache::over(memory, &self.architecture, size))
     }
@@ -251,8 +280,13 @@ impl Runner for CudaModel {
         for segment in segments.iter_mut() {
             cache.grow(segment.sequence, segment.tokens.len())?;
         }
-        let PageMemory::Cuda(pages) = &mut cache.memory().pages else {
+        let memory = cache.memory();
+        let PageMemory::Cuda(pages) = &mut memory.pages else {
             return Err(PassError::OtherCache);
+        };
+        let states = match &mut memory.states {
+            StateMemory::Cuda(states) => Some(states),
+            _ => None,
         };
         let mut runnable = Runnable {
             parts: Parts {
@@ -263,6 +297,7 @@ impl Runner for CudaModel {
             launcher: &mut self.launcher,
             graphs: self.graphs.as_ref(),
             pages,
+            states,
         };
         let logits = runnable.run(segments).map_err(|error| {
             pages.lose();
@@ -280,11 +315,7 @@ fn check_sizes(architecture: &Architecture) -> Result<(), CudaError> {
     const WIDTHS: &str = "heads of 64, 128 or 256 numbers";
     const SIXTEENS: &str = "widths that are multiples of 16";
     if let Some(delta) = architecture.delta {
-        return Err(CudaError::Unsupported {
-            field: "linear_num_value_heads",
-            value: delta.value_heads.to_string(),
-            expected: "softmax attention alone, without layers of the gated delta rule",
-        });
+        check_delta(delta)?;
     }
     let multiple = |size: usize| size.is_multiple_of(16);
     let checks = [
@@ -321,4 +352,33 @@ fn check_sizes(architecture: &Architecture) -> Result<(), CudaError> {
         }),
         None => Ok(()),
     }
+}
+
+/// Checks that there are kernels for layers of the gated delta rule.
+fn check_delta(delta: GatedDelta) -> Result<(), CudaError> {
+    let unsupported = |field, value: usize, expected| CudaError::Unsupported {
+        field,
+        value: value.to_string(),
+        expected,
+    };
+    if !rule::serves(delta.value_heads, delta.key_width, delta.value_width) {
+        return Err(unsupported(
+            "linear_value_head_dim",
+            delta.value_width,
+            "keys and values of 64, 128 or 256 numbers, both alike",
+        ));
+    }
+    if !CONVOLUTION_WIDTHS.contains(&delta.kernel) {
+        let expected = "convolutions of 2 to 8 tokens";
+        return Err(unsupported("linear_conv_kernel_dim", delta.kernel, expected));
+    }
+    if delta.group() > rule::MOST_SHARERS {
+        let expected = "at most 8 times linear_num_key_heads";
+        return Err(unsupported("linear_num_value_heads", delta.value_heads, expected));
+    }
+    if !delta.packed().is_multiple_of(16) {
+        let expected = "multiples of 8 heads of values";
+        return Err(unsupported("linear_num_value_heads", delta.value_heads, expected));
+    }
+    Ok(())
 }

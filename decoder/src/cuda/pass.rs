@@ -3,11 +3,13 @@
 use liquid_cuda::Error;
 use liquid_cuda::transformer::{BatchPlan, BatchSequence, Draw, Sample};
 
-use super::graphs::{self, Graphs, Parts};
+use super::graphs::{self, Caches, Graphs, Parts, Tables};
 use super::layers::{Launcher, Pass};
 use super::pages::CudaPages;
 use super::space::Space;
+use super::states::CudaStates;
 use crate::model::{Logits, Segment, Wanted};
+use crate::ops::Piece;
 
 /// Numbers of rows of which those of a larger pass are a multiple, so that few shapes of products need a plan.
 const ROWS: usize = 64;
@@ -33,6 +35,8 @@ pub(super) struct Runnable<'a> {
     pub(super) parts: Parts<'a>,
     pub(super) graphs: Option<&'a Graphs>,
     pub(super) pages: &'a CudaPages,
+    /// Of a hybrid.
+    pub(super) states: Option<&'a mut CudaStates>,
 }
 
 impl Runnable<'_> {
@@ -41,13 +45,7 @@ impl Runnable<'_> {
         let pieces = segments
             .iter()
             .map(|segment| segment.sequence.piece(segment.tokens.len()));
-        let sequences: Vec<BatchSequence<'_>> = pieces
-            .map(|piece| BatchSequence {
-                rows: piece.rows,
-                position: piece.first,
-                pages: piece.pages,
-            })
-            .collect();
+        let pieces: Vec<Piece<'_>> = pieces.collect();
         let mut tokens: Vec<u32> = segments
             .iter()
             .flat_map(|segment| segment.tokens)
@@ -68,8 +66,7 @@ impl Runnable<'_> {
         tokens.resize(rows, 0);
         let stream = self.launcher.stream.clone();
         stream.write(&self.parts.space.tokens, &tokens)?;
-        let plan = BatchPlan::new(&self.pages.limits(rows), &sequences)?;
-        let tables = plan.write(&stream, self.pages.tables())?;
+        let tables = self.plan(&pieces, rows)?;
         let pass = self.parts.pass(&place, &tables, rows);
         let mut outcomes = vec![Outcome::default(); segments.len()];
         match graph {
@@ -88,6 +85,23 @@ impl Runnable<'_> {
             None => Logits::of_rows(outcome.values, vocab_size),
         });
         Ok(outcomes.collect())
+    }
+
+    /// Writes the tables of a pass over so many rows, those that pad included.
+    fn plan(&mut self, pieces: &[Piece<'_>], rows: usize) -> Result<Tables, Error> {
+        let sequences = pieces.iter().map(|piece| BatchSequence {
+            rows: piece.rows,
+            position: piece.first,
+            pages: piece.pages,
+        });
+        let sequences: Vec<BatchSequence<'_>> = sequences.collect();
+        let plan = BatchPlan::new(&self.pages.limits(rows), &sequences)?;
+        let states = self.states.as_deref_mut();
+        let recurrence = states.map(|states| states.plan(pieces, rows));
+        Ok(Tables {
+            pages: plan.write(&self.launcher.stream, self.pages.tables())?,
+            recurrence: recurrence.transpose()?,
+        })
     }
 
     fn run_eagerly(
@@ -187,25 +201,30 @@ fn device_draw(draw: crate::sample::Draw) -> Draw {
 }
 
 /// Runs one pass of every kind once over a cache that no sequence uses, so that all kernels are compiled.
-pub(super) fn warm_up(launcher: &mut Launcher, parts: Parts<'_>, pages: &CudaPages) -> Result<(), Error> {
+pub(super) fn warm_up(launcher: &mut Launcher, parts: Parts<'_>, caches: Caches<'_>) -> Result<(), Error> {
+    let Caches { pages, states } = caches;
     let place = pages.place();
     let space: &Space = parts.space;
     for rows in [1, liquid_cuda::transformer::SKINNY_ROWS, ROWS] {
         if rows > space.capacity.rows {
             break;
         }
-        let tables = graphs::rest(launcher, space, pages, rows)?;
+        let tables = graphs::rest(launcher, space, caches, rows)?;
         graphs::step(launcher, &parts.pass(&place, &tables, rows))?;
     }
     if space.capacity.rows >= ROWS {
-        graphs::rest(launcher, space, pages, ROWS)?;
+        graphs::rest(launcher, space, caches, ROWS)?;
         let prompt = BatchSequence {
             rows: ROWS,
             position: 0,
             pages: &[0],
         };
-        let tables =
-            BatchPlan::new(&pages.limits(ROWS), &[prompt])?.write(&launcher.stream, pages.tables())?;
+        let plan = BatchPlan::new(&pages.limits(ROWS), &[prompt])?;
+        let recurrence = states.map(|states| states.forgotten(ROWS));
+        let tables = Tables {
+            pages: plan.write(&launcher.stream, pages.tables())?,
+            recurrence: recurrence.transpose()?,
+        };
         let pass = parts.pass(&place, &tables, ROWS);
         launcher.layers(&pass)?;
         launcher.stream.write(&space.wanted, &[0_u32])?;

@@ -2,16 +2,17 @@
 
 use liquid_cuda::Rows;
 use liquid_cuda::device::{Address, Buffer, Context, Precision, WORKSPACE};
+use liquid_cuda::rule::{CHUNK, record_bytes};
 use liquid_cuda::transformer::{Draw, NormedRows, QuantisedRows, Sample};
 
 use super::CudaError;
-use crate::config::Architecture;
+use crate::config::{Architecture, GatedDelta};
 
 /// Widths of a model's rows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Widths {
     pub(super) hidden: usize,
-    /// Queries, keys and values of a row.
+    /// Queries, keys and values of a row of softmax attention, and the gates where heads have one.
     pub(super) packed: usize,
     /// Queries of a row.
     pub(super) queries: usize,
@@ -20,6 +21,8 @@ pub(super) struct Widths {
     /// Half of what gate and up compute.
     pub(super) inner: usize,
     pub(super) vocab: usize,
+    /// Sizes of the layers of the gated delta rule.
+    delta: Option<GatedDelta>,
 }
 
 impl Widths {
@@ -28,25 +31,53 @@ impl Widths {
         let keys = architecture.key_value_heads * architecture.head_dim;
         Self {
             hidden: architecture.hidden_size,
-            packed: queries + 2 * keys,
+            packed: queries + 2 * keys + if architecture.gated_heads { queries } else { 0 },
             queries,
             keys,
             inner: architecture.intermediate_size,
             vocab: architecture.vocab_size,
+            delta: architecture.delta,
         }
     }
 
     /// Returns the widest input of a product.
     fn widest_input(&self) -> usize {
-        self.hidden.max(self.queries).max(self.inner)
+        self.hidden.max(self.widest_mixed()).max(self.inner)
+    }
+
+    /// Returns the numbers of the widest packed row of any layer.
+    fn widest_packed(&self) -> usize {
+        self.packed.max(self.delta.map_or(0, GatedDelta::packed))
+    }
+
+    /// Returns the numbers of the widest row of heads' outputs of any layer.
+    fn widest_mixed(&self) -> usize {
+        self.queries.max(self.delta.map_or(0, GatedDelta::values))
     }
 }
 
-/// Most rows of a pass, and most of them whose logits are computed at once.
+/// Most rows and sequences of a pass, and most rows whose logits are computed at once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Capacity {
     pub(super) rows: usize,
+    pub(super) sequences: usize,
     pub(super) wanted: usize,
+}
+
+impl Capacity {
+    /// Returns the bytes of the records of a pass: the last chunk of each sequence may be a part of one.
+    fn record_bytes(self, delta: GatedDelta) -> usize {
+        record_bytes(self.rows / CHUNK + self.sequences, CHUNK, delta.value_heads)
+    }
+}
+
+/// Buffers of layers of the gated delta rule.
+#[derive(Debug)]
+pub(super) struct DeltaSpace {
+    /// Queries, keys and values after the convolution, `[rows, channels]`, bf16.
+    pub(super) convolved: Buffer,
+    /// What `liquid_cuda::rule` prepares of chunks.
+    pub(super) records: Buffer,
 }
 
 /// Buffers of a pass. Each holds what its name says for all rows, bf16 unless it says otherwise.
@@ -61,7 +92,9 @@ pub(super) struct Space {
     /// The residual stream after a norm.
     normed: Buffer,
     packed: Buffer,
-    attended: Buffer,
+    /// The heads' outputs.
+    mixed: Buffer,
+    delta: Option<DeltaSpace>,
     gate_up: Buffer,
     inner: Buffer,
     /// An input of a product as FP8, and its scales; none where all products are bf16.
@@ -88,21 +121,28 @@ impl Space {
         capacity: Capacity,
         precision: Precision,
     ) -> Result<Self, CudaError> {
-        let Capacity { rows, wanted } = capacity;
+        let Capacity { rows, wanted, .. } = capacity;
         let numbers = |rows: usize, width: usize| context.allocate(rows * width * size_of::<u16>());
         let words = |count: usize| context.allocate(count * size_of::<u32>());
         let rounded = match precision {
             Precision::Bf16 => None,
             Precision::Fp8 => Some([context.allocate(rows * widths.widest_input())?, words(rows)?]),
         };
+        let delta = widths.delta.map(|delta| -> Result<DeltaSpace, CudaError> {
+            Ok(DeltaSpace {
+                convolved: numbers(rows, delta.channels())?,
+                records: context.allocate(capacity.record_bytes(delta))?,
+            })
+        });
         Ok(Self {
             capacity,
             widths,
             tokens: words(rows)?,
             hidden: numbers(rows, widths.hidden)?,
             normed: numbers(rows, widths.hidden)?,
-            packed: numbers(rows, widths.packed)?,
-            attended: numbers(rows, widths.queries)?,
+            packed: numbers(rows, widths.widest_packed())?,
+            mixed: numbers(rows, widths.widest_mixed())?,
+            delta: delta.transpose()?,
             gate_up: numbers(rows, 2 * widths.inner)?,
             inner: numbers(rows, widths.inner)?,
             rounded,
@@ -119,14 +159,17 @@ impl Space {
 
     /// Returns the bytes that [`new`](Self::new) takes.
     pub(super) fn bytes(widths: Widths, capacity: Capacity, precision: Precision) -> u64 {
-        let Capacity { rows, wanted } = capacity;
-        let row = 2 * widths.hidden + widths.packed + widths.queries + 3 * widths.inner + 2;
+        let Capacity { rows, wanted, .. } = capacity;
+        let row = 2 * widths.hidden + widths.widest_packed() + widths.widest_mixed() + 3 * widths.inner + 2;
+        let delta = widths.delta.map_or(0, |delta| {
+            2 * rows * delta.channels() + capacity.record_bytes(delta)
+        });
         let rounded = match precision {
             Precision::Bf16 => 0,
             Precision::Fp8 => rows * (widths.widest_input() + size_of::<f32>()),
         };
         let last = 4 * widths.hidden + size_of::<f32>() * widths.vocab + 64;
-        (2 * rows * row + rounded + wanted * last + WORKSPACE) as u64
+        (2 * rows * row + delta + rounded + wanted * last + WORKSPACE) as u64
     }
 
     pub(super) fn hidden(&self) -> Rows {
@@ -137,12 +180,19 @@ impl Space {
         rows(&self.normed, self.widths.hidden)
     }
 
-    pub(super) fn packed(&self) -> Rows {
-        rows(&self.packed, self.widths.packed)
+    /// Returns the packed rows of a layer, of so many numbers.
+    pub(super) fn packed(&self, width: usize) -> Rows {
+        rows(&self.packed, width)
     }
 
-    pub(super) fn attended(&self) -> Rows {
-        rows(&self.attended, self.widths.queries)
+    /// Returns the heads' outputs of a layer, of so many numbers.
+    pub(super) fn mixed(&self, width: usize) -> Rows {
+        rows(&self.mixed, width)
+    }
+
+    /// Returns the buffers of layers of the gated delta rule, where the model has such layers.
+    pub(super) fn delta(&self) -> Option<&DeltaSpace> {
+        self.delta.as_ref()
     }
 
     pub(super) fn gate_up(&self) -> Rows {

@@ -160,7 +160,7 @@ pub(crate) fn page_shape(architecture: &Architecture, pages: usize) -> PageShape
 }
 
 /// Returns the sizes of a model's states.
-fn state_shape(architecture: &Architecture, slots: usize) -> StateShape {
+pub(crate) fn state_shape(architecture: &Architecture, slots: usize) -> StateShape {
     let remembers = |kind: &&LayerKind| **kind == LayerKind::GatedDelta;
     StateShape {
         delta: architecture.delta,

@@ -17,13 +17,13 @@ pub(crate) const HEAD: &str = "lm_head.weight";
 const IGNORED: [&str; 2] = ["model.visual.", "mtp."];
 
 /// Names of the tensors that a kind of layer has beside its projections, and that are not norms of the hidden state.
-mod names {
-    pub(super) const QUERY_NORM: &str = "self_attn.q_norm.weight";
-    pub(super) const KEY_NORM: &str = "self_attn.k_norm.weight";
-    pub(super) const CONVOLUTION: &str = "linear_attn.conv1d.weight";
-    pub(super) const DECAY: &str = "linear_attn.A_log";
-    pub(super) const DECAY_BIAS: &str = "linear_attn.dt_bias";
-    pub(super) const DELTA_NORM: &str = "linear_attn.norm.weight";
+pub(crate) mod names {
+    pub(crate) const QUERY_NORM: &str = "self_attn.q_norm.weight";
+    pub(crate) const KEY_NORM: &str = "self_attn.k_norm.weight";
+    pub(crate) const CONVOLUTION: &str = "linear_attn.conv1d.weight";
+    pub(crate) const DECAY: &str = "linear_attn.A_log";
+    pub(crate) const DECAY_BIAS: &str = "linear_attn.dt_bias";
+    pub(crate) const DELTA_NORM: &str = "linear_attn.norm.weight";
 }
 
 /// Returns the name of a tensor outside of the layers.

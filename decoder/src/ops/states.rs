@@ -76,6 +76,9 @@ pub(crate) enum StateMemory {
     Host(cpu::HostStates),
     /// On any device of burn.
     Device(portable::DeviceStates),
+    /// On an NVIDIA GPU, without burn.
+    #[cfg(feature = "cuda")]
+    Cuda(crate::cuda::CudaStates),
 }
 
 impl StateMemory {
@@ -102,6 +105,8 @@ impl StateMemory {
         match self {
             Self::Host(states) => states.shape(),
             Self::Device(states) => states.shape(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(states) => states.shape(),
         }
     }
 
@@ -111,6 +116,8 @@ impl StateMemory {
             Self::Host(states) => states.touch(),
             // Burn's devices give what they promise.
             Self::Device(_) => {}
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => {}
         }
     }
 
@@ -119,6 +126,8 @@ impl StateMemory {
         match self {
             Self::Host(_) => true,
             Self::Device(states) => states.is_whole(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(states) => states.is_whole(),
         }
     }
 
@@ -127,6 +136,8 @@ impl StateMemory {
         match self {
             Self::Host(states) => states.clear(slot),
             Self::Device(states) => states.clear(slot),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(states) => states.clear(slot),
         }
     }
 
@@ -135,6 +146,8 @@ impl StateMemory {
         match self {
             Self::Host(states) => states.copy(from, to),
             Self::Device(states) => states.copy(from, to),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(states) => states.copy(from, to),
         }
     }
 
@@ -143,6 +156,10 @@ impl StateMemory {
         match self {
             Self::Host(states) => cpu::read_delta(states, pass),
             Self::Device(states) => portable::read_delta(states, pass),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => Err(DeviceError(
+                "the memory is another device's than the model".to_owned(),
+            )),
         }
     }
 
@@ -152,6 +169,8 @@ impl StateMemory {
         match self {
             Self::Host(states) => states.heads(slot, layer),
             Self::Device(_) => Vec::new(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => Vec::new(),
         }
     }
 }
