@@ -8,6 +8,7 @@
 //! | `memory` | addresses, and memory that is freed with its owner |
 //! | `pinned` | memory of the host that the GPU reads by itself |
 //! | `program` | CUDA C compiled by NVRTC, and its functions |
+//! | `kept` | compiled programs on disk |
 //! | `launch` | a kernel's launch |
 //! | `product` | matrix products by cuBLASLt |
 //! | `linear` | products with weights `[out, in]`, in bf16 and FP8 |
@@ -24,6 +25,7 @@
 mod context;
 mod graph;
 mod info;
+mod kept;
 mod launch;
 mod library;
 mod linear;
@@ -37,6 +39,7 @@ mod tensor_map;
 pub use context::Context;
 pub use graph::Graph;
 pub use info::{DeviceInfo, driver_version};
+pub use kept::keep_programs_in;
 pub use launch::{Launch, Parameter};
 pub use library::Library;
 pub use linear::{LinearOperands, LinearShape, Precision};

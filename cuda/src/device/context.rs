@@ -69,6 +69,15 @@ impl Context {
         Ok(Stream::new(self.0.new_stream_with_priority(greatest)?))
     }
 
+    /// A stream of this GPU that another library made, by its handle; 0 is the default stream.
+    ///
+    /// # Safety
+    /// The handle is that of a stream of this context, which lives longer than what is returned.
+    pub unsafe fn borrowed_stream(&self, handle: u64) -> Stream {
+        // SAFETY: the caller's promise.
+        Stream::new(unsafe { self.0.wrap_borrowed_stream(handle as sys::CUstream) })
+    }
+
     /// An event to wait for.
     ///
     /// # Errors

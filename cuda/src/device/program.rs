@@ -7,6 +7,7 @@ use std::ffi::{CStr, CString, c_void};
 use cudarc::driver::{result, sys};
 use cudarc::nvrtc;
 
+use super::kept::{Recipe, kept_or};
 use super::library::Library;
 use crate::error::Error;
 
@@ -41,7 +42,8 @@ impl Function {
 
 impl Program {
     /// Compiles `source` for `target` (as `sm_90a`), with `definitions` of macros (as `WIDTH=128`), and loads
-    /// it into the current context. Takes up to a second. `name` stands for the source in errors.
+    /// it into the current context. Takes up to a second, or none where it is kept
+    /// ([`keep_programs_in`](super::keep_programs_in)). `name` stands for the source in errors.
     ///
     /// # Errors
     /// [`Error::Library`] without NVRTC, [`Error::Compile`] with the compiler's log, [`Error::Nvrtc`],
@@ -52,7 +54,14 @@ impl Program {
         target: &str,
         definitions: &[String],
     ) -> Result<Self, Error> {
-        let image = Self::image(name, source, target, definitions)?;
+        Library::Nvrtc.require()?;
+        let recipe = Recipe {
+            version: compiler_version()?,
+            source,
+            target,
+            definitions,
+        };
+        let image = kept_or(&recipe, || Self::image(name, source, target, definitions))?;
         // SAFETY: `image` is a whole module, made by NVRTC.
         let module = unsafe { result::module::load_data(image.as_ptr().cast::<c_void>())? };
         Ok(Self(module))
@@ -112,4 +121,12 @@ impl Program {
             Ok(image)
         }
     }
+}
+
+/// Version of NVRTC.
+fn compiler_version() -> Result<(i32, i32), Error> {
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: writes two numbers.
+    unsafe { nvrtc::sys::nvrtcVersion(&raw mut major, &raw mut minor).result()? };
+    Ok((major, minor))
 }

@@ -163,6 +163,19 @@ impl Stream {
         Ok(())
     }
 
+    /// Enqueues writing zeros over device memory.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    ///
+    /// # Safety
+    /// As [`Self::copy`].
+    pub unsafe fn clear(&self, to: Address, bytes: usize) -> Result<(), Error> {
+        // SAFETY: the caller's promise.
+        unsafe { result::memset_d8_async(to.get(), 0, bytes, self.handle())? };
+        Ok(())
+    }
+
     /// Enqueues a copy of a matrix into columns of a wider one.
     ///
     /// # Errors
