@@ -30,7 +30,8 @@ convolve(const u16 *__restrict__ x, i64 ldx, u16 *__restrict__ y, const u16 *__r
     const int first = blockIdx.y * RUN, b = blockIdx.z;
     const u16 *__restrict__ before = tail;
 #endif
-    if (channel >= channels) return;
+    // Behind the end of a sequence there is nothing to read: its rows may be the last ones of their memory.
+    if (channel >= channels || RAGGED && first >= tokens) return;
     const auto row = [&](float (&to)[CHANNELS], int t) {
         if (t >= 0) unpack(to, *(const uint4 *)(x + (first_row(b, tokens) + t) * ldx + channel));
         else unpack(to, RAGGED && !before ? make_uint4(0, 0, 0, 0) : *(const uint4 *)(before + (first_tail(b) + t + REACH) * channels + channel));
