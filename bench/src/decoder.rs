@@ -14,6 +14,8 @@ mod checkpoint;
 #[cfg(feature = "cuda-worker")]
 mod checks;
 #[cfg(feature = "cuda-worker")]
+mod hybrid;
+#[cfg(feature = "cuda-worker")]
 mod measured;
 #[cfg(feature = "cuda-worker")]
 mod peer;
@@ -31,6 +33,9 @@ pub(crate) enum ShapeName {
     /// Llama-3.1-8B.
     #[value(name = "llama-3.1-8b")]
     Llama8b,
+    /// Qwen3.5-9B: a hybrid.
+    #[value(name = "qwen3.5-9b")]
+    Qwen35,
     /// Four layers of 256 numbers, to try the command.
     Small,
 }
@@ -51,8 +56,11 @@ pub(crate) struct Arguments {
     #[arg(long)]
     python: Option<PathBuf>,
     /// Parts to run.
-    #[arg(long, value_enum, value_delimiter = ',', default_values = ["check", "bf16", "fp8", "peer"])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["check", "bf16", "fp8", "peer", "hybrid"])]
     only: Vec<Part>,
+    /// Tokens of the prompts of the part hybrid, at most 1048576; reading so many takes minutes.
+    #[arg(long, value_delimiter = ',', default_values_t = [4096, 131_072, 1_048_576])]
+    lengths: Vec<usize>,
     /// File for the figures as JSON.
     #[arg(long, default_value = "target/bench/decoder.json")]
     json: PathBuf,
@@ -69,6 +77,8 @@ pub(crate) enum Part {
     Fp8,
     /// The figures of transformers.
     Peer,
+    /// Time and memory of a hybrid of Qwen3.5-9B's shape at growing lengths.
+    Hybrid,
 }
 
 impl Arguments {

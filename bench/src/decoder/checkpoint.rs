@@ -9,6 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::ShapeName;
 
+pub(super) mod hybrids;
+
 /// Letters, digits and punctuation: text is not what is measured.
 const TOKENIZER: &str = include_str!("../../../decoder/fixtures/tokenizer.json");
 
@@ -28,10 +30,14 @@ pub(super) struct Checkpoint {
 }
 
 /// A tensor of a checkpoint.
+#[derive(Debug)]
 struct Tensor {
     name: String,
     shape: Vec<usize>,
 }
+
+/// Name of a tensor in its layer, and its shape.
+type Part = (String, Vec<usize>);
 
 impl Tensor {
     fn numbers(&self) -> usize {
@@ -60,6 +66,10 @@ impl Checkpoint {
                 config: shape(128_256, 131_072, 5e5),
                 deviation: 0.02,
             },
+            ShapeName::Qwen35 => Self {
+                config: hybrids::qwen3_5_9b(),
+                deviation: 0.02,
+            },
             ShapeName::Small => Self::small(
                 "mistral",
                 json!({ "num_hidden_layers": 4, "sliding_window": null, "max_position_embeddings": 40_960 }),
@@ -73,6 +83,8 @@ impl Checkpoint {
             "llama" => "LlamaForCausalLM",
             "mistral" => "MistralForCausalLM",
             "qwen2" => "Qwen2ForCausalLM",
+            "qwen3_5_text" => "Qwen3_5ForCausalLM",
+            "qwen3_next" => "Qwen3NextForCausalLM",
             _ => "Qwen3ForCausalLM",
         };
         let mut config = json!({
@@ -99,60 +111,81 @@ impl Checkpoint {
         self.config.get(field).and_then(Value::as_bool).unwrap_or(false)
     }
 
+    fn kind(&self) -> &str {
+        let kind = self.config.get("model_type").and_then(Value::as_str);
+        kind.unwrap_or_default()
+    }
+
+    /// Whether some layers attend by the gated delta rule.
+    fn is_hybrid(&self) -> bool {
+        self.config.get("linear_num_value_heads").is_some()
+    }
+
     /// Lists the tensors of the model.
     fn tensors(&self) -> Vec<Tensor> {
-        let (hidden, inner, vocab) = (
-            self.count("hidden_size"),
-            self.count("intermediate_size"),
-            self.count("vocab_size"),
-        );
-        let width = self.count("head_dim");
-        let (queries, keys) = (
-            self.count("num_attention_heads") * width,
-            self.count("num_key_value_heads") * width,
-        );
-        let kind = self
-            .config
-            .get("model_type")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        let (own, bias) = (kind == "qwen2", self.flag("attention_bias"));
-        let parts = [
-            ("self_attn.q_proj", queries, hidden, own || bias),
-            ("self_attn.k_proj", keys, hidden, own || bias),
-            ("self_attn.v_proj", keys, hidden, own || bias),
-            ("self_attn.o_proj", hidden, queries, bias),
-            ("mlp.gate_proj", inner, hidden, self.flag("mlp_bias")),
-            ("mlp.up_proj", inner, hidden, self.flag("mlp_bias")),
-            ("mlp.down_proj", hidden, inner, self.flag("mlp_bias")),
-        ];
-        let tensor = |name: String, shape: &[usize]| Tensor {
-            name,
+        let (hidden, vocab) = (self.count("hidden_size"), self.count("vocab_size"));
+        let tensor = |name: &str, shape: &[usize]| Tensor {
+            name: name.to_owned(),
             shape: shape.to_vec(),
         };
-        let mut tensors = vec![tensor("model.embed_tokens.weight".to_owned(), &[vocab, hidden])];
+        let mut tensors = vec![tensor("model.embed_tokens.weight", &[vocab, hidden])];
         for layer in 0..self.count("num_hidden_layers") {
-            let named = |part: &str| format!("model.layers.{layer}.{part}");
-            for (part, outputs, inputs, bias) in parts {
-                tensors.push(tensor(named(&format!("{part}.weight")), &[outputs, inputs]));
-                if bias {
-                    tensors.push(tensor(named(&format!("{part}.bias")), &[outputs]));
-                }
-            }
-            for norm in ["input_layernorm", "post_attention_layernorm"] {
-                tensors.push(tensor(named(&format!("{norm}.weight")), &[hidden]));
-            }
-            if kind == "qwen3" {
-                for norm in ["self_attn.q_norm", "self_attn.k_norm"] {
-                    tensors.push(tensor(named(&format!("{norm}.weight")), &[width]));
-                }
+            let mixer = match self.attends(layer) {
+                true => self.attention(),
+                false => self.delta(),
+            };
+            for (part, shape) in mixer.into_iter().chain(self.feed_forward()) {
+                tensors.push(tensor(&format!("model.layers.{layer}.{part}"), &shape));
             }
         }
-        tensors.push(tensor("model.norm.weight".to_owned(), &[hidden]));
+        tensors.push(tensor("model.norm.weight", &[hidden]));
         if !self.flag("tie_word_embeddings") {
-            tensors.push(tensor("lm_head.weight".to_owned(), &[vocab, hidden]));
+            tensors.push(tensor("lm_head.weight", &[vocab, hidden]));
         }
         tensors
+    }
+
+    /// Names and shapes of what softmax attention has.
+    fn attention(&self) -> Vec<Part> {
+        let (hidden, width) = (self.count("hidden_size"), self.count("head_dim"));
+        let queries = self.count("num_attention_heads") * width;
+        let keys = self.count("num_key_value_heads") * width;
+        let gates = if self.is_hybrid() { queries } else { 0 };
+        let output = self.flag("attention_bias");
+        let input = output || self.kind() == "qwen2";
+        let mut parts = Vec::new();
+        for (name, outputs, inputs, bias) in [
+            ("q_proj", queries + gates, hidden, input),
+            ("k_proj", keys, hidden, input),
+            ("v_proj", keys, hidden, input),
+            ("o_proj", hidden, queries, output),
+        ] {
+            parts.push((format!("self_attn.{name}.weight"), vec![outputs, inputs]));
+            parts.extend(bias.then(|| (format!("self_attn.{name}.bias"), vec![outputs])));
+        }
+        if self.kind() == "qwen3" || self.is_hybrid() {
+            let norm = |name: &str| (format!("self_attn.{name}.weight"), vec![width]);
+            parts.extend(["q_norm", "k_norm"].map(norm));
+        }
+        parts
+    }
+
+    /// Names and shapes of what every layer has.
+    fn feed_forward(&self) -> Vec<Part> {
+        let (hidden, inner) = (self.count("hidden_size"), self.count("intermediate_size"));
+        let bias = self.flag("mlp_bias");
+        let mut parts = Vec::new();
+        for (name, outputs, inputs) in [
+            ("gate_proj", inner, hidden),
+            ("up_proj", inner, hidden),
+            ("down_proj", hidden, inner),
+        ] {
+            parts.push((format!("mlp.{name}.weight"), vec![outputs, inputs]));
+            parts.extend(bias.then(|| (format!("mlp.{name}.bias"), vec![outputs])));
+        }
+        let norm = |name: &str| (format!("{name}.weight"), vec![hidden]);
+        parts.extend(["input_layernorm", "post_attention_layernorm"].map(norm));
+        parts
     }
 
     /// Writes the folder. The same configuration gives the same weights.
@@ -196,6 +229,19 @@ impl Checkpoint {
         })
     }
 
+    /// Norms near 1, biases near 0, so that neither is without effect.
+    fn spread(&self, tensor: &Tensor) -> Spread {
+        let spread = |mean, deviation| Spread { mean, deviation };
+        if let Some(spread) = self.hybrid_spread(tensor) {
+            return spread;
+        }
+        match tensor.shape.len() {
+            1 if tensor.name.ends_with("bias") => spread(0.0, self.deviation),
+            1 => spread(1.0, 0.1),
+            _ => spread(0.0, self.deviation),
+        }
+    }
+
     fn write_shard(&self, path: &Path, tensors: &[Tensor], seed: u64) -> Result<()> {
         let mut header = Map::new();
         let mut start = 0;
@@ -215,12 +261,7 @@ impl Checkpoint {
         let mut random = Random(0x9e37_79b9 + seed);
         let mut bytes = Vec::with_capacity(2 * PIECE);
         for tensor in tensors {
-            // Norms near 1, biases near 0, so that neither is without effect.
-            let (mean, deviation) = match tensor.shape.len() {
-                1 if tensor.name.ends_with("bias") => (0.0, self.deviation),
-                1 => (1.0, 0.1),
-                _ => (0.0, self.deviation),
-            };
+            let Spread { mean, deviation } = self.spread(tensor);
             let mut left = tensor.numbers();
             while left > 0 {
                 let count = left.min(PIECE);
@@ -232,6 +273,13 @@ impl Checkpoint {
         }
         Ok(file.flush()?)
     }
+}
+
+/// Mean and standard deviation of a tensor's numbers.
+#[derive(Clone, Copy)]
+struct Spread {
+    mean: f32,
+    deviation: f32,
 }
 
 /// Random numbers: xorshift, quick enough for billions of weights.

@@ -8,7 +8,7 @@ use liquid_decoder::cuda::Precision;
 
 use super::checkpoint::Checkpoint;
 use super::report::{Report, Sizes};
-use super::{Arguments, Part, ceilings, checks, peer, speed};
+use super::{Arguments, Part, ShapeName, ceilings, checks, hybrid, peer, speed};
 use crate::results;
 
 /// Runs the parts that were asked for.
@@ -27,8 +27,19 @@ pub(super) fn run(arguments: &Arguments, gpu: usize) -> Result<()> {
         checks::run(gpu, &arguments.folder.join("check")).context("check")?;
         println!("checked in {:.1} s", started.elapsed().as_secs_f64());
     }
-    if wants(Part::Bf16) || wants(Part::Fp8) {
+    if [Part::Bf16, Part::Fp8, Part::Hybrid].into_iter().any(wants) {
         report.ceilings = ceilings::measure(gpu)?;
+    }
+    if wants(Part::Hybrid) {
+        let folder = arguments.folder.join("hybrid");
+        let checkpoint = Checkpoint::named(ShapeName::Qwen35);
+        checkpoint.write(&folder)?;
+        let sizes = Sizes::new(&checkpoint.config);
+        let bounds = |tokens| hybrid::Bounds::new(tokens, &sizes, &report.ceilings);
+        let figures = hybrid::measure(gpu, &folder, &arguments.lengths, bounds);
+        report.hybrid = Some(figures.context("hybrid")?);
+    }
+    if wants(Part::Bf16) || wants(Part::Fp8) {
         let folder = arguments.folder.join("model");
         let started = Instant::now();
         checkpoint.write(&folder)?;

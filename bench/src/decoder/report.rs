@@ -39,6 +39,7 @@ pub(super) struct Report {
     pub(super) bf16: Option<Figures>,
     pub(super) fp8: Option<Figures>,
     pub(super) peer: Option<super::peer::Peer>,
+    pub(super) hybrid: Option<super::hybrid::Hybrid>,
 }
 
 /// Sizes of a model that bound its speed.
@@ -51,6 +52,8 @@ pub(super) struct Sizes {
     token: f64,
     /// Operations of a token's attention to another one.
     attention: f64,
+    /// Bytes of a sequence's states; none of a model that is no hybrid.
+    states: f64,
 }
 
 impl Sizes {
@@ -62,27 +65,43 @@ impl Sizes {
             count("num_attention_heads") * width,
             count("num_key_value_heads") * width,
         );
-        let layers = count("num_hidden_layers");
-        let layer = hidden * (2.0 * queries + 2.0 * keys) + 3.0 * hidden * count("intermediate_size");
+        let all = count("num_hidden_layers");
+        let heads = count("linear_num_value_heads");
+        let hybrid = heads > 0.0;
+        let attending = if hybrid {
+            all / count("full_attention_interval")
+        } else {
+            all
+        };
+        // A hybrid's queries have gates.
+        let attention = hidden * (if hybrid { 3.0 } else { 2.0 } * queries + 2.0 * keys);
+        let values = heads * count("linear_value_head_dim");
+        let channels = 2.0 * count("linear_num_key_heads") * count("linear_key_head_dim") + values;
+        let delta = hidden * (channels + 2.0 * values + 2.0 * heads);
+        let state = 4.0 * values * count("linear_key_head_dim")
+            + 2.0 * channels * (count("linear_conv_kernel_dim") - 1.0).max(0.0);
+        let feed_forward = 3.0 * hidden * count("intermediate_size");
         Self {
-            layers: layers * layer,
+            layers: attending * attention + (all - attending) * delta + all * feed_forward,
             head: hidden * count("vocab_size"),
-            token: layers * 4.0 * keys,
-            attention: layers * 4.0 * queries,
+            token: attending * 4.0 * keys,
+            attention: attending * 4.0 * queries,
+            states: (all - attending) * state,
         }
     }
 
     /// Bound of a prompt's tokens a second: its products at the device's rate.
-    fn prefill(&self, tokens: f64, ceilings: &Ceilings) -> f64 {
+    pub(super) fn prefill(&self, tokens: f64, ceilings: &Ceilings) -> f64 {
         let operations = 2.0 * self.layers * tokens + self.attention * tokens * tokens / 2.0;
         tokens / (operations / ceilings.bf16)
     }
 
-    /// Bound of written tokens a second: weights read once a step, keys and values of every sequence. `bytes` are those of a
-    /// projection's number.
-    fn decode(&self, count: f64, tokens: f64, bytes: f64, ceilings: &Ceilings) -> f64 {
-        let read = bytes * self.layers + 2.0 * self.head + count * tokens * self.token;
-        count / (read / ceilings.bandwidth)
+    /// Bound of written tokens a second: weights read once a step, keys and values of every sequence, and its states read and
+    /// written. `bytes` are those of a projection's number.
+    pub(super) fn decode(&self, count: f64, tokens: f64, bytes: f64, ceilings: &Ceilings) -> f64 {
+        let sequence = tokens * self.token + 2.0 * self.states;
+        let moved = bytes * self.layers + 2.0 * self.head + count * sequence;
+        count / (moved / ceilings.bandwidth)
     }
 }
 
@@ -96,6 +115,15 @@ impl Report {
             bandwidth / 1e12,
             bf16 / 1e12
         );
+        if self.bf16.is_some() || self.fp8.is_some() || self.peer.is_some() {
+            self.print_speed(sizes);
+        }
+        if let Some(hybrid) = &self.hybrid {
+            hybrid.print();
+        }
+    }
+
+    fn print_speed(&self, sizes: &Sizes) {
         println!("| tokens/s | transformers | bf16 | bound | FP8 | bound |\n|---|---|---|---|---|---|");
         let figure = |value: Option<&f64>| value.map_or_else(String::new, |value| format!("{value:.0}"));
         let of = |figures: &Option<Figures>, decode: bool, index: usize| {

@@ -80,7 +80,7 @@ struct Subject {
     vocabulary: usize,
 }
 
-fn request(prompt: Vec<u32>, max_tokens: usize) -> Request {
+pub(super) fn request(prompt: Vec<u32>, max_tokens: usize) -> Request {
     Request {
         prompt,
         max_tokens,
@@ -89,7 +89,7 @@ fn request(prompt: Vec<u32>, max_tokens: usize) -> Request {
     }
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
+pub(super) fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
 }
