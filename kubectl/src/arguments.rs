@@ -1,11 +1,9 @@
 //! The command line.
 
-use std::path::PathBuf;
-
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::bundle;
-use crate::output::Format;
+use crate::session::Global;
 use crate::{explain, inject, packs, savings, support};
 
 /// What an installation of Liquid Memory is doing, what is wrong with it, and what it saves.
@@ -16,23 +14,6 @@ pub struct Arguments {
     pub(crate) command: Command,
     #[command(flatten)]
     pub(crate) global: Global,
-}
-
-/// Options of every command.
-#[derive(Args, Clone, Debug, Default)]
-pub(crate) struct Global {
-    /// Look at this namespace alone [default: all that you may list, else that of the context].
-    #[arg(long, short, global = true)]
-    pub(crate) namespace: Option<String>,
-    /// Context of the kubeconfig.
-    #[arg(long, global = true)]
-    pub(crate) context: Option<String>,
-    /// The kubeconfig [default: $KUBECONFIG, else ~/.kube/config].
-    #[arg(long, global = true)]
-    pub(crate) kubeconfig: Option<PathBuf>,
-    /// How to print.
-    #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
-    pub(crate) output: Format,
 }
 
 /// The commands.

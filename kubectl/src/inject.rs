@@ -16,9 +16,8 @@ use liquid_operator::webhook::cluster::to_injection;
 use liquid_process::logs::LogFormat;
 use serde_json::{Value, json};
 
-use crate::arguments::Global;
 use crate::output::{self, Format};
-use crate::session::Session;
+use crate::session::{Global, Session};
 use crate::snapshot::{self, Depth};
 
 /// Options of `inject`.

@@ -1,13 +1,32 @@
 //! One command's access to the cluster: the client, the namespaces that are looked at, and what may not be read.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
+use clap::Args;
 use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use liquid_operator::api::LiquidMemoryProxy;
 
-use crate::arguments::Global;
 use crate::output::Format;
+
+/// Options of every command.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Global {
+    /// Look at this namespace alone [default: all that you may list, else that of the context].
+    #[arg(long, short, global = true)]
+    pub(crate) namespace: Option<String>,
+    /// Context of the kubeconfig.
+    #[arg(long, global = true)]
+    pub(crate) context: Option<String>,
+    /// The kubeconfig [default: $KUBECONFIG, else ~/.kube/config].
+    #[arg(long, global = true)]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// How to print.
+    #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+}
 
 /// What every command works with.
 pub(crate) struct Session {

@@ -32,6 +32,7 @@
 mod error;
 mod folder;
 mod key;
+mod sum;
 mod sums;
 #[cfg(test)]
 mod tests;
@@ -39,7 +40,8 @@ mod tests;
 pub use error::{KeyError, SigningError};
 pub use folder::{sign_folder, verify_folder};
 pub use key::{PrivateKey, PublicKey};
-pub use sums::{Sum, Sums};
+pub use sum::Sum;
+pub use sums::Sums;
 
 /// Name of the list of files and their sums.
 pub const SUMS: &str = "SHA256SUMS";

@@ -17,13 +17,17 @@ use crate::source;
 use graph::{Arrows, Circle};
 
 /// The folders of the crates whose rooms are held to it.
-const CRATES: [&str; 8] = [
+const CRATES: [&str; 12] = [
     "attention",
+    "bench",
     "contract",
     "cuda",
+    "kubectl",
     "operator",
     "process",
+    "python",
     "sidecar",
+    "signing",
     "worker",
     "xtask",
 ];
