@@ -13,7 +13,7 @@ use liquid_operator::names::{INJECT_LABEL, INJECTED_ANNOTATION};
 use serde::Serialize;
 
 use crate::check::finding::{Finding, Severity};
-use crate::check::{Report, decide, inspect, is_opted_in, port_of, sidecar_of};
+use crate::check::{Report, decide, inspect, is_opted_in, loopback_port, port_of, sidecar_of};
 use crate::output::print;
 use crate::session::Session;
 use crate::snapshot::namespace::NamespaceState;
@@ -221,15 +221,15 @@ fn list_routes(pod: &Pod, port: Option<u16>) -> Vec<Route> {
     for container in containers {
         for api in Api::ALL {
             for variable in api.variables() {
-                let entries = container.env.iter().flatten();
-                let Some(entry) = entries.filter(|entry| entry.name == *variable).next_back() else {
+                let mut entries = container.env.iter().flatten();
+                let Some(entry) = entries.rfind(|entry| entry.name == *variable) else {
                     continue;
                 };
                 let value = describe_value(entry);
                 routes.push(Route {
                     container: container.name.clone(),
                     variable,
-                    through_sidecar: port.is_some_and(|port| value.starts_with(&api.sidecar_url(port))),
+                    through_sidecar: port.is_some() && loopback_port(&value) == port,
                     value,
                 });
             }

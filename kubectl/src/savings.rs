@@ -1,5 +1,6 @@
 //! `kubectl liquid savings`: tokens that did not reach an LLM, by namespace and proxy, and what they would have cost.
 
+use std::cmp::Reverse;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -27,6 +28,13 @@ fn parse_price(text: &str) -> Result<f64, String> {
         true => Ok(price),
         false => Err(format!("{text:?} is no amount of zero or more")),
     }
+}
+
+/// What was printed.
+#[derive(Debug, Serialize)]
+struct Savings {
+    proxies: Vec<Saving>,
+    total: Saving,
 }
 
 /// What a proxy has saved, or all of them.
@@ -61,11 +69,12 @@ pub(crate) async fn run(session: &Session, arguments: &Arguments) -> Result<Exit
             Saving::new(namespace, name, usage, arguments.price)
         })
         .collect();
-    lines.sort_by(|a, b| b.tokens_saved.cmp(&a.tokens_saved));
-    lines.push(Saving::sum(&lines, arguments.price));
-    print(session.format, &lines, |lines| {
-        render(lines, arguments.price.is_some())
-    })?;
+    lines.sort_by_key(|line| Reverse(line.tokens_saved));
+    let savings = Savings {
+        total: Saving::sum(&lines, arguments.price),
+        proxies: lines,
+    };
+    print(session.format, &savings, render)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -125,7 +134,8 @@ impl Saving {
     }
 }
 
-fn render(lines: &[Saving], money: bool) -> String {
+fn render(savings: &Savings) -> String {
+    let money = savings.total.cost_saved.is_some();
     let heads = [
         "NAMESPACE",
         "PROXY",
@@ -140,7 +150,7 @@ fn render(lines: &[Saving], money: bool) -> String {
         true => Table::new(&[&heads[..], &["COST"]].concat()),
         false => Table::new(&heads),
     };
-    for line in lines {
+    for line in savings.proxies.iter().chain([&savings.total]) {
         let cells = [
             line.namespace.clone(),
             line.proxy.clone(),

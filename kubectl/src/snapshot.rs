@@ -176,6 +176,8 @@ async fn read_operators(
             Err(error) => unreadable.push((name, error)),
         }
     }
+    // The one that runs is the installation; others are said beside it.
+    found.sort_by_key(|operator| operator.replicas().ready == 0);
     *operators = Some(found);
 }
 

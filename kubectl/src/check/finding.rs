@@ -209,9 +209,9 @@ impl Finding {
         )
     }
 
-    /// The same as a warning.
+    /// Returns the same as a warning.
     #[must_use]
-    pub(crate) fn as_warning(mut self) -> Self {
+    pub(crate) fn lowered(mut self) -> Self {
         self.severity = Severity::Warning;
         self
     }

@@ -99,7 +99,7 @@ fn check_replicas(operator: &Operator, findings: &mut Vec<Finding>) {
         ),
     );
     // One that is ready does all of the work.
-    findings.push(if ready > 0 { finding.as_warning() } else { finding });
+    findings.push(if ready > 0 { finding.lowered() } else { finding });
 }
 
 /// Returns the labels of an operator's pods as an option of kubectl.
@@ -168,11 +168,11 @@ fn check_leader(snapshot: &Snapshot, operator: &Operator, findings: &mut Vec<Fin
             let duration = spec
                 .and_then(|spec| spec.lease_duration_seconds)
                 .unwrap_or_default();
-            match describe_age(snapshot.now, renewed, duration) {
-                Some(_) if holder.is_empty() => "no one holds it".to_owned(),
-                None if holder.is_empty() => "no one holds it".to_owned(),
-                Some(age) => format!("{holder} holds it and has not renewed it for {age} s"),
-                None => return,
+            let age = overdue(snapshot.now, renewed, duration);
+            match (holder, age) {
+                ("", _) => "no one holds it".to_owned(),
+                (_, Some(age)) => format!("{holder} holds it and has not renewed it for {age} s"),
+                (_, None) => return,
             }
         }
     };
@@ -192,7 +192,7 @@ fn check_leader(snapshot: &Snapshot, operator: &Operator, findings: &mut Vec<Fin
 }
 
 /// Returns the age of a Lease in seconds, if it has run out.
-fn describe_age(now: Timestamp, renewed: Option<Timestamp>, duration: i32) -> Option<i64> {
+fn overdue(now: Timestamp, renewed: Option<Timestamp>, duration: i32) -> Option<i64> {
     let age = now.duration_since(renewed?);
     let limit = SignedDuration::from_secs(duration.into()) + CLOCKS;
     (age > limit).then(|| age.as_secs())

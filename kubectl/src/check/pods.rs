@@ -58,6 +58,13 @@ pub(crate) fn port_of(sidecar: &Container) -> Option<u16> {
     entry.value.as_deref()?.strip_prefix(LOOPBACK)?.parse().ok()
 }
 
+/// Returns the port of a base URL that leads to the pod itself.
+pub(crate) fn loopback_port(url: &str) -> Option<u16> {
+    let url: http::Uri = url.parse().ok()?;
+    let own = ["127.0.0.1", "localhost", "[::1]"].contains(&url.host()?);
+    own.then(|| url.port_u16().unwrap_or(80))
+}
+
 /// Says that the API server refuses a Deployment's pods. That of workers is a proxy's own finding.
 fn judge_refusal(namespace: &NamespaceState, deployment: &Deployment) -> Option<Finding> {
     let name = deployment.name_any();
@@ -214,10 +221,8 @@ impl PodCheck<'_> {
 
     /// Returns why the sidecar does not run.
     fn find_sidecar_trouble(&self) -> Option<String> {
-        let statuses = self.pod.status.as_ref()?.init_container_statuses.iter().flatten();
-        let status = statuses
-            .filter(|status| status.name == SIDECAR_CONTAINER)
-            .next_back()?;
+        let mut statuses = self.pod.status.as_ref()?.init_container_statuses.iter().flatten();
+        let status = statuses.find(|status| status.name == SIDECAR_CONTAINER)?;
         describe_container(status)
     }
 
@@ -233,11 +238,8 @@ impl PodCheck<'_> {
                 let (Some(api), Some(value)) = (api, entry.value.as_deref()) else {
                     continue;
                 };
-                let local = ["127.0.0.1", "localhost"]
-                    .iter()
-                    .any(|host| value.contains(&format!("//{host}")));
                 let right = api.sidecar_url(port);
-                if local && !value.starts_with(&right) {
+                if loopback_port(value).is_some_and(|other| other != port) {
                     findings.push(Finding::new(
                         Fault::BaseUrlElsewhere,
                         self.object(),

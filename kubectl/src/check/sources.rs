@@ -28,7 +28,8 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
     for namespace in &snapshot.namespaces {
         for proxy in &namespace.proxies {
             let before = findings.len();
-            for claim in list_claims(proxy) {
+            // A volume may wait for its first pod.
+            for claim in list_claims(proxy).filter(|_| proxy.spec.workers.replicas > 0) {
                 findings.extend(judge_claim(namespace, proxy, &claim.claim_name));
             }
             let claims_are_well = findings.len() == before;

@@ -300,6 +300,11 @@ fn a_pod_whose_proxy_is_deleted_and_one_that_leads_elsewhere_are_found() {
         snapshot.namespaces[0].pods = Some(vec![injected(astray)]);
     });
     assert_eq!(names(&findings), ["BaseUrlElsewhere"]);
+    let findings = found(|snapshot| {
+        let right = json!([{"name": "OPENAI_BASE_URL", "value": "http://localhost:8787/v1"}]);
+        snapshot.namespaces[0].pods = Some(vec![injected(right)]);
+    });
+    assert_eq!(findings, []);
 }
 
 #[test]

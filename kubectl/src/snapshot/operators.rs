@@ -86,10 +86,8 @@ fn read_settings(deployment: &Deployment, namespace: &str) -> Result<Settings, S
         let (Some(variable), Some(option)) = (argument.get_env(), argument.get_long()) else {
             continue;
         };
-        let entries = container.env.iter().flatten();
-        let entry = entries
-            .filter(|entry| variable == entry.name.as_str())
-            .next_back();
+        let mut entries = container.env.iter().flatten();
+        let entry = entries.rfind(|entry| variable == entry.name.as_str());
         if let Some(value) = entry.and_then(|entry| value_of(entry, namespace)) {
             words.push(format!("--{option}={value}"));
         }

@@ -24,10 +24,16 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("plugin::a_support_bundle_has_no_secret", support),
     (
         "plugin::faults_of_the_installation_are_named",
-        faults::installation,
+        faults::installation::check,
     ),
-    ("plugin::faults_of_namespaces_and_pods_are_named", faults::pods),
-    ("plugin::faults_of_proxies_and_workers_are_named", faults::workers),
+    (
+        "plugin::faults_of_namespaces_and_pods_are_named",
+        faults::pods::check,
+    ),
+    (
+        "plugin::faults_of_proxies_and_workers_are_named",
+        faults::workers::check,
+    ),
     ("plugin::namespace_ends", end),
 ];
 
@@ -85,7 +91,7 @@ fn commands(world: &World) -> Result<()> {
         (&["images"], "IMAGE", "/images/0/image"),
         (&["certificates"], "EXPIRES", "/certificates/0/notAfter"),
         (&["explain", &pod], "through the sidecar", "/routes/0/value"),
-        (&["savings", "--price", "2.50"], "COST", "/0/proxy"),
+        (&["savings", "--price", "2.50"], "COST", "/proxies/0/proxy"),
         (&["packs"], "", "/notRead"),
     ];
     for (words, head, pointer) in commands {
@@ -141,7 +147,7 @@ fn call(world: &World) -> Result<()> {
             ],
         )?
         .json()?;
-        let own = savings.pointer("/0").cloned().unwrap_or_default();
+        let own = savings.pointer("/proxies/0").cloned().unwrap_or_default();
         let saved = own["tokensSaved"].as_i64().unwrap_or_default();
         ensure!(
             saved > 0 && own["costSaved"].as_f64() == Some(saved as f64),
