@@ -24,6 +24,9 @@ mod report;
 #[cfg(feature = "cuda-worker")]
 mod speed;
 
+#[cfg(feature = "cuda-worker")]
+pub(crate) use checkpoint::{Checkpoint, Random};
+
 /// A shape of random weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ShapeName {
@@ -56,7 +59,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     python: Option<PathBuf>,
     /// Parts to run.
-    #[arg(long, value_enum, value_delimiter = ',', default_values = ["check", "bf16", "fp8", "peer", "hybrid"])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["check", "bf16", "fp8", "fp8-kv", "peer", "hybrid"])]
     only: Vec<Part>,
     /// Tokens of the prompts of the part hybrid, at most 1048576; reading so many takes minutes.
     #[arg(long, value_delimiter = ',', default_values_t = [4096, 131_072, 1_048_576])]
@@ -75,26 +78,26 @@ pub(crate) enum Part {
     Bf16,
     /// The figures with projections in FP8.
     Fp8,
+    /// The figures with projections, keys and values in FP8.
+    Fp8Kv,
     /// The figures of transformers.
     Peer,
     /// Time and memory of a hybrid of Qwen3.5-9B's shape at growing lengths.
     Hybrid,
 }
 
-impl Arguments {
-    /// Returns the number of the GPU.
-    fn gpu(&self) -> Result<usize> {
-        match self.device.split_once(':') {
-            None if self.device == "cuda" => Ok(0),
-            Some(("cuda", number)) => Ok(number.parse()?),
-            _ => bail!("--device {}: name a GPU, cuda or cuda:N", self.device),
-        }
+/// Returns the number of a GPU that is named cuda or cuda:N.
+pub(crate) fn gpu_number(device: &str) -> Result<usize> {
+    match device.split_once(':') {
+        None if device == "cuda" => Ok(0),
+        Some(("cuda", number)) => Ok(number.parse()?),
+        _ => bail!("--device {device}: name a GPU, cuda or cuda:N"),
     }
 }
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let gpu = arguments.gpu()?;
+    let gpu = gpu_number(&arguments.device)?;
     #[cfg(feature = "cuda-worker")]
     return measured::run(arguments, gpu);
     #[cfg(not(feature = "cuda-worker"))]

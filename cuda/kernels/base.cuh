@@ -157,6 +157,12 @@ template <int THREADS> DEV float block_max(float x) {
     for (int i = 0; i < THREADS / 32; ++i) x = fmaxf(x, largest[i]);
     return x;
 }
+/// The least power of two by which numbers up to `largest` fit into FP8: numbers times a power of two stay what they are in
+/// every type that has its exponent. At most 2^7, so that 2^120 times it is a number; what is larger becomes 448 of them.
+DEV float fp8_power(float largest) {
+    const float scale = fminf(fmaxf(largest * (1.f / 448.f), 7.8886090522e-31f), 128.f);  // 2^-100
+    return __uint_as_float((__float_as_uint(scale) + 0x7fffffu) & 0x7f800000u);
+}
 /// The scale of a row of FP8 (E4M3, whose largest number is 448).
 DEV float fp8_scale(float largest) { return fmaxf(largest, 1e-20f) * (1.f / 448.f); }
 /// Eight numbers times a factor as FP8 (E4M3), rounded to the nearest.

@@ -11,7 +11,7 @@
 //! | [`TransformerKernels::gate_rows`] | outputs of attention times the sigmoids of their gates |
 //! | [`TransformerKernels::swiglu`] | `silu(gate) * up`, FP8 rows with a scale each |
 //! | [`TransformerKernels::quantise_rows`] | FP8 rows with a scale each, of activations and of weights |
-//! | [`TransformerKernels::skinny_gemm`] | products of one to eight rows, bound by reading the weights |
+//! | [`TransformerKernels::skinny_gemm`] | products of one to sixteen rows, bound by reading the weights |
 //! | [`TransformerKernels::sample`] | the next token of every row, its log-probability, the best candidates |
 //!
 //! Products of more rows are [`crate::device::Products::run_linear`]; a step that is always the same is captured
@@ -19,7 +19,8 @@
 //!
 //! # Layouts
 //! Activations are bf16, `[rows, width]`, row after row; the residual stream too. Weights are as checkpoints have
-//! them, `[out, in]`. Keys and values of a layer are two buffers `[pages, kv_heads, 64, head_width]` of bf16. A batch
+//! them, `[out, in]`. Keys and values of a layer are two buffers `[pages, kv_heads, 64, head_width]` of bf16, or of FP8 with
+//! two buffers of scales. A batch
 //! is sequences of any number of rows whose rows lie behind each other; where each begins, its positions and its
 //! pages say the tables that [`BatchPlan`] writes, once for all layers, to addresses that never change.
 //!

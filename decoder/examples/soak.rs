@@ -324,7 +324,14 @@ fn finish(mut answer: Answer, case: &Case, events: usize) -> Result<End, Failure
     }
     let whole = matches!(reason, Some(FinishReason::Stop | FinishReason::Length));
     if !case.expected.starts_with(&tokens) || whole && tokens.len() < case.expected.len() {
-        return Err(format!("a wrong answer: {tokens:?}, alone it is {:?}", case.expected).into());
+        let lead = lead.map_or_else(String::new, |lead| {
+            format!(", where the likeliest token led by {lead:.3}")
+        });
+        return Err(format!(
+            "a wrong answer: {tokens:?}, alone it is {:?}{lead}",
+            case.expected
+        )
+        .into());
     }
     Ok(reason.map_or(End::Dropped, End::Reason))
 }

@@ -22,9 +22,9 @@ const PIECE: usize = 1 << 20;
 
 /// A checkpoint to be written.
 #[derive(Clone, Debug)]
-pub(super) struct Checkpoint {
+pub(crate) struct Checkpoint {
     /// `config.json`.
-    pub(super) config: Value,
+    pub(crate) config: Value,
     /// Standard deviation of the matrices' numbers.
     pub(super) deviation: f32,
 }
@@ -47,7 +47,7 @@ impl Tensor {
 
 impl Checkpoint {
     /// Returns a known model's shape.
-    pub(super) fn named(name: ShapeName) -> Self {
+    pub(crate) fn named(name: ShapeName) -> Self {
         let shape = |vocab: usize, positions: usize, theta: f64| {
             json!({
                 "architectures": ["MistralForCausalLM"], "model_type": "mistral", "hidden_act": "silu",
@@ -189,7 +189,7 @@ impl Checkpoint {
     }
 
     /// Writes the folder. The same configuration gives the same weights.
-    pub(super) fn write(&self, folder: &Path) -> Result<()> {
+    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
         let at = || format!("cannot write to {}", folder.display());
         std::fs::create_dir_all(folder).with_context(at)?;
         std::fs::write(folder.join("config.json"), self.config.to_string()).with_context(at)?;
@@ -283,7 +283,7 @@ struct Spread {
 }
 
 /// Random numbers: xorshift, quick enough for billions of weights.
-pub(super) struct Random(pub(super) u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     pub(super) fn next(&mut self) -> u64 {
@@ -294,7 +294,7 @@ impl Random {
     }
 
     /// Returns random tokens below a limit, none of the first few, which are special.
-    pub(super) fn tokens(&mut self, count: usize, limit: usize) -> Vec<u32> {
+    pub(crate) fn tokens(&mut self, count: usize, limit: usize) -> Vec<u32> {
         let limit = limit as u64 - 3;
         (0..count).map(|_| 3 + (self.next() % limit) as u32).collect()
     }

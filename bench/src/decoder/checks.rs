@@ -23,14 +23,16 @@ const BF16_ERROR: f64 = 0.03;
 const BF16_ROW_ERROR: f64 = 0.045;
 /// Most error of all rows with projections in FP8.
 const FP8_ERROR: f64 = 0.25;
+/// The same with keys and values in FP8.
+const KV_ERROR: f64 = 0.12;
 /// Share of the logits' size by which two tokens may differ and still change places.
 const TIE: f32 = 0.12;
 
 /// Checks every architecture.
 pub(super) fn run(gpu: usize, folder: &Path) -> Result<()> {
     println!(
-        "{:<14} {:>9} {:>9} {:>9} {:>9} {:>9}",
-        "error of", "bf16", "pieces", "batch", "steps", "fp8"
+        "{:<14} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "error of", "bf16", "pieces", "batch", "steps", "fp8", "kv fp8"
     );
     let models = [
         (
@@ -64,9 +66,8 @@ pub(super) fn run(gpu: usize, folder: &Path) -> Result<()> {
 fn options(gpu: usize) -> CudaOptions {
     CudaOptions {
         device: gpu,
-        precision: Precision::Bf16,
         step_tokens: 1024,
-        sequences: 64,
+        ..CudaOptions::default()
     }
 }
 
@@ -144,16 +145,37 @@ fn model(gpu: usize, folder: &Path, name: &str) -> Result<()> {
         precision: Precision::Fp8,
         ..options(gpu)
     };
-    let mut fp8 = Subject::new(CudaModel::load(folder, fp8, &|_, _| ())?)?;
+    let fp8 = rounded(folder, fp8, &tokens, &exact, FP8_ERROR).context("FP8")?;
+    let kv = CudaOptions {
+        keys_values: Precision::Fp8,
+        ..options(gpu)
+    };
+    let kv = rounded(folder, kv, &tokens, &exact, KV_ERROR).context("keys and values of FP8")?;
+    println!("{name:<14} {bf16:>9.4} {pieces:>9.4} {batch:>9.4} {steps:>9.4} {fp8:>9.4} {kv:>9.4}");
+    Ok(())
+}
+
+/// The error of a model some of whose numbers are FP8: read in one pass, in pieces, in short ones, and, behind its prompt,
+/// token by token.
+fn rounded(folder: &Path, options: CudaOptions, tokens: &[u32], exact: &[f32], limit: f64) -> Result<f64> {
+    let mut subject = Subject::new(CudaModel::load(folder, options, &|_, _| ())?)?;
     let mut worst = 0.0_f64;
-    for size in [tokens.len(), 16] {
-        let rounded = fp8.all(&tokens, size)?;
-        let error = relative(&exact, &rounded);
-        ensure!(error < FP8_ERROR, "FP8 in pieces of {size}: error {error:.3}");
+    for size in [tokens.len(), 50, 16] {
+        let error = relative(exact, &subject.all(tokens, size)?);
+        ensure!(error < limit, "in pieces of {size}: error {error:.3}");
         worst = worst.max(error);
     }
-    println!("{name:<14} {bf16:>9.4} {pieces:>9.4} {batch:>9.4} {steps:>9.4} {worst:>9.4}");
-    Ok(())
+    let mut sequence = subject.begin()?;
+    let mut values = subject
+        .read(&mut sequence, &tokens[..PROMPT], Wanted::All)?
+        .into_values();
+    for token in &tokens[PROMPT..] {
+        let one = std::slice::from_ref(token);
+        values.extend(subject.read(&mut sequence, one, Wanted::Last)?.into_values());
+    }
+    let error = relative(exact, &values);
+    ensure!(error < limit, "token by token: error {error:.3}");
+    Ok(worst.max(error))
 }
 
 /// Several sequences of other lengths in one pass, against the processor.

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::ceilings::Ceilings;
 use super::checkpoint::Random;
-use super::report::Sizes;
+use super::report::{Numbers, Sizes};
 use super::speed::{median, request};
 
 /// Tokens that a pass reads at most.
@@ -65,7 +65,7 @@ pub(super) struct Bounds {
 impl Bounds {
     pub(super) fn new(tokens: usize, sizes: &Sizes, ceilings: &Ceilings) -> Self {
         let tokens = tokens as f64;
-        let step = |tokens| 1000.0 / sizes.decode(1.0, tokens, 2.0, ceilings);
+        let step = |tokens| 1000.0 / sizes.decode(1.0, tokens, Numbers::BF16, ceilings);
         Self {
             prompt_s: tokens / sizes.prefill(tokens, ceilings),
             token_ms: step(tokens),
@@ -93,6 +93,7 @@ pub(super) fn measure(
     let options = CudaOptions {
         device: gpu,
         precision: Precision::Bf16,
+        keys_values: Precision::Bf16,
         step_tokens: STEP_TOKENS,
         sequences: SEQUENCES,
     };

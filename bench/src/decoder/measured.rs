@@ -4,10 +4,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use liquid_cuda::device::{DeviceInfo, driver_version};
-use liquid_decoder::cuda::Precision;
 
 use super::checkpoint::Checkpoint;
-use super::report::{Report, Sizes};
+use super::report::{Numbers, Report, Sizes};
 use super::{Arguments, Part, ShapeName, ceilings, checks, hybrid, peer, speed};
 use crate::results;
 
@@ -27,7 +26,13 @@ pub(super) fn run(arguments: &Arguments, gpu: usize) -> Result<()> {
         checks::run(gpu, &arguments.folder.join("check")).context("check")?;
         println!("checked in {:.1} s", started.elapsed().as_secs_f64());
     }
-    if [Part::Bf16, Part::Fp8, Part::Hybrid].into_iter().any(wants) {
+    let measured = [
+        (Part::Bf16, Numbers::BF16),
+        (Part::Fp8, Numbers::FP8),
+        (Part::Fp8Kv, Numbers::FP8_KV),
+    ];
+    let any = measured.iter().any(|(part, _)| wants(*part));
+    if any || wants(Part::Hybrid) {
         report.ceilings = ceilings::measure(gpu)?;
     }
     if wants(Part::Hybrid) {
@@ -39,7 +44,7 @@ pub(super) fn run(arguments: &Arguments, gpu: usize) -> Result<()> {
         let figures = hybrid::measure(gpu, &folder, &arguments.lengths, bounds);
         report.hybrid = Some(figures.context("hybrid")?);
     }
-    if wants(Part::Bf16) || wants(Part::Fp8) {
+    if any {
         let folder = arguments.folder.join("model");
         let started = Instant::now();
         checkpoint.write(&folder)?;
@@ -47,11 +52,9 @@ pub(super) fn run(arguments: &Arguments, gpu: usize) -> Result<()> {
             "random weights written in {:.1} s",
             started.elapsed().as_secs_f64()
         );
-        if wants(Part::Bf16) {
-            report.bf16 = Some(speed::measure(gpu, &folder, Precision::Bf16).context("bf16")?);
-        }
-        if wants(Part::Fp8) {
-            report.fp8 = Some(speed::measure(gpu, &folder, Precision::Fp8).context("FP8")?);
+        for (_, numbers) in measured.into_iter().filter(|(part, _)| wants(*part)) {
+            let figures = speed::measure(gpu, &folder, numbers).context(numbers.name)?;
+            report.ours.push(figures);
         }
     }
     if let (true, Some(python)) = (wants(Part::Peer), &arguments.python) {

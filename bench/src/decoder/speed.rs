@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use liquid_decoder::cuda::{CudaModel, CudaOptions, Precision};
+use liquid_decoder::cuda::{CudaModel, CudaOptions};
 use liquid_decoder::engine::{Answer, Engine, EngineOptions, Runner};
-use liquid_decoder::{Event, Request, Sampling, Tokenizer};
+use liquid_decoder::{Constraint, Event, Request, Sampling, Tokenizer};
 
 use super::checkpoint::Random;
-use super::report::{DECODES, Figures, PREFILLS};
+use super::report::{DECODES, Figures, Numbers, PREFILLS};
 
 /// Tokens that a pass reads at most.
 const STEP_TOKENS: usize = 8192;
@@ -18,15 +18,24 @@ const STEP_TOKENS: usize = 8192;
 const ANSWER: usize = 128;
 /// Tokens of a question about a document that is in memory.
 const QUESTION: usize = 60;
+/// Chunks of a document of 131,072 tokens, and tokens of each.
+const CHUNKS: (usize, usize) = (16, 8192);
+/// Facts about each chunk.
+const FACTS: usize = 6;
+/// Tokens that fix a quote's place, are copied with it, and say the fact.
+const PLACE: usize = 3;
+const QUOTE: usize = 40;
+const FACT: usize = 24;
 /// Repetitions, of which the median counts.
 const TRIES: usize = 3;
 
 /// Loads a folder and measures it.
-pub(super) fn measure(gpu: usize, folder: &Path, precision: Precision) -> Result<Figures> {
-    let started = Instant::now();
+pub(super) fn measure(gpu: usize, folder: &Path, numbers: Numbers) -> Result<Figures> {
+    let (started, name) = (Instant::now(), numbers.name);
     let options = CudaOptions {
         device: gpu,
-        precision,
+        precision: numbers.projections,
+        keys_values: numbers.keys_values,
         step_tokens: STEP_TOKENS,
         sequences: 64,
     };
@@ -56,16 +65,16 @@ pub(super) fn measure(gpu: usize, folder: &Path, precision: Precision) -> Result
         ready_s: started.elapsed().as_secs_f64(),
         model_bytes: weights_bytes,
         cache_bytes: memory_bytes,
-        ..Figures::default()
+        ..Figures::new(numbers)
     };
     println!(
-        "{precision:?}: loaded in {:.2} s, first token after {:.2} s; model and buffers {:.2} GB, keys and values {:.1} GB",
+        "{name}: loaded in {:.2} s, first token after {:.2} s; model and buffers {:.2} GB, keys and values {:.1} GB",
         figures.load_s,
         figures.ready_s,
         weights_bytes as f64 / 1e9,
         memory_bytes as f64 / 1e9
     );
-    subject.fill(&mut figures, precision)?;
+    subject.fill(&mut figures, name)?;
     let load = subject.engine.load();
     ensure!(
         (load.running, load.pages_used) == (0, 0),
@@ -96,15 +105,15 @@ pub(super) fn median(mut times: Vec<Duration>) -> Duration {
 
 impl Subject {
     /// Measures all rates.
-    fn fill(&mut self, figures: &mut Figures, precision: Precision) -> Result<()> {
+    fn fill(&mut self, figures: &mut Figures, name: &str) -> Result<()> {
         for tokens in PREFILLS {
             let rate = self.prefill(tokens)?;
-            println!("{precision:?}: prefill of {tokens}: {rate:.0} tokens/s");
+            println!("{name}: prefill of {tokens}: {rate:.0} tokens/s");
             figures.prefill.push(rate);
         }
         for (count, tokens) in DECODES {
             let rate = self.decode(count, tokens, &Sampling::default())?;
-            println!("{precision:?}: decode of {count} at {tokens}: {rate:.1} tokens/s");
+            println!("{name}: decode of {count} at {tokens}: {rate:.1} tokens/s");
             figures.decode.push(rate);
         }
         let (count, tokens) = DECODES[1];
@@ -114,12 +123,17 @@ impl Subject {
         };
         figures.penalised = self.decode(count, tokens, &penalties)?;
         println!(
-            "{precision:?}: decode of {count} at {tokens} with penalties: {:.1} tokens/s",
+            "{name}: decode of {count} at {tokens} with penalties: {:.1} tokens/s",
             figures.penalised
+        );
+        figures.extraction_s = self.extraction()?;
+        println!(
+            "{name}: extraction of {} chunks of {} tokens, {FACTS} facts each: {:.2} s",
+            CHUNKS.0, CHUNKS.1, figures.extraction_s
         );
         figures.question_ms = self.question()?;
         println!(
-            "{precision:?}: question on 8192 tokens in memory: {:.2} ms",
+            "{name}: question on 8192 tokens in memory: {:.2} ms",
             figures.question_ms
         );
         Ok(())
@@ -199,6 +213,36 @@ impl Subject {
         Ok(written as f64 / ended.duration_since(*begun).as_secs_f64())
     }
 
+    /// Seconds in which facts are written about all chunks of a document at once, by the requests that `facts` makes: for
+    /// each fact a few tokens that fix a quote's place, chosen among those that may stand there; the quote's other tokens
+    /// read in one pass with the choice whether it goes on; the fact's text, held to its form.
+    fn extraction(&mut self) -> Result<f64> {
+        let chunks: Vec<Vec<u32>> = (0..CHUNKS.0).map(|_| self.tokens(CHUNKS.1)).collect();
+        let quotes = self.tokens(QUOTE);
+        let started = Instant::now();
+        let engine = &self.engine;
+        let written = std::thread::scope(|scope| {
+            let threads: Vec<_> = chunks
+                .into_iter()
+                .map(|chunk| scope.spawn(|| write_facts(engine, chunk, &quotes)))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| match thread.join() {
+                    Ok(written) => written,
+                    Err(panic) => std::panic::resume_unwind(panic),
+                })
+                .sum::<Result<usize>>()
+        })?;
+        let seconds = started.elapsed().as_secs_f64();
+        let expected = CHUNKS.0 * FACTS * (PLACE + 1 + FACT);
+        ensure!(
+            written == expected,
+            "{written} tokens were written, not {expected}"
+        );
+        Ok(seconds)
+    }
+
     /// Milliseconds to the first token of a second question about a document.
     fn question(&mut self) -> Result<f64> {
         let mut times = Vec::new();
@@ -213,6 +257,29 @@ impl Subject {
         }
         Ok(median(times).as_secs_f64() * 1000.0)
     }
+}
+
+/// Writes the facts of a chunk, each of whose requests continues the one before, and returns the tokens that were chosen.
+fn write_facts(engine: &Engine, mut prompt: Vec<u32>, quote: &[u32]) -> Result<usize> {
+    let mut written = 0;
+    for _ in 0..FACTS {
+        for (count, copied) in [(PLACE, quote), (1, &[]), (FACT, &[])] {
+            let form = format!("[a-z]{{{}}}", 4 * count);
+            let constrained = Request {
+                constraint: Some(Constraint::Regex(form)),
+                ..request(prompt.clone(), count)
+            };
+            let mut answer = engine.submit(constrained, None)?;
+            while let Some(event) = answer.blocking_next() {
+                if let Event::Token { token, .. } = event? {
+                    prompt.push(token);
+                    written += 1;
+                }
+            }
+            prompt.extend_from_slice(copied);
+        }
+    }
+    Ok(written)
 }
 
 /// When the tokens of an answer came.

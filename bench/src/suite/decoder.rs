@@ -41,6 +41,20 @@ impl Sizes {
     }
 }
 
+/// Number types of a decoder.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Numbers {
+    pub(super) projections: Precision,
+    pub(super) keys_values: Precision,
+}
+
+impl Numbers {
+    pub(super) const BF16: Self = Self {
+        projections: Precision::Bf16,
+        keys_values: Precision::Bf16,
+    };
+}
+
 /// Weights of a linear layer `[columns, depth]`.
 struct Weights {
     codes: Buffer,
@@ -50,9 +64,9 @@ struct Weights {
 }
 
 impl Weights {
-    fn new(gpu: &mut Gpu, depth: usize, columns: usize, fp8: bool) -> Result<Self> {
+    fn new(gpu: &mut Gpu, depth: usize, columns: usize, precision: Precision) -> Result<Self> {
         let numbers = gpu.normals(depth * columns, 1.0 / (depth as f32).sqrt())?;
-        if !fp8 {
+        if precision == Precision::Bf16 {
             return Ok(Self {
                 codes: numbers,
                 scales: None,
@@ -72,6 +86,7 @@ impl Weights {
                 codes: rows(&codes, depth),
                 scales: scales.address(),
             },
+            early: false,
         };
         // SAFETY: the buffers have these extents; waiting keeps `numbers` until it was read.
         unsafe { gpu.transformer.quantise_rows(&gpu.stream, &quantise)? };
@@ -85,11 +100,8 @@ impl Weights {
     }
 
     fn precision(&self) -> Precision {
-        if self.scales.is_some() {
-            Precision::Fp8
-        } else {
-            Precision::Bf16
-        }
+        let scales = self.scales.as_ref();
+        scales.map_or(Precision::Bf16, |_| Precision::Fp8)
     }
 
     fn scales(&self) -> Address {
@@ -104,21 +116,39 @@ struct Layer {
     down: Weights,
     keys: Buffer,
     values: Buffer,
+    /// Scales of both, of FP8.
+    scales: Buffer,
+    keys_values: Precision,
 }
 
 impl Layer {
     /// A layer with so many pages of keys and values.
-    fn new(gpu: &mut Gpu, sizes: Sizes, pages: usize, fp8: bool) -> Result<Self> {
+    fn new(gpu: &mut Gpu, sizes: Sizes, pages: usize, numbers: Numbers) -> Result<Self> {
         let Sizes { width, ffn, .. } = sizes;
-        let cached = pages * PAGE * sizes.kv * sizes.head;
+        let of = numbers.projections;
+        let heads = pages * PAGE * sizes.kv;
+        // Of FP8 the bits of bf16: codes of any kind.
+        let cached = heads * sizes.head * numbers.keys_values.bytes() / 2;
         Ok(Self {
-            qkv: Weights::new(gpu, width, sizes.qkv(), fp8)?,
-            output: Weights::new(gpu, sizes.query * sizes.head, width, fp8)?,
-            gate_up: Weights::new(gpu, width, 2 * ffn, fp8)?,
-            down: Weights::new(gpu, ffn, width, fp8)?,
+            qkv: Weights::new(gpu, width, sizes.qkv(), of)?,
+            output: Weights::new(gpu, sizes.query * sizes.head, width, of)?,
+            gate_up: Weights::new(gpu, width, 2 * ffn, of)?,
+            down: Weights::new(gpu, ffn, width, of)?,
             keys: gpu.normals(cached, 1.0)?,
             values: gpu.normals(cached, 1.0)?,
+            scales: gpu.upload(&vec![0.01_f32; heads])?,
+            keys_values: numbers.keys_values,
         })
+    }
+
+    /// Keys and values of so many pages.
+    fn cache(&self, pages: usize) -> KvLayer {
+        KvLayer {
+            precision: self.keys_values,
+            key_scales: self.scales.address(),
+            value_scales: self.scales.address(),
+            ..KvLayer::bf16(self.keys.address(), self.values.address(), pages)
+        }
     }
 }
 
@@ -190,7 +220,7 @@ impl Decoder {
         sizes: Sizes,
         sequences: usize,
         tokens: usize,
-        fp8: bool,
+        numbers: Numbers,
     ) -> Result<Self> {
         let limits = limits(sequences, tokens);
         let table_memory = gpu.context.allocate(limits.bytes())?;
@@ -204,11 +234,11 @@ impl Decoder {
         } = sizes;
         let attended = sizes.query * sizes.head;
         let layers = (0..sizes.layers)
-            .map(|_| Layer::new(gpu, sizes, pool, fp8))
+            .map(|_| Layer::new(gpu, sizes, pool, numbers))
             .collect::<Result<Vec<_>>>()?;
         let bf16 = |gpu: &Gpu, numbers: usize| gpu.zeroed(2 * numbers.max(1));
         Ok(Self {
-            head: Weights::new(gpu, width, vocabulary, fp8)?,
+            head: Weights::new(gpu, width, vocabulary, numbers.projections)?,
             embedding: gpu.normals(64 * width, 1.0)?,
             norm: gpu.normals(width, 1.0)?,
             angles: gpu.upload(&vec![0.5_f32.sqrt(); (tokens + 1) * sizes.head / 2])?,
@@ -345,6 +375,7 @@ impl Decoder {
             rows: self.sequences,
             width: weights.depth,
             to,
+            early: false,
         };
         // SAFETY: as in `enqueue`.
         unsafe { gpu.transformer.quantise_rows(&gpu.stream, &quantise) }
@@ -353,11 +384,7 @@ impl Decoder {
     fn attend(&self, gpu: &mut Gpu, layer: &Layer, early: bool) -> Result<(), Error> {
         let Sizes { query, kv, head, .. } = self.sizes;
         let (qkv, heads) = (rows(&self.qkv, self.sizes.qkv()), self.sizes.heads());
-        let cache = KvLayer {
-            keys: layer.keys.address(),
-            values: layer.values.address(),
-            pages: self.pool,
-        };
+        let cache = layer.cache(self.pool);
         let rotary = Rotary {
             queries: qkv,
             query_pitch: head,

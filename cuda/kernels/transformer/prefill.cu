@@ -3,9 +3,12 @@
 // values. Within a group the products with the next keys run beside the exponentials of these (FlashAttention-3,
 // 2407.08608).
 // Products are bf16 with sums of fp32; weights of keys are rounded to bf16 for the product with values.
+// Keys and values of FP8 are fetched as they lie, and the third group makes them bf16, times their scales, which changes no number:
+// bf16 has all of FP8's, and the scales are powers of two.
 constexpr int TILE = 128, PAGE = 64, GROUPS = 2, HALVES = D / 64, STEPS = D / 16;
 constexpr int BLOCK_BYTES = KEYS * 128;  // 64 columns of all keys of a tile
-static_assert(RUST_THREADS == 384 && RUST_TILE == TILE && RUST_PAGE == PAGE);
+constexpr int RAW = FP8 ? RUST_RAW : 1, RAW_BYTES = FP8 ? KEYS * D : 16, RAW_SCALES = FP8 ? KEYS : 4;  // tiles of FP8 under way
+static_assert(RUST_THREADS == 384 && RUST_TILE == TILE && RUST_PAGE == PAGE && RUST_RAW >= 2);
 
 struct Arguments {
     const u16 *queries;
@@ -14,6 +17,8 @@ struct Arguments {
     const uint4 *sequences;  // first row, rows, position of the first row, first entry of the page table
     const uint2 *tiles;      // sequence, first row
     const u32 *pages;
+    const u8 *keys, *values;                 // [pages, kv_heads, PAGE, D], of FP8
+    const float *key_scales, *value_scales;  // [pages, kv_heads, PAGE]
     int kv_heads, group;
     float scale;             // times log2 e
     int window;
@@ -22,10 +27,12 @@ static_assert(sizeof(Arguments) == SIZEOF_ARGUMENTS);
 struct Shared {
     u8 q[HALVES * TILE * 128];
     u8 k[STAGES][HALVES * BLOCK_BYTES], v[STAGES][HALVES * BLOCK_BYTES];
-    u64 k_full[STAGES], k_empty[STAGES], v_full[STAGES], v_empty[STAGES];
+    u8 raw[RAW][RAW_BYTES];
+    float scales[RAW][RAW_SCALES];
+    u64 k_full[STAGES], k_empty[STAGES], v_full[STAGES], v_empty[STAGES], raw_full[RAW];
 };
 static_assert(sizeof(Shared) + 1024 <= SIZEOF_SHARED);
-enum { GROUP = 1 };  // named barriers, one of each group
+enum { GROUP = 1, CONVERTERS = GROUP + GROUPS };  // named barriers, one of each group
 
 #define F64(d, i) F8(d, i), F8(d, i + 8), F8(d, i + 16), F8(d, i + 24), F8(d, i + 32), F8(d, i + 40), F8(d, i + 48), F8(d, i + 56)
 #define R64 R32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
@@ -93,6 +100,68 @@ DEV void run_loads(Shared &sh, const Arguments &x, const Work &w, const TensorMa
         if (count) load(sh.v[(count - 1) % STAGES], values, &sh.v_full[(count - 1) % STAGES], &sh.v_empty[(count - 1) % STAGES], tile + 1, count - 1);
     }
     load(sh.v[(count - 1) % STAGES], values, &sh.v_full[(count - 1) % STAGES], &sh.v_empty[(count - 1) % STAGES], w.from, count - 1);
+}
+
+/// A tile of keys or values on its way: those of tile 0, then of the next tile the keys and of the last one the values.
+struct Fetch {
+    bool values;
+    int index;  // of the tile among those of this block
+    DEV Fetch(int number, int tiles)
+        : values(number == 2 * tiles - 1 || (number && number % 2 == 0)),
+          index(number == 2 * tiles - 1 ? tiles - 1 : number == 0 ? 0 : number % 2 ? (number + 1) / 2 : number / 2 - 1) {}
+};
+DEV void fetch(Shared &sh, const Arguments &x, const Work &w, int number) {
+    const int head = blockIdx.y / x.group, pages = (w.end + PAGE - 1) / PAGE, slot = number % RAW;
+    const Fetch f(number, w.to - w.from);
+    const int tile = w.to - 1 - f.index;
+    mbar_expect(&sh.raw_full[slot], RAW_BYTES + RAW_SCALES * 4);
+#pragma unroll
+    for (int p = 0; p < KEYS / PAGE; ++p) {
+        // Behind the last page the last one again: what it gives is masked.
+        const u32 page = x.pages[w.sequence.w + min(tile * (KEYS / PAGE) + p, pages - 1)];
+        const i64 first = ((i64)page * x.kv_heads + head) * PAGE;
+        load_flat(sh.raw[slot] + p * PAGE * D, (f.values ? x.values : x.keys) + first * D, PAGE * D, &sh.raw_full[slot]);
+        load_flat(&sh.scales[slot][p * PAGE], (f.values ? x.value_scales : x.key_scales) + first, PAGE * 4, &sh.raw_full[slot]);
+    }
+}
+/// Four numbers of FP8, the lower or the upper two, as bf16 times a factor that has 2^120 in it: the bits in their places have an
+/// exponent that is too small by so much.
+DEV u32 widened(u32 x, bool upper, u32 factor) {
+    const u32 y = __byte_perm(x, 0, upper ? 0x3424 : 0x1404);
+    u32 z = (y & 0x80008000u) | (y >> 4 & 0x07f007f0u);
+    asm("mul.rn.bf16x2 %0, %0, %1;" : "+r"(z) : "r"(factor));
+    return z;
+}
+DEV void widen(u8 *to, const u8 *raw, const float *scales, int t) {
+    constexpr int LINE = D / 8;  // pieces of 8 numbers of a row
+#pragma unroll 4
+    for (int i = t; i < KEYS * LINE; i += 128) {
+        const int row = i / LINE, c = i % LINE;
+        const uint2 y = *(const uint2 *)(raw + i * 8);
+        const u32 high = __float_as_uint(scales[row] * 1.3292279957849159e36f) >> 16, factor = high | high << 16;
+        *(uint4 *)(to + (c >> 3) * BLOCK_BYTES + row * 128 + (((c & 7) ^ (row & 7)) << 4)) =
+            make_uint4(widened(y.x, false, factor), widened(y.x, true, factor), widened(y.y, false, factor), widened(y.y, true, factor));
+    }
+}
+/// What `run_loads` does, for FP8, by all threads of the third group.
+DEV void run_conversions(Shared &sh, const Arguments &x, const Work &w, int t) {
+    const int tiles = w.to - w.from;
+    if (t == 0)
+        for (int n = 0; n < min(RAW, 2 * tiles); ++n) fetch(sh, x, w, n);
+    for (int number = 0; number < 2 * tiles; ++number) {
+        const int slot = number % RAW;
+        const Fetch f(number, tiles);
+        const int stage = f.index % STAGES;
+        mbar_wait(&sh.raw_full[slot], number / RAW & 1);
+        if (f.index >= STAGES) mbar_wait(f.values ? &sh.v_empty[stage] : &sh.k_empty[stage], f.index / STAGES - 1 & 1);
+        widen(f.values ? sh.v[stage] : sh.k[stage], sh.raw[slot], sh.scales[slot], t);
+        proxy_fence();
+        bar_sync(CONVERTERS, 128);
+        if (t == 0) {
+            mbar_arrive(f.values ? &sh.v_full[stage] : &sh.k_full[stage]);
+            if (number + RAW < 2 * tiles) fetch(sh, x, w, number + RAW);
+        }
+    }
 }
 
 /// The queries of a group, 128 bytes a row, as the tensor cores want them; zeros behind the last row.
@@ -282,6 +351,7 @@ attend_prefill(const __grid_constant__ TensorMap keys, const __grid_constant__ T
             mbar_init(&sh.k_full[i], 1), mbar_init(&sh.v_full[i], 1);
             mbar_init(&sh.k_empty[i], GROUPS * 4), mbar_init(&sh.v_empty[i], GROUPS * 4);
         }
+        for (int i = 0; i < RAW; ++i) mbar_init(&sh.raw_full[i], 1);
         proxy_fence();
     }
     release_next();
@@ -289,10 +359,16 @@ attend_prefill(const __grid_constant__ TensorMap keys, const __grid_constant__ T
     __syncthreads();
     const Work w = work_of(x);
     if (t >= 256) {
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
-        if (t == 256) run_loads(sh, x, w, &keys, &values);
+        if constexpr (FP8) {
+            asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+            run_conversions(sh, x, w, t - 256);
+        } else {
+            asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+            if (t == 256) run_loads(sh, x, w, &keys, &values);
+        }
     } else {
-        asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+        if constexpr (FP8) asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+        else asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
         run_products(sh, x, w, t & 127, t >> 7);
     }
 }

@@ -60,6 +60,8 @@ pub struct Quantise {
     pub width: usize,
     /// The rows as FP8, written.
     pub to: QuantisedRows,
+    /// Whether the kernel may be placed while the kernel before runs.
+    pub early: bool,
 }
 
 pub(super) fn variant(fp8: bool) -> Variant {
@@ -118,7 +120,13 @@ impl TransformerKernels {
     /// # Safety
     /// As in [`crate::transformer`]. Written is `to`.
     pub unsafe fn quantise_rows(&mut self, stream: &Stream, quantise: &Quantise) -> Result<(), Error> {
-        let Quantise { x, rows, width, to } = *quantise;
+        let Quantise {
+            x,
+            rows,
+            width,
+            to,
+            early,
+        } = *quantise;
         check_width("FP8", width)?;
         if rows == 0 {
             return Ok(());
@@ -132,7 +140,10 @@ impl TransformerKernels {
             Parameter::new(&to.scales),
             Parameter::new(&width),
         ];
-        let launch = Launch::new(self.get(&QUANTISE, variant(true))?, [rows, 1, 1], THREADS);
+        let launch = Launch {
+            early,
+            ..Launch::new(self.get(&QUANTISE, variant(true))?, [rows, 1, 1], THREADS)
+        };
         // SAFETY: the parameters are those of `quantise_rows`; addresses are the caller's promise.
         unsafe { launch.enqueue(stream, &parameters) }
     }

@@ -6,7 +6,7 @@ mod decode;
 mod prefill;
 
 use super::batch::PAGE;
-use crate::device::{Address, TensorMap};
+use crate::device::{Address, Precision, TensorMap};
 use crate::error::Error;
 use crate::rows::Rows;
 
@@ -16,6 +16,9 @@ pub(super) use prefill::{PREFILL, variant as prefill_variant};
 
 /// Widths of heads for which there are kernels.
 pub const HEAD_WIDTHS: [usize; 3] = [64, 128, 256];
+
+/// Most numbers of FP8 that the copy engine brings of a row at once.
+const FP8_LINE: usize = 128;
 
 /// Heads of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +54,7 @@ impl Heads {
     }
 }
 
-/// Keys and values of a layer, `[pages, kv_heads, 64, width]` each, bf16.
+/// Keys and values of a layer, `[pages, kv_heads, 64, width]` each: bf16, or FP8 (E4M3) with a scale for each head of a token.
 #[derive(Clone, Copy, Debug)]
 pub struct KvLayer {
     /// Address of the keys.
@@ -60,6 +63,26 @@ pub struct KvLayer {
     pub values: Address,
     /// Pages of each.
     pub pages: usize,
+    /// Number type.
+    pub precision: Precision,
+    /// Address of the keys' scales `[pages, kv_heads, 64]`, f32, powers of two; null for bf16.
+    pub key_scales: Address,
+    /// Address of the values' scales, likewise.
+    pub value_scales: Address,
+}
+
+impl KvLayer {
+    /// Keys and values of bf16.
+    pub fn bf16(keys: Address, values: Address, pages: usize) -> Self {
+        Self {
+            keys,
+            values,
+            pages,
+            precision: Precision::Bf16,
+            key_scales: Address::NULL,
+            value_scales: Address::NULL,
+        }
+    }
 }
 
 /// Attention of a batch's rows to the keys of their sequences.
@@ -85,8 +108,17 @@ impl Attention {
     /// All pages of keys and of values, row after row.
     fn maps(&self) -> Result<(TensorMap, TensorMap), Error> {
         let Heads { kv, width, .. } = self.heads;
-        let sizes = [width as u64, (self.cache.pages * kv * PAGE) as u64];
-        let map = |address| TensorMap::new(address, &sizes, &[(size_of::<u16>() * width) as u64]);
+        let rows = self.cache.pages * kv * PAGE;
+        let map = |address| match self.cache.precision {
+            Precision::Bf16 => {
+                let sizes = [width as u64, rows as u64];
+                TensorMap::new(address, &sizes, &[(size_of::<u16>() * width) as u64])
+            }
+            Precision::Fp8 => {
+                let columns = width.min(FP8_LINE) as u32;
+                TensorMap::bytes(address, [rows, width], width, [PAGE as u32, columns])
+            }
+        };
         Ok((map(self.cache.keys)?, map(self.cache.values)?))
     }
 

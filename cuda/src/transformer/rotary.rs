@@ -7,7 +7,7 @@ use std::ffi::c_int;
 use super::attention::{Heads, KvLayer};
 use super::batch::BatchTables;
 use super::program::{Kernel, TransformerKernels, Variant};
-use crate::device::{Address, Launch, Parameter, Stream};
+use crate::device::{Address, Launch, Parameter, Precision, Stream};
 use crate::error::Error;
 use crate::rows::Rows;
 
@@ -57,9 +57,10 @@ pub struct Rotary {
     pub early: bool,
 }
 
-pub(super) fn variant(width: usize) -> Variant {
+pub(super) fn variant(width: usize, precision: Precision) -> Variant {
     Variant::new(&[
         ("D", width),
+        ("FP8", usize::from(precision == Precision::Fp8)),
         ("RUST_THREADS", THREADS),
         ("SIZEOF_ARGUMENTS", size_of::<Arguments>()),
     ])
@@ -83,6 +84,8 @@ struct Arguments {
     key_norm: Address,
     key_pages: Address,
     value_pages: Address,
+    key_scales: Address,
+    value_scales: Address,
     positions: Address,
     slots: Address,
     query_pitch: c_int,
@@ -140,6 +143,8 @@ impl TransformerKernels {
             key_norm: rotary.key_norm,
             key_pages: rotary.cache.keys,
             value_pages: rotary.cache.values,
+            key_scales: rotary.cache.key_scales,
+            value_scales: rotary.cache.value_scales,
             positions: tables.positions(),
             slots: tables.slots(),
             query_pitch: rotary.query_pitch as c_int,
@@ -155,7 +160,7 @@ impl TransformerKernels {
         let launch = Launch {
             early: rotary.early,
             ..Launch::new(
-                self.get(&ROTARY, variant(heads.width))?,
+                self.get(&ROTARY, variant(heads.width, rotary.cache.precision))?,
                 [blocks, 1, 1],
                 THREADS as u32,
             )

@@ -6,6 +6,8 @@ use super::{activation, gate, gather, gemm, norm, rotary, sample};
 use crate::device::Precision;
 use crate::program::KernelSource;
 
+const BOTH: [Precision; 2] = [Precision::Bf16, Precision::Fp8];
+
 /// Every kernel in every variant that a launch may ask for.
 pub fn kernel_sources() -> Vec<KernelSource> {
     let both = [false, true];
@@ -19,14 +21,17 @@ pub fn kernel_sources() -> Vec<KernelSource> {
         all.push(activation::SWIGLU.source(&activation::variant(fp8)));
         all.extend(norm::PIECES.map(|pieces| norm::NORM.source(&norm::variant_of(pieces, fp8))));
     }
-    for width in HEAD_WIDTHS {
-        all.push(rotary::ROTARY.source(&rotary::variant(width)));
-        all.push(PREFILL.source(&prefill_variant(width)));
-        all.push(DECODE.source(&decode_variant(width)));
-        all.push(COMBINE.source(&decode_variant(width)));
+    for (width, precision) in HEAD_WIDTHS
+        .into_iter()
+        .flat_map(|width| BOTH.map(|of| (width, of)))
+    {
+        all.push(rotary::ROTARY.source(&rotary::variant(width, precision)));
+        all.push(PREFILL.source(&prefill_variant(width, precision)));
+        all.push(DECODE.source(&decode_variant(width, precision)));
+        all.push(COMBINE.source(&decode_variant(width, precision)));
     }
     for rows in [1, SKINNY_ROWS] {
-        for precision in [Precision::Bf16, Precision::Fp8] {
+        for precision in BOTH {
             for epilogue in [Epilogue::Bf16, Epilogue::F32, Epilogue::Add, Epilogue::SwiGlu] {
                 all.push(gemm::GEMM.source(&gemm::variant(rows, precision, epilogue)));
             }

@@ -287,6 +287,7 @@ impl Launcher {
                 rows: pass.rows,
                 width,
                 to,
+                early: true,
             };
             // SAFETY: as in `layers`.
             unsafe { self.kernels.quantise_rows(&self.stream, &quantise)? };

@@ -205,6 +205,7 @@ impl Transfer<'_> {
                         },
                         scales: self.base.offset(scales + first * size_of::<f32>()),
                     },
+                    early: false,
                 };
                 // SAFETY: the stage is as large as the longest piece, and is written again after `free`; place and scales
                 // of the rows are the plan's, within the weights' memory.

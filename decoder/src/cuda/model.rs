@@ -11,7 +11,7 @@ use super::error::failed;
 use super::graphs::{self, Caches, Graphs, Parts};
 use super::layers::Launcher;
 use super::load::{self, LoadProgress};
-use super::pages::{self, CudaPages, Turns};
+use super::pages::{self, CudaPages, KvNumbers, PagesOptions, Turns};
 use super::pass::{self, Runnable};
 use super::space::{Capacity, Space, Widths};
 use super::states::{self, CudaStates};
@@ -38,6 +38,8 @@ pub struct CudaOptions {
     pub device: usize,
     /// Number type of the layers' projections.
     pub precision: Precision,
+    /// Number type of keys and values. With FP8 each head of a token has a scale, a power of two; they take half the memory.
+    pub keys_values: Precision,
     /// Most tokens of a pass; buffers are taken for so many.
     pub step_tokens: usize,
     /// Most sequences of a pass.
@@ -49,6 +51,7 @@ impl Default for CudaOptions {
         Self {
             device: 0,
             precision: Precision::Bf16,
+            keys_values: Precision::Bf16,
             step_tokens: 2048,
             sequences: 64,
         }
@@ -195,9 +198,13 @@ impl CudaModel {
         for position in 0..size.context_tokens {
             frequencies.turn(position, &mut turns.cosines, &mut turns.sines);
         }
-        let heads = pages::heads(&self.architecture);
-        let limits = pages::limits(size, self.space.capacity.rows, self.options.sequences);
-        CudaPages::new(&self.context, &self.launcher.stream, shape, &turns, heads, limits)
+        let options = PagesOptions {
+            shape,
+            heads: pages::heads(&self.architecture),
+            precision: self.options.keys_values,
+            limits: pages::limits(size, self.space.capacity.rows, self.options.sequences),
+        };
+        CudaPages::new(&self.context, &self.launcher.stream, &turns, options)
     }
 
     /// Checks that a pass has room for its segments.
@@ -222,8 +229,11 @@ impl Runner for CudaModel {
     }
 
     fn page_bytes(&self) -> u64 {
-        let shape = page_shape(&self.architecture, 1);
-        (shape.page() * size_of::<u16>()) as u64
+        let numbers = KvNumbers {
+            precision: self.options.keys_values,
+            width: self.architecture.head_dim,
+        };
+        numbers.bytes(page_shape(&self.architecture, 1).page()) as u64
     }
 
     fn state_bytes(&self) -> u64 {

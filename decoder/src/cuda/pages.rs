@@ -1,6 +1,6 @@
 //! Keys and values in device memory, and what else depends on how many sequences of which length there may be.
 
-use liquid_cuda::device::{Address, Buffer, Context, Stream};
+use liquid_cuda::device::{Address, Buffer, Context, Precision, Stream};
 use liquid_cuda::transformer::{BatchLimits, Heads, KvLayer, decode_workspace_bytes};
 
 use super::CudaError;
@@ -12,8 +12,10 @@ use crate::ops::{PAGE_TOKENS, PageShape};
 #[derive(Debug)]
 pub(crate) struct CudaPages {
     shape: PageShape,
-    /// Of every layer keys and values, `[pages, key_value_heads, 64, width]` each.
+    /// Of every layer keys and values, `[pages, key_value_heads, 64, width]` each; of FP8 the scales of each behind them,
+    /// `[pages, key_value_heads, 64]`.
     memory: Buffer,
+    numbers: KvNumbers,
     /// Cosines of all positions, `[context, width / 2]`, f32.
     cosines: Buffer,
     sines: Buffer,
@@ -29,6 +31,29 @@ pub(crate) struct CudaPages {
 pub(super) struct Turns {
     pub(super) cosines: Vec<f32>,
     pub(super) sines: Vec<f32>,
+}
+
+/// How keys and values are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct KvNumbers {
+    pub(super) precision: Precision,
+    /// Numbers of a head.
+    pub(super) width: usize,
+}
+
+impl KvNumbers {
+    /// Returns the bytes of the scales of so many numbers.
+    fn scale_bytes(self, numbers: usize) -> usize {
+        match self.precision {
+            Precision::Bf16 => 0,
+            Precision::Fp8 => numbers / self.width.max(1) * size_of::<f32>(),
+        }
+    }
+
+    /// Returns the bytes of so many numbers, with their scales.
+    pub(super) fn bytes(self, numbers: usize) -> usize {
+        numbers * self.precision.bytes() + self.scale_bytes(numbers)
+    }
 }
 
 /// Returns the heads as the kernels take them.
@@ -51,16 +76,35 @@ pub(super) fn limits(size: CacheSize, rows: usize, sequences: usize) -> BatchLim
     }
 }
 
+/// What the memory is taken for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PagesOptions {
+    pub(super) shape: PageShape,
+    pub(super) heads: Heads,
+    /// Number type of keys and values.
+    pub(super) precision: Precision,
+    /// The largest batch.
+    pub(super) limits: BatchLimits,
+}
+
 impl CudaPages {
-    /// Takes the memory. `rows` and `sequences` are the most of a batch.
+    /// Takes the memory.
     pub(super) fn new(
         context: &Context,
         stream: &Stream,
-        shape: PageShape,
         turns: &Turns,
-        heads: Heads,
-        limits: BatchLimits,
+        options: PagesOptions,
     ) -> Result<Self, CudaError> {
+        let PagesOptions {
+            shape,
+            heads,
+            precision,
+            limits,
+        } = options;
+        let numbers = KvNumbers {
+            precision,
+            width: heads.width,
+        };
         let upload = |values: &[f32]| -> Result<Buffer, CudaError> {
             let buffer = context.allocate(size_of_val(values))?;
             stream.write(&buffer, values)?;
@@ -68,7 +112,8 @@ impl CudaPages {
         };
         let pages = Self {
             shape,
-            memory: context.allocate(shape.page() * size_of::<u16>() * shape.pages)?,
+            memory: context.allocate(numbers.bytes(shape.page() * shape.pages))?,
+            numbers,
             cosines: upload(&turns.cosines)?,
             sines: upload(&turns.sines)?,
             tables: context.allocate(limits.bytes())?,
@@ -101,7 +146,8 @@ impl CudaPages {
     pub(super) fn place(&self) -> Place {
         Place {
             keys_values: self.memory.address(),
-            half_layer: self.shape.layer() / 2 * self.shape.pages * size_of::<u16>(),
+            half_layer: self.shape.layer() / 2 * self.shape.pages,
+            numbers: self.numbers,
             pages: self.shape.pages,
             cosines: self.cosines.address(),
             sines: self.sines.address(),
@@ -124,8 +170,9 @@ impl CudaPages {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     keys_values: Address,
-    /// Bytes of the keys of a layer, and of the values.
+    /// Numbers of the keys of a layer, and of the values.
     half_layer: usize,
+    numbers: KvNumbers,
     pages: usize,
     pub(super) cosines: Address,
     pub(super) sines: Address,
@@ -135,11 +182,20 @@ pub(super) struct Place {
 impl Place {
     /// Returns keys and values of a layer.
     pub(super) fn layer(&self, index: usize) -> KvLayer {
-        let keys = self.keys_values.offset(2 * index * self.half_layer);
+        let half = self.numbers.bytes(self.half_layer);
+        let keys = self.keys_values.offset(2 * index * half);
+        let values = keys.offset(half);
+        let scales = |of: Address| match self.numbers.precision {
+            Precision::Bf16 => Address::NULL,
+            Precision::Fp8 => of.offset(self.half_layer * self.numbers.precision.bytes()),
+        };
         KvLayer {
             keys,
-            values: keys.offset(self.half_layer),
+            values,
             pages: self.pages,
+            precision: self.numbers.precision,
+            key_scales: scales(keys),
+            value_scales: scales(values),
         }
     }
 }

@@ -213,13 +213,11 @@ impl Weights {
             }
             #[cfg(feature = "cuda")]
             Device::Cuda(number) => {
-                use liquid_decoder::cuda::{CudaModel, CudaOptions, Precision};
+                use liquid_decoder::cuda::{CudaModel, CudaOptions};
                 let options = CudaOptions {
                     device: number,
-                    precision: match settings.precision {
-                        config::DecoderPrecision::Bf16 => Precision::Bf16,
-                        config::DecoderPrecision::Fp8 => Precision::Fp8,
-                    },
+                    precision: precision(settings.precision),
+                    keys_values: precision(settings.kv_precision),
                     step_tokens: GPU_STEP_TOKENS.max(settings.sequences.saturating_mul(2)),
                     sequences: settings.sequences,
                 };
@@ -263,6 +261,15 @@ impl Weights {
             #[cfg(feature = "cuda")]
             Self::Gpu { model, .. } => Engine::start(*model, tokenizer, options),
         }
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn precision(of: config::DecoderPrecision) -> liquid_decoder::cuda::Precision {
+    use liquid_decoder::cuda::Precision;
+    match of {
+        config::DecoderPrecision::Bf16 => Precision::Bf16,
+        config::DecoderPrecision::Fp8 => Precision::Fp8,
     }
 }
 

@@ -7,9 +7,10 @@ mod products;
 mod rows;
 
 use anyhow::Result;
+use liquid_cuda::device::Precision;
 
 use super::clock::Clock;
-use crate::suite::decoder::{Decoder, Sizes};
+use crate::suite::decoder::{Decoder, Numbers, Sizes};
 use crate::suite::gpu::Gpu;
 
 /// Mistral-7B.
@@ -32,28 +33,35 @@ pub(in crate::suite) fn print() -> Result<()> {
     products::print_linear(&mut clock)?;
     rows::print(&mut clock)?;
     println!("decoding steps, captured, random weights of Mistral-7B's shape:");
-    for (sequences, tokens, fp8) in [
-        (1, 2048, false),
-        (1, 2048, true),
-        (16, 4096, false),
-        (16, 4096, true),
-        (64, 4096, false),
-        (64, 4096, true),
-    ] {
-        print_step(&mut clock, sequences, tokens, fp8)?;
+    let fp8 = Numbers {
+        projections: Precision::Fp8,
+        ..Numbers::BF16
+    };
+    let all = Numbers {
+        keys_values: Precision::Fp8,
+        ..fp8
+    };
+    for (sequences, tokens) in [(1, 2048), (16, 4096), (64, 4096)] {
+        for (name, numbers) in [
+            ("bf16", Numbers::BF16),
+            ("FP8", fp8),
+            ("FP8, keys and values too", all),
+        ] {
+            let decoder = Decoder::new(&mut clock.0, SIZES, sequences, tokens, numbers)?;
+            let name = format!("{sequences:>3} sequences of {tokens}, {name}");
+            print_step(&mut clock, &name, sequences, &decoder)?;
+        }
     }
     Ok(())
 }
 
 /// A step as a graph; the weights are those of every layer, so no cache holds them.
-fn print_step(clock: &mut Clock, sequences: usize, tokens: usize, fp8: bool) -> Result<()> {
-    let decoder = Decoder::new(&mut clock.0, SIZES, sequences, tokens, fp8)?;
+fn print_step(clock: &mut Clock, name: &str, sequences: usize, decoder: &Decoder) -> Result<()> {
     let graph = decoder.capture(&mut clock.0)?;
     // SAFETY: the decoder lives until the clock has waited for the stream.
     let ms = clock.time(|_| Ok(unsafe { graph.launch() }?))?;
     println!(
-        "  {sequences:>3} sequences of {tokens}, {}: {ms:.3} ms, {:.0} tokens/s",
-        if fp8 { "FP8 " } else { "bf16" },
+        "  {name}: {ms:.3} ms, {:.0} tokens/s",
         sequences as f64 * 1e3 / ms
     );
     Ok(())

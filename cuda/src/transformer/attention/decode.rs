@@ -6,8 +6,8 @@ use std::ffi::c_int;
 
 use super::super::batch::{BatchLimits, BatchTables, PAGE, SPLIT};
 use super::super::program::{Kernel, TransformerKernels, Variant};
-use super::{Attention, Heads};
-use crate::device::{Address, Launch, Parameter, Stream};
+use super::{Attention, FP8_LINE, Heads};
+use crate::device::{Address, Launch, Parameter, Precision, Stream};
 use crate::error::Error;
 
 pub(in crate::transformer) static DECODE: Kernel = Kernel {
@@ -26,7 +26,7 @@ const THREADS: usize = 32 * SPLIT / PAGE;
 const ROWS: usize = 16;
 /// Multiprocessors of a chip of the generation; each gets as many blocks as it holds, which take split after split.
 const MULTIPROCESSORS: usize = 132;
-/// Pieces of keys or values, 64 tokens and 64 columns, under way for a warp.
+/// Pieces of keys or values, 64 tokens of at most 128 bytes, under way for a warp.
 const RING: usize = 2;
 
 /// `Arguments` in decode.cu.
@@ -42,6 +42,8 @@ struct Arguments {
     decoding: Address,
     splits: Address,
     pages: Address,
+    key_scales: Address,
+    value_scales: Address,
     totals: Address,
     sums: Address,
     kv_heads: c_int,
@@ -66,6 +68,8 @@ impl Arguments {
             decoding: tables.decoding(),
             splits: tables.splits(),
             pages: tables.pages(),
+            key_scales: attention.cache.key_scales,
+            value_scales: attention.cache.value_scales,
             totals: workspace,
             sums: workspace.offset(total_bytes(limits, heads)),
             kv_heads: heads.kv as c_int,
@@ -100,14 +104,19 @@ fn at_once(width: usize) -> usize {
     if width <= 128 { 3 } else { 2 }
 }
 
-pub(in crate::transformer) fn variant(width: usize) -> Variant {
+pub(in crate::transformer) fn variant(width: usize, precision: Precision) -> Variant {
     let warps = THREADS / 32;
-    let ring = warps * RING * PAGE * size_of::<u16>() * 64;
+    let line = match precision {
+        Precision::Bf16 => size_of::<u16>() * 64,
+        Precision::Fp8 => width.min(FP8_LINE),
+    };
+    let ring = warps * RING * PAGE * line;
     let sums = size_of::<f32>() * (ROWS * width + 2 * warps * ROWS);
     // The copy engine's swizzle wants pieces at multiples of 1,024 bytes.
     let shared = (ring + sums + size_of::<u64>() * (warps * RING + 1)).next_multiple_of(1024) + 1024;
     Variant::new(&[
         ("D", width),
+        ("FP8", usize::from(precision == Precision::Fp8)),
         ("AT_ONCE", at_once(width)),
         ("RUST_THREADS", THREADS),
         ("RUST_SPLIT", SPLIT),
@@ -142,7 +151,7 @@ impl TransformerKernels {
         let arguments = Arguments::new(attention, tables, workspace);
         let most = limits.splits() * heads.kv * rows_of(limits, heads).div_ceil(ROWS);
         let (keys, values) = attention.maps()?;
-        let split = variant(heads.width);
+        let split = variant(heads.width, attention.cache.precision);
         let launch = Launch {
             shared: split.shared,
             early: attention.early,
@@ -165,7 +174,7 @@ impl TransformerKernels {
         }
         let unshared = Variant {
             shared: 0,
-            ..variant(heads.width)
+            ..variant(heads.width, attention.cache.precision)
         };
         let function = self.get(&COMBINE, unshared)?;
         let combine = Launch {

@@ -7,7 +7,7 @@ use std::ffi::c_int;
 use super::super::batch::{BatchTables, PAGE, TILE};
 use super::super::program::{Kernel, TransformerKernels, Variant};
 use super::Attention;
-use crate::device::{Address, Launch, Parameter, Stream};
+use crate::device::{Address, Launch, Parameter, Precision, Stream};
 use crate::error::Error;
 
 pub(in crate::transformer) static PREFILL: Kernel = Kernel {
@@ -32,6 +32,10 @@ struct Arguments {
     sequences: Address,
     tiles: Address,
     pages: Address,
+    keys: Address,
+    values: Address,
+    key_scales: Address,
+    value_scales: Address,
     kv_heads: c_int,
     group: c_int,
     scale: f32,
@@ -43,10 +47,23 @@ const fn keys(width: usize) -> usize {
     if width <= 128 { 128 } else { 64 }
 }
 
-pub(in crate::transformer) fn variant(width: usize) -> Variant {
-    let bytes = size_of::<u16>() * width * (TILE + 2 * STAGES * keys(width)) + 8 * (1 + 4 * STAGES);
+/// Tiles of keys or values of FP8 under way.
+const fn raw(width: usize) -> usize {
+    if width <= 128 { 3 } else { 2 }
+}
+
+pub(in crate::transformer) fn variant(width: usize, precision: Precision) -> Variant {
+    let raw_bytes = match precision {
+        // The kernel has a place for one, of no size to speak of.
+        Precision::Bf16 => 64,
+        Precision::Fp8 => raw(width) * (keys(width) * (width + size_of::<f32>()) + 8),
+    };
+    let bytes =
+        size_of::<u16>() * width * (TILE + 2 * STAGES * keys(width)) + 8 * (1 + 4 * STAGES) + raw_bytes;
     let definitions = [
         ("D", width),
+        ("FP8", usize::from(precision == Precision::Fp8)),
+        ("RUST_RAW", raw(width)),
         ("KEYS", keys(width)),
         ("STAGES", STAGES),
         ("RUST_THREADS", THREADS),
@@ -87,6 +104,10 @@ impl TransformerKernels {
             sequences: tables.sequences(),
             tiles: tables.tile_list(),
             pages: tables.pages(),
+            keys: attention.cache.keys,
+            values: attention.cache.values,
+            key_scales: attention.cache.key_scales,
+            value_scales: attention.cache.value_scales,
             kv_heads: heads.kv as c_int,
             group: heads.group() as c_int,
             scale: attention.scale_of_two(),
@@ -97,7 +118,7 @@ impl TransformerKernels {
             Parameter::new(&values),
             Parameter::new(&arguments),
         ];
-        let variant = variant(heads.width);
+        let variant = variant(heads.width, attention.cache.precision);
         let launch = Launch {
             shared: variant.shared,
             early: attention.early,

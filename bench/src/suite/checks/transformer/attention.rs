@@ -1,6 +1,7 @@
 //! Attention over pages: ragged sequences, windows, groups of heads, splits that meet and splits that do not.
 
 use anyhow::Result;
+use liquid_cuda::device::Precision;
 use liquid_cuda::transformer::{Attention, DECODE_ROWS, Heads, decode_workspace_bytes};
 
 use super::cache::{Cache, Place};
@@ -11,6 +12,10 @@ use crate::suite::gpu::Gpu;
 
 /// Largest relative error: the weights of the keys are rounded to bf16, and so is the result.
 const LIMIT: f64 = 5e-3;
+
+/// Largest relative error that rounding keys and values to FP8 adds: half a step of three bits of each, which mostly
+/// cancel.
+const FP8_LIMIT: f64 = 0.06;
 
 /// Most rows of a sequence for which the reference is computed.
 const SOME_ROWS: usize = 5;
@@ -43,17 +48,20 @@ pub(super) fn check(gpu: &mut Gpu, report: &mut Report) -> Result<()> {
             .map(|&(rows, position)| Place { rows, position })
             .collect::<Vec<_>>()
     };
-    for (query, kv, width) in [
-        (8, 2, 128),
-        (4, 4, 64),
-        (14, 2, 64),
-        (4, 2, 256),
-        (8, 1, 128),
-        (28, 4, 128),
+    for (query, kv, width, precision) in [
+        (8, 2, 128, Precision::Bf16),
+        (4, 4, 64, Precision::Bf16),
+        (14, 2, 64, Precision::Bf16),
+        (4, 2, 256, Precision::Bf16),
+        (8, 1, 128, Precision::Bf16),
+        (28, 4, 128, Precision::Bf16),
+        (8, 2, 128, Precision::Fp8),
+        (14, 2, 64, Precision::Fp8),
+        (4, 2, 256, Precision::Fp8),
     ] {
         let heads = Heads { query, kv, width };
-        let decode = Cache::new(gpu, heads, &places(&few), false)?;
-        let prefill = Cache::new(gpu, heads, &places(&many), false)?;
+        let decode = Cache::new(gpu, heads, &places(&few), precision, false)?;
+        let prefill = Cache::new(gpu, heads, &places(&many), precision, false)?;
         for window in [None, Some(1), Some(70), Some(300)] {
             attend(gpu, report, &decode, window, Way::Decode)?;
             attend(gpu, report, &prefill, window, Way::Prefill)?;
@@ -131,10 +139,29 @@ fn run(
     Ok(outputs)
 }
 
-/// Attention of one row of one head in f64.
-fn reference(cache: &Cache, number: usize, row: usize, head: usize, window: Option<usize>) -> Vec<f64> {
+/// A row of a head of queries.
+#[derive(Clone, Copy)]
+struct Asked {
+    number: usize,
+    row: usize,
+    head: usize,
+    window: Option<usize>,
+}
+
+/// Attention of one row of one head in f64, to keys and values as they lie in the pages, or before they became FP8.
+fn reference(cache: &Cache, asked: Asked, exact: bool) -> Vec<f64> {
+    let Asked {
+        number,
+        row,
+        head,
+        window,
+    } = asked;
+    let (keys, values) = match exact {
+        true => (&cache.exact_keys, &cache.exact_values),
+        false => (&cache.keys, &cache.values),
+    };
     let Heads { query, kv, width } = cache.heads;
-    let asked = &cache.queries[number][(row * query + head) * width..][..width];
+    let queries = &cache.queries[number][(row * query + head) * width..][..width];
     let last = cache.places[number].position + row;
     let first = window.map_or(0, |window| (last + 1).saturating_sub(window));
     let of = |numbers: &[f32], token: usize| {
@@ -146,8 +173,13 @@ fn reference(cache: &Cache, number: usize, row: usize, head: usize, window: Opti
     };
     let products: Vec<f64> = (first..=last)
         .map(|token| {
-            let key = of(&cache.keys[number], token);
-            asked.iter().zip(key).map(|(q, k)| f64::from(*q) * k).sum::<f64>() / (width as f64).sqrt()
+            let key = of(&keys[number], token);
+            queries
+                .iter()
+                .zip(key)
+                .map(|(q, k)| f64::from(*q) * k)
+                .sum::<f64>()
+                / (width as f64).sqrt()
         })
         .collect();
     let largest = products.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -155,7 +187,7 @@ fn reference(cache: &Cache, number: usize, row: usize, head: usize, window: Opti
     let total: f64 = weights.iter().sum();
     let mut output = vec![0.0; width];
     for (token, weight) in (first..=last).zip(weights) {
-        let value = of(&cache.values[number], token);
+        let value = of(&values[number], token);
         output
             .iter_mut()
             .zip(value)
@@ -168,23 +200,43 @@ fn attend(gpu: &mut Gpu, report: &mut Report, cache: &Cache, window: Option<usiz
     let Heads { query, kv, width } = cache.heads;
     let numbers: Vec<usize> = (0..cache.places.len()).collect();
     let outputs = run(gpu, cache, &numbers, window, way)?;
-    let (mut ours, mut exact) = (Vec::new(), Vec::new());
+    let (mut ours, mut wanted_all, mut exact) = (Vec::new(), Vec::new(), Vec::new());
     let mut worst = 0.0_f64;
     for (number, place) in cache.places.iter().enumerate() {
         let step = place.rows.div_ceil(SOME_ROWS);
         for row in (0..place.rows).step_by(step).chain([place.rows - 1]) {
             for head in [0, query / kv - 1, query / 2, query - 1] {
-                let wanted = reference(cache, number, row, head, window);
+                let asked = Asked {
+                    number,
+                    row,
+                    head,
+                    window,
+                };
+                let wanted = reference(cache, asked, false);
                 let given = &outputs[number][(row * query + head) * width..][..width];
                 worst = worst.max(relative_error(given, &wanted));
                 ours.extend_from_slice(given);
-                exact.extend(wanted);
+                wanted_all.extend(wanted);
+                if cache.precision == Precision::Fp8 {
+                    exact.extend(reference(cache, asked, true));
+                }
             }
         }
     }
     let window = window.map_or_else(String::new, |window| format!(", window {window}"));
-    let name = format!("{way:?}, {query} heads on {kv} of {width}{window}");
-    report.add(&name, relative_error(&ours, &exact), LIMIT);
+    let name = format!(
+        "{way:?}, {query} heads on {kv} of {width}, {:?}{window}",
+        cache.precision
+    );
+    report.add(&name, relative_error(&ours, &wanted_all), LIMIT);
+    if cache.precision == Precision::Fp8 {
+        let limit = FP8_LIMIT + LIMIT;
+        report.add(
+            &format!("{name}, with the error of rounding"),
+            relative_error(&ours, &exact),
+            limit,
+        );
+    }
     report.add(&format!("{name}, worst row"), worst, 2.0 * LIMIT);
     Ok(())
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use liquid_cuda::device::Graph;
 
 use crate::suite::checks::Report;
-use crate::suite::decoder::{Decoder, Sizes};
+use crate::suite::decoder::{Decoder, Numbers, Sizes};
 use crate::suite::gpu::Gpu;
 
 /// A model small enough that launches are short, so that one which comes too early meets the one before.
@@ -21,7 +21,7 @@ const SIZES: Sizes = Sizes {
 /// Checks steps of one sequence and of several.
 pub(super) fn check(gpu: &mut Gpu, report: &mut Report) -> Result<()> {
     for sequences in [1, 3, 8] {
-        let decoder = Decoder::new(gpu, SIZES, sequences, 700, false)?;
+        let decoder = Decoder::new(gpu, SIZES, sequences, 700, Numbers::BF16)?;
         let mut step = |early: bool| -> Result<Vec<f32>> {
             decoder.start(gpu)?;
             decoder.step(gpu, early)?;

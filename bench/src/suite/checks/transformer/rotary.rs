@@ -2,11 +2,12 @@
 
 use anyhow::Result;
 use liquid_cuda::Rows;
+use liquid_cuda::device::Precision;
 use liquid_cuda::transformer::{Heads, PAGE, Rotary};
 
-use super::ROUNDED;
 use super::cache::{Cache, Place};
 use super::rows::{NONE, rows_of};
+use super::{ROUNDED, fp8};
 use crate::suite::checks::Report;
 use crate::suite::checks::recurrence::relative_error;
 use crate::suite::gpu::Gpu;
@@ -14,6 +15,8 @@ use crate::suite::random::Random;
 
 const EPSILON: f32 = 1e-6;
 const POSITIONS: usize = 400;
+/// Largest relative error of FP8: half a step of its four bits.
+const HALF_A_STEP: f64 = 0.0625;
 
 /// Checks whole and partial rotation, with norms and without.
 pub(super) fn check(gpu: &mut Gpu, report: &mut Report) -> Result<()> {
@@ -29,8 +32,10 @@ pub(super) fn check(gpu: &mut Gpu, report: &mut Report) -> Result<()> {
             kv: 2,
             width,
         };
-        let cache = Cache::new(gpu, heads, &places, true)?;
+        let cache = Cache::new(gpu, heads, &places, Precision::Bf16, true)?;
         rotate(gpu, report, &cache, rotated, normed)?;
+        let cache = Cache::new(gpu, heads, &places, Precision::Fp8, true)?;
+        rotate_to_fp8(gpu, report, &cache, rotated, normed)?;
     }
     Ok(())
 }
@@ -168,6 +173,69 @@ fn rotate(gpu: &mut Gpu, report: &mut Report, cache: &Cache, rotated: usize, nor
     let good = pages
         .iter()
         .all(|pages| written(pages) == cache.rows() * kv * width);
+    report.holds(&format!("{name}, nothing else written"), good);
+    Ok(())
+}
+
+/// Keys and values that become FP8 in the pages: every head's scale is the least power of two for it, every code that of the
+/// nearest number.
+fn rotate_to_fp8(
+    gpu: &mut Gpu,
+    report: &mut Report,
+    cache: &Cache,
+    rotated: usize,
+    normed: bool,
+) -> Result<()> {
+    let Heads { query, kv, width } = cache.heads;
+    let inputs = Inputs::new(cache, rotated, normed);
+    inputs.run(gpu, cache)?;
+    let places = cache.pool * PAGE * kv;
+    let mut given = Vec::new();
+    for (pages, scales) in [&cache.key_pages, &cache.value_pages]
+        .into_iter()
+        .zip(cache.scales.iter().flatten())
+    {
+        let codes: Vec<u8> = gpu.stream.read(pages, places * width)?;
+        let scales: Vec<f32> = gpu.stream.read(scales, places)?;
+        given.push((codes, scales));
+    }
+    let (mut ours, mut exact, mut nearest, mut scaled) = (Vec::new(), Vec::new(), true, true);
+    let mut row = 0;
+    for (place, table) in cache.places.iter().zip(&cache.pages) {
+        for position in place.position..place.tokens() {
+            let from = &inputs.numbers[row * inputs.stride..][..inputs.stride];
+            for (which, head) in [0, 1]
+                .into_iter()
+                .flat_map(|which| (0..kv).map(move |head| (which, head)))
+            {
+                let numbers = &from[(query + which * kv + head) * width..][..width];
+                let wanted = match which {
+                    0 => inputs.turned(numbers, 1, position),
+                    _ => numbers.iter().map(|x| f64::from(*x)).collect(),
+                };
+                let at = (table[position / PAGE] as usize * kv + head) * PAGE + position % PAGE;
+                let (codes, scales) = &given[which];
+                let codes = &codes[at * width..][..width];
+                let (own, scale) = fp8::codes(numbers);
+                scaled &= scales[at].log2().fract() == 0.0 && (which == 0 || scales[at] == scale);
+                nearest &= which == 0 || codes == own;
+                ours.extend(codes.iter().map(|code| fp8::number(*code) as f32 * scales[at]));
+                exact.extend(wanted);
+            }
+            row += 1;
+        }
+    }
+    let name = format!(
+        "rotary to FP8, {rotated} of {width}{}",
+        if normed { ", normed" } else { "" }
+    );
+    report.add(&name, relative_error(&ours, &exact), HALF_A_STEP);
+    report.holds(&format!("{name}, values as their nearest codes"), nearest);
+    report.holds(&format!("{name}, scales are the least powers of two"), scaled);
+    let written = |scales: &[f32]| scales.iter().filter(|scale| !scale.is_nan()).count();
+    let good = given
+        .iter()
+        .all(|(_, scales)| written(scales) == cache.rows() * kv);
     report.holds(&format!("{name}, nothing else written"), good);
     Ok(())
 }

@@ -270,6 +270,7 @@ fn quantise(gpu: &mut Gpu, report: &mut Report, rows: usize, width: usize) -> Re
         rows,
         width,
         to: target.quantised(),
+        early: false,
     };
     // SAFETY: the buffers have these extents and live until the result was read.
     unsafe { gpu.transformer.quantise_rows(&gpu.stream, &launch)? };

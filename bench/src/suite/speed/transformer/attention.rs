@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use liquid_cuda::Rows;
-use liquid_cuda::device::Buffer;
+use liquid_cuda::device::{Buffer, Precision};
 use liquid_cuda::transformer::{
     Attention, BatchLimits, BatchPlan, BatchSequence, BatchTables, Heads, KvLayer, PAGE,
     decode_workspace_bytes,
@@ -15,6 +15,16 @@ use crate::suite::speed::clock::Clock;
 /// Layers whose keys and values calls take turns at, so that none finds its own in L2.
 const LAYERS: usize = 4;
 
+/// Sequences of so many rows behind `position` tokens each, whose keys and values lie in some layers.
+#[derive(Clone, Copy)]
+struct BatchSizes {
+    sequences: usize,
+    rows: usize,
+    position: usize,
+    layers: usize,
+    precision: Precision,
+}
+
 /// A batch of sequences of one length.
 struct Batch {
     heads: Heads,
@@ -22,7 +32,10 @@ struct Batch {
     pool: usize,
     queries: Buffer,
     outputs: Buffer,
+    precision: Precision,
     layers: Vec<[Buffer; 2]>,
+    /// Scales of all layers, if they are FP8.
+    scales: Buffer,
     workspace: Buffer,
     tables: BatchTables,
     _tables: Buffer,
@@ -30,15 +43,14 @@ struct Batch {
 }
 
 impl Batch {
-    /// Sequences of so many rows behind `position` tokens.
-    fn new(
-        gpu: &Gpu,
-        heads: Heads,
-        sequences: usize,
-        rows: usize,
-        position: usize,
-        layers: usize,
-    ) -> Result<Self> {
+    fn new(gpu: &Gpu, heads: Heads, sizes: BatchSizes) -> Result<Self> {
+        let BatchSizes {
+            sequences,
+            rows,
+            position,
+            layers,
+            precision,
+        } = sizes;
         let pages = (position + rows).div_ceil(PAGE);
         let pool = pages * sequences;
         let limits = BatchLimits {
@@ -69,9 +81,15 @@ impl Batch {
             pool,
             queries: gpu.normals(rows * sequences * row, 1.0)?,
             outputs: gpu.zeroed(2 * rows * sequences * row)?,
+            precision,
+            // Of FP8 the bits of bf16: codes of any kind.
             layers: (0..layers)
-                .map(|_| Ok([gpu.normals(cached, 1.0)?, gpu.normals(cached, 1.0)?]))
+                .map(|_| {
+                    let numbers = || gpu.normals(cached * precision.bytes() / 2, 1.0);
+                    Ok([numbers()?, numbers()?])
+                })
                 .collect::<Result<_>>()?,
+            scales: gpu.upload(&vec![0.01_f32; pool * PAGE * heads.kv])?,
             workspace: gpu.zeroed(decode_workspace_bytes(&limits, heads))?,
             tables: BatchPlan::new(&limits, &batch)?.write(&gpu.stream, &memory)?,
             _tables: memory,
@@ -90,9 +108,10 @@ impl Batch {
             },
             heads: self.heads,
             cache: KvLayer {
-                keys: keys.address(),
-                values: values.address(),
-                pages: self.pool,
+                precision: self.precision,
+                key_scales: self.scales.address(),
+                value_scales: self.scales.address(),
+                ..KvLayer::bf16(keys.address(), values.address(), self.pool)
             },
             scale: (self.heads.width as f32).sqrt().recip(),
             window: None,
@@ -138,11 +157,20 @@ pub(super) fn print_decode(clock: &mut Clock) -> Result<()> {
         (16, 4, 4096),
         (16, 8, 4096),
     ] {
-        let mut batch = Batch::new(&clock.0, SIZES.heads(), sequences, rows, tokens - rows, LAYERS)?;
-        let ms = clock.time(|gpu| batch.decode(gpu))?;
-        let bytes = 2 * 2 * sequences * tokens * SIZES.kv * SIZES.head;
-        let name = format!("{sequences} sequences of {tokens}, {rows} rows each");
-        println!("  {name:40} {ms:>9.4} ms {:>6.2} TB/s", bytes as f64 / ms / 1e9);
+        for precision in [Precision::Bf16, Precision::Fp8] {
+            let sizes = BatchSizes {
+                sequences,
+                rows,
+                position: tokens - rows,
+                layers: LAYERS,
+                precision,
+            };
+            let mut batch = Batch::new(&clock.0, SIZES.heads(), sizes)?;
+            let ms = clock.time(|gpu| batch.decode(gpu))?;
+            let bytes = 2 * precision.bytes() * sequences * tokens * SIZES.kv * SIZES.head;
+            let name = format!("{sequences} sequences of {tokens}, {rows} rows each, {precision:?}");
+            println!("  {name:40} {ms:>9.4} ms {:>6.2} TB/s", bytes as f64 / ms / 1e9);
+        }
     }
     Ok(())
 }
@@ -171,15 +199,24 @@ pub(super) fn print_prefill(clock: &mut Clock) -> Result<()> {
     ];
     for (heads, sequences) in widths {
         for (rows, position) in [(2048, 0), (8192, 0), (32_768, 0), (8192, 24_576), (64, 8192)] {
-            let mut batch = Batch::new(&clock.0, heads, sequences, rows, position, 1)?;
-            let ms = clock.time(|gpu| batch.prefill(gpu))?;
-            let pairs = rows as f64 * (position as f64 + (rows as f64 + 1.0) / 2.0);
-            let rate = 4e-9 * pairs * (heads.query * heads.width * sequences) as f64 / ms;
-            let name = format!(
-                "{} heads of {}, {} rows at {position}",
-                heads.query, heads.width, batch.rows
-            );
-            println!("  {name:40} {ms:>9.4} ms {rate:>6.0} TFLOP/s");
+            for precision in [Precision::Bf16, Precision::Fp8] {
+                let sizes = BatchSizes {
+                    sequences,
+                    rows,
+                    position,
+                    layers: 1,
+                    precision,
+                };
+                let mut batch = Batch::new(&clock.0, heads, sizes)?;
+                let ms = clock.time(|gpu| batch.prefill(gpu))?;
+                let pairs = rows as f64 * (position as f64 + (rows as f64 + 1.0) / 2.0);
+                let rate = 4e-9 * pairs * (heads.query * heads.width * sequences) as f64 / ms;
+                let name = format!(
+                    "{} heads of {}, {} rows at {position}, {precision:?}",
+                    heads.query, heads.width, batch.rows
+                );
+                println!("  {name:40} {ms:>9.4} ms {rate:>6.0} TFLOP/s");
+            }
         }
     }
     Ok(())

@@ -77,6 +77,7 @@ fn print_norms(clock: &mut Clock, rows: usize) -> Result<()> {
         rows,
         width,
         to: fp8,
+        early: false,
     };
     // SAFETY: as above.
     print_rate(clock, "rows to FP8", 3 * rows * width, |gpu| {
@@ -169,11 +170,7 @@ fn print_rotary(clock: &mut Clock, rows: usize) -> Result<()> {
         key_norm: Address::NULL,
         zero_centred: false,
         epsilon: 1e-6,
-        cache: KvLayer {
-            keys: keys.address(),
-            values: values.address(),
-            pages: pool,
-        },
+        cache: KvLayer::bf16(keys.address(), values.address(), pool),
         early: false,
     };
     // SAFETY: as in `print_norms`; there are as many angles as rows have.
