@@ -17,7 +17,6 @@ use crate::results;
 mod body;
 mod load;
 mod peer;
-mod process;
 mod report;
 mod upstream;
 
@@ -147,7 +146,7 @@ fn peers(programs: &Programs, folder: &Path, upstream: SocketAddr, report: &mut 
         &programs.sidecar,
         folder,
         upstream,
-        process::free()?,
+        crate::process::free()?,
     )?);
     match &programs.litellm {
         Some(litellm) => {

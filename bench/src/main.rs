@@ -13,9 +13,12 @@ mod extract;
 mod facts;
 mod gateway;
 mod gpu;
+mod process;
 mod results;
 mod suite;
 mod versions;
+mod vram;
+mod worker;
 
 use clap::{Parser, Subcommand};
 
@@ -46,6 +49,10 @@ enum Command {
     Gpu(gpu::Arguments),
     /// The GPU suite: the kernels of attention checked against references, and timed
     Suite(suite::Arguments),
+    /// Memory of one forward pass over a document and over its pack, with transformers and with our engine
+    Vram(vram::Arguments),
+    /// The program liquid-worker on a GPU end to end, beside the processor
+    Worker(worker::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -59,5 +66,7 @@ fn main() -> anyhow::Result<()> {
         Command::Gateway(arguments) => gateway::run(&arguments),
         Command::Gpu(arguments) => gpu::run(&arguments),
         Command::Suite(arguments) => suite::run(&arguments),
+        Command::Vram(arguments) => vram::run(&arguments),
+        Command::Worker(arguments) => worker::run(&arguments),
     }
 }

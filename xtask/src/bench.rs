@@ -34,6 +34,10 @@ enum What {
     Gateway(Rest),
     /// The encoder on an NVIDIA GPU: agreement with the processor, speed, what it does when memory runs out.
     Gpu(Rest),
+    /// A GPU's memory for one pass over a document and over its pack, with transformers and with our engine.
+    Vram(Rest),
+    /// The worker on an NVIDIA GPU end to end, with encoder, ranker and SmolLM2 on one card, beside itself on the processor.
+    Worker(Rest),
     /// Admission of pods with and without injection, on a Kubernetes of its own; needs root.
     Admission,
 }
@@ -57,11 +61,13 @@ pub(crate) fn start(arguments: &Arguments) -> Result<()> {
         What::Facts(rest) => ("facts", rest),
         What::Gateway(rest) => ("gateway", rest),
         What::Gpu(rest) => ("gpu", rest),
+        What::Vram(rest) => ("vram", rest),
+        What::Worker(rest) => ("worker", rest),
         What::Admission => return crate::test::bench_admission(),
     };
     let mut bench = cargo(&["run", "--release", "--package", "liquid-bench"]);
     // What runs on a GPU is built only where it is asked for, and attention, which takes minutes, only for itself.
-    let on_gpu = matches!(name, "gpu" | "decoder") || rest.iter().any(|word| word.contains("cuda"));
+    let on_gpu = matches!(name, "gpu" | "decoder" | "vram") || rest.iter().any(|word| word.contains("cuda"));
     match (on_gpu, name) {
         (false, _) => {}
         (true, "attention") => drop(bench.args(["--features", "cuda"])),
@@ -71,19 +77,39 @@ pub(crate) fn start(arguments: &Arguments) -> Result<()> {
     let asks_only = rest.iter().any(|word| word == "--help" || word == "-h");
     match arguments.what {
         _ if asks_only => {}
-        What::Attention(_) | What::Decoder(_) | What::Admission => {}
+        What::Attention(_) | What::Decoder(_) | What::Vram(_) | What::Admission => {}
         What::Conversation(_) | What::Evidence(_) | What::Extract(_) | What::Gpu(_) => weights()?,
         What::Facts(_) => {
             weights()?;
-            if let model::Weights::Missing(why) = model::decoder::ensure()? {
-                anyhow::bail!("no language model ({why})");
-            }
+            language_model()?;
+        }
+        What::Worker(_) => {
+            weights()?;
+            language_model()?;
+            run(&mut cargo(&WORKER))?;
         }
         What::Gateway(_) => {
             bench.args(gateway::set_up()?);
         }
     }
     run(bench.args(rest))
+}
+
+/// Builds the worker as it runs on a GPU.
+const WORKER: [&str; 6] = [
+    "build",
+    "--release",
+    "--package",
+    "liquid-worker",
+    "--features",
+    "cuda",
+];
+
+fn language_model() -> Result<()> {
+    match model::decoder::ensure()? {
+        model::Weights::Ready(_) => Ok(()),
+        model::Weights::Missing(why) => anyhow::bail!("no language model ({why})"),
+    }
 }
 
 fn weights() -> Result<()> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::process::{Process, free};
+use crate::process::{Process, free};
 
 /// A gateway that runs.
 pub(super) struct Peer {

@@ -1,9 +1,9 @@
-//! A peer as a child process: started, waited for, its memory read, ended with all that it started.
+//! A program as a child process: started, waited for, its memory read, ended with all that it started.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -13,17 +13,18 @@ use nix::unistd::Pid;
 
 /// LiteLLM takes half a minute on an idle machine.
 const START_LIMIT: Duration = Duration::from_secs(240);
-const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// A worker gives its requests half a minute.
+const STOP_LIMIT: Duration = Duration::from_secs(35);
 
 /// A running process; it ends when this value is dropped.
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
     log: PathBuf,
 }
 
 impl Process {
     /// Starts a program; what it prints goes to `NAME.log` in `folder`.
-    pub(super) fn start(name: &str, folder: &Path, command: &mut Command) -> Result<Self> {
+    pub(crate) fn start(name: &str, folder: &Path, command: &mut Command) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let file = File::create(&log).with_context(|| log.display().to_string())?;
         let child = command
@@ -36,7 +37,7 @@ impl Process {
     }
 
     /// Waits until a GET of `path` is answered with 200.
-    pub(super) fn ready(&mut self, address: SocketAddr, path: &str) -> Result<()> {
+    pub(crate) fn ready(&mut self, address: SocketAddr, path: &str) -> Result<()> {
         let agent = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(5)))
             .proxy(None)
@@ -58,27 +59,16 @@ impl Process {
         Ok(())
     }
 
-    /// Resident memory now, of it and all its children, in bytes. What they share counts for each of them.
-    pub(super) fn resident(&self) -> Result<u64> {
-        let family = family(self.child.id())?;
-        // One that ended in between has no memory any more.
-        Ok(family.iter().filter_map(|id| field(*id, "VmRSS:").ok()).sum())
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn end(mut self) -> Result<ExitStatus> {
+        self.terminate();
+        self.child.try_wait()?.context("the process does not end")
     }
 
-    /// Most resident memory of the process itself since [`Process::forget_peak`], in bytes.
-    pub(super) fn peak(&self) -> Result<u64> {
-        field(self.child.id(), "VmHWM:")
-    }
-
-    /// Makes the most resident memory the present one (proc(5), `clear_refs`).
-    pub(super) fn forget_peak(&self) -> Result<()> {
-        let path = format!("/proc/{}/clear_refs", self.child.id());
-        fs::write(&path, "5").with_context(|| path)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
+    fn terminate(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         if let Ok(id) = i32::try_from(self.child.id()) {
             let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
         }
@@ -89,13 +79,37 @@ impl Drop for Process {
             }
             sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Resident memory now, of it and all its children, in bytes. What they share counts for each of them.
+    pub(crate) fn resident(&self) -> Result<u64> {
+        let family = family(self.child.id())?;
+        // One that ended in between has no memory any more.
+        Ok(family.iter().filter_map(|id| field(*id, "VmRSS:").ok()).sum())
+    }
+
+    /// Most resident memory of the process itself since [`Process::forget_peak`], in bytes.
+    pub(crate) fn peak(&self) -> Result<u64> {
+        field(self.child.id(), "VmHWM:")
+    }
+
+    /// Makes the most resident memory the present one (proc(5), `clear_refs`).
+    pub(crate) fn forget_peak(&self) -> Result<()> {
+        let path = format!("/proc/{}/clear_refs", self.child.id());
+        fs::write(&path, "5").with_context(|| path)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.terminate();
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 /// A loopback port that is free now.
-pub(super) fn free() -> Result<SocketAddr> {
+pub(crate) fn free() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free loopback port")?;
     Ok(listener.local_addr()?)
 }
