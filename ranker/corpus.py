@@ -70,9 +70,12 @@ def shorten(ids: list[int]) -> list[int]:
 
 
 class Corpus:
-    """Prepared data with everything that follows from it."""
+    """Prepared data with everything that follows from it.
 
-    def __init__(self, prepared: Prepared) -> None:
+    Windows are read with up to `left` tokens of their document before them.
+    """
+
+    def __init__(self, prepared: Prepared, left: int = 0) -> None:
         self.prepared = prepared
         self.unit_start = offsets(prepared.unit_tokens)
         self.document_unit = offsets(prepared.document_units)
@@ -84,6 +87,8 @@ class Corpus:
         last = self.window_unit + prepared.window_units
         self.window_start = self.unit_start[self.window_unit]
         self.window_length = np.minimum(self.unit_start[last] - self.window_start, MAX_WINDOW_TOKENS)
+        document = np.searchsorted(self.document_start, self.window_start, "right") - 1
+        self.window_left = np.minimum(self.window_start - self.document_start[document], left)
         self.form_start = offsets(prepared.form_tokens)
         self.item_form = offsets(prepared.item_plain_forms.astype(np.int64) + prepared.item_noisy_forms)
         self.item_span = offsets(prepared.item_spans)

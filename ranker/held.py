@@ -40,6 +40,7 @@ def document_rows(corpus: Corpus, items: Ints) -> HeldRows:
         corpus.prepared.form_tokens[form].astype(np.int64),
         corpus.window_start[window],
         corpus.window_length[window],
+        corpus.window_left[window],
     )
     return HeldRows(items, count, rows, window_units(corpus, window))
 

@@ -36,8 +36,11 @@ class EvaluationWindows:
     units: RowUnits
 
     @classmethod
-    def read(cls, path: Path) -> "EvaluationWindows":
-        """Reads the file; questions that are too long lose their middle, windows their end."""
+    def read(cls, path: Path, left: int = 0) -> "EvaluationWindows":
+        """Reads the file; questions that are too long lose their middle, windows their end.
+
+        Windows come with up to `left` tokens of the windows before them in the item's document.
+        """
         with np.load(path) as file:
             arrays = {name: file[name] for name in file.files}
         window_start = arrays["window_off"].astype(np.int64)
@@ -55,6 +58,7 @@ class EvaluationWindows:
             np.diff(question_start)[question],
             window_start[window],
             np.minimum(np.diff(window_start), MAX_WINDOW_TOKENS)[window],
+            np.minimum(window_start[window] - np.repeat(window_start[first], windows), left),
         )
         counts = np.diff(unit_start)[window]
         limit = np.repeat(rows.window_length, counts)

@@ -3,7 +3,7 @@
 All tokens lie on the device as one flat tensor; a row is four numbers, so a batch costs one gather and no feeding.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
@@ -37,25 +37,27 @@ class TokenStore:
 
 @dataclass(frozen=True)
 class Rows:
-    """Where the question and the window of each row lie; questions count from the first question token."""
+    """Where the question and the window of each row lie; questions count from the first question token.
+
+    A window may be read with the tokens before it, its left context: what is said about these counts for nothing.
+    """
 
     question_start: Ints
     question_length: Ints
     window_start: Ints
     window_length: Ints
+    left_length: Ints  # tokens of the left context, which end where the window starts
 
     def __len__(self) -> int:
         return len(self.window_start)
 
     def lengths(self) -> Ints:
         """Returns the tokens of each row, special ones included."""
-        return self.question_length + self.window_length + SPECIAL_TOKENS
+        return self.question_length + self.left_length + self.window_length + SPECIAL_TOKENS
 
     def take(self, order: Ints) -> Self:
         """Returns some of the rows, in this order."""
-        return type(self)(
-            self.question_start[order], self.question_length[order], self.window_start[order], self.window_length[order]
-        )
+        return type(self)(*(getattr(self, field.name)[order] for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class DeviceRows:
     """Rows on the device."""
 
     def __init__(self, rows: Rows, store: TokenStore) -> None:
-        table = np.stack([rows.question_start, rows.question_length, rows.window_start, rows.window_length])
+        table = np.stack([getattr(rows, field.name) for field in fields(rows)])
         self._table = to_device(table, store.device)
         self._store = store
 
@@ -127,16 +129,18 @@ class DeviceRows:
         """Assembles the tokens of a chunk, without waiting for the device."""
         store = self._store
         columns = torch.arange(chunk.width, device=store.device)
-        fields = self._table[:, chunk.start : chunk.end, None]
-        question_start, question_length, window_start, window_length = fields.unbind(0)
-        first = question_length + 2  # of the window
-        last = first + window_length  # the closing [SEP]
-        window = (columns >= first) & (columns < last)
-        position = window_start + (columns - first)
+        of_chunk = self._table[:, chunk.start : chunk.end, None]
+        question_start, question_length, window_start, window_length, left_length = of_chunk.unbind(0)
+        first = question_length + 2  # of the left context
+        start = first + left_length  # of the window
+        last = start + window_length  # the closing [SEP]
+        window = (columns >= start) & (columns < last)
+        position = window_start + (columns - start)
         question = store.question_base + question_start + (columns - 1)
         special = store.special_base + torch.where(columns == 0, 1, torch.where(columns > last, 0, 2))
         in_question = (columns > 0) & (columns < first - 1)
-        source = torch.where(window, position, torch.where(in_question, question, special))
+        in_text = (columns >= first) & (columns < last)
+        source = torch.where(in_text, position, torch.where(in_question, question, special))
         mask = columns <= last
         types = ((columns >= first) & mask).long()
         return Batch(store.tokens[source].long(), types, mask, window, position)

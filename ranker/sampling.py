@@ -3,6 +3,7 @@
 Everything is drawn for thousands of groups at once with numpy; the trainer runs this beside the device's work.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +58,8 @@ class Plan:
 class Sampler:
     """Draws plans from the documents that are not kept out."""
 
-    def __init__(self, corpus: Corpus, seed: int, others: int = 1) -> None:
+    def __init__(self, corpus: Corpus, seed: int, others: int = 1, without: Collection[str] = ()) -> None:
+        """Starts to draw; `without` are sources that are left out, `others` windows of other documents in a group."""
         self.corpus = corpus
         self._others = others  # windows of other documents in a group
         self._rng = np.random.default_rng(seed)
@@ -71,7 +73,7 @@ class Sampler:
         self.items = [np.flatnonzero(usable & (prepared.item_source == at)) for at in range(len(names))]
         self._documents = [np.unique(prepared.item_document[items]) for items in self.items]
         share = np.array([SOURCE_SHARE.get(name, 0.1) for name in names])
-        share *= [len(items) > 0 for items in self.items]
+        share *= [len(items) > 0 and name not in without for items, name in zip(self.items, names, strict=True)]
         self._share = share / share.sum()
         self.hard = np.full((corpus.items, corpus.cuttings, HARD_WINDOWS), NO_WINDOW, np.int64)
 
@@ -111,6 +113,7 @@ class Sampler:
             corpus.prepared.form_tokens[form].astype(np.int64),
             corpus.window_start[window],
             corpus.window_length[window],
+            corpus.window_left[window],
         )
         return arrange(rows, item[group], group, groups, tokens, parts)
 

@@ -66,6 +66,8 @@ class Settings:
     teacher_share: float  # of the targets of labelled rows
     distance_weight: float  # of the distance from the teachers' logits
     others: int  # windows of other documents in a group
+    without: list[str]  # sources that are left out of training
+    left: int  # tokens before a window that are read with it
 
 
 class Log:
@@ -106,10 +108,10 @@ class Run:
         torch.backends.cuda.enable_cudnn_sdp(False)  # it plans each new shape anew
         torch.backends.cuda.matmul.allow_tf32 = True
         self.model = Ranker.from_state(weights.read(settings.weights)).to(self.device)
-        self.corpus = Corpus(Prepared.read(settings.data))
+        self.corpus = Corpus(Prepared.read(settings.data), settings.left)
         prepared = self.corpus.prepared
         self.store = TokenStore(prepared.tokens, prepared.question_tokens, self.device)
-        self.sampler = Sampler(self.corpus, settings.seed, settings.others)
+        self.sampler = Sampler(self.corpus, settings.seed, settings.others, settings.without)
         self.teachers = Teachers(settings.teachers, self.device)
         self.stride = len(prepared.tokens)
         items = np.repeat(np.arange(self.corpus.items), prepared.item_spans)
@@ -243,7 +245,7 @@ def describe(settings: Settings) -> dict[str, Any]:
 def run(settings: Settings) -> None:
     """Validates, trains, saves, scores."""
     run = Run(settings)
-    evaluation = infer.EvaluationWindows.read(settings.windows) if settings.windows else None
+    evaluation = infer.EvaluationWindows.read(settings.windows, settings.left) if settings.windows else None
     before = run.choose_held(settings.validate)
     run.score_held(before[:4])  # the first call loads kernels
     started = time.time()
@@ -292,6 +294,8 @@ def main() -> None:
     parser.add_argument("--teacher-share", type=float, default=0.7)
     parser.add_argument("--distance-weight", type=float, default=0.05)
     parser.add_argument("--others", type=int, default=1)
+    parser.add_argument("--without", action="append", default=[], metavar="SOURCE", help="may be repeated")
+    parser.add_argument("--left", type=int, default=0, help="tokens before a window that are read with it")
     run(Settings(**vars(parser.parse_args())))
 
 

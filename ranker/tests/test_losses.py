@@ -96,7 +96,7 @@ def test_labels_are_the_tokens_of_the_spans(toy_corpus: Corpus) -> None:
     item = np.arange(toy_corpus.items)
     spans = toy_corpus.spans[toy_corpus.item_span[:-1]]
     start = np.maximum(spans[:, 0] - 3, 0)
-    rows = Rows(np.zeros_like(item), np.full_like(item, 2), start, np.full_like(item, 20))
+    rows = Rows(np.zeros_like(item), np.full_like(item, 2), start, np.full_like(item, 20), np.zeros_like(item))
     device_rows = DeviceRows(rows, TokenStore(prepared.tokens, prepared.question_tokens, torch.device("cpu")))
     batch = device_rows.batch(Chunk(0, len(item), 32))
     labels = evidence_labels(batch, torch.from_numpy(item), bounds, stride)

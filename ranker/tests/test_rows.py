@@ -12,7 +12,8 @@ def make_rows(count: int) -> tuple[np.ndarray, np.ndarray, Rows]:
     rng = np.random.default_rng(4)
     windows, questions = (rng.integers(200, 60_000, size).astype(np.uint16) for size in (900, 90))
     lengths = np.sort(rng.integers(0, 60, count))
-    rows = Rows(rng.integers(0, 80, count), rng.integers(0, 10, count), rng.integers(0, 840, count), lengths)
+    left = rng.integers(0, 20, count)
+    rows = Rows(rng.integers(0, 80, count), rng.integers(0, 10, count), rng.integers(20, 840, count), lengths, left)
     return windows, questions, rows.take(np.argsort(rows.lengths()))
 
 
@@ -27,13 +28,15 @@ def test_batches_hold_question_and_window() -> None:
             start, length = rows.question_start[row], rows.question_length[row]
             question = questions[start : start + length].tolist()
             start, length = rows.window_start[row], rows.window_length[row]
-            window = windows[start : start + length].tolist()
-            tokens = [CLS, *question, SEP, *window, SEP]
+            left = rows.left_length[row]
+            text = windows[start - left : start + length].tolist()
+            tokens = [CLS, *question, SEP, *text, SEP]
             padding = chunk.width - len(tokens)
-            types = [0] * (len(question) + 2) + [1] * (len(window) + 1) + [0] * padding
+            types = [0] * (len(question) + 2) + [1] * (len(text) + 1) + [0] * padding
             assert batch.ids[number].tolist() == tokens + [PAD] * padding
             assert batch.types[number].tolist() == types
             assert batch.mask[number].tolist() == [True] * len(tokens) + [False] * padding
+            assert batch.ids[number][batch.window[number]].tolist() == text[left:]
             position = batch.position[number][batch.window[number]].tolist()
             assert position == list(range(start, start + length))
             seen += 1

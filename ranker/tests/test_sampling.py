@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ranker.corpus import Corpus
+from ranker.corpus import Corpus, Prepared
 from ranker.mining import keep_hardest
 from ranker.sampling import NEGATIVES, POSITIVES, Plan, Sampler, rank_in_group
 
@@ -43,6 +43,21 @@ def test_groups_hold_evidence_and_what_is_none(toy_corpus: Corpus, sampler: Samp
             assert sources == {toy_corpus.prepared.item_source[item]}
             assert not toy_corpus.prepared.held_documents[documents[starts[rows]]].any()
     assert groups == 300
+
+
+def test_sources_are_left_out(toy_corpus: Corpus) -> None:
+    plan = Sampler(toy_corpus, seed=1, without=["a"]).draw(300, tokens=4000, parts=2)
+    sources = toy_corpus.prepared.sources[toy_corpus.prepared.item_source[plan.item]]
+    assert set(sources.tolist()) == {"b"}
+
+
+def test_windows_are_read_with_what_is_before_them_in_their_document(toy_prepared: Prepared) -> None:
+    corpus = Corpus(toy_prepared, left=8)
+    plan = Sampler(corpus, seed=1).draw(300, tokens=4000, parts=2)
+    document = np.searchsorted(corpus.document_start, plan.rows.window_start, "right") - 1
+    before = plan.rows.window_start - corpus.document_start[document]
+    assert (plan.rows.left_length == np.minimum(before, 8)).all()
+    assert (before == 0).any() and (before > 8).any()
 
 
 def test_more_windows_of_other_documents_hold_evidence_there(toy_corpus: Corpus) -> None:

@@ -49,6 +49,8 @@ def make_settings(
         teacher_share=0.7,
         distance_weight=0.1,
         others=3 if teachers else 1,
+        without=[],
+        left=8,
     )
 
 
