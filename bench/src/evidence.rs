@@ -284,7 +284,8 @@ impl Bench {
                 cancelled: &|| false,
             })
             .with_context(|| format!("cannot extract {}", item.id))?;
-        if extraction.tier != self.tier && extraction.tier_reason != TierReason::NotTrainedFor {
+        let other = [TierReason::NotTrainedFor, TierReason::OtherLanguage];
+        if extraction.tier != self.tier && !other.contains(&extraction.tier_reason) {
             bail!(
                 "{}: ran {} ({})",
                 item.id,

@@ -30,6 +30,7 @@ mod encode;
 mod extractor;
 mod facts;
 mod input;
+mod languages;
 mod memory;
 mod rank;
 mod reading;

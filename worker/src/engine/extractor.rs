@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::encode;
 use super::input::{ScoringInput, SourceInput, TextToRead};
+use super::languages;
 use super::memory::Memory;
 use super::rank;
 use super::tiers::{EncoderEngine, Engine, LexicalEngine, RankerEngine, Scores, StaticEngine};
@@ -78,6 +79,7 @@ impl Extractor {
         let input = ScoringInput::new(&text, self.models.as_ref());
         limits.check()?;
         let prepared = Instant::now();
+        let other_language = languages::differ(&input.source.document, request.asks);
         let (mut scores, reason) = self.score(request, &input, &limits)?;
         hide_data(&input, &mut scores.values);
         limits.check()?;
@@ -95,7 +97,11 @@ impl Extractor {
             counts: count(&input.source, &choice.selection),
             tier: scores.tier,
             limited: scores.instead.is_some(),
-            tier_reason: scores.instead.unwrap_or(reason),
+            tier_reason: if other_language {
+                TierReason::OtherLanguage
+            } else {
+                scores.instead.unwrap_or(reason)
+            },
             estimated_recall: (!request.asks.is_empty()).then_some(choice.recall),
             below_floor: !request.asks.is_empty() && choice.misses(request.budget),
             timing,

@@ -1,49 +1,12 @@
 //! What the ranker was trained for: English questions about English prose, tables, talk and contracts. Where a request
 //! is of another kind the cheaper tiers, which were not trained, find more.
 
-use whatlang::{Detector, Info, Lang};
-
 use super::Asks;
+use super::languages::{may_be_english, sample};
 use crate::document::{Document, SpanKind, Unit};
-
-/// Bytes of a document that its language is told from, in this many pieces from all over it.
-const SAMPLE_BYTES: usize = 6000;
-const SAMPLE_PIECES: usize = 12;
-
-/// Fewer letters do not tell one language from another that is written with the same ones.
-const FEWEST_LETTERS: usize = 60;
-
-/// So many letters tell it beyond doubt.
-const TELLING_LETTERS: usize = 300;
-
-/// Confidence above which fewer letters do. On 398 English questions of 60 letters and more none was taken for another
-/// language, and 23 of 26 in other languages were.
-const CONFIDENT: f64 = 0.5;
 
 /// Share of the words above which units of one kind make a document one of that kind.
 const MOST: f64 = 0.5;
-
-/// Languages that a shorter text in Latin letters is taken for: what people write most, so that it is not taken for a
-/// rare one.
-const LATIN: [Lang; 17] = [
-    Lang::Eng,
-    Lang::Deu,
-    Lang::Fra,
-    Lang::Spa,
-    Lang::Por,
-    Lang::Ita,
-    Lang::Nld,
-    Lang::Swe,
-    Lang::Dan,
-    Lang::Nob,
-    Lang::Fin,
-    Lang::Pol,
-    Lang::Ces,
-    Lang::Ron,
-    Lang::Tur,
-    Lang::Ind,
-    Lang::Vie,
-];
 
 /// Returns whether the ranker was trained for such asks and such a document.
 pub(super) fn covers(document: &Document<'_>, asks: &Asks) -> bool {
@@ -62,58 +25,6 @@ fn is_mostly_code(units: &[Unit]) -> bool {
     };
     let code = words(|unit| unit.filler || matches!(unit.kind, SpanKind::Code | SpanKind::JsonElement));
     code > MOST * words(|_| true)
-}
-
-/// Returns pieces of the document's text from all over it, code and data left out.
-fn sample(document: &Document<'_>) -> String {
-    let is_text = |unit: &&Unit| !unit.filler && !matches!(unit.kind, SpanKind::Code | SpanKind::JsonElement);
-    let texts: Vec<&str> = document
-        .units
-        .iter()
-        .filter(is_text)
-        .map(|unit| unit.text(document.text))
-        .collect();
-    let mut sample = String::with_capacity(SAMPLE_BYTES + SAMPLE_PIECES);
-    for piece in texts.chunks(texts.len().div_ceil(SAMPLE_PIECES).max(1)) {
-        let end = sample.len() + SAMPLE_BYTES / SAMPLE_PIECES;
-        for text in piece {
-            if sample.len() >= end {
-                break;
-            }
-            sample.push_str(&text[..text.floor_char_boundary(end - sample.len())]);
-            sample.push(' ');
-        }
-    }
-    sample
-}
-
-/// Returns whether a text may be English. A text in other letters is not; a short one in Latin letters may be, whatever
-/// it looks like.
-fn may_be_english(text: &str) -> bool {
-    let (mut letters, mut latin) = (0_usize, 0_usize);
-    for letter in text.chars().filter(|c| c.is_alphabetic()) {
-        letters += 1;
-        latin += usize::from(is_latin(letter));
-    }
-    if 2 * latin < letters {
-        return false;
-    }
-    if letters < FEWEST_LETTERS {
-        return true;
-    }
-    let telling = letters >= TELLING_LETTERS;
-    let detector = if telling {
-        Detector::new()
-    } else {
-        Detector::with_allowlist(LATIN.to_vec())
-    };
-    let other = |found: Info| found.lang() != Lang::Eng && (telling || found.confidence() >= CONFIDENT);
-    !detector.detect(text).is_some_and(other)
-}
-
-/// Returns whether a letter is Latin, with or without a mark.
-fn is_latin(letter: char) -> bool {
-    matches!(letter, 'a'..='z' | 'A'..='Z' | '\u{c0}'..='\u{24f}' | '\u{1e00}'..='\u{1eff}')
 }
 
 #[cfg(test)]
@@ -215,20 +126,5 @@ mod tests {
             |n| format!("[10:{n}] Anna: What about item {n} of the budget?\n[11:{n}] Ben: Item {n} stays.\n");
         let talk: String = (10..40).map(say).collect();
         assert!(covers_text(&talk, question));
-    }
-
-    #[test]
-    fn a_sample_is_bounded_and_from_all_over_the_document() {
-        let text: String = (0..20_000)
-            .map(|n| format!("Sentence number {n} is here. "))
-            .collect();
-        let document = Document::parse(&text);
-        let sample = sample(&document);
-        assert!(
-            sample.len() <= SAMPLE_BYTES + 2 * SAMPLE_PIECES * 100,
-            "{}",
-            sample.len()
-        );
-        assert!(sample.contains("number 5 ") && sample.contains("number 183"));
     }
 }

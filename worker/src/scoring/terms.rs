@@ -2,6 +2,7 @@
 //! without those that say nothing.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use unicode_normalization::char::is_combining_mark;
 
@@ -37,6 +38,24 @@ pub(super) fn stem(word: &str) -> &str {
     word.char_indices()
         .nth(STEM)
         .map_or(word, |(end, _)| &word[..end])
+}
+
+/// Returns the distinct words of a text, in one form and in lower case.
+pub fn words(text: &str) -> HashSet<String> {
+    let mut words = HashSet::new();
+    Terms::new(text).for_each(|word| {
+        words.insert(word.to_owned());
+    });
+    words
+}
+
+/// Counts the words of a set, made by [`words`], that a text holds.
+pub fn count_shared(words: &HashSet<String>, text: &str) -> usize {
+    let mut missing: HashSet<&str> = words.iter().map(String::as_str).collect();
+    Terms::new(text).for_each(|word| {
+        missing.remove(word);
+    });
+    words.len() - missing.len()
 }
 
 /// The words of a text in one form and in lower case: runs of letters and digits; in scripts without spaces,

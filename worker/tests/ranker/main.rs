@@ -485,6 +485,12 @@ fn without_a_ranker_or_outside_its_training_the_encoder_answers() {
     let answer = extract_with(&mut extractor(2000), &german, &asks, Tier::Ranker);
     assert_eq!(
         (answer.tier, answer.tier_reason),
+        (Tier::Encoder, TierReason::OtherLanguage)
+    );
+    let asks = Asks::from_question("Innerhalb welcher Frist liefert der Lieferant die Ware?");
+    let answer = extract_with(&mut extractor(2000), &german, &asks, Tier::Ranker);
+    assert_eq!(
+        (answer.tier, answer.tier_reason),
         (Tier::Encoder, TierReason::NotTrainedFor)
     );
     assert!(!answer.limited, "asked again, it would not answer better");
