@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, bail};
 use liquid_worker::engine::{
-    Asks, AutoBudget, Budget, Extractor, Request, Settings, Texts, Tier, TierChoice, TierReason,
+    Asks, AutoBudget, Budget, Extractor, Request, Settings, Text, Texts, Tier, TierChoice, TierReason,
 };
 use liquid_worker::model::{Device, Models};
 
@@ -65,6 +65,10 @@ pub(crate) struct Arguments {
     /// and others of the set if those are too few
     #[arg(long, value_name = "N")]
     asks: Option<usize>,
+    /// Cut every document into passages of so many bytes, wherever they end, as careless retrievers do: each is kept whole
+    /// or left out whole
+    #[arg(long, value_name = "BYTES")]
+    passages: Option<usize>,
     #[command(flatten)]
     choice: Choice,
     /// Write the packs there: JSON lines {"id","ratio","tier","spans","pack"}
@@ -146,6 +150,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 struct Bench {
     tier: Tier,
+    /// Bytes of the passages that documents are cut into.
+    passages: Option<usize>,
     settings: Settings,
     extractors: Vec<Mutex<Extractor>>,
 }
@@ -163,6 +169,7 @@ impl Bench {
         let extractors = (0..count).map(extractor).collect::<anyhow::Result<_>>()?;
         Ok(Self {
             tier,
+            passages: arguments.passages,
             settings,
             extractors,
         })
@@ -273,10 +280,14 @@ impl Bench {
         asks: &Asks,
         budget: Budget,
     ) -> anyhow::Result<Outcome> {
+        let texts = match self.passages {
+            Some(bytes) => passages(&item.document, bytes)?,
+            None => Texts::default(),
+        };
         let extraction = extractor
             .extract(&Request {
                 document: &item.document,
-                texts: &Texts::default(),
+                texts: &texts,
                 asks,
                 budget,
                 tier: TierChoice::as_asked(self.tier),
@@ -358,6 +369,21 @@ impl Bench {
             fixed,
         })
     }
+}
+
+/// Cuts a document into passages of at most `bytes` bytes, or one character, that are kept whole.
+fn passages(document: &str, bytes: usize) -> anyhow::Result<Texts> {
+    let mut texts = Vec::new();
+    let mut rest = document;
+    while let Some(first) = rest.chars().next() {
+        let end = rest.floor_char_boundary(bytes).max(first.len_utf8());
+        texts.push(Text {
+            bytes: end as u64,
+            whole: true,
+        });
+        rest = &rest[end..];
+    }
+    Ok(Texts::new(document, texts)?)
 }
 
 fn row(set: &Set, ratio: Option<f64>, outcomes: &[Outcome]) -> Row {

@@ -19,6 +19,7 @@ mod json;
 mod lines;
 mod pages;
 mod passages;
+mod runs;
 mod sentences;
 mod speakers;
 mod stamps;
@@ -95,6 +96,9 @@ pub struct Unit {
     pub block: u32,
     /// Number of the text that the unit belongs to.
     pub text: u32,
+    /// Number of the run of texts that the unit belongs to. A text that begins in the middle of a sentence is in the run
+    /// of the text before it.
+    pub run: u32,
     /// Whether the unit is evidence for nothing: encoded data, minified code, what stands on every page. It is
     /// kept only if the question asks for such a thing.
     pub filler: bool,
@@ -152,13 +156,19 @@ impl<'a> Document<'a> {
             transcript: false,
         };
         let mut of_transcripts = 0;
+        let mut run = 0;
         for part in texts.ranges(text) {
             let bytes = part.bytes.clone();
-            let mut cutter = Cutter::new(text.get(part.bytes).unwrap_or_default());
+            let own = text.get(part.bytes).unwrap_or_default();
+            let before = text.get(..bytes.start).unwrap_or_default();
+            if !before.is_empty() && !runs::goes_on(before, own) {
+                run += 1;
+            }
+            let mut cutter = Cutter::new(own);
             if blocks::cut(&mut cutter) {
                 of_transcripts += bytes.len();
             }
-            document.add_text(bytes.start, cutter.units, part.whole);
+            document.add_text(bytes.start, cutter.units, part.whole, run);
         }
         if document.units.iter().all(|unit| unit.filler) {
             document.units.iter_mut().for_each(|unit| unit.filler = false);
@@ -179,8 +189,8 @@ impl<'a> Document<'a> {
         stamps::is_log(self.text, self.transcript)
     }
 
-    /// Adds the units of the next text, which begins at a byte of the document.
-    fn add_text(&mut self, start: usize, units: Vec<Unit>, whole: bool) {
+    /// Adds the units of the next text, which begins at a byte of the document and is in a run of texts.
+    fn add_text(&mut self, start: usize, units: Vec<Unit>, whole: bool, run: u32) {
         let text = self.texts.len() as u32;
         let first = self.units.len();
         let first_block = self.units.last().map_or(0, |unit| unit.block + 1);
@@ -190,6 +200,7 @@ impl<'a> Document<'a> {
             lead: unit.lead.map(|lead| first as u32 + lead),
             block: first_block + unit.block,
             text,
+            run,
             ..unit
         });
         self.units.extend(placed);

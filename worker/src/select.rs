@@ -91,11 +91,24 @@ impl Candidates<'_> {
                 continue;
             }
             match whole {
-                Some(text) => text.for_each(|unit| selection.add(self.costs, unit)),
+                Some(text) => self.add_whole(&mut selection, text, unit, budget),
                 None => self.add_with_surroundings(&mut selection, unit, budget),
             }
         }
         selection
+    }
+
+    /// Adds a text that is kept whole because of one of its units. What holds the rest of that unit comes with it where it
+    /// fits: whoever cut the texts may have cut a sentence.
+    fn add_whole(&self, selection: &mut Selection, text: Range<usize>, unit: usize, budget: usize) {
+        text.for_each(|unit| selection.add(self.costs, unit));
+        if let Some(rest) = self.whole.rest_of(self.units, unit) {
+            let missing = rest.clone().filter(|unit| !selection.taken[*unit]);
+            let cost: usize = missing.map(|unit| self.costs[unit] as usize).sum();
+            if selection.cost + cost <= budget {
+                rest.for_each(|unit| selection.add(self.costs, unit));
+            }
+        }
     }
 
     fn cost_of(&self, units: Range<usize>) -> usize {

@@ -132,6 +132,7 @@ impl<'a> Cutter<'a> {
             lead: parts.lead,
             block: self.block,
             text: 0,
+            run: 0,
             filler: parts.filler,
         });
     }

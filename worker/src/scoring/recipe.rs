@@ -273,13 +273,13 @@ fn wide(
     (spread(units, &over, &scores), covered)
 }
 
-/// Returns overlapping runs of match windows that together cover all of them; none crosses the end of a text.
+/// Returns overlapping ranges of match windows that together cover all of them; none crosses the end of a run of texts.
 fn wide_ranges(units: &[Unit], windows: &[Window]) -> Vec<Range<usize>> {
-    let text_of = |window: &Window| units.get(window.start).map(|unit| unit.text);
+    let run_of = |window: &Window| units.get(window.start).map(|unit| unit.run);
     let mut ranges = Vec::new();
     let mut first = 0;
-    for text in windows.chunk_by(|a, b| text_of(a) == text_of(b)) {
-        let count = text.len();
+    for run in windows.chunk_by(|a, b| run_of(a) == run_of(b)) {
+        let count = run.len();
         let last = count.saturating_sub(WIDE - WIDE_STEP).max(1).min(count);
         let starts = (0..last).step_by(WIDE_STEP);
         ranges.extend(starts.map(|start| first + start..first + (start + WIDE).min(count)));

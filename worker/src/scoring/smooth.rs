@@ -25,7 +25,7 @@ pub fn add_scaled(total: &mut [f32], signal: &[f32], weight: f32) {
 }
 
 /// Computes the surroundings of each unit: `log(K * exp((s - max s) / temperature))`, with `K` a two-sided
-/// exponential kernel that falls by `e` every `reach` words, ends where a text does, and weighs units by their
+/// exponential kernel that falls by `e` every `reach` words, ends where a run of texts does, and weighs units by their
 /// words. Two passes, linear.
 pub fn smooth(units: &[Unit], scores: &[f32], temperature: f32, reach: f32) -> Vec<f32> {
     let max = scores.iter().copied().fold(f32::MIN, f32::max);
@@ -38,9 +38,9 @@ pub fn smooth(units: &[Unit], scores: &[f32], temperature: f32, reach: f32) -> V
     let reach = f64::from(reach);
     let mut pass = |order: &mut dyn Iterator<Item = usize>, own: f64| {
         let (mut sum, mut weight, mut half) = (0.0, 0.0, 0.0);
-        let mut text = None;
+        let mut run = None;
         for i in order {
-            if text.replace(units[i].text) != Some(units[i].text) {
+            if run.replace(units[i].run) != Some(units[i].run) {
                 (sum, weight, half) = (0.0, 0.0, 0.0);
             }
             let words = f64::from(units[i].words.max(1));

@@ -13,7 +13,7 @@ pub struct Window {
 
 /// Cuts units into windows of about `words` words that together cover all units; a window begins every
 /// `stride` words, so a stride below `words` makes them overlap. 0 words: a window for each unit. No window
-/// crosses the end of a text.
+/// crosses the end of a run of texts.
 pub fn windows(units: &[Unit], words: usize, stride: usize) -> Vec<Window> {
     if words == 0 {
         return (0..units.len())
@@ -25,14 +25,14 @@ pub fn windows(units: &[Unit], words: usize, stride: usize) -> Vec<Window> {
     }
     let mut windows = Vec::new();
     let mut first = 0;
-    for text in units.chunk_by(|a, b| a.text == b.text) {
-        add_windows(text, first, words, stride, &mut windows);
-        first += text.len();
+    for run in units.chunk_by(|a, b| a.run == b.run) {
+        add_windows(run, first, words, stride, &mut windows);
+        first += run.len();
     }
     windows
 }
 
-/// Adds the windows of a text; `first` is the number of its first unit.
+/// Adds the windows of a run of texts; `first` is the number of its first unit.
 fn add_windows(units: &[Unit], first: usize, words: usize, stride: usize, windows: &mut Vec<Window>) {
     let mut start = 0;
     while start < units.len() {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::document::Document;
+use crate::document::{Document, Text, TextUnits, Texts};
 use crate::tier::Tier;
 
 fn text_of(sentences: usize) -> String {
@@ -96,6 +96,45 @@ fn a_heading_stays_out_of_a_budget_of_which_it_is_no_small_part() {
     let with_heading = |budget| take(&document.units, &costs, &[3], budget).taken[0];
     let enough = costs[0] as usize * HEADING_PART;
     assert!(with_heading(enough) && !with_heading(enough - 1));
+}
+
+#[test]
+fn a_passage_brings_the_rest_of_the_sentence_that_its_border_cuts() {
+    let parts = [
+        "The first passage is about delivery. It has an end.\n",
+        "The second one is about the fees. The supplier is liable for all dama",
+        "ges that it causes. The third passage then says something else.\n",
+        "The fourth passage is about the law. It has an end.\n",
+    ];
+    let text = parts.concat();
+    let texts = parts.map(|part| Text {
+        bytes: part.len() as u64,
+        whole: true,
+    });
+    let document = Document::parse_texts(&text, &Texts::new(&text, texts.to_vec()).unwrap());
+    let costs = words(&document.units);
+    let whole = WholeTexts::find(&document, &costs, 100);
+    let taken = |best: &str, budget| {
+        let best = document
+            .units
+            .iter()
+            .position(|unit| unit.text(&text).contains(best));
+        let selection = Candidates {
+            units: &document.units,
+            costs: &costs,
+            whole: &whole,
+            order: &[best.unwrap() as u32],
+            gap_words: GAP_WORDS,
+        }
+        .take(budget);
+        let of_text = |text: &TextUnits| selection.taken[text.units.clone()].iter().all(|taken| *taken);
+        document.texts.iter().map(of_text).collect::<Vec<bool>>()
+    };
+    assert_eq!(taken("is liable", 100), [false, true, true, false]);
+    assert_eq!(taken("ges that", 100), [false, true, true, false]);
+    assert_eq!(taken("is liable", 20), [false, true, false, false]);
+    assert_eq!(taken("about the fees", 100), [false, true, false, false]);
+    assert_eq!(taken("has an end", 100), [true, false, false, false]);
 }
 
 #[test]

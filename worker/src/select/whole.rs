@@ -31,6 +31,16 @@ impl WholeTexts {
         self.texts.get(unit.text as usize)?.clone()
     }
 
+    /// Returns the units of the text that is kept whole and holds the rest of a unit, which is the last of its text or the
+    /// first, if a sentence of that text goes on there.
+    pub fn rest_of(&self, units: &[Unit], number: usize) -> Option<Range<usize>> {
+        let own = units.get(number)?;
+        let at_border = |other: &&Unit| other.text != own.text && other.run == own.run;
+        let neighbours = [number.checked_add(1), number.checked_sub(1)];
+        let mut others = neighbours.into_iter().flatten().filter_map(|at| units.get(at));
+        self.units_of(others.find(at_border)?)
+    }
+
     /// Leaves of each such text only the first unit of an order: it brings all others.
     pub fn keep_first(&self, units: &[Unit], order: &mut Vec<u32>) {
         let mut seen = vec![false; self.texts.len()];
