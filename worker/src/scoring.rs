@@ -4,6 +4,7 @@
 //! units, handed down to the units, standardised over the document, added up, and smoothed along the document;
 //! `recipe` says which signals and how much of each. Every signal is linear in the document's length.
 
+mod antecedents;
 mod coverage;
 mod lexical;
 mod maxsim;
@@ -15,6 +16,7 @@ mod terms;
 mod tests;
 mod windows;
 
+pub use antecedents::lift_antecedents;
 pub use coverage::score_coverage;
 pub use lexical::TermCounts;
 pub use maxsim::{WindowMatches, rarity};

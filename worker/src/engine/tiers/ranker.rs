@@ -14,7 +14,7 @@ use super::super::{ExtractError, RequestLimits, Tier, TierReason};
 use super::{Engine, Scores, StaticEngine, StaticScores, encoder_asks, explain, into_values};
 use crate::model::{Encoder, Ranker, shorten_question};
 use crate::scoring::recipe::{self, RankerSignals};
-use crate::scoring::{Window, windows};
+use crate::scoring::{Window, lift_antecedents, windows};
 
 /// The ranker tier: words, input embeddings, what the ranker says about windows, and what the encoder says if there is
 /// room for it.
@@ -209,7 +209,9 @@ impl RankerEngine<'_> {
                 None => total,
             };
             let total = recipe::add_ranker(total, &values, windows, &signals);
-            recipe::finish(document, total)
+            let mut values = recipe::finish(document, total);
+            lift_antecedents(document, &mut values);
+            values
         };
         scores.into_iter().zip(signals).enumerate().map(of_ask).collect()
     }
