@@ -14,9 +14,12 @@
 mod gradients;
 mod layer;
 mod piece;
+mod product;
 mod rule;
 mod step;
+mod work;
 
 pub use gradients::{RuleGradients, gradient_work};
-pub use layer::{Gpu, LayerPass, LayerSizes, LayerWeights, layer_work};
+pub use layer::{Gpu, LayerPass, LayerSizes, LayerWeights};
 pub use rule::{RulePass, RuleSizes, SEGMENT, rule_work, segments};
+pub use work::layer_work;

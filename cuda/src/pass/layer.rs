@@ -4,22 +4,19 @@
 #![allow(unsafe_code, reason = "enqueues launches; see Safety in `pass`")]
 
 use super::piece::{Piece, pieces};
-use crate::device::{
-    Address, Context, Element, Event, Layout, Operands, Precision, Products, Shape, Stream, WORKSPACE,
-};
+use super::product::Product;
+use super::work::{Set, product_space};
+use crate::device::{Address, Context, Event, Products, Stream};
 use crate::error::Error;
 use crate::rule::{
     Columns, GateProducts, Gates, HeadNorm, Kernels, Rows, RuleOptions, Sequences, SmallParameter, Span,
-    record_bytes,
 };
-use crate::transformer::{Epilogue, SKINNY_ROWS, SkinnyGemm, TransformerKernels};
+use crate::transformer::{SKINNY_ROWS, TransformerKernels};
 
 /// Bytes of a number of a row.
 const BF16: usize = size_of::<u16>();
 /// Bytes of a number of a state.
 const F32: usize = size_of::<f32>();
-/// What the parts of the work space begin at multiples of.
-const ALIGNED: usize = 256;
 
 /// A GPU as a pass uses it.
 #[derive(Debug)]
@@ -116,62 +113,6 @@ pub struct LayerPass {
     pub options: RuleOptions,
 }
 
-/// Bytes of work space of a pass.
-pub fn layer_work(sizes: &LayerSizes) -> usize {
-    let pieces = pieces(sizes.batch, sizes.tokens);
-    WORKSPACE + bias_bytes(sizes) + pieces.len().min(2) * Set::bytes(sizes, &pieces)
-}
-
-fn bias_bytes(sizes: &LayerSizes) -> usize {
-    (BF16 * sizes.columns()).next_multiple_of(ALIGNED)
-}
-
-/// What exists for a piece between input and output.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Set {
-    /// Products with the weights side by side.
-    pub(super) products: Address,
-    pub(super) records: Address,
-}
-
-impl Set {
-    fn product_bytes(sizes: &LayerSizes, pieces: &[Piece]) -> usize {
-        let rows = pieces.iter().map(Piece::rows).max().unwrap_or(0);
-        (BF16 * rows * sizes.pitch()).next_multiple_of(ALIGNED)
-    }
-
-    fn bytes(sizes: &LayerSizes, pieces: &[Piece]) -> usize {
-        let records = |piece: &Piece| record_bytes(piece.sequences, piece.tokens, sizes.heads);
-        let records = pieces.iter().map(records).max().unwrap_or(0);
-        Self::product_bytes(sizes, pieces) + records.next_multiple_of(ALIGNED)
-    }
-
-    /// The sets in a work space, behind what the products use.
-    fn in_work(pass: &LayerPass, pieces: &[Piece]) -> Vec<Self> {
-        let first = pass.work.offset(WORKSPACE + bias_bytes(&pass.sizes));
-        let set = |number| {
-            let products = first.offset(number * Self::bytes(&pass.sizes, pieces));
-            Self {
-                products,
-                records: products.offset(Self::product_bytes(&pass.sizes, pieces)),
-            }
-        };
-        (0..pieces.len().min(2)).map(set).collect()
-    }
-}
-
-/// A product `y = x w^T` of a layer.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Product {
-    pub(super) x: Rows,
-    pub(super) rows: usize,
-    pub(super) depth: usize,
-    pub(super) weight: Address,
-    pub(super) columns: usize,
-    pub(super) bias: Address,
-    pub(super) y: Rows,
-}
-
 impl LayerPass {
     /// Enqueues the pass.
     ///
@@ -211,7 +152,7 @@ impl LayerPass {
         if self.weights.input_bias.is_null() {
             return Address::NULL;
         }
-        self.work.offset(WORKSPACE)
+        self.work.offset(product_space(&self.sizes))
     }
 
     /// # Safety
@@ -394,35 +335,6 @@ impl LayerPass {
         }
     }
 
-    /// Enqueues a product.
-    ///
-    /// # Safety
-    /// As [`Self::run`].
-    pub(super) unsafe fn multiply(&self, gpu: &mut Gpu<'_>, product: &Product) -> Result<(), Error> {
-        if let Some(gemm) = product.skinny(false) {
-            // SAFETY: the caller's promise.
-            return unsafe { gpu.skinny.skinny_gemm(gpu.stream, &gemm) };
-        }
-        let shape = Shape {
-            operands: Element::Bf16,
-            y: Element::Bf16,
-            rows: product.rows,
-            depth: product.depth,
-            columns: product.columns,
-            x_layout: Layout::rows(product.x.stride),
-            weight_layout: Layout::columns(product.depth),
-            y_stride: product.y.stride,
-        };
-        let operands = Operands {
-            x: product.x.address,
-            weight: product.weight,
-            y: product.y.address,
-            bias: product.bias,
-        };
-        // SAFETY: the caller's promise; the work space begins with that of the products, which run on this stream alone.
-        unsafe { gpu.products.run(shape, operands, self.work, gpu.stream) }
-    }
-
     /// The span of a piece.
     pub(super) fn span(&self, set: &Set, piece: &Piece) -> Span {
         let LayerSizes { heads, width, .. } = self.sizes;
@@ -459,27 +371,6 @@ impl LayerPass {
     }
 }
 
-impl Product {
-    /// The product as the kernel for few rows takes it, if it does.
-    pub(super) fn skinny(&self, early: bool) -> Option<SkinnyGemm> {
-        let serves =
-            self.rows <= SKINNY_ROWS && self.columns.is_multiple_of(16) && self.depth.is_multiple_of(16);
-        serves.then_some(SkinnyGemm {
-            x: self.x,
-            rows: self.rows,
-            depth: self.depth,
-            weight: self.weight,
-            precision: Precision::Bf16,
-            scales: Address::NULL,
-            columns: self.columns,
-            bias: self.bias,
-            epilogue: Epilogue::Bf16,
-            to: self.y,
-            early,
-        })
-    }
-}
-
 /// Marks what a stream holds so far, for others to wait for.
 fn mark(context: &Context, stream: &Stream) -> Result<Event, Error> {
     let event = context.event()?;
@@ -488,10 +379,10 @@ fn mark(context: &Context, stream: &Stream) -> Result<Event, Error> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const SIZES: LayerSizes = LayerSizes {
+    pub(in crate::pass) const SIZES: LayerSizes = LayerSizes {
         batch: 1,
         tokens: 131_072,
         embed: 4_096,
@@ -499,7 +390,7 @@ mod tests {
         width: 128,
     };
 
-    fn pass() -> LayerPass {
+    pub(in crate::pass) fn pass() -> LayerPass {
         let small = SmallParameter {
             address: Address::new(64),
             narrow: true,
@@ -533,26 +424,6 @@ mod tests {
     }
 
     #[test]
-    fn work_space_does_not_grow_with_the_sequence() {
-        let longer = LayerSizes {
-            tokens: 1 << 20,
-            ..SIZES
-        };
-        assert_eq!(layer_work(&SIZES), layer_work(&longer));
-        assert!(layer_work(&SIZES) < 600 << 20);
-    }
-
-    #[test]
-    fn sets_lie_behind_each_other_within_the_work_space() {
-        let pass = pass();
-        let pieces = pieces(1, SIZES.tokens);
-        let sets = Set::in_work(&pass, &pieces);
-        let end = sets[1].products.get() + Set::bytes(&SIZES, &pieces) as u64;
-        assert_eq!(end - pass.work.get(), layer_work(&SIZES) as u64);
-        assert!(sets[0].records.get() < sets[1].products.get());
-    }
-
-    #[test]
     fn gates_behind_the_other_weights_are_one_product_with_them() {
         let mut pass = pass();
         assert!(pass.are_one() && !pass.whole_bias().is_null());
@@ -560,18 +431,5 @@ mod tests {
         assert!(!pass.are_one());
         pass.weights.input_bias = Address::NULL;
         assert!(pass.whole_bias().is_null());
-    }
-
-    #[test]
-    fn few_rows_take_the_kernel_for_them_where_it_serves() {
-        let set = Set {
-            products: Address::new(4_096),
-            records: Address::NULL,
-        };
-        let [first, gates] = pass().input_products(&set, Rows::NONE, 3);
-        assert!(first.skinny(false).is_some() && gates.skinny(true).is_some());
-        assert_eq!((first.columns, gates.columns), (12_288, 64));
-        assert!(Product { rows: 17, ..first }.skinny(false).is_none());
-        assert!(Product { columns: 8, ..gates }.skinny(false).is_none());
     }
 }

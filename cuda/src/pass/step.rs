@@ -4,8 +4,10 @@
 
 #![allow(unsafe_code, reason = "enqueues launches; see Safety in `pass`")]
 
-use super::layer::{Gpu, LayerPass, Product, Set};
+use super::layer::{Gpu, LayerPass};
 use super::piece::Piece;
+use super::product::Product;
+use super::work::Set;
 use crate::error::Error;
 use crate::rule::Rows;
 
