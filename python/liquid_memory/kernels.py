@@ -19,6 +19,7 @@ from torch import Tensor
 
 from . import _native
 from .composite import LayerOptions, LayerTensors
+from .rule import saved_states
 
 #: Compute capability of the chips whose instructions the kernels use.
 CAPABILITY = (9, 0)
@@ -26,15 +27,16 @@ CAPABILITY = (9, 0)
 WIDTHS, GRADIENT_WIDTHS = (64, 128, 256), (64, 128)
 
 
-def serves(v: Tensor, width: int, *, gradients: bool = False) -> bool:
-    """Whether there are kernels for rows like `v` whose keys have `width` numbers; a warning says once why not."""
+def serves(rows: Tensor, key_width: int, value_width: int, *, gradients: bool = False) -> bool:
+    """Whether there are kernels for heads of these widths, in the type and on the device of `rows`; a warning says once
+    why not."""
     widths = GRADIENT_WIDTHS if gradients else WIDTHS
-    if not v.is_cuda or v.dtype != torch.bfloat16:
+    if rows.dtype != torch.bfloat16 or not rows.is_cuda:
         return False
-    if v.shape[-1] != width or width not in widths:
-        _warn(f"heads of {width} and {v.shape[-1]} numbers, where kernels take {widths} for both")
+    if key_width != value_width or key_width not in widths:
+        _warn(f"heads of {key_width} and {value_width} numbers, where kernels take {widths} for both")
         return False
-    why_not = unavailable(v.get_device())
+    why_not = unavailable(rows.get_device())
     if why_not is not None:
         _warn(why_not)
         return False
@@ -84,7 +86,8 @@ def _warn(reason: str) -> None:
 def _place(tensor: Tensor) -> dict[str, int]:
     """A GPU, and PyTorch's current stream on it."""
     device = tensor.get_device()
-    return {"device": device, "stream": torch.cuda.current_stream(device).cuda_stream}
+    # As the code that torch.compile writes asks for it: without making an object.
+    return {"device": device, "stream": torch._C._cuda_getCurrentRawStream(device)}
 
 
 def _bytes(like: Tensor, count: int) -> Tensor:
@@ -133,7 +136,7 @@ def gated_delta(
     """Runs the rule over `rows` (q, k, v) with `gates` (g, beta, f32); as `liquid_memory.rule.gated_delta`."""
     v, state = rows[2], state.contiguous()
     sizes = _sizes(v)
-    kept = _native.segments(sizes["tokens"]) if save else 0
+    kept = saved_states(sizes["tokens"]) if save else 0
     output, last = torch.empty_like(v, memory_format=torch.contiguous_format), torch.empty_like(state)
     saved = state.new_empty((kept, *state.shape))
     work = _bytes(v, _native.rule_work(sizes, save))
@@ -214,14 +217,16 @@ def _forward(
 def serves_layer(x: Tensor, state: Tensor, weights: LayerTensors) -> bool:
     """Whether a layer with these weights runs as one pass over `x [B, N, E]`: all of one type, without gaps, at addresses
     of 16 bytes."""
-    big = [x, weights.in_weight, weights.gate_weight, weights.out_weight]
-    big += [bias for bias in (weights.in_bias, weights.out_bias) if bias is not None]
-    fits = all(tensor.dtype == x.dtype and tensor.is_contiguous() and tensor.data_ptr() % 16 == 0 for tensor in big) and all(
-        tensor.is_contiguous() for tensor in (weights.a_log, weights.dt_bias, weights.norm_weight)
-    )
-    width = state.shape[-1]
+    embed, width = x.shape[-1], state.shape[-1]
     # Rows of products begin at multiples of 16 bytes.
-    return fits and x.shape[-1] % 8 == 0 and state.is_contiguous() and serves(x[..., :width], width)
+    if embed % 8 or not state.is_contiguous() or not serves(x, width, width):
+        return False
+    large = (x, weights.in_weight, weights.in_bias, weights.gate_weight, weights.out_weight, weights.out_bias)
+    small = (weights.a_log, weights.dt_bias, weights.norm_weight)
+    return all(
+        tensor is None or (tensor.dtype is x.dtype and tensor.is_contiguous() and not tensor.data_ptr() % 16)
+        for tensor in large
+    ) and all(tensor.is_contiguous() for tensor in small)
 
 
 def layer(x: Tensor, state: Tensor, weights: LayerTensors, options: LayerOptions) -> Tensor:
@@ -229,23 +234,28 @@ def layer(x: Tensor, state: Tensor, weights: LayerTensors, options: LayerOptions
     batch, tokens, embed = x.shape
     _, heads, width, _ = state.shape
     sizes = {"batch": batch, "tokens": tokens, "embed": embed, "heads": heads, "width": width}
-    y = torch.empty_like(x)
-    work = _bytes(x, _native.layer_work(sizes))
-    told: dict[str, object] = {
+    y, work = torch.empty_like(x), _bytes(x, _native.layer_work(sizes))
+    told = {
         "sizes": sizes,
         "x": x.data_ptr(),
         "state": state.data_ptr(),
         "y": y.data_ptr(),
         "work": work.data_ptr(),
+        "in_weight": weights.in_weight.data_ptr(),
+        "in_bias": _address(weights.in_bias),
+        "gate_weight": weights.gate_weight.data_ptr(),
+        "a_log": weights.a_log.data_ptr(),
+        "a_log_narrow": weights.a_log.dtype is torch.bfloat16,
+        "dt_bias": weights.dt_bias.data_ptr(),
+        "dt_bias_narrow": weights.dt_bias.dtype is torch.bfloat16,
+        "norm_weight": weights.norm_weight.data_ptr(),
+        "norm_weight_narrow": weights.norm_weight.dtype is torch.bfloat16,
+        "out_weight": weights.out_weight.data_ptr(),
+        "out_bias": _address(weights.out_bias),
         "epsilon": options.epsilon,
         "scale": float(width) ** -0.5,
         "erase": options.erase,
         "precise": options.precise,
     }
-    for name in ("in_weight", "in_bias", "gate_weight", "out_weight", "out_bias"):
-        told[name] = _address(getattr(weights, name))
-    for name in ("a_log", "dt_bias", "norm_weight"):
-        told[name] = _address(getattr(weights, name))
-        told[f"{name}_narrow"] = getattr(weights, name).dtype == torch.bfloat16
     _native.layer(_place(x), told)
     return y

@@ -66,7 +66,7 @@ def _gated_delta_cuda(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, state: Tensor,
     scale: float, erase: bool, precise: bool, save: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    if not (q.dtype == k.dtype == v.dtype and kernels.serves(v, q.shape[-1])):
+    if not (q.dtype == k.dtype == v.dtype and kernels.serves(v, q.shape[-1], v.shape[-1])):
         return _gated_delta(q, k, v, g, beta, state, scale, erase, precise, save)
     return kernels.gated_delta(
         (q, k, v), (g.float(), beta.float()), state.float(), scale=scale, erase=erase, precise=precise, save=save
@@ -79,7 +79,7 @@ def _gated_delta_fake(
     scale: float, erase: bool, precise: bool, save: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     wide = torch.promote_types(v.dtype, torch.float32)
-    kept = (v.shape[1] + rule.SEGMENT - 1) // rule.SEGMENT if save else 0
+    kept = rule.saved_states(v.shape[1]) if save else 0
     return (
         v.new_empty(v.shape),
         state.new_empty(state.shape, dtype=wide),
@@ -102,7 +102,7 @@ def _gated_delta_backward_cuda(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, saved: Tensor, by_output: Tensor, by_state: Tensor,
     scale: float, erase: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    if not (q.dtype == k.dtype == v.dtype and kernels.serves(v, q.shape[-1], gradients=True)):
+    if not (q.dtype == k.dtype == v.dtype and kernels.serves(v, q.shape[-1], v.shape[-1], gradients=True)):
         return _gated_delta_backward(q, k, v, g, beta, saved, by_output, by_state, scale, erase)
     by = kernels.gated_delta_backward(
         (q, k, v), (g.float(), beta.float()), saved, (by_output, by_state), scale=scale, erase=erase
@@ -159,3 +159,7 @@ def _layer(
 @torch.library.register_fake("liquid_memory::layer", lib=_LIBRARY)
 def _layer_fake(x: Tensor, *_: Any) -> Tensor:
     return x.new_empty(x.shape)
+
+
+#: A whole layer without gradients. Named with its overload, which saves the search for it at each step.
+layer = torch.ops.liquid_memory.layer.default

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch._dynamo.testing
 from oracle import error
 from torch import nn
 from torch.utils.checkpoint import checkpoint

@@ -17,7 +17,7 @@ the last to the first.
 """
 
 from .gradients import gated_delta_gradients
-from .inputs import CHUNK, SEGMENT, Inputs, Options, segments
+from .inputs import CHUNK, SEGMENT, Inputs, Options, saved_states, segments
 from .passes import gated_delta
 from .step import gated_delta_step
 
@@ -29,5 +29,6 @@ __all__ = [
     "gated_delta",
     "gated_delta_gradients",
     "gated_delta_step",
+    "saved_states",
     "segments",
 ]

@@ -55,7 +55,13 @@ class Inputs:
 
 def segments(tokens: int) -> int:
     """How many segments so many tokens make."""
-    return -(-tokens // SEGMENT)
+    return (tokens + SEGMENT - 1) // SEGMENT
+
+
+def saved_states(tokens: int) -> int:
+    """How many states a pass saves for its gradients: those before its segments, and the last, which they do not read. A
+    size that is never 1 lets a traced length be any."""
+    return segments(tokens) + 1
 
 
 def fold(rows: Tensor) -> Tensor:

@@ -12,18 +12,18 @@ from .step import gated_delta_step
 
 def gated_delta(inputs: Inputs, options: Options, save: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """Computes the output `[B, N, H, dv]` in the type of `v`, the state after the last token, and with `save` the states
-    before every segment, `[segments, B, H, dk, dv]`, which the gradients need."""
-    state = inputs.state.to(inputs.wide)
-    nothing = state.new_empty((0, *state.shape))
+    before every segment and the last, `[segments + 1, B, H, dk, dv]`, which the gradients need."""
+    states = [inputs.state.to(inputs.wide)]
     if inputs.tokens == 1:
-        given = state
-        result, state = gated_delta_step(inputs, options)
-        return result, state, given.unsqueeze(0).clone() if save else nothing
-    outputs, saved = [], []
-    for index in range(segments(inputs.tokens)):
-        segment = inputs.segment(index)
-        saved.append(state)
-        chunks = prepare(segment, options)
-        passed, state = scan(chunks, state)
-        outputs.append(unfold(output(chunks, passed), segment.q.shape[2]).to(inputs.v.dtype))
-    return torch.cat(outputs, 1), state, torch.stack(saved) if save else nothing
+        result, last = gated_delta_step(inputs, options)
+        states.append(last)
+    else:
+        outputs = []
+        for index in range(segments(inputs.tokens)):
+            segment = inputs.segment(index)
+            chunks = prepare(segment, options)
+            passed, last = scan(chunks, states[-1])
+            states.append(last)
+            outputs.append(unfold(output(chunks, passed), segment.q.shape[2]).to(inputs.v.dtype))
+        result = torch.cat(outputs, 1)
+    return result, last, torch.stack(states) if save else last.new_empty((0, *last.shape))
