@@ -9,6 +9,7 @@ mod cases;
 mod checks;
 mod clients;
 mod cluster;
+mod torch;
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -42,8 +43,8 @@ struct Wanted {
     /// Run the cluster's tests on this one of `cargo xtask cluster up`, and leave it up.
     #[arg(long, value_name = "NAME")]
     cluster: Option<String>,
-    /// Run only tests whose names contain one of these: `--only rust -- sse:: limits::`. For rust, python, node, cluster,
-    /// cases.
+    /// Run only tests whose names contain one of these: `--only rust -- sse:: limits::`. For rust, python, torch, node,
+    /// cluster, cases.
     #[arg(last = true, value_name = "NAME", requires = "only")]
     names: Vec<String>,
 }
@@ -60,6 +61,8 @@ enum Part {
     Rust,
     /// Unmodified Python SDKs and frameworks against the running pair.
     Python,
+    /// The PyTorch package on a processor, and its types.
+    Torch,
     /// Unmodified Node SDKs against the running pair.
     Node,
     /// Charts, images and the whole path on a real Kubernetes of its own; needs root.
@@ -101,7 +104,7 @@ enum Lane {
 type Check = fn(&Wanted) -> Result<Count>;
 
 /// In a lane in the order in which they run: what is cheap and likely to fail comes first.
-const PARTS: [(Part, &str, Lane, Check); 12] = [
+const PARTS: [(Part, &str, Lane, Check); 13] = [
     (Part::Fmt, "formatting", Lane::First, checks::fmt),
     (Part::Imports, "imports", Lane::First, checks::imports),
     (Part::Build, "build", Lane::First, checks::build),
@@ -110,6 +113,7 @@ const PARTS: [(Part, &str, Lane, Check); 12] = [
     (Part::Node, "Node clients", Lane::Timed, clients::node),
     (Part::Cluster, "Kubernetes", Lane::Timed, cluster::cluster),
     (Part::Cases, "cases", Lane::Timed, cases::cases),
+    (Part::Torch, "PyTorch package", Lane::Beside, torch::torch),
     (Part::Clippy, "clippy", Lane::Beside, checks::clippy),
     (Part::Doc, "documentation", Lane::Beside, checks::doc),
     (Part::Deny, "dependencies", Lane::Beside, checks::deny),
@@ -133,9 +137,16 @@ struct Plan<'w> {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let Arguments { only, wanted } = arguments;
-    let named = [Part::Rust, Part::Python, Part::Node, Part::Cluster, Part::Cases];
+    let named = [
+        Part::Rust,
+        Part::Python,
+        Part::Torch,
+        Part::Node,
+        Part::Cluster,
+        Part::Cases,
+    ];
     if !wanted.names.is_empty() && !only.iter().all(|part| named.contains(part)) {
-        bail!("names select tests of rust, python, node, cluster and cases alone");
+        bail!("names select tests of rust, python, torch, node, cluster and cases alone");
     }
     let start = Instant::now();
     let plan = |wanted_lane: Lane| {
@@ -249,6 +260,7 @@ fn download() {
     drop(crate::model::decoder::ensure());
     drop(checks::download());
     drop(clients::download());
+    drop(torch::download());
     drop(cluster::download());
 }
 

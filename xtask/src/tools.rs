@@ -63,7 +63,22 @@ static INSTALLING: Mutex<()> = Mutex::new(());
 /// A Python environment with exactly what a requirements file pins; made again when the file changes.
 pub(crate) fn python(name: &str, requirements: &Path) -> Result<PathBuf> {
     let _one = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
-    let folder = cache().join("venv").join(name);
+    environment(&cache().join("venv").join(name), requirements)
+}
+
+/// An environment of gigabytes, as [`python`] makes it, once for all checkouts whose requirements are the same.
+pub(crate) fn shared_python(name: &str, requirements: &Path) -> Result<PathBuf> {
+    let shared = shared_cache()?.join("venv");
+    fs::create_dir_all(&shared)?;
+    let wanted = sha256(requirements)?;
+    let folder = shared.join(format!("{name}-{}", wanted.get(..12).unwrap_or(&wanted)));
+    // Another checkout may make the same one.
+    let lock = fs::File::create(folder.with_extension("lock"))?;
+    lock.lock()?;
+    environment(&folder, requirements)
+}
+
+fn environment(folder: &Path, requirements: &Path) -> Result<PathBuf> {
     let python = folder.join("bin/python");
     let stamp = folder.join("requirements.sha256");
     let wanted = sha256(requirements)?;
@@ -78,9 +93,9 @@ pub(crate) fn python(name: &str, requirements: &Path) -> Result<PathBuf> {
     say(format!(
         "installing {} into {}",
         relative(requirements),
-        relative(&folder)
+        relative(folder)
     ));
-    run(program("python3", &["-m", "venv", "--clear"]).arg(&folder))
+    run(program("python3", &["-m", "venv", "--clear"]).arg(folder))
         .context("python3 cannot make a virtual environment (Debian: apt-get install python3-venv)")?;
     let install = [
         "-m",

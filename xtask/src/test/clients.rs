@@ -73,7 +73,7 @@ pub(super) fn python(wanted: &Wanted) -> Result<Count> {
 }
 
 /// pytest's option for these names.
-fn selection(names: &[String]) -> Vec<String> {
+pub(super) fn selection(names: &[String]) -> Vec<String> {
     match names {
         [] => Vec::new(),
         names => vec!["-k".to_owned(), names.join(" or ")],
