@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use liquid_contract::ports;
 use liquid_process::logs::LogFormat;
+use liquid_signing::PublicKey;
 
 use crate::api::{PodUser, PullPolicy};
 use crate::inject::SidecarDefaults;
@@ -47,6 +48,9 @@ pub struct Settings {
         default_value_t = PodUser::Fixed
     )]
     pub pod_user: PodUser,
+    /// Public key of who signs models: Ed25519, PEM or the line within it. With it workers take no other model.
+    #[arg(long, env = "LIQUID_OPERATOR_MODEL_PUBLIC_KEY")]
+    pub model_public_key: Option<PublicKey>,
     /// The Service in front of the webhook.
     #[arg(
         long,

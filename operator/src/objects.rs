@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, LocalObjectReference, Service, Servi
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use liquid_contract::files;
+use liquid_signing::PublicKey;
 
 use crate::api::{LiquidMemoryProxy, PodUser, PullPolicy};
 use crate::config::Settings;
@@ -65,6 +66,8 @@ pub struct Platform {
     pub pull_secrets: Vec<String>,
     /// As which user workers run, unless the resource says so.
     pub pod_user: PodUser,
+    /// The key that has to have signed every model, if one has to.
+    pub model_public_key: Option<PublicKey>,
     /// The cluster's DNS domain.
     pub cluster_domain: String,
     /// Address on which workers and sidecars listen: every address, of the family that pods have here.
@@ -80,6 +83,7 @@ impl From<&Settings> for Platform {
             pull_policy: settings.image_pull_policy,
             pull_secrets: settings.image_pull_secrets.clone(),
             pod_user: settings.pod_user,
+            model_public_key: settings.model_public_key,
             cluster_domain: settings.cluster_domain.clone(),
             any_address: settings.any_address(),
         }
@@ -127,7 +131,7 @@ impl Objects {
     /// [`BuildError`] for a resource that does not come from an API server.
     pub fn build(proxy: &LiquidMemoryProxy, platform: &Platform) -> Result<Self, BuildError> {
         let owner = meta::ProxyRef::new(proxy)?;
-        let inputs = Inputs::from_proxy(proxy, platform.pod_user)?;
+        let inputs = Inputs::from_proxy(proxy, platform)?;
         Ok(Self {
             service_account: service::build_account(&owner, Component::Worker),
             worker_config: keep::build_worker_config(

@@ -12,6 +12,7 @@ use liquid_process::Invalid;
 use liquid_process::config::Configuration;
 use liquid_process::logs::Log;
 pub use liquid_process::tls::Tls;
+use liquid_signing::{KeyError, PublicKey};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Device, MANIFEST};
@@ -100,9 +101,26 @@ pub struct Model {
     pub ranker: Option<PathBuf>,
     /// SHA-256 of the `manifest.json` in the ranker's folder, likewise.
     pub ranker_sha256: Option<String>,
+    /// Whether models have to be signed: `off` (default), or `required`, where each folder of a model, `decoder.folder`
+    /// too, needs a `SHA256SUMS` over all its files and a `SHA256SUMS.sig` by `model.public_key`. With another one the
+    /// worker does not become ready, and ends.
+    pub verify: Verify,
+    /// Public key of who signs models: Ed25519, as PEM or the line within it. Needed for `verify = "required"`.
+    pub public_key: Option<String>,
     /// Device that runs encoder, ranker and decoder: `cpu` (default), `cuda` (the first NVIDIA GPU) or `cuda:N`. GPUs need a
     /// worker that is built with the feature `cuda`.
     pub device: Device,
+}
+
+/// Whether models have to be signed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verify {
+    /// Signatures are not looked at.
+    #[default]
+    Off,
+    /// A model without a signature of the key is refused.
+    Required,
 }
 
 /// Section `[limits]`.
@@ -269,8 +287,23 @@ impl Model {
         self.ranker.clone().or_else(beside)
     }
 
+    /// Returns the key that has to have signed every model, if one has to.
+    ///
+    /// # Errors
+    /// [`KeyError`] if `public_key` is none.
+    pub fn signer(&self) -> Result<Option<PublicKey>, KeyError> {
+        match self.verify {
+            Verify::Off => Ok(None),
+            Verify::Required => self.public_key.as_deref().unwrap_or_default().parse().map(Some),
+        }
+    }
+
     fn validate(&self) -> Vec<Invalid> {
         let mut found = Vec::new();
+        if let Err(error) = self.signer() {
+            let value = self.public_key.as_deref().unwrap_or_default();
+            found.push(Invalid::new("public_key", value, error.to_string()));
+        }
         for (field, sum) in [("sha256", &self.sha256), ("ranker_sha256", &self.ranker_sha256)] {
             if let Some(sum) = sum
                 && !(sum.len() == 64 && sum.bytes().all(|byte| byte.is_ascii_hexdigit()))

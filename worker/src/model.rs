@@ -33,6 +33,8 @@ pub use weights::WeightsError;
 pub(crate) use wordpiece::ADDED_TOKENS;
 pub use wordpiece::{Pieces, TokenizerError, WordPiece};
 
+use liquid_signing::{KeyError, SigningError};
+
 use bert::{Config, CpuEncoder, CpuRanker};
 use manifest::{Manifest, VerifiedFile};
 use weights::Weights;
@@ -43,6 +45,20 @@ pub enum LoadError {
     /// A file is missing, or its sum is not the one in the manifest.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// A folder is not what the key in the configuration has signed.
+    #[error(
+        "{folder}: {source}; model.verify = \"required\" takes only folders that model.public_key has signed",
+        folder = .folder.display()
+    )]
+    Signature {
+        /// The model's folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        source: SigningError,
+    },
+    /// The key in the configuration is none.
+    #[error("model.public_key: {0}")]
+    Key(#[from] KeyError),
     /// The configuration describes a model that cannot be run.
     #[error(transparent)]
     Config(#[from] ConfigError),

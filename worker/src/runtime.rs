@@ -33,6 +33,7 @@ pub use progress::{LoadPhase, LoadProgress};
 
 use admission::{Admission, Class, Slot};
 use models::SharedModel;
+pub(crate) use models::verify_signatures;
 
 /// Share of the time left that a request may wait for a slot of the encoder before a cheaper tier takes it.
 const WAIT_FOR_ENCODER: f64 = 0.5;
@@ -162,6 +163,7 @@ impl Runtime {
     /// # Errors
     /// [`StartError`] if a model cannot be loaded.
     pub fn start_with(config: &Config, progress: &LoadProgress) -> Result<Self, StartError> {
+        verify_signatures(config)?;
         let mut models = models::load(config)?;
         let speeds = models
             .as_mut()

@@ -5,7 +5,8 @@ mod support;
 
 use std::path::Path;
 
-use liquid_worker::config::Config;
+use liquid_signing::{PrivateKey, sign_folder};
+use liquid_worker::config::{Config, Verify};
 use liquid_worker::model::{Device, LoadError, ManifestError, Models, WeightsError};
 use liquid_worker::runtime::{Runtime, StartError};
 use safetensors::Dtype;
@@ -209,6 +210,90 @@ fn what_is_not_this_kind_of_model_is_refused() {
         assert!(
             expected && error.to_string().contains(file),
             "{file} with {to} for {from}: {error}"
+        );
+    }
+}
+
+/// A configuration that takes only models that the key has signed.
+fn signed_by(key: &PrivateKey, folder: &Path) -> Config {
+    let mut config = Config::default();
+    config.model.folder = Some(folder.to_owned());
+    config.model.verify = Verify::Required;
+    config.model.public_key = Some(key.public_key().to_string());
+    config
+}
+
+fn start(config: &Config) -> Result<(), String> {
+    Runtime::start(config)
+        .map(|_| ())
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn where_signatures_are_required_only_a_signed_folder_as_it_was_signed_starts() {
+    let (models, key) = (tempfile::tempdir().unwrap(), PrivateKey::generate().unwrap());
+    let (folder, ranker) = (models.path().join("tiny"), models.path().join("liquid-ranker"));
+    for folder in [&folder, &ranker] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    support::write_tiny_model(&folder);
+    support::write_tiny_ranker(&ranker);
+    let config = signed_by(&key, &folder);
+    let refused = |expected: &[&str]| {
+        let error = start(&config).unwrap_err();
+        assert!(
+            expected.iter().all(|part| error.contains(part)),
+            "{expected:?}: {error}"
+        );
+    };
+    refused(&["tiny: SHA256SUMS: not found", "model.verify = \"required\""]);
+    sign_folder(&folder, &key).unwrap();
+    refused(&["liquid-ranker: SHA256SUMS: not found"]);
+    sign_folder(&ranker, &PrivateKey::generate().unwrap()).unwrap();
+    refused(&[
+        "liquid-ranker: SHA256SUMS.sig: not made over",
+        &key.public_key().fingerprint(),
+    ]);
+    sign_folder(&ranker, &key).unwrap();
+    start(&config).unwrap();
+    // Altered as one that has the manifest's sums written again would be: without the signature nobody would notice.
+    support::write_weights(&folder, &support::tiny_tensors(support::tiny_vocabulary().len()));
+    std::fs::write(
+        folder.join("config.json"),
+        std::fs::read_to_string(folder.join("config.json")).unwrap() + " ",
+    )
+    .unwrap();
+    support::write_manifest(&folder);
+    refused(&["tiny: config.json: sha256 is"]);
+    sign_folder(&folder, &key).unwrap();
+    std::fs::write(folder.join("more.json"), "{}").unwrap();
+    refused(&["tiny: more.json: not in SHA256SUMS"]);
+}
+
+#[test]
+fn where_signatures_are_required_a_decoder_needs_one_too() {
+    let (folder, key) = (tempfile::tempdir().unwrap(), PrivateKey::generate().unwrap());
+    support::write_tiny_decoder(folder.path());
+    let mut config = signed_by(&key, folder.path());
+    config.model.folder = None;
+    config.decoder.folder = Some(folder.path().to_owned());
+    config.decoder.name = Some("tiny".to_owned());
+    let error = start(&config).unwrap_err();
+    assert!(error.contains("SHA256SUMS: not found"), "{error}");
+    sign_folder(folder.path(), &key).unwrap();
+    start(&config).unwrap();
+}
+
+#[test]
+fn a_key_that_is_none_turns_no_check_off() {
+    let folder = tiny();
+    let mut config = signed_by(&PrivateKey::generate().unwrap(), folder.path());
+    for wrong in [None, Some("MCow".to_owned())] {
+        config.model.public_key = wrong;
+        let error = start(&config).unwrap_err();
+        assert!(
+            error.starts_with("model.public_key: no Ed25519 public key"),
+            "{error}"
         );
     }
 }

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::Platform;
 use crate::api::{LiquidMemoryProxy, Model, PodUser, Workers};
 use crate::names::ROLLOUT_ANNOTATION;
 
@@ -18,12 +19,12 @@ impl Inputs {
     /// Reads the inputs of a proxy's workers.
     ///
     /// Fields that have their default are left out, so that a field that a later version adds changes nothing.
-    /// `user` is the installation's: where it is the platform's to assign, pods of before may never have been
-    /// created, so that a change of it has to reach them.
+    /// Two things are the installation's. Where the user is the platform's to assign, pods of before may never have been
+    /// created; and a key that has to have signed the models has to hold for those that run.
     ///
     /// # Errors
     /// Errors of the JSON writer.
-    pub fn from_proxy(proxy: &LiquidMemoryProxy, user: PodUser) -> Result<Self, serde_json::Error> {
+    pub fn from_proxy(proxy: &LiquidMemoryProxy, platform: &Platform) -> Result<Self, serde_json::Error> {
         let workers = Workers {
             replicas: Workers::default().replicas,
             user: None,
@@ -41,8 +42,11 @@ impl Inputs {
             "lexical": !proxy.spec.extraction.tier.needs_model(),
             "rollout": proxy.metadata.annotations.as_ref().and_then(|all| all.get(ROLLOUT_ANNOTATION)),
         });
-        if proxy.spec.workers.user.unwrap_or(user) == PodUser::Platform {
+        if proxy.spec.workers.user.unwrap_or(platform.pod_user) == PodUser::Platform {
             value["user"] = serde_json::to_value(PodUser::Platform)?;
+        }
+        if let Some(key) = &platform.model_public_key {
+            value["modelPublicKey"] = key.to_string().into();
         }
         if let Some(decoder) = &proxy.spec.decoder {
             value["decoder"] = serde_json::to_value(decoder)?;

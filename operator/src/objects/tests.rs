@@ -20,6 +20,7 @@ fn platform() -> Platform {
         pull_policy: PullPolicy::IfNotPresent,
         pull_secrets: vec!["registry".into()],
         pod_user: PodUser::Fixed,
+        model_public_key: None,
         cluster_domain: "cluster.local".into(),
         any_address: Ipv4Addr::UNSPECIFIED.into(),
     }
@@ -299,7 +300,7 @@ fn a_resource_from_nowhere_has_no_objects() {
 
 #[test]
 fn inputs_change_with_what_needs_new_workers_only() {
-    let sum = |spec: Value| Inputs::from_proxy(&proxy(spec), PodUser::Fixed).unwrap().sum;
+    let sum = |spec: Value| Inputs::from_proxy(&proxy(spec), &platform()).unwrap().sum;
     let empty = sum(json!({}));
     for same in [
         json!({ "workers": { "replicas": 5 } }),
@@ -323,7 +324,7 @@ fn inputs_change_with_what_needs_new_workers_only() {
     }
     let mut asked = proxy(json!({}));
     asked.metadata.annotations = Some([(ROLLOUT_ANNOTATION.to_owned(), "1".to_owned())].into());
-    assert_ne!(Inputs::from_proxy(&asked, PodUser::Fixed).unwrap().sum, empty);
+    assert_ne!(Inputs::from_proxy(&asked, &platform()).unwrap().sum, empty);
 }
 
 /// What the cluster has from an earlier operator, and what a later one wants.
@@ -343,7 +344,7 @@ fn a_new_operator_alone_changes_no_worker() {
     earlier.worker_config = super::keep::build_worker_config(
         &super::meta::ProxyRef::new(&proxy(json!({}))).unwrap(),
         "# earlier\n".into(),
-        &Inputs::from_proxy(&proxy(json!({})), PodUser::Fixed).unwrap(),
+        &Inputs::from_proxy(&proxy(json!({})), &platform()).unwrap(),
     );
     assert_ne!(
         later.deployment.spec.as_ref().unwrap().template,
@@ -457,9 +458,42 @@ fn case_34_a_change_of_the_user_reaches_workers_that_could_not_be_created() {
         wanted
     );
     // To say what holds anyway changes nothing.
-    let sum = |spec: Value, user| Inputs::from_proxy(&proxy(spec), user).unwrap().sum;
+    let sum = |spec: Value, pod_user| {
+        let platform = Platform {
+            pod_user,
+            ..platform()
+        };
+        Inputs::from_proxy(&proxy(spec), &platform).unwrap().sum
+    };
     let fixed = json!({ "workers": { "user": "Fixed" } });
     assert_eq!(sum(fixed, PodUser::Fixed), sum(json!({}), PodUser::Fixed));
     let assigned = json!({ "workers": { "user": "Platform" } });
     assert_eq!(sum(assigned, PodUser::Fixed), sum(json!({}), PodUser::Platform));
+}
+
+#[test]
+fn a_key_of_the_installation_is_asked_of_every_model_and_changes_running_workers() {
+    let key = "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+    let signed = Platform {
+        model_public_key: Some(key.parse().unwrap()),
+        ..platform()
+    };
+    let asks = format!("verify = \"required\"\npublic_key = \"{key}\"\n");
+    let decoder = json!({ "source": { "image": { "path": "/m" } } });
+    for spec in [
+        json!({}),
+        json!({ "decoder": decoder }),
+        json!({ "extraction": { "tier": "Lexical" }, "decoder": decoder }),
+    ] {
+        let earlier = build(spec.clone());
+        let later = Objects::build(&proxy(spec.clone()), &signed).unwrap();
+        assert!(!file(&earlier.worker_config).contains("verify"), "{spec}");
+        assert!(file(&later.worker_config).contains(&asks), "{spec}");
+        let wanted = later.clone();
+        let live = (Some(&earlier.deployment), Some(&earlier.worker_config));
+        assert_eq!(later.keep_live(live.0, live.1), wanted, "{spec}");
+    }
+    let lexical = json!({ "extraction": { "tier": "Lexical" } });
+    let objects = Objects::build(&proxy(lexical), &signed).unwrap();
+    assert!(!file(&objects.worker_config).contains("[model]"));
 }

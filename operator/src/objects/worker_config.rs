@@ -41,15 +41,20 @@ struct Tls {
     client_identities: [String; 1],
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Model<'a> {
-    folder: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    folder: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ranker: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ranker_sha256: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verify: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    public_key: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -97,9 +102,10 @@ pub(super) fn render_worker_toml(
         listen: SocketAddr::new(platform.any_address, port),
     };
     let model = build_model(proxy);
+    let (has_model, model) = (model.is_some(), sign_model(model, proxy, platform));
     let config = Config {
         tiers: match (
-            model.is_some(),
+            has_model,
             proxy.spec.extraction.pack_style.to_contract().has_facts(),
         ) {
             (true, _) => &[],
@@ -128,10 +134,31 @@ pub(super) fn render_worker_toml(
 fn build_model(proxy: &LiquidMemoryProxy) -> Option<Model<'_>> {
     let (mount, ranker) = (ModelMount::of_model(proxy)?, proxy.spec.model.ranker.as_ref());
     Some(Model {
-        folder: mount.model_folder(),
+        folder: Some(mount.model_folder()),
         sha256: proxy.spec.model.sha256.as_deref(),
         ranker: ranker.map(|ranker| mount.folder_of(&ranker.path)),
         ranker_sha256: ranker.and_then(|ranker| ranker.sha256.as_deref()),
+        ..Model::default()
+    })
+}
+
+/// Adds the key that has to have signed what the workers load. It is written only where one has to: workers of earlier
+/// versions do not know it.
+fn sign_model<'a>(
+    model: Option<Model<'a>>,
+    proxy: &LiquidMemoryProxy,
+    platform: &Platform,
+) -> Option<Model<'a>> {
+    let Some(key) = platform.model_public_key else {
+        return model;
+    };
+    if model.is_none() && proxy.spec.decoder.is_none() {
+        return None;
+    }
+    Some(Model {
+        verify: Some("required"),
+        public_key: Some(key.to_string()),
+        ..model.unwrap_or_default()
     })
 }
 

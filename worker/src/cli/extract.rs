@@ -11,6 +11,7 @@ use super::{BudgetArgs, CliError, ExtractArgs, configuration, facts};
 use crate::config::Config;
 use crate::engine::{Ask, Asks, AutoBudget, Budget, Extraction, Extractor, Request, Settings, Texts};
 use crate::model::Models;
+use crate::runtime::verify_signatures;
 use crate::tier::{Tier, TierChoice};
 
 /// The ratio when no budget is given.
@@ -18,6 +19,7 @@ const DEFAULT_RATIO: f64 = 10.0;
 
 pub(super) fn run(args: ExtractArgs) -> Result<(), CliError> {
     let config = configured(&args)?;
+    verify_signatures(&config)?;
     let document = read_document(&args.document)?;
     let budget = parse_budget(&args.budget)?;
     let asks = args

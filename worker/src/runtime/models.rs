@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use liquid_signing::verify_folder;
 use tokio_util::sync::CancellationToken;
 
 use super::device::Device as DeviceThread;
@@ -83,6 +84,33 @@ pub(super) fn load(config: &Config) -> Result<Option<Models>, LoadError> {
         }
         _ => Models::load(folder, model.device).map(Some),
     }
+}
+
+/// Checks the signatures of all folders from which models are loaded, where the configuration asks for that. Encoder,
+/// ranker and decoder are read afterwards: a folder that others can write to should not be mounted.
+///
+/// # Errors
+/// [`LoadError::Signature`] names the folder and the file in it, [`LoadError::Key`] the key.
+pub(crate) fn verify_signatures(config: &Config) -> Result<(), LoadError> {
+    let Some(key) = config.model.signer()? else {
+        return Ok(());
+    };
+    let models = config.model.folder.clone().filter(|_| config.needs_model());
+    let ranker = models.as_ref().and_then(|_| config.model.ranker_folder());
+    for folder in [models, ranker, config.decoder.folder.clone()]
+        .into_iter()
+        .flatten()
+    {
+        let start = Instant::now();
+        match verify_folder(&folder, &key) {
+            Ok(sums) => {
+                let (files, ms) = (sums.len(), start.elapsed().as_millis() as u64);
+                tracing::info!(folder = %folder.display(), files, ms, "the model is as it was signed");
+            }
+            Err(source) => return Err(LoadError::Signature { folder, source }),
+        }
+    }
+    Ok(())
 }
 
 /// How fast the models read, in tokens per second, where that was measured.

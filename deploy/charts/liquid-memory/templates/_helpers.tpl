@@ -101,6 +101,10 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 - name: LIQUID_OPERATOR_POD_USER
   value: {{ include "liquid.podUser" . }}
+{{- with (.Values.models | default dict).publicKey }}
+- name: LIQUID_OPERATOR_MODEL_PUBLIC_KEY
+  value: {{ trim . | quote }}
+{{- end }}
 - name: LIQUID_OPERATOR_WEBHOOK_SERVICE
   value: {{ include "liquid.name" . }}
 - name: LIQUID_OPERATOR_WEBHOOK_NAME

@@ -54,6 +54,7 @@ const MATRIX: [&[&str]; 10] = [
         "image.sidecar.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
     ],
     &["podUser=Platform"],
+    &["models.publicKey=MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="],
     &[
         "monitoring.dashboard=true",
         "monitoring.labels.team=platform",
@@ -67,7 +68,7 @@ const MATRIX: [&[&str]; 10] = [
 ];
 
 /// What the schema has to refuse, and the field that it has to name.
-const REFUSED: [(&str, &str); 9] = [
+const REFUSED: [(&str, &str); 10] = [
     ("operator.replicas=0", "replicas"),
     ("operator.replica=2", "replica"),
     ("webhook.failurePolicy=Open", "failurePolicy"),
@@ -77,6 +78,7 @@ const REFUSED: [(&str, &str); 9] = [
     ("operator.webhookPort=443", "webhookPort"),
     ("operator.hostNetwork=yes please", "hostNetwork"),
     ("podUser=root", "podUser"),
+    ("models.publicKey=secret", "publicKey"),
 ];
 
 fn lint(world: &World) -> Result<()> {
