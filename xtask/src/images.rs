@@ -8,6 +8,7 @@
 mod archive;
 mod blob;
 mod build;
+mod cuda;
 mod fixtures;
 mod layer;
 mod libraries;
@@ -26,6 +27,7 @@ use crate::console::{human, say, step, thousands};
 pub(crate) use archive::{Image, LAYOUT, REF_NAME, StoredImage, User, Written, file_header, index};
 pub(crate) use blob::Blob;
 pub(crate) use build::{Profile, Programs};
+pub(crate) use cuda::Wheel;
 pub(crate) use layer::{Layer, Packing};
 pub(crate) use libraries::{add as add_libraries, of as libraries_of};
 
@@ -40,6 +42,9 @@ pub(crate) struct Arguments {
     /// Make only these.
     #[arg(value_enum)]
     images: Vec<Name>,
+    /// Make the worker for NVIDIA GPUs too.
+    #[arg(long)]
+    cuda: bool,
     /// With which profile the programs are built. `dev` takes what the tests have built already: right for tests,
     /// five times as large and slow.
     #[arg(long, value_enum, default_value = "release")]
@@ -73,6 +78,8 @@ pub(crate) enum Name {
     Sidecar,
     /// The worker on a CPU, with the encoder's weights.
     Worker,
+    /// The worker for NVIDIA GPUs, with the encoder's weights and NVIDIA's libraries; the driver is the node's.
+    WorkerCuda,
     /// The encoder's weights alone, to mount as an OCI image volume.
     Model,
     /// A small language model alone (SmolLM2-135M-Instruct, 269 MB), to try `spec.decoder` as an OCI image volume.
@@ -88,6 +95,8 @@ pub(crate) enum Name {
 }
 
 impl Name {
+    /// The worker that is built for NVIDIA GPUs, where it is beside the other; its image is called so too.
+    pub(crate) const CUDA_PROGRAM: &'static str = "liquid-worker-cuda";
     /// What an installation needs.
     pub(crate) const PRODUCT: [Self; 4] = [Self::Operator, Self::Sidecar, Self::Worker, Self::Model];
     /// What only the tests need.
@@ -103,6 +112,7 @@ impl Name {
             Self::Operator => "liquid-operator",
             Self::Sidecar => "liquid-sidecar",
             Self::Worker => "liquid-worker",
+            Self::WorkerCuda => Self::CUDA_PROGRAM,
             Self::Model => "liquid-model-minilm",
             Self::Decoder => "liquid-model-smollm2",
             Self::MockUpstream => "mock-upstream",
@@ -129,10 +139,14 @@ impl Name {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let names = match arguments.images.as_slice() {
-        [] => &Name::PRODUCT,
-        some => some,
+    let mut names = match arguments.images.as_slice() {
+        [] => Name::PRODUCT.to_vec(),
+        some => some.to_vec(),
     };
+    if arguments.cuda && !names.contains(&Name::WorkerCuda) {
+        names.push(Name::WorkerCuda);
+    }
+    let names = names.as_slice();
     if arguments.list {
         for name in names {
             println!("{}", name.reference(&arguments.registry));

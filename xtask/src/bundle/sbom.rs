@@ -12,7 +12,7 @@ use cyclonedx_bom::validation::Validate;
 
 use super::packages::{Content, Model, Package};
 use super::system::SystemPackage;
-use crate::images::{Name, StoredImage};
+use crate::images::{Name, StoredImage, Wheel};
 
 const VERSION: SpecVersion = SpecVersion::V1_5;
 
@@ -33,7 +33,12 @@ pub(super) fn write(name: Name, image: &StoredImage, content: &Content) -> Resul
     let packages = content.packages.iter().map(|(id, package)| of_cargo(id, package));
     let system = content.system.iter().map(of_system);
     let models = content.models.iter().map(|model| Ok(of_model(model)));
-    let components = packages.chain(system).chain(models).collect::<Result<Vec<_>>>()?;
+    let wheels = content.wheels.iter().map(of_wheel);
+    let components = packages
+        .chain(system)
+        .chain(wheels)
+        .chain(models)
+        .collect::<Result<Vec<_>>>()?;
     let mut dependencies = vec![Dependency {
         dependency_ref: reference,
         dependencies: components.iter().filter_map(|one| one.bom_ref.clone()).collect(),
@@ -85,6 +90,18 @@ fn of_system(package: &SystemPackage) -> Result<Component> {
             Ok(component)
         }
     }
+}
+
+fn of_wheel(wheel: &Wheel) -> Result<Component> {
+    let reference = format!("wheel:{}", wheel.name);
+    let mut component = Component::new(
+        Classification::Library,
+        wheel.name,
+        wheel.version,
+        Some(reference),
+    );
+    component.purl = Some(Purl::new("pypi", wheel.name, wheel.version)?);
+    Ok(component)
 }
 
 fn of_model(model: &Model) -> Component {

@@ -31,6 +31,12 @@ impl Programs {
         found.with_context(|| format!("cargo built no program {name}"))
     }
 
+    /// The program of an image.
+    pub(crate) fn of(&self, name: Name) -> Result<&Path> {
+        let program = program(name).with_context(|| format!("the image {} has no program", name.file()))?;
+        self.get(program)
+    }
+
     pub(super) fn profile(&self) -> Profile {
         self.profile
     }
@@ -65,6 +71,7 @@ impl Programs {
 fn program(name: Name) -> Option<&'static str> {
     match name {
         Name::MockUpstream => Some("mock-upstream"),
+        Name::WorkerCuda => Some(Name::CUDA_PROGRAM),
         other => package(other),
     }
 }
@@ -74,7 +81,7 @@ pub(super) fn package(name: Name) -> Option<&'static str> {
     match name {
         Name::Operator => Some("liquid-operator"),
         Name::Sidecar => Some("liquid-sidecar"),
-        Name::Worker | Name::TestWorker => Some("liquid-worker"),
+        Name::Worker | Name::WorkerCuda | Name::TestWorker => Some("liquid-worker"),
         Name::MockUpstream => Some("liquid-testing"),
         Name::Model | Name::Decoder | Name::TestApplication | Name::TestDecoder => None,
     }
@@ -82,7 +89,22 @@ pub(super) fn package(name: Name) -> Option<&'static str> {
 
 fn build(names: &[Name], profile: Profile) -> Result<BTreeMap<String, PathBuf>> {
     match profile {
-        Profile::Release => build_release(names),
+        Profile::Release => {
+            let mut programs = BTreeMap::new();
+            let (cuda, others): (Vec<Name>, Vec<Name>) =
+                names.iter().partition(|name| **name == Name::WorkerCuda);
+            if !cuda.is_empty() {
+                // First: the other worker takes its place in the folder of programs.
+                let built = build_release(&cuda, &["--features", "liquid-worker/cuda"])?;
+                let path = built.get("liquid-worker").context("cargo built no worker")?;
+                programs.insert(Name::CUDA_PROGRAM.to_owned(), copied(path)?);
+            }
+            programs.extend(build_release(&others, &[])?);
+            Ok(programs)
+        }
+        Profile::Dev if names.contains(&Name::WorkerCuda) => {
+            bail!("the worker for NVIDIA GPUs is built with --profile release only")
+        }
         Profile::Dev => {
             let programs = names.iter().filter_map(|name| program(*name));
             let stripped =
@@ -92,7 +114,7 @@ fn build(names: &[Name], profile: Profile) -> Result<BTreeMap<String, PathBuf>> 
     }
 }
 
-fn build_release(names: &[Name]) -> Result<BTreeMap<String, PathBuf>> {
+fn build_release(names: &[Name], more: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
     let packages = names.iter().filter_map(|name| package(*name)).collect::<Vec<_>>();
     if packages.is_empty() {
         return Ok(BTreeMap::new());
@@ -104,6 +126,7 @@ fn build_release(names: &[Name]) -> Result<BTreeMap<String, PathBuf>> {
         "--bins",
         "--message-format=json-render-diagnostics",
     ]);
+    build.args(more);
     for package in packages {
         build.args(["--package", package]);
     }
@@ -119,6 +142,15 @@ fn build_release(names: &[Name]) -> Result<BTreeMap<String, PathBuf>> {
         .into_iter()
         .map(|program| (program.target, program.path))
         .collect())
+}
+
+/// A copy under the name of the worker for NVIDIA GPUs.
+fn copied(program: &Path) -> Result<PathBuf> {
+    let folder = super::folder().join("programs");
+    std::fs::create_dir_all(&folder)?;
+    let target = folder.join(Name::CUDA_PROGRAM);
+    std::fs::copy(program, &target)?;
+    Ok(target)
 }
 
 /// A copy without symbols: the release profile does that itself.

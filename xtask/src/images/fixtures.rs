@@ -25,7 +25,10 @@ const TEMPLATE: &str =
 pub(super) fn image(name: Name, ingredients: &Ingredients) -> Result<Image> {
     let reference = name.reference(ingredients.registry);
     match name {
-        Name::MockUpstream => product::program_image(reference, "mock-upstream", ingredients.programs),
+        Name::MockUpstream => {
+            let program = "mock-upstream";
+            product::program_image(reference, program, ingredients.programs.get(program)?)
+        }
         Name::TestApplication => application(reference),
         Name::TestDecoder => Ok(product::model_image(
             reference,

@@ -3,18 +3,19 @@
 //! No bundle of certificate authorities either: the sidecar has the public ones compiled in, the operator trusts
 //! the cluster's own, and a company's own are mounted (`upstream.ca_file`).
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 use liquid_contract::files::RANKER_FOLDER;
 use liquid_signing::PrivateKey;
 
 use super::archive::{Image, User};
-use super::build::Programs;
 use super::layer::{Layer, Packing};
 use super::models::ModelFolder;
-use super::{Ingredients, Name, libraries};
+use super::{Ingredients, Name, cuda, libraries};
 use crate::model::{self, Weights};
 
-const WORKER: &str = "liquid-worker";
+pub(super) const WORKER: &str = "liquid-worker";
 
 /// Where the worker's image has the weights.
 pub(super) const WEIGHTS: &str = "models/all-minilm-l6-v2";
@@ -25,6 +26,7 @@ pub(super) fn image(name: Name, ingredients: &Ingredients) -> Result<Image> {
         Name::Operator => "liquid-operator",
         Name::Sidecar => "liquid-sidecar",
         Name::Worker => return worker_image(reference, ingredients),
+        Name::WorkerCuda => return cuda::image(ingredients),
         Name::Model => {
             let title = "Encoder weights for liquid-worker (all-MiniLM-L6-v2, Apache-2.0)";
             let layer = weights("", RANKER_FOLDER, ingredients.key)?;
@@ -36,15 +38,21 @@ pub(super) fn image(name: Name, ingredients: &Ingredients) -> Result<Image> {
         }
         _ => bail!("{name:?} is not shipped"),
     };
-    program_image(reference, program, ingredients.programs)
+    program_image(reference, program, ingredients.programs.get(program)?)
 }
 
 /// The worker with the encoder's weights.
 pub(super) fn worker_image(reference: String, ingredients: &Ingredients) -> Result<Image> {
-    let mut image = program_image(reference, WORKER, ingredients.programs)?;
+    let mut image = program_image(reference, WORKER, ingredients.programs.get(WORKER)?)?;
+    add_weights(&mut image, ingredients)?;
+    Ok(image)
+}
+
+/// Adds the weights of encoder and ranker, where a worker looks for them.
+pub(super) fn add_weights(image: &mut Image, ingredients: &Ingredients) -> Result<()> {
     let weights = weights(WEIGHTS, &format!("models/{RANKER_FOLDER}"), ingredients.key)?;
     image.layers.push((weights, Packing::Plain));
-    Ok(image)
+    Ok(())
 }
 
 /// An image of a model's folder alone, which is only mounted.
@@ -70,9 +78,8 @@ fn decoder(key: Option<&PrivateKey>) -> Result<Layer> {
     Ok(layer)
 }
 
-/// An image of one program that runs as nobody.
-pub(super) fn program_image(reference: String, program: &str, programs: &Programs) -> Result<Image> {
-    let path = programs.get(program)?;
+/// An image of one program, the file `path`, that runs as nobody.
+pub(super) fn program_image(reference: String, program: &str, path: &Path) -> Result<Image> {
     // Libraries change with the build machine, programs with every commit: two layers.
     let mut system = system_files();
     libraries::add(&mut system, &[path.to_owned()])?;

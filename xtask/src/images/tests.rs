@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use super::archive::{Image, USER, User, Written};
 use super::layer::{Layer, Packing};
-use super::{Name, Programs, product};
+use super::{Name, Programs, cuda, product};
 use crate::command::root;
 
 /// Files of an image, written in this order, last changed so many seconds after 1970.
@@ -121,13 +121,17 @@ fn containerfiles_make_the_same_images() -> Result<()> {
     for (name, program, file) in names {
         fs::write(programs.path().join(program), "no program")?;
         let built = Programs::within(&[name], programs.path())?;
-        let image = product::program_image(name.reference("registry.test"), program, &built)?;
+        let image = product::program_image(name.reference("registry.test"), program, built.get(program)?)?;
         let path = root().join(format!("deploy/images/{file}.Containerfile"));
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let mut found = last_stage(&text);
         if file == "worker-cuda" {
-            // What it has beside: CUDA's libraries and how to find them.
-            found.retain(|line| !line.starts_with("ENV ") && line != "COPY /usr/local/cuda/lib64");
+            // What it has beside: CUDA's libraries, their licences, and how to find them.
+            let variables = found.iter().find_map(|line| line.strip_prefix("ENV "));
+            let variables = variables.unwrap_or_default().split_whitespace();
+            assert_eq!(variables.collect::<Vec<_>>(), cuda::ENVIRONMENT);
+            let beside = ["COPY /usr/local/cuda/lib64", "COPY /licenses"];
+            found.retain(|line| !line.starts_with("ENV ") && !beside.contains(&line.as_str()));
         }
         assert_eq!(found, content(name, &image)?, "{}", path.display());
         assert!(
