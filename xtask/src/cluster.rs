@@ -19,6 +19,7 @@ mod network;
 mod node;
 mod pki;
 mod process;
+mod registry;
 mod traces;
 mod up;
 
@@ -33,6 +34,7 @@ pub(crate) use binaries::Binaries;
 pub(crate) use down::down;
 pub(crate) use layout::{Layout, name_for};
 pub(crate) use machine::missing;
+pub(crate) use registry::image as registry_image;
 pub(crate) use traces::traces;
 pub(crate) use up::{Owner, up};
 

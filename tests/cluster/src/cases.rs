@@ -1,5 +1,6 @@
 //! Every case by name, in the order in which they run.
 
+mod bundle;
 mod charts;
 mod crd;
 mod faults;
@@ -12,6 +13,7 @@ mod models;
 mod operator;
 mod path;
 mod plugin;
+mod registry;
 mod rights;
 mod scheduling;
 mod security;
@@ -40,6 +42,9 @@ const SETUPS: [&str; 8] = [
     "gateway::starts_and_names_its_url",
 ];
 
+/// Groups that begin without a release, or install it themselves.
+const WITHOUT_RELEASE: [&str; 2] = ["charts", "bundle"];
+
 /// Cases that run only when they are named: they need more than a cluster.
 pub(crate) const NAMED: &[(&str, Case)] = mesh::CASES;
 
@@ -61,6 +66,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         gateway::CASES,
         faults::CASES,
         uninstall::CASES,
+        bundle::CASES,
         rights::CASES,
     ];
     groups.concat()
@@ -76,8 +82,13 @@ pub(crate) fn selected(part: &str) -> Vec<(&'static str, Case)> {
         .map(|(name, _)| group(name));
     let groups = groups.collect::<Vec<_>>();
     let beyond_charts = groups.iter().any(|found| *found != group(charts::INSTALL));
+    let with_release = groups.iter().any(|found| !WITHOUT_RELEASE.contains(found));
     let needed = |name: &str| {
-        let shared = [charts::INSTALL, path::PROVIDER_STARTS].contains(&name) && beyond_charts;
+        let shared = match name {
+            charts::INSTALL => with_release,
+            path::PROVIDER_STARTS => beyond_charts,
+            _ => false,
+        };
         SETUPS.contains(&name) && (shared || groups.contains(&group(name)) && beyond_charts)
     };
     let chosen = all.into_iter().filter(|(name, _)| wanted(name) || needed(name));
@@ -114,6 +125,8 @@ mod tests {
             ]
         );
         assert!(names("no such case").is_empty());
+        let carried = names("bundle::");
+        assert!(carried.contains(&path::PROVIDER_STARTS) && !carried.contains(&charts::INSTALL));
         assert_eq!(
             names("mesh::"),
             [charts::INSTALL, path::PROVIDER_STARTS, "mesh::istio_strict"]

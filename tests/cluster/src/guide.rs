@@ -10,6 +10,7 @@ use crate::world::World;
 /// A chapter that has a block of commands. The compiler says which no case runs, a test which are missing here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Chapter {
+    AirGap,
     Install,
     Use,
     Upgrade,
@@ -20,6 +21,7 @@ pub(crate) enum Chapter {
 impl Chapter {
     fn heading(self) -> &'static str {
         match self {
+            Self::AirGap => "Air gap",
             Self::Install => "Install",
             Self::Use => "Use",
             Self::Upgrade => "Upgrade",
@@ -31,6 +33,11 @@ impl Chapter {
 
 /// Runs a chapter's block of commands, as a shell with `-e` does; fails with what it printed.
 pub(crate) fn run(world: &World, chapter: Chapter) -> Result<String> {
+    run_with(world, chapter, &[])
+}
+
+/// Runs it with further variables.
+pub(crate) fn run_with(world: &World, chapter: Chapter, variables: &[(&str, &str)]) -> Result<String> {
     let guide = world.root.join("deploy/README.md");
     let guide =
         std::fs::read_to_string(&guide).with_context(|| format!("cannot read {}", guide.display()))?;
@@ -42,12 +49,17 @@ pub(crate) fn run(world: &World, chapter: Chapter) -> Result<String> {
         .next()
         .with_context(|| format!("the guide has no commands for {chapter:?}"))?;
     let path = std::env::var("PATH").unwrap_or_default();
+    let plugin = world.plugin.parent().unwrap_or(&world.plugin);
     let mut shell = Command::new("sh");
     shell
         .args(["-eu", "-c", commands])
         .current_dir(&world.root)
-        .env("PATH", format!("{}:{path}", world.programs.display()))
-        .env("REGISTRY", &world.registry);
+        .env(
+            "PATH",
+            format!("{}:{}:{path}", world.programs.display(), plugin.display()),
+        )
+        .env("REGISTRY", &world.registry)
+        .envs(variables.iter().copied());
     kubectl::output(&mut shell)
 }
 
@@ -81,6 +93,7 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/README.md");
         let guide = std::fs::read_to_string(path)?;
         let run = [
+            Chapter::AirGap,
             Chapter::Install,
             Chapter::Use,
             Chapter::Upgrade,

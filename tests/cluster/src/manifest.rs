@@ -28,7 +28,7 @@ fn pod_security() -> Value {
 }
 
 /// What Pod Security "restricted" asks of a container.
-fn container_security() -> Value {
+pub(crate) fn container_security() -> Value {
     json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}})
 }
 

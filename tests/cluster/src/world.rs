@@ -43,6 +43,12 @@ pub(crate) struct World {
     pub(crate) plugin: PathBuf,
     /// What the API server has written about the requests of service accounts.
     pub(crate) audit: PathBuf,
+    /// The folder of a signed bundle, `bundle.tar`, and of the key that verifies it, `key.pub`.
+    pub(crate) bundle: PathBuf,
+    /// What the nodes know of registries: a folder for each.
+    pub(crate) registries: PathBuf,
+    /// The plugin `kubectl liquid`.
+    pub(crate) plugin: PathBuf,
     /// `cargo xtask`, to restart parts of the cluster.
     xtask: PathBuf,
     cluster: String,
@@ -78,6 +84,9 @@ impl World {
             decoder: std::env::var_os(DECODER).map(PathBuf::from),
             plugin: read("LIQUID_CLUSTER_PLUGIN")?.into(),
             audit: read("LIQUID_CLUSTER_AUDIT")?.into(),
+            bundle: read("LIQUID_CLUSTER_BUNDLE")?.into(),
+            registries: read("LIQUID_CLUSTER_REGISTRIES")?.into(),
+            plugin: read("LIQUID_CLUSTER_PLUGIN")?.into(),
             xtask: read("LIQUID_CLUSTER_XTASK")?.into(),
             cluster: read("LIQUID_CLUSTER_NAME")?,
         })

@@ -64,6 +64,11 @@ impl Layout {
             .with_context(|| format!("{} holds no number", self.ready_mark().display()))
     }
 
+    /// What the nodes know of registries: a folder for each, with `hosts.toml`. containerd reads it at each pull.
+    pub(crate) fn registries(&self) -> PathBuf {
+        self.folder.join("registries")
+    }
+
     pub(super) fn pki(&self, file: &str) -> PathBuf {
         self.folder.join("pki").join(file)
     }

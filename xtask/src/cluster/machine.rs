@@ -9,7 +9,8 @@ use crate::command::{exists, output, run};
 use crate::console::say;
 
 /// A program that is needed, an argument with which it ends at once, and the Debian package that has it.
-const PROGRAMS: [(&str, &str, &str); 8] = [
+const PROGRAMS: [(&str, &str, &str); 9] = [
+    ("curl", "--version", "curl"),
     ("runc", "--version", "runc"),
     ("nft", "--version", "nftables"),
     ("iptables", "--version", "iptables"),

@@ -54,6 +54,8 @@ address = "{socket}"
 snapshotter = "overlayfs"
 [plugins."io.containerd.cri.v1.images".pinned_images]
 sandbox = "{PAUSE_IMAGE}"
+[plugins."io.containerd.cri.v1.images".registry]
+config_path = "{registries}"
 [plugins."io.containerd.cri.v1.runtime"]
 # Without CAP_SYS_RESOURCE runc cannot lower the score and dies.
 restrict_oom_score_adj = true
@@ -66,6 +68,7 @@ runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
 SystemdCgroup = false
 "#,
+        registries = layout.registries().display(),
         root = path("containerd"),
         state = path("run"),
         socket = path("containerd.sock"),

@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
 
+use liquid_signing::PrivateKey;
+
 use super::Wanted;
 use super::cases::is_case;
+use crate::bundle::Order;
 use crate::cluster::{self, Binaries, Layout, Owner, Place};
 use crate::command::{output, root, run, this_program, watch};
 use crate::console::{log, say, warn, write_into};
@@ -27,6 +30,10 @@ const REGISTRY: &str = "liquid.test";
 /// Where the operator's image lies a second time, and no other: the release after this one.
 const NEXT_REGISTRY: &str = "liquid.test/next";
 const NODES: u8 = 2;
+/// The cases that carry a bundle into the cluster.
+const BUNDLE_CASES: &str = "bundle::";
+/// The plugin of kubectl that they use.
+const PLUGIN: &str = "kubectl-liquid";
 /// The one case that is here, because it is about a cluster's own end.
 const CRASH: &str = "cluster::down_removes_what_a_crash_left";
 /// How long a cluster may take to have its first processes.
@@ -73,6 +80,9 @@ fn run_named(wanted: &Wanted, names: &[String]) -> Result<Count> {
         count.add(&skipped(cases, names, &reason)?);
         return Ok(count);
     }
+    let carried = tests(cases)?
+        .iter()
+        .any(|test| test.starts_with(BUNDLE_CASES) && is_selected(test, names));
     let (parts, cases) = (selection(parts, names)?, selection(cases, names)?);
     let mut count = Count::default();
     // Images are made while the cluster starts and the operator's parts run, which is mostly waiting.
@@ -81,7 +91,7 @@ fn run_named(wanted: &Wanted, names: &[String]) -> Result<Count> {
         let archives = (!cases.is_empty()).then(|| {
             scope.spawn(|| {
                 write_into(log);
-                archives()
+                archives(carried)
             })
         });
         if parts.is_empty() && cases.is_empty() {
@@ -139,8 +149,8 @@ fn selection(program: &Path, names: &[String]) -> Result<Vec<Selection>> {
     Ok(found.map(|name| select(Some(name.clone()))).collect())
 }
 
-/// The archives of all images that the cases use.
-fn archives() -> Result<Vec<PathBuf>> {
+/// The archives of all images that the cases use. Where a bundle is carried in, it is made too, and the registry.
+fn archives(carried: bool) -> Result<Vec<PathBuf>> {
     let images = [&Name::PRODUCT[..], &Name::FIXTURES].concat();
     let folder = images::folder().join("test");
     let built = Programs::build(&images, Profile::Dev)?;
@@ -151,7 +161,34 @@ fn archives() -> Result<Vec<PathBuf>> {
         NEXT_REGISTRY,
         &folder.join("next"),
     )?);
+    if carried {
+        bundle(&built)?;
+        archives.push(cluster::registry_image()?);
+    }
     Ok(archives)
+}
+
+/// Where the bundle, and the key that verifies it, are for the cases.
+fn bundle_folder() -> PathBuf {
+    images::folder().join("test/bundle")
+}
+
+/// Makes a bundle of what is shipped, signed by a key of its own.
+fn bundle(programs: &Programs) -> Result<()> {
+    let (folder, key) = (bundle_folder(), PrivateKey::generate()?);
+    let order = Order {
+        names: &Name::PRODUCT,
+        ingredients: Ingredients {
+            programs,
+            registry: REGISTRY,
+            key: Some(&key),
+        },
+        key: &key,
+        provenance: None,
+    };
+    std::fs::rename(order.write(&folder)?, folder.join("bundle.tar"))?;
+    std::fs::write(folder.join("key.pub"), key.public_key().to_pem())?;
+    Ok(())
 }
 
 /// Pods' admission with the operator as it is shipped.
@@ -237,6 +274,9 @@ impl Inside {
             .env("LIQUID_CLUSTER_MODEL", model::folder())
             .env("LIQUID_CLUSTER_AUDIT", self.layout.audit_log())
             .env("LIQUID_CLUSTER_XTASK", this_program()?)
+            .env("LIQUID_CLUSTER_BUNDLE", bundle_folder())
+            .env("LIQUID_CLUSTER_REGISTRIES", self.layout.registries())
+            .env("LIQUID_CLUSTER_PLUGIN", graph::built()?.program(PLUGIN)?)
             .env("LIQUID_CLUSTER_NAME", self.place.name());
         match model::decoder::ensure()? {
             Weights::Ready(folder) => command.env("LIQUID_CLUSTER_DECODER", folder),
