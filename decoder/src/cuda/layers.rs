@@ -158,6 +158,25 @@ impl Launcher {
             },
         )?;
         self.rotate(pass, weights, place.index)?;
+        self.attend(pass, place)?;
+        let mixed = self.rounded(pass, &weights.output, mixed, widths.queries)?;
+        self.linear(
+            pass,
+            &Linear {
+                matrix: &weights.output,
+                x: mixed,
+                rows,
+                to: space.hidden(),
+                epilogue: Epilogue::Add,
+            },
+        )
+    }
+
+    /// Enqueues the attention of rows whose queries, keys and values are in their places, and the gates of its output.
+    fn attend(&mut self, pass: &Pass<'_>, place: AttentionPlace) -> Result<(), Error> {
+        let widths = Widths::new(pass.architecture);
+        let packed = pass.space.packed(widths.packed);
+        let mixed = pass.space.mixed(widths.queries);
         let attention = Attention {
             queries: packed,
             heads: heads(pass.architecture),
@@ -181,24 +200,14 @@ impl Launcher {
             let gate = GateRows {
                 x: mixed,
                 gates: packed.columns_from(widths.queries + 2 * widths.keys),
-                rows,
+                rows: pass.rows,
                 width: widths.queries,
                 early: true,
             };
             // SAFETY: as in `layers`.
             unsafe { self.kernels.gate_rows(&self.stream, &gate)? };
         }
-        let mixed = self.rounded(pass, &weights.output, mixed, widths.queries)?;
-        self.linear(
-            pass,
-            &Linear {
-                matrix: &weights.output,
-                x: mixed,
-                rows,
-                to: space.hidden(),
-                epilogue: Epilogue::Add,
-            },
-        )
+        Ok(())
     }
 
     /// Enqueues norms and rotation of queries and keys, and writes keys and values to their pages.
