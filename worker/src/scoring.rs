@@ -22,5 +22,5 @@ pub use lexical::TermCounts;
 pub use maxsim::{WindowMatches, rarity};
 pub use question::{Question, asks_for_data};
 pub use smooth::{add_scaled, smooth, standardise};
-pub use terms::{count_shared, words};
+pub use terms::{count_shared, is_stop_word, words};
 pub use windows::{Window, spread, windows};

@@ -5,7 +5,7 @@ use whatlang::{Detector, Info, Lang, Script};
 
 use super::Asks;
 use crate::document::{Document, SpanKind, Unit};
-use crate::scoring::{count_shared, words};
+use crate::scoring::{count_shared, is_stop_word, words};
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +27,10 @@ const CONFIDENT: f64 = 0.5;
 /// Share of a question's words from which a document that holds them is in its language too. A document of some length
 /// holds the little words of its language.
 const SHARED: f64 = 0.5;
+
+/// Share of English words that say nothing from which a text is English. Of 248 requests in 19 other languages none has so
+/// many, of 568 English ones 93 in a hundred have.
+const LITTLE: f64 = 0.3;
 
 /// Fewer words may be names, or a search for what the document does not hold; they are of no language.
 const FEWEST_WORDS: usize = 4;
@@ -110,7 +114,7 @@ pub(super) fn differ(document: &Document<'_>, asks: &Asks) -> bool {
     let Some(language) = detect(&sample, true).filter(|_| all >= TELLING_LETTERS) else {
         return false;
     };
-    let foreign = |ask: &&str| detect(ask, false).is_some_and(|found| may_differ(&found, &language));
+    let foreign = |ask: &&str| find_language(ask).is_some_and(|found| may_differ(found, language.lang()));
     if !weighty.iter().all(foreign) {
         return false;
     }
@@ -119,9 +123,19 @@ pub(super) fn differ(document: &Document<'_>, asks: &Asks) -> bool {
 
 /// Returns whether two texts are in languages that do not share their words. Those that are written with Chinese
 /// characters do.
-fn may_differ(one: &Info, other: &Info) -> bool {
-    let chinese = |info: &Info| matches!(info.lang(), Lang::Cmn | Lang::Jpn);
-    one.lang() != other.lang() && !(chinese(one) && chinese(other))
+fn may_differ(one: Lang, other: Lang) -> bool {
+    let chinese = |lang: Lang| matches!(lang, Lang::Cmn | Lang::Jpn);
+    one != other && !(chinese(one) && chinese(other))
+}
+
+/// Finds the language of an ask. Short English is taken for many a language by its letters, but not by its little words.
+fn find_language(ask: &str) -> Option<Lang> {
+    let words = words(ask);
+    let little = words.iter().filter(|word| is_stop_word(word)).count();
+    if little as f64 >= LITTLE * words.len() as f64 && little > 0 {
+        return Some(Lang::Eng);
+    }
+    Some(detect(ask, false)?.lang())
 }
 
 /// Returns whether a document holds few words of an ask. Numbers and codes are of no language.

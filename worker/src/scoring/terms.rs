@@ -26,7 +26,7 @@ const STOP: &[&str] = &[
 const STEM: usize = 5;
 
 /// Returns true for a lower-case word that says nothing about any subject.
-pub(super) fn is_stop_word(word: &str) -> bool {
+pub fn is_stop_word(word: &str) -> bool {
     STOP.binary_search(&word).is_ok()
 }
 
