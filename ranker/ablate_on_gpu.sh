@@ -3,10 +3,10 @@
 #
 #     ablate_on_gpu.sh FOLDER SECONDS [option of ranker.train ..]
 #
-# FOLDER holds train.npz.xz and base.safetensors, and may hold eval_windows.npz. All runs begin with the base and have the
-# same time; runs share the GPUs, so each sees some tens of millions of tokens. What comes back lies under $OUT:
-# ablation.tar with the log and the scores of each run, and the last recalls as ablation.txt. SECONDS is all the time there
-# is. $PYTHON, $GPUS, $RUNS and $LEFT_TOKENS replace python3, the GPUs found, all runs, and 32.
+# FOLDER holds train.npz.xz and base.safetensors, and may hold eval_windows.npz. All runs begin with the base and have
+# the same time; runs share the GPUs, so each sees some tens of millions of tokens. What comes back lies under $OUT:
+# ablation.tar with the log and the scores of each run, and the last recalls as ablation.txt. SECONDS is all the time
+# there is. $PYTHON, $GPUS, $RUNS and $LEFT_TOKENS replace python3, the GPUs found, all runs, and 32.
 set -uo pipefail
 folder=$(realpath "${1:?folder}")
 deadline=$(($(date +%s) + ${2:?seconds}))

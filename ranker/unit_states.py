@@ -130,7 +130,9 @@ def document_job(corpus: Corpus, items: Ints, forms: Ints) -> Job:
     whole = held.document_rows(corpus, items)
     form = np.repeat(corpus.item_form[items] + forms, whole.windows)
     length = corpus.prepared.form_tokens[form].astype(np.int64)
-    rows = Rows(corpus.form_start[form], length, whole.rows.window_start, whole.rows.window_length, whole.rows.left_length)
+    rows = Rows(
+        corpus.form_start[form], length, whole.rows.window_start, whole.rows.window_length, whole.rows.left_length
+    )
     return Job(rows, whole.units, whole.windows)
 
 
