@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, bail};
 use liquid_worker::engine::{
-    Asks, AutoBudget, Budget, Extractor, Request, Settings, Text, Texts, Tier, TierChoice, TierReason,
+    Asks, AutoBudget, Budget, Extraction, Extractor, Request, Settings, Text, Texts, Tier, TierChoice,
+    TierReason,
 };
 use liquid_worker::model::{Device, Models};
 
@@ -94,6 +95,9 @@ pub(crate) struct Arguments {
 
 /// Bytes of what the models said that are remembered: enough for any document, so that its second ratio costs nothing.
 const MEMORY_BYTES: usize = 512 << 20;
+
+/// Why a cheaper tier runs where that is meant.
+const MEANT: [TierReason; 2] = [TierReason::NotTrainedFor, TierReason::OtherLanguage];
 
 /// One pack, scored.
 struct Outcome {
@@ -280,10 +284,8 @@ impl Bench {
         asks: &Asks,
         budget: Budget,
     ) -> anyhow::Result<Outcome> {
-        let texts = match self.passages {
-            Some(bytes) => passages(&item.document, bytes)?,
-            None => Texts::default(),
-        };
+        let texts = self.passages.map(|bytes| passages(&item.document, bytes));
+        let texts = texts.transpose()?.unwrap_or_default();
         let extraction = extractor
             .extract(&Request {
                 document: &item.document,
@@ -295,8 +297,7 @@ impl Bench {
                 cancelled: &|| false,
             })
             .with_context(|| format!("cannot extract {}", item.id))?;
-        let other = [TierReason::NotTrainedFor, TierReason::OtherLanguage];
-        if extraction.tier != self.tier && !other.contains(&extraction.tier_reason) {
+        if extraction.tier != self.tier && !MEANT.contains(&extraction.tier_reason) {
             bail!(
                 "{}: ran {} ({})",
                 item.id,
@@ -304,14 +305,7 @@ impl Bench {
                 extraction.tier_reason.explanation()
             );
         }
-        let pack = if extraction.below_floor {
-            // The document passes whole.
-            item.document.clone()
-        } else {
-            let spans = extraction.spans.iter();
-            let kept = spans.filter_map(|span| item.document.get(span.start..span.end));
-            kept.collect::<Vec<&str>>().join("\n")
-        };
+        let pack = join_pack(&item.document, &extraction);
         let score = metric::score(&item.answers, &item.evidence, &pack);
         let document_words = item.document.split_whitespace().count();
         if let Budget::Ratio(ratio) = budget
@@ -369,6 +363,16 @@ impl Bench {
             fixed,
         })
     }
+}
+
+/// Returns what is kept of a document: its spans, or all of it if no pack holds enough.
+fn join_pack(document: &str, extraction: &Extraction) -> String {
+    if extraction.below_floor {
+        return document.to_owned();
+    }
+    let spans = extraction.spans.iter();
+    let kept = spans.filter_map(|span| document.get(span.start..span.end));
+    kept.collect::<Vec<&str>>().join("\n")
 }
 
 /// Cuts a document into passages of at most `bytes` bytes, or one character, that are kept whole.
