@@ -37,8 +37,8 @@ pub struct Decoder {
     /// Number type of the projections on a GPU: `bf16` (default), or `fp8`, which takes half the memory and is faster, and
     /// less exact.
     pub precision: DecoderPrecision,
-    /// Number type of keys and values on a GPU: `bf16` (default), or `fp8`, which holds twice as many tokens in the same memory
-    /// and is faster where answers or documents are many or long, and less exact.
+    /// Number type of keys and values on a GPU: `bf16` (default), or `fp8`, which holds twice as many tokens in the same memory,
+    /// writes many answers faster, reads prompts more slowly, and is less exact.
     pub kv_precision: DecoderPrecision,
     /// Most answers that are written at a time. Default 16, at most 4096.
     pub sequences: usize,

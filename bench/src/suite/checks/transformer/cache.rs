@@ -75,6 +75,13 @@ impl Filling<'_> {
         })
     }
 
+    fn write(&self, gpu: &Gpu, precision: Precision) -> Result<Filled> {
+        match precision {
+            Precision::Bf16 => self.bf16(gpu),
+            Precision::Fp8 => self.fp8(gpu),
+        }
+    }
+
     fn bf16(&self, gpu: &Gpu) -> Result<Filled> {
         let Heads { kv, width, .. } = self.heads;
         let mut all = vec![POISON; self.pool * PAGE * kv * width];
@@ -154,10 +161,7 @@ impl Cache {
                 pool,
                 empty,
             };
-            match precision {
-                Precision::Bf16 => filling.bf16(gpu),
-                Precision::Fp8 => filling.fp8(gpu),
-            }
+            filling.write(gpu, precision)
         };
         let (filled_keys, filled_values) = (fill(&keys)?, fill(&values)?);
         Ok(Self {
