@@ -329,6 +329,7 @@ fn platform() -> Platform {
         pull_policy: PullPolicy::IfNotPresent,
         pull_secrets: Vec::new(),
         pod_user: crate::api::PodUser::Fixed,
+        model_public_key: None,
         cluster_domain: "cluster.local".into(),
         any_address: Ipv4Addr::UNSPECIFIED.into(),
     }
