@@ -12,6 +12,7 @@ mod query;
 mod settings;
 mod tls;
 mod totals;
+mod wake;
 mod worker;
 
 #[cfg(test)]
@@ -24,7 +25,7 @@ pub use client::{Client, ExtractAnswer};
 pub use error::ExtractError;
 pub use forward::{BrokenAnswer, ModelAnswer, ModelCall, PrefixKey, WorkerBody};
 pub use query::{Asked, Budget, Query, QueryKey, TextLength};
-pub use settings::{OnWorkerUnavailable, Settings, Tls};
+pub use settings::{OnWorkerUnavailable, Settings, Tls, Wake};
 pub use totals::{CallTotals, ReportOutcome};
 
 /// Reads the TLS files that the settings name, as `--check` does.

@@ -14,6 +14,7 @@ use super::error::{AttemptFailure, ExtractError};
 use super::lookup::{Resolver, SystemResolver};
 use super::pool::{Pool, Upkeep};
 use super::query::{Query, QueryKey};
+use super::wake::Waker;
 use super::worker::FailedAttempt;
 use super::{CallTotals, Extraction, ReportOutcome, Settings, WorkerStatus};
 use crate::api::Tier;
@@ -31,6 +32,7 @@ pub struct Client {
 struct State {
     settings: Settings,
     pool: Arc<Pool>,
+    waker: Option<Arc<Waker>>,
     slots: Semaphore,
     cache: Mutex<Lru<QueryKey, Arc<Extraction>>>,
     running: SingleFlight<QueryKey, ExtractResult>,
@@ -57,7 +59,9 @@ impl Client {
         let pool = Arc::new(Pool::new(settings.clone(), resolver));
         let upkeep = pool.start_upkeep();
         let ttl = Duration::from_secs(settings.cache_ttl_s);
+        let wake = settings.wake.clone();
         let state = State {
+            waker: wake.map(|wake| Waker::new(wake, settings.tls.clone())),
             slots: Semaphore::new(settings.max_in_flight.min(Semaphore::MAX_PERMITS)),
             cache: Mutex::new(Lru::new(settings.cache_bytes, ttl)),
             running: SingleFlight::default(),
@@ -142,8 +146,29 @@ impl Client {
 }
 
 impl State {
-    /// Asks workers within the deadline.
+    /// Asks workers; where there is none and one can be started, once it is there.
     async fn answer(&self, query: &Query) -> Result<Extraction, ExtractError> {
+        let Some(waker) = &self.waker else {
+            return self.answer_in_time(query).await;
+        };
+        let limit = waker.limit();
+        loop {
+            let held = self.pool.has_available() || waker.hold(&self.pool, limit).await;
+            let answer = self.answer_in_time(query).await;
+            let lost = matches!(
+                answer,
+                Err(ExtractError::Unavailable { .. } | ExtractError::Timeout)
+            );
+            // The last worker may have gone while it was asked.
+            let again = held && lost && !self.pool.has_healthy() && Instant::now() < limit;
+            if !again {
+                return answer;
+            }
+        }
+    }
+
+    /// Asks workers within the deadline.
+    async fn answer_in_time(&self, query: &Query) -> Result<Extraction, ExtractError> {
         let time = self.settings.deadline(query.document.len());
         let deadline = Instant::now() + time;
         let work = async {

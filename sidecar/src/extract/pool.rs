@@ -185,9 +185,8 @@ impl Pool {
 
     /// Notes that a worker serves, if one is known to.
     pub(super) fn note_served(&self) {
-        let now = Instant::now();
-        if self.workers.load().iter().any(|worker| worker.is_healthy(now)) {
-            *lock(&self.last_served) = now;
+        if self.has_healthy() {
+            *lock(&self.last_served) = Instant::now();
         }
     }
 
@@ -195,6 +194,12 @@ impl Pool {
     pub(super) fn has_available(&self) -> bool {
         let now = Instant::now();
         self.workers.load().iter().any(|worker| worker.is_available(now))
+    }
+
+    /// Returns whether any worker is known to serve now.
+    pub(super) fn has_healthy(&self) -> bool {
+        let now = Instant::now();
+        self.workers.load().iter().any(|worker| worker.is_healthy(now))
     }
 
     /// Says why there is no worker to pick.

@@ -49,6 +49,30 @@ pub struct Settings {
     pub cache_ttl_s: u64,
     /// TLS towards the workers. Section `[extract.tls]`. Default: none, plain HTTP/2.
     pub tls: Option<Tls>,
+    /// Who starts a worker where there is none. Section `[extract.wake]`. Default: nobody.
+    pub wake: Option<Wake>,
+}
+
+/// Who starts a worker where there is none, and how long calls wait for it. Section `[extract.wake]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wake {
+    /// Where to ask for one, by a POST with the certificate of `[extract.tls]`.
+    pub url: String,
+    /// How long a call waits for the first worker before its deadline begins. Milliseconds. Default 60000.
+    #[serde(default = "hold_ms")]
+    pub hold_ms: u64,
+    /// Calls that wait at a time; for further ones there is no worker. Default 256.
+    #[serde(default = "max_held")]
+    pub max_held: usize,
+}
+
+fn hold_ms() -> u64 {
+    60_000
+}
+
+fn max_held() -> usize {
+    256
 }
 
 /// The treatment of a call for which no worker gave an answer.
@@ -95,7 +119,22 @@ impl Default for Settings {
             cache_bytes: 16 << 20,
             cache_ttl_s: 3_600,
             tls: None,
+            wake: None,
         }
+    }
+}
+
+impl Wake {
+    fn validate(&self) -> Vec<Invalid> {
+        let url = self.url.starts_with("https://") || self.url.starts_with("http://");
+        let url = (!url || self.url.parse::<http::Uri>().is_err()).then(|| {
+            let remedy = "write a whole URL, such as https://liquid-operator.liquid-memory.svc/wake";
+            Invalid::new("url", format!("{:?}", self.url), remedy)
+        });
+        let positive = [("hold_ms", self.hold_ms), ("max_held", self.max_held as u64)];
+        let zero = positive.into_iter().filter(|(_, value)| *value == 0);
+        let zero = zero.map(|(field, value)| Invalid::new(field, value, "set at least 1"));
+        url.into_iter().chain(zero).collect()
     }
 }
 
@@ -137,6 +176,9 @@ impl Settings {
             if value == 0 {
                 wrong.push(Invalid::new(field, value, "set at least 1"));
             }
+        }
+        if let Some(wake) = &self.wake {
+            wrong.extend(wake.validate().into_iter().map(|invalid| invalid.within("wake")));
         }
         if !(1..=10).contains(&self.attempts) {
             wrong.push(Invalid::new("attempts", self.attempts, "set 1 to 10"));

@@ -3,6 +3,7 @@
 mod names;
 mod reports;
 mod tls;
+mod wake;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
