@@ -33,7 +33,8 @@ def _inputs() -> torch.Tensor:
 
 
 def _ddp(block: LiquidMemory, x: torch.Tensor) -> dict[str, torch.Tensor]:
-    _loss(DistributedDataParallel(block), x).backward()
+    wrapped = DistributedDataParallel(block)
+    _loss(wrapped, x).backward()
     return {name: parameter.grad for name, parameter in block.named_parameters()}
 
 

@@ -47,10 +47,12 @@ def test_other_lengths_do_not_compile_again():
     block = Block()
     counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(block, fullgraph=True, backend=counter, dynamic=True)
-    for tokens in (70, 90, 2049, 5000):
+    compiled(torch.randn(1, 70, EMBED))
+    first = counter.frame_count
+    for tokens in (90, 2049, 5000):
         x = torch.randn(1, tokens, EMBED)
         assert error(compiled(x), block(x)) < 1e-5
-    assert counter.frame_count == 1
+    assert counter.frame_count == first
 
 
 @torch.no_grad()
@@ -111,9 +113,9 @@ def test_a_block_learns_to_recall():
     parameters = [*embed.parameters(), *block.parameters(), *head.parameters()]
     optimiser = torch.optim.AdamW(parameters, 1e-2)
     losses = []
-    for _ in range(150):
-        value = torch.randint(2, 10, (32, 1))
-        tokens = torch.cat([value, torch.full((32, 6), 10), torch.full((32, 1), 11)], 1)
+    for _ in range(40):
+        value = torch.randint(2, 10, (16, 1))
+        tokens = torch.cat([value, torch.full((16, 6), 10), torch.full((16, 1), 11)], 1)
         logits = head(block(embed(tokens)))[:, -1]
         loss = nn.functional.cross_entropy(logits, value.squeeze(1))
         optimiser.zero_grad()
