@@ -11,6 +11,7 @@ use kube::core::DeserializeGuard;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+pub mod autoscaling;
 pub mod decimal;
 pub mod decoder;
 pub mod definition;
@@ -31,6 +32,7 @@ pub mod workers;
 #[cfg(test)]
 mod tests;
 
+pub use autoscaling::WorkerAutoscaling;
 pub use decimal::Decimal;
 pub use decoder::Decoder;
 pub use extraction::Extraction;

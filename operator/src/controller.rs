@@ -27,6 +27,7 @@ mod backoff;
 mod clock;
 mod conditions;
 mod context;
+mod demand;
 mod diagnose;
 mod error;
 mod events;
@@ -35,6 +36,7 @@ mod gateway;
 mod observe;
 mod reconcile;
 mod refusal;
+mod scaling;
 mod shared_map;
 mod status;
 mod usage;
@@ -46,8 +48,10 @@ mod tests;
 use backoff::compute_backoff;
 pub use context::Context;
 use context::ProxyKey;
+pub use demand::Demand;
 pub use diagnose::{Finding, PodContext, diagnose};
 pub use error::Error;
+pub use scaling::{Load, parse_load};
 pub use usage::parse_figures;
 
 /// Number of proxies that are reconciled at a time.
@@ -55,8 +59,9 @@ const CONCURRENCY: u16 = 8;
 /// Time within which several changes lead to one reconciliation.
 const DEBOUNCE: Duration = Duration::from_millis(300);
 
-/// Reconciles until `stop` is cancelled and the reconciliations under way have ended.
-pub async fn run(context: Context, stop: CancellationToken) {
+/// Reconciles until `stop` is cancelled and the reconciliations under way have ended. `demand` is what sidecars without
+/// workers ask for.
+pub async fn run(context: Context, demand: Arc<Demand>, stop: CancellationToken) {
     let client = context.client.clone();
     let ours = watcher::Config::default().labels("app.kubernetes.io/managed-by=liquid-operator");
     let controller = Controller::new(
@@ -72,9 +77,13 @@ pub async fn run(context: Context, stop: CancellationToken) {
     .owns(Api::<PodDisruptionBudget>::all(client.clone()), ours.clone())
     .owns(Api::<HorizontalPodAutoscaler>::all(client.clone()), ours.clone())
     .watches(Api::<Pod>::all(client), ours, find_proxy_of_pod)
-    .graceful_shutdown_on(async move { stop.cancelled().await });
+    .graceful_shutdown_on({
+        let stop = stop.clone();
+        async move { stop.cancelled().await }
+    });
     let context = Arc::new(context);
-    controller
+    let scaling = scaling::run(Arc::clone(&context), controller.store(), demand, stop);
+    let reconciling = controller
         .run(reconcile, retry_later, Arc::clone(&context))
         .for_each(|outcome| {
             match outcome {
@@ -89,8 +98,8 @@ pub async fn run(context: Context, stop: CancellationToken) {
                 Err(error) => tracing::warn!(%error, "a watch was interrupted and goes on"),
             }
             std::future::ready(())
-        })
-        .await;
+        });
+    tokio::join!(reconciling, scaling);
 }
 
 /// Maps a pod of workers or gateway to its proxy. The pod belongs to a ReplicaSet; its label names the proxy.

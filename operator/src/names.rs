@@ -30,6 +30,9 @@ pub const DECODER_FOLDER: &str = "/etc/liquid/decoder";
 /// Folder of a sidecar's provider keys; see [`key_file`].
 pub const KEYS_FOLDER: &str = "/etc/liquid/keys";
 
+/// The path at which sidecars ask the operator for a worker.
+pub const WAKE_PATH: &str = "/wake";
+
 /// Folder of the certificate that a gateway shows to its clients.
 pub const LISTEN_FOLDER: &str = "/etc/liquid/listen";
 /// Folder of the tokens of a gateway's clients.
@@ -101,7 +104,49 @@ pub fn sidecar_identity(namespace: &str, proxy: &str) -> String {
     format!("spiffe://liquid-memory/ns/{namespace}/proxy/{proxy}/sidecar")
 }
 
+/// The proxy that a sidecar belongs to, as its identity says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SidecarOf<'a> {
+    /// Namespace of the proxy.
+    pub namespace: &'a str,
+    /// Name of the proxy.
+    pub proxy: &'a str,
+}
+
+/// Reads a [`sidecar_identity`].
+pub fn read_sidecar_identity(uri: &str) -> Option<SidecarOf<'_>> {
+    let path = uri
+        .strip_prefix("spiffe://liquid-memory/ns/")?
+        .strip_suffix("/sidecar")?;
+    let (namespace, proxy) = path.split_once("/proxy/")?;
+    let plain =
+        !namespace.is_empty() && !proxy.is_empty() && !namespace.contains('/') && !proxy.contains('/');
+    plain.then_some(SidecarOf { namespace, proxy })
+}
+
 /// Host name of the workers; their certificate carries it.
 pub fn worker_host(namespace: &str, proxy: &str, cluster_domain: &str) -> String {
     format!("{}.{namespace}.svc.{cluster_domain}", workers(proxy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sidecars_identity_names_its_proxy() {
+        let of = SidecarOf {
+            namespace: "shop",
+            proxy: "docs",
+        };
+        assert_eq!(read_sidecar_identity(&sidecar_identity("shop", "docs")), Some(of));
+        for foreign in [
+            worker_identity("shop", "docs"),
+            sidecar_identity("shop/x", "docs"),
+            sidecar_identity("", "docs"),
+            "spiffe://other/ns/shop/proxy/docs/sidecar".to_owned(),
+        ] {
+            assert_eq!(read_sidecar_identity(&foreign), None, "{foreign}");
+        }
+    }
 }

@@ -68,6 +68,8 @@ pub struct Platform {
     pub pod_user: PodUser,
     /// The key that has to have signed every model, if one has to.
     pub model_public_key: Option<PublicKey>,
+    /// Host name of the operator's own Service, where sidecars ask for workers.
+    pub operator_host: String,
     /// The cluster's DNS domain.
     pub cluster_domain: String,
     /// Address on which workers and sidecars listen: every address, of the family that pods have here.
@@ -84,6 +86,10 @@ impl From<&Settings> for Platform {
             pull_secrets: settings.image_pull_secrets.clone(),
             pod_user: settings.pod_user,
             model_public_key: settings.model_public_key,
+            operator_host: format!(
+                "{}.{}.svc.{}",
+                settings.webhook_service, settings.namespace, settings.cluster_domain
+            ),
             cluster_domain: settings.cluster_domain.clone(),
             any_address: settings.any_address(),
         }
@@ -155,6 +161,15 @@ impl Objects {
             gateway: GatewayObjects::build(proxy, &owner, platform)?,
             own_worker_image: proxy.spec.workers.image.is_some(),
         })
+    }
+
+    /// Takes the number of workers from the cluster, where it follows the load.
+    #[must_use]
+    pub fn keep_replicas(mut self, proxy: &LiquidMemoryProxy, live: Option<&Deployment>) -> Self {
+        if let Some(live) = live {
+            deployment::keep_replicas(&mut self.deployment, &proxy.spec.workers, live);
+        }
+        self
     }
 
     /// Takes the workers' pod template and configuration from the cluster, if they were made from the same

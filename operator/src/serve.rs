@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
-use crate::controller::{self, Context};
+use crate::controller::{self, Context, Demand};
 use crate::leader::{self, Election, Timings};
 use crate::names::FIELD_MANAGER;
 use crate::objects::Platform;
@@ -52,10 +52,12 @@ async fn serve(settings: &Settings) -> Result<(), Error> {
     let listener = TcpListener::bind(address).await;
     let listener =
         listener.map_err(|error| format!("admin listener {address}: {error}; choose a free address"))?;
-    let hook = webhook::run::start(client.clone(), settings, &identity, counted, stop.clone()).await?;
+    let demand = Arc::new(Demand::default());
+    let asked = Arc::clone(&demand);
+    let hook = webhook::run::start(client.clone(), settings, &identity, counted, asked, stop.clone()).await?;
     let hook = Arc::new(hook);
     let admin = tokio::spawn(serve_admin(listener, &metrics, &hook, &stop, last.clone()));
-    let leading = tokio::spawn(lead(client, settings, identity, &metrics, &hook, &stop));
+    let leading = tokio::spawn(lead(client, settings, identity, &metrics, &hook, demand, &stop));
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(%address, webhook = %settings.webhook_address(), version, "serving");
 
@@ -102,6 +104,7 @@ fn lead(
     identity: String,
     metrics: &Arc<Metrics>,
     hook: &Arc<RunningWebhook>,
+    demand: Arc<Demand>,
     stop: &CancellationToken,
 ) -> impl Future<Output = ()> + Send + use<> {
     let election = Election {
@@ -119,8 +122,9 @@ fn lead(
         let term = |term: CancellationToken| {
             let context = Context::new(client.clone(), platform.clone(), &identity, Arc::clone(&metrics));
             let keeper = hook.make_keeper();
+            let demand = Arc::clone(&demand);
             async move {
-                tokio::join!(keeper.run(term.clone()), controller::run(context, term));
+                tokio::join!(keeper.run(term.clone()), controller::run(context, demand, term));
             }
         };
         let show = async move {

@@ -21,6 +21,8 @@ pub mod run;
 pub mod server;
 pub mod serving;
 pub mod source;
+pub mod tls;
+mod wake;
 
 #[cfg(test)]
 mod tests;

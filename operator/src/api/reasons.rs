@@ -63,6 +63,7 @@ reasons! {
         ApiUnavailable: "The API server did not answer or failed.", "Nothing, if it passes; the operator tries again by itself.";
         SecretNotFound: "A Secret that spec.synthesis or spec.gateway names is missing, or has no such key; new pods wait for it.", "Make the Secret, or correct the field that the message names.";
         ScaledToZero: "spec.workers.replicas is 0: no worker is wanted.", "Set it to 1 or more.";
+        Idle: "Nobody asks, so that no worker is needed; the next call starts one and waits for it.", "Nothing.";
         Starting: "Workers, or pods of the gateway, are starting.", "Wait up to spec.workers.startSeconds.";
         RollingOut: "Workers, or pods of the gateway, are being replaced by ones with the new configuration or image.", "Wait.";
         NotEnough: "Fewer workers, or pods of the gateway, are ready than asked for.", "Look at the pods: kubectl describe pod -l app.kubernetes.io/instance=NAME.";
@@ -90,6 +91,7 @@ reasons! {
         DriftRepaired: "Somebody had changed an object of the operator; it has been put right.", "Change the LiquidMemoryProxy instead.";
         WorkersReady: "As many workers as asked for are ready.", "Nothing.";
         WorkersNotReady: "Workers that were ready, or should be by now, are not; the note says why.", "As the condition WorkersReady says.";
+        WorkersScaled: "There are more or fewer workers for the load that the note says.", "Nothing.";
         GatewayReady: "As many pods of the gateway as asked for are ready.", "Nothing.";
         GatewayNotReady: "Pods of the gateway that were ready, or should be by now, are not; the note says why.", "As the condition GatewayReady says.";
         ModelLoaded: "A worker has read its model and is ready.", "Nothing.";

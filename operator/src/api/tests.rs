@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod gateway_and_scaling;
+
 use std::collections::BTreeSet;
 
 use kube::core::DeserializeGuard;
@@ -90,12 +92,6 @@ fn rules(new: &LiquidMemoryProxy, old: Option<&LiquidMemoryProxy>) -> Result<(),
 /// The messages with which the rules refuse this spec, as the API server would.
 fn refused(spec: Value) -> String {
     rules(&proxy(spec), None).err().unwrap_or_default()
-}
-
-/// A gateway with these fields besides its clients.
-fn gateway(mut fields: Value) -> Value {
-    fields["clients"] = json!({"tokenSecret": "clients"});
-    json!({"gateway": fields})
 }
 
 /// A language model with these fields besides its source.
@@ -304,42 +300,6 @@ fn every_rule_refuses_and_names_the_remedy() {
         (json!({"injection": {"port": 9465}}), "two free ports"),
         (json!({"injection": {"drainSeconds": 0}}), "when a pod stops"),
         (json!({"network": {"allowFrom": [{}]}}), "lets nobody in"),
-        (json!({"gateway": {"clients": {}}}), "says who may call"),
-        (
-            json!({"gateway": {"clients": {"tokenSecret": ""}}}),
-            "name a Secret",
-        ),
-        (
-            json!({"gateway": {"clients": {"certificates": {"authoritySecret": ""}}}}),
-            "the authorities in ca.crt",
-        ),
-        (
-            json!({"gateway": {"clients": {"certificates": {"authoritySecret": "a", "identities": ["shop"]}}}}),
-            "whole URIs",
-        ),
-        (
-            json!({"gateway": {"clients": {"certificates": {"authoritySecret": "a"}}, "tls": {"enabled": false}}}),
-            "in which clients show them",
-        ),
-        (gateway(json!({"replicas": 0})), "remove spec.gateway"),
-        (
-            gateway(json!({"replicas": 5, "autoscaling": {"maxReplicas": 4}})),
-            "which is the minimum",
-        ),
-        (
-            gateway(json!({"autoscaling": {"maxReplicas": 4}, "resources": {}})),
-            "resources.requests.cpu",
-        ),
-        (
-            gateway(json!({"autoscaling": {"maxReplicas": 4, "cpuUtilization": 5}})),
-            "percent of the CPU",
-        ),
-        (
-            gateway(json!({"tls": {"enabled": false, "secretName": "a"}})),
-            "remove one of both",
-        ),
-        (gateway(json!({"drainSeconds": 0})), "when a pod stops"),
-        (gateway(json!({"allowFrom": [{}]})), "lets nobody in"),
     ];
     for (spec, remedy) in cases {
         let refusal = refused(spec.clone());
@@ -366,10 +326,6 @@ fn rules_take_what_is_right() {
         json!({"synthesis": {"provider": "azure", "baseURL": "https://llm.example"}}),
         json!({"synthesis": {"provider": "vllm", "baseURL": "http://[fd00::7]:8000/v1/"}}),
         json!({"synthesis": {"provider": "liquid"}, "decoder": decoder(json!({}))}),
-        gateway(json!({})),
-        gateway(json!({"autoscaling": {"maxReplicas": 2}, "tls": {"secretName": "a"}})),
-        gateway(json!({"tls": {"enabled": false}, "allowFrom": [{"namespaceSelector": {}}]})),
-        json!({"gateway": {"clients": {"certificates": {"authoritySecret": "a", "identities": ["spiffe://a/b"]}}}}),
         json!({"extraction": {"packStyle": "Both"}, "decoder": decoder(json!({}))}),
         json!({"synthesis": {"provider": "liquid", "model": "m"}, "decoder": decoder(json!({"name": "m"}))}),
         json!({"synthesis": {"provider": "liquid", "model": "m", "fallbacks": [{"provider": "openai", "model": "a"}]},

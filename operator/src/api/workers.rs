@@ -9,7 +9,7 @@ use liquid_contract::defaults;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::PodUser;
+use super::{PodUser, WorkerAutoscaling};
 
 /// The workers: how many, where, with what.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,9 @@ pub struct Workers {
     /// How many workers: 0 to 100. One is replaced by stopping it first, more one after the other.
     #[serde(default = "one")]
     pub replicas: i32,
+    /// As many as the load asks for, down to none. Default: `replicas`, which counts only without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<WorkerAutoscaling>,
     /// Image of the workers. Default: the one that belongs to the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 500))]
@@ -108,10 +111,22 @@ pub struct Gpu {
     pub count: i32,
 }
 
+impl Workers {
+    /// Returns how long calls wait for the first worker, in seconds, where there may be none.
+    pub fn hold_seconds(&self) -> Option<i32> {
+        let scaling = self
+            .autoscaling
+            .as_ref()
+            .filter(|scaling| scaling.min_replicas == 0);
+        scaling.map(|scaling| scaling.hold_seconds)
+    }
+}
+
 impl Default for Workers {
     fn default() -> Self {
         Self {
             replicas: one(),
+            autoscaling: None,
             image: None,
             user: None,
             resources: resources(),

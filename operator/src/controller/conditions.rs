@@ -81,6 +81,14 @@ pub(super) struct Counts {
 }
 
 impl Counts {
+    /// Counts a proxy's workers. Where their number follows the load, it is what the Deployment says.
+    pub(super) fn of_workers(proxy: &LiquidMemoryProxy, deployment: Option<&Deployment>) -> Self {
+        let workers = &proxy.spec.workers;
+        let scaled = workers.autoscaling.as_ref().and(deployment);
+        let scaled = scaled.and_then(|deployment| deployment.spec.as_ref()?.replicas);
+        Self::from_deployment(scaled.unwrap_or(workers.replicas), deployment)
+    }
+
     /// Counts pods by the status of their Deployment.
     pub(super) fn from_deployment(wanted: i32, deployment: Option<&Deployment>) -> Self {
         let status = deployment.and_then(|deployment| deployment.status.as_ref());
@@ -109,7 +117,7 @@ pub(super) fn build_conditions(
     old: &[Condition],
     now: Time,
 ) -> Vec<Condition> {
-    let counts = Counts::from_deployment(observation.proxy.spec.workers.replicas, observation.deployment);
+    let counts = Counts::of_workers(observation.proxy, observation.deployment);
     let accepted = judge_accepted(observation);
     let workers = judge_workers(observation, counts);
     let model = judge_model(observation, counts);
@@ -155,6 +163,10 @@ fn judge_accepted(observation: &Observation<'_>) -> ConditionVerdict {
 
 fn judge_workers(observation: &Observation<'_>, counts: Counts) -> ConditionVerdict {
     let so_far = format!("{} of {} workers are ready", counts.ready, counts.wanted);
+    if counts.wanted == 0 && observation.proxy.spec.workers.hold_seconds().is_some() {
+        let message = "no worker is needed now; the next call starts one and waits for it";
+        return ConditionVerdict::yes(Reason::Idle, message);
+    }
     if counts.wanted == 0 {
         return ConditionVerdict::no(
             Reason::ScaledToZero,
@@ -306,6 +318,9 @@ fn judge_ready(
 ) -> ConditionVerdict {
     if accepted.is("False") {
         return accepted.clone();
+    }
+    if workers.reason == Reason::Idle {
+        return workers.clone();
     }
     if counts.ready == 0 || counts.wanted == 0 {
         let cause = if workers.is("False") { workers } else { model };

@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::Pod;
 use liquid_contract::endpoints::{METRICS, READYZ};
 use liquid_contract::ports::WORKER_ADMIN;
 
+use super::scaling::{Load, parse_load};
 use super::{diagnose, usage};
 use crate::api::status::Figures;
 
@@ -64,6 +65,16 @@ impl FigureReader {
                     None
                 }
             }
+        });
+        let read = futures::stream::iter(reads).buffer_unordered(PODS);
+        read.filter_map(std::future::ready).collect().await
+    }
+
+    /// Reads the loads of all pods that are ready and answer.
+    pub(super) async fn read_loads(&self, pods: &[Pod]) -> Vec<Load> {
+        let reads = list_targets(pods).into_iter().map(|target| async move {
+            let answer = self.fetch(&target.address, METRICS).await.ok()?;
+            answer.status.is_success().then(|| parse_load(&answer.text))
         });
         let read = futures::stream::iter(reads).buffer_unordered(PODS);
         read.filter_map(std::future::ready).collect().await

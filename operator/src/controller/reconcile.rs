@@ -132,6 +132,7 @@ impl Reconciliation<'_> {
         let config = applier.get::<ConfigMap>(&name).await?;
         let objects =
             Objects::build(self.proxy, &self.context.platform)?.keep_live(live.as_ref(), config.as_ref());
+        let objects = objects.keep_replicas(self.proxy, live.as_ref());
         let mut outcome = ApplyOutcome {
             objects: objects.clone(),
             deployment: live,

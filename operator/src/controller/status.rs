@@ -24,7 +24,7 @@ pub(super) struct StatusInputs<'a> {
 pub(super) fn build_status(observation: &Observation<'_>, inputs: StatusInputs<'_>, now: Time) -> Status {
     let proxy = observation.proxy;
     let old = proxy.status.as_ref();
-    let counts = Counts::from_deployment(proxy.spec.workers.replicas, observation.deployment);
+    let counts = Counts::of_workers(proxy, observation.deployment);
     let name = proxy.metadata.name.as_deref().unwrap_or_default();
     let labels = selector(name, Component::Worker)
         .into_iter()

@@ -330,6 +330,7 @@ fn platform() -> Platform {
         pull_secrets: Vec::new(),
         pod_user: crate::api::PodUser::Fixed,
         model_public_key: None,
+        operator_host: "liquid-operator.liquid-memory.svc.cluster.local".into(),
         cluster_domain: "cluster.local".into(),
         any_address: Ipv4Addr::UNSPECIFIED.into(),
     }

@@ -34,7 +34,7 @@ pub fn parse_figures(metrics: &str) -> Figures {
 }
 
 /// Parses name and integer value of a sample of the OpenMetrics text format.
-fn parse_sample(line: &str) -> Option<(&str, i64)> {
+pub(super) fn parse_sample(line: &str) -> Option<(&str, i64)> {
     let (head, rest) = match line.find('{') {
         Some(open) => (&line[..open], line[open..].split_once("} ")?.1),
         None => line.split_once(' ')?,

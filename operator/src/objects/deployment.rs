@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::keep::TEMPLATE_ANNOTATION;
 use super::meta::{Component, ProxyRef, label_selector};
 use super::{BuildError, Inputs, Platform, pod};
-use crate::api::LiquidMemoryProxy;
+use crate::api::{LiquidMemoryProxy, Workers};
 use crate::names;
 
 /// What a rollout may take beyond the start of a worker, in seconds: scheduling, and pulling the image.
@@ -32,9 +32,9 @@ pub(super) fn build_deployment(
     Ok(Deployment {
         metadata,
         spec: Some(DeploymentSpec {
-            replicas: Some(workers.replicas),
+            replicas: Some(first_replicas(workers)),
             selector: label_selector(owner.name, Component::Worker),
-            strategy: Some(choose_strategy(workers.replicas)),
+            strategy: Some(choose_strategy(most_replicas(workers))),
             template,
             revision_history_limit: Some(3),
             progress_deadline_seconds: Some(workers.start_seconds + PROGRESS_MARGIN),
@@ -42,6 +42,29 @@ pub(super) fn build_deployment(
         }),
         ..Deployment::default()
     })
+}
+
+/// Returns how many workers there are at first. One that reads its model shows that it can be read, also where none stays.
+fn first_replicas(workers: &Workers) -> i32 {
+    let scaling = workers.autoscaling.as_ref();
+    scaling.map_or(workers.replicas, |scaling| scaling.min_replicas.max(1))
+}
+
+/// Returns how many workers there may be.
+fn most_replicas(workers: &Workers) -> i32 {
+    let scaling = workers.autoscaling.as_ref();
+    scaling.map_or(workers.replicas, |scaling| scaling.max_replicas)
+}
+
+/// Takes the number of workers from the cluster, where it follows the load.
+pub(super) fn keep_replicas(wanted: &mut Deployment, workers: &Workers, live: &Deployment) {
+    let present = live.spec.as_ref().and_then(|spec| spec.replicas);
+    let (Some(scaling), Some(present)) = (&workers.autoscaling, present) else {
+        return;
+    };
+    if let Some(spec) = wanted.spec.as_mut() {
+        spec.replicas = Some(present.max(scaling.min_replicas).min(scaling.max_replicas));
+    }
 }
 
 /// Chooses a strategy that never runs more workers than asked for: one more may find no GPU, and the rollout

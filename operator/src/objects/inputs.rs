@@ -27,6 +27,7 @@ impl Inputs {
     pub fn from_proxy(proxy: &LiquidMemoryProxy, platform: &Platform) -> Result<Self, serde_json::Error> {
         let workers = Workers {
             replicas: Workers::default().replicas,
+            autoscaling: None,
             user: None,
             ..proxy.spec.workers.clone()
         };

@@ -15,7 +15,7 @@ use super::{BuildError, Platform, short_sum};
 use crate::api::extraction::Budget;
 use crate::api::synthesis::{Provider, SecretKey, Synthesis};
 use crate::api::{Decimal, Gateway, LiquidMemoryProxy};
-use crate::names;
+use crate::names::{self, WAKE_PATH};
 
 /// Who reads the configuration.
 #[derive(Clone, Copy)]
@@ -169,7 +169,15 @@ struct Extract {
     on_worker_unavailable: &'static str,
     deadline_ms: i64,
     deadline_per_mib_ms: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wake: Option<Wake>,
     tls: Tls,
+}
+
+#[derive(Serialize)]
+struct Wake {
+    url: String,
+    hold_ms: i64,
 }
 
 #[derive(Serialize)]
@@ -328,6 +336,10 @@ fn build_extract(proxy: &LiquidMemoryProxy, owner: &ProxyRef<'_>, platform: &Pla
         on_worker_unavailable: proxy.spec.policy.on_worker_unavailable.name(),
         deadline_ms: proxy.spec.extraction.deadline_milliseconds,
         deadline_per_mib_ms: proxy.spec.extraction.deadline_per_mebibyte_milliseconds,
+        wake: proxy.spec.workers.hold_seconds().map(|seconds| Wake {
+            url: format!("https://{}{WAKE_PATH}", platform.operator_host),
+            hold_ms: i64::from(seconds) * 1_000,
+        }),
         tls: Tls {
             ca_file: tls(files::AUTHORITIES),
             cert_file: tls(files::CERTIFICATE),

@@ -2,6 +2,7 @@
 
 mod gateway;
 mod network;
+mod scaling;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -21,6 +22,7 @@ fn platform() -> Platform {
         pull_secrets: vec!["registry".into()],
         pod_user: PodUser::Fixed,
         model_public_key: None,
+        operator_host: "liquid-operator.liquid-memory.svc.cluster.local".into(),
         cluster_domain: "cluster.local".into(),
         any_address: Ipv4Addr::UNSPECIFIED.into(),
     }

@@ -37,7 +37,16 @@ impl Facts {
     pub fn from_pem(what: &'static str, pem: &str) -> Result<Self, PkiError> {
         let fail = |why: String| PkiError::Read { what, why };
         let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| fail(error.to_string()))?;
-        let (_, certificate) = X509Certificate::from_der(&der).map_err(|error| fail(error.to_string()))?;
+        Self::from_der(what, &der)
+    }
+
+    /// Reads a certificate.
+    ///
+    /// # Errors
+    /// The bytes are no certificate.
+    pub fn from_der(what: &'static str, der: &CertificateDer<'_>) -> Result<Self, PkiError> {
+        let fail = |why: String| PkiError::Read { what, why };
+        let (_, certificate) = X509Certificate::from_der(der).map_err(|error| fail(error.to_string()))?;
         let time = |seconds| Timestamp::from_second(seconds).map_err(|error| fail(error.to_string()));
         let validity = certificate.validity();
         let mut facts = Self {

@@ -16,7 +16,10 @@ use super::handler::Handler;
 use super::metrics::WebhookMetrics;
 use super::server::{self, Ending};
 use super::serving::ServingCertificate;
+use super::tls::WebhookTls;
 use crate::config::Settings;
+use crate::controller::Demand;
+use crate::inject::SidecarDefaults;
 use crate::names::FIELD_MANAGER;
 use crate::pki::keeper::{Keeper, KeeperSettings};
 use crate::pki::watch::{self, CurrentAuthorities};
@@ -54,7 +57,7 @@ pub struct RunningWebhook {
 }
 
 /// Starts the watches, the certificate and the listener. They end with `stop`; wait for that with
-/// [`RunningWebhook::wait`]. `instance` names this replica in Events.
+/// [`RunningWebhook::wait`]. `instance` names this replica in Events; `demand` takes what sidecars without workers ask for.
 ///
 /// # Errors
 /// Settings that do not fit, an address that is taken.
@@ -63,6 +66,7 @@ pub async fn start(
     settings: &Settings,
     instance: &str,
     metrics: Arc<WebhookMetrics>,
+    demand: Arc<Demand>,
     stop: CancellationToken,
 ) -> Result<RunningWebhook, StartError> {
     let times = settings.times()?;
@@ -98,8 +102,8 @@ pub async fn start(
         outbox,
         Arc::clone(&metrics),
     );
-    let router = server::build_router(Arc::new(handler));
-    let tls = server::build_tls_config(Arc::clone(&running.serving))?;
+    let router = server::build_router(Arc::new(handler), demand);
+    let tls = WebhookTls::new(Arc::clone(&running.serving), running.current.clone())?;
     running.tasks.spawn(async move {
         server::serve(listener, tls, router, metrics, Ending::new(stop)).await;
         last.cancel();

@@ -3,20 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::post;
+use axum::{Extension, Router};
 use http::StatusCode;
 use http::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use rustls::ServerConfig;
-use rustls::crypto::ring;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -25,9 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::handler::Handler;
 use super::metrics::WebhookMetrics;
-use super::serving::ServingCertificate;
 use super::source::Source;
-use super::{INJECT_PATH, review};
+use super::tls::{self, WebhookTls};
+use super::{INJECT_PATH, review, wake};
+use crate::controller::Demand;
 
 /// Largest body, in bytes: a pod and what surrounds it; etcd takes 1.5 MiB, the API server 3 MiB.
 const BODY_BYTES: usize = 8 << 20;
@@ -63,11 +62,12 @@ impl Ending {
 }
 
 /// Builds the routes.
-pub fn build_router<S: Source>(handler: Arc<Handler<S>>) -> Router {
+pub fn build_router<S: Source>(handler: Arc<Handler<S>>, demand: Arc<Demand>) -> Router {
     Router::new()
         .route(INJECT_PATH, post(answer_review::<S>))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(handler)
+        .merge(wake::build_router(demand))
 }
 
 async fn answer_review<S: Source>(State(handler): State<Arc<Handler<S>>>, body: Bytes) -> Response {
@@ -77,20 +77,6 @@ async fn answer_review<S: Source>(State(handler): State<Arc<Handler<S>>>, body: 
     }
 }
 
-/// Builds the settings of TLS: HTTP/1.1, which is all that API servers speak to a webhook, and no client certificate,
-/// because they have none by default.
-///
-/// # Errors
-/// The cryptographic provider lacks a version of the protocol.
-pub fn build_tls_config(serving: Arc<ServingCertificate>) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_cert_resolver(serving);
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
-}
-
 /// Serves until `ending`.
 ///
 /// A connection that is closed while a review is on its way fails that review, and the API server does not send it
@@ -98,7 +84,7 @@ pub fn build_tls_config(serving: Arc<ServingCertificate>) -> Result<Arc<ServerCo
 /// `notice` has passed: by then an API server that creates pods has used up those that it kept.
 pub async fn serve(
     listener: TcpListener,
-    tls: Arc<ServerConfig>,
+    tls: Arc<WebhookTls>,
     router: Router,
     metrics: Arc<WebhookMetrics>,
     ending: Ending,
@@ -107,7 +93,7 @@ pub async fn serve(
     let stopped = stop.clone();
     let mark = move |response| std::future::ready(mark_last(response, stopped.is_cancelled()));
     let server = Server {
-        acceptor: TlsAcceptor::from(tls),
+        tls,
         router: router.layer(map_response(mark)),
         metrics,
         connections: GracefulShutdown::new(),
@@ -150,7 +136,7 @@ fn mark_last(mut response: Response, last: bool) -> Response {
 
 /// What all connections share.
 struct Server {
-    acceptor: TlsAcceptor,
+    tls: Arc<WebhookTls>,
     router: Router,
     metrics: Arc<WebhookMetrics>,
     connections: GracefulShutdown,
@@ -164,7 +150,11 @@ impl Server {
             tracing::warn!(limit = CONNECTIONS, "too many connections; one was refused");
             return;
         };
-        let (acceptor, router) = (self.acceptor.clone(), self.router.clone());
+        let acceptor = match self.tls.acceptor() {
+            Ok(acceptor) => acceptor,
+            Err(error) => return tracing::warn!(%error, "TLS cannot be set up"),
+        };
+        let router = self.router.clone();
         let (metrics, watcher) = (Arc::clone(&self.metrics), self.connections.watcher());
         tokio::spawn(async move {
             serve_connection(stream, acceptor, router, metrics, watcher).await;
@@ -194,7 +184,8 @@ async fn serve_connection(
     };
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER);
-    let service = TowerToHyperService::new(router);
+    let identities = tls::read_identities(stream.get_ref().1);
+    let service = TowerToHyperService::new(router.layer(Extension(identities)));
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(serving).await {
         tracing::debug!(%error, "a connection ended");

@@ -112,7 +112,14 @@ impl Stage {
 
         let stop = CancellationToken::new();
         let metrics = Arc::new(WebhookMetrics::default());
-        let running = start(client.clone(), &settings, "test", metrics, stop.clone());
+        let running = start(
+            client.clone(),
+            &settings,
+            "test",
+            metrics,
+            Arc::default(),
+            stop.clone(),
+        );
         let running = running.await.unwrap();
         let (keeper, term) = (running.make_keeper(), stop.clone());
         tokio::spawn(async move { keeper.run(term).await });

@@ -23,7 +23,7 @@ def stop(*_):
 
 
 signal.signal(signal.SIGTERM, stop)
-client = OpenAI(api_key=os.environ.get("OPENAI_API_KEY", "key-of-the-application"), max_retries=0, timeout=30)
+client = OpenAI(api_key=os.environ.get("OPENAI_API_KEY", "key-of-the-application"), max_retries=0, timeout=float(os.environ.get("TIMEOUT", "30")))
 counts = {"sent": 0, "failed": 0, "decisions": {}}
 said = time.monotonic()
 while running:

@@ -8,6 +8,7 @@ mod field;
 mod gateway;
 mod gpu;
 mod injection;
+mod load;
 mod mesh;
 mod models;
 mod operator;
@@ -28,9 +29,9 @@ pub(crate) use synthesis::NEEDS_DECODER;
 
 pub(crate) type Case = fn(&'static World) -> Result<()>;
 
-/// Cases that make what later ones use: the last six for their own group, the first two for every group that follows.
+/// Cases that make what later ones use: the last seven for their own group, the first two for every group that follows.
 /// Each may run again where it has run before.
-const SETUPS: [&str; 8] = [
+const SETUPS: [&str; 9] = [
     charts::INSTALL,
     path::PROVIDER_STARTS,
     "crd::takes_the_smallest_and_the_largest_proxy",
@@ -40,6 +41,7 @@ const SETUPS: [&str; 8] = [
     "operator::a_proxy_to_disturb",
     "faults::traffic_starts",
     "gateway::starts_and_names_its_url",
+    "load::nobody_asks_and_no_worker_is_left",
 ];
 
 /// Groups that begin without a release, or install it themselves.
@@ -50,7 +52,7 @@ pub(crate) const NAMED: &[(&str, Case)] = mesh::CASES;
 
 /// Name and case.
 pub(crate) fn all() -> Vec<(&'static str, Case)> {
-    let groups: [&[(&'static str, Case)]; 15] = [
+    let groups: [&[(&'static str, Case)]; 16] = [
         charts::CASES,
         crd::CASES,
         path::CASES,
@@ -64,6 +66,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         plugin::CASES,
         operator::CASES,
         gateway::CASES,
+        load::CASES,
         faults::CASES,
         uninstall::CASES,
         bundle::CASES,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::kubectl::{apply, kubectl, rolled_out};
+use crate::kubectl::{apply, kubectl, list, rolled_out, text};
 use crate::manifest;
 use crate::world::{World, eventually};
 
@@ -23,6 +23,8 @@ pub(crate) struct Counts {
     pub(crate) sent: u64,
     pub(crate) failed: u64,
     pub(crate) compressed: u64,
+    /// Those that went on without evidence, for whatever reason.
+    pub(crate) passed: u64,
     /// The decisions, and each failure.
     details: Vec<String>,
 }
@@ -69,6 +71,23 @@ impl Traffic {
         )
     }
 
+    /// What all pods of a Deployment of this application have counted together.
+    pub(crate) fn of_all(namespace: &str, deployment: &str) -> Result<Counts> {
+        let selector = format!("app={deployment}");
+        let mut sum = Counts::default();
+        for pod in list(namespace, &["pods", "--selector", &selector])? {
+            let pod = text(&pod, "/metadata/name");
+            let log = kubectl(&["logs", "--namespace", namespace, pod, "--container", NAME])?;
+            let one = read(&log)?;
+            sum.sent += one.sent;
+            sum.failed += one.failed;
+            sum.compressed += one.compressed;
+            sum.passed += one.passed;
+            sum.details.extend(one.details);
+        }
+        Ok(sum)
+    }
+
     /// What was counted since the start.
     pub(crate) fn since(&self) -> Result<Counts> {
         let now = counts(self.namespace)?;
@@ -76,6 +95,7 @@ impl Traffic {
             sent: now.sent - self.before.sent,
             failed: now.failed - self.before.failed,
             compressed: now.compressed - self.before.compressed,
+            passed: now.passed - self.before.passed,
             details: now.details,
         })
     }
@@ -118,11 +138,15 @@ fn read(log: &str) -> Result<Counts> {
     let last = lines.iter().rev().find(|line| line.get("sent").is_some());
     let last = last.context("the application has counted nothing yet")?;
     let number = |pointer: &str| last.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
+    let decisions = last.get("decisions").and_then(Value::as_object);
+    let decided = decisions.into_iter().flat_map(|all| all.values());
+    let decided = decided.filter_map(Value::as_u64).sum::<u64>();
     let failures = lines.iter().filter(|line| line.get("failure").is_some());
     Ok(Counts {
         sent: number("/sent"),
         failed: number("/failed"),
         compressed: number("/decisions/compressed"),
+        passed: decided - number("/decisions/compressed"),
         details: failures.chain([last]).map(Value::to_string).collect(),
     })
 }

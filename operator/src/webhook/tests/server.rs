@@ -1,7 +1,11 @@
 //! The server: its certificate, what it answers, and how it ends.
 
+use rustls::pki_types::PrivateKeyDer;
+
 use super::*;
+use crate::pki::Leaf;
 use crate::webhook::server::{self, Ending};
+use crate::webhook::tls::WebhookTls;
 
 struct Running {
     address: SocketAddr,
@@ -18,11 +22,12 @@ async fn start(cluster: Cluster, ending: Ending) -> Running {
     let (authorities, current) = watch::channel(None);
     let stop = ending.stop.clone();
     let (keeping, stopped) = (Arc::clone(&serving), stop.clone());
+    let known = current.clone();
     tokio::spawn(async move { keeping.run(current, stopped).await });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let router = server::build_router(Arc::new(new_handler(cluster).0));
-    let tls = server::build_tls_config(Arc::clone(&serving)).unwrap();
+    let router = server::build_router(Arc::new(new_handler(cluster).0), Arc::default());
+    let tls = WebhookTls::new(Arc::clone(&serving), known).unwrap();
     let task = tokio::spawn(server::serve(listener, tls, router, metrics, ending));
     Running {
         address,
@@ -45,6 +50,15 @@ type Sender = http1::SendRequest<Full<Bytes>>;
 
 /// Opens a connection as the API server does: trusting this bundle and no other.
 async fn connect(address: SocketAddr, bundle: &str) -> Result<Sender, std::io::Error> {
+    connect_as(address, bundle, None).await
+}
+
+/// Opens a connection, and shows this certificate if it is asked for one.
+async fn connect_as(
+    address: SocketAddr,
+    bundle: &str,
+    leaf: Option<&Leaf>,
+) -> Result<Sender, std::io::Error> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
         roots.add(certificate.unwrap()).unwrap();
@@ -53,8 +67,15 @@ async fn connect(address: SocketAddr, bundle: &str) -> Result<Sender, std::io::E
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let config = match leaf {
+        None => config.with_no_client_auth(),
+        Some(leaf) => {
+            let certificate = CertificateDer::from_pem_slice(leaf.certificate.as_bytes()).unwrap();
+            let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
+            config.with_client_auth_cert(vec![certificate], key).unwrap()
+        }
+    };
     let stream = TcpStream::connect(address).await?;
     let host = ServerName::try_from(HOST).unwrap();
     let stream = TlsConnector::from(Arc::new(config)).connect(host, stream).await?;
@@ -239,4 +260,44 @@ fn a_pod_may_end_as_slowly_as_the_server() {
     let Ending { notice, drain, .. } = Ending::new(CancellationToken::new());
     // The admin port ends last, within two seconds.
     assert!(Duration::from_secs(grace.unwrap()) > notice + drain + Duration::from_secs(2));
+}
+
+/// Asks for a worker with this certificate; the status.
+async fn wake(running: &Running, authorities: &Authorities, leaf: Option<&Leaf>) -> StatusCode {
+    let mut sender = connect_as(running.address, &authorities.bundle(), leaf)
+        .await
+        .unwrap();
+    let request = Request::post("/wake")
+        .header("host", HOST)
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    sender.send_request(request).await.unwrap().status()
+}
+
+#[tokio::test]
+async fn only_a_proxys_own_sidecars_can_have_a_worker_started() {
+    let running = start(one_proxy(), at_once()).await;
+    let authorities = Authorities::generate(Timestamp::now(), &times()).unwrap();
+    shown(&running, &authorities).await;
+    let issue = |profile: &Profile| {
+        let (now, life) = (Timestamp::now(), times().leaf);
+        authorities.current.issue(profile, now, life).unwrap()
+    };
+    let sidecar = issue(&Profile::sidecar("shop", "docs"));
+    // No replica leads yet.
+    assert_eq!(
+        wake(&running, &authorities, Some(&sidecar)).await,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    assert_eq!(wake(&running, &authorities, None).await, StatusCode::FORBIDDEN);
+    let stranger = Authorities::generate(Timestamp::now(), &times()).unwrap();
+    let forged = stranger
+        .current
+        .issue(&Profile::sidecar("shop", "docs"), Timestamp::now(), times().leaf)
+        .unwrap();
+    let refused = async {
+        let mut sender = connect_as(running.address, &authorities.bundle(), Some(&forged)).await?;
+        send(&mut sender, "{}").await
+    };
+    assert!(refused.await.is_err(), "a certificate of a stranger is taken");
 }

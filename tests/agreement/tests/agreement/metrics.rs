@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use liquid_contract::{Tier, endpoints, metrics};
 use liquid_operator::api::status::Figures;
-use liquid_operator::controller::parse_figures;
+use liquid_operator::controller::{Load, parse_figures, parse_load};
 use liquid_proto::worker::v1::budget::Limit;
 use liquid_proto::worker::v1::extract_request::Part;
 use liquid_proto::worker::v1::worker_client::WorkerClient;
@@ -88,6 +88,14 @@ async fn the_operator_reads_what_a_worker_has_done_and_what_a_sidecar_reports() 
 
     let text = page(admin, endpoints::METRICS).await;
     assert_eq!(parse_figures(&text), done, "{text}");
+    // What it scales by: nothing runs now, and what was done is the documents and the calls.
+    let load = Load {
+        tokens: 0,
+        waiting: 0,
+        done: 7,
+    };
+    assert_eq!(parse_load(&text), load, "{text}");
+    assert!(text.contains("\nliquid_worker_tokens_in_flight 0\n"), "{text}");
     for counter in [metrics::DOCUMENTS, metrics::DOCUMENT_TOKENS, metrics::KEPT_TOKENS] {
         let sample = format!(
             "\n{}{{tier=\"{}\",reason=\"",

@@ -30,6 +30,7 @@ pub(crate) fn platform() -> Platform {
         pull_secrets: Vec::new(),
         pod_user: PodUser::Fixed,
         model_public_key: None,
+        operator_host: "liquid-operator.liquid-memory.svc.cluster.local".into(),
         cluster_domain: "cluster.local".into(),
         any_address: Ipv4Addr::UNSPECIFIED.into(),
     }
