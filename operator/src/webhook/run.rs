@@ -19,7 +19,6 @@ use super::serving::ServingCertificate;
 use super::tls::WebhookTls;
 use crate::config::Settings;
 use crate::controller::Demand;
-use crate::inject::SidecarDefaults;
 use crate::names::FIELD_MANAGER;
 use crate::pki::keeper::{Keeper, KeeperSettings};
 use crate::pki::watch::{self, CurrentAuthorities};
