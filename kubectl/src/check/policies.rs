@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use liquid_contract::{Provider, ports};
 use liquid_operator::api::LiquidMemoryProxy;
 use liquid_operator::names::INJECTED_ANNOTATION;
-use liquid_operator::objects::selector;
+use liquid_operator::objects::{Component, selector};
 
 use super::finding::{Fault, Finding, ObjectName};
 use super::injection::matches;
@@ -59,7 +59,7 @@ fn judge_pod(namespace: &NamespaceState, pod: &Pod) -> Vec<Finding> {
     };
     let workers = Target::Workers {
         namespace: namespace.labels.clone().unwrap_or_default(),
-        pod: selector(&proxy.name_any()),
+        pod: selector(&proxy.name_any(), Component::Worker),
     };
     if !rules().any(|rule| allows(rule, &workers, ports::WORKER)) {
         findings.push(Finding::new(

@@ -11,6 +11,7 @@ use liquid_operator::api::LiquidMemoryProxy;
 use liquid_operator::api::model::ClaimModel;
 use liquid_operator::inject::{ConfigMapData, ConfigMaps};
 use liquid_operator::names;
+use liquid_operator::objects::Component;
 
 use super::Depth;
 use super::reader::{Reader, Sought};
@@ -52,7 +53,7 @@ impl NamespaceState {
 
     /// Iterates over the pods of a proxy's workers.
     pub(crate) fn workers<'a>(&'a self, proxy: &str) -> impl Iterator<Item = &'a Pod> {
-        let selector = liquid_operator::objects::selector(proxy);
+        let selector = liquid_operator::objects::selector(proxy, Component::Worker);
         let pods = self.pods.iter().flatten();
         pods.filter(move |pod| {
             selector

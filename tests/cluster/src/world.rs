@@ -47,8 +47,6 @@ pub(crate) struct World {
     pub(crate) bundle: PathBuf,
     /// What the nodes know of registries: a folder for each.
     pub(crate) registries: PathBuf,
-    /// The plugin `kubectl liquid`.
-    pub(crate) plugin: PathBuf,
     /// `cargo xtask`, to restart parts of the cluster.
     xtask: PathBuf,
     cluster: String,
@@ -86,7 +84,6 @@ impl World {
             audit: read("LIQUID_CLUSTER_AUDIT")?.into(),
             bundle: read("LIQUID_CLUSTER_BUNDLE")?.into(),
             registries: read("LIQUID_CLUSTER_REGISTRIES")?.into(),
-            plugin: read("LIQUID_CLUSTER_PLUGIN")?.into(),
             xtask: read("LIQUID_CLUSTER_XTASK")?.into(),
             cluster: read("LIQUID_CLUSTER_NAME")?,
         })

@@ -32,8 +32,6 @@ const NEXT_REGISTRY: &str = "liquid.test/next";
 const NODES: u8 = 2;
 /// The cases that carry a bundle into the cluster.
 const BUNDLE_CASES: &str = "bundle::";
-/// The plugin of kubectl that they use.
-const PLUGIN: &str = "kubectl-liquid";
 /// The one case that is here, because it is about a cluster's own end.
 const CRASH: &str = "cluster::down_removes_what_a_crash_left";
 /// How long a cluster may take to have its first processes.
@@ -276,7 +274,6 @@ impl Inside {
             .env("LIQUID_CLUSTER_XTASK", this_program()?)
             .env("LIQUID_CLUSTER_BUNDLE", bundle_folder())
             .env("LIQUID_CLUSTER_REGISTRIES", self.layout.registries())
-            .env("LIQUID_CLUSTER_PLUGIN", graph::built()?.program(PLUGIN)?)
             .env("LIQUID_CLUSTER_NAME", self.place.name());
         match model::decoder::ensure()? {
             Weights::Ready(folder) => command.env("LIQUID_CLUSTER_DECODER", folder),

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::{build, file, platform, proxy};
-use crate::api::PodUser;
 use crate::objects::{Inputs, Objects};
 
 fn scaled(least: i32) -> Value {
@@ -39,7 +38,7 @@ fn the_number_in_the_cluster_stays_within_the_bounds() {
 
 #[test]
 fn another_number_replaces_no_worker() {
-    let sum = |spec: Value| Inputs::from_proxy(&proxy(spec), PodUser::Fixed).unwrap().sum;
+    let sum = |spec: Value| Inputs::from_proxy(&proxy(spec), &platform()).unwrap().sum;
     assert_eq!(sum(scaled(0)), sum(json!({})));
     let template = |spec: Value| build(spec).deployment.spec.unwrap().template;
     assert_eq!(template(scaled(0)), template(json!({})));

@@ -28,7 +28,7 @@ const RENDERED: &str = "rendered";
 const CHARTS: [&str; 2] = ["liquid-memory-crds", "liquid-memory"];
 
 /// Sets of values that together touch every branch of the templates.
-const MATRIX: [&[&str]; 10] = [
+const MATRIX: [&[&str]; 11] = [
     &[],
     &["operator.replicas=1"],
     &["operator.antiAffinity=hard", "operator.disruptionBudget=false"],
