@@ -127,7 +127,7 @@ pub struct Budget {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auto: Option<AutoBudget>,
     /// What a later turn is given of documents of earlier turns where it asks beyond their evidence: the least that is
-    /// estimated to hold it, from one word in so many up to two of them (20: one in 20 to one in 10): 1 to 1000.
+    /// estimated to hold it, from one word in so many up to twice as much (20: one in 20 to one in 10): 1 to 1000.
     #[serde(default = "further_ratio")]
     pub further_ratio: Decimal,
 }
