@@ -1,5 +1,6 @@
 //! Namespaces: do they opt in as they mean to, and has each that does a proxy.
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use liquid_operator::names::INJECT_LABEL;
 
@@ -26,7 +27,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
                 format!("its label {INJECT_LABEL} is {value:?}, which opts nothing in: its pods get no sidecar"),
                 format!("kubectl label namespace {name} {INJECT_LABEL}=enabled --overwrite"),
             )),
-            None if !namespace.proxies.is_empty() && !has_own_opt_in(namespace) => findings.push(Finding::new(
+            None if !namespace.proxies.is_empty() && !is_used(namespace) => findings.push(Finding::new(
                 Fault::NamespaceNotOptedIn,
                 object(),
                 format!("it has a LiquidMemoryProxy, but neither it nor a pod of it has the label {INJECT_LABEL}=enabled: no pod gets a sidecar"),
@@ -37,13 +38,16 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Returns whether a pod opts in by itself. Where pods may not be listed it may be so.
-fn has_own_opt_in(namespace: &NamespaceState) -> bool {
-    let Some(pods) = &namespace.pods else { return true };
-    let mut pods = pods.iter();
-    pods.any(|pod| {
+/// Returns whether the proxies of a namespace that has no label are used: by a gateway, or by pods that opt in by themselves.
+/// Where pods may not be listed they may be.
+fn is_used(namespace: &NamespaceState) -> bool {
+    let Some(pods) = &namespace.pods else {
+        return true;
+    };
+    let own = |pod: &Pod| {
         pod.labels()
             .get(INJECT_LABEL)
             .is_some_and(|value| value == "enabled")
-    })
+    };
+    namespace.proxies.iter().any(|proxy| proxy.spec.gateway.is_some()) || pods.iter().any(own)
 }

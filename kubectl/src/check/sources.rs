@@ -33,10 +33,27 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
                 findings.extend(judge_claim(namespace, proxy, &claim.claim_name));
             }
             let claims_are_well = findings.len() == before;
+            findings.extend(judge_gateway(namespace, proxy));
             findings
                 .extend(judge_workers(namespace, proxy).filter(|finding| claims_are_well || !waits(finding)));
         }
     }
+}
+
+/// Finds what keeps a proxy's gateway from being ready, as the operator has said it.
+fn judge_gateway(namespace: &NamespaceState, proxy: &LiquidMemoryProxy) -> Option<Finding> {
+    let condition = proxy.status.as_ref()?.condition(ConditionType::GatewayReady)?;
+    let reason = reason_named(&condition.reason)?;
+    let wrong = proxy.spec.gateway.is_some() && condition.status == "False" && !PASSING.contains(&reason);
+    let object = ObjectName::new(KIND, &namespace.name, &proxy.name_any());
+    wrong.then(|| {
+        Finding::condition(
+            Severity::Error,
+            reason,
+            object,
+            format!("its gateway: {}", condition.message),
+        )
+    })
 }
 
 /// Returns whether workers wait for a volume, which a claim's own finding explains.

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
@@ -305,6 +306,30 @@ fn a_pod_whose_proxy_is_deleted_and_one_that_leads_elsewhere_are_found() {
         snapshot.namespaces[0].pods = Some(vec![injected(right)]);
     });
     assert_eq!(findings, []);
+}
+
+#[test]
+fn a_gateway_needs_no_pod_that_opts_in_and_is_said_when_it_is_not_ready() {
+    let with_gateway = |snapshot: &mut Snapshot, status: &str, reason: &str| {
+        let namespace = &mut snapshot.namespaces[0];
+        namespace.labels = Some(BTreeMap::new());
+        namespace.pods = Some(Vec::new());
+        let mut proxy = serde_json::to_value(&namespace.proxies[0]).unwrap();
+        proxy["spec"]["gateway"] = json!({"clients": {"tokenSecret": "clients"}});
+        proxy["status"]["conditions"] = json!([{
+            "type": "GatewayReady", "status": status, "reason": reason, "message": "0 of 2 pods are ready",
+            "lastTransitionTime": "2026-11-30T11:00:00Z",
+        }]);
+        namespace.proxies = vec![object(proxy)];
+    };
+    assert_eq!(found(|snapshot| with_gateway(snapshot, "True", "AsExpected")), []);
+    assert_eq!(found(|snapshot| with_gateway(snapshot, "False", "Starting")), []);
+    let findings = found(|snapshot| with_gateway(snapshot, "False", "ImageNotPulled"));
+    assert_eq!(names(&findings), ["ImageNotPulled"]);
+    assert!(
+        findings[0].message.starts_with("its gateway: 0 of 2"),
+        "{findings:?}"
+    );
 }
 
 #[test]
