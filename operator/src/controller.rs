@@ -33,6 +33,7 @@ mod error;
 mod events;
 mod figures;
 mod gateway;
+mod load;
 mod observe;
 mod reconcile;
 mod refusal;
@@ -51,7 +52,7 @@ use context::ProxyKey;
 pub use demand::Demand;
 pub use diagnose::{Finding, PodContext, diagnose};
 pub use error::Error;
-pub use scaling::{Load, parse_load};
+pub use load::{Load, parse_load};
 pub use usage::parse_figures;
 
 /// Number of proxies that are reconciled at a time.

@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::Pod;
 use liquid_contract::endpoints::{METRICS, READYZ};
 use liquid_contract::ports::WORKER_ADMIN;
 
-use super::scaling::{Load, parse_load};
+use super::load::{Load, parse_load};
 use super::{diagnose, usage};
 use crate::api::status::Figures;
 

@@ -29,10 +29,8 @@ use crate::names::{self, FIELD_MANAGER};
 use crate::objects::{Component, selector};
 
 mod decide;
-mod load;
 
 use decide::{Sample, Scaler};
-pub use load::{Load, parse_load};
 
 /// Time between two looks at the workers.
 const EVERY: Duration = Duration::from_secs(5);

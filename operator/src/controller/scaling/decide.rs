@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::load::Load;
 use crate::api::WorkerAutoscaling;
+use crate::controller::load::Load;
 
 /// What is known at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
