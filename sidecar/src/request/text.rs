@@ -15,6 +15,8 @@ use super::offsets::Offsets;
 const MAX_DEPTH: usize = 4;
 /// JSON with more strings is a table, whose cells are no documents.
 const MAX_STRINGS: usize = 20_000;
+/// JSON Lines that are shorter on average, in bytes, are records: each is read as a whole, and so is the text.
+const SHORTEST_LINE: usize = 600;
 
 /// A text of a body: a JSON string, or a JSON string inside the JSON that another one holds, at most four deep.
 #[derive(Debug)]
@@ -155,7 +157,7 @@ impl<'a> Text<'a> {
     /// Returns the strings in the JSON that the text holds: values, not keys, in order. Of a string that holds
     /// JSON with strings itself, those stand for it. Strings that are no Unicode text are left out.
     ///
-    /// `None` if the text is no JSON object or array, or has more than 20,000 strings.
+    /// `None` if the text is no JSON object or array, or several of them that are short, or has more than 20,000 strings.
     pub fn strings(self: &Arc<Self>) -> Option<Vec<JsonText<'a>>> {
         self.strings_in(0..self.as_str().len())
     }
@@ -182,10 +184,16 @@ impl<'a> Text<'a> {
         let mut reader = Reader::new(json);
         self.collect_value(&mut reader, base, key, found)?;
         // Values behind it: JSON Lines.
+        let mut lines = 1;
         while let Ok(Kind::Object | Kind::Array) = reader.kind() {
             self.collect_value(&mut reader, base, key, found)?;
+            lines += 1;
         }
-        Ok(reader.finish()?)
+        reader.finish()?;
+        match lines > 1 && json.len() < lines * SHORTEST_LINE {
+            true => Err(NoStrings),
+            false => Ok(()),
+        }
     }
 
     fn collect_value(

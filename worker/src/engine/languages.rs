@@ -62,7 +62,14 @@ const LATIN: [Lang; 17] = [
 
 /// Returns pieces of the document's text from all over it, code and data left out.
 pub(super) fn sample(document: &Document<'_>) -> String {
-    let is_text = |unit: &&Unit| !unit.filler && !matches!(unit.kind, SpanKind::Code | SpanKind::JsonElement);
+    sample_where(document, |kind| {
+        !matches!(kind, SpanKind::Code | SpanKind::JsonElement)
+    })
+}
+
+/// Returns pieces of the document's units of some kinds.
+fn sample_where(document: &Document<'_>, wanted: impl Fn(SpanKind) -> bool) -> String {
+    let is_text = |unit: &&Unit| !unit.filler && wanted(unit.kind);
     let texts: Vec<&str> = document
         .units
         .iter()
@@ -109,16 +116,29 @@ pub(super) fn differ(document: &Document<'_>, asks: &Asks) -> bool {
     if weighty.is_empty() {
         return false;
     }
-    let sample = sample(document);
-    let Letters { all, .. } = Letters::of(&sample);
-    let Some(language) = detect(&sample, true).filter(|_| all >= TELLING_LETTERS) else {
+    let Some(language) = find_document_language(document) else {
         return false;
     };
-    let foreign = |ask: &&str| find_language(ask).is_some_and(|found| may_differ(found, language.lang()));
+    let foreign = |ask: &&str| find_language(ask).is_some_and(|found| may_differ(found, language));
     if !weighty.iter().all(foreign) {
         return false;
     }
     weighty.iter().all(|ask| is_unknown(ask, document.text))
+}
+
+/// Finds the language of a document's prose. Cells of tables, names and numbers are of no language.
+fn find_document_language(document: &Document<'_>) -> Option<Lang> {
+    let prose = sample_where(document, |kind| {
+        matches!(
+            kind,
+            SpanKind::Sentence | SpanKind::ListItem | SpanKind::SpeakerTurn
+        )
+    });
+    if Letters::of(&prose).all < TELLING_LETTERS {
+        return None;
+    }
+    let found = detect(&prose, true)?;
+    found.is_reliable().then_some(found.lang())
 }
 
 /// Returns whether two texts are in languages that do not share their words. Those that are written with Chinese

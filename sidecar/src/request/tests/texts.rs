@@ -104,6 +104,16 @@ fn only_objects_and_arrays_hold_strings() {
 }
 
 #[test]
+fn json_lines_hold_strings_where_they_are_long() {
+    let lines = |letters: usize| {
+        let line = format!("{{\"a\":\"{}\"}}\n", "b".repeat(letters)).repeat(3);
+        let quoted = serde_json::to_string(&line).unwrap();
+        text_of(&quoted).strings().map(|strings| strings.len())
+    };
+    assert_eq!((lines(1000), lines(500)), (Some(3), None));
+}
+
+#[test]
 fn lone_surrogates_are_no_text() {
     let lone = r#""[\"a\\ud800\", \"b\"]""#;
     assert_eq!(said(&text_of(lone).strings().unwrap()), [("", "b")]);

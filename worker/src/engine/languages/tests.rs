@@ -178,3 +178,17 @@ fn a_sample_is_bounded_and_from_all_over_the_document() {
     );
     assert!(sample.contains("number 5 ") && sample.contains("number 183"));
 }
+
+#[test]
+fn rows_and_records_are_of_no_language() {
+    let question = "How many days of notice does Brightwater Ceramics have to give?";
+    let rows = (0..200)
+        .map(|n| format!("K-3{n:03}\tHazel Foods {n}\tA\t30\t211,97\tnachgereicht\n"))
+        .collect::<String>();
+    let table = format!("k_id\tfirm\tcl\tntc_d\tfee_k\tremark\n{rows}");
+    let records = rows.replace("K-3", "{\"id\": \"K-3").replace('\n', "\"}\n");
+    for text in [table, records] {
+        let asks = Asks::new(super::super::Ask::new(question, 1.0).into_iter().collect());
+        assert!(!differ(&Document::parse(&text), &asks), "{text}");
+    }
+}
