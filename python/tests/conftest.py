@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 import pytest
 import torch
 
+_CACHE = tempfile.TemporaryDirectory(prefix="inductor-")
+
 
 def pytest_configure():
     # What an earlier build's operations returned must not be taken for what this one's do.
-    os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = _CACHE.name
+
+
+def pytest_unconfigure():
+    _CACHE.cleanup()
 
 
 @pytest.fixture(autouse=True)
