@@ -24,6 +24,17 @@ characters: what cannot be kept is cut, and a checksum of the whole keeps releas
 {{- end -}}
 {{- end }}
 
+{{/* The name of a role for users: (list . "view"). A long one keeps its checksum. */}}
+{{- define "liquid.userRole" -}}
+{{- $root := index . 0 }}{{ $name := include "liquid.clusterName" $root -}}
+{{- if le (len $name) 58 -}}
+{{ $name }}
+{{- else -}}
+{{ $name | trunc 47 | trimAll "-" }}-{{ printf "%s/%s" $root.Release.Namespace $root.Release.Name | sha256sum | trunc 10 }}
+{{- end -}}
+-{{ index . 1 }}
+{{- end }}
+
 {{- define "liquid.selector" -}}
 app.kubernetes.io/name: liquid-memory
 app.kubernetes.io/component: operator

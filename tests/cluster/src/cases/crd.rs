@@ -89,6 +89,34 @@ fn wrong() -> Vec<Value> {
     ]
 }
 
+/// The same of gateways and of workers whose number follows the load.
+fn wrong_gateways_and_scalings() -> Vec<Value> {
+    let gateway = |mut fields: Value| {
+        fields["clients"] = json!({"tokenSecret": "clients"});
+        json!({"gateway": fields})
+    };
+    let clients = |clients: Value| json!({"gateway": {"clients": clients}});
+    let scaling = |scaling: Value| json!({"workers": {"autoscaling": scaling}});
+    vec![
+        scaling(json!({"minReplicas": 3, "maxReplicas": 2})),
+        scaling(json!({"maxReplicas": 2, "tokensInFlight": 0})),
+        scaling(json!({"maxReplicas": 2, "scaleDownSeconds": 1})),
+        scaling(json!({"maxReplicas": 2, "holdSeconds": 0})),
+        clients(json!({})),
+        clients(json!({"tokenSecret": ""})),
+        clients(json!({"certificates": {"authoritySecret": ""}})),
+        clients(json!({"certificates": {"authoritySecret": "a", "identities": ["shop"]}})),
+        json!({"gateway": {"clients": {"certificates": {"authoritySecret": "a"}}, "tls": {"enabled": false}}}),
+        gateway(json!({"replicas": 0})),
+        gateway(json!({"replicas": 5, "autoscaling": {"maxReplicas": 4}})),
+        gateway(json!({"autoscaling": {"maxReplicas": 4}, "resources": {}})),
+        gateway(json!({"autoscaling": {"maxReplicas": 4, "cpuUtilization": 5}})),
+        gateway(json!({"tls": {"enabled": false, "secretName": "a"}})),
+        gateway(json!({"drainSeconds": 0})),
+        gateway(json!({"allowFrom": [{}]})),
+    ]
+}
+
 fn proxy(name: &str, spec: &Value) -> Value {
     json!({
         "apiVersion": "liquidmemory.dev/v1alpha1", "kind": "LiquidMemoryProxy",
@@ -140,10 +168,8 @@ fn rules(_: &World) -> Result<()> {
     messages(crd.pointer("/spec/versions").context("no versions")?, &mut open);
     ensure!(open.len() > 20, "only {} rules", open.len());
     let rules = open.len();
-    let mut objects = wrong()
-        .iter()
-        .map(|spec| proxy("wrong", spec))
-        .collect::<Vec<_>>();
+    let wrong = [wrong(), wrong_gateways_and_scalings()].concat();
+    let mut objects = wrong.iter().map(|spec| proxy("wrong", spec)).collect::<Vec<_>>();
     objects.push(proxy(&"x".repeat(41), &json!({})));
     for object in objects {
         let refusal = trial(&object).err().map(|error| error.to_string());
