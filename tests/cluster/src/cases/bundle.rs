@@ -90,6 +90,8 @@ fn installed(world: &World) -> Result<()> {
         guide::run(world, Chapter::Uninstall)?;
         guide::run(world, Chapter::RemoveEverything)?;
     }
+    // The guide makes it.
+    kubectl(&["delete", "namespace", SYSTEM, "--ignore-not-found"])?;
     let registry = Registry::start(world)?;
     let folder = |name: &str| world.bundle.join(name).display().to_string();
     let (bundle, key) = (folder("bundle.tar"), folder("key.pub"));

@@ -86,12 +86,19 @@ fn used(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// The rights in the chart's roles.
+/// Returns whether a role is one of users, which the cluster's own roles take in.
+fn is_of_users(role: &Value) -> bool {
+    let labels = role.pointer("/metadata/labels").and_then(Value::as_object);
+    let mut names = labels.into_iter().flatten().map(|(name, _)| name);
+    names.any(|name| name.starts_with("rbac.authorization.k8s.io/aggregate-to-"))
+}
+
+/// The rights in the chart's roles for the operator.
 fn granted(manifests: &str) -> Result<BTreeSet<Right>> {
     let mut rights = BTreeSet::new();
     for role in as_objects(manifests)? {
         let kind = text(&role, "/kind");
-        if !["ClusterRole", "Role"].contains(&kind) {
+        if !["ClusterRole", "Role"].contains(&kind) || is_of_users(&role) {
             continue;
         }
         let rules = role.pointer("/rules").and_then(Value::as_array);
