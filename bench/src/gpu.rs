@@ -289,8 +289,10 @@ fn without_memory(warm: &mut dyn Encoder, windows: &[Vec<u32>], arguments: &Argu
     let expected = warm.encode(&many)?;
     for leave_mib in [400_usize, 40] {
         let mut models = Models::load(&arguments.model, arguments.device)?;
-        let taken = take_memory(arguments.device, leave_mib)?;
-        let outcome = models.encoder.encode(&many);
+        let outcome = {
+            let _taken = take_memory(arguments.device, leave_mib)?;
+            models.encoder.encode(&many)
+        };
         match outcome {
             Ok(encoded) => {
                 let same = encoded
@@ -305,7 +307,6 @@ fn without_memory(warm: &mut dyn Encoder, windows: &[Vec<u32>], arguments: &Argu
             }
             Err(error) => return Err(error.into()),
         }
-        drop(taken);
         let again = models
             .encoder
             .encode(&many)
@@ -318,7 +319,7 @@ fn without_memory(warm: &mut dyn Encoder, windows: &[Vec<u32>], arguments: &Argu
 
 /// A process that starts while the device has no memory even for being opened.
 fn started_without_memory(arguments: &Arguments) -> Result<()> {
-    let taken = take_memory(arguments.device, 60)?;
+    let _taken = take_memory(arguments.device, 60)?;
     let (model, sets) = (&arguments.model, &arguments.sets);
     let output = extract::case_command(arguments.device, model, sets, Tier::Encoder, 2000)?
         .output()
@@ -330,7 +331,6 @@ fn started_without_memory(arguments: &Arguments) -> Result<()> {
         first.contains("no memory left"),
         "it does not say that memory is short"
     );
-    drop(taken);
     Ok(())
 }
 
