@@ -31,7 +31,7 @@ pub(crate) enum Action {
     Push {
         #[command(flatten)]
         signed: Signed,
-        /// Where to: HOST[:PORT]/PATH, such as registry.example/liquid.
+        /// Where to: `HOST[:PORT]/PATH`, such as registry.example/liquid.
         #[arg(long)]
         registry: Address,
         /// Authorities that the registry's certificate is of, PEM [default: those of this machine].

@@ -1,6 +1,6 @@
 //! The plugin `kubectl liquid`: what an installation of Liquid Memory is doing, what is wrong with it, and what it saves.
 //!
-//! A command reads the cluster through [`session`], decides by pure functions, and prints by [`output`]: a table for
+//! A command reads the cluster through `session`, decides by pure functions, and prints by `output`: a table for
 //! people, or JSON. Names, types and reasons are the operator's own; nothing of them is written here again.
 
 #![forbid(unsafe_code)]

@@ -107,7 +107,7 @@ pub struct LayerPass {
     pub state: Address,
     /// Output `[B, N, E]`, bf16, written.
     pub y: Address,
-    /// Work space of [`layer_work`] bytes.
+    /// Work space of [`layer_work`](crate::pass::layer_work) bytes.
     pub work: Address,
     /// How the rule is applied.
     pub options: RuleOptions,
