@@ -12,6 +12,7 @@
 //! the extent that its field says, which stays allocated until the stream has passed.
 
 mod gradients;
+mod group;
 mod layer;
 mod piece;
 mod product;
@@ -20,6 +21,8 @@ mod step;
 mod work;
 
 pub use gradients::{RuleGradients, gradient_work};
+pub use group::{Group, groups};
 pub use layer::{Gpu, LayerPass, LayerSizes, LayerWeights};
+pub use piece::{Piece, pieces};
 pub use rule::{RulePass, RuleSizes, SEGMENT, rule_work, segments};
 pub use work::layer_work;

@@ -2,13 +2,12 @@
 //!
 //! The weights that read the input may lie side by side ([`lay_out`]); then the input is read once for all
 //! five. Besides input and output only two pieces exist at a time, and the border to burn is crossed once.
-//! The scan of a piece runs on a stream of its own beside the products of the next piece.
+//! The scan of a piece ([`liquid_cuda::pass::pieces`]) runs on a stream of its own beside the products of the next piece.
 //!
 //! | file | what |
 //! |---|---|
 //! | `tensors` | what goes in and comes out, as burn's tensors |
 //! | `weights` | the weights that read the input, and laying them side by side |
-//! | `piece` | how a sequence is cut |
 //! | `pass` | one pass over an input, or one token |
 //! | `slot` | a layer whose weights were looked up, as operations find it |
 //! | `ops` | the operations that burn knows |
@@ -16,7 +15,6 @@
 
 mod ops;
 mod pass;
-mod piece;
 mod prepared;
 mod slot;
 mod tensors;

@@ -8,50 +8,15 @@
 
 #![allow(unsafe_code, reason = "enqueues launches; see Safety in `pass`")]
 
+use super::group::{Group, groups};
 use super::rule::{RulePass, RuleSizes, SEGMENT};
 use crate::device::{Address, Stream};
 use crate::error::Error;
 use crate::rule::backward::{BackwardGroup, GroupGradients, RaisedStrengths};
 use crate::rule::{CHUNK, Gates, Kernels, Rows, Sequences, Span, record_bytes};
 
-/// Tokens of a group. A multiple of [`SEGMENT`]; the more, the more segments are recomputed side by side.
-const GROUP: usize = 8 * SEGMENT;
-
 const BF16: usize = size_of::<u16>();
 const F32: usize = size_of::<f32>();
-
-/// Tokens whose gradients are computed together: whole sequences, or a span of one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Group {
-    sequence: usize,
-    sequences: usize,
-    token: usize,
-    tokens: usize,
-}
-
-/// The groups of a batch in the order in which the backward pass takes them: spans of a sequence from its end.
-fn groups(batch: usize, tokens: usize) -> Vec<Group> {
-    if tokens <= GROUP {
-        let together = (GROUP / tokens).clamp(1, batch);
-        let part = |sequence| Group {
-            sequence,
-            sequences: together.min(batch - sequence),
-            token: 0,
-            tokens,
-        };
-        return (0..batch).step_by(together).map(part).collect();
-    }
-    (0..batch)
-        .flat_map(|sequence| {
-            (0..tokens).step_by(GROUP).rev().map(move |token| Group {
-                sequence,
-                sequences: 1,
-                token,
-                tokens: GROUP.min(tokens - token),
-            })
-        })
-        .collect()
-}
 
 /// Bytes of each part of a backward pass's work space, in the order in which they lie in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,24 +199,6 @@ impl RuleGradients {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_token_is_taken_once_from_the_end() {
-        for batch in [1, 2, 5, 33] {
-            for tokens in [1, 64, 2_047, 2_048, 16_384, 16_385, 40_000, 131_072] {
-                let mut next = vec![tokens; batch];
-                for group in groups(batch, tokens) {
-                    assert!(group.sequences * group.tokens <= GROUP && group.tokens > 0);
-                    assert!(group.token.is_multiple_of(SEGMENT), "{group:?}");
-                    for end in &mut next[group.sequence..group.sequence + group.sequences] {
-                        assert_eq!(*end, group.token + group.tokens, "{group:?}");
-                        *end = group.token;
-                    }
-                }
-                assert!(next.iter().all(|&end| end == 0), "{batch} x {tokens}");
-            }
-        }
-    }
 
     #[test]
     fn the_parts_of_the_work_space_lie_behind_each_other() {

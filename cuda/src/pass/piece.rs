@@ -12,25 +12,32 @@ const WHOLE: usize = 6_144;
 
 /// Rows that pass together: whole sequences, or a span of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Piece {
+pub struct Piece {
     /// First sequence.
-    pub(super) sequence: usize,
+    pub sequence: usize,
     /// Number of sequences.
-    pub(super) sequences: usize,
+    pub sequences: usize,
     /// First token.
-    pub(super) token: usize,
+    pub token: usize,
     /// Tokens of each sequence.
-    pub(super) tokens: usize,
+    pub tokens: usize,
 }
 
 impl Piece {
-    pub(super) fn rows(&self) -> usize {
+    /// Returns whether the state before the first token is the caller's, not that of the piece before.
+    pub fn is_first(&self) -> bool {
+        self.token == 0
+    }
+
+    /// Returns the number of rows.
+    pub fn rows(&self) -> usize {
         self.sequences * self.tokens
     }
 }
 
-/// The pieces of a batch, in the order in which they run.
-pub(super) fn pieces(batch: usize, tokens: usize) -> Vec<Piece> {
+/// Returns the pieces of a batch, in the order in which they run. A piece has at most 8,192 rows, and one of several whole
+/// sequences at most 6,144.
+pub fn pieces(batch: usize, tokens: usize) -> Vec<Piece> {
     if batch * tokens <= WHOLE {
         return vec![Piece {
             sequence: 0,
@@ -78,6 +85,7 @@ mod tests {
                 let mut next = vec![0; batch];
                 for piece in pieces(batch, tokens) {
                     assert!(piece.rows() > 0 && piece.rows() <= PIECE, "{piece:?}");
+                    assert_eq!(piece.is_first(), piece.token == 0);
                     assert!(piece.token.is_multiple_of(CHUNK), "{piece:?}");
                     for sequence in &mut next[piece.sequence..piece.sequence + piece.sequences] {
                         assert_eq!(*sequence, piece.token, "{piece:?}");
@@ -87,5 +95,13 @@ mod tests {
                 assert!(next.iter().all(|&end| end == tokens), "{batch} x {tokens}");
             }
         }
+    }
+
+    #[test]
+    fn pieces_bound_the_memory_between_input_and_output() {
+        for tokens in [2_048, 8_192, 32_768, 131_072, 1 << 20] {
+            assert!(pieces(1, tokens).iter().all(|piece| piece.rows() <= PIECE));
+        }
+        assert!(pieces(64, 1_000).iter().all(|piece| piece.rows() <= WHOLE));
     }
 }

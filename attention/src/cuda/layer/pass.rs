@@ -4,12 +4,12 @@
 use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
 use liquid_cuda::device::{Address, Element, Layout, Operands, Shape, WORKSPACE};
+use liquid_cuda::pass::{Piece, pieces};
 use liquid_cuda::rule::{
     Columns, Convolution, GateProducts, Gates, HeadNorm, Rows, SKINNY_MATRICES, SKINNY_ROWS, Sequences,
     SkinnyInput, SkinnyProduct, SmallParameter, Span, record_bytes,
 };
 
-use super::piece::{Piece, pieces};
 use super::tensors::{LayerInput, LayerOutput, LayerRule, LayerWeights, OptionalTensor};
 use super::weights::Weights;
 use crate::cuda::device::{DeviceMatrix, DeviceTensor, Gpu};

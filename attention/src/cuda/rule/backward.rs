@@ -1,7 +1,7 @@
 //! Gradients of the rule on one GPU.
 //!
 //! The forward pass keeps the state before every segment of [`SEGMENT`] tokens and nothing else. The backward
-//! pass walks groups of at most [`GROUP`] tokens from the last to the first: the states of all chunks of a
+//! pass walks groups of at most 16,384 tokens ([`groups`]) from the last to the first: the states of all chunks of a
 //! group are made again, every segment of it at once, then the gradient by the state is carried back chunk by
 //! chunk, then the rest is done for all chunks together. Only one group exists at a time, so the work space
 //! does not grow with the sequence: per head and chunk two states in bf16, `Vn` and a record, 93 KiB for
@@ -11,6 +11,7 @@ use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 use liquid_cuda::device::Address;
+use liquid_cuda::pass::{Group, groups};
 use liquid_cuda::rule::backward::{BackwardGroup, GroupGradients, RaisedStrengths, serves_gradients};
 use liquid_cuda::rule::{CHUNK, Gates, Rows, Sequences, Span, record_bytes};
 
@@ -21,43 +22,7 @@ use crate::cuda::error::CudaError;
 use crate::portable::SEGMENT;
 
 /// Segments begin at chunks, in both crates at the same ones.
-const _: () = assert!(CHUNK == crate::core::CHUNK && SEGMENT.is_multiple_of(CHUNK));
-
-/// Tokens of a group. A multiple of [`SEGMENT`]; the more, the more segments are recomputed side by side.
-const GROUP: usize = 8 * SEGMENT;
-
-/// Tokens whose gradients are computed together: whole sequences, or a span of one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Group {
-    sequence: usize,
-    sequences: usize,
-    token: usize,
-    tokens: usize,
-}
-
-/// The groups of a batch in the order in which the backward pass takes them: spans of a sequence from its end.
-fn groups(batch: usize, tokens: usize) -> Vec<Group> {
-    if tokens <= GROUP {
-        let together = (GROUP / tokens).clamp(1, batch);
-        let part = |sequence| Group {
-            sequence,
-            sequences: together.min(batch - sequence),
-            token: 0,
-            tokens,
-        };
-        return (0..batch).step_by(together).map(part).collect();
-    }
-    (0..batch)
-        .flat_map(|sequence| {
-            (0..tokens).step_by(GROUP).rev().map(move |token| Group {
-                sequence,
-                sequences: 1,
-                token,
-                tokens: GROUP.min(tokens - token),
-            })
-        })
-        .collect()
-}
+const _: () = assert!(CHUNK == crate::core::CHUNK && SEGMENT == liquid_cuda::pass::SEGMENT);
 
 /// An error unless the kernels have this head size; those of 256 do not fit into a multiprocessor's shared
 /// memory.
@@ -265,29 +230,6 @@ impl BackwardCall {
             g: self.grads.gates.tensor,
             beta: self.grads.strengths.tensor,
             state: self.grads.state.tensor,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_token_is_taken_once_from_the_end() {
-        for batch in [1, 2, 5, 33] {
-            for tokens in [1, 64, 2_047, 2_048, 16_384, 16_385, 40_000, 131_072] {
-                let mut next = vec![tokens; batch];
-                for group in groups(batch, tokens) {
-                    assert!(group.sequences * group.tokens <= GROUP && group.tokens > 0);
-                    assert_eq!(group.token % SEGMENT, 0, "{group:?}");
-                    for end in &mut next[group.sequence..group.sequence + group.sequences] {
-                        assert_eq!(*end, group.token + group.tokens, "{group:?}");
-                        *end = group.token;
-                    }
-                }
-                assert!(next.iter().all(|&end| end == 0), "{batch} x {tokens}");
-            }
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use burn::tensor::DType;
 use liquid_cuda::device::{Event, Stream};
+use liquid_cuda::pass::Piece;
 use liquid_cuda::rule::{ConvolvedRows, NormRows, Rows, Sequences, Span};
 
 use super::{Call, Layer, LayerProduct, SpanPlaces};
 use crate::cuda::device::{DeviceTensor, Gpu};
 use crate::cuda::error::CudaError;
-use crate::cuda::layer::piece::Piece;
 
 /// What exists for a piece between input and output.
 pub(super) struct Work {
