@@ -183,17 +183,16 @@ impl<'a> Text<'a> {
         }
         let mut reader = Reader::new(json);
         self.collect_value(&mut reader, base, key, found)?;
-        // Values behind it: JSON Lines.
+        // Values behind it: JSON Lines. Where they are known to be short, no more of them are read.
         let mut lines = 1;
         while let Ok(Kind::Object | Kind::Array) = reader.kind() {
-            self.collect_value(&mut reader, base, key, found)?;
             lines += 1;
+            if json.len() < lines * SHORTEST_LINE {
+                return Err(NoStrings);
+            }
+            self.collect_value(&mut reader, base, key, found)?;
         }
-        reader.finish()?;
-        match lines > 1 && json.len() < lines * SHORTEST_LINE {
-            true => Err(NoStrings),
-            false => Ok(()),
-        }
+        Ok(reader.finish()?)
     }
 
     fn collect_value(
