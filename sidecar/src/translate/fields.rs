@@ -18,6 +18,11 @@ impl Fields {
         }
     }
 
+    /// Returns a member of any type, and leaves it in.
+    pub(super) fn peek(&self, field: &str) -> Option<&Value> {
+        self.0.get(field).filter(|value| !value.is_null())
+    }
+
     /// Takes a member of any type.
     pub(super) fn value(&mut self, field: &str) -> Option<Value> {
         self.0.shift_remove(field).filter(|value| !value.is_null())

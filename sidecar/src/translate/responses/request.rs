@@ -46,7 +46,7 @@ pub(in crate::translate) fn translate(
             return Err(RequestError::Unsupported { field, reason });
         }
     }
-    let repeated = repeated(body);
+    let repeated = repeated(&request);
     let mut out = Map::new();
     out.insert("model".into(), model.into());
     out.insert("messages".into(), conversation(&mut request)?.into());
@@ -67,21 +67,18 @@ pub(in crate::translate) fn translate(
 }
 
 /// Returns what the answer repeats of the request, with the API's defaults for what is not there.
-fn repeated(body: &[u8]) -> Map<String, Value> {
-    let mut repeated = Map::new();
-    for field in REPEATED {
-        repeated.insert(field.into(), Value::Null);
-    }
-    repeated.insert("parallel_tool_calls".into(), true.into());
-    repeated.insert("tool_choice".into(), "auto".into());
-    repeated.insert("tools".into(), json!([]));
-    if let Ok(Value::Object(request)) = serde_json::from_slice(body) {
-        let said = request
-            .into_iter()
-            .filter(|(field, value)| REPEATED.contains(&field.as_str()) && !value.is_null());
-        repeated.extend(said);
-    }
-    repeated
+fn repeated(request: &Fields) -> Map<String, Value> {
+    let repeat = |field: &str| {
+        let value = match (request.peek(field), field) {
+            (Some(said), _) => said.clone(),
+            (None, "parallel_tool_calls") => true.into(),
+            (None, "tool_choice") => "auto".into(),
+            (None, "tools") => json!([]),
+            (None, _) => Value::Null,
+        };
+        (field.to_owned(), value)
+    };
+    REPEATED.into_iter().map(repeat).collect()
 }
 
 fn write_tuning(request: &mut Fields, out: &mut Map<String, Value>) -> Result<(), RequestError> {
