@@ -19,6 +19,7 @@
 
 mod alias;
 mod answer;
+mod completion;
 mod content;
 mod events;
 mod fields;

@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use http::StatusCode;
 
+use super::completion::ChunkReader;
 use super::events::StreamTranslator;
 use super::{messages, response, responses, stream};
-use crate::api::{Usage, Wire};
+use crate::api::Usage;
 
 /// The facts of a request that the translation of its answer needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,19 +50,18 @@ impl Translation {
 
     /// Returns the content type of what [`Translation::body`] returned with this status.
     pub fn content_type(&self, status: StatusCode) -> &'static str {
-        match self {
-            Self::Chat(translation) => translation.content_type(status),
-            Self::Messages(translation) => translation.content_type(status),
-            Self::Responses(translation) => translation.content_type(status),
+        match self.wants_stream() && status.is_success() {
+            true => "text/event-stream; charset=utf-8",
+            false => "application/json",
         }
     }
 
     /// Returns whether the client wants an event stream.
     pub fn wants_stream(&self) -> bool {
         match self {
-            Self::Chat(translation) => translation.wants_stream(),
-            Self::Messages(translation) => translation.wants_stream(),
-            Self::Responses(translation) => translation.wants_stream(),
+            Self::Chat(translation) => translation.stream,
+            Self::Messages(translation) => translation.stream,
+            Self::Responses(translation) => translation.stream,
         }
     }
 
@@ -69,8 +69,8 @@ impl Translation {
     pub fn stream(&self) -> StreamTranslator {
         match self {
             Self::Chat(translation) => translation.stream(),
-            Self::Messages(_) => StreamTranslator::new(Wire::Chat, messages::Writer::default()),
-            Self::Responses(translation) => StreamTranslator::new(Wire::Chat, translation.writer()),
+            Self::Messages(translation) => ChunkReader::new(translation.writer()).into(),
+            Self::Responses(translation) => ChunkReader::new(translation.writer()).into(),
         }
     }
 

@@ -105,16 +105,7 @@ impl StreamTranslator {
     }
 }
 
-/// Writes a chat completion that came in one piece as the one chunk of a stream.
-pub(super) fn as_chunk(completion: &Value) -> Value {
-    let mut chunk = completion.clone();
-    if let Some(choice) = chunk.pointer_mut("/choices/0") {
-        let mut message = choice["message"].take();
-        let calls = message["tool_calls"].as_array_mut().into_iter().flatten();
-        for (index, call) in calls.enumerate() {
-            call["index"] = index.into();
-        }
-        choice["delta"] = message;
-    }
-    chunk
+/// Writes an event with a name.
+pub(super) fn named_event(name: &str, data: &Value) -> String {
+    format!("event: {name}\ndata: {data}\n\n")
 }

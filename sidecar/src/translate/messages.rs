@@ -17,4 +17,3 @@ mod tests;
 pub(super) use request::translate;
 pub(super) use response::Translation;
 pub(crate) use response::error_kind;
-pub(super) use stream::Writer;

@@ -107,20 +107,6 @@ impl Translation {
         (status, self.completion(&message, usage).to_string().into(), usage)
     }
 
-    /// Returns the content type of what [`Translation::body`] returned with this status.
-    pub fn content_type(&self, status: StatusCode) -> &'static str {
-        if self.stream && status.is_success() {
-            "text/event-stream; charset=utf-8"
-        } else {
-            "application/json"
-        }
-    }
-
-    /// Returns whether the client wants an event stream.
-    pub fn wants_stream(&self) -> bool {
-        self.stream
-    }
-
     /// Translates a stream as it comes.
     pub fn stream(&self) -> StreamTranslator {
         StreamTranslator::new(Wire::Messages, Writer::new(self.clone()))

@@ -15,4 +15,3 @@ mod tests;
 
 pub(super) use request::translate;
 pub(super) use response::Translation;
-pub(super) use stream::Writer;

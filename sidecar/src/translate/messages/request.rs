@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Translation;
+use crate::translate::completion::{read_tools, write_sampling, write_stream};
 use crate::translate::fields::Fields;
 use crate::translate::{RequestError, TranslatedRequest};
 
@@ -34,11 +35,7 @@ pub(in crate::translate) fn translate(
         let format = json!({"type": "json_schema", "json_schema": format});
         out.insert("response_format".into(), format);
     }
-    let stream = request.switch("stream")?;
-    if stream {
-        out.insert("stream".into(), true.into());
-        out.insert("stream_options".into(), json!({"include_usage": true}));
-    }
+    let stream = write_stream(&mut request, &mut out)?;
     Ok(TranslatedRequest {
         body: Value::Object(out).to_string().into(),
         translation: Translation { stream }.into(),
@@ -46,14 +43,7 @@ pub(in crate::translate) fn translate(
 }
 
 fn write_tuning(request: &mut Fields, out: &mut Map<String, Value>) -> Result<(), RequestError> {
-    if let Some(most) = request.count("max_tokens")? {
-        out.insert("max_completion_tokens".into(), most.into());
-    }
-    for (field, most) in [("temperature", MAX_TEMPERATURE), ("top_p", 1.0)] {
-        if let Some(value) = request.number(field, most)? {
-            out.insert(field.into(), value.into());
-        }
-    }
+    write_sampling(request, "max_tokens", MAX_TEMPERATURE, out)?;
     if let Some(count) = request.count("top_k")? {
         out.insert("top_k".into(), count.into());
     }
@@ -211,10 +201,7 @@ fn system(blocks: &[Value], messages: &mut Vec<Value>) -> Result<(), RequestErro
 }
 
 fn write_tools(request: &mut Fields, out: &mut Map<String, Value>) -> Result<(), RequestError> {
-    let tools = request.list("tools")?.unwrap_or_default();
-    let tools = tools.into_iter().enumerate();
-    let tools = tools.map(|(index, tool)| function(tool).map_err(|error| error.at(index)));
-    let tools = tools.collect::<Result<Vec<_>, _>>()?;
+    let tools = read_tools(request, function)?;
     if let Some(choice) = request.value("tool_choice") {
         if choice["disable_parallel_tool_use"] == true {
             out.insert("parallel_tool_calls".into(), false.into());
@@ -238,7 +225,7 @@ fn function(mut tool: Value) -> Result<Value, RequestError> {
     if let Value::String(description) = tool["description"].take() {
         function["description"] = description.into();
     }
-    Ok(json!({"type": "function", "function": function}))
+    Ok(function)
 }
 
 fn tool_choice(choice: &Value) -> Result<Value, RequestError> {

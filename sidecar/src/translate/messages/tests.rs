@@ -4,11 +4,10 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::Writer;
 use super::response::Translation;
 use crate::api::{ProviderKind, Wire};
 use crate::sse::Ending;
-use crate::translate::{self, RequestError, StreamTranslator};
+use crate::translate::{self, RequestError};
 
 fn translated(request: &Value) -> Result<Value, RequestError> {
     let body = request.to_string();
@@ -200,7 +199,8 @@ fn chunks() -> String {
 
 /// Translates a stream that comes in pieces of so many bytes.
 fn run(stream: &str, size: usize) -> (Vec<Value>, Ending) {
-    let mut translator = StreamTranslator::new(Wire::Chat, Writer::default());
+    let translation = translate::Translation::from(Translation { stream: true });
+    let mut translator = translation.stream();
     let mut out = String::new();
     for piece in stream.as_bytes().chunks(size) {
         out.push_str(std::str::from_utf8(&translator.feed(piece)).unwrap());

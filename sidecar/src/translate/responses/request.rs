@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Translation;
+use crate::translate::completion::{read_tools, write_sampling, write_stream};
 use crate::translate::fields::Fields;
 use crate::translate::{RequestError, TranslatedRequest};
 
@@ -50,16 +51,12 @@ pub(in crate::translate) fn translate(
     let mut out = Map::new();
     out.insert("model".into(), model.into());
     out.insert("messages".into(), conversation(&mut request)?.into());
-    write_tuning(&mut request, &mut out)?;
+    write_sampling(&mut request, "max_output_tokens", MAX_TEMPERATURE, &mut out)?;
     write_tools(&mut request, &mut out)?;
     if let Some(format) = format(&mut request)? {
         out.insert("response_format".into(), format);
     }
-    let stream = request.switch("stream")?;
-    if stream {
-        out.insert("stream".into(), true.into());
-        out.insert("stream_options".into(), json!({"include_usage": true}));
-    }
+    let stream = write_stream(&mut request, &mut out)?;
     Ok(TranslatedRequest {
         body: Value::Object(out).to_string().into(),
         translation: Translation { stream, repeated }.into(),
@@ -79,18 +76,6 @@ fn repeated(request: &Fields) -> Map<String, Value> {
         (field.to_owned(), value)
     };
     REPEATED.into_iter().map(repeat).collect()
-}
-
-fn write_tuning(request: &mut Fields, out: &mut Map<String, Value>) -> Result<(), RequestError> {
-    if let Some(most) = request.count("max_output_tokens")? {
-        out.insert("max_completion_tokens".into(), most.into());
-    }
-    for (field, most) in [("temperature", MAX_TEMPERATURE), ("top_p", 1.0)] {
-        if let Some(value) = request.number(field, most)? {
-            out.insert(field.into(), value.into());
-        }
-    }
-    Ok(())
 }
 
 /// Takes the form of the answer's text.
@@ -208,10 +193,7 @@ fn text_of(content: &Value) -> Result<String, RequestError> {
 }
 
 fn write_tools(request: &mut Fields, out: &mut Map<String, Value>) -> Result<(), RequestError> {
-    let tools = request.list("tools")?.unwrap_or_default();
-    let tools = tools.into_iter().enumerate();
-    let tools = tools.map(|(index, tool)| function(tool).map_err(|error| error.at(index)));
-    let tools = tools.collect::<Result<Vec<_>, _>>()?;
+    let tools = read_tools(request, function)?;
     if let Some(choice) = request.value("tool_choice") {
         out.insert("tool_choice".into(), tool_choice(choice)?);
     }
@@ -236,7 +218,7 @@ fn function(mut tool: Value) -> Result<Value, RequestError> {
             function.insert(field.into(), value);
         }
     }
-    Ok(json!({"type": "function", "function": function}))
+    Ok(function.into())
 }
 
 fn tool_choice(choice: Value) -> Result<Value, RequestError> {

@@ -4,15 +4,15 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::Writer;
+use super::stream::Writer;
 use crate::api::Usage;
-use crate::sse::{is_error, usage_of_body};
+use crate::translate::completion::{ChunkReader, read_completion};
 
 /// The facts of a request that the translation of its answer needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Translation {
     /// Whether the client wants an event stream.
-    pub(super) stream: bool,
+    pub(in crate::translate) stream: bool,
     /// What the answer repeats of the request.
     pub(super) repeated: Map<String, Value>,
 }
@@ -20,35 +20,17 @@ pub struct Translation {
 impl Translation {
     /// Translates a whole answer: status, body, and the usage in it.
     pub fn body(&self, status: StatusCode, body: &[u8]) -> (StatusCode, Bytes, Usage) {
-        let whole: Value = serde_json::from_slice(body).unwrap_or_default();
-        let completion = whole.pointer("/choices/0/message").is_some() && !is_error(&whole["error"]);
-        if !status.is_success() || !completion {
-            let status = match status.is_success() {
-                true => StatusCode::BAD_GATEWAY,
-                false => status,
-            };
-            return (status, error(&whole).to_string().into(), Usage::default());
+        match read_completion(status, body) {
+            Ok((completion, usage)) => {
+                let writer = self.writer();
+                let body = match self.stream {
+                    true => ChunkReader::translate_completion(writer, &completion, usage),
+                    false => writer.response_of(&completion, usage).to_string().into(),
+                };
+                (status, body, usage)
+            }
+            Err((status, whole)) => (status, error(&whole).to_string().into(), Usage::default()),
         }
-        let usage = usage_of_body(body);
-        let writer = self.writer();
-        let body = match self.stream {
-            true => writer.translate_completion(&whole, usage),
-            false => writer.response_of(&whole, usage).to_string().into(),
-        };
-        (status, body, usage)
-    }
-
-    /// Returns the content type of what [`Translation::body`] returned with this status.
-    pub fn content_type(&self, status: StatusCode) -> &'static str {
-        match self.stream && status.is_success() {
-            true => "text/event-stream; charset=utf-8",
-            false => "application/json",
-        }
-    }
-
-    /// Returns whether the client wants an event stream.
-    pub fn wants_stream(&self) -> bool {
-        self.stream
     }
 
     /// Starts to write an answer.

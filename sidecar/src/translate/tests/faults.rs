@@ -215,7 +215,11 @@ fn a_message_in_one_piece_becomes_the_stream_that_was_asked_for() {
         "content": [{"type": "text", "text": "Port"}, {"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}]});
     let (status, body, _) = translation.body(StatusCode::OK, message.to_string().as_bytes());
     let text = String::from_utf8(body.to_vec()).unwrap();
-    assert!(translation.content_type(status).starts_with("text/event-stream"));
+    assert!(
+        super::super::Translation::from(translation)
+            .content_type(status)
+            .starts_with("text/event-stream")
+    );
     for part in [
         r#""content":"Port""#,
         r#""arguments":"{\"a\":1}""#,
