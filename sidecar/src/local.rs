@@ -175,11 +175,6 @@ fn stream_response(events: Vec<String>) -> Response<Body> {
     response
 }
 
-/// Writes an event with a name.
-fn named(name: &str, data: &Value) -> String {
-    format!("event: {name}\ndata: {data}\n\n")
-}
-
 /// Makes an identifier with a prefix, such as `chatcmpl-`.
 fn new_id(prefix: &str) -> String {
     format!("{prefix}{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..))

@@ -41,8 +41,10 @@ use http_body_util::BodyExt;
 
 pub use answer::Translation;
 pub use events::StreamTranslator;
+pub(crate) use events::named_event;
 pub(crate) use messages::error_kind;
 pub(crate) use response::{now, usage_object};
+pub(crate) use responses::usage_object as responses_usage_object;
 
 use crate::api::header_names::{ANTHROPIC_VERSION, X_API_KEY};
 use crate::api::{ProviderKind, Wire};

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::new_id;
 use super::passage::ExtractiveAnswer;
-use super::{named, new_id};
 use crate::api::Usage;
+use crate::translate::named_event;
 
 /// Writes the message.
 pub(super) fn whole(model: &str, answer: &ExtractiveAnswer, usage: Usage) -> Value {
@@ -54,5 +55,5 @@ pub(super) fn stream(model: &str, answer: &ExtractiveAnswer, usage: Usage) -> Ve
 }
 
 fn event(data: &Value) -> String {
-    named(data["type"].as_str().unwrap_or_default(), data)
+    named_event(data["type"].as_str().unwrap_or_default(), data)
 }

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::new_id;
 use super::passage::ExtractiveAnswer;
-use super::{named, new_id};
 use crate::api::Usage;
-use crate::translate::now;
+use crate::translate::{named_event, now, responses_usage_object};
 
 /// Writes the response.
 pub(super) fn whole(model: &str, answer: &ExtractiveAnswer, usage: Usage) -> Value {
@@ -14,21 +14,13 @@ pub(super) fn whole(model: &str, answer: &ExtractiveAnswer, usage: Usage) -> Val
 }
 
 fn response(id: &str, model: &str, status: &str, output: &Value, usage: Option<Usage>) -> Value {
-    let usage = usage.map(|usage| {
-        let (input, output) = (usage.input.unwrap_or(0), usage.output.unwrap_or(0));
-        json!({
-            "input_tokens": input, "input_tokens_details": {"cached_tokens": 0},
-            "output_tokens": output, "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": input + output,
-        })
-    });
     json!({
         "id": id, "object": "response", "created_at": now(), "status": status, "error": null,
         "incomplete_details": null, "instructions": null, "max_output_tokens": null, "metadata": {},
         "model": model, "output": output, "parallel_tool_calls": true, "previous_response_id": null,
         "reasoning": {"effort": null, "summary": null}, "store": false, "temperature": 1.0,
         "text": {"format": {"type": "text"}}, "tool_choice": "auto", "tools": [], "top_p": 1.0,
-        "truncation": "disabled", "usage": usage, "user": null,
+        "truncation": "disabled", "usage": usage.map(responses_usage_object), "user": null,
     })
 }
 
@@ -47,7 +39,7 @@ impl Events {
     fn push(&mut self, kind: &str, mut data: Value) {
         data["type"] = kind.into();
         data["sequence_number"] = self.0.len().into();
-        self.0.push(named(kind, &data));
+        self.0.push(named_event(kind, &data));
     }
 }
 

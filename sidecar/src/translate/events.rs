@@ -106,6 +106,6 @@ impl StreamTranslator {
 }
 
 /// Writes an event with a name.
-pub(super) fn named_event(name: &str, data: &Value) -> String {
+pub(crate) fn named_event(name: &str, data: &Value) -> String {
     format!("event: {name}\ndata: {data}\n\n")
 }

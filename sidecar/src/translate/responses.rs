@@ -15,3 +15,4 @@ mod tests;
 
 pub(super) use request::translate;
 pub(super) use response::Translation;
+pub(crate) use response::usage_object;

@@ -50,7 +50,7 @@ fn error(body: &Value) -> Value {
 }
 
 /// Writes usage as the Responses API does.
-pub(super) fn usage_object(usage: Usage) -> Value {
+pub(crate) fn usage_object(usage: Usage) -> Value {
     let (input, output) = (usage.input.unwrap_or(0), usage.output.unwrap_or(0));
     json!({
         "input_tokens": input, "input_tokens_details": {"cached_tokens": usage.cached.unwrap_or(0)},
