@@ -16,14 +16,16 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
-use tokio::time::Instant;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 mod failure;
 mod identity;
 mod settings;
 
-pub use failure::HandshakeFailure;
+pub use failure::{HandshakeError, HandshakeFailure};
 pub use settings::Tls;
 
 /// Time between two looks at files that the start waits for.
@@ -161,9 +163,20 @@ impl TlsKeeper {
         }
     }
 
-    /// Returns an acceptor with the configuration of this moment.
-    pub fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(&self.current.load().server))
+    /// Shakes hands with a client by the configuration of this moment.
+    ///
+    /// # Errors
+    /// [`HandshakeError`] when the client is not let in, speaks no TLS, or takes longer than `limit`.
+    pub async fn accept(
+        &self,
+        stream: TcpStream,
+        limit: Duration,
+    ) -> Result<TlsStream<TcpStream>, HandshakeError> {
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.current.load().server));
+        match timeout(limit, acceptor.accept(stream)).await {
+            Ok(shaken) => shaken.map_err(HandshakeError::from),
+            Err(_) => Err(HandshakeError::timeout()),
+        }
     }
 
     /// Reads the files again and again, without end, and uses what has changed. `count` is called for each change that

@@ -19,9 +19,35 @@ pub enum HandshakeFailure {
     Timeout,
 }
 
+/// A TLS handshake that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}")]
+pub struct HandshakeError {
+    /// The reason by which it is counted.
+    pub failure: HandshakeFailure,
+    source: io::Error,
+}
+
+impl HandshakeError {
+    pub(super) fn timeout() -> Self {
+        Self {
+            failure: HandshakeFailure::Timeout,
+            source: io::ErrorKind::TimedOut.into(),
+        }
+    }
+}
+
+impl From<io::Error> for HandshakeError {
+    fn from(source: io::Error) -> Self {
+        Self {
+            failure: HandshakeFailure::of(&source),
+            source,
+        }
+    }
+}
+
 impl HandshakeFailure {
-    /// Finds the reason for a failed handshake.
-    pub fn of(error: &io::Error) -> Self {
+    fn of(error: &io::Error) -> Self {
         match error.get_ref().and_then(|error| error.downcast_ref::<Error>()) {
             Some(Error::InvalidCertificate(CertificateError::Other(OtherError(cause))))
                 if cause.is::<ForeignIdentity>() =>

@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use liquid_process::tls::{HandshakeFailure, TlsKeeper};
+use liquid_process::tls::TlsKeeper;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
@@ -158,11 +158,11 @@ impl Server {
         let Some(keeper) = self.tls.clone() else {
             return self.serve_calls(stream, ends, app, watcher).await;
         };
-        let (failure, error) = match tokio::time::timeout(time, keeper.acceptor().accept(stream)).await {
-            Ok(Ok(stream)) => return self.serve_calls(stream, ends, app, watcher).await,
-            Ok(Err(error)) => (HandshakeFailure::of(&error), error),
-            Err(_) => (HandshakeFailure::Timeout, std::io::ErrorKind::TimedOut.into()),
+        let error = match keeper.accept(stream, time).await {
+            Ok(stream) => return self.serve_calls(stream, ends, app, watcher).await,
+            Err(error) => error,
         };
+        let failure = error.failure;
         app.metrics.clients.count_refusal(failure.name());
         if failure.is_refusal() {
             tracing::warn!(reason = failure.name(), %error, "refused a connection");

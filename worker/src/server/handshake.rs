@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use liquid_process::tls::{HandshakeFailure, TlsKeeper};
+use liquid_process::tls::TlsKeeper;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::server::TlsStream;
@@ -82,12 +82,11 @@ async fn shake_hands(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, %peer, "cannot set TCP_NODELAY");
     }
-    let shaken = tokio::time::timeout(HANDSHAKE_TIME, keeper.acceptor().accept(stream)).await;
-    let (reason, error) = match shaken {
-        Ok(Ok(connection)) => return Some(connection),
-        Ok(Err(error)) => (HandshakeFailure::of(&error), error),
-        Err(_) => (HandshakeFailure::Timeout, io::ErrorKind::TimedOut.into()),
+    let error = match keeper.accept(stream, HANDSHAKE_TIME).await {
+        Ok(connection) => return Some(connection),
+        Err(error) => error,
     };
+    let reason = error.failure;
     metrics.count_refused(reason.name());
     if reason.is_refusal() {
         tracing::warn!(%peer, reason = reason.name(), %error, "refused a connection");
