@@ -210,14 +210,14 @@ fn points_at_what_follows(head: &str) -> bool {
 /// Returns true for a single line that names what stands behind it: `Lease, part 3:`. What names rules or settings of an
 /// assistant names no document.
 fn is_title(head: &str) -> bool {
-    let rules = || has_one(head, RULE_NAMES) || has_one(head, SETTING_NAMES);
     let short = head.len() <= TITLE && head.split_whitespace().count() <= TITLE_WORDS;
     short
         && head.ends_with([':', '：'])
         && !head.contains('\n')
         && !is_request_by_form(head)
         && !is_standing(head)
-        && !rules()
+        && !has_one(head, RULE_NAMES)
+        && !has_one(head, SETTING_NAMES)
 }
 
 /// Returns some of a text from an offset on.

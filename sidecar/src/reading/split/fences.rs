@@ -9,6 +9,11 @@ use crate::reading::output::reason_to_keep;
 /// Marks of fences: what opens with one is closed by the same.
 const QUOTES: [&str; 4] = ["```", "~~~", "\"\"\"", "'''"];
 
+/// Marks that rulers and banners are made of.
+const RULES: &str = "-=*#_";
+/// The shortest ruler, in marks.
+const SHORTEST_RULER: usize = 3;
+
 /// The line around YAML front matter.
 const FRONT_MATTER: &str = "---";
 
@@ -60,20 +65,19 @@ fn name_of_file(info: &str) -> &str {
 pub(in crate::reading) fn is_ruler(line: &str) -> bool {
     let line = line.trim();
     let mut marks = line.chars();
-    let mark = marks.next().filter(|mark| "-=*#_".contains(*mark));
-    line.len() >= 3 && marks.all(|other| Some(other) == mark)
+    let mark = marks.next().filter(|mark| RULES.contains(*mark));
+    line.len() >= SHORTEST_RULER && marks.all(|other| Some(other) == mark)
 }
 
 /// Returns true for a line of words between two rulers: `===== END OF TEXT =====`.
 pub(in crate::reading) fn is_banner(line: &str) -> bool {
     let line = line.trim();
-    let is_mark = |c: char| "-=*#_".contains(c);
-    let words = line.trim_matches(is_mark);
-    let (before, behind) = (
-        line.len() - line.trim_start_matches(is_mark).len(),
-        line.len() - line.trim_end_matches(is_mark).len(),
-    );
-    line.len() <= LONGEST_BANNER && before >= 3 && behind >= 3 && words.contains(char::is_alphanumeric)
+    let is_mark = |c: char| RULES.contains(c);
+    let is_ruled = |rest: &str| line.len() - rest.len() >= SHORTEST_RULER;
+    line.len() <= LONGEST_BANNER
+        && is_ruled(line.trim_start_matches(is_mark))
+        && is_ruled(line.trim_end_matches(is_mark))
+        && line.contains(char::is_alphanumeric)
 }
 
 /// Fences that name one of these hold prose or data, not code.

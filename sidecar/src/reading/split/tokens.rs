@@ -28,27 +28,18 @@ const ROLES: &[&str] = &["system", "developer", "user", "assistant", "model", "t
 /// The longest token, in bytes.
 const LONGEST: usize = 40;
 
-/// Who speaks, on a line of its own: `User:`, `### Assistant:`.
-const SPEAKERS: &[&str] = &[
-    "system",
-    "developer",
-    "user",
-    "human",
-    "assistant",
-    "ai",
-    "bot",
-    "model",
-    "tool",
-];
-/// Those of them who answer.
+/// Who else speaks on a line of its own, without a token: `Human:`, `### AI:`.
+const OTHER_SPEAKERS: &[&str] = &["human", "ai", "bot"];
+/// Speakers who answer, and those who ask.
 const ANSWERERS: &[&str] = &["assistant", "ai", "bot", "model"];
+const ASKERS: &[&str] = &["user", "human"];
 
 /// Returns the ranges between the tokens of a text, in order, without those that only name a role. Lines that name who
 /// speaks are tokens where the last one leaves it to the model to go on. One pass.
 pub(in crate::reading) fn segments(text: &str) -> Vec<Range<usize>> {
     let answers = |line: &str| speaker(line).is_some_and(|name| ANSWERERS.contains(&name.as_str()));
-    match text.trim_end().rsplit('\n').next() {
-        Some(last) if last.len() < text.trim_end().len() && answers(last) => between_speakers(text),
+    match text.trim_end().rsplit_once('\n') {
+        Some((_, last)) if answers(last) => between_speakers(text),
         _ => between_tokens(text),
     }
 }
@@ -74,12 +65,13 @@ fn speaker(line: &str) -> Option<String> {
         return None;
     }
     let name = line.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
-    SPEAKERS.contains(&name.as_str()).then_some(name)
+    let known = ROLES.contains(&name.as_str()) || OTHER_SPEAKERS.contains(&name.as_str());
+    known.then_some(name)
 }
 
 /// Returns true for the name of the one who asks.
 pub(in crate::reading) fn is_user(name: &str) -> bool {
-    ["user", "human"].contains(&name.trim().to_lowercase().as_str())
+    ASKERS.contains(&name.trim().to_lowercase().as_str())
 }
 
 fn between_tokens(text: &str) -> Vec<Range<usize>> {
