@@ -173,11 +173,18 @@ impl Pool {
     pub(super) async fn wait_for_worker(&self, deadline: Instant) -> bool {
         let patience = Duration::from_millis(self.settings.deadline_ms);
         let limit = deadline.min(*lock(&self.last_served) + patience);
+        self.look_until(limit, || {}).await
+    }
+
+    /// Looks for a worker that can be asked, at most until `limit`; returns true if there is one. Each look in vain is
+    /// followed by `meanwhile`.
+    pub(super) async fn look_until(&self, limit: Instant, meanwhile: impl Fn()) -> bool {
         while self.pick(&[]).await.is_none() {
             let now = Instant::now();
             if now >= limit {
                 return false;
             }
+            meanwhile();
             tokio::time::sleep(LOOK_INTERVAL.min(limit - now)).await;
         }
         true

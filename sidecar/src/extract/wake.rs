@@ -26,8 +26,6 @@ use super::settings::Wake;
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Longest time for one question.
 const ASK_TIME: Duration = Duration::from_secs(2);
-/// How often a held call looks for a worker.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -64,19 +62,13 @@ impl Waker {
             );
             return false;
         };
-        loop {
-            if pool.pick(&[]).await.is_some() {
-                return true;
-            }
-            if Instant::now() >= limit {
-                return false;
-            }
+        let ask = || {
             if self.is_time_to_ask() {
                 // Beside the look for a worker: whoever is asked may be slow to answer.
                 tokio::spawn(Arc::clone(self).ask());
             }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+        };
+        pool.look_until(limit, ask).await
     }
 
     fn is_time_to_ask(&self) -> bool {
