@@ -92,8 +92,9 @@ pub struct Access(Option<Arc<Guarded>>);
 
 #[derive(Debug)]
 struct Guarded {
-    settings: Settings,
     folder: PathBuf,
+    /// Time between two reads of the folder.
+    pause: Duration,
     clients: ArcSwap<Clients>,
 }
 
@@ -121,8 +122,8 @@ impl Access {
             tracing::warn!(folder = %folder.display(), "access.clients_folder holds no client: every call is refused");
         }
         Ok(Self(Some(Arc::new(Guarded {
-            settings: settings.clone(),
             folder,
+            pause: Duration::from_millis(settings.reload_ms),
             clients: ArcSwap::from_pointee(clients),
         }))))
     }
@@ -156,10 +157,9 @@ impl Access {
     /// Reads the folder again and again, without end, and uses what has changed.
     pub async fn keep_current(self) {
         let Some(guarded) = &self.0 else { return };
-        let pause = Duration::from_millis(guarded.settings.reload_ms);
         let mut said = String::new();
         loop {
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(guarded.pause).await;
             let folder = guarded.folder.clone();
             let read = tokio::task::spawn_blocking(move || Clients::read(&folder)).await;
             match read {
