@@ -1,5 +1,5 @@
-//! Reads workers over HTTP, at a bounded cost: the figures of those that are ready, few pods a round, and how far one is
-//! that is not; each with a limit of time and size.
+//! Reads workers over HTTP, at a bounded cost: figures and loads of those that are ready, few pods at a time, and how far
+//! one is that is not; each with a limit of time and size.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(super) const EVERY: Duration = Duration::from_secs(30);
 pub(super) const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 /// Longest text about a worker's progress, in characters.
 const PROGRESS_TEXT: usize = 300;
-/// Number of pods that are read in one round; the others have their turn in the next rounds.
+/// Number of pods that are read at a time; of figures also in one round, so that the others have their turn in the next.
 const PODS: usize = 16;
 /// Longest time for one pod.
 const TIME: Duration = Duration::from_secs(2);
@@ -51,30 +51,30 @@ impl FigureReader {
     /// Reads the figures of those ready pods whose turn it is in this round, as far as they answer.
     pub(super) async fn read_figures(&self, pods: &[Pod], round: usize) -> BTreeMap<String, Figures> {
         let targets = select_turn(list_targets(pods), round);
-        let reads = targets.into_iter().map(|Target { name, address }| async move {
-            match self.fetch(&address, METRICS).await {
-                Ok(Answer { status, text }) if status.is_success() => {
-                    Some((name, usage::parse_figures(&text)))
-                }
-                Ok(Answer { status, .. }) => {
-                    tracing::debug!(pod = name, %status, "the worker's figures cannot be read");
-                    None
-                }
-                Err(error) => {
-                    tracing::debug!(pod = name, error, "the worker's figures cannot be read");
-                    None
-                }
-            }
-        });
-        let read = futures::stream::iter(reads).buffer_unordered(PODS);
-        read.filter_map(std::future::ready).collect().await
+        let read = self.read_metrics(targets, usage::parse_figures).await;
+        read.into_iter().collect()
     }
 
     /// Reads the loads of all pods that are ready and answer.
     pub(super) async fn read_loads(&self, pods: &[Pod]) -> Vec<Load> {
-        let reads = list_targets(pods).into_iter().map(|target| async move {
-            let answer = self.fetch(&target.address, METRICS).await.ok()?;
-            answer.status.is_success().then(|| parse_load(&answer.text))
+        let read = self.read_metrics(list_targets(pods), parse_load).await;
+        read.into_iter().map(|(_, load)| load).collect()
+    }
+
+    /// Reads the metrics of pods, as far as they answer. Returns what `parse` makes of each, with the pod's name.
+    async fn read_metrics<T>(&self, targets: Vec<Target>, parse: fn(&str) -> T) -> Vec<(String, T)> {
+        let reads = targets.into_iter().map(|Target { name, address }| async move {
+            match self.fetch(&address, METRICS).await {
+                Ok(Answer { status, text }) if status.is_success() => Some((name, parse(&text))),
+                Ok(Answer { status, .. }) => {
+                    tracing::debug!(pod = name, %status, "the worker's metrics cannot be read");
+                    None
+                }
+                Err(error) => {
+                    tracing::debug!(pod = name, error, "the worker's metrics cannot be read");
+                    None
+                }
+            }
         });
         let read = futures::stream::iter(reads).buffer_unordered(PODS);
         read.filter_map(std::future::ready).collect().await
