@@ -176,35 +176,43 @@ fn judge_workers(observation: &Observation<'_>, counts: Counts) -> ConditionVerd
     if counts.all_ready() {
         return ConditionVerdict::yes(Reason::AsExpected, so_far);
     }
-    if let Some(finding) = observation.finding {
-        return ConditionVerdict::no(finding.reason, format!("{so_far}: {}", finding.message));
+    if let Some(obstacle) = judge_obstacle(observation.deployment, observation.finding, &so_far) {
+        return obstacle;
     }
-    let stuck = observation
-        .deployment
-        .and_then(|deployment| find_condition(deployment, "Progressing"));
-    if stuck.is_some_and(|progress| progress.status == "False") {
-        return ConditionVerdict::no(
-            Reason::NotEnough,
-            format!("{so_far}, and no more became so in time"),
-        );
-    }
-    let known = observation
-        .proxy
-        .status
-        .as_ref()
-        .is_some_and(|status| status.ready_replicas > 0);
     if !counts.observed || counts.updated < counts.wanted || counts.present > counts.wanted {
-        let reason = if known {
-            Reason::RollingOut
-        } else {
-            Reason::Starting
-        };
-        return ConditionVerdict::no(
-            reason,
-            format!("{so_far}, {} have the newest configuration", counts.updated),
-        );
+        let status = observation.proxy.status.as_ref();
+        let known = status.is_some_and(|status| status.ready_replicas > 0);
+        return judge_rollout(counts, known, &so_far);
     }
     ConditionVerdict::no(Reason::Starting, so_far)
+}
+
+/// Judges what keeps pods from being ready, if it is known: what was found, or that the Deployment's time is over.
+fn judge_obstacle(
+    deployment: Option<&Deployment>,
+    finding: Option<&Finding>,
+    so_far: &str,
+) -> Option<ConditionVerdict> {
+    if let Some(finding) = finding {
+        let message = format!("{so_far}: {}", finding.message);
+        return Some(ConditionVerdict::no(finding.reason, message));
+    }
+    let progress = find_condition(deployment?, "Progressing")?;
+    (progress.status == "False").then(|| {
+        let message = format!("{so_far}, and no more became so in time");
+        ConditionVerdict::no(Reason::NotEnough, message)
+    })
+}
+
+/// Judges pods that come: `known` says whether there were ready ones before.
+fn judge_rollout(counts: Counts, known: bool, so_far: &str) -> ConditionVerdict {
+    let reason = if known {
+        Reason::RollingOut
+    } else {
+        Reason::Starting
+    };
+    let message = format!("{so_far}, {} have the newest configuration", counts.updated);
+    ConditionVerdict::no(reason, message)
 }
 
 fn judge_model(observation: &Observation<'_>, counts: Counts) -> ConditionVerdict {
@@ -252,27 +260,16 @@ fn judge_gateway(observation: &Observation<'_>) -> Option<ConditionVerdict> {
         let message = format!("{so_far}: {}", describe_missing(missing));
         return Some(ConditionVerdict::no(Reason::SecretNotFound, message));
     }
-    if let Some(finding) = &seen.finding {
-        let message = format!("{so_far}: {}", finding.message);
-        return Some(ConditionVerdict::no(finding.reason, message));
-    }
-    let stuck = find_condition(seen.deployment, "Progressing");
-    if stuck.is_some_and(|progress| progress.status == "False") {
-        let message = format!("{so_far}, and no more became so in time");
-        return Some(ConditionVerdict::no(Reason::NotEnough, message));
-    }
-    let known = observation
-        .proxy
-        .status
-        .as_ref()
-        .and_then(|status| status.gateway.as_ref());
-    let reason = if known.is_some_and(|known| known.ready_replicas > 0) {
-        Reason::RollingOut
-    } else {
-        Reason::Starting
-    };
-    let message = format!("{so_far}, {} have the newest configuration", counts.updated);
-    Some(ConditionVerdict::no(reason, message))
+    let obstacle = judge_obstacle(Some(seen.deployment), seen.finding.as_ref(), &so_far);
+    Some(obstacle.unwrap_or_else(|| {
+        let status = observation.proxy.status.as_ref();
+        let known = status.and_then(|status| status.gateway.as_ref());
+        judge_rollout(
+            counts,
+            known.is_some_and(|known| known.ready_replicas > 0),
+            &so_far,
+        )
+    }))
 }
 
 fn describe_missing(missing: &MissingSecret) -> String {
