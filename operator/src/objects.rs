@@ -166,8 +166,9 @@ impl Objects {
     /// Takes the number of workers from the cluster, where it follows the load.
     #[must_use]
     pub fn keep_replicas(mut self, proxy: &LiquidMemoryProxy, live: Option<&Deployment>) -> Self {
-        if let Some(live) = live {
-            deployment::keep_replicas(&mut self.deployment, &proxy.spec.workers, live);
+        if let Some(scaling) = &proxy.spec.workers.autoscaling {
+            let bounds = scaling.min_replicas..=scaling.max_replicas;
+            deployment::keep_replicas(&mut self.deployment, live, bounds);
         }
         self
     }

@@ -1,5 +1,7 @@
 //! The workers' Deployment: how many, and how they are replaced.
 
+use std::ops::RangeInclusive;
+
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -56,14 +58,11 @@ fn most_replicas(workers: &Workers) -> i32 {
     scaling.map_or(workers.replicas, |scaling| scaling.max_replicas)
 }
 
-/// Takes the number of workers from the cluster, where it follows the load.
-pub(super) fn keep_replicas(wanted: &mut Deployment, workers: &Workers, live: &Deployment) {
-    let present = live.spec.as_ref().and_then(|spec| spec.replicas);
-    let (Some(scaling), Some(present)) = (&workers.autoscaling, present) else {
-        return;
-    };
-    if let Some(spec) = wanted.spec.as_mut() {
-        spec.replicas = Some(present.max(scaling.min_replicas).min(scaling.max_replicas));
+/// Takes the number of pods from the cluster, as far as it is within these bounds: somebody else decides it.
+pub(super) fn keep_replicas(wanted: &mut Deployment, live: Option<&Deployment>, bounds: RangeInclusive<i32>) {
+    let present = live.and_then(|live| live.spec.as_ref()?.replicas);
+    if let (Some(present), Some(spec)) = (present, wanted.spec.as_mut()) {
+        spec.replicas = Some(present.max(*bounds.start()).min(*bounds.end()));
     }
 }
 

@@ -14,7 +14,7 @@ use liquid_contract::files;
 
 use super::meta::{Component, ProxyRef, build_config_map, label_selector, selector};
 use super::sidecar_config::{SidecarRole, render_sidecar_toml};
-use super::{BuildError, Platform, network, service};
+use super::{BuildError, Platform, deployment, network, service};
 use crate::api::{Gateway, LiquidMemoryProxy};
 use crate::names;
 
@@ -83,14 +83,14 @@ impl GatewayObjects {
 
     /// Takes the number of pods from the cluster, where an autoscaler decides it.
     pub fn keep_replicas(&mut self, live: Option<&Deployment>) {
-        let present = live.and_then(|live| live.spec.as_ref()?.replicas);
-        let bounds = self.autoscaler.as_ref().and_then(|autoscaler| {
-            let spec = autoscaler.spec.as_ref()?;
-            Some((spec.min_replicas?, spec.max_replicas))
-        });
-        let Some((least, most)) = bounds else { return };
-        if let (Some(present), Some(spec)) = (present, self.deployment.spec.as_mut()) {
-            spec.replicas = Some(present.max(least).min(most));
+        let scaler = self.autoscaler.as_ref().and_then(|scaler| scaler.spec.as_ref());
+        if let Some(HorizontalPodAutoscalerSpec {
+            min_replicas: Some(least),
+            max_replicas: most,
+            ..
+        }) = scaler
+        {
+            deployment::keep_replicas(&mut self.deployment, live, *least..=*most);
         }
     }
 }
