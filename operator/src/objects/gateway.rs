@@ -95,23 +95,28 @@ impl GatewayObjects {
     }
 }
 
+/// Returns the protocol, as URLs have it.
+fn scheme(gateway: &Gateway) -> &'static str {
+    if gateway.tls.enabled { "https" } else { "http" }
+}
+
 /// Returns the port of the Service: that of its protocol, so that URLs need none.
-pub(super) fn service_port(gateway: &Gateway) -> u16 {
+fn service_port(gateway: &Gateway) -> u16 {
     if gateway.tls.enabled { 443 } else { 80 }
 }
 
 /// Returns the base URL of a proxy's gateway. It has no `/v1`: SDKs of Anthropic write it, and for those of OpenAI the
 /// gateway needs none.
 pub fn gateway_url(gateway: &Gateway, namespace: &str, proxy: &str, cluster_domain: &str) -> String {
-    let scheme = if gateway.tls.enabled { "https" } else { "http" };
     format!(
-        "{scheme}://{}",
+        "{}://{}",
+        scheme(gateway),
         names::gateway_host(namespace, proxy, cluster_domain)
     )
 }
 
 fn build_service(gateway: &Gateway, owner: &ProxyRef<'_>) -> Service {
-    let scheme = if gateway.tls.enabled { "https" } else { "http" };
+    let scheme = scheme(gateway);
     Service {
         metadata: owner.build_meta(names::gateway(owner.name), Component::Gateway),
         spec: Some(ServiceSpec {
