@@ -253,43 +253,57 @@ fn build_spread(workers: &Workers, owner: &ProxyRef<'_>) -> Vec<TopologySpreadCo
 }
 
 fn build_mounts(proxy: &LiquidMemoryProxy) -> Vec<VolumeMount> {
-    let mount = |name: &str, path: &str| VolumeMount {
-        name: name.into(),
-        mount_path: path.into(),
-        read_only: Some(true),
-        ..VolumeMount::default()
-    };
     let mut mounts = vec![
-        mount("config", files::CONFIG_FOLDER),
-        mount("tls", files::TLS_FOLDER),
+        build_mount("config", files::CONFIG_FOLDER),
+        build_mount("tls", files::TLS_FOLDER),
     ];
     let models = ModelMount::list(proxy).filter(ModelMount::is_volume);
-    mounts.extend(models.map(|model| mount(model.name, model.folder)));
+    mounts.extend(models.map(|model| build_mount(model.name, model.folder)));
     mounts
 }
 
 fn build_volumes(proxy: &LiquidMemoryProxy, owner: &ProxyRef<'_>, platform: &Platform) -> Vec<Volume> {
     let mut volumes = vec![
-        Volume {
-            name: "config".into(),
-            config_map: Some(ConfigMapVolumeSource {
-                name: names::workers(owner.name),
-                ..ConfigMapVolumeSource::default()
-            }),
-            ..Volume::default()
-        },
-        Volume {
-            name: "tls".into(),
-            secret: Some(SecretVolumeSource {
-                secret_name: Some(names::worker_tls(owner.name)),
-                default_mode: Some(secret_mode(read_user(proxy, platform))),
-                ..SecretVolumeSource::default()
-            }),
-            ..Volume::default()
-        },
+        build_config_volume(names::workers(owner.name)),
+        build_secret_volume("tls", names::worker_tls(owner.name), read_user(proxy, platform)),
     ];
     volumes.extend(ModelMount::list(proxy).filter_map(|model| model.build_volume(platform)));
     volumes
+}
+
+/// Builds the mount of a volume, which is only read.
+pub(super) fn build_mount(volume: &str, folder: &str) -> VolumeMount {
+    VolumeMount {
+        name: volume.into(),
+        mount_path: folder.into(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    }
+}
+
+/// Builds the volume of the ConfigMap with a program's configuration.
+pub(super) fn build_config_volume(config_map: String) -> Volume {
+    Volume {
+        name: "config".into(),
+        config_map: Some(ConfigMapVolumeSource {
+            name: config_map,
+            ..ConfigMapVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}
+
+/// Builds the volume of a Secret, for a pod that runs as this user.
+pub(super) fn build_secret_volume(volume: &str, secret: String, user: PodUser) -> Volume {
+    Volume {
+        name: volume.into(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(secret),
+            default_mode: Some(secret_mode(user)),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
 }
 
 /// Returns a list or map, unless it is empty.

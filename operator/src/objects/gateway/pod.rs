@@ -1,9 +1,8 @@
 //! The gateway's pod template. It passes Pod Security "restricted".
 
 use k8s_openapi::api::core::v1::{
-    ConfigMapVolumeSource, Container, KeyToPath, PodSpec, PodTemplateSpec, Probe, ProjectedVolumeSource,
-    ResourceRequirements, SecretProjection, SecretVolumeSource, TopologySpreadConstraint, Volume,
-    VolumeMount, VolumeProjection,
+    Container, KeyToPath, PodSpec, PodTemplateSpec, Probe, ProjectedVolumeSource, ResourceRequirements,
+    SecretProjection, TopologySpreadConstraint, Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use liquid_contract::endpoints::{LIVEZ, READYZ};
@@ -15,7 +14,8 @@ use crate::names;
 use crate::objects::Platform;
 use crate::objects::meta::{Component, ProxyRef, label_selector, labels};
 use crate::objects::pod::{
-    build_container_security, build_pod_security, build_port, build_probe, non_empty, secret_mode,
+    build_config_volume, build_container_security, build_mount, build_pod_security, build_port, build_probe,
+    build_secret_volume, non_empty, secret_mode,
 };
 use crate::objects::worker_config::NOTICE_SECONDS;
 
@@ -38,9 +38,20 @@ pub(super) struct GatewayPod<'a> {
     pub(super) start: &'a str,
 }
 
+/// A volume, and where the container has it.
+struct MountedVolume {
+    volume: Volume,
+    folder: &'static str,
+}
+
 impl GatewayPod<'_> {
     pub(super) fn build_template(&self) -> PodTemplateSpec {
         let gateway = self.gateway;
+        let mounted = self.list_volumes();
+        let mounts = mounted
+            .iter()
+            .map(|one| build_mount(&one.volume.name, one.folder))
+            .collect();
         let mut labels = labels(self.owner.name, Component::Gateway);
         labels.insert(names::INJECT_LABEL.into(), "disabled".into());
         let grace = NOTICE_SECONDS + gateway.drain_seconds + GRACE_MARGIN;
@@ -57,8 +68,8 @@ impl GatewayPod<'_> {
                 image_pull_secrets: self.platform.list_pull_secrets(),
                 termination_grace_period_seconds: Some(i64::from(grace)),
                 security_context: Some(build_pod_security(self.user())),
-                containers: vec![self.build_container()],
-                volumes: Some(self.build_volumes()),
+                containers: vec![self.build_container(mounts)],
+                volumes: Some(mounted.into_iter().map(|one| one.volume).collect()),
                 node_selector: non_empty(&gateway.node_selector, |all| all.is_empty()),
                 tolerations: non_empty(&gateway.tolerations, Vec::is_empty),
                 topology_spread_constraints: Some(SPREAD.map(|key| self.build_spread(key)).into()),
@@ -81,7 +92,7 @@ impl GatewayPod<'_> {
         }
     }
 
-    fn build_container(&self) -> Container {
+    fn build_container(&self, mounts: Vec<VolumeMount>) -> Container {
         let gateway = self.gateway;
         let probe = |path: &str, period: i32, failures: i32| Probe {
             period_seconds: Some(period),
@@ -115,88 +126,62 @@ impl GatewayPod<'_> {
             readiness_probe: Some(probe(READYZ, 2, 2)),
             liveness_probe: Some(probe(LIVEZ, 10, 3)),
             termination_message_policy: Some("FallbackToLogsOnError".into()),
-            volume_mounts: Some(self.build_mounts()),
+            volume_mounts: Some(mounts),
             ..Container::default()
         }
     }
 
-    fn build_mounts(&self) -> Vec<VolumeMount> {
-        let mount = |volume: &Volume| VolumeMount {
-            name: volume.name.clone(),
-            mount_path: folder(&volume.name).into(),
-            read_only: Some(true),
-            ..VolumeMount::default()
-        };
-        self.build_volumes().iter().map(mount).collect()
-    }
-
-    fn build_volumes(&self) -> Vec<Volume> {
+    fn list_volumes(&self) -> Vec<MountedVolume> {
         let (name, gateway) = (self.owner.name, self.gateway);
-        let mut volumes = vec![
-            Volume {
-                name: CONFIG.into(),
-                config_map: Some(ConfigMapVolumeSource {
-                    name: names::gateway(name),
-                    ..ConfigMapVolumeSource::default()
-                }),
-                ..Volume::default()
+        let secret = |volume: &str, secret: String, folder: &'static str| MountedVolume {
+            volume: build_secret_volume(volume, secret, self.user()),
+            folder,
+        };
+        let mut all = vec![
+            MountedVolume {
+                volume: build_config_volume(names::gateway(name)),
+                folder: files::CONFIG_FOLDER,
             },
-            self.build_secret(TLS, &names::sidecar_tls(name), None),
+            secret("tls", names::sidecar_tls(name), files::TLS_FOLDER),
         ];
         if gateway.tls.enabled {
-            let own = names::gateway_tls(name);
-            let secret = gateway.tls.secret_name.as_ref().unwrap_or(&own);
-            volumes.push(self.build_secret(LISTEN, secret, None));
+            let own = || names::gateway_tls(name);
+            let named = gateway.tls.secret_name.clone().unwrap_or_else(own);
+            all.push(secret("listen", named, names::LISTEN_FOLDER));
         }
-        if let Some(secret) = &gateway.clients.token_secret {
-            volumes.push(self.build_secret(CLIENTS, secret, None));
+        if let Some(named) = &gateway.clients.token_secret {
+            all.push(secret("clients", named.clone(), names::CLIENTS_FOLDER));
         }
         if let Some(certificates) = &gateway.clients.certificates {
-            let secret = &certificates.authority_secret;
-            volumes.push(self.build_secret(CLIENT_AUTHORITIES, secret, Some(files::AUTHORITIES)));
+            let named = certificates.authority_secret.clone();
+            let mut authorities = secret("client-authorities", named, names::CLIENT_AUTHORITIES_FOLDER);
+            if let Some(source) = authorities.volume.secret.as_mut() {
+                source.items = Some(vec![build_item(files::AUTHORITIES, files::AUTHORITIES.into())]);
+            }
+            all.push(authorities);
         }
         let keys = self.proxy.spec.synthesis.iter();
         let keys: Vec<&SecretKey> = keys.flat_map(|synthesis| synthesis.list_secrets()).collect();
         if !keys.is_empty() {
-            volumes.push(self.build_keys(&keys));
+            all.push(MountedVolume {
+                volume: self.build_keys(&keys),
+                folder: names::KEYS_FOLDER,
+            });
         }
-        volumes
-    }
-
-    /// Builds the volume of a Secret: of all its keys, or of one.
-    fn build_secret(&self, volume: &str, secret: &str, only: Option<&str>) -> Volume {
-        let item = only.map(|key| KeyToPath {
-            key: key.into(),
-            path: key.into(),
-            mode: None,
-        });
-        Volume {
-            name: volume.into(),
-            secret: Some(SecretVolumeSource {
-                secret_name: Some(secret.into()),
-                default_mode: Some(secret_mode(self.user())),
-                items: item.map(|item| vec![item]),
-                ..SecretVolumeSource::default()
-            }),
-            ..Volume::default()
-        }
+        all
     }
 
     fn build_keys(&self, keys: &[&SecretKey]) -> Volume {
         let source = |key: &&SecretKey| VolumeProjection {
             secret: Some(SecretProjection {
                 name: key.name.clone(),
-                items: Some(vec![KeyToPath {
-                    key: key.key.clone(),
-                    path: format!("{}/{}", key.name, key.key),
-                    mode: None,
-                }]),
+                items: Some(vec![build_item(&key.key, format!("{}/{}", key.name, key.key))]),
                 optional: None,
             }),
             ..VolumeProjection::default()
         };
         Volume {
-            name: KEYS.into(),
+            name: "keys".into(),
             projected: Some(ProjectedVolumeSource {
                 default_mode: Some(secret_mode(self.user())),
                 sources: Some(keys.iter().map(source).collect()),
@@ -206,21 +191,11 @@ impl GatewayPod<'_> {
     }
 }
 
-const CONFIG: &str = "config";
-const TLS: &str = "tls";
-const LISTEN: &str = "listen";
-const CLIENTS: &str = "clients";
-const CLIENT_AUTHORITIES: &str = "client-authorities";
-const KEYS: &str = "keys";
-
-/// Returns where a volume is mounted.
-fn folder(volume: &str) -> &'static str {
-    match volume {
-        TLS => files::TLS_FOLDER,
-        LISTEN => names::LISTEN_FOLDER,
-        CLIENTS => names::CLIENTS_FOLDER,
-        CLIENT_AUTHORITIES => names::CLIENT_AUTHORITIES_FOLDER,
-        KEYS => names::KEYS_FOLDER,
-        _ => files::CONFIG_FOLDER,
+/// Builds a key of a Secret as a file of its volume.
+fn build_item(key: &str, path: String) -> KeyToPath {
+    KeyToPath {
+        key: key.into(),
+        path,
+        mode: None,
     }
 }
