@@ -70,7 +70,7 @@ pub(super) fn build_template(
             node_selector: non_empty(&workers.node_selector, |all| all.is_empty()),
             tolerations: Some(build_tolerations(workers)).filter(|all| !all.is_empty()),
             affinity: workers.affinity.clone(),
-            topology_spread_constraints: Some(build_spread(workers, owner)),
+            topology_spread_constraints: Some(list_spreads(workers, owner)),
             runtime_class_name: workers.runtime_class_name.clone(),
             priority_class_name: workers.priority_class_name.clone(),
             resource_claims: non_empty(&workers.resource_claims, Vec::is_empty),
@@ -239,17 +239,27 @@ fn build_tolerations(workers: &Workers) -> Vec<Toleration> {
     all
 }
 
-fn build_spread(workers: &Workers, owner: &ProxyRef<'_>) -> Vec<TopologySpreadConstraint> {
-    if !workers.topology_spread_constraints.is_empty() {
-        return workers.topology_spread_constraints.clone();
+fn list_spreads(workers: &Workers, owner: &ProxyRef<'_>) -> Vec<TopologySpreadConstraint> {
+    if workers.topology_spread_constraints.is_empty() {
+        vec![build_spread(owner, Component::Worker, "kubernetes.io/hostname")]
+    } else {
+        workers.topology_spread_constraints.clone()
     }
-    vec![TopologySpreadConstraint {
+}
+
+/// Builds the wish that pods of a component are not together in one domain of this key.
+pub(super) fn build_spread(
+    owner: &ProxyRef<'_>,
+    component: Component,
+    key: &str,
+) -> TopologySpreadConstraint {
+    TopologySpreadConstraint {
         max_skew: 1,
-        topology_key: "kubernetes.io/hostname".into(),
+        topology_key: key.into(),
         when_unsatisfiable: "ScheduleAnyway".into(),
-        label_selector: Some(label_selector(owner.name, Component::Worker)),
+        label_selector: Some(label_selector(owner.name, component)),
         ..TopologySpreadConstraint::default()
-    }]
+    }
 }
 
 fn build_mounts(proxy: &LiquidMemoryProxy) -> Vec<VolumeMount> {

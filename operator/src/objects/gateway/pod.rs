@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{
     Container, KeyToPath, PodSpec, PodTemplateSpec, Probe, ProjectedVolumeSource, ResourceRequirements,
-    SecretProjection, TopologySpreadConstraint, Volume, VolumeMount, VolumeProjection,
+    SecretProjection, Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use liquid_contract::endpoints::{LIVEZ, READYZ};
@@ -12,10 +12,10 @@ use crate::api::synthesis::SecretKey;
 use crate::api::{Gateway, LiquidMemoryProxy, PodUser};
 use crate::names;
 use crate::objects::Platform;
-use crate::objects::meta::{Component, ProxyRef, label_selector, labels};
+use crate::objects::meta::{Component, ProxyRef, labels};
 use crate::objects::pod::{
     build_config_volume, build_container_security, build_mount, build_pod_security, build_port, build_probe,
-    build_secret_volume, non_empty, secret_mode,
+    build_secret_volume, build_spread, non_empty, secret_mode,
 };
 use crate::objects::worker_config::NOTICE_SECONDS;
 
@@ -72,7 +72,11 @@ impl GatewayPod<'_> {
                 volumes: Some(mounted.into_iter().map(|one| one.volume).collect()),
                 node_selector: non_empty(&gateway.node_selector, |all| all.is_empty()),
                 tolerations: non_empty(&gateway.tolerations, Vec::is_empty),
-                topology_spread_constraints: Some(SPREAD.map(|key| self.build_spread(key)).into()),
+                topology_spread_constraints: Some(
+                    SPREAD
+                        .map(|key| build_spread(self.owner, Component::Gateway, key))
+                        .into(),
+                ),
                 ..PodSpec::default()
             }),
         }
@@ -80,16 +84,6 @@ impl GatewayPod<'_> {
 
     fn user(&self) -> PodUser {
         self.gateway.user.unwrap_or(self.platform.pod_user)
-    }
-
-    fn build_spread(&self, key: &str) -> TopologySpreadConstraint {
-        TopologySpreadConstraint {
-            max_skew: 1,
-            topology_key: key.into(),
-            when_unsatisfiable: "ScheduleAnyway".into(),
-            label_selector: Some(label_selector(self.owner.name, Component::Gateway)),
-            ..TopologySpreadConstraint::default()
-        }
     }
 
     fn build_container(&self, mounts: Vec<VolumeMount>) -> Container {
