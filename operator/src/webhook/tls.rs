@@ -21,7 +21,7 @@ use crate::pki::{Authorities, Facts};
 pub struct WebhookTls {
     serving: Arc<ServingCertificate>,
     authorities: CurrentAuthorities,
-    current: Mutex<Option<Built>>,
+    current: Mutex<Built>,
 }
 
 /// Settings, and the authorities that they were built from.
@@ -39,11 +39,15 @@ impl WebhookTls {
         serving: Arc<ServingCertificate>,
         authorities: CurrentAuthorities,
     ) -> Result<Arc<Self>, rustls::Error> {
-        build_config(&serving, None)?;
+        let config = build_config(&serving, None)?;
+        let current = Mutex::new(Built {
+            authorities: None,
+            config,
+        });
         Ok(Arc::new(Self {
             serving,
             authorities,
-            current: Mutex::new(None),
+            current,
         }))
     }
 
@@ -51,23 +55,14 @@ impl WebhookTls {
     pub(super) fn acceptor(&self) -> Result<TlsAcceptor, rustls::Error> {
         let now = self.authorities.borrow().clone();
         let mut current = lock(&self.current);
-        if let Some(built) = current.as_ref().filter(|built| is_same(&built.authorities, &now)) {
-            return Ok(TlsAcceptor::from(Arc::clone(&built.config)));
+        if current.authorities.as_ref().map(Arc::as_ptr) != now.as_ref().map(Arc::as_ptr) {
+            let config = build_config(&self.serving, now.as_deref())?;
+            *current = Built {
+                authorities: now,
+                config,
+            };
         }
-        let config = build_config(&self.serving, now.as_deref())?;
-        *current = Some(Built {
-            authorities: now,
-            config: Arc::clone(&config),
-        });
-        Ok(TlsAcceptor::from(config))
-    }
-}
-
-fn is_same(before: &Option<Arc<Authorities>>, now: &Option<Arc<Authorities>>) -> bool {
-    match (before, now) {
-        (Some(before), Some(now)) => Arc::ptr_eq(before, now),
-        (None, None) => true,
-        _ => false,
+        Ok(TlsAcceptor::from(Arc::clone(&current.config)))
     }
 }
 
