@@ -16,6 +16,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBind
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
+use kube::core::Selector;
 use kube::core::crd::CustomResourceExt;
 use liquid_operator::api::{GuardedProxy, LiquidMemoryProxy};
 use liquid_operator::names::{INJECT_LABEL, OPERATOR_LABELS};
@@ -148,9 +149,7 @@ async fn read_operators(
     operators: &mut Option<Vec<Operator>>,
     unreadable: &mut Vec<(String, String)>,
 ) {
-    let labels = OPERATOR_LABELS
-        .map(|(name, value)| format!("{name}={value}"))
-        .join(",");
+    let labels = OPERATOR_LABELS.into_iter().collect::<Selector>().to_string();
     let deployments: Option<Vec<Deployment>> = reader.list(reader.api(None), Some(&labels)).await;
     // A user who may not look into the operator's namespace.
     let Some(deployments) = deployments else {

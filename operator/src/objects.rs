@@ -33,7 +33,7 @@ mod tests;
 
 pub use gateway::{GatewayObjects, gateway_url};
 pub use inputs::{Inputs, short_sum};
-pub use meta::{Component, labels, selector};
+pub use meta::{Component, labels, pod_selector, selector};
 use sidecar_config::{SidecarRole, render_sidecar_toml};
 use worker_config::render_worker_toml;
 

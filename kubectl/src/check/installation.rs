@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
+use kube::core::Selector;
 
 use super::finding::{Fault, Finding, ObjectName};
 use super::pods::describe_waiting;
@@ -105,12 +106,9 @@ fn check_replicas(operator: &Operator, findings: &mut Vec<Finding>) {
 /// Returns the labels of an operator's pods as an option of kubectl.
 pub(super) fn selector(operator: &Operator) -> String {
     let spec = operator.deployment.spec.as_ref();
-    let labels = spec.and_then(|spec| spec.selector.match_labels.as_ref());
-    let labels = labels
-        .into_iter()
-        .flatten()
-        .map(|(name, value)| format!("{name}={value}"));
-    labels.collect::<Vec<_>>().join(",")
+    let labels = spec.and_then(|spec| spec.selector.match_labels.clone());
+    let selector: Selector = labels.into_iter().flatten().collect();
+    selector.to_string()
 }
 
 fn check_images(operator: &Operator, findings: &mut Vec<Finding>) {

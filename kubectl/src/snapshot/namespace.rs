@@ -7,11 +7,12 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, LimitRange, PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
+use kube::core::SelectorExt;
 use liquid_operator::api::LiquidMemoryProxy;
 use liquid_operator::api::model::ClaimModel;
 use liquid_operator::inject::{ConfigMapData, ConfigMaps};
 use liquid_operator::names;
-use liquid_operator::objects::Component;
+use liquid_operator::objects::{Component, pod_selector};
 
 use super::Depth;
 use super::reader::{Reader, Sought};
@@ -53,13 +54,9 @@ impl NamespaceState {
 
     /// Iterates over the pods of a proxy's workers.
     pub(crate) fn workers<'a>(&'a self, proxy: &str) -> impl Iterator<Item = &'a Pod> {
-        let selector = liquid_operator::objects::selector(proxy, Component::Worker);
+        let selector = pod_selector(proxy, Component::Worker);
         let pods = self.pods.iter().flatten();
-        pods.filter(move |pod| {
-            selector
-                .iter()
-                .all(|(name, value)| pod.labels().get(name) == Some(value))
-        })
+        pods.filter(move |pod| selector.matches(pod.labels()))
     }
 
     /// Returns a Deployment by its name.

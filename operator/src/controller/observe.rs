@@ -12,7 +12,7 @@ use super::{clock, figures, usage};
 use crate::api::LiquidMemoryProxy;
 use crate::api::status::Usage;
 use crate::names::{gateway_tls, worker_tls};
-use crate::objects::{Component, selector};
+use crate::objects::{Component, pod_selector};
 
 /// What was read of a proxy's namespace.
 pub(super) struct ClusterState {
@@ -88,12 +88,9 @@ impl Observer<'_> {
     }
 
     async fn list_pods(&self, component: Component) -> Result<Vec<Pod>, Error> {
-        let labels: Vec<String> = selector(&self.key.name, component)
-            .into_iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
+        let own = ListParams::default().labels_from(&pod_selector(&self.key.name, component));
         let pods = Api::<Pod>::namespaced(self.context.client.clone(), &self.key.namespace);
-        let list = pods.list(&ListParams::default().labels(&labels.join(","))).await;
+        let list = pods.list(&own).await;
         let list = list.map_err(|error| Error::api("list", "Pods of", &self.key.name, error))?;
         Ok(list.items)
     }

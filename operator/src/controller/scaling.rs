@@ -12,6 +12,7 @@ use futures::StreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use kube::api::{Patch, PatchParams};
+use kube::core::SelectorExt;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::{self, watcher};
@@ -26,7 +27,7 @@ use super::events::{self, ProxyEvent};
 use crate::api::reasons::EventReason;
 use crate::api::{GuardedProxy, WorkerAutoscaling};
 use crate::names::{self, FIELD_MANAGER};
-use crate::objects::{Component, selector};
+use crate::objects::{Component, pod_selector};
 
 mod decide;
 
@@ -153,14 +154,11 @@ impl Scaling {
     }
 
     fn list_pods(&self, key: &ProxyKey) -> Vec<Pod> {
-        let labels = selector(&key.name, Component::Worker);
+        let selector = pod_selector(&key.name, Component::Worker);
         let pods = self.pods.state();
-        let own = pods.iter().filter(|pod| {
-            pod.namespace().as_ref() == Some(&key.namespace)
-                && labels
-                    .iter()
-                    .all(|(name, value)| pod.labels().get(name) == Some(value))
-        });
+        let own = pods
+            .iter()
+            .filter(|pod| pod.namespace().as_ref() == Some(&key.namespace) && selector.matches(pod.labels()));
         own.map(|pod| Pod::clone(pod)).collect()
     }
 

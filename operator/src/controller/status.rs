@@ -7,7 +7,7 @@ use super::conditions::{Counts, Observation, ObservedGateway, build_conditions};
 use crate::api::status::{Configuration, Delivery, GatewayStatus, Part, Usage};
 use crate::api::{LiquidMemoryProxy, Status};
 use crate::names::{self, INPUTS_ANNOTATION, ROLLOUT_ANNOTATION};
-use crate::objects::{Component, Objects, Platform, gateway_url, selector, short_sum};
+use crate::objects::{Component, Objects, Platform, gateway_url, pod_selector, short_sum};
 
 /// What the status is made from besides the observation.
 pub(super) struct StatusInputs<'a> {
@@ -26,9 +26,6 @@ pub(super) fn build_status(observation: &Observation<'_>, inputs: StatusInputs<'
     let old = proxy.status.as_ref();
     let counts = Counts::of_workers(proxy, observation.deployment);
     let name = proxy.metadata.name.as_deref().unwrap_or_default();
-    let labels = selector(name, Component::Worker)
-        .into_iter()
-        .map(|(name, value)| format!("{name}={value}"));
     Status {
         observed_generation: proxy.metadata.generation,
         conditions: build_conditions(
@@ -39,7 +36,7 @@ pub(super) fn build_status(observation: &Observation<'_>, inputs: StatusInputs<'
         workers: Some(format!("{}/{}", counts.ready, counts.wanted)),
         replicas: counts.present,
         ready_replicas: counts.ready,
-        selector: Some(labels.collect::<Vec<_>>().join(",")),
+        selector: Some(pod_selector(name, Component::Worker).to_string()),
         configuration: Some(describe_configuration(
             proxy,
             inputs.objects,

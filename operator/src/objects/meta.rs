@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use kube::Resource;
+use kube::core::Selector;
 
 use super::BuildError;
 use crate::api::LiquidMemoryProxy;
@@ -91,7 +92,12 @@ pub fn selector(proxy: &str, component: Component) -> BTreeMap<String, String> {
     .collect()
 }
 
-/// Selector of the pods of a component.
+/// Selector of the pods of a component, for lists and for pods that are there.
+pub fn pod_selector(proxy: &str, component: Component) -> Selector {
+    selector(proxy, component).into_iter().collect()
+}
+
+/// Selector of the pods of a component, as objects have it.
 pub(super) fn label_selector(proxy: &str, component: Component) -> LabelSelector {
     LabelSelector {
         match_labels: Some(selector(proxy, component)),
