@@ -32,7 +32,7 @@ use finding::{Finding, Severity};
 
 pub(crate) use authority::{split_certificates, text_of};
 pub(crate) use injection::{decide, is_opted_in};
-pub(crate) use pods::{loopback_port, port_of, sidecar_of};
+pub(crate) use pods::{admin_port_of, loopback_port, port_of, sidecar_of};
 
 /// What was found, and how much was looked at.
 #[derive(Debug, Serialize)]

@@ -10,11 +10,10 @@ use clap::Args;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use liquid_contract::environment::SIDECAR_ADMIN;
 use liquid_contract::metrics::{SIDECAR_SITE_TOKENS_AFTER, SIDECAR_SITE_TOKENS_BEFORE};
 use serde::Serialize;
 
-use crate::check::sidecar_of;
+use crate::check::{admin_port_of, sidecar_of};
 use crate::metrics;
 use crate::output::{Table, print};
 use crate::session::Session;
@@ -112,16 +111,11 @@ impl Target {
     /// Returns where the sidecar of a running pod answers.
     fn of_pod(pod: &Pod) -> Option<Self> {
         let running = pod.status.as_ref()?.phase.as_deref() == Some("Running");
-        let admin = sidecar_of(pod)?
-            .env
-            .iter()
-            .flatten()
-            .find(|entry| entry.name == SIDECAR_ADMIN)?;
-        let address: std::net::SocketAddr = admin.value.as_deref()?.parse().ok()?;
+        let port = admin_port_of(sidecar_of(pod)?)?;
         running.then(|| Self {
             namespace: pod.namespace().unwrap_or_default(),
             pod: pod.name_any(),
-            port: address.port(),
+            port,
         })
     }
 }

@@ -1,9 +1,11 @@
 //! Application pods: has each that is opted in its sidecar, does it run, and do calls pass it.
 
+use std::net::SocketAddr;
+
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
 use kube::ResourceExt;
-use liquid_contract::environment::SIDECAR_LISTEN;
+use liquid_contract::environment::{SIDECAR_ADMIN, SIDECAR_LISTEN};
 use liquid_operator::inject::env::Api;
 use liquid_operator::inject::{Decision, Denial, Outcome, Reason};
 use liquid_operator::names::{INJECTED_ANNOTATION, SIDECAR_CONTAINER};
@@ -56,6 +58,14 @@ pub(crate) fn port_of(sidecar: &Container) -> Option<u16> {
         .flatten()
         .find(|entry| entry.name == SIDECAR_LISTEN)?;
     entry.value.as_deref()?.strip_prefix(LOOPBACK)?.parse().ok()
+}
+
+/// Returns the port on which a sidecar answers the kubelet and Prometheus.
+pub(crate) fn admin_port_of(sidecar: &Container) -> Option<u16> {
+    let mut entries = sidecar.env.iter().flatten();
+    let admin = entries.find(|entry| entry.name == SIDECAR_ADMIN)?;
+    let address: SocketAddr = admin.value.as_deref()?.parse().ok()?;
+    Some(address.port())
 }
 
 /// Returns the port of a base URL that leads to the pod itself.

@@ -4,11 +4,11 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::LogParams;
-use liquid_contract::{environment, ports};
+use liquid_contract::ports;
 use liquid_operator::names::SIDECAR_CONTAINER;
 
 use super::Entry;
-use crate::check::sidecar_of;
+use crate::check::{admin_port_of, sidecar_of};
 use crate::snapshot::Snapshot;
 use crate::snapshot::reader::{PodPort, Reader};
 
@@ -113,7 +113,9 @@ impl<'a> Source<'a> {
         let (container, port) = match program {
             Program::Sidecar => (
                 Some(SIDECAR_CONTAINER),
-                admin_port(pod).unwrap_or(ports::SIDECAR_ADMIN),
+                sidecar_of(pod)
+                    .and_then(admin_port_of)
+                    .unwrap_or(ports::SIDECAR_ADMIN),
             ),
             Program::Worker => (main, ports::WORKER_ADMIN),
             Program::Operator => (main, ports::OPERATOR_ADMIN),
@@ -163,13 +165,6 @@ async fn read_program(reader: &Reader, program: Program, pod: &Pod) -> Vec<Entry
             })
         })
         .collect()
-}
-
-fn admin_port(pod: &Pod) -> Option<u16> {
-    let mut entries = sidecar_of(pod)?.env.iter().flatten();
-    let admin = entries.find(|entry| entry.name == environment::SIDECAR_ADMIN)?;
-    let address: std::net::SocketAddr = admin.value.as_deref()?.parse().ok()?;
-    Some(address.port())
 }
 
 fn restarts(pod: &Pod, container: Option<&str>) -> i32 {
