@@ -10,7 +10,7 @@ use liquid_operator::names::{sidecar_tls, worker_tls};
 use liquid_operator::pki::{Authorities, Facts, authorities};
 use serde::Serialize;
 
-use crate::check::{split_certificates, text_of};
+use crate::check::{Life, split_certificates, text_of};
 use crate::output::{Table, print};
 use crate::session::Session;
 use crate::snapshot::reader::{Gap, Sought};
@@ -37,7 +37,7 @@ struct Certificate {
     not_after: String,
     /// When two thirds of its life are over.
     renewed_at: String,
-    /// `valid`, `due` (it should have been renewed) or `expired`.
+    /// The name of its [`Life`].
     state: &'static str,
     names: Vec<String>,
     /// Number of authorities that are trusted beside it.
@@ -54,7 +54,7 @@ pub(crate) async fn run(session: &Session) -> Result<ExitCode> {
     let certificates = collect(&snapshot);
     let expired = certificates
         .iter()
-        .any(|certificate| certificate.state == "expired");
+        .any(|certificate| certificate.state == Life::Expired.name());
     let gaps = snapshot
         .gaps
         .into_iter()
@@ -118,11 +118,6 @@ struct Place<'a> {
 fn describe(place: &Place<'_>, facts: &Facts, trusted: usize, now: Timestamp) -> Option<Certificate> {
     let life = facts.not_after.duration_since(facts.not_before);
     let renewed_at = facts.not_before.checked_add(life / 3 * 2).ok()?;
-    let state = match () {
-        () if now > facts.not_after => "expired",
-        () if now > facts.not_before.checked_add(life / 6 * 5).ok()? => "due",
-        () => "valid",
-    };
     Some(Certificate {
         holder: place.holder,
         namespace: place.namespace.into(),
@@ -130,7 +125,7 @@ fn describe(place: &Place<'_>, facts: &Facts, trusted: usize, now: Timestamp) ->
         not_before: facts.not_before.to_string(),
         not_after: facts.not_after.to_string(),
         renewed_at: renewed_at.to_string(),
-        state,
+        state: Life::from_facts(facts, now).name(),
         names: facts.names.iter().cloned().collect(),
         trusted,
     })

@@ -30,7 +30,7 @@ use crate::snapshot::reader::Gap;
 use crate::snapshot::{self, Depth, Snapshot};
 use finding::{Finding, Severity};
 
-pub(crate) use authority::{split_certificates, text_of};
+pub(crate) use authority::{Life, split_certificates, text_of};
 pub(crate) use injection::{decide, is_opted_in};
 pub(crate) use pods::{admin_port_of, loopback_port, port_of, sidecar_of};
 

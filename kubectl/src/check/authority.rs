@@ -71,7 +71,38 @@ fn check_authority(snapshot: &Snapshot, operator: &Operator, findings: &mut Vec<
     }
 }
 
-/// Returns what is wrong with a certificate's life. It is renewed after two thirds of it; after five sixths something is wrong.
+/// Where a certificate is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    Valid,
+    /// It should have been renewed: that is done after two thirds, and after five sixths something is wrong.
+    Due,
+    Expired,
+}
+
+impl Life {
+    /// Judges a certificate's life.
+    pub(crate) fn from_facts(facts: &Facts, now: Timestamp) -> Self {
+        let life = facts.not_after.duration_since(facts.not_before);
+        let left = facts.not_after.duration_since(now);
+        match () {
+            () if left.is_negative() => Self::Expired,
+            () if left < life / 6 => Self::Due,
+            () => Self::Valid,
+        }
+    }
+
+    /// Returns the stable name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Due => "due",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// Returns what is wrong with a certificate's life.
 fn judge_life(
     now: Timestamp,
     facts: &Facts,
@@ -79,27 +110,16 @@ fn judge_life(
     what: &str,
     remedy: &str,
 ) -> Option<Finding> {
-    let life = facts.not_after.duration_since(facts.not_before);
-    let left = facts.not_after.duration_since(now);
-    if left.is_negative() {
-        return Some(Finding::new(
-            Fault::CertificateExpired,
-            object,
-            format!("{what} expired at {}", facts.not_after),
-            remedy,
-        ));
-    }
-    (left < life / 6).then(|| {
-        Finding::new(
+    let end = facts.not_after;
+    let (fault, message) = match Life::from_facts(facts, now) {
+        Life::Valid => return None,
+        Life::Due => (
             Fault::CertificateNearEnd,
-            object,
-            format!(
-                "{what} expires at {}, and should have been renewed at two thirds of its life",
-                facts.not_after
-            ),
-            remedy,
-        )
-    })
+            format!("{what} expires at {end}, and should have been renewed at two thirds of its life"),
+        ),
+        Life::Expired => (Fault::CertificateExpired, format!("{what} expired at {end}")),
+    };
+    Some(Finding::new(fault, object, message, remedy))
 }
 
 struct ProxyCertificates<'a> {
