@@ -8,7 +8,7 @@ use liquid_operator::names::{sidecar_tls, worker_tls};
 use liquid_operator::pki::{Authorities, Facts, authorities};
 
 use super::finding::{Fault, Finding, ObjectName};
-use super::installation::selector;
+use super::installation::show_log;
 use crate::snapshot::Snapshot;
 use crate::snapshot::namespace::NamespaceState;
 use crate::snapshot::operators::Operator;
@@ -20,13 +20,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
     }
     let log = snapshot.operator().map_or_else(
         || "look at the log of the operator that leads".to_owned(),
-        |operator| {
-            format!(
-                "kubectl logs --namespace {} --selector {} --tail=50",
-                operator.namespace,
-                selector(operator)
-            )
-        },
+        show_log,
     );
     for namespace in &snapshot.namespaces {
         for proxy in &namespace.proxies {

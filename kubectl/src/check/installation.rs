@@ -111,6 +111,15 @@ pub(super) fn selector(operator: &Operator) -> String {
     selector.to_string()
 }
 
+/// Returns the command that shows an operator's log.
+pub(super) fn show_log(operator: &Operator) -> String {
+    format!(
+        "kubectl logs --namespace {} --selector {} --tail=50",
+        operator.namespace,
+        selector(operator)
+    )
+}
+
 fn check_images(operator: &Operator, findings: &mut Vec<Finding>) {
     let running = operator
         .pods
@@ -180,11 +189,7 @@ fn check_leader(snapshot: &Snapshot, operator: &Operator, findings: &mut Vec<Fin
             Fault::NoLeader,
             object,
             format!("{why}: proxies are not reconciled and certificates not renewed"),
-            format!(
-                "kubectl logs --namespace {} --selector {} --tail=50",
-                operator.namespace,
-                selector(operator)
-            ),
+            show_log(operator),
         ));
     }
 }

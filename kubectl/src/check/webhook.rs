@@ -6,7 +6,7 @@ use liquid_operator::pki::{Authorities, Facts, bundle};
 
 use super::authority::split_certificates;
 use super::finding::{Fault, Finding, ObjectName};
-use super::installation::selector;
+use super::installation::{selector, show_log};
 use crate::snapshot::Snapshot;
 use crate::snapshot::operators::Operator;
 use crate::snapshot::reader::Sought;
@@ -24,10 +24,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
                 Fault::WebhookMissing,
                 object,
                 "it does not exist: the API server asks no one, and no new pod gets a sidecar",
-                format!(
-                    "helm upgrade liquid-memory deploy/charts/liquid-memory --namespace {} --reuse-values",
-                    operator.namespace
-                ),
+                install_again(operator),
             ));
             return;
         }
@@ -38,6 +35,14 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
     }
     check_endpoints(snapshot, operator, webhook, findings);
     check_bundle(snapshot, operator, webhook, findings);
+}
+
+/// Returns the command that makes the release as its chart has it.
+fn install_again(operator: &Operator) -> String {
+    format!(
+        "helm upgrade liquid-memory deploy/charts/liquid-memory --namespace {} --reuse-values",
+        operator.namespace
+    )
 }
 
 fn check_target(
@@ -58,10 +63,7 @@ fn check_target(
                 entry.name,
                 seen.unwrap_or_else(|| entry.client_config.url.clone().unwrap_or_default())
             ),
-            format!(
-                "helm upgrade liquid-memory deploy/charts/liquid-memory --namespace {} --reuse-values",
-                operator.namespace
-            ),
+            install_again(operator),
         ));
     }
 }
@@ -128,11 +130,13 @@ fn check_bundle(
         findings.push(Finding::new(
             Fault::WebhookBundle,
             ObjectName::cluster("MutatingWebhookConfiguration", &webhook.name_any()),
-            format!("{why}: the API server refuses the operator's answers; {}", describe_policy(webhook)),
             format!(
-                "the leading operator repairs it within seconds; see why it does not: kubectl logs --namespace {} --selector {} --tail=50",
-                operator.namespace,
-                selector(operator)
+                "{why}: the API server refuses the operator's answers; {}",
+                describe_policy(webhook)
+            ),
+            format!(
+                "the leading operator repairs it within seconds; see why it does not: {}",
+                show_log(operator)
             ),
         ));
     }
