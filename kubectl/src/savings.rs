@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use kube::ResourceExt;
-use liquid_operator::api::status::{Figures, Usage};
+use liquid_operator::api::status::{TokenCounts, Usage, compute_percent};
 use serde::Serialize;
 
 use crate::output::{Table, print};
@@ -81,23 +81,12 @@ pub(crate) async fn run(session: &Session, arguments: &Arguments) -> Result<Exit
 impl Saving {
     fn new(namespace: String, proxy: String, usage: Option<&Usage>, price: Option<f64>) -> Self {
         let figures = usage.map(|usage| usage.total).unwrap_or_default();
-        let Figures {
-            calls,
-            documents,
-            call_tokens_before,
-            call_tokens_after,
-            tokens_in,
-            tokens_out,
-        } = figures;
-        let (before, after) = match calls > 0 {
-            true => (call_tokens_before, call_tokens_after),
-            false => (tokens_in, tokens_out),
-        };
+        let TokenCounts { before, after } = figures.token_counts();
         let saving = Self {
             namespace,
             proxy,
-            calls,
-            documents,
+            calls: figures.calls,
+            documents: figures.documents,
             tokens_before: before,
             tokens_after: after,
             tokens_saved: usage.map_or(0, |usage| usage.tokens_saved),
@@ -124,9 +113,7 @@ impl Saving {
     }
 
     fn finish(mut self, price: Option<f64>) -> Self {
-        let share = i128::from(self.tokens_saved) * 100;
-        let percent = share.checked_div(i128::from(self.tokens_before));
-        self.percent = percent.and_then(|percent| i64::try_from(percent.max(0)).ok());
+        self.percent = compute_percent(self.tokens_saved, self.tokens_before);
         #[allow(clippy::cast_precision_loss, reason = "an estimate of money, to the cent")]
         let millions = self.tokens_saved as f64 / 1e6;
         self.cost_saved = price.map(|price| price * millions);
@@ -171,6 +158,8 @@ fn render(savings: &Savings) -> String {
 
 #[cfg(test)]
 mod tests {
+    use liquid_operator::api::status::Figures;
+
     use super::*;
 
     #[test]

@@ -149,6 +149,40 @@ pub struct Figures {
     pub tokens_out: i64,
 }
 
+/// Tokens as they came, and as they went on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenCounts {
+    /// As they came.
+    pub before: i64,
+    /// As they went on.
+    pub after: i64,
+}
+
+impl Figures {
+    /// Returns the tokens of which something was saved: of calls, once sidecars have reported any. How often a document was
+    /// sent that a worker was asked about, the worker does not know.
+    pub fn token_counts(&self) -> TokenCounts {
+        if self.calls > 0 {
+            TokenCounts {
+                before: self.call_tokens_before,
+                after: self.call_tokens_after,
+            }
+        } else {
+            TokenCounts {
+                before: self.tokens_in,
+                after: self.tokens_out,
+            }
+        }
+    }
+}
+
+/// Computes the whole percent that `saved` is of `tokens`, rounded down: nothing is promised that was not saved. None of no
+/// tokens.
+pub fn compute_percent(saved: i64, tokens: i64) -> Option<i64> {
+    let percent = (tokens > 0).then(|| i128::from(saved) * 100 / i128::from(tokens))?;
+    i64::try_from(percent.max(0)).ok()
+}
+
 /// The figures of one worker.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -7,7 +7,7 @@ use liquid_contract::metrics::{
     CALL_TOKENS_AFTER, CALL_TOKENS_BEFORE, CALLS, DOCUMENT_TOKENS, DOCUMENTS, KEPT_TOKENS,
 };
 
-use crate::api::status::{Figures, Usage, WorkerUsage};
+use crate::api::status::{Figures, TokenCounts, Usage, WorkerUsage, compute_percent};
 
 #[cfg(test)]
 mod tests;
@@ -45,9 +45,6 @@ pub(super) fn parse_sample(line: &str) -> Option<(&str, i64)> {
 
 /// Adds a reading to the usage of the last status.
 ///
-/// What was saved is that of calls, once sidecars have reported any: of documents that a worker was asked about it does
-/// not know how often they were sent.
-///
 /// `present` lists the pods that exist, `read` the figures of those that answered. A pod that is gone, or whose
 /// counters went back because its container was restarted, keeps its part in `gone`.
 pub(super) fn add_reading(
@@ -74,13 +71,9 @@ pub(super) fn add_reading(
         .fold(usage.gone, |total, figures| sum(total, *figures));
     let changed = total != usage.total;
     usage.total = total;
-    let (before, after) = if total.calls > 0 {
-        (total.call_tokens_before, total.call_tokens_after)
-    } else {
-        (total.tokens_in, total.tokens_out)
-    };
+    let TokenCounts { before, after } = total.token_counts();
     usage.tokens_saved = before.saturating_sub(after);
-    usage.saved = format_share(usage.tokens_saved, before);
+    usage.saved = compute_percent(usage.tokens_saved, before).map(|percent| format!("{percent}%"));
     if changed || usage.changed_at.is_none() {
         usage.changed_at = Some(now);
     }
@@ -125,9 +118,4 @@ fn sum(a: Figures, b: Figures) -> Figures {
         tokens_in: a.tokens_in.saturating_add(b.tokens_in),
         tokens_out: a.tokens_out.saturating_add(b.tokens_out),
     }
-}
-
-/// Formats whole percent, rounded down: nothing is promised that was not saved.
-fn format_share(saved: i64, of: i64) -> Option<String> {
-    (of > 0).then(|| format!("{}%", (i128::from(saved) * 100 / i128::from(of)).max(0)))
 }
