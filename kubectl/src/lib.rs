@@ -12,7 +12,6 @@ mod check;
 mod explain;
 mod images;
 mod inject;
-mod metrics;
 mod output;
 mod packs;
 mod savings;

@@ -11,10 +11,10 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use liquid_contract::metrics::{SIDECAR_SITE_TOKENS_AFTER, SIDECAR_SITE_TOKENS_BEFORE};
+use liquid_operator::samples;
 use serde::Serialize;
 
 use crate::check::{admin_port_of, sidecar_of};
-use crate::metrics;
 use crate::output::{Table, print};
 use crate::session::Session;
 use crate::snapshot::reader::{Gap, PodPort, Reader};
@@ -131,11 +131,14 @@ async fn read_pod<'a>(reader: &Reader, target: &'a Target) -> (&'a Target, Optio
 
 /// Adds a pod's samples to the sums: tokens before and after.
 fn add(sums: &mut BTreeMap<Key, [u64; 2]>, target: &Target, text: &str, by_pod: bool) {
-    for sample in metrics::parse(text) {
+    for sample in samples::parse(text) {
         let column = match sample.name {
             SIDECAR_SITE_TOKENS_BEFORE => 0,
             SIDECAR_SITE_TOKENS_AFTER => 1,
             _ => continue,
+        };
+        let Some(value) = sample.number::<u64>() else {
+            continue;
         };
         let label = |name: &str| sample.label(name).unwrap_or_default().to_owned();
         let key = Key {
@@ -145,12 +148,6 @@ fn add(sums: &mut BTreeMap<Key, [u64; 2]>, target: &Target, text: &str, by_pod: 
             decision: label("decision"),
             reason: label("reason"),
         };
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "counters are whole and not negative"
-        )]
-        let value = sample.value as u64;
         let sum = sums.entry(key).or_default();
         if let Some(cell) = sum.get_mut(column) {
             *cell = cell.saturating_add(value);

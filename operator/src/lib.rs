@@ -15,6 +15,7 @@ pub mod names;
 pub mod objects;
 pub mod pki;
 pub mod rbac;
+pub mod samples;
 pub mod serve;
 pub mod telemetry;
 pub mod uninstall;

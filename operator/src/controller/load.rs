@@ -4,7 +4,7 @@ use std::ops::Add;
 
 use liquid_contract::metrics::{CALLS, DOCUMENTS};
 
-use crate::controller::usage::parse_sample;
+use crate::samples;
 
 /// Document tokens that run or wait. `tests/agreement` compares it with what a worker shows.
 const TOKENS_IN_FLIGHT: &str = "liquid_worker_tokens_in_flight";
@@ -38,17 +38,16 @@ impl Add for Load {
 
 /// Parses the load in a worker's metrics. Other metrics are ignored.
 pub fn parse_load(metrics: &str) -> Load {
-    let samples = metrics.lines().filter_map(parse_sample);
-    samples.fold(Load::default(), |load, (name, value)| {
+    samples::parse(metrics).fold(Load::default(), |load, sample| {
         let mut more = Load::default();
-        let part = match name {
+        let part = match sample.name {
             TOKENS_IN_FLIGHT => &mut more.tokens,
             REQUESTS_WAITING => &mut more.waiting,
             HTTP_REQUESTS => &mut more.done,
-            _ if name == DOCUMENTS.sample || name == CALLS.sample => &mut more.done,
+            name if name == DOCUMENTS.sample || name == CALLS.sample => &mut more.done,
             _ => return load,
         };
-        *part = value;
+        *part = sample.number().unwrap_or_default();
         load + more
     })
 }

@@ -8,6 +8,7 @@ use liquid_contract::metrics::{
 };
 
 use crate::api::status::{Figures, TokenCounts, Usage, WorkerUsage, compute_percent};
+use crate::samples;
 
 #[cfg(test)]
 mod tests;
@@ -15,10 +16,8 @@ mod tests;
 /// Parses the figures in a worker's metrics, summed up over all labels. Other metrics are ignored.
 pub fn parse_figures(metrics: &str) -> Figures {
     let mut figures = Figures::default();
-    for line in metrics.lines() {
-        let Some((name, value)) = parse_sample(line) else {
-            continue;
-        };
+    for sample in samples::parse(metrics) {
+        let name = sample.name;
         let counter = match name {
             _ if name == CALLS.sample => &mut figures.calls,
             _ if name == CALL_TOKENS_BEFORE.sample => &mut figures.call_tokens_before,
@@ -28,19 +27,9 @@ pub fn parse_figures(metrics: &str) -> Figures {
             _ if name == KEPT_TOKENS.sample => &mut figures.tokens_out,
             _ => continue,
         };
-        *counter = counter.saturating_add(value);
+        *counter = counter.saturating_add(sample.number().unwrap_or_default());
     }
     figures
-}
-
-/// Parses name and integer value of a sample of the OpenMetrics text format.
-pub(super) fn parse_sample(line: &str) -> Option<(&str, i64)> {
-    let (head, rest) = match line.find('{') {
-        Some(open) => (&line[..open], line[open..].split_once("} ")?.1),
-        None => line.split_once(' ')?,
-    };
-    let value = rest.split(' ').next()?;
-    Some((head, value.parse().ok()?))
 }
 
 /// Adds a reading to the usage of the last status.

@@ -1,26 +1,32 @@
-//! Samples of the OpenMetrics text format, as far as our programs write it.
+//! Samples of the OpenMetrics text format, as far as our programs write it: for scaling, usage and the plugin for kubectl.
+
+use std::str::FromStr;
 
 /// A sample: name, labels and value.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Sample<'a> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample<'a> {
     /// Name, such as `liquid_sidecar_requests_total`.
-    pub(crate) name: &'a str,
+    pub name: &'a str,
     labels: &'a str,
-    /// The value.
-    pub(crate) value: f64,
+    value: &'a str,
 }
 
 impl<'a> Sample<'a> {
     /// Returns the value of a label. Our labels hold names, which need no escape.
-    pub(crate) fn label(&self, name: &str) -> Option<&'a str> {
+    pub fn label(&self, name: &str) -> Option<&'a str> {
         let mut pairs = self.labels.split(',').filter_map(|pair| pair.split_once('='));
         let (_, value) = pairs.find(|(key, _)| *key == name)?;
         Some(value.trim_matches('"'))
     }
+
+    /// Returns the value, if it is such a number: counters and most gauges are whole.
+    pub fn number<T: FromStr>(&self) -> Option<T> {
+        self.value.parse().ok()
+    }
 }
 
-/// Iterates over the samples of a text; comments and what cannot be read are left out.
-pub(crate) fn parse(text: &str) -> impl Iterator<Item = Sample<'_>> {
+/// Iterates over the samples of a text; comments and lines that are none are left out.
+pub fn parse(text: &str) -> impl Iterator<Item = Sample<'_>> {
     text.lines()
         .filter(|line| !line.starts_with('#'))
         .filter_map(parse_line)
@@ -37,7 +43,7 @@ fn parse_line(line: &str) -> Option<Sample<'_>> {
             (name, "", rest)
         }
     };
-    let value = rest.split(' ').next()?.parse().ok()?;
+    let value = rest.split(' ').next()?;
     Some(Sample { name, labels, value })
 }
 
@@ -56,7 +62,8 @@ mod tests {
             (first.name, first.label("kind"), first.label("reason")),
             ("a_total", Some("tool"), Some("ok"))
         );
-        assert_eq!((first.value, first.label("other")), (3.0, None));
-        assert_eq!((second.name, second.value), ("b", 1.5));
+        assert_eq!((first.number(), first.label("other")), (Some(3.0), None));
+        assert_eq!((first.number(), second.number::<i64>()), (Some(3_i64), None));
+        assert_eq!((second.name, second.number()), ("b", Some(1.5)));
     }
 }
