@@ -50,7 +50,7 @@ use backoff::compute_backoff;
 pub use context::Context;
 use context::ProxyKey;
 pub use demand::Demand;
-pub use diagnose::{Finding, PodContext, diagnose};
+pub use diagnose::{Finding, PodContext, diagnose, find_refusal};
 pub use error::Error;
 pub use load::{Load, parse_load};
 pub use usage::parse_figures;

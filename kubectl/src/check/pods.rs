@@ -6,6 +6,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
 use kube::ResourceExt;
 use liquid_contract::environment::{SIDECAR_ADMIN, SIDECAR_LISTEN};
+use liquid_operator::controller::find_refusal;
 use liquid_operator::inject::env::Api;
 use liquid_operator::inject::{Decision, Denial, Outcome, Reason};
 use liquid_operator::names::{INJECTED_ANNOTATION, SIDECAR_CONTAINER};
@@ -82,10 +83,7 @@ fn judge_refusal(namespace: &NamespaceState, deployment: &Deployment) -> Option<
     if namespace.proxies.iter().any(|proxy| of_workers(proxy.name_any())) {
         return None;
     }
-    let status = deployment.status.as_ref()?;
-    let mut conditions = status.conditions.iter().flatten();
-    let refused = conditions.find(|one| one.type_ == "ReplicaFailure" && one.status == "True")?;
-    let message = refused.message.clone().unwrap_or_default();
+    let message = find_refusal(deployment)?;
     let remedy = if message.contains("failed calling webhook") {
         "the operator does not answer: see the other findings".to_owned()
     } else {

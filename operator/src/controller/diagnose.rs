@@ -61,7 +61,7 @@ pub fn diagnose(deployment: &Deployment, pods: &[Pod], around: PodContext<'_>) -
 }
 
 /// Returns the API server's words, if it refuses to create pods of the Deployment.
-pub(super) fn find_refusal(deployment: &Deployment) -> Option<&str> {
+pub fn find_refusal(deployment: &Deployment) -> Option<&str> {
     let refused = find_condition(deployment, "ReplicaFailure").filter(|found| found.status == "True")?;
     Some(refused.message.as_deref().unwrap_or_default())
 }
