@@ -2,15 +2,18 @@
 //! for its clients.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::{Metadata, NamespaceResourceScope};
 use kube::api::{Api, Patch, PatchParams};
+use liquid_contract::files::AUTHORITIES;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::{GatewayCertificate, Holder, Keeper, KeeperError, api_error};
-use liquid_contract::files::AUTHORITIES;
-
 use crate::names::{self, FIELD_MANAGER};
 use crate::pki::Authorities;
 use crate::pki::leaf::{Profile, SecretData};
@@ -59,12 +62,8 @@ impl Keeper {
         authorities: &Authorities,
     ) -> Result<(), KeeperError> {
         let name = names::gateway_authority(&holder.name);
-        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &holder.namespace);
-        let found = maps.get_opt(&name).await;
-        let found = found.map_err(api_error("reading a gateway's authorities"))?;
-        if let Some(found) = found.as_ref().filter(|found| !is_ours(&found.metadata, holder)) {
-            return Err(KeeperError::not_ours("ConfigMap", &found.metadata));
-        }
+        let maps = self.own_objects::<ConfigMap>(holder);
+        let found = maps.read(&name, "reading a gateway's authorities").await?;
         let wanted = BTreeMap::from([(AUTHORITIES.to_owned(), authorities.bundle())]);
         if found.is_some_and(|found| found.data.as_ref() == Some(&wanted)) {
             return Ok(());
@@ -74,12 +73,16 @@ impl Keeper {
             data: Some(wanted),
             ..ConfigMap::default()
         };
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        match maps.patch(&name, &params, &Patch::Apply(&map)).await {
-            Err(error) if is_ending(&error) => Ok(()),
-            result => result
-                .map(|_| ())
-                .map_err(api_error("writing a gateway's authorities")),
+        maps.write(&name, &map, "writing a gateway's authorities").await
+    }
+
+    fn own_objects<'a, K>(&self, holder: &'a Holder) -> OwnObjects<'a, K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        OwnObjects {
+            holder,
+            api: Api::namespaced(self.client.clone(), &holder.namespace),
         }
     }
 
@@ -91,12 +94,8 @@ impl Keeper {
         authorities: &Authorities,
         now: Timestamp,
     ) -> Result<(), KeeperError> {
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &holder.namespace);
-        let found = secrets.get_opt(&name).await;
-        let found = found.map_err(api_error("reading a certificate"))?;
-        if let Some(found) = found.as_ref().filter(|found| !is_ours(&found.metadata, holder)) {
-            return Err(KeeperError::not_ours("Secret", &found.metadata));
-        }
+        let secrets = self.own_objects::<Secret>(holder);
+        let found = secrets.read(&name, "reading a certificate").await?;
         let data = found.as_ref().and_then(|found| found.data.as_ref());
         let leaf = match judge_leaf(data, profile, authorities, now) {
             LeafVerdict::Keep => return Ok(()),
@@ -114,20 +113,39 @@ impl Keeper {
             }
         };
         let secret = build_secret(holder, &name, leaf.to_data(&authorities.bundle()));
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        match secrets.patch(&name, &params, &Patch::Apply(&secret)).await {
-            Err(error) if is_ending(&error) => Ok(()),
-            result => result.map(|_| ()).map_err(api_error("writing a certificate")),
-        }
+        secrets.write(&name, &secret, "writing a certificate").await
     }
 }
 
-impl KeeperError {
-    fn not_ours(kind: &'static str, meta: &ObjectMeta) -> Self {
-        Self::NotOurs {
-            kind,
-            namespace: meta.namespace.clone().unwrap_or_default(),
-            name: meta.name.clone().unwrap_or_default(),
+/// Objects of a proxy. Those of somebody else are left alone.
+struct OwnObjects<'a, K> {
+    holder: &'a Holder,
+    api: Api<K>,
+}
+
+impl<K> OwnObjects<'_, K>
+where
+    K: k8s_openapi::Resource + Metadata<Ty = ObjectMeta> + Clone + Debug + DeserializeOwned + Serialize,
+{
+    /// Reads an object, if it is there.
+    async fn read(&self, name: &str, doing: &'static str) -> Result<Option<K>, KeeperError> {
+        let found = self.api.get_opt(name).await.map_err(api_error(doing))?;
+        match found.as_ref().map(Metadata::metadata) {
+            Some(meta) if !is_ours(meta, self.holder) => Err(KeeperError::NotOurs {
+                kind: K::KIND,
+                namespace: meta.namespace.clone().unwrap_or_default(),
+                name: meta.name.clone().unwrap_or_default(),
+            }),
+            _ => Ok(found),
+        }
+    }
+
+    /// Applies an object, unless its namespace is being deleted.
+    async fn write(&self, name: &str, object: &K, doing: &'static str) -> Result<(), KeeperError> {
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        match self.api.patch(name, &params, &Patch::Apply(object)).await {
+            Err(error) if is_ending(&error) => Ok(()),
+            result => result.map(|_| ()).map_err(api_error(doing)),
         }
     }
 }
