@@ -8,9 +8,8 @@ use liquid_cuda::rule::{
     Convolution, ConvolvedRows, GateProducts, Gates, HeadNorm, NormRows, RuleOptions, Sequences,
     SmallParameter, Span,
 };
-use liquid_cuda::transformer::Epilogue;
 
-use super::layers::{Launcher, Linear, Pass};
+use super::layers::{Launcher, Pass};
 use super::space::DeltaSpace;
 use super::states::{LayerStates, Recurrence, RecurrentRows};
 use super::weights::DeltaWeights;
@@ -95,7 +94,7 @@ impl Launcher {
         weights: &DeltaWeights,
         index: usize,
     ) -> Result<(), Error> {
-        let (space, rows) = (pass.space, pass.rows);
+        let space = pass.space;
         let (Some(recurrence), Some(buffers)) = (pass.recurrence, space.delta()) else {
             return Err(Error::Unsupported("a pass without states".to_owned()));
         };
@@ -114,33 +113,12 @@ impl Launcher {
                 epsilon: pass.architecture.norm_epsilon as f32,
             },
         };
-        let normed = space.input(space.normed(), pass.rounds(&weights.packed));
-        self.norm(pass, space.hidden(), weights.input_norm, normed, rows)?;
-        self.linear(
-            pass,
-            &Linear {
-                matrix: &weights.packed,
-                x: normed,
-                rows,
-                to: layer.packed,
-                epilogue: Epilogue::Bf16,
-            },
-        )?;
+        self.project_input(pass, weights.input_norm, &weights.packed, layer.packed)?;
         match &recurrence.rows {
             RecurrentRows::Single(tables) => self.single(&layer, *tables)?,
-            RecurrentRows::Parts(tables) => self.parts(&layer, tables, buffers, rows)?,
+            RecurrentRows::Parts(tables) => self.parts(&layer, tables, buffers, pass.rows)?,
         }
-        let mixed = self.rounded(pass, &weights.output, layer.mixed, delta.values())?;
-        self.linear(
-            pass,
-            &Linear {
-                matrix: &weights.output,
-                x: mixed,
-                rows,
-                to: space.hidden(),
-                epilogue: Epilogue::Add,
-            },
-        )
+        self.project_output(pass, &weights.output, layer.mixed, delta.values())
     }
 
     /// Enqueues one row of every sequence: all of it is one kernel.

@@ -39,12 +39,12 @@ pub(super) struct Pass<'a> {
 }
 
 /// A linear map of a pass's rows.
-pub(super) struct Linear<'a> {
-    pub(super) matrix: &'a Matrix,
-    pub(super) x: NormedRows,
-    pub(super) rows: usize,
-    pub(super) to: Rows,
-    pub(super) epilogue: Epilogue,
+struct Linear<'a> {
+    matrix: &'a Matrix,
+    x: NormedRows,
+    rows: usize,
+    to: Rows,
+    epilogue: Epilogue,
 }
 
 /// A layer's place among those of its kind, and the kind.
@@ -69,7 +69,7 @@ impl Matrix {
 
 impl Pass<'_> {
     /// Whether a matrix is multiplied with FP8 rows: weights alone are FP8 where few rows share them.
-    pub(super) fn rounds(&self, matrix: &Matrix) -> bool {
+    fn rounds(&self, matrix: &Matrix) -> bool {
         matrix.precision == Precision::Fp8 && !matrix.is_skinny(self.rows)
     }
 }
@@ -112,7 +112,7 @@ impl Launcher {
         Ok(())
     }
 
-    pub(super) fn norm(
+    fn norm(
         &mut self,
         pass: &Pass<'_>,
         x: Rows,
@@ -142,31 +142,58 @@ impl Launcher {
         weights: &AttentionWeights,
         place: AttentionPlace,
     ) -> Result<(), Error> {
-        let (space, rows) = (pass.space, pass.rows);
         let widths = Widths::new(pass.architecture);
-        let (packed, mixed) = (space.packed(widths.packed), space.mixed(widths.queries));
-        let normed = space.input(space.normed(), pass.rounds(&weights.packed));
-        self.norm(pass, space.hidden(), weights.input_norm, normed, rows)?;
-        self.linear(
-            pass,
-            &Linear {
-                matrix: &weights.packed,
-                x: normed,
-                rows,
-                to: packed,
-                epilogue: Epilogue::Bf16,
-            },
-        )?;
+        let (packed, mixed) = (pass.space.packed(widths.packed), pass.space.mixed(widths.queries));
+        self.project_input(pass, weights.input_norm, &weights.packed, packed)?;
         self.rotate(pass, weights, place.index)?;
         self.attend(pass, place)?;
-        let mixed = self.rounded(pass, &weights.output, mixed, widths.queries)?;
+        self.project_output(pass, &weights.output, mixed, widths.queries)
+    }
+
+    /// Enqueues the norm of the residual stream and the packed projection with which the mixing of tokens begins.
+    pub(super) fn project_input(
+        &mut self,
+        pass: &Pass<'_>,
+        norm: Address,
+        matrix: &Matrix,
+        to: Rows,
+    ) -> Result<(), Error> {
+        let (space, rows) = (pass.space, pass.rows);
+        let normed = space.input(space.normed(), pass.rounds(matrix));
+        self.norm(pass, space.hidden(), norm, normed, rows)?;
         self.linear(
             pass,
             &Linear {
-                matrix: &weights.output,
-                x: mixed,
+                matrix,
+                x: normed,
                 rows,
-                to: space.hidden(),
+                to,
+                epilogue: Epilogue::Bf16,
+            },
+        )
+    }
+
+    /// Enqueues the projection of the heads' outputs with which it ends, added to the residual stream.
+    pub(super) fn project_output(
+        &mut self,
+        pass: &Pass<'_>,
+        matrix: &Matrix,
+        mixed: Rows,
+        width: usize,
+    ) -> Result<(), Error> {
+        let mixed = self.rounded(pass, matrix, mixed, width)?;
+        self.add(pass, matrix, mixed)
+    }
+
+    /// Enqueues a linear map of all rows, which is added to the residual stream.
+    fn add(&mut self, pass: &Pass<'_>, matrix: &Matrix, x: NormedRows) -> Result<(), Error> {
+        self.linear(
+            pass,
+            &Linear {
+                matrix,
+                x,
+                rows: pass.rows,
+                to: pass.space.hidden(),
                 epilogue: Epilogue::Add,
             },
         )
@@ -269,20 +296,11 @@ impl Launcher {
             // SAFETY: as in `layers`.
             unsafe { self.kernels.swiglu(&self.stream, &swiglu)? };
         }
-        self.linear(
-            pass,
-            &Linear {
-                matrix: &layer.down,
-                x: activated,
-                rows,
-                to: space.hidden(),
-                epilogue: Epilogue::Add,
-            },
-        )
+        self.add(pass, &layer.down, activated)
     }
 
     /// Rounds the input of a product to FP8, if the product is one.
-    pub(super) fn rounded(
+    fn rounded(
         &mut self,
         pass: &Pass<'_>,
         matrix: &Matrix,
@@ -341,7 +359,7 @@ impl Launcher {
     }
 
     /// Enqueues a linear map: few rows by the kernel that reads weights once, more by cuBLASLt.
-    pub(super) fn linear(&mut self, pass: &Pass<'_>, linear: &Linear<'_>) -> Result<(), Error> {
+    fn linear(&mut self, pass: &Pass<'_>, linear: &Linear<'_>) -> Result<(), Error> {
         let Linear {
             matrix,
             x,
