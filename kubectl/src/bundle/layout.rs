@@ -2,12 +2,10 @@
 
 use anyhow::{Context, Result, ensure};
 use liquid_contract::files::BUNDLE_IMAGES;
-use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
+use oci_spec::image::{ANNOTATION_REF_NAME, Descriptor, ImageIndex, ImageManifest};
 use serde::Serialize;
 
 use super::archive::{Archive, Place};
-
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// An image, a model or a chart.
 #[derive(Clone, Debug, Serialize)]
@@ -69,7 +67,7 @@ pub(super) fn items(archive: &Archive) -> Result<Vec<Item>> {
 fn item(archive: &Archive, descriptor: &Descriptor) -> Result<Item> {
     let digest = descriptor.digest().to_string();
     let annotations = descriptor.annotations().as_ref();
-    let name = annotations.and_then(|annotations| annotations.get(REF_NAME));
+    let name = annotations.and_then(|annotations| annotations.get(ANNOTATION_REF_NAME));
     let (repository, tag) = name
         .and_then(|name| name.rsplit_once(':'))
         .with_context(|| format!("{digest}: the index gives it no name with a tag"))?;

@@ -6,12 +6,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use liquid_contract::files::BUNDLE_CHARTS;
-use oci_spec::image::{Descriptor, ImageManifestBuilder, MediaType, SCHEMA_VERSION};
+use oci_spec::image::{ANNOTATION_REF_NAME, Descriptor, ImageManifestBuilder, MediaType, SCHEMA_VERSION};
 use serde_json::Value;
 
 use super::provenance::ProvenanceKey;
 use crate::command::root;
-use crate::images::{Blob, Layer, Packing, REF_NAME};
+use crate::images::{Blob, Layer, Packing};
 
 /// Folders below `deploy/charts`.
 pub(super) const CHARTS: [&str; 2] = ["liquid-memory-crds", "liquid-memory"];
@@ -58,6 +58,6 @@ pub(super) fn pack(
     let manifest = Blob::write(blobs, manifest.to_string()?.as_bytes())?;
     let mut descriptor = manifest.descriptor(MediaType::ImageManifest)?;
     let reference = format!("{BUNDLE_CHARTS}/{name}:{version}");
-    descriptor.set_annotations(Some(HashMap::from([(REF_NAME.to_owned(), reference)])));
+    descriptor.set_annotations(Some(HashMap::from([(ANNOTATION_REF_NAME.to_owned(), reference)])));
     Ok(descriptor)
 }

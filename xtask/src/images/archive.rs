@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use oci_spec::image::{
-    Arch, ConfigBuilder, Descriptor, ImageConfigurationBuilder, ImageIndexBuilder, ImageManifestBuilder,
-    MediaType, Os, RootFsBuilder, SCHEMA_VERSION,
+    ANNOTATION_REF_NAME, ANNOTATION_TITLE, Arch, ConfigBuilder, Descriptor, ImageConfigurationBuilder,
+    ImageIndexBuilder, ImageManifestBuilder, MediaType, Os, RootFsBuilder, SCHEMA_VERSION,
 };
 use tar::{Builder, Header, HeaderMode};
 
@@ -17,9 +17,6 @@ use super::layer::{Layer, Packing, Stored};
 
 /// Reads as a number, so that kubelet can tell that it is not root.
 pub(super) const USER: &str = "65532:65532";
-
-/// The annotation that names an entry of an index.
-pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// The file `oci-layout`.
 pub(crate) const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -117,7 +114,7 @@ impl Image {
         let mut config = ConfigBuilder::default()
             .env(self.environment.clone())
             .labels(HashMap::from([(
-                "org.opencontainers.image.title".to_owned(),
+                ANNOTATION_TITLE.to_owned(),
                 self.title.to_owned(),
             )]));
         if !self.entrypoint.is_empty() {
@@ -158,7 +155,7 @@ impl StoredImage {
         // containerd reads the first, skopeo and podman the second.
         descriptor.set_annotations(Some(HashMap::from([
             ("io.containerd.image.name".to_owned(), self.reference.clone()),
-            (REF_NAME.to_owned(), name.to_owned()),
+            (ANNOTATION_REF_NAME.to_owned(), name.to_owned()),
         ])));
         Ok(descriptor)
     }
