@@ -24,7 +24,7 @@ use liquid_signing::PrivateKey;
 
 use crate::command::cache;
 use crate::console::{human, say, step, thousands};
-pub(crate) use archive::{Image, LAYOUT, StoredImage, User, Written, file_header, index};
+pub(crate) use archive::{Image, LAYOUT, StoredImage, User, Written, file_header, index, write_tar};
 pub(crate) use blob::Blob;
 pub(crate) use build::{Profile, Programs};
 pub(crate) use cuda::Wheel;

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::command::{cache, cargo, root};
 use crate::console::{say, step};
 use crate::graph;
+use crate::images::file_header;
 use crate::tools::relative;
 
 /// The program, as kubectl looks for it.
@@ -169,10 +170,8 @@ impl Archive {
 }
 
 fn append(tar: &mut tar::Builder<impl Write>, name: &str, mode: u32, content: &[u8]) -> Result<()> {
-    let mut header = tar::Header::new_gnu();
-    header.set_size(content.len().try_into()?);
+    let mut header = file_header(content.len() as u64);
     header.set_mode(mode);
-    header.set_mtime(0);
     tar.append_data(&mut header, name, content)?;
     Ok(())
 }

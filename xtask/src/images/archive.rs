@@ -177,20 +177,31 @@ pub(crate) fn index(manifests: Vec<Descriptor>) -> Result<String> {
 fn write_archive(path: &Path, mut blobs: Vec<&Blob>, index: &str) -> Result<()> {
     blobs.sort_by(|a, b| a.sum.cmp(&b.sum));
     blobs.dedup_by(|a, b| a.sum == b.sum);
+    write_tar(path, |tar| {
+        for blob in blobs {
+            let mut header = file_header(blob.size);
+            tar.append_data(
+                &mut header,
+                format!("blobs/sha256/{}", blob.sum),
+                File::open(&blob.path)?,
+            )?;
+        }
+        for (name, text) in [("index.json", index), ("oci-layout", LAYOUT)] {
+            tar.append_data(&mut file_header(text.len() as u64), name, text.as_bytes())?;
+        }
+        Ok(())
+    })
+}
+
+/// Writes a tar, which gets its name when it is whole.
+pub(crate) fn write_tar(
+    path: &Path,
+    fill: impl FnOnce(&mut Builder<BufWriter<File>>) -> Result<()>,
+) -> Result<()> {
     let partial = path.with_extension("partial");
     let mut tar = Builder::new(BufWriter::new(File::create(&partial)?));
     tar.mode(HeaderMode::Deterministic);
-    for blob in blobs {
-        let mut header = file_header(blob.size);
-        tar.append_data(
-            &mut header,
-            format!("blobs/sha256/{}", blob.sum),
-            File::open(&blob.path)?,
-        )?;
-    }
-    for (name, text) in [("index.json", index), ("oci-layout", LAYOUT)] {
-        tar.append_data(&mut file_header(text.len() as u64), name, text.as_bytes())?;
-    }
+    fill(&mut tar)?;
     tar.into_inner()?
         .into_inner()
         .map_err(std::io::IntoInnerError::into_error)?;
