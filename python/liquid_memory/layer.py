@@ -240,7 +240,7 @@ class LiquidMemory(nn.Module):
             else:
                 state.memory.copy_(memory)
         else:
-            y = torch.ops.liquid_memory.layer(x, state.memory, *weights, options.epsilon, options.erase, options.precise)
+            y = ops.layer(x, state.memory, *weights, options.epsilon, options.erase, options.precise)
         state.precise = options.precise
         if not torch.compiler.is_compiling():
             state.tokens = [count + x.shape[1] for count in state.tokens]
