@@ -73,16 +73,23 @@ def _sdpa(sizes: Sizes, weights: list[Tensor], x: Tensor) -> Callable[[], object
 def _fla(sizes: Sizes, weights: list[Tensor], x: Tensor) -> Callable[[], object]:
     if not x.is_cuda:
         raise Skipped("it needs a GPU")
-    try:
-        rule = importlib.import_module("fla.ops.gated_delta_rule").chunk_gated_delta_rule
-    except ImportError as error:
-        raise Skipped(f"pip install flash-linear-attention ({error})") from error
     batch, tokens, _ = x.shape
     g = F.logsigmoid(torch.randn(batch, tokens, sizes.num_heads, device=x.device))
     beta = torch.rand(batch, tokens, sizes.num_heads, device=x.device, dtype=x.dtype)
+    try:
+        return fla_call(weights, x, g, beta)
+    except ImportError as error:
+        raise Skipped(f"pip install flash-linear-attention ({error})") from error
+
+
+def fla_call(weights: list[Tensor], x: Tensor, g: Tensor, beta: Tensor) -> Callable[[], Tensor]:
+    """Makes the call of flash-linear-attention's rule between four projections of `x`, with gates and strengths
+    `[batch, tokens, heads]`; `ImportError` where it is not installed."""
+    rule = importlib.import_module("fla.ops.gated_delta_rule").chunk_gated_delta_rule
 
     def call() -> Tensor:
-        q, k, v = ((x @ weight).unflatten(-1, (sizes.num_heads, -1)) for weight in weights[:3])
-        return rule(q, k, v, g=g, beta=beta, use_qk_l2norm_in_kernel=True)[0].flatten(2) @ weights[3]
+        q, k, v = ((x @ weight).unflatten(-1, (g.shape[-1], -1)) for weight in weights[:3])
+        output: Tensor = rule(q, k, v, g=g, beta=beta, use_qk_l2norm_in_kernel=True)[0]
+        return output.flatten(2) @ weights[3]
 
     return call

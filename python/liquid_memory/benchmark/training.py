@@ -3,7 +3,6 @@ the same projections (which has neither gates of its own nor a norm)."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import median
@@ -13,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..layer import LiquidMemory
-from .peers import Sizes
+from .peers import Sizes, fla_call
 
 #: Steps before the first that counts, and steps that count.
 WARM, STEPS = 3, 9
@@ -48,17 +47,11 @@ def _causal(layer: LiquidMemory, x: Tensor) -> Tensor:
 
 
 def _fla(sizes: Sizes, x: Tensor) -> tuple[Callable[[], Tensor], list[Tensor]]:
-    rule = importlib.import_module("fla.ops.gated_delta_rule").chunk_gated_delta_rule
     shape = (*x.shape[:2], sizes.num_heads)
     weights = [(sizes.numbers(x.shape[-1], x.shape[-1]) * 0.015).requires_grad_() for _ in range(4)]
     gates = F.logsigmoid(torch.randn(shape, device=x.device) + 2).requires_grad_()
     strengths = torch.rand(shape, device=x.device, dtype=x.dtype).requires_grad_()
-
-    def call() -> Tensor:
-        q, k, v = ((x @ weight).unflatten(-1, (sizes.num_heads, -1)) for weight in weights[:3])
-        return rule(q, k, v, g=gates, beta=strengths, use_qk_l2norm_in_kernel=True)[0].flatten(2) @ weights[3]
-
-    return call, [x, *weights, gates, strengths]
+    return fla_call(weights, x, gates, strengths), [x, *weights, gates, strengths]
 
 
 def _line(name: str, tokens: int, call: Callable[[], Tensor], leaves: list[Tensor]) -> str:
