@@ -11,8 +11,8 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail, ensure};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use liquid_signing::Sum;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::command::{cache, cargo, root};
 use crate::console::{say, step};
@@ -164,7 +164,7 @@ impl Archive {
             platform: platform.clone(),
             file,
             program: name,
-            sum: base16ct::lower::encode_string(&Sha256::digest(&bytes)),
+            sum: Sum::of(&bytes).to_string(),
         })
     }
 }
@@ -212,6 +212,8 @@ fn render(archives: &[Archive], url: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest, Sha256};
+
     use super::*;
 
     #[test]

