@@ -3,9 +3,9 @@
 mod pack;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::command::{cargo, run};
 use crate::console::{say, step};
@@ -96,7 +96,6 @@ fn build(dev: bool) -> Result<PathBuf> {
         "liquid-bench",
         "--features",
         "cuda",
-        "--message-format=json-render-diagnostics",
     ]);
     if dev {
         for (package, level) in OPTIMISED {
@@ -106,14 +105,7 @@ fn build(dev: bool) -> Result<PathBuf> {
     } else {
         build.arg("--release");
     }
-    let output = build
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot start cargo")?;
-    if !output.status.success() {
-        bail!("liquid-bench does not build");
-    }
-    let programs = graph::executables(&String::from_utf8_lossy(&output.stdout));
+    let programs = graph::build_apart(&mut build)?;
     let program = programs.into_iter().find(|one| one.target == "liquid-bench");
     Ok(program.context("cargo built no program liquid-bench")?.path)
 }

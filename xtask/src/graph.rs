@@ -179,8 +179,19 @@ fn programs_alone() -> Result<Vec<String>> {
         .collect())
 }
 
+/// Runs another build than that of the workspace, and returns what it has built. Cargo says itself what is wrong.
+pub(crate) fn build_apart(build: &mut Command) -> Result<Vec<Executable>> {
+    let output = build
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start cargo")?;
+    ensure!(output.status.success(), "the programs do not build");
+    Ok(executables(&String::from_utf8_lossy(&output.stdout)))
+}
+
 /// The programs and tests among cargo's messages, one JSON document a line.
-pub(crate) fn executables(messages: &str) -> Vec<Executable> {
+fn executables(messages: &str) -> Vec<Executable> {
     let values = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok());

@@ -6,9 +6,8 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use liquid_signing::Sum;
@@ -104,14 +103,8 @@ fn build() -> Result<Program> {
         "liquid-kubectl",
         "--bin",
         PROGRAM,
-        "--message-format=json-render-diagnostics",
     ]);
-    let output = build
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot start cargo")?;
-    ensure!(output.status.success(), "the program does not build");
-    let built = graph::executables(&String::from_utf8_lossy(&output.stdout));
+    let built = graph::build_apart(&mut build)?;
     let found = built.into_iter().find(|program| program.target == PROGRAM);
     Ok(Program {
         platform: this_platform()?.into(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -119,25 +119,12 @@ fn build_release(names: &[Name], more: &[&str]) -> Result<BTreeMap<String, PathB
     if packages.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let mut build = cargo(&[
-        "build",
-        "--locked",
-        "--release",
-        "--bins",
-        "--message-format=json-render-diagnostics",
-    ]);
+    let mut build = cargo(&["build", "--locked", "--release", "--bins"]);
     build.args(more);
     for package in packages {
         build.args(["--package", package]);
     }
-    let output = build
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot start cargo")?;
-    if !output.status.success() {
-        bail!("the programs do not build");
-    }
-    let programs = graph::executables(&String::from_utf8_lossy(&output.stdout));
+    let programs = graph::build_apart(&mut build)?;
     Ok(programs
         .into_iter()
         .map(|program| (program.target, program.path))
