@@ -8,8 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::archive::{Image, User};
 use super::layer::{Layer, Packing};
-use super::models::ModelFolder;
-use super::{Ingredients, Name, libraries, product};
+use super::{Ingredients, Name, libraries, models, product};
 use crate::command::{output, root};
 use crate::tools;
 
@@ -49,13 +48,12 @@ pub(super) fn image(name: Name, ingredients: &Ingredients) -> Result<Image> {
 /// Packs the language model into a folder of the image, or into its root.
 fn tiny_decoder(place: &str, ingredients: &Ingredients) -> Result<Layer> {
     let (fixtures, mut layer) = (root().join("decoder/fixtures"), Layer::default());
-    let mut model = ModelFolder::new(place);
     for file in TINY {
         let name = file.rsplit('/').next().unwrap_or(file);
-        model.file(name, fixtures.join(file));
+        layer.file(&models::inside(place, name), &fixtures.join(file))?;
     }
-    model.bytes("chat_template.jinja", TEMPLATE);
-    model.pack(&mut layer, ingredients.key)?;
+    layer.bytes(&models::inside(place, "chat_template.jinja"), TEMPLATE);
+    models::sign(&mut layer, place, ingredients.key)?;
     Ok(layer)
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use flate2::{Compression, GzBuilder};
+use liquid_signing::Sum;
 use tar::{Builder, EntryType, Header, HeaderMode};
 
 use super::blob::{Blob, Hashing};
@@ -27,6 +28,17 @@ enum Entry {
 enum Source {
     Path(PathBuf),
     Bytes(Vec<u8>),
+}
+
+impl Source {
+    fn sum(&self) -> Result<Sum> {
+        match self {
+            Self::Path(path) => File::open(path)
+                .and_then(Sum::read)
+                .with_context(|| format!("cannot read {}", path.display())),
+            Self::Bytes(bytes) => Ok(Sum::of(bytes)),
+        }
+    }
 }
 
 /// How a layer is stored.
@@ -127,6 +139,17 @@ impl Layer {
             _ => None,
         });
         files.collect()
+    }
+
+    /// The names of its files that begin with `start`, without that, and the sums of their contents.
+    pub(super) fn sums(&self, start: &str) -> Result<Vec<(String, Sum)>> {
+        let files = self.entries.iter().filter_map(|(path, entry)| match entry {
+            Entry::File(source, _) => Some((path.strip_prefix(start)?, source)),
+            _ => None,
+        });
+        files
+            .map(|(name, source)| Ok((name.to_owned(), source.sum()?)))
+            .collect()
     }
 
     /// Writes it into `folder` and names it by its sum.

@@ -11,8 +11,7 @@ use liquid_signing::PrivateKey;
 
 use super::archive::{Image, User};
 use super::layer::{Layer, Packing};
-use super::models::ModelFolder;
-use super::{Ingredients, Name, cuda, libraries};
+use super::{Ingredients, Name, cuda, libraries, models};
 use crate::model::{self, Weights};
 
 pub(super) const WORKER: &str = "liquid-worker";
@@ -74,7 +73,8 @@ fn decoder(key: Option<&PrivateKey>) -> Result<Layer> {
         Weights::Missing(why) => bail!("no language model for the image: {why}"),
     };
     let mut layer = Layer::default();
-    ModelFolder::read("", &folder)?.pack(&mut layer, key)?;
+    models::add(&mut layer, "", &folder)?;
+    models::sign(&mut layer, "", key)?;
     Ok(layer)
 }
 
@@ -120,12 +120,9 @@ fn weights(place: &str, ranker_place: &str, key: Option<&PrivateKey>) -> Result<
         Weights::Missing(why) => bail!("no weights for the image: {why}"),
     };
     let mut layer = Layer::default();
-    let mut encoder = ModelFolder::read(place, &folder)?;
-    let ranker = ModelFolder::read(ranker_place, &model::ranker_folder())?;
-    ranker.pack(&mut layer, key)?;
-    if place.is_empty() {
-        encoder.add_inner(&ranker, key)?;
-    }
-    encoder.pack(&mut layer, key)?;
+    models::add(&mut layer, ranker_place, &model::ranker_folder())?;
+    models::sign(&mut layer, ranker_place, key)?;
+    models::add(&mut layer, place, &folder)?;
+    models::sign(&mut layer, place, key)?;
     Ok(layer)
 }
