@@ -14,6 +14,8 @@ mod facts;
 mod gateway;
 mod gpu;
 mod process;
+#[cfg(feature = "cuda-worker")]
+mod python;
 mod results;
 mod suite;
 mod versions;

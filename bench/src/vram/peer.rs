@@ -1,14 +1,12 @@
 //! Transformers in Python, in a process of its own that runs `bench/vram/peer.py`.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Arguments;
 use super::report::{Point, Subject};
+use crate::python;
 
 const SCRIPT: &str = include_str!("../../vram/peer.py");
 
@@ -32,16 +30,6 @@ pub(super) fn measure(arguments: &Arguments, config: &Value, lengths: &[usize], 
         "config": config, "folder": arguments.model, "lengths": lengths, "every": every,
         "device": arguments.device,
     });
-    let mut process = Command::new(&arguments.python)
-        .args(["-c", SCRIPT])
-        .env("PYTHONUNBUFFERED", "1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot start {}", arguments.python.display()))?;
-    let mut input = process.stdin.take().context("no input")?;
-    writeln!(input, "{task}")?;
-    drop(input);
     let mut peer = Peer {
         versions: String::new(),
         subject: Subject {
@@ -52,15 +40,14 @@ pub(super) fn measure(arguments: &Arguments, config: &Value, lengths: &[usize], 
             points: Vec::new(),
         },
     };
-    for line in BufReader::new(process.stdout.take().context("no output")?).lines() {
-        match serde_json::from_str(&line?) {
+    let status = python::run(&arguments.python, SCRIPT, &task, |line| {
+        match serde_json::from_str(line) {
             Ok(Line::Versions(versions)) => peer.versions = versions,
             Ok(Line::Point(point)) => peer.subject.points.push(point),
             // What libraries print beside it.
             Err(_) => {}
         }
-    }
-    let status = process.wait()?;
+    })?;
     ensure!(
         status.success() && peer.subject.points.len() == lengths.len(),
         "{} with torch and transformers ended with {status} after {} of {} lengths",
