@@ -6,16 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use liquid_decoder::cuda::{CudaModel, CudaOptions, Precision};
-use liquid_decoder::engine::{Answer, Engine, EngineOptions, Runner};
-use liquid_decoder::{Event, KvCache, Tokenizer};
+use liquid_decoder::engine::{Engine, EngineOptions, Runner};
+use liquid_decoder::{KvCache, Tokenizer};
 use serde::Serialize;
 
 use super::ceilings::Ceilings;
 use super::checkpoint::Random;
 use super::report::{Numbers, Sizes};
-use super::speed::{median, request};
+use super::speed::{check_at_rest, median, next_token, request};
 
 /// Tokens that a pass reads at most.
 const STEP_TOKENS: usize = 8192;
@@ -132,11 +132,7 @@ pub(super) fn measure(
         );
         hybrid.lengths.push(length);
     }
-    let load = subject.engine.load();
-    ensure!(
-        (load.running, load.pages_used) == (0, 0),
-        "pages were lost: {load:?}"
-    );
+    check_at_rest(&subject.engine)?;
     Ok(hybrid)
 }
 
@@ -174,10 +170,10 @@ impl Subject {
     fn answer(&self, prompt: Vec<u32>) -> Result<Measured> {
         let started = Instant::now();
         let mut answer = self.engine.submit(request(prompt, ANSWER), None)?;
-        let first = next(&mut answer)?.context("no token")?;
+        let first = next_token(&mut answer)?.context("no token")?;
         let (mut last, mut times) = (first, Vec::new());
         let pages = self.engine.load().pages_used;
-        while let Some(time) = next(&mut answer)? {
+        while let Some(time) = next_token(&mut answer)? {
             times.push(time - last);
             last = time;
         }
@@ -187,16 +183,6 @@ impl Subject {
             pages,
         })
     }
-}
-
-/// When the next token of an answer came; none at its end.
-fn next(answer: &mut Answer) -> Result<Option<Instant>> {
-    while let Some(event) = answer.blocking_next() {
-        if let Event::Token { .. } = event? {
-            return Ok(Some(Instant::now()));
-        }
-    }
-    Ok(None)
 }
 
 impl Hybrid {

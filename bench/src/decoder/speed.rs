@@ -75,11 +75,7 @@ pub(super) fn measure(gpu: usize, folder: &Path, numbers: Numbers) -> Result<Fig
         memory_bytes as f64 / 1e9
     );
     subject.fill(&mut figures, name)?;
-    let load = subject.engine.load();
-    ensure!(
-        (load.running, load.pages_used) == (0, 0),
-        "pages were lost: {load:?}"
-    );
+    check_at_rest(&subject.engine)?;
     Ok(figures)
 }
 
@@ -285,10 +281,28 @@ fn write_facts(engine: &Engine, mut prompt: Vec<u32>, quote: &[u32]) -> Result<u
 /// When the tokens of an answer came.
 fn times(mut answer: Answer) -> Result<Vec<Instant>> {
     let mut times = Vec::new();
-    while let Some(event) = answer.blocking_next() {
-        if let Event::Token { .. } = event? {
-            times.push(Instant::now());
-        }
+    while let Some(time) = next_token(&mut answer)? {
+        times.push(time);
     }
     Ok(times)
+}
+
+/// When the next token of an answer came; none at its end.
+pub(super) fn next_token(answer: &mut Answer) -> Result<Option<Instant>> {
+    while let Some(event) = answer.blocking_next() {
+        if let Event::Token { .. } = event? {
+            return Ok(Some(Instant::now()));
+        }
+    }
+    Ok(None)
+}
+
+/// Checks that an engine that answers nothing holds no pages.
+pub(super) fn check_at_rest(engine: &Engine) -> Result<()> {
+    let load = engine.load();
+    ensure!(
+        (load.running, load.pages_used) == (0, 0),
+        "pages were lost: {load:?}"
+    );
+    Ok(())
 }
