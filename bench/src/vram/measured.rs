@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use liquid_cuda::device::DeviceInfo;
 use serde_json::Value;
 
-use super::report::{Report, Subject};
+use super::report::Report;
 use super::{Arguments, ours, pack, peer};
 use crate::decoder::{Checkpoint, ShapeName, gpu_number};
 use crate::results;
@@ -91,13 +91,6 @@ fn lengths(pack: usize, document: usize) -> Vec<usize> {
     }
     lengths.reverse();
     lengths
-}
-
-impl Subject {
-    /// The figures at a length.
-    pub(super) fn at(&self, tokens: usize) -> Option<&super::report::Point> {
-        self.points.iter().find(|point| point.tokens == tokens)
-    }
 }
 
 #[cfg(test)]

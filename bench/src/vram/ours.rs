@@ -12,9 +12,6 @@ use liquid_decoder::{CacheSize, KvCache, Segment, Wanted};
 use super::report::{Point, Subject};
 use crate::decoder::Random;
 
-/// Tokens of a page.
-const PAGE: usize = 64;
-
 /// Measures prompts of some lengths, each in a cache that holds no more.
 pub(super) fn measure(gpu: usize, folder: &Path, lengths: &[usize]) -> Result<Vec<Subject>> {
     [(Precision::Bf16, "bf16"), (Precision::Fp8, "FP8")]
@@ -43,18 +40,16 @@ fn points(gpu: usize, folder: &Path, precision: Precision, lengths: &[usize]) ->
     let vocabulary = model.architecture().vocab_size;
     let mut points = Vec::new();
     for &tokens in lengths {
-        let size = CacheSize {
-            context_tokens: tokens.next_multiple_of(PAGE),
-            pages: tokens.div_ceil(PAGE),
-            states: 0,
-        };
+        let size = CacheSize::of_one(tokens.next_multiple_of(KvCache::PAGE_TOKENS));
         let mut cache = model.cache(size)?;
         let prompt = Random(5).tokens(tokens, vocabulary);
         let started = Instant::now();
         read(&mut model, &mut cache, &prompt)?;
         points.push(Point {
             tokens,
-            allocated: model.memory_bytes() + model.page_bytes() * size.pages as u64,
+            allocated: model.memory_bytes()
+                + model.page_bytes() * size.pages as u64
+                + model.state_bytes() * size.states as u64,
             device: total.saturating_sub(context.free_memory()?) as u64,
             seconds: started.elapsed().as_secs_f64(),
         });

@@ -25,6 +25,13 @@ pub(super) struct Subject {
     pub(super) points: Vec<Point>,
 }
 
+impl Subject {
+    /// The figures at a length.
+    fn at(&self, tokens: usize) -> Option<&Point> {
+        self.points.iter().find(|point| point.tokens == tokens)
+    }
+}
+
 /// Everything that was measured.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Report {
