@@ -51,15 +51,8 @@ pub(super) fn python(wanted: &Wanted) -> Result<Count> {
         let python = tools::python(name, &folder.join(requirements))?;
         let mut pytest = Command::new(python);
         pytest
-            .args([
-                "-m",
-                "pytest",
-                "-rs",
-                "--color=no",
-                "--durations=10",
-                "-p",
-                "no:cacheprovider",
-            ])
+            .arg("-m")
+            .args(PYTEST)
             .args(files)
             .args(selection(&wanted.names))
             .current_dir(&folder);
@@ -71,6 +64,16 @@ pub(super) fn python(wanted: &Wanted) -> Result<Count> {
     }
     Ok(total)
 }
+
+/// pytest, as [`Count::pytest`] reads it.
+pub(super) const PYTEST: [&str; 6] = [
+    "pytest",
+    "-rs",
+    "--color=no",
+    "--durations=10",
+    "-p",
+    "no:cacheprovider",
+];
 
 /// pytest's option for these names.
 pub(super) fn selection(names: &[String]) -> Vec<String> {

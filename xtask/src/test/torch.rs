@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::Wanted;
-use super::clients::selection;
+use super::clients::{PYTEST, selection};
 use crate::command::{root, run, watch};
 use crate::console::warn;
 use crate::count::Count;
@@ -51,18 +51,9 @@ pub(super) fn torch(wanted: &Wanted) -> Result<Count> {
         command
     };
     let mut count = Count::default();
-    let pytest = [
-        "pytest",
-        "--color=no",
-        "--durations=10",
-        "-p",
-        "no:cacheprovider",
-        "-m",
-        "not gpu",
-    ];
-    let success = watch(module(&pytest).args(selection(&wanted.names)), |line| {
-        count.pytest(line);
-    })?;
+    let mut pytest = module(&PYTEST);
+    pytest.args(["-m", "not gpu"]).args(selection(&wanted.names));
+    let success = watch(&mut pytest, |line| count.pytest(line))?;
     let mut count = count.ended(success);
     if wanted.names.is_empty() {
         for check in [
