@@ -1,6 +1,6 @@
 //! A registry for the tests: `distribution`, built from its Go module, as an image that runs as nobody.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -13,8 +13,8 @@ const MODULE: &str = "registry";
 const PACKAGE: &str = "github.com/distribution/distribution/v3";
 const IMAGE: &str = "liquid.test/registry:1";
 
-/// The image's archive; builds it if that was not done before.
-pub(crate) fn image() -> Result<PathBuf> {
+/// Writes the image's archive into a folder, and builds its program if that was not done before.
+pub(crate) fn image(to: &Path) -> Result<PathBuf> {
     let version = output(binaries::go(MODULE, "list").args(["-m", "-f", "{{.Version}}", PACKAGE]))?;
     let folder = shared_cache()?
         .join("cluster")
@@ -39,5 +39,5 @@ pub(crate) fn image() -> Result<PathBuf> {
         layers: vec![(layer, Packing::Plain)],
         title: "A registry, for tests",
     };
-    Ok(image.write(&folder)?.archive)
+    Ok(image.write(to)?.archive)
 }

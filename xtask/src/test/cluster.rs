@@ -161,7 +161,7 @@ fn archives(carried: bool) -> Result<Vec<PathBuf>> {
     )?);
     if carried {
         bundle(&built)?;
-        archives.push(cluster::registry_image()?);
+        archives.push(cluster::registry_image(&folder)?);
     }
     Ok(archives)
 }
