@@ -120,7 +120,48 @@ impl Build {
     }
 }
 
-pub(super) fn go(module: &str, command: &str) -> Command {
+/// Programs of one package, which are kept by its version, for all checkouts of a user.
+pub(super) struct ModulePrograms {
+    /// What the folder is called by, before the version.
+    pub(super) name: &'static str,
+    /// The module's folder below `deploy/cluster`.
+    pub(super) module: &'static str,
+    pub(super) package: &'static str,
+    /// Where the programs' sources are below the package, each in a folder of its name.
+    pub(super) sources: &'static str,
+    pub(super) programs: &'static [&'static str],
+    /// How long they take to build, for people.
+    pub(super) time: &'static str,
+}
+
+impl ModulePrograms {
+    /// The folder; builds what is not there yet.
+    pub(super) fn ensure(&self) -> Result<PathBuf> {
+        let version = output(go(self.module, "list").args(["-m", "-f", "{{.Version}}", self.package]))?;
+        let folder = shared_cache()?
+            .join("cluster")
+            .join(format!("{}-{}", self.name, version.trim()));
+        if !self.programs.iter().all(|program| folder.join(program).exists()) {
+            say(format!(
+                "building {} (once, {} on two cores)",
+                self.name, self.time
+            ));
+            let mut go = go(self.module, "build");
+            go.args(["-trimpath", "-ldflags=-s -w", "-o"])
+                .arg(folder.join(""))
+                .args(
+                    self.programs
+                        .iter()
+                        .map(|program| format!("{}/{}/{program}", self.package, self.sources)),
+                );
+            run(&mut go)
+                .with_context(|| format!("cannot build the programs of deploy/cluster/{}", self.module))?;
+        }
+        Ok(folder)
+    }
+}
+
+fn go(module: &str, command: &str) -> Command {
     let mut go = Command::new("go");
     go.arg(command)
         .current_dir(root().join("deploy/cluster").join(module))

@@ -9,9 +9,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::binaries::{self, module_file};
+use super::binaries::{ModulePrograms, module_file};
 use super::layout::Layout;
-use crate::command::{output, root, run, shared_cache};
+use crate::command::{output, root};
 use crate::console::say;
 use crate::images::{Image, Layer, Packing, User, add_libraries};
 use crate::tools;
@@ -20,6 +20,14 @@ const MODULE: &str = "mesh";
 const PACKAGE: &str = "istio.io/istio";
 const CONTROL: &str = "pilot-discovery";
 const AGENT: &str = "pilot-agent";
+const PROGRAMS: ModulePrograms = ModulePrograms {
+    name: "istio",
+    module: MODULE,
+    package: PACKAGE,
+    sources: "pilot/cmd",
+    programs: &[CONTROL, AGENT],
+    time: "6 minutes",
+};
 const CONTROL_IMAGE: &str = "liquid.test/istio-pilot:1";
 const PROXY_IMAGE: &str = "liquid.test/istio-proxy:1";
 const NAMESPACE: &str = "istio-system";
@@ -48,7 +56,7 @@ const STRICT: &str = r#"{"apiVersion": "security.istio.io/v1", "kind": "PeerAuth
 
 /// Builds what is not built yet, loads it into the nodes and installs it.
 pub(super) fn install(layout: &Layout) -> Result<()> {
-    let programs = build()?;
+    let programs = PROGRAMS.ensure()?;
     say("loading the images of Istio");
     super::load(layout, &[control(&programs)?, proxy(&programs)?])?;
     let charts = module_file(MODULE, PACKAGE, "manifests/charts")?;
@@ -71,24 +79,6 @@ pub(super) fn install(layout: &Layout) -> Result<()> {
     apply(layout, STRICT)?;
     say("Istio runs, STRICT: label a namespace istio-injection=enabled");
     Ok(())
-}
-
-/// The folder of Istio's programs, by the module's version.
-fn build() -> Result<PathBuf> {
-    let version = output(binaries::go(MODULE, "list").args(["-m", "-f", "{{.Version}}", PACKAGE]))?;
-    let folder = shared_cache()?
-        .join("cluster")
-        .join(format!("istio-{}", version.trim()));
-    if !folder.join(AGENT).exists() {
-        say("building Istio (once, 6 minutes on two cores)");
-        let packages = [CONTROL, AGENT].map(|name| format!("{PACKAGE}/pilot/cmd/{name}"));
-        let mut go = binaries::go(MODULE, "build");
-        go.args(["-trimpath", "-ldflags=-s -w", "-o"])
-            .arg(folder.join(""))
-            .args(packages);
-        run(&mut go).context("cannot build the programs of deploy/cluster/mesh")?;
-    }
-    Ok(folder)
 }
 
 fn control(programs: &Path) -> Result<PathBuf> {

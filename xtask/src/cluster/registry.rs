@@ -2,34 +2,25 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::binaries;
-use crate::command::{output, run, shared_cache};
-use crate::console::say;
+use super::binaries::ModulePrograms;
 use crate::images::{Image, Layer, Packing, User};
 
-const MODULE: &str = "registry";
-const PACKAGE: &str = "github.com/distribution/distribution/v3";
+const PROGRAMS: ModulePrograms = ModulePrograms {
+    name: "registry",
+    module: "registry",
+    package: "github.com/distribution/distribution/v3",
+    sources: "cmd",
+    programs: &["registry"],
+    time: "a minute",
+};
 const IMAGE: &str = "liquid.test/registry:1";
 
 /// Writes the image's archive into a folder, and builds its program if that was not done before.
 pub(crate) fn image(to: &Path) -> Result<PathBuf> {
-    let version = output(binaries::go(MODULE, "list").args(["-m", "-f", "{{.Version}}", PACKAGE]))?;
-    let folder = shared_cache()?
-        .join("cluster")
-        .join(format!("registry-{}", version.trim()));
-    let program = folder.join("registry");
-    if !program.exists() {
-        say("building the registry (once, a minute on two cores)");
-        let mut go = binaries::go(MODULE, "build");
-        go.args(["-trimpath", "-ldflags=-s -w", "-o"])
-            .arg(&program)
-            .arg(format!("{PACKAGE}/cmd/registry"));
-        run(&mut go).context("cannot build the program of deploy/cluster/registry")?;
-    }
     let mut layer = Layer::default();
-    layer.file("bin/registry", &program)?;
+    layer.file("bin/registry", &PROGRAMS.ensure()?.join("registry"))?;
     layer.folder("tmp", 0o1777);
     let image = Image {
         reference: IMAGE.to_owned(),
