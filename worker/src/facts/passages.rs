@@ -33,10 +33,11 @@ fn cut_text(units: &[Unit], bytes: usize) -> Vec<Range<usize>> {
         let fits = |unit: &&Unit| unit.end - begin <= bytes;
         let end = start + units.iter().skip(start).take_while(fits).count().max(1);
         pieces.push(start..end);
-        let Some(last) = units.get(end - 1).filter(|_| end < units.len()) else {
+        let (Some(last), Some(next)) = (units.get(end - 1), units.get(end)) else {
             break;
         };
-        let again = |unit: &&Unit| last.end - unit.start <= bytes / OVERLAP;
+        // A unit is read again only where the next one fits behind it, or the piece would hold nothing new.
+        let again = |unit: &&Unit| last.end - unit.start <= bytes / OVERLAP && next.end - unit.start <= bytes;
         let inside = units.get(start + 1..end).unwrap_or_default();
         start = end - inside.iter().rev().take_while(again).count();
     }
@@ -159,6 +160,25 @@ mod tests {
         assert!(bytes[2].start == 0, "{bytes:?}");
         let first = choose(&document.units, cut(&document, 400), &[], 2);
         assert_eq!(first, cut(&document, 400)[..2]);
+    }
+
+    #[test]
+    fn no_piece_lies_within_another() {
+        let unit = |start, end| Unit {
+            start,
+            end,
+            words: 1,
+            kind: SpanKind::Sentence,
+            lead: None,
+            block: 0,
+            text: 0,
+            filler: false,
+            run: 0,
+        };
+        let units = [unit(0, 40), unit(41, 81), unit(82, 87), unit(88, 186)];
+        // What fits into an eighth is read again, unless the next unit has no room behind it.
+        assert_eq!(cut_text(&units, 104), [0..3, 2..4]);
+        assert_eq!(cut_text(&units, 100), [0..3, 3..4]);
     }
 
     proptest! {
