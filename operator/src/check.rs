@@ -1,7 +1,8 @@
 //! `liquid-operator check`: is the installation whole? `helm test` runs it inside the cluster.
 //!
 //! Each step is what an application would stumble over: the resource type, the leader, the webhook's bundle,
-//! and a handshake with the webhook through its Service, as the API server makes it.
+//! and a handshake with the webhook through its Service, as the API server makes it. Right after an installation or an
+//! upgrade a step may hold only seconds later, so it is tried again for a while.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 use crate::api::LiquidMemoryProxy;
@@ -22,6 +23,10 @@ use crate::config::Settings;
 
 /// Longest time for the connection and the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
+/// How long a step is tried: twice as long as a lease is held by a leader that has died.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Time between two tries.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// A part of the installation that is not as it must be.
 #[derive(Debug, thiserror::Error)]
@@ -76,35 +81,50 @@ pub fn start(settings: &Settings) -> Result<(), CheckError> {
 async fn check(settings: &Settings) -> Result<(), CheckError> {
     let client = Client::try_default().await;
     let client = client.map_err(|error| CheckError::Start(error.into()))?;
-    let proxies = Api::<LiquidMemoryProxy>::all(client.clone());
-    let proxies = proxies.list(&ListParams::default()).await;
+    let proxies = eventually(async || count_proxies(client.clone()).await).await?;
+    println!("resource type: served, {proxies} proxies");
+    let leader = eventually(async || find_leader(client.clone(), settings).await).await?;
+    println!("leader: {leader}");
+    let host = format!("{}.{}.svc", settings.webhook_service, settings.namespace);
+    eventually(async || {
+        let bundle = read_bundle(client.clone(), settings).await?;
+        reach_webhook(&host, &bundle).await
+    })
+    .await?;
+    println!("webhook {host}: answers with a certificate of the bundle that the API server trusts");
+    Ok(())
+}
+
+/// Tries a step until it succeeds, and at most for [`PATIENCE`]: the error is that of the last try.
+async fn eventually<T>(step: impl AsyncFn() -> Result<T, CheckError>) -> Result<T, CheckError> {
+    let limit = Instant::now() + PATIENCE;
+    loop {
+        match step().await {
+            Err(_) if Instant::now() < limit => sleep(PAUSE).await,
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn count_proxies(client: Client) -> Result<usize, CheckError> {
+    let proxies = Api::<LiquidMemoryProxy>::all(client)
+        .list(&ListParams::default())
+        .await;
     let proxies = proxies.map_err(api_error(
         "LiquidMemoryProxy",
         "install the chart liquid-memory-crds",
     ))?;
-    println!("resource type: served, {} proxies", proxies.items.len());
+    Ok(proxies.items.len())
+}
 
-    let leases = Api::<Lease>::namespaced(client.clone(), &settings.namespace);
+async fn find_leader(client: Client, settings: &Settings) -> Result<String, CheckError> {
+    let leases = Api::<Lease>::namespaced(client, &settings.namespace);
     let lease = leases.get(&settings.lease_name).await;
     let lease = lease.map_err(api_error("the Lease", "look at the operator's log"))?;
-    let holder = lease
-        .spec
-        .and_then(|spec| spec.holder_identity)
-        .filter(|holder| !holder.is_empty());
-    let holder = holder.ok_or_else(|| CheckError::NoLeader(settings.lease_name.clone()))?;
-    println!("leader: {holder}");
-
-    let bundle = read_bundle(client, settings).await?;
-    println!("webhook's bundle: there");
-    let host = format!("{}.{}.svc", settings.webhook_service, settings.namespace);
-    let shaken = timeout(HANDSHAKE, shake_hands(&host, &bundle)).await;
-    let shaken = shaken.unwrap_or_else(|_| Err(format!("no answer in {} s", HANDSHAKE.as_secs())));
-    shaken.map_err(|why| CheckError::Webhook {
-        host: host.clone(),
-        why,
-    })?;
-    println!("webhook {host}: answers with a certificate of the bundle");
-    Ok(())
+    let holder = lease.spec.and_then(|spec| spec.holder_identity);
+    holder
+        .filter(|holder| !holder.is_empty())
+        .ok_or_else(|| CheckError::NoLeader(settings.lease_name.clone()))
 }
 
 fn api_error(what: &'static str, remedy: &'static str) -> impl FnOnce(kube::Error) -> CheckError {
@@ -137,6 +157,15 @@ async fn read_bundle(client: Client, settings: &Settings) -> Result<Vec<u8>, Che
         last = bundle.0;
     }
     Ok(last)
+}
+
+async fn reach_webhook(host: &str, bundle: &[u8]) -> Result<(), CheckError> {
+    let shaken = timeout(HANDSHAKE, shake_hands(host, bundle)).await;
+    let shaken = shaken.unwrap_or_else(|_| Err(format!("no answer in {} s", HANDSHAKE.as_secs())));
+    shaken.map_err(|why| CheckError::Webhook {
+        host: host.to_owned(),
+        why,
+    })
 }
 
 /// Connects to the webhook, trusting this bundle and no other.
