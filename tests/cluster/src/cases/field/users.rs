@@ -140,6 +140,13 @@ pub(super) fn by_proxy(world: &World) -> Result<()> {
 
 /// One value for the operator, its hooks and tests, workers and sidecars.
 pub(super) fn by_chart(world: &World) -> Result<()> {
+    let outcome = release_runs(world);
+    // Also where it failed: later cases install the release in this namespace.
+    let restored = leave_users(world);
+    outcome.and(restored)
+}
+
+fn release_runs(world: &World) -> Result<()> {
     assign_users()?;
     kubectl(&[
         "label",
@@ -168,7 +175,10 @@ pub(super) fn by_chart(world: &World) -> Result<()> {
     world.helm(&["test", RELEASE, "--namespace", SYSTEM])?;
     let namespace = namespace("field-users-chart")?;
     proxy(&namespace.0, &manifest::proxy(&namespace.0, "proxy"))?;
-    application_runs(world, &namespace.0)?;
+    application_runs(world, &namespace.0)
+}
+
+fn leave_users(world: &World) -> Result<()> {
     kubectl(&["label", "namespace", SYSTEM, &format!("{RANGE}-")])?;
     world.upgrade(&["podUser=Fixed"])?;
     kubectl(&[
