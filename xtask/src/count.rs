@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+/// Lines that are kept of what a failed test said.
+const SAID: usize = 8;
+/// Characters that are kept of each.
+const LINE: usize = 300;
+
 /// The outcome of one part, or of all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Count {
@@ -11,6 +16,18 @@ pub(crate) struct Count {
     pub(crate) skipped: Vec<String>,
     /// How long single tests took, where their runner says so.
     pub(crate) times: Vec<(Duration, String)>,
+    /// What failed tests said, where it is printed apart from their names.
+    pub(crate) failures: Vec<Failure>,
+    /// Whether the last of them is being read.
+    pub(crate) reads_failure: bool,
+}
+
+/// A test that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) name: String,
+    /// The first lines of what it said.
+    pub(crate) said: Vec<String>,
 }
 
 impl Count {
@@ -35,6 +52,7 @@ impl Count {
         self.failed += other.failed;
         self.skipped.extend(other.skipped.iter().cloned());
         self.times.extend(other.times.iter().cloned());
+        self.failures.extend(other.failures.iter().cloned());
     }
 
     /// A runner that failed without naming a failed test (it did not build, it was killed) has one failure.
@@ -45,8 +63,9 @@ impl Count {
         self
     }
 
-    /// `test result: ok. 14 passed; 0 failed; 1 ignored; ...` of `cargo test`.
+    /// `test result: ok. 14 passed; 0 failed; 1 ignored; ...` of `cargo test`, and what follows its `---- NAME ----`.
     pub(crate) fn cargo(&mut self, line: &str) {
+        self.failure(line);
         if let Some(rest) = line
             .strip_prefix("test ")
             .and_then(|rest| rest.split_once(" ... ignored"))
@@ -119,6 +138,25 @@ impl Count {
         }
     }
 
+    fn failure(&mut self, line: &str) {
+        let heading = line.strip_prefix("---- ");
+        if let Some(name) = heading.and_then(|rest| rest.strip_suffix(" ----")) {
+            self.reads_failure = true;
+            self.failures.push(Failure {
+                name: name.trim_end_matches(" stdout").to_owned(),
+                said: Vec::new(),
+            });
+        } else if line == "failures:" || line.starts_with("test result: ") {
+            self.reads_failure = false;
+        } else if self.reads_failure
+            && !line.trim().is_empty()
+            && let Some(last) = self.failures.last_mut()
+            && last.said.len() < SAID
+        {
+            last.said.push(line.chars().take(LINE).collect());
+        }
+    }
+
     fn timed(&mut self, seconds: &str, name: &str) {
         let time = seconds
             .trim()
@@ -166,6 +204,33 @@ mod tests {
             "test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s",
         ];
         assert_eq!(read(&lines, Count::cargo), (16, 3, 1));
+    }
+
+    #[test]
+    fn keeps_what_failed_tests_said() {
+        let lines = [
+            "failures:",
+            "",
+            "---- uninstall::leaves_nothing ----",
+            "left behind: a",
+            "",
+            "---- check::reads stdout ----",
+            &"x".repeat(2 * LINE),
+            "failures:",
+            "    uninstall::leaves_nothing",
+            "test result: FAILED. 2 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s",
+        ];
+        let mut count = Count::default();
+        lines.iter().for_each(|line| count.cargo(line));
+        let failure = |name: &str, said: String| Failure {
+            name: name.into(),
+            said: vec![said],
+        };
+        let wanted = [
+            failure("uninstall::leaves_nothing", "left behind: a".into()),
+            failure("check::reads", "x".repeat(LINE)),
+        ];
+        assert_eq!((count.failed, count.failures), (2, wanted.to_vec()));
     }
 
     #[test]

@@ -303,6 +303,12 @@ fn table(lines: &[Line], took: Duration) -> Count {
     for line in slowest(std::mem::take(&mut total.times), SLOWEST) {
         println!("{line}");
     }
+    for failure in &total.failures {
+        println!("\n{}", red(&format!("failed: {}", failure.name)));
+        for line in &failure.said {
+            println!("  {line}");
+        }
+    }
     println!();
     total
 }
