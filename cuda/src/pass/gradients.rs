@@ -1,7 +1,7 @@
 //! Gradients of the rule.
 //!
-//! The forward pass keeps the state before every segment and nothing else. The backward pass walks groups of at most
-//! [`GROUP`] tokens from the last to the first: the states of all chunks of a group are made again, every segment of it
+//! The forward pass keeps the state before every segment and nothing else. The backward pass walks the groups of
+//! [`groups`] from the last to the first: the states of all chunks of a group are made again, every segment of it
 //! at once, then the gradient with respect to the state is carried back chunk by chunk, then the rest is done for all
 //! chunks together. Only one group exists at a time, so the work space does not grow with the sequence: per head and
 //! chunk two states in bf16, what each token writes and a record, 93 KiB for heads of 128.

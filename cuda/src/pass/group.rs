@@ -21,7 +21,7 @@ pub struct Group {
 /// Returns the groups of a batch in the order in which the backward pass takes them: spans of a sequence from its end.
 pub fn groups(batch: usize, tokens: usize) -> Vec<Group> {
     if tokens <= GROUP {
-        let together = (GROUP / tokens).clamp(1, batch);
+        let together = (GROUP / tokens.max(1)).clamp(1, batch);
         let part = |sequence| Group {
             sequence,
             sequences: together.min(batch - sequence),
