@@ -16,7 +16,8 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         .output()
         .with_context(|| format!("cannot start {command:?}"))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        let said = [output.stderr, output.stdout].concat();
+        let said = String::from_utf8_lossy(&said).trim().to_owned();
         let command = command.get_args().map(|word| word.to_string_lossy());
         bail!("{}: {said}", command.collect::<Vec<_>>().join(" "));
     }

@@ -120,6 +120,12 @@ impl World {
         rolled_out(SYSTEM, &operator, Duration::from_secs(120))
     }
 
+    /// Runs the release's own test; the error says what it printed.
+    pub(crate) fn test(&self) -> Result<()> {
+        self.helm(&["test", RELEASE, "--namespace", SYSTEM, "--logs"])
+            .map(|_| ())
+    }
+
     /// Ends a part of the control plane and starts it again after `pause` seconds.
     pub(crate) fn restart(&self, component: &str, pause: u64) -> Result<()> {
         let pause = pause.to_string();

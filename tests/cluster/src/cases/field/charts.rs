@@ -10,7 +10,7 @@ use super::super::charts::template;
 use super::{sidecar, without_workers};
 use crate::kubectl::{as_objects, get, kubectl, list, text, trial};
 use crate::manifest::{pod, shell};
-use crate::world::{OPERATOR, RELEASE, SYSTEM, World, eventually};
+use crate::world::{OPERATOR, SYSTEM, World, eventually};
 
 /// Names of everything that a release of this name makes, its hooks and tests included.
 fn names(world: &World, release: &str, namespace: &str) -> Result<Vec<String>> {
@@ -170,7 +170,7 @@ pub(super) fn on_the_nodes_network(world: &World) -> Result<()> {
         on_nodes && alive.len() == 2,
         "not on the nodes' network: {alive:?}"
     );
-    world.helm(&["test", RELEASE, "--namespace", SYSTEM])?;
+    world.test()?;
     let namespace = without_workers("field-host-network")?;
     eventually("an injected pod", Duration::from_secs(30), || {
         let made = trial(&pod(&namespace.0, "tried", &[shell("main", "true")]))?;

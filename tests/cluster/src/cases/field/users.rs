@@ -9,7 +9,7 @@ use super::super::path::proxy;
 use super::{set, sidecar};
 use crate::kubectl::{apply, finished, get, kubectl, list, text, trial};
 use crate::manifest::{self, application, pod, shell};
-use crate::world::{Namespace, RELEASE, SYSTEM, World, eventually};
+use crate::world::{Namespace, SYSTEM, World, eventually};
 
 /// A user of the range.
 const ASSIGNED: u32 = 1_000_920_000;
@@ -172,7 +172,7 @@ fn release_runs(world: &World) -> Result<()> {
             "the operator names its user: {context}"
         );
     }
-    world.helm(&["test", RELEASE, "--namespace", SYSTEM])?;
+    world.test()?;
     let namespace = namespace("field-users-chart")?;
     proxy(&namespace.0, &manifest::proxy(&namespace.0, "proxy"))?;
     application_runs(world, &namespace.0)
