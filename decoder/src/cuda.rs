@@ -8,12 +8,12 @@
 //! | `load` | weights from mapped shards to the device: reader threads, pinned memory, FP8 on the way |
 //! | `weights` | where each weight lies in device memory |
 //! | `space` | buffers of a pass, taken once |
-//! | `pages` | keys and values |
-//! | `states` | states of the gated delta rule, and how a pass is cut where copies of them are wanted |
 //! | `pass` | rows of any sequences through all layers, and the tokens that follow |
 //! | `layers` | the launches of one pass |
 //! | `delta` | those of a layer of the gated delta rule |
 //! | `graphs` | steps of single tokens, captured once and launched as one |
+//!
+//! `crate::ops::cuda` has the memory of sequences: keys and values, states, and how a pass is cut where copies of them are wanted.
 //!
 //! Activations, keys and values are bf16, sums and the states of hybrids f32. With [`Precision::Fp8`] the projections of the layers are products of
 //! FP8 (E4M3) with a scale for every row of weights and of activations; embeddings, attention and the head stay bf16. The
@@ -33,15 +33,11 @@ mod graphs;
 mod layers;
 mod load;
 mod model;
-mod pages;
 mod pass;
 mod space;
-mod states;
 mod weights;
 
 pub use error::CudaError;
 pub use liquid_cuda::device::Precision;
 pub use load::LoadProgress;
 pub use model::{CudaModel, CudaOptions};
-pub(crate) use pages::CudaPages;
-pub(crate) use states::CudaStates;

@@ -18,12 +18,11 @@ use crate::generate::GenerateError;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 pub mod parse;
-mod passage;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-pub use passage::Passage;
+pub use crate::passage::Passage;
 use writer::Writer;
 
 /// Most facts that may be asked for about a passage.

@@ -39,6 +39,7 @@ mod generate;
 pub mod lanes;
 mod model;
 mod ops;
+mod passage;
 mod sample;
 mod tokenizer;
 mod weights;

@@ -4,14 +4,18 @@
 use burn::tensor::{Device, Tensor};
 
 mod cpu;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
+mod memory;
 mod pages;
 mod portable;
 mod states;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use pages::{Attention, DeviceError, PAGE_TOKENS, PageMemory, PageShape, Piece};
-pub(crate) use states::{DeltaPass, DeltaTensors, Snapshot, StateMemory, StatePlace, StateShape};
+pub(crate) use memory::{PageMemory, StateMemory};
+pub(crate) use pages::{Attention, DeviceError, PAGE_TOKENS, PageShape, Piece};
+pub(crate) use states::{DeltaPass, DeltaTensors, Snapshot, StatePlace, StateShape};
 
 /// The code that computes the steps of a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

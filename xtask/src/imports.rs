@@ -17,11 +17,12 @@ use crate::source;
 use graph::{Arrows, Circle};
 
 /// The folders of the crates whose rooms are held to it.
-const CRATES: [&str; 12] = [
+const CRATES: [&str; 13] = [
     "attention",
     "bench",
     "contract",
     "cuda",
+    "decoder",
     "kubectl",
     "operator",
     "process",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use llguidance::toktrie::SimpleVob;
 
 use super::{ConstraintError, stuck};
-use crate::facts::Passage;
+use crate::passage::Passage;
 use crate::tokenizer::{TokenTree, Tokenizer};
 
 /// What a quote is followed by in the JSON that is written.

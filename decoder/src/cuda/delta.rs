@@ -11,9 +11,9 @@ use liquid_cuda::rule::{
 
 use super::layers::{Launcher, Pass};
 use super::space::DeltaSpace;
-use super::states::{LayerStates, Recurrence, RecurrentRows};
 use super::weights::DeltaWeights;
 use crate::config::GatedDelta;
+use crate::ops::cuda::{LayerStates, Recurrence, RecurrentRows};
 
 /// A layer of a pass.
 struct DeltaLayer<'a> {

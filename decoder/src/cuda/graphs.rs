@@ -5,11 +5,10 @@ use liquid_cuda::device::{Address, Graph};
 use liquid_cuda::transformer::{BatchPlan, BatchTables, Draw, SampleRows};
 
 use super::layers::{Launcher, Pass};
-use super::pages::{CudaPages, Place};
 use super::space::Space;
-use super::states::{CudaStates, Recurrence};
 use super::weights::Weights;
 use crate::config::Architecture;
+use crate::ops::cuda::{CudaPages, CudaStates, Place, Recurrence};
 
 /// Rows of captured steps; a step of fewer rows is padded to the next one.
 const BATCHES: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];

@@ -5,15 +5,14 @@ use liquid_cuda::Rows;
 use liquid_cuda::device::{Address, Element, LinearOperands, LinearShape, Precision, Products, Stream};
 use liquid_cuda::rule;
 use liquid_cuda::transformer::{
-    Attention, BatchTables, Epilogue, GateRows, GatherRows, NormedRows, Quantise, RmsNorm, Rotary,
+    Attention, BatchTables, Epilogue, GateRows, GatherRows, Heads, NormedRows, Quantise, RmsNorm, Rotary,
     SKINNY_ROWS, SkinnyGemm, SwiGlu, TransformerKernels,
 };
 
-use super::pages::{Place, heads};
 use super::space::{Space, Widths};
-use super::states::Recurrence;
 use super::weights::{AttentionWeights, Layer, Matrix, Mixer, Weights};
 use crate::config::{Architecture, LayerKind};
+use crate::ops::cuda::{Place, Recurrence};
 
 /// What launches a model's passes.
 #[derive(Debug)]
@@ -56,6 +55,15 @@ struct AttentionPlace {
 
 /// Most rows of bf16 for which the kernel of few rows is quicker than cuBLASLt.
 const SKINNY_BF16_ROWS: usize = 8;
+
+/// Returns the heads as the kernels take them.
+pub(super) fn heads(architecture: &Architecture) -> Heads {
+    Heads {
+        query: architecture.heads,
+        kv: architecture.key_value_heads,
+        width: architecture.head_dim,
+    }
+}
 
 impl Matrix {
     /// Whether the kernel of few rows multiplies so many with the matrix.

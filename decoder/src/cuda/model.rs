@@ -4,17 +4,15 @@ use std::path::Path;
 
 use liquid_cuda::device::{Buffer, Context, DeviceInfo, Library, Precision, Products};
 use liquid_cuda::rule::{self, CONVOLUTION_WIDTHS};
-use liquid_cuda::transformer::{HEAD_WIDTHS, TransformerKernels};
+use liquid_cuda::transformer::{BatchLimits, HEAD_WIDTHS, TransformerKernels};
 
 use super::CudaError;
 use super::error::failed;
 use super::graphs::{self, Caches, Graphs, Parts};
-use super::layers::Launcher;
+use super::layers::{Launcher, heads};
 use super::load::{self, LoadProgress};
-use super::pages::{self, CudaPages, KvNumbers, PagesOptions, Turns};
 use super::pass::{self, Runnable};
-use super::space::{Capacity, Space, Widths};
-use super::states::{self, CudaStates};
+use super::space::{Space, Widths};
 use super::weights::{self, Weights};
 use crate::config::{Architecture, GatedDelta};
 use crate::engine::{Runner, RunnerLimits};
@@ -22,6 +20,7 @@ use crate::model::{
     CacheSize, Frequencies, KvCache, LoadError, Logits, Memory, PassError, Segment, check, load as tensors,
     page_shape, state_shape,
 };
+use crate::ops::cuda::{Capacity, CudaPages, CudaStates, KvNumbers, PagesOptions, Turns, slot_bytes};
 use crate::ops::{PAGE_TOKENS, PageMemory, PageShape, StateMemory};
 use crate::weights::Checkpoint;
 
@@ -185,7 +184,19 @@ impl CudaModel {
             let (context, stream) = (&self.context, &self.launcher.stream);
             CudaStates::new(context, stream, shape, delta, self.space.capacity)
         });
-        states.transpose()
+        Ok(states.transpose()?)
+    }
+
+    /// Returns the largest batch over a cache.
+    fn batch_limits(&self, size: CacheSize) -> BatchLimits {
+        let sequences = self.options.sequences;
+        BatchLimits {
+            rows: self.space.capacity.rows,
+            sequences,
+            pages: sequences * size.context_tokens.div_ceil(PAGE_TOKENS),
+            pool: size.pages,
+            decode_rows: 1,
+        }
     }
 
     /// Takes memory for sequences.
@@ -200,11 +211,16 @@ impl CudaModel {
         }
         let options = PagesOptions {
             shape,
-            heads: pages::heads(&self.architecture),
+            heads: heads(&self.architecture),
             precision: self.options.keys_values,
-            limits: pages::limits(size, self.space.capacity.rows, self.options.sequences),
+            limits: self.batch_limits(size),
         };
-        CudaPages::new(&self.context, &self.launcher.stream, &turns, options)
+        Ok(CudaPages::new(
+            &self.context,
+            &self.launcher.stream,
+            &turns,
+            options,
+        )?)
     }
 
     /// Checks that a pass has room for its segments.
@@ -237,7 +253,7 @@ impl Runner for CudaModel {
     }
 
     fn state_bytes(&self) -> u64 {
-        states::slot_bytes(state_shape(&self.architecture, 1)) as u64
+        slot_bytes(state_shape(&self.architecture, 1)) as u64
     }
 
     fn limits(&self) -> RunnerLimits {

@@ -5,11 +5,10 @@ use liquid_cuda::transformer::{BatchPlan, BatchSequence, Draw, Sample};
 
 use super::graphs::{self, Caches, Graphs, Parts, Tables};
 use super::layers::{Launcher, Pass};
-use super::pages::CudaPages;
 use super::space::Space;
-use super::states::CudaStates;
 use crate::model::{Logits, Segment, Wanted};
 use crate::ops::Piece;
+use crate::ops::cuda::{CudaPages, CudaStates};
 
 /// Numbers of rows of which those of a larger pass are a multiple, so that few shapes of products need a plan.
 const ROWS: usize = 64;

@@ -7,6 +7,7 @@ use liquid_cuda::transformer::{Draw, NormedRows, QuantisedRows, Sample};
 
 use super::CudaError;
 use crate::config::{Architecture, GatedDelta};
+use crate::ops::cuda::Capacity;
 
 /// Widths of a model's rows.
 #[derive(Clone, Copy, Debug)]
@@ -56,19 +57,13 @@ impl Widths {
     }
 }
 
-/// Most rows and sequences of a pass, and most rows whose logits are computed at once.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Capacity {
-    pub(super) rows: usize,
-    pub(super) sequences: usize,
-    pub(super) wanted: usize,
-}
-
-impl Capacity {
-    /// Returns the bytes of the records of a pass: the last chunk of each sequence may be a part of one.
-    fn record_bytes(self, delta: GatedDelta) -> usize {
-        record_bytes(self.rows / CHUNK + self.sequences, CHUNK, delta.value_heads)
-    }
+/// Returns the bytes of the records of a pass: the last chunk of each sequence may be a part of one.
+fn delta_record_bytes(capacity: Capacity, delta: GatedDelta) -> usize {
+    record_bytes(
+        capacity.rows / CHUNK + capacity.sequences,
+        CHUNK,
+        delta.value_heads,
+    )
 }
 
 /// Buffers of layers of the gated delta rule.
@@ -131,7 +126,7 @@ impl Space {
         let delta = widths.delta.map(|delta| -> Result<DeltaSpace, CudaError> {
             Ok(DeltaSpace {
                 convolved: numbers(rows, delta.channels())?,
-                records: context.allocate(capacity.record_bytes(delta))?,
+                records: context.allocate(delta_record_bytes(capacity, delta))?,
             })
         });
         Ok(Self {
@@ -162,7 +157,7 @@ impl Space {
         let Capacity { rows, wanted, .. } = capacity;
         let row = 2 * widths.hidden + widths.widest_packed() + widths.widest_mixed() + 3 * widths.inner + 2;
         let delta = widths.delta.map_or(0, |delta| {
-            2 * rows * delta.channels() + capacity.record_bytes(delta)
+            2 * rows * delta.channels() + delta_record_bytes(capacity, delta)
         });
         let rounded = match precision {
             Precision::Bf16 => 0,

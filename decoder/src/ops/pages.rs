@@ -1,8 +1,10 @@
-//! Keys and values of many sequences in pages of equal size, taken once. A sequence is a list of pages.
+//! Keys and values of many sequences in pages of equal size: their sizes, and what reads and writes them. A sequence is a list
+//! of pages.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
-use super::{HeadLayout, Kernels, StatePlace, cpu, portable};
+use super::HeadLayout;
+use super::states::StatePlace;
 
 /// Tokens of a page.
 pub(crate) const PAGE_TOKENS: usize = 64;
@@ -57,67 +59,3 @@ pub(crate) struct Attention<'a> {
 /// The device failed, or its memory was lost by an earlier failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DeviceError(pub(crate) String);
-
-/// Memory for keys and values.
-#[derive(Debug)]
-pub(crate) enum PageMemory {
-    /// On the processor.
-    Host(cpu::HostPages),
-    /// On any device of burn.
-    Device(portable::DevicePages),
-    /// On an NVIDIA GPU, without burn.
-    #[cfg(feature = "cuda")]
-    Cuda(crate::cuda::CudaPages),
-}
-
-impl PageMemory {
-    /// Takes the memory; none if the system does not give it.
-    pub(crate) fn new(shape: PageShape, kernels: Kernels, device: &Device) -> Option<Self> {
-        match kernels {
-            Kernels::Cpu => cpu::HostPages::new(shape).map(Self::Host),
-            Kernels::Portable => Some(Self::Device(portable::DevicePages::new(shape, device))),
-        }
-    }
-
-    pub(crate) fn shape(&self) -> PageShape {
-        match self {
-            Self::Host(pages) => pages.shape(),
-            Self::Device(pages) => pages.shape(),
-            #[cfg(feature = "cuda")]
-            Self::Cuda(pages) => pages.shape(),
-        }
-    }
-
-    /// Uses all of the memory once, so that the system cannot fail to give it later.
-    pub(crate) fn touch(&mut self) {
-        match self {
-            Self::Host(pages) => pages.touch(),
-            // Burn's devices give what they promise.
-            Self::Device(_) => {}
-            #[cfg(feature = "cuda")]
-            Self::Cuda(_) => {}
-        }
-    }
-
-    /// Whether no failure within a pass has lost the memory.
-    pub(crate) fn is_whole(&self) -> bool {
-        match self {
-            Self::Host(_) => true,
-            Self::Device(pages) => pages.is_whole(),
-            #[cfg(feature = "cuda")]
-            Self::Cuda(pages) => pages.is_whole(),
-        }
-    }
-
-    /// Stores the rows' keys and values, and attends; returns the heads' outputs side by side, `[rows, heads * width]`.
-    pub(crate) fn attend(&mut self, attention: &Attention<'_>) -> Result<Tensor<2>, DeviceError> {
-        match self {
-            Self::Host(pages) => cpu::attend(pages, attention),
-            Self::Device(pages) => portable::attend(pages, attention),
-            #[cfg(feature = "cuda")]
-            Self::Cuda(_) => Err(DeviceError(
-                "the memory is another device's than the model".to_owned(),
-            )),
-        }
-    }
-}

@@ -1,10 +1,9 @@
-//! What layers of the gated delta rule remember of sequences: slots of equal size, taken once. A sequence has one, and copies
-//! of it are kept at the ends of some pages.
+//! What layers of the gated delta rule remember of sequences, in slots of equal size: their sizes, and what reads and writes
+//! them. A sequence has one, and copies of it are kept at the ends of some pages.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
-use super::pages::{DeviceError, Piece};
-use super::{Kernels, cpu, portable};
+use super::pages::Piece;
 use crate::config::GatedDelta;
 
 /// Sizes of a memory for states.
@@ -67,110 +66,4 @@ pub(crate) struct DeltaPass<'a> {
     /// Index among the layers of the gated delta rule.
     pub(crate) layer: usize,
     pub(crate) weights: DeltaTensors,
-}
-
-/// Memory for states.
-#[derive(Debug)]
-pub(crate) enum StateMemory {
-    /// On the processor.
-    Host(cpu::HostStates),
-    /// On any device of burn.
-    Device(portable::DeviceStates),
-    /// On an NVIDIA GPU, without burn.
-    #[cfg(feature = "cuda")]
-    Cuda(crate::cuda::CudaStates),
-}
-
-impl StateMemory {
-    /// Takes the memory; none if the system does not give it.
-    pub(crate) fn new(shape: StateShape, kernels: Kernels, device: &Device) -> Option<Self> {
-        match kernels {
-            Kernels::Cpu => cpu::HostStates::new(shape).map(Self::Host),
-            Kernels::Portable => Some(Self::Device(portable::DeviceStates::new(shape, device))),
-        }
-    }
-
-    /// Makes the memory of models without such layers.
-    #[cfg(feature = "cuda")]
-    pub(crate) fn none() -> Self {
-        let shape = StateShape {
-            delta: None,
-            layers: 0,
-            slots: 0,
-        };
-        Self::Device(portable::DeviceStates::new(shape, &Device::flex()))
-    }
-
-    pub(crate) fn shape(&self) -> StateShape {
-        match self {
-            Self::Host(states) => states.shape(),
-            Self::Device(states) => states.shape(),
-            #[cfg(feature = "cuda")]
-            Self::Cuda(states) => states.shape(),
-        }
-    }
-
-    /// Uses all of the memory once, so that the system cannot fail to give it later.
-    pub(crate) fn touch(&mut self) {
-        match self {
-            Self::Host(states) => states.touch(),
-            // Burn's devices give what they promise.
-            Self::Device(_) => {}
-            #[cfg(feature = "cuda")]
-            Self::Cuda(_) => {}
-        }
-    }
-
-    /// Whether no failure within a pass has lost the memory.
-    pub(crate) fn is_whole(&self) -> bool {
-        match self {
-            Self::Host(_) => true,
-            Self::Device(states) => states.is_whole(),
-            #[cfg(feature = "cuda")]
-            Self::Cuda(states) => states.is_whole(),
-        }
-    }
-
-    /// Makes a slot that of a sequence which has not begun.
-    pub(crate) fn clear(&mut self, slot: u32) {
-        match self {
-            Self::Host(states) => states.clear(slot),
-            Self::Device(states) => states.clear(slot),
-            #[cfg(feature = "cuda")]
-            Self::Cuda(states) => states.clear(slot),
-        }
-    }
-
-    /// Makes the slot `to` what `from` is.
-    pub(crate) fn copy(&mut self, from: u32, to: u32) {
-        match self {
-            Self::Host(states) => states.copy(from, to),
-            Self::Device(states) => states.copy(from, to),
-            #[cfg(feature = "cuda")]
-            Self::Cuda(states) => states.copy(from, to),
-        }
-    }
-
-    /// Reads the rows; returns the heads' outputs side by side, `[rows, values]`.
-    pub(crate) fn read(&mut self, pass: &DeltaPass<'_>) -> Result<Tensor<2>, DeviceError> {
-        match self {
-            Self::Host(states) => cpu::read_delta(states, pass),
-            Self::Device(states) => portable::read_delta(states, pass),
-            #[cfg(feature = "cuda")]
-            Self::Cuda(_) => Err(DeviceError(
-                "the memory is another device's than the model".to_owned(),
-            )),
-        }
-    }
-
-    /// Returns the states of a layer's heads on the processor, `[value_heads, key_width, value_width]`.
-    #[cfg(test)]
-    pub(crate) fn heads(&self, slot: u32, layer: usize) -> Vec<f32> {
-        match self {
-            Self::Host(states) => states.heads(slot, layer),
-            Self::Device(_) => Vec::new(),
-            #[cfg(feature = "cuda")]
-            Self::Cuda(_) => Vec::new(),
-        }
-    }
 }

@@ -1,12 +1,10 @@
 //! Keys and values in device memory, and what else depends on how many sequences of which length there may be.
 
+use liquid_cuda::Error;
 use liquid_cuda::device::{Address, Buffer, Context, Precision, Stream};
 use liquid_cuda::transformer::{BatchLimits, Heads, KvLayer, decode_workspace_bytes};
 
-use super::CudaError;
-use crate::config::Architecture;
-use crate::model::CacheSize;
-use crate::ops::{PAGE_TOKENS, PageShape};
+use super::super::pages::PageShape;
 
 /// Memory for the sequences of a model.
 #[derive(Debug)]
@@ -28,17 +26,17 @@ pub(crate) struct CudaPages {
 }
 
 /// Cosines and sines of all positions.
-pub(super) struct Turns {
-    pub(super) cosines: Vec<f32>,
-    pub(super) sines: Vec<f32>,
+pub(crate) struct Turns {
+    pub(crate) cosines: Vec<f32>,
+    pub(crate) sines: Vec<f32>,
 }
 
 /// How keys and values are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct KvNumbers {
-    pub(super) precision: Precision,
+pub(crate) struct KvNumbers {
+    pub(crate) precision: Precision,
     /// Numbers of a head.
-    pub(super) width: usize,
+    pub(crate) width: usize,
 }
 
 impl KvNumbers {
@@ -51,50 +49,30 @@ impl KvNumbers {
     }
 
     /// Returns the bytes of so many numbers, with their scales.
-    pub(super) fn bytes(self, numbers: usize) -> usize {
+    pub(crate) fn bytes(self, numbers: usize) -> usize {
         numbers * self.precision.bytes() + self.scale_bytes(numbers)
-    }
-}
-
-/// Returns the heads as the kernels take them.
-pub(super) fn heads(architecture: &Architecture) -> Heads {
-    Heads {
-        query: architecture.heads,
-        kv: architecture.key_value_heads,
-        width: architecture.head_dim,
-    }
-}
-
-/// Returns the largest batch of so many rows and sequences of a cache.
-pub(super) fn limits(size: CacheSize, rows: usize, sequences: usize) -> BatchLimits {
-    BatchLimits {
-        rows,
-        sequences,
-        pages: sequences * size.context_tokens.div_ceil(PAGE_TOKENS),
-        pool: size.pages,
-        decode_rows: 1,
     }
 }
 
 /// What the memory is taken for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct PagesOptions {
-    pub(super) shape: PageShape,
-    pub(super) heads: Heads,
+pub(crate) struct PagesOptions {
+    pub(crate) shape: PageShape,
+    pub(crate) heads: Heads,
     /// Number type of keys and values.
-    pub(super) precision: Precision,
+    pub(crate) precision: Precision,
     /// The largest batch.
-    pub(super) limits: BatchLimits,
+    pub(crate) limits: BatchLimits,
 }
 
 impl CudaPages {
     /// Takes the memory.
-    pub(super) fn new(
+    pub(crate) fn new(
         context: &Context,
         stream: &Stream,
         turns: &Turns,
         options: PagesOptions,
-    ) -> Result<Self, CudaError> {
+    ) -> Result<Self, Error> {
         let PagesOptions {
             shape,
             heads,
@@ -105,7 +83,7 @@ impl CudaPages {
             precision,
             width: heads.width,
         };
-        let upload = |values: &[f32]| -> Result<Buffer, CudaError> {
+        let upload = |values: &[f32]| -> Result<Buffer, Error> {
             let buffer = context.allocate(size_of_val(values))?;
             stream.write(&buffer, values)?;
             Ok(buffer)
@@ -138,12 +116,12 @@ impl CudaPages {
     }
 
     /// Notes that the device has failed.
-    pub(super) fn lose(&mut self) {
+    pub(crate) fn lose(&mut self) {
         self.whole = false;
     }
 
     /// Returns the places of all layers' keys and values.
-    pub(super) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         Place {
             keys_values: self.memory.address(),
             half_layer: self.shape.layer() / 2 * self.shape.pages,
@@ -156,32 +134,32 @@ impl CudaPages {
     }
 
     /// Returns the memory for a batch's tables.
-    pub(super) fn tables(&self) -> &Buffer {
+    pub(crate) fn tables(&self) -> &Buffer {
         &self.tables
     }
 
     /// Returns the limits of a batch of so many rows.
-    pub(super) fn limits(&self, rows: usize) -> BatchLimits {
+    pub(crate) fn limits(&self, rows: usize) -> BatchLimits {
         BatchLimits { rows, ..self.limits }
     }
 }
 
 /// Addresses of a cache's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     keys_values: Address,
     /// Numbers of the keys of a layer, and of the values.
     half_layer: usize,
     numbers: KvNumbers,
     pages: usize,
-    pub(super) cosines: Address,
-    pub(super) sines: Address,
-    pub(super) workspace: Address,
+    pub(crate) cosines: Address,
+    pub(crate) sines: Address,
+    pub(crate) workspace: Address,
 }
 
 impl Place {
     /// Returns keys and values of a layer.
-    pub(super) fn layer(&self, index: usize) -> KvLayer {
+    pub(crate) fn layer(&self, index: usize) -> KvLayer {
         let half = self.numbers.bytes(self.half_layer);
         let keys = self.keys_values.offset(2 * index * half);
         let values = keys.offset(half);

@@ -1,14 +1,19 @@
 //! States of the gated delta rule in device memory, and which of them a pass reads and writes.
 
+#![allow(
+    unsafe_code,
+    reason = "copies slots on the device; see Safety in `crate::cuda`"
+)]
+
 use liquid_cuda::Error;
 use liquid_cuda::device::{Address, Buffer, Context, Stream};
 use liquid_cuda::rule::CHUNK;
 use liquid_cuda::rule::ragged::{RaggedPlan, RaggedSequence, RaggedTables, SlotStrides, Snapshot};
 
-use super::CudaError;
-use super::space::Capacity;
+use super::super::pages::Piece;
+use super::super::states::StateShape;
+use super::Capacity;
 use crate::config::GatedDelta;
-use crate::ops::{Piece, StateShape};
 
 /// Bytes of which a table's place is a multiple.
 const ALIGNMENT: usize = 16;
@@ -33,15 +38,15 @@ pub(crate) struct CudaStates {
 
 /// What a pass does in the layers of the gated delta rule, the same in each of them.
 #[derive(Clone, Debug)]
-pub(super) struct Recurrence {
-    pub(super) delta: GatedDelta,
-    pub(super) place: StatesPlace,
-    pub(super) rows: RecurrentRows,
+pub(crate) struct Recurrence {
+    pub(crate) delta: GatedDelta,
+    pub(crate) place: StatesPlace,
+    pub(crate) rows: RecurrentRows,
 }
 
 /// The rows of a pass.
 #[derive(Clone, Debug)]
-pub(super) enum RecurrentRows {
+pub(crate) enum RecurrentRows {
     /// One row of every sequence.
     Single(RaggedTables),
     /// Any rows, in parts that run one after the other. A part of a sequence ends where a copy of its states is wanted.
@@ -50,7 +55,7 @@ pub(super) enum RecurrentRows {
 
 /// Addresses of the memory.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct StatesPlace {
+pub(crate) struct StatesPlace {
     heads: Address,
     tails: Address,
     /// Bytes of a layer in a slot.
@@ -60,14 +65,14 @@ pub(super) struct StatesPlace {
 
 /// What a layer remembers, in the slots of all sequences.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct LayerStates {
-    pub(super) heads: Address,
-    pub(super) tails: Address,
+pub(crate) struct LayerStates {
+    pub(crate) heads: Address,
+    pub(crate) tails: Address,
 }
 
 impl StatesPlace {
     /// Returns a layer's part of the first slot; the other slots follow in the strides of the tables.
-    pub(super) fn layer(&self, index: usize) -> LayerStates {
+    pub(crate) fn layer(&self, index: usize) -> LayerStates {
         LayerStates {
             heads: self.heads.offset(index * self.layer_heads),
             tails: self.tails.offset(index * self.layer_tail),
@@ -86,7 +91,7 @@ fn tail_bytes(delta: GatedDelta) -> usize {
 }
 
 /// Returns the bytes of a slot.
-pub(super) fn slot_bytes(shape: StateShape) -> usize {
+pub(crate) fn slot_bytes(shape: StateShape) -> usize {
     let layer = |delta| head_bytes(delta) + tail_bytes(delta);
     shape.layers * shape.delta.map_or(0, layer)
 }
@@ -109,13 +114,13 @@ fn table_bytes(capacity: Capacity) -> usize {
 
 impl CudaStates {
     /// Takes the memory.
-    pub(super) fn new(
+    pub(crate) fn new(
         context: &Context,
         stream: &Stream,
         shape: StateShape,
         delta: GatedDelta,
         capacity: Capacity,
-    ) -> Result<Self, CudaError> {
+    ) -> Result<Self, Error> {
         let layers = shape.slots * shape.layers;
         Ok(Self {
             shape,
@@ -165,7 +170,7 @@ impl CudaStates {
             (&self.tails, tail_bytes(self.delta)),
         ] {
             let (bytes, address) = (self.shape.layers * layer, buffer.address());
-            // SAFETY: both slots are the buffer's, which lives until the stream has passed: see Safety in `cuda`.
+            // SAFETY: both slots are the buffer's, which lives until the stream has passed: see Safety in `crate::cuda`.
             unsafe {
                 self.stream
                     .copy(address.offset(to * bytes), address.offset(from * bytes), bytes)?;
@@ -181,7 +186,7 @@ impl CudaStates {
     }
 
     /// Plans a pass over the rows of some sequences, and writes its tables; `rows` counts those that pad, too.
-    pub(super) fn plan(&mut self, pieces: &[Piece<'_>], rows: usize) -> Result<Recurrence, Error> {
+    pub(crate) fn plan(&mut self, pieces: &[Piece<'_>], rows: usize) -> Result<Recurrence, Error> {
         let parts: Vec<Vec<Part>> = pieces.iter().map(|piece| self.parts(piece)).collect();
         for slot in parts.iter().flatten().flat_map(Part::written) {
             self.set_fresh(slot, false);
@@ -201,7 +206,7 @@ impl CudaStates {
     }
 
     /// Plans a step of single tokens in which some rows are of sequences, and the others pad.
-    pub(super) fn single(
+    pub(crate) fn single(
         &self,
         mut sequences: Vec<RaggedSequence>,
         rows: usize,
@@ -217,7 +222,7 @@ impl CudaStates {
     }
 
     /// Plans a pass over a sequence of so many rows that is not remembered.
-    pub(super) fn forgotten(&self, rows: usize) -> Result<Recurrence, Error> {
+    pub(crate) fn forgotten(&self, rows: usize) -> Result<Recurrence, Error> {
         let sequence = RaggedSequence {
             tokens: rows,
             ..RaggedSequence::default()
