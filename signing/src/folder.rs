@@ -32,6 +32,19 @@ pub fn sign_folder(folder: &Path, key: &PrivateKey) -> Result<Sums, SigningError
 /// # Errors
 /// [`SigningError`] names the file, and what was expected and found.
 pub fn verify_folder(folder: &Path, key: &PublicKey) -> Result<Sums, SigningError> {
+    verify_folder_except(folder, key, |_| false)
+}
+
+/// Checks a folder as [`verify_folder`] does, but for unsigned files that `is_left_out` names: what programs write into it
+/// by themselves after it was signed. A file of the list is checked whatever `is_left_out` says.
+///
+/// # Errors
+/// [`SigningError`], as of [`verify_folder`].
+pub fn verify_folder_except(
+    folder: &Path,
+    key: &PublicKey,
+    is_left_out: impl Fn(&str) -> bool,
+) -> Result<Sums, SigningError> {
     let read = |name: &'static str| {
         let path = folder.join(name);
         fs::read(&path).map_err(|error| match error.kind() {
@@ -40,7 +53,8 @@ pub fn verify_folder(folder: &Path, key: &PublicKey) -> Result<Sums, SigningErro
         })
     };
     let sums = Sums::open(&read(SUMS)?, &read(SIGNATURE)?, key)?;
-    let files = files(folder)?;
+    let mut files = files(folder)?;
+    files.retain(|file| sums.get(&file.name).is_some() || !is_left_out(&file.name));
     // What costs nothing first: the folder may hold many gigabytes.
     for (name, expected) in sums.iter() {
         if files

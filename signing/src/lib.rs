@@ -38,7 +38,7 @@ mod sums;
 mod tests;
 
 pub use error::{KeyError, SigningError};
-pub use folder::{sign_folder, verify_folder};
+pub use folder::{sign_folder, verify_folder, verify_folder_except};
 pub use key::{PrivateKey, PublicKey};
 pub use sum::Sum;
 pub use sums::Sums;

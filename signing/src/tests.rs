@@ -74,6 +74,25 @@ fn each_change_of_a_folder_is_named() -> Result<()> {
 }
 
 #[test]
+fn what_is_left_out_may_be_added_and_what_is_signed_may_not_change() -> Result<()> {
+    let (folder, key) = signed()?;
+    let check = || {
+        verify_folder_except(folder.path(), &key.public_key(), |name| {
+            name.starts_with("inner/")
+        })
+    };
+    fs::write(folder.path().join("inner/more"), "")?;
+    check()?;
+    fs::write(folder.path().join("inner/a b"), "changed")?;
+    let error = check().err().context("it was accepted")?.to_string();
+    assert!(error.starts_with("inner/a b: sha256 is"), "{error}");
+    fs::remove_file(folder.path().join("inner/a b"))?;
+    let error = check().err().context("it was accepted")?.to_string();
+    assert!(error.starts_with("inner/a b: not found"), "{error}");
+    Ok(())
+}
+
+#[test]
 fn another_key_is_refused_by_its_fingerprint() -> Result<()> {
     let (folder, _) = signed()?;
     let other = PrivateKey::generate()?.public_key();
