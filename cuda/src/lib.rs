@@ -4,6 +4,7 @@
 
 pub mod device;
 mod error;
+mod files;
 pub mod pass;
 mod program;
 mod rows;
@@ -11,5 +12,6 @@ pub mod rule;
 pub mod transformer;
 
 pub use error::Error;
+pub use files::kernel_files;
 pub use program::{KernelSource, TARGET};
 pub use rows::Rows;
