@@ -8,7 +8,7 @@ y, _ = self.attn(x, x, x, is_causal=True)
 
 from . import ops, rule
 from ._native import VERSION as __version__
-from ._native import KernelError
+from ._native import KernelError, SignatureError
 from .errors import (
     AttentionMaskError,
     AttentionWeightsError,
@@ -32,6 +32,7 @@ __all__ = [
     "LiquidMemory",
     "LiquidMemoryError",
     "ShapeError",
+    "SignatureError",
     "State",
     "StateError",
     "UnsupportedError",

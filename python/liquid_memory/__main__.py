@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 
 import torch
 
+from . import SignatureError, _native, kernels
 from .benchmark import benchmark
 from .benchmark.training import training
+
+#: The variable with the public key without whose signature no kernel runs.
+REQUIRE_SIGNATURE = "LIQUID_MEMORY_REQUIRE_SIGNATURE"
 
 
 def main() -> None:
@@ -26,12 +32,31 @@ def main() -> None:
         command.add_argument("--seq-lengths", type=int, nargs="+", default=lengths if on_gpu else [512, 2048, 4096])
         command.add_argument("--dtype", default="bfloat16" if on_gpu else "float32")
         command.add_argument("--device", default="cuda" if on_gpu else "cpu")
+    check = commands.add_parser("verify", help="check that a key has signed the files and kernels of this package")
+    check.add_argument("--key", help=f"file of the public key, PEM [default: the key in ${REQUIRE_SIGNATURE}]")
     given = vars(parser.parse_args())
+    command = given.pop("command")
+    if command == "verify":
+        verify(given["key"])
+        return
     given["dtype"] = getattr(torch, given["dtype"])
-    if given.pop("command") == "training":
-        training(**given)
-    else:
-        benchmark(**given)
+    (training if command == "training" else benchmark)(**given)
+
+
+def verify(key_file: str | None) -> None:
+    """Prints what was verified; exits with 1, and the reason, if something is not what the key has signed."""
+    try:
+        if key_file is not None:
+            with open(key_file) as opened:
+                key = opened.read()
+        elif REQUIRE_SIGNATURE in os.environ:
+            key = os.environ[REQUIRE_SIGNATURE]
+        else:
+            sys.exit(f"no key: pass --key FILE, or set {REQUIRE_SIGNATURE}")
+        files, fingerprint = _native.verify(kernels.PACKAGE, key)
+    except (OSError, SignatureError) as error:
+        sys.exit(str(error))
+    print(f"{kernels.PACKAGE}: {files} files, signed by the key {fingerprint}")
 
 
 if __name__ == "__main__":

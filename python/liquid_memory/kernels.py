@@ -2,7 +2,8 @@
 
 Memory comes from PyTorch's allocator, work goes to PyTorch's current stream, nothing is copied and nothing waits. The
 first call of a kernel compiles it, a second or so, and keeps it on disk: in `LIQUID_MEMORY_CACHE`, or
-`$XDG_CACHE_HOME/liquid-memory/kernels`.
+`$XDG_CACHE_HOME/liquid-memory/kernels`. With `LIQUID_MEMORY_REQUIRE_SIGNATURE` no kernel runs that this public key has not
+signed, and none is kept on disk.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from . import _native
 from .composite import LayerOptions, LayerTensors
 from .rule import saved_states
 
+#: Folder of the installed package, which a signature is for.
+PACKAGE = Path(__file__).parent
 #: Compute capability of the chips whose instructions the kernels use.
 CAPABILITY = (9, 0)
 #: Widths of heads that there are kernels for, and those that have kernels for gradients.
@@ -45,7 +48,7 @@ def serves(rows: Tensor, key_width: int, value_width: int, *, gradients: bool = 
 
 @functools.cache
 def unavailable(device: int) -> str | None:
-    """Why no kernels run on a GPU; `None` if they do."""
+    """Why no kernels run on a GPU; `None` if they do. Raises `SignatureError` where a signature is required and wrong."""
     capability = torch.cuda.get_device_capability(device)
     if capability != CAPABILITY:
         major, minor = capability
@@ -55,6 +58,7 @@ def unavailable(device: int) -> str | None:
     missing = _native.missing_library()
     if missing is not None:
         return f"{missing} cannot be loaded; install nvidia-cuda-nvrtc and nvidia-cublas"
+    _native.require_signature(PACKAGE)
     _native.keep_kernels_in(cache_folder())
     return None
 

@@ -15,7 +15,7 @@ use liquid_cuda::rule::Kernels;
 use liquid_cuda::transformer::TransformerKernels;
 use pyo3::prelude::*;
 
-use crate::KernelError;
+use crate::{KernelError, signature};
 
 /// Devices in a machine; more than any has.
 const DEVICES: usize = 64;
@@ -61,6 +61,7 @@ impl Place {
         py: Python<'_>,
         task: impl FnOnce(&mut Gpu<'_>) -> Result<(), Error> + Send,
     ) -> PyResult<()> {
+        signature::check_verified()?;
         py.detach(|| self.run_here(task))
             .map_err(|error| KernelError::new_err(error.to_string()))
     }
@@ -117,8 +118,9 @@ pub(crate) fn missing_library() -> Option<&'static str> {
 }
 
 /// Keeps compiled kernels in a folder of this user alone, so that another process need not compile them again. The
-/// first folder named in a process stays; returns whether it is this one.
+/// first folder named in a process stays; returns whether it is this one. Where a signature is required no folder is
+/// used: compiled kernels in it are signed by no one.
 #[pyfunction]
 pub(crate) fn keep_kernels_in(folder: PathBuf) -> bool {
-    keep_programs_in(folder)
+    !signature::is_required() && keep_programs_in(folder)
 }
