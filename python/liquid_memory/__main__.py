@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
+from typing import Any
 
 import torch
 
@@ -34,13 +36,31 @@ def main() -> None:
         command.add_argument("--device", default="cuda" if on_gpu else "cpu")
     check = commands.add_parser("verify", help="check that a key has signed the files and kernels of this package")
     check.add_argument("--key", help=f"file of the public key, PEM [default: the key in ${REQUIRE_SIGNATURE}]")
+    distil = commands.add_parser("distill", help="replace a transformers model's attention and train it again")
+    if "distill" in sys.argv[1:2]:
+        # Needs transformers, which the others do not.
+        from .hf.command import add_arguments
+
+        add_arguments(distil)
     given = vars(parser.parse_args())
     command = given.pop("command")
     if command == "verify":
         verify(given["key"])
         return
+    if command == "distill":
+        distill(given)
+        return
     given["dtype"] = getattr(torch, given["dtype"])
     (training if command == "training" else benchmark)(**given)
+
+
+def distill(given: dict[str, Any]) -> None:
+    """Distils a model."""
+    from .hf import Recipe
+    from .hf.command import Run, run
+
+    recipe = Recipe(**{field.name: given.pop(field.name) for field in dataclasses.fields(Recipe)})
+    run(Run(**given, recipe=recipe))
 
 
 def verify(key_file: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -53,7 +54,7 @@ def causal(
     """Reads `x [B, N, E]` from `state`; returns the output of every token and the last state. What `padding [B, N]`
     marks changes nothing and gives zeros. Sequences begin at the tokens `starts` too."""
     q, k, v = _heads(x, weights)
-    g, beta = _gates(x, weights)
+    g, beta = gates(x, weights.gate_weight, weights.a_log, weights.dt_bias)
     if padding is not None:
         g, beta = (numbers.masked_fill(padding.unsqueeze(-1), 0) for numbers in (g, beta))
     if starts is not None:
@@ -67,7 +68,7 @@ def whole(x: Tensor, weights: LayerTensors, options: LayerOptions, padding: Tens
     """Computes the output where every token of `x [B, N, E]` sees every other: a sum over all keys has no order, so there
     is nothing to forget and nothing to erase, `S = sum_i b_i k_i^T v_i` and `o_j = q_j S / sqrt(dk)`."""
     q, k, v = _heads(x, weights)
-    beta = _gates(x, weights)[1]
+    beta = gates(x, weights.gate_weight, weights.a_log, weights.dt_bias)[1]
     if padding is not None:
         beta = beta.masked_fill(padding.unsqueeze(-1), 0)
     with torch.autocast(x.device.type, enabled=False):
@@ -85,17 +86,32 @@ def _heads(x: Tensor, weights: LayerTensors) -> tuple[Tensor, Tensor, Tensor]:
     return q, k, v
 
 
-def _gates(x: Tensor, weights: LayerTensors) -> tuple[Tensor, Tensor]:
+def gates(x: Tensor, gate_weight: Tensor, a_log: Tensor, dt_bias: Tensor) -> tuple[Tensor, Tensor]:
     """Log-gates `-exp(a_log) softplus(a + dt_bias)` and strengths `sigmoid(b)`, `[B, N, H]`, f32 or f64."""
-    products = F.linear(x, weights.gate_weight)
+    products = F.linear(x, gate_weight)
     a, b = products.to(torch.promote_types(products.dtype, torch.float32)).chunk(2, -1)
-    rate = weights.a_log.to(a.dtype).exp()
-    return -rate * F.softplus(a + weights.dt_bias.to(a.dtype)), b.sigmoid()
+    return -a_log.to(a.dtype).exp() * F.softplus(a + dt_bias.to(a.dtype)), b.sigmoid()
+
+
+def head_norm(output: Tensor, norm_weight: Tensor, epsilon: float) -> Tensor:
+    """Norm of every head's output `[B, N, H, D]`, `[B, N, H D]`."""
+    return F.rms_norm(output, (output.shape[-1],), norm_weight.to(output.dtype), epsilon).flatten(-2)
+
+
+@torch.no_grad()
+def init_gates(a_log: Tensor, dt_bias: Tensor) -> None:
+    """Fills the parameters of the gates of heads from slow to fast."""
+    # At a gate input of 0 the log-gate is -A dt with A from 1 to 16 and dt from 0.001 to 0.1, the ranges that Mamba-2
+    # draws from.
+    heads, device = a_log.shape[0], a_log.device
+    a_log.copy_(torch.linspace(1, 16, heads, device=device).log())
+    dt = torch.linspace(math.log(1e-3), math.log(1e-1), heads, device=device).exp()
+    # The inverse of softplus.
+    dt_bias.copy_(dt + (-torch.expm1(-dt)).log())
 
 
 def _finish(output: Tensor, weights: LayerTensors, options: LayerOptions, padding: Tensor | None) -> Tensor:
     """Norm of every head's output, and the output projection."""
-    gamma = weights.norm_weight.to(output.dtype)
-    normed = F.rms_norm(output, (output.shape[-1],), gamma, options.epsilon).flatten(-2)
+    normed = head_norm(output, weights.norm_weight, options.epsilon)
     y = F.linear(normed, weights.out_weight, weights.out_bias)
     return y if padding is None else y.masked_fill(padding.unsqueeze(-1), 0)

@@ -63,3 +63,13 @@ class CrossAttentionError(UnsupportedError):
 
 class StateError(LiquidMemoryError, RuntimeError):
     """A state of another layer, batch or device, or none where one is needed."""
+
+
+class DistillationError(LiquidMemoryError, RuntimeError):
+    """A model whose attention was replaced is used before it was trained again."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the model's attention was replaced and not trained since, so its output is garbage; distil it "
+            "(python -m liquid_memory distill) and call hf.mark_distilled(model), or patch it with force=True to see it run"
+        )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from . import ops
-from .composite import LayerOptions, LayerTensors, causal, whole
+from .composite import LayerOptions, LayerTensors, causal, init_gates, whole
 from .errors import (
     AttentionMaskError,
     AttentionWeightsError,
@@ -114,14 +114,7 @@ class LiquidMemory(nn.Module):
                 nn.init.zeros_(bias)
         nn.init.kaiming_uniform_(self.out_proj.weight, a=math.sqrt(5))
         nn.init.ones_(self.norm_weight)
-        with torch.no_grad():
-            # At a gate input of 0 the log-gate is -A dt with A from 1 to 16 and dt from 0.001 to 0.1, the ranges that
-            # Mamba-2 draws from.
-            device = self.a_log.device
-            self.a_log.copy_(torch.linspace(1, 16, self.num_heads, device=device).log())
-            dt = torch.linspace(math.log(1e-3), math.log(1e-1), self.num_heads, device=device).exp()
-            # The inverse of softplus.
-            self.dt_bias.copy_(dt + (-torch.expm1(-dt)).log())
+        init_gates(self.a_log, self.dt_bias)
 
     def forward(
         self,

@@ -23,4 +23,5 @@ def pytest_unconfigure():
 @pytest.fixture(autouse=True)
 def _alike_every_time():
     torch.manual_seed(0)
-    torch.set_num_threads(2)
+    # Threads that wait for each other at every small operation are slow beside other programs.
+    torch.set_num_threads(1)
