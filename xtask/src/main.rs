@@ -26,6 +26,7 @@ mod source;
 mod stack;
 mod test;
 mod tools;
+mod wheel;
 
 use std::process::ExitCode;
 
@@ -71,6 +72,8 @@ enum Subject {
     Kubectl(kubectl::Arguments),
     /// Make one signed archive of images, models, charts, SBOMs and licences, for a cluster without a way out.
     Bundle(bundle::Arguments),
+    /// Build the PyTorch package as a wheel, signed if there is a key.
+    Wheel(wheel::Arguments),
     /// Write the tables of metrics, headers and variables into the programs' REFERENCE.md.
     Reference,
     /// Draw which module imports which, crate by crate; fails on a circle.
@@ -113,6 +116,7 @@ fn run(subject: Subject) -> Result<ExitCode> {
         Subject::Bundle(arguments) => bundle::run(&arguments)?,
         Subject::Images(arguments) => images::run(&arguments)?,
         Subject::Kubectl(arguments) => kubectl::run(&arguments)?,
+        Subject::Wheel(arguments) => wheel::run(&arguments)?,
         Subject::Fuzz(arguments) => fuzz::run(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)

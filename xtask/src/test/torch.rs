@@ -1,21 +1,26 @@
-//! The PyTorch package on a processor: its tests with the extension that the workspace's build made, its types, its style.
+//! The PyTorch package on a processor: its tests with the extension that the workspace's build made, its types, its style,
+//! and its wheel, signed and installed where nothing of the source tree is imported.
 
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use liquid_signing::PrivateKey;
 
 use super::Wanted;
 use super::clients::{PYTEST, selection};
-use crate::command::{root, run, watch};
+use crate::command::{cache, root, run, watch};
 use crate::console::warn;
 use crate::count::Count;
-use crate::{graph, tools};
+use crate::images::Profile;
+use crate::{graph, tools, wheel};
 
 /// The extension as cargo and as Python name it.
 const BUILT: &str = "libliquid_memory_native.so";
 const IMPORTED: &str = "liquid_memory/_native.abi3.so";
+/// The variable by which the wheel's tests know the public key that has signed it.
+const WHEEL_KEY: &str = "LIQUID_MEMORY_WHEEL_KEY";
 
 /// Installs PyTorch: gigabytes, once for all checkouts.
 pub(super) fn download() -> Result<()> {
@@ -26,8 +31,18 @@ fn folder() -> PathBuf {
     root().join("python")
 }
 
+/// The Python of PyTorch's environment with transformers over it; without, where that cannot be had: its tests are skipped
+/// by name then.
 fn environment() -> Result<PathBuf> {
-    tools::shared_python("torch", &folder().join("requirements-test.txt"))
+    let torch = wheel::torch_environment()?;
+    let requirements = folder().join("requirements-transformers.txt");
+    match tools::shared_python_over(&torch, "transformers", &requirements) {
+        Ok(python) => Ok(python),
+        Err(error) => {
+            warn(format!("no transformers: {error:#}"));
+            Ok(torch)
+        }
+    }
 }
 
 pub(super) fn torch(wanted: &Wanted) -> Result<Count> {
@@ -41,8 +56,8 @@ pub(super) fn torch(wanted: &Wanted) -> Result<Count> {
         }
     };
     place_extension()?;
-    let module = |arguments: &[&str]| {
-        let mut command = Command::new(&python);
+    let module = |python: &Path, arguments: &[&str]| {
+        let mut command = Command::new(python);
         command
             .arg("-m")
             .args(arguments)
@@ -50,21 +65,72 @@ pub(super) fn torch(wanted: &Wanted) -> Result<Count> {
             .env("PYTHONPATH", ".");
         command
     };
-    let mut count = Count::default();
-    let mut pytest = module(&PYTEST);
-    pytest.args(["-m", "not gpu"]).args(selection(&wanted.names));
-    let success = watch(&mut pytest, |line| count.pytest(line))?;
-    let mut count = count.ended(success);
+    let mut count = pytest(
+        &mut module(&python, &PYTEST),
+        "not gpu and not wheel",
+        &wanted.names,
+    )?;
+    // Named tests of another file do not wait for a wheel.
+    if wanted.names.is_empty() || wanted.names.iter().any(|name| name.contains("wheel")) {
+        count.add(&test_wheel(&wanted.names)?);
+    }
     if wanted.names.is_empty() {
+        let python = wheel::torch_environment()?;
         for check in [
             &["mypy"][..],
             &["ruff", "check", "--no-cache"],
             &["ruff", "format", "--no-cache", "--check"],
         ] {
-            count.add(&Count::one(run(&mut module(check)).is_ok()));
+            count.add(&Count::one(run(&mut module(&python, check)).is_ok()));
         }
     }
     Ok(count)
+}
+
+/// Runs the tests with these marks.
+fn pytest(command: &mut Command, marks: &str, names: &[String]) -> Result<Count> {
+    let mut count = Count::default();
+    let success = watch(command.args(["-m", marks]).args(selection(names)), |line| {
+        count.pytest(line);
+    })?;
+    // It fails where the names select no test of these marks.
+    let none = !names.is_empty() && count == Count::default();
+    Ok(count.ended(success || none))
+}
+
+/// Builds a wheel that a new key signs, installs it into a fresh environment and runs its tests there, in a folder from
+/// which the source tree is not imported.
+fn test_wheel(names: &[String]) -> Result<Count> {
+    let key = PrivateKey::generate()?;
+    let work = cache().join("wheel-test");
+    let wheel = wheel::build(Profile::Dev, Some(&key), &work.join("dist"))?;
+    let python = install(&wheel, &work.join("venv"))?;
+    let mut command = Command::new(python);
+    command.arg("-m").args(PYTEST);
+    command.arg("-c").arg(folder().join("pyproject.toml"));
+    command.arg(folder().join("tests/test_wheel.py"));
+    command
+        .current_dir(&work)
+        .env_remove("PYTHONPATH")
+        .env(WHEEL_KEY, key.public_key().to_string());
+    pytest(&mut command, "wheel and not gpu", names)
+}
+
+/// Installs a wheel into a new environment that takes PyTorch from the shared one; returns its Python.
+fn install(wheel: &Path, folder: &Path) -> Result<PathBuf> {
+    let torch = wheel::torch_environment()?;
+    let mut make = Command::new("python3");
+    run(make.args(["-m", "venv", "--clear", "--without-pip"]).arg(folder))?;
+    let python = folder.join("bin/python");
+    let mut install = Command::new(&torch);
+    install
+        .args(["-m", "pip", "--disable-pip-version-check", "--python"])
+        .arg(&python);
+    install.args(["install", "--quiet", "--no-deps", "--no-index"]);
+    run(install.arg(wheel))?;
+    let shared = torch.ancestors().nth(2).context("not in an environment")?;
+    tools::import_from(&python, shared)?;
+    Ok(python)
 }
 
 /// Puts the extension where Python looks for it; git ignores it.

@@ -1,0 +1,115 @@
+"""The package as its wheel brings it: installed in an environment of its own, imported from nowhere else, signed.
+
+`cargo xtask test --only torch` builds, signs and installs the wheel. In an environment with one that KEY.pub has signed, from
+another folder than `python`:
+
+    LIQUID_MEMORY_WHEEL_KEY="$(cat KEY.pub)" python -m pytest -c python/pyproject.toml python/tests/test_wheel.py
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from oracle import error
+from torch import nn
+
+import liquid_memory
+from liquid_memory import LiquidMemory, _native
+
+pytestmark = pytest.mark.wheel
+
+if "LIQUID_MEMORY_WHEEL_KEY" not in os.environ:
+    pytest.skip("no signed wheel: LIQUID_MEMORY_WHEEL_KEY is not set to its public key", allow_module_level=True)
+
+PACKAGE = Path(liquid_memory.__file__).parent
+EMBED, HEADS = 32, 4
+
+
+class Block(nn.Module):
+    """A Transformer block with the line swapped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(EMBED), nn.LayerNorm(EMBED)
+        self.attn = LiquidMemory(EMBED, HEADS, batch_first=True)
+        self.mlp = nn.Sequential(nn.Linear(EMBED, 64), nn.GELU(), nn.Linear(64, EMBED))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.norm1(x)
+        x = x + self.attn(h, h, h, is_causal=True)[0]
+        return x + self.mlp(self.norm2(x))
+
+
+def test_it_is_the_wheel_that_is_imported():
+    assert Path(sys.prefix) in PACKAGE.parents
+    assert Path(_native.__file__).parent == PACKAGE
+    wheel = next(PACKAGE.parent.glob("liquid_memory-*.dist-info/WHEEL")).read_text()
+    assert re.search(r"^Tag: cp310-abi3-\w*linux\w*$", wheel, re.MULTILINE), wheel
+
+
+def test_a_block_with_the_line_swapped_trains_compiled_without_a_graph_break():
+    block = Block()
+    compiled = torch.compile(block, fullgraph=True)
+    x = torch.randn(4, 70, EMBED)
+    by = torch.randn_like(x)
+    leaves = list(block.parameters())
+    given, wanted = (torch.autograd.grad(call(x), leaves, by) for call in (compiled, block))
+    for one, other in zip(given, wanted, strict=True):
+        assert error(one, other) < 1e-4
+    optimiser = torch.optim.AdamW(leaves, 1e-2)
+    # What was said two tokens before.
+    earlier = x.roll(2, 1)
+    losses = []
+    for _ in range(30):
+        loss = (compiled(x) - earlier)[:, 2:].square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 2, (losses[0], losses[-1])
+
+
+def _python(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, timeout=100)
+
+
+def test_the_key_that_signed_it_verifies_it():
+    key = os.environ["LIQUID_MEMORY_WHEEL_KEY"]
+    listed = {line.split("  ")[1] for line in (PACKAGE / "SHA256SUMS").read_text().splitlines()}
+    assert {"__init__.py", "_native.abi3.so", "kernel_sources/scan.cu", "kernel_sources/transformer/gemm.cu"} <= listed
+    assert {name for name, _ in _native.kernel_files()} <= listed
+    verified = _python("-m", "liquid_memory", "verify", LIQUID_MEMORY_REQUIRE_SIGNATURE=key)
+    assert verified.returncode == 0 and f"{len(listed)} files" in verified.stdout, verified.stderr
+    added = PACKAGE / "added.py"
+    added.touch()
+    try:
+        refused = _python("-m", "liquid_memory", "verify", LIQUID_MEMORY_REQUIRE_SIGNATURE=key)
+    finally:
+        added.unlink()
+    assert refused.returncode == 1 and "added.py: not in SHA256SUMS" in refused.stderr, refused.stdout
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("key", "runs"), [("", False), (None, True)])
+def test_on_a_gpu_only_signed_kernels_run(key, runs):
+    program = """
+import torch
+from liquid_memory import LiquidMemory
+torch.set_default_device("cuda")
+layer, x = LiquidMemory(256, 2, dtype=torch.bfloat16), torch.randn(9, 1, 256, dtype=torch.bfloat16)
+with torch.no_grad():
+    print(layer(x, x, x, is_causal=True)[0].isfinite().all().item())
+"""
+    required = os.environ["LIQUID_MEMORY_WHEEL_KEY"] if key is None else key
+    said = _python("-c", program, LIQUID_MEMORY_REQUIRE_SIGNATURE=required)
+    if runs:
+        assert said.stdout == "True\n" and "PyTorch's own operations" not in said.stderr, said.stderr
+    else:
+        assert said.returncode == 1 and "SignatureError" in said.stderr, said.stderr
