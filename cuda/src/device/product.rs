@@ -24,6 +24,10 @@ pub const WORKSPACE: usize = 32 << 20;
 /// What every operand's address is a multiple of; [`Operands::are_aligned`].
 static ALIGNMENT: u32 = 16;
 
+/// How sums that several blocks make in parts may be added up: in f32. By itself the heuristic also takes algorithms that
+/// round the parts to the type of the result.
+static REDUCTIONS: u32 = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
+
 /// `cublasOperation_t`, which the bindings of cuBLASLt leave out.
 #[repr(i32)]
 #[derive(Clone, Copy, Debug)]
@@ -376,6 +380,12 @@ pub(super) fn algorithm(
             Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
             (&raw const workspace).cast(),
             size_of::<usize>(),
+        )?;
+        result::set_matmul_pref_attribute(
+            preference,
+            Preference::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+            (&raw const REDUCTIONS).cast(),
+            size_of::<u32>(),
         )?;
         for operand in operands {
             result::set_matmul_pref_attribute(
