@@ -19,6 +19,15 @@ pub const SIDECAR_LISTEN: &str = "LIQUID_SIDECAR__LISTEN__ADDRESS";
 /// `listen.admin` of the sidecar.
 pub const SIDECAR_ADMIN: &str = "LIQUID_SIDECAR__LISTEN__ADMIN";
 
+/// `intercept.address` of the sidecar.
+pub const SIDECAR_INTERCEPT: &str = "LIQUID_SIDECAR__INTERCEPT__ADDRESS";
+
+/// `intercept.cert_file` of the sidecar.
+pub const SIDECAR_INTERCEPT_CERTIFICATE: &str = "LIQUID_SIDECAR__INTERCEPT__CERT_FILE";
+
+/// `intercept.key_file` of the sidecar.
+pub const SIDECAR_INTERCEPT_KEY: &str = "LIQUID_SIDECAR__INTERCEPT__KEY_FILE";
+
 /// `policy.mode` of the sidecar, one of [`crate::Mode`].
 pub const SIDECAR_MODE: &str = "LIQUID_SIDECAR__POLICY__MODE";
 
@@ -49,6 +58,9 @@ mod tests {
         let sidecar = [
             SIDECAR_LISTEN,
             SIDECAR_ADMIN,
+            SIDECAR_INTERCEPT,
+            SIDECAR_INTERCEPT_CERTIFICATE,
+            SIDECAR_INTERCEPT_KEY,
             SIDECAR_MODE,
             SIDECAR_UNREAD,
             SIDECAR_WHOLE,

@@ -14,12 +14,14 @@ pub mod headers;
 pub mod metrics;
 pub mod ports;
 
+mod interception;
 mod leaving;
 mod mode;
 mod pack_style;
 mod provider;
 mod tier;
 
+pub use interception::InterceptedHost;
 pub use leaving::{Unread, Whole};
 pub use mode::Mode;
 pub use pack_style::PackStyle;

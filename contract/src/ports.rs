@@ -6,6 +6,9 @@ pub const SIDECAR: u16 = 8787;
 /// The sidecar's port for probes and metrics. The kubelet and Prometheus connect there.
 pub const SIDECAR_ADMIN: u16 = 9465;
 
+/// The port of `https` URLs. The sidecar takes it, on the loopback address, where it ends the TLS of providers' hosts.
+pub const HTTPS: u16 = 443;
+
 /// The worker's gRPC port. Sidecars connect there; the operator's Service and NetworkPolicy open it.
 pub const WORKER: u16 = 50051;
 

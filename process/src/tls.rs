@@ -16,9 +16,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
 mod failure;
@@ -174,6 +176,25 @@ impl TlsKeeper {
     ) -> Result<TlsStream<TcpStream>, HandshakeError> {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.current.load().server));
         match timeout(limit, acceptor.accept(stream)).await {
+            Ok(shaken) => shaken.map_err(HandshakeError::from),
+            Err(_) => Err(HandshakeError::timeout()),
+        }
+    }
+
+    /// Goes on with a handshake whose first message was read by its caller; else as [`TlsKeeper::accept`].
+    ///
+    /// # Errors
+    /// As [`TlsKeeper::accept`].
+    pub async fn accept_started<S>(
+        &self,
+        start: StartHandshake<S>,
+        limit: Duration,
+    ) -> Result<TlsStream<S>, HandshakeError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let server = Arc::clone(&self.current.load().server);
+        match timeout(limit, start.into_stream(server)).await {
             Ok(shaken) => shaken.map_err(HandshakeError::from),
             Err(_) => Err(HandshakeError::timeout()),
         }

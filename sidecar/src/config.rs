@@ -17,7 +17,7 @@ use serde::Deserialize;
 pub use liquid_process::config::ConfigError;
 
 use crate::upstream::Routes;
-use crate::{access, compress, extract, pack, pages, policy, upstream};
+use crate::{access, compress, extract, intercept, pack, pages, policy, upstream};
 
 /// Sets `upstream.model` unless [`MODEL_VARIABLE`] is set.
 const SYNTHESIS_MODEL: &str = "SYNTHESIS_MODEL";
@@ -29,6 +29,8 @@ const MODEL_VARIABLE: &str = "LIQUID_SIDECAR__UPSTREAM__MODEL";
 pub struct Config {
     /// Where to listen.
     pub listen: Listen,
+    /// Where TLS of the providers' hosts ends. Needs a restart.
+    pub intercept: intercept::Settings,
     /// Who may call.
     pub access: access::Settings,
     /// How large calls may be, and how long they may take.
@@ -189,6 +191,12 @@ impl Configuration for Config {
             .chain(pages)
             .chain(self.log.validate("liquid_sidecar"))
             .chain(self.listen.validate())
+            .chain(
+                self.intercept
+                    .validate()
+                    .map(|invalid| invalid.within("intercept")),
+            )
+            .chain(self.find_taken_address())
             .chain(self.access.validate().map(|invalid| invalid.within("access")))
             .chain(self.reload.validate())
             .chain(Routes::resolve(&self.upstream).err())
@@ -204,6 +212,15 @@ impl Config {
             extract: self.extract.clone(),
             pack: self.pack.clone(),
         }
+    }
+}
+
+impl Config {
+    fn find_taken_address(&self) -> Option<Invalid> {
+        let address = self.intercept.address.filter(|address| address.port() != 0)?;
+        let taken = [self.listen.address, self.listen.admin].contains(&address);
+        let remedy = "is an address of [listen] too; set another port";
+        taken.then(|| Invalid::new("intercept.address", address, remedy))
     }
 }
 

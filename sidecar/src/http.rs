@@ -4,6 +4,7 @@
 mod answer;
 mod body;
 mod headers;
+mod intercepted;
 mod pages;
 mod passthrough;
 mod relay;
@@ -112,17 +113,27 @@ pub async fn handle(app: Arc<App>, mut request: Request<Body>) -> Response<Body>
             .for_each(|name| app.metrics.clients.count_call(name)),
         Err(refusal) => return turn_away(&app, refusal, &request),
     }
+    let host = match intercepted::find_host(&request) {
+        Ok(host) => host,
+        Err(error) => return error.response(guess_wire(request.headers())),
+    };
     let path = request.uri().path();
-    if let Some(path) = path.strip_prefix("/liquid/") {
-        return pages::answer(&app, &request, path);
+    // Below an intercepted host all paths are the provider's.
+    if host.is_none() {
+        if let Some(path) = path.strip_prefix("/liquid/") {
+            return pages::answer(&app, &request, path);
+        }
+        if path == "/liquid" && app.recent.is_some() {
+            return pages::redirect();
+        }
     }
-    if path == "/liquid" && app.recent.is_some() {
-        return pages::redirect();
-    }
-    let destination = route::find_route(request.method(), path);
+    let destination = intercepted::narrow(route::find_route(request.method(), path), host);
     let (wire, surface) = match &destination {
         Destination::Surface(route) | Destination::Misspelt(route) => (route.wire, route.surface.as_str()),
-        Destination::Other => (guess_wire(request.headers()), "other"),
+        Destination::Other => {
+            let wire = host.map(intercepted::find_wire);
+            (wire.unwrap_or_else(|| guess_wire(request.headers())), "other")
+        }
     };
     let slot = Arc::clone(&app.slots).try_acquire_owned().ok();
     let has_slot = slot.is_some();

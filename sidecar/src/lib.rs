@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+mod carry;
 mod cause;
 
 pub mod request;
@@ -34,6 +35,8 @@ pub mod pages;
 pub mod retrieval;
 
 pub mod access;
+
+pub mod intercept;
 
 pub mod config;
 

@@ -2,9 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use liquid_contract::exit;
@@ -14,16 +16,17 @@ use liquid_sidecar::compress::Compressor;
 use liquid_sidecar::config::{self, Config};
 use liquid_sidecar::explain;
 use liquid_sidecar::extract;
-use liquid_sidecar::http::server::{self, Entrance, Shard};
+use liquid_sidecar::http::server::{self, Encryption, Entrance, Shard};
 use liquid_sidecar::http::{App, LiveState};
+use liquid_sidecar::intercept::Interception;
 use liquid_sidecar::pages::RecentCalls;
 use liquid_sidecar::process::probe::Target;
 use liquid_sidecar::process::{admin, logs, usage, watch};
 use liquid_sidecar::report::Metrics;
-use liquid_sidecar::upstream::{Guard, Routes, Upstreams};
+use liquid_sidecar::upstream::{Connector, Guard, Routes, Upstreams};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// A call allocates many small things and frees them at once; the system's allocator takes a seventh of its
@@ -119,6 +122,7 @@ fn check_files(config: &Config) -> Result<(), Error> {
     Access::open(&config.access)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     runtime.block_on(TlsKeeper::open(LISTEN_TLS, &config.listen.tls))?;
+    runtime.block_on(config.intercept.check_files())?;
     Ok(())
 }
 
@@ -166,10 +170,9 @@ fn shards(app: &App, config: &Config, guard: &Guard) -> Result<Vec<Shard>, Error
 
 async fn run(config: Config, file: Option<PathBuf>) -> Result<(), Error> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let listener = bind("listen.address", config.listen.address).await?;
-    let admin = bind("listen.admin", config.listen.admin).await?;
+    let listeners = Listeners::bind(&config).await?;
     let guard = Guard::new();
-    guard.set_listeners(vec![listener.local_addr()?, admin.local_addr()?]);
+    guard.set_listeners(listeners.addresses()?);
     let live = LiveState {
         compressor: Compressor::start(config.compress())?,
         routes: Routes::resolve(&config.upstream)?,
@@ -180,37 +183,40 @@ async fn run(config: Config, file: Option<PathBuf>) -> Result<(), Error> {
     let app = App::new(live, upstreams, config.limits.clone(), Arc::new(Metrics::new()))
         .with_recent(recent)
         .with_access(access.clone());
-    let tls = TlsKeeper::wait(LISTEN_TLS, &config.listen.tls)
-        .await?
-        .map(Arc::new);
+    let mut followers = JoinSet::new();
+    let Listeners {
+        calls,
+        admin,
+        intercept,
+    } = listeners;
+    let mut entrances = vec![open_entrance(calls, &config, &app, &mut followers).await?];
+    if let Some(listener) = intercept {
+        entrances.extend(open_interception(listener, &config, &guard, &app, &mut followers).await?);
+    }
     let shards = shards(&app, &config, &guard)?;
     let app = Arc::new(app);
-    tracing::info!(address = %listener.local_addr()?, admin = %admin.local_addr()?, "ready");
+    for entrance in &entrances {
+        tracing::info!(address = %entrance.listener.local_addr()?, admin = %admin.local_addr()?, "ready");
+    }
 
     let (stop, end) = (CancellationToken::new(), CancellationToken::new());
     let admin = tokio::spawn(admin::serve(admin, Arc::clone(&app), stop.clone(), end.clone()));
     let usage = tokio::spawn(usage::report(Arc::clone(&app), end.clone()));
-    let mut followers = JoinSet::new();
     if let Some(file) = file {
         followers.spawn(watch::follow(file, config, Arc::clone(&app)));
     }
     followers.spawn(access.keep_current());
-    if let Some(keeper) = tls.clone() {
-        let metrics = Arc::clone(&app.metrics);
-        followers.spawn(keeper.keep_current(move |worked| metrics.clients.count_reload(worked)));
-    }
-    let serving = tokio::spawn(server::serve(Entrance { listener, tls }, shards, stop.clone()));
+    let serving = entrances
+        .into_iter()
+        .map(|entrance| tokio::spawn(server::serve(entrance, shards.clone(), stop.clone())));
+    let serving = serving.collect::<Vec<_>>();
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     tracing::info!("draining");
     stop.cancel();
-    if serving.await? {
-        tracing::info!("every call has ended");
-    } else {
-        tracing::warn!("some calls were cut off: they took longer than limits.drain_ms");
-    }
+    report_drained(serving).await?;
     end.cancel();
     usage.await?;
     followers.shutdown().await;
@@ -218,7 +224,84 @@ async fn run(config: Config, file: Option<PathBuf>) -> Result<(), Error> {
     Ok(())
 }
 
-async fn bind(field: &str, address: std::net::SocketAddr) -> Result<TcpListener, Error> {
+async fn report_drained(serving: Vec<JoinHandle<bool>>) -> Result<(), Error> {
+    let mut drained = true;
+    for served in serving {
+        drained &= served.await?;
+    }
+    if drained {
+        tracing::info!("every call has ended");
+    } else {
+        tracing::warn!("some calls were cut off: they took longer than limits.drain_ms");
+    }
+    Ok(())
+}
+
+/// What the process listens on; bound before anything else is started.
+struct Listeners {
+    calls: TcpListener,
+    admin: TcpListener,
+    intercept: Option<TcpListener>,
+}
+
+impl Listeners {
+    async fn bind(config: &Config) -> Result<Self, Error> {
+        let intercept = match config.intercept.address {
+            Some(address) => Some(bind("intercept.address", address).await?),
+            None => None,
+        };
+        Ok(Self {
+            calls: bind("listen.address", config.listen.address).await?,
+            admin: bind("listen.admin", config.listen.admin).await?,
+            intercept,
+        })
+    }
+
+    fn addresses(&self) -> std::io::Result<Vec<SocketAddr>> {
+        let all = [Some(&self.calls), Some(&self.admin), self.intercept.as_ref()];
+        all.into_iter().flatten().map(TcpListener::local_addr).collect()
+    }
+}
+
+/// Opens the way in for calls, and follows its certificate.
+async fn open_entrance(
+    listener: TcpListener,
+    config: &Config,
+    app: &App,
+    followers: &mut JoinSet<()>,
+) -> Result<Entrance, Error> {
+    let keeper = TlsKeeper::wait(LISTEN_TLS, &config.listen.tls)
+        .await?
+        .map(Arc::new);
+    if let Some(keeper) = keeper.clone() {
+        let metrics = Arc::clone(&app.metrics);
+        followers.spawn(keeper.keep_current(move |worked| metrics.clients.count_reload(worked)));
+    }
+    let encryption = keeper.into();
+    Ok(Entrance { listener, encryption })
+}
+
+/// Opens the way in for connections to the providers' hosts, and follows its certificate.
+async fn open_interception(
+    listener: TcpListener,
+    config: &Config,
+    guard: &Guard,
+    app: &App,
+    followers: &mut JoinSet<()>,
+) -> Result<Option<Entrance>, Error> {
+    let connector = Connector::new(guard.clone())?;
+    let time = Duration::from_millis(config.upstream.connect_timeout_ms);
+    let Some(interception) = Interception::open(&config.intercept, connector, time).await? else {
+        return Ok(None);
+    };
+    let metrics = Arc::clone(&app.metrics);
+    let keeper = Arc::clone(&interception.tls);
+    followers.spawn(keeper.keep_current(move |worked| metrics.clients.count_reload(worked)));
+    let encryption = Encryption::Intercepted(Arc::new(interception));
+    Ok(Some(Entrance { listener, encryption }))
+}
+
+async fn bind(field: &str, address: SocketAddr) -> Result<TcpListener, Error> {
     let bound = TcpListener::bind(address).await;
     bound.map_err(|error| {
         format!("{field} = {address}: {error}; choose a free address of this machine").into()

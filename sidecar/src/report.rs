@@ -4,6 +4,7 @@
 mod clients;
 pub mod exchange;
 pub mod headers;
+mod interception;
 pub mod metrics;
 mod retrievals;
 mod site_totals;
@@ -11,6 +12,7 @@ pub mod trace;
 
 pub use clients::ClientMetrics;
 pub use exchange::Exchange;
+pub use interception::InterceptionMetrics;
 pub use metrics::{Metrics, Stats};
 pub use retrievals::Retrievals;
 pub use site_totals::SiteSum;

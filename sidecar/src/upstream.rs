@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use liquid_process::Invalid;
 
-pub use connect::{ClientError, ConnectError, HttpClient};
+pub use connect::{ClientError, ConnectError, Connector, HttpClient};
 pub use guard::Guard;
 pub use path::{CallPath, Prefix};
 pub use prepare::plain_worker_call;

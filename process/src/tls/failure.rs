@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rustls::{CertificateError, Error, OtherError};
+use rustls::{AlertDescription, CertificateError, Error, OtherError};
 
 use super::identity::ForeignIdentity;
 
@@ -13,6 +13,8 @@ pub enum HandshakeFailure {
     Identity,
     /// The client's certificate is missing or not valid.
     Certificate,
+    /// The client does not trust the certificate that it was shown.
+    Untrusted,
     /// What came was no TLS, or no TLS that both sides know.
     Handshake,
     /// The client took too long.
@@ -55,6 +57,13 @@ impl HandshakeFailure {
                 Self::Identity
             }
             Some(Error::InvalidCertificate(_) | Error::NoCertificatesPresented) => Self::Certificate,
+            // OpenSSL, Go and Java each send another one of these.
+            Some(Error::AlertReceived(
+                AlertDescription::UnknownCA
+                | AlertDescription::BadCertificate
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::UnsupportedCertificate,
+            )) => Self::Untrusted,
             _ => Self::Handshake,
         }
     }
@@ -64,6 +73,7 @@ impl HandshakeFailure {
         match self {
             Self::Identity => "identity",
             Self::Certificate => "certificate",
+            Self::Untrusted => "untrusted",
             Self::Handshake => "handshake",
             Self::Timeout => "timeout",
         }

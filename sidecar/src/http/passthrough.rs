@@ -6,7 +6,7 @@ use http::{Request, Response, StatusCode, Uri};
 use liquid_contract::Unread;
 
 use super::relay::{Relay, Watch};
-use super::{App, answer, headers, refuse, route, tunnel, unread, workers};
+use super::{App, answer, headers, intercepted, refuse, route, tunnel, unread, workers};
 use crate::api::{ProviderKind, Wire};
 use crate::compress::Action;
 use crate::error::ApiError;
@@ -31,7 +31,10 @@ pub(super) async fn handle(
     if target.provider.kind == ProviderKind::Liquid {
         return Box::pin(workers::answer_other(app, &live, wire, request, exchange)).await;
     }
-    let url = target.provider.url(&path, request.uri().query());
+    let url = match intercepted::is_unversioned(&request) {
+        true => target.provider.unversioned_url(&path, request.uri().query()),
+        false => target.provider.url(&path, request.uri().query()),
+    };
     let policy = &live.compressor.settings().policy;
     let request = match policy.unread {
         Unread::Forward => request,

@@ -1,10 +1,12 @@
-//! Accepts connections, with TLS or without, and serves `handle` on them, until it is stopped.
+//! Accepts connections, with TLS or without, or with that of the hosts that are intercepted, and serves `handle` on them,
+//! until it is stopped.
 //!
 //! A connection stays on one thread, with the upstream connections that its calls use: a call then never
 //! waits for another thread to wake up, which at this size of work costs more than the work. What is heavy in
 //! a call runs on the blocking pool (`compress`).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -13,6 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use liquid_contract::InterceptedHost;
 use liquid_process::tls::TlsKeeper;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -21,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{App, handle};
 use crate::config::Limits;
+use crate::intercept::{Arrival, ConnectionEnd, Interception};
 use crate::pages::access::Connection;
 
 /// Wait after an accept that failed for lack of file descriptors or memory.
@@ -42,13 +46,33 @@ pub struct Shard {
 pub struct Entrance {
     /// The bound address.
     pub listener: TcpListener,
-    /// The certificate; none: plain HTTP.
-    pub tls: Option<Arc<TlsKeeper>>,
+    /// How they are encrypted.
+    pub encryption: Encryption,
+}
+
+/// How connections are encrypted.
+#[derive(Clone)]
+pub enum Encryption {
+    /// Not at all: plain HTTP.
+    None,
+    /// By TLS with this certificate.
+    Tls(Arc<TlsKeeper>),
+    /// By TLS to the hosts that are intercepted.
+    Intercepted(Arc<Interception>),
+}
+
+impl From<Option<Arc<TlsKeeper>>> for Encryption {
+    fn from(tls: Option<Arc<TlsKeeper>>) -> Self {
+        tls.map_or(Self::None, Self::Tls)
+    }
 }
 
 impl From<TcpListener> for Entrance {
     fn from(listener: TcpListener) -> Self {
-        Self { listener, tls: None }
+        Self {
+            listener,
+            encryption: Encryption::None,
+        }
     }
 }
 
@@ -59,11 +83,11 @@ pub async fn serve(entrance: impl Into<Entrance>, shards: Vec<Shard>, stop: Canc
     let Some(Shard { app, .. }) = shards.first().cloned() else {
         return true;
     };
-    let Entrance { listener, tls } = entrance.into();
+    let Entrance { listener, encryption } = entrance.into();
     let connections = GracefulShutdown::new();
     let server = Server {
         builder: builder(&app.limits),
-        tls,
+        encryption,
         leaving: stop.clone(),
         closing: CancellationToken::new(),
     };
@@ -127,7 +151,7 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
 #[derive(Clone)]
 struct Server {
     builder: auto::Builder<TokioExecutor>,
-    tls: Option<Arc<TlsKeeper>>,
+    encryption: Encryption,
     /// From now on each answer closes its connection.
     leaving: CancellationToken,
     /// From now on no connection is begun.
@@ -153,13 +177,23 @@ impl Server {
             },
             () = self.closing.cancelled() => return,
         }
-        // Nothing but the pages asks for the two ends.
-        let ends = app.recent.is_some().then(|| ends(&stream)).flatten();
-        let Some(keeper) = self.tls.clone() else {
-            return self.serve_calls(stream, ends, app, watcher).await;
-        };
+        match self.encryption.clone() {
+            Encryption::None => {
+                let origin = Origin::of(&stream, &app);
+                self.serve_calls(stream, origin, app, watcher).await;
+            }
+            Encryption::Tls(keeper) => self.serve_encrypted(&keeper, stream, app, watcher).await,
+            Encryption::Intercepted(interception) => {
+                self.serve_intercepted(&interception, stream, app, watcher).await;
+            }
+        }
+    }
+
+    async fn serve_encrypted(self, keeper: &TlsKeeper, stream: TcpStream, app: Arc<App>, watcher: Watcher) {
+        let origin = Origin::of(&stream, &app);
+        let time = Duration::from_millis(app.limits.header_timeout_ms);
         let error = match keeper.accept(stream, time).await {
-            Ok(stream) => return self.serve_calls(stream, ends, app, watcher).await,
+            Ok(stream) => return self.serve_calls(stream, origin, app, watcher).await,
             Err(error) => error,
         };
         let failure = error.failure;
@@ -171,19 +205,50 @@ impl Server {
         }
     }
 
+    async fn serve_intercepted(
+        self,
+        interception: &Interception,
+        stream: TcpStream,
+        app: Arc<App>,
+        watcher: Watcher,
+    ) {
+        let time = Duration::from_millis(app.limits.header_timeout_ms);
+        let metrics = Arc::clone(&app.metrics);
+        let Arrival { stream, host } = match interception.accept(stream, time, &app.slots).await {
+            Ok(arrival) => arrival,
+            Err(end) => return metrics.interception.count(end),
+        };
+        let called = Arc::new(AtomicBool::new(false));
+        let intercepted = Intercepted {
+            host,
+            called: Arc::clone(&called),
+        };
+        let origin = Origin {
+            ends: None,
+            intercepted: Some(intercepted),
+        };
+        self.serve_calls(stream, origin, app, watcher).await;
+        if called.load(Ordering::Relaxed) {
+            return metrics.interception.count(ConnectionEnd::Served);
+        }
+        metrics.interception.count(ConnectionEnd::Unused);
+        tracing::warn!(
+            host = host.name(),
+            "a connection ended after its handshake without a call: so ends Node's where it does not trust the certificate"
+        );
+    }
+
     async fn serve_calls(
         self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        ends: Option<Connection>,
+        origin: Origin,
         app: Arc<App>,
         watcher: Watcher,
     ) {
         let leaving = self.leaving;
         let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
             let (app, leaving) = (Arc::clone(&app), leaving.clone());
-            if let Some(ends) = ends {
-                request.extensions_mut().insert(ends);
-            }
+            origin.describe(&mut request);
             async move {
                 let version = request.version();
                 let mut response = handle(app, request.map(Body::new)).await;
@@ -202,6 +267,39 @@ impl Server {
             .serve_connection_with_upgrades(TokioIo::new(stream), service);
         if let Err(error) = watcher.watch(connection).await {
             tracing::debug!(error, "a connection ended with an error");
+        }
+    }
+}
+
+/// What a connection says about its calls.
+struct Origin {
+    ends: Option<Connection>,
+    intercepted: Option<Intercepted>,
+}
+
+/// What an intercepted connection says about its calls.
+struct Intercepted {
+    host: InterceptedHost,
+    /// Whether it has brought a call.
+    called: Arc<AtomicBool>,
+}
+
+impl Origin {
+    fn of(stream: &TcpStream, app: &App) -> Self {
+        Self {
+            // Nothing but the pages asks for the two ends.
+            ends: app.recent.is_some().then(|| ends(stream)).flatten(),
+            intercepted: None,
+        }
+    }
+
+    fn describe<B>(&self, request: &mut hyper::Request<B>) {
+        if let Some(ends) = self.ends {
+            request.extensions_mut().insert(ends);
+        }
+        if let Some(Intercepted { host, called }) = &self.intercepted {
+            called.store(true, Ordering::Relaxed);
+            request.extensions_mut().insert(*host);
         }
     }
 }

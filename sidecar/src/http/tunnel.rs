@@ -1,21 +1,14 @@
 //! Upgraded connections, WebSockets above all: after the upstream's 101 bytes flow both ways, unread.
 
-use std::pin::pin;
-use std::time::Duration;
-
 use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Response, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
-
 use super::{answer, headers};
+use crate::carry::carry;
 use crate::report::Exchange;
-
-const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Asks the upstream for the switch that the client asked for.
 pub(super) fn request_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
@@ -46,30 +39,10 @@ pub(super) fn open(
     answer::response(parts.status, parts.headers, Body::empty())
 }
 
-/// Copies both ways. When one side has said all, the other has `LAST_WORDS` left: a peer that never closes
-/// must not hold the tunnel open.
 async fn join(
     client: OnUpgrade,
     upstream: OnUpgrade,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let (client, upstream) = tokio::try_join!(client, upstream)?;
-    let (client, upstream) = (
-        tokio::io::split(TokioIo::new(client)),
-        tokio::io::split(TokioIo::new(upstream)),
-    );
-    let mut there = pin!(copy(client.0, upstream.1));
-    let mut back = pin!(copy(upstream.0, client.1));
-    let rest = tokio::select! {
-        ended = &mut there => ended.map(|()| back),
-        ended = &mut back => ended.map(|()| there),
-    };
-    match timeout(LAST_WORDS, rest?).await {
-        Ok(ended) => Ok(ended?),
-        Err(_) => Ok(()),
-    }
-}
-
-async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> std::io::Result<()> {
-    tokio::io::copy(&mut from, &mut to).await?;
-    to.shutdown().await
+    Ok(carry(TokioIo::new(client), TokioIo::new(upstream)).await?)
 }

@@ -73,6 +73,7 @@ fn changes(old: &Config, new: &Config) -> Changes {
     }
     for (section, changed) in [
         ("listen", old.listen != new.listen),
+        ("intercept", old.intercept != new.intercept),
         ("access", old.access != new.access),
         ("limits", old.limits != new.limits),
         (

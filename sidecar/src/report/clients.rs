@@ -34,10 +34,9 @@ impl ClientMetrics {
         let calls = "Calls of the clients that access.clients_folder names";
         liquid.register("client_calls", calls, self.client_calls.clone());
         let refused = "Calls and connections that were not let in, by reason: token_missing, token_unknown; and in the TLS \
-                       handshake identity, certificate, handshake, timeout";
+                       handshake identity, certificate, untrusted, handshake, timeout";
         liquid.register("refused_clients", refused, self.refused_clients.clone());
-        let reloads =
-            "Changes of the TLS files of listen.tls that were taken over (ok) or could not be used (failed)";
+        let reloads = "Changes of the TLS files of listen.tls and intercept that were taken over (ok) or could not be used (failed)";
         liquid.register("tls_reloads", reloads, self.tls_reloads.clone());
     }
 

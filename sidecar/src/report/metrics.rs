@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use super::clients::ClientMetrics;
 use super::exchange::{CallEnd, Exchange};
+use super::interception::InterceptionMetrics;
 use super::site_totals::{SiteSum, SiteTotals};
 use crate::compress::{Action, CallTotals, Decision, SiteRecord, Stages, WorkerStatus};
 
@@ -120,6 +121,8 @@ pub struct Metrics {
     totals: Totals,
     /// Who called.
     pub clients: ClientMetrics,
+    /// Connections to hosts whose TLS ends here.
+    pub interception: InterceptionMetrics,
 }
 
 #[derive(Debug, Default)]
@@ -223,6 +226,7 @@ impl Metrics {
             tokens: Family::new_with_constructor(token_histogram),
             totals: Totals::default(),
             clients: ClientMetrics::default(),
+            interception: InterceptionMetrics::default(),
         };
         metrics.register();
         metrics
@@ -233,6 +237,7 @@ impl Metrics {
         self.register_documents();
         self.register_provider();
         self.clients.register(&mut self.registry);
+        self.interception.register(&mut self.registry);
     }
 
     fn register_calls(&mut self) {

@@ -142,10 +142,7 @@ pub struct ClientOptions<'a> {
 /// # Errors
 /// A CA file that cannot be read, or a TLS or resolver configuration that is refused.
 pub fn clients(options: ClientOptions<'_>) -> Result<(HttpClient, HttpClient), ClientError> {
-    let connector = Connector {
-        resolver: Arc::new(resolver()?),
-        guard: options.guard,
-    };
+    let connector = Connector::new(options.guard)?;
     let tls = tls(options.ca_file)?;
     let build = |http2: bool| {
         let builder = hyper_rustls::HttpsConnectorBuilder::new()
@@ -265,6 +262,21 @@ impl Service<Uri> for Connector {
 }
 
 impl Connector {
+    /// Makes a connector that asks the name servers of this machine.
+    ///
+    /// # Errors
+    /// A resolver configuration that is refused.
+    pub fn new(guard: Guard) -> Result<Self, ClientError> {
+        let resolver = Arc::new(resolver()?);
+        Ok(Self { resolver, guard })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_resolver(guard: Guard, resolver: TokioResolver) -> Self {
+        let resolver = Arc::new(resolver);
+        Self { resolver, guard }
+    }
+
     async fn connect(&self, uri: &Uri) -> Result<TcpStream, ConnectError> {
         let host = uri.host().ok_or(ConnectError::NoHost)?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -273,6 +285,14 @@ impl Connector {
         } else {
             80
         });
+        self.open(host, port).await
+    }
+
+    /// Connects to a host, unless one of its addresses is this process's own.
+    ///
+    /// # Errors
+    /// The host has no address, one that leads back here, or none that answers.
+    pub async fn open(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
         let addresses: Vec<SocketAddr> = self
             .lookup(host)
             .await?

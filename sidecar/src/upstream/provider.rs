@@ -141,6 +141,14 @@ impl Provider {
         base.join(&format!("{root}{path}"), query)
     }
 
+    /// Returns the URL for a path that has no version, as it stands beside the base URL's version.
+    pub fn unversioned_url(&self, path: &str, query: Option<&str>) -> Option<Uri> {
+        let base = self.base.as_ref()?;
+        let above = base.path.rsplit_once('/').filter(|(_, last)| is_version(last));
+        let prefix = above.map_or(base.path.as_str(), |(above, _)| above);
+        base.join(&format!("{prefix}{path}"), query)
+    }
+
     /// Returns whether the base URL says which API is there, as in `/v1`, `/v1beta/openai` and `/openai/v1`.
     pub(super) fn names_api(&self) -> bool {
         let last = self.base.as_ref().and_then(|base| base.path.rsplit('/').next());

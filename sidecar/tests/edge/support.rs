@@ -81,7 +81,7 @@ pub(crate) async fn sidecar(toml: &str, base_url: &str) -> Sidecar {
     };
     let entrance = Entrance {
         listener,
-        tls: tls.map(Arc::new),
+        encryption: tls.map(Arc::new).into(),
     };
     let served = tokio::spawn(server::serve(entrance, vec![shard], stop.clone()));
     Sidecar {

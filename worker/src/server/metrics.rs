@@ -227,7 +227,7 @@ impl Metrics {
         let r = &mut self.registry;
         r.register(
             "refused_connections",
-            "Connections that ended in the TLS handshake, by reason: identity, certificate, handshake, timeout",
+            "Connections that ended in the TLS handshake, by reason: identity, certificate, untrusted, handshake, timeout",
             self.refused_connections.clone(),
         );
         r.register(
