@@ -7,8 +7,9 @@
 //! # Flow
 //! 1. labels and annotations are read and checked ([`annotations`]);
 //! 2. one proxy of the pod's namespace is chosen ([`choose`]), unless the pod already has the sidecar;
-//! 3. every container and ordinary init container gets the base URLs (`env`), or a note why not;
-//! 4. the sidecar goes before all other init containers (`sidecar`), with what the pod's own resources leave it
+//! 3. it is decided whether TLS to providers is intercepted (`interception`);
+//! 4. every container and ordinary init container gets the base URLs (`env`), or a note why not;
+//! 5. the sidecar goes before all other init containers (`sidecar`), with what the pod's own resources leave it
 //!    (`pod_resources`), and probes that pass a mesh (`mesh`, `probes`).
 //!
 //! # Guarantees
@@ -21,6 +22,7 @@
 pub mod annotations;
 pub mod choose;
 pub mod env;
+mod interception;
 mod mesh;
 mod node_os;
 pub mod outcome;

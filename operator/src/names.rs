@@ -40,6 +40,18 @@ pub const CLIENTS_FOLDER: &str = "/etc/liquid/clients";
 /// Folder of the authorities of a gateway's clients.
 pub const CLIENT_AUTHORITIES_FOLDER: &str = "/etc/liquid/client-authorities";
 
+/// Annotation of a pod: whether TLS to providers' hosts ends in its sidecar, `true` or `false`.
+pub const INTERCEPTION_ANNOTATION: &str = "liquidmemory.dev/tls-interception";
+/// Sysctl that says from which port on processes need no privileges.
+pub const PORT_START: &str = "net.ipv4.ip_unprivileged_port_start";
+/// Folder of the certificate for intercepted hosts, in the sidecar.
+pub const INTERCEPTION_FOLDER: &str = "/etc/liquid/interception";
+/// Folder of the authorities that the containers of an intercepted pod trust: the interception's own under
+/// `AUTHORITIES`, those and the public ones under [`TRUST_BUNDLE`].
+pub const TRUST_FOLDER: &str = "/etc/liquid/trust";
+/// File of all authorities that the containers of an intercepted pod trust, PEM.
+pub const TRUST_BUNDLE: &str = "bundle.crt";
+
 /// Annotation of a proxy: any change of its value replaces the workers, with the operator's present image for
 /// them.
 pub const ROLLOUT_ANNOTATION: &str = "liquidmemory.dev/rollout";
@@ -71,6 +83,16 @@ pub fn worker_tls(proxy: &str) -> String {
 /// Name of the Secret with the sidecars' certificate.
 pub fn sidecar_tls(proxy: &str) -> String {
     format!("{proxy}-sidecar-tls")
+}
+
+/// Name of the Secret with the certificate for intercepted hosts.
+pub fn interception_tls(proxy: &str) -> String {
+    format!("{proxy}-interception-tls")
+}
+
+/// Name of the ConfigMap with the authorities that the containers of intercepted pods trust.
+pub fn interception_authorities(proxy: &str) -> String {
+    format!("{proxy}-interception-ca")
 }
 
 /// Name of the gateway's Deployment, Service, PodDisruptionBudget, ServiceAccount, NetworkPolicy, HorizontalPodAutoscaler

@@ -1,8 +1,12 @@
-//! The certificate authority, the certificates of workers, sidecars and the webhook, and their rotation.
+//! The certificate authorities, the certificates of workers, sidecars and the webhook, and their rotation.
 //!
 //! One authority, in the Secret `liquid-memory-ca` of the operator's namespace. The leader writes it and the
 //! certificates of workers and sidecars; every replica reads it through a watch and signs the certificate of
 //! its own webhook in memory. No key of an authority ever leaves that Secret.
+//!
+//! Another one vouches for the providers' hosts where TLS to them is intercepted ([`purpose`]), and for nothing else:
+//! applications trust it. It is made when the first proxy asks for interception, and rotates by the same rules, more
+//! slowly.
 //!
 //! # Rotation
 //! [`rotation`] is the state machine, without a clock and without a cluster. An authority is renewed after two
@@ -21,6 +25,8 @@ pub mod authority;
 pub mod bundle;
 pub mod keeper;
 pub mod leaf;
+mod public_roots;
+pub mod purpose;
 pub mod rotation;
 pub mod verdict;
 pub mod watch;
@@ -34,6 +40,7 @@ use std::time::Duration;
 pub use authorities::Authorities;
 pub use authority::Authority;
 pub use leaf::{Leaf, Profile};
+pub use purpose::Purpose;
 pub use x509::Facts;
 
 /// Lives of certificates, and the time until a changed one has arrived.

@@ -41,7 +41,7 @@ pub const CLUSTER: &[Rule] = &[
         "",
         "configmaps",
         KEEP,
-        "worker.toml and sidecar.toml, the authorities of gateways; and keys of what an injected container's envFrom names",
+        "worker.toml and sidecar.toml, the authorities of gateways and of interception; and keys of what an injected container's envFrom names",
     ),
     rule("", "limitranges", &["list"], "which one refuses workers' pods"),
     rule(
@@ -54,7 +54,7 @@ pub const CLUSTER: &[Rule] = &[
         "",
         "secrets",
         &["create", "delete", "get", "patch"],
-        "certificates of workers, sidecars and gateways; whether a Secret that the resource names is there",
+        "certificates of workers, sidecars, gateways and intercepted hosts; whether a Secret that the resource names is there",
     ),
     rule(
         "",

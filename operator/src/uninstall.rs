@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::config::Settings;
-use crate::pki::authorities::SECRET;
+use crate::pki::Purpose;
 use crate::telemetry::start_log;
 
 /// Longest time that the operator may take to end.
@@ -85,12 +85,11 @@ async fn uninstall(settings: &Settings) -> Result<(), UninstallError> {
     let leases = Api::<Lease>::namespaced(client.clone(), own);
     delete(&leases, &settings.lease_name, "delete the Lease").await?;
     let secrets = Api::<Secret>::namespaced(client, own);
-    delete(
-        &secrets,
-        SECRET,
-        "delete the Secret with the certificate authorities",
-    )
-    .await
+    for purpose in Purpose::ALL {
+        let what = "delete a Secret with certificate authorities";
+        delete(&secrets, purpose.secret(), what).await?;
+    }
+    Ok(())
 }
 
 /// Deletes an object, which may be gone already.

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use liquid_contract::{defaults, ports};
 use serde::{Deserialize, Serialize};
 
-use super::{PodUser, Resources};
+use super::{PodUser, Resources, TlsInterception};
 
 /// The sidecar in application pods. Changes of these fields reach pods that are made after them; the sidecars
 /// that run keep what they have.
@@ -44,6 +44,9 @@ pub struct Injection {
     /// How long running calls may take when the pod stops, in seconds: 1 to 3600.
     #[serde(default = "drain_seconds")]
     pub drain_seconds: i32,
+    /// Interception of TLS, for applications that have a provider's URL in their code. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_interception: Option<TlsInterception>,
 }
 
 impl Default for Injection {
@@ -55,6 +58,7 @@ impl Default for Injection {
             user: None,
             resources: resources(),
             drain_seconds: drain_seconds(),
+            tls_interception: None,
         }
     }
 }

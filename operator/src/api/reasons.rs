@@ -103,6 +103,9 @@ reasons! {
         BaseUrlKept: "A container has a base URL of its own, or may have one; its calls do not pass the sidecar.", "Remove it, or set the annotation that the note names.";
         BaseUrlAdopted: "The base URL that a container sets itself became the sidecar's upstream, as its annotation asks.", "Nothing.";
         NoProxyKept: "A container uses a proxy of the network, and its list of exceptions cannot be extended.", "Put 127.0.0.1 and localhost into the list that the note names.";
+        TrustKept: "A container of an intercepted pod has a variable of its own for the authorities that it trusts; clients that read it refuse the sidecar's certificate unless it is in their file.", "Add the authorities of the mounted bundle to the file that the variable names, or remove it.";
+        TrustReplaced: "A container of an intercepted pod was given the variables for the authorities that it trusts, and may have had them by an envFrom that is not read.", "Nothing, if it has not; else set them in env, to a file that holds the mounted authorities too.";
+        HostAliasKept: "A pod gives a provider's host an address of its own; TLS to that host is not intercepted.", "Remove the host from the pod's hostAliases.";
         AnnotationUnknown: "An annotation of the group liquidmemory.dev, or a container that it names, does not exist.", "Check the spelling.";
         ProxyAmbiguous: "Several proxies are in reach of a pod; the oldest was taken.", "Name one by the annotation liquidmemory.dev/proxy.";
         CertificatesRotated: "A certificate authority or certificate has been renewed.", "Nothing.";

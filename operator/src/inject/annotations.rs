@@ -10,7 +10,7 @@ use super::outcome::{Denial, Note, Reason};
 use super::pod::Pod;
 use super::quantity;
 use super::settings::SidecarResources;
-use crate::names::{INJECT_LABEL, INJECTED_ANNOTATION, PROXY_ANNOTATION};
+use crate::names::{INJECT_LABEL, INJECTED_ANNOTATION, INTERCEPTION_ANNOTATION, PROXY_ANNOTATION};
 
 /// Prefix of the operator's annotations.
 const GROUP: &str = "liquidmemory.dev/";
@@ -52,6 +52,8 @@ pub struct Overrides {
     pub adopt: bool,
     /// Annotation `override-env-from`: set base URLs although an `envFrom` that cannot be read may hold them.
     pub override_env_from: bool,
+    /// Annotation `tls-interception`: whether TLS to providers' hosts ends in the sidecar.
+    pub tls_interception: Option<bool>,
     /// Annotations of our group that the operator does not know.
     pub unknown: Vec<String>,
 }
@@ -83,6 +85,7 @@ impl Overrides {
         match short {
             _ if name == INJECTED_ANNOTATION => {}
             _ if name == PROXY_ANNOTATION => self.proxy = Some(value.into()),
+            _ if name == INTERCEPTION_ANNOTATION => self.tls_interception = Some(parse_flag(name, value)?),
             "cpu-request" => self.resources.cpu_request = Some(check_quantity(name, value, "50m")?),
             "cpu-limit" => self.resources.cpu_limit = Some(check_quantity(name, value, "1")?),
             "memory-request" => self.resources.memory_request = Some(check_quantity(name, value, "64Mi")?),

@@ -5,6 +5,7 @@
 //! | not at all | it is added |
 //! | with our own value | nothing is left to do |
 //! | as a literal, or from a ConfigMap that can be read | kept, with a note; adopted as upstream on request |
+//! | as a literal, or from a ConfigMap, with the URL of a host that is intercepted | kept: its calls pass the sidecar all the same |
 //! | by `valueFrom` | kept, with a note |
 //! | perhaps: from a Secret or a ConfigMap that cannot be read | none is added, with a note; added on request |
 //!
@@ -15,9 +16,15 @@ mod adopt;
 mod find;
 mod no_proxy;
 mod plan;
+mod trust;
 
 pub use adopt::Upstreams;
 pub use plan::{Api, EnvContext, Plan};
+
+use http::Uri;
+use http::uri::Scheme;
+use liquid_contract::InterceptedHost;
+use liquid_contract::ports::HTTPS;
 
 use super::outcome::{Note, Reason};
 use super::pod::{Container, items, text};
@@ -50,8 +57,12 @@ pub fn plan_container(
             .collect();
         plan_api(&mut plan, container, api, &variables, context, upstreams);
     }
+    if !context.intercepted.is_empty() {
+        plan.served = true;
+        trust::add_trust(&mut plan, container, context);
+    }
     if plan.served {
-        no_proxy::extend_no_proxy(&mut plan, container, context.config_maps);
+        no_proxy::extend_no_proxy(&mut plan, container, context);
     }
     plan
 }
@@ -72,6 +83,8 @@ fn plan_api(
         true => None,
         false => match adopt::try_adopt(api, &foreign, context, upstreams) {
             Ok(url) => Some(url),
+            // Whatever it sets, its calls pass the sidecar.
+            Err(_) if foreign.iter().all(|(_, found)| is_intercepted(found, context)) => return,
             Err(why) => {
                 let names: Vec<&str> = foreign.iter().map(|(name, _)| *name).collect();
                 let text = format!("container {}: {} {why}", container.name, names.join(", "));
@@ -108,6 +121,19 @@ fn is_free(found: &VariableSource<'_>, context: &EnvContext<'_>) -> bool {
         VariableSource::Unknown { .. } => context.overrides.override_env_from,
         VariableSource::Reference | VariableSource::ConfigMap { .. } => false,
     }
+}
+
+/// Returns true if the base URL is one of a host whose TLS ends in the sidecar.
+fn is_intercepted(found: &VariableSource<'_>, context: &EnvContext<'_>) -> bool {
+    let (VariableSource::Literal { value, .. } | VariableSource::ConfigMap { value, .. }) = found else {
+        return false;
+    };
+    let Ok(url) = value.parse::<Uri>() else {
+        return false;
+    };
+    let is_https = url.scheme() == Some(&Scheme::HTTPS) && url.port_u16().unwrap_or(HTTPS) == HTTPS;
+    let host = url.host().and_then(InterceptedHost::named);
+    is_https && host.is_some_and(|host| context.intercepted.contains(&host))
 }
 
 /// Returns true if the base URL is that of the sidecar.

@@ -1,6 +1,9 @@
 //! A decision as data: what is answered, and what is said about it.
 
 use json_patch::Patch;
+use liquid_contract::ports::HTTPS;
+
+use crate::names::{INTERCEPTION_ANNOTATION, PORT_START};
 
 pub use crate::api::reasons::EventReason as Reason;
 
@@ -147,6 +150,24 @@ pub enum Denial {
         port: u16,
         /// The annotation that moves the sidecar.
         annotation: &'static str,
+    },
+    /// A container listens on the port of intercepted TLS.
+    #[error(
+        "spec.containers[{container}] has containerPort {HTTPS}, at which the sidecar intercepts TLS: listen on another port, \
+         or set the annotation {INTERCEPTION_ANNOTATION} to \"false\""
+    )]
+    HttpsTaken {
+        /// Name of the container.
+        container: String,
+    },
+    /// The pod keeps low ports from processes without privileges.
+    #[error(
+        "spec.securityContext.sysctls[{PORT_START}] = {value:?}: the sidecar intercepts TLS at port {HTTPS} without \
+         privileges; set {HTTPS} or less, or set the annotation {INTERCEPTION_ANNOTATION} to \"false\""
+    )]
+    Sysctl {
+        /// Value of the sysctl.
+        value: String,
     },
     /// A name that is reserved for the sidecar is taken by something else.
     #[error("{field} is named {name:?}, which is kept for the injected sidecar: choose another name")]

@@ -1,11 +1,13 @@
 //! Builds the patch: for a pod without the sidecar, and for one that has it.
 
 use json_patch::jsonptr::Token;
+use liquid_contract::InterceptedHost;
 use serde_json::{Value, json};
 
 use super::annotations::Overrides;
 use super::choose::choose_proxy;
 use super::env::{self, EnvContext, Upstreams};
+use super::interception::Interception;
 use super::mesh;
 use super::outcome::{Decision, Denial, Note, Outcome, Reason};
 use super::patch_builder::{Annotation, PatchBuilder, container_path};
@@ -29,7 +31,11 @@ pub(super) fn patch_new_pod(
     let (port, admin_port) = choose_ports(pod, overrides, proxy)?;
     let resources = overrides.merge_resources(&proxy.resources)?;
     let resources = fit_into_pod(&resources, &overrides.resources, pod)?;
-    let missing = volumes::list_missing(pod, proxy)?;
+    let mut notes = choice.ambiguous.into_iter().collect::<Vec<_>>();
+    notes.extend(overrides.list_notes(pod));
+    let interception = Interception::decide(pod, overrides, proxy, input.defaults, &mut notes)?;
+    let intercepts = interception.is_some();
+    let missing = volumes::list_missing(pod, proxy, intercepts)?;
 
     let mut patch = PatchBuilder::default();
     let mut upstreams = Upstreams::default();
@@ -37,12 +43,8 @@ pub(super) fn patch_new_pod(
         port,
         overrides,
         config_maps: input.config_maps,
+        intercepted: list_intercepted(interception.as_ref()),
     };
-    let mut notes: Vec<Note> = choice
-        .ambiguous
-        .into_iter()
-        .chain(overrides.list_notes(pod))
-        .collect();
     let served = patch_containers(&mut patch, pod, 0, &context, &mut upstreams, &mut notes);
     let image = proxy.image.as_deref().unwrap_or(&input.defaults.image);
     let probes = choose_probes(input, pod, image);
@@ -53,31 +55,39 @@ pub(super) fn patch_new_pod(
         probes,
         port,
         admin_port,
+        intercept: interception.as_ref().map(|interception| interception.address),
         mode: overrides.mode,
         unread: overrides.unread,
         whole: overrides.whole,
         resources,
         upstreams: &upstreams,
-        mounts: volumes::build_mounts(proxy),
+        mounts: volumes::build_mounts(proxy, intercepts),
     };
     insert_sidecar(&mut patch, pod, sidecar::build_container(&spec));
-    let in_spec = [Token::new("spec")];
-    patch.append(pod.spec, &in_spec, "volumes", missing);
+    if let Some(interception) = &interception {
+        interception.patch_pod(&mut patch, pod);
+    }
+    patch.append(pod.spec, &[Token::new("spec")], "volumes", missing);
     append_pull_secrets(&mut patch, pod, &input.defaults.pull_secrets);
-    let mut annotations = vec![Annotation {
-        name: INJECTED_ANNOTATION,
-        value: proxy.name.clone(),
-    }];
+    let mut annotations = vec![name_proxy(proxy)];
     if probes == ProbeMethod::Http {
         annotations.extend(mesh::exclude_port(pod, admin_port));
     }
     patch.annotate(input.pod, annotations);
-    notes.insert(0, note_injected(&proxy.name, &served));
+    notes.insert(0, note_injected(&proxy.name, &served, interception.as_ref()));
     Ok(Outcome {
         decision: Decision::Patch(patch.finish()),
         notes,
         proxy: Some(proxy.name.clone()),
     })
+}
+
+/// Returns the annotation by which an injected pod names its proxy.
+fn name_proxy(proxy: &Proxy) -> Annotation {
+    Annotation {
+        name: INJECTED_ANNOTATION,
+        value: proxy.name.clone(),
+    }
 }
 
 /// Patches a pod that has the sidecar: only containers that later webhooks added get their variables. The
@@ -90,10 +100,14 @@ pub(super) fn patch_injected_pod(
 ) -> Outcome {
     let mut patch = PatchBuilder::default();
     let mut upstreams = present.upstreams.clone();
+    let interception = present
+        .intercept
+        .and_then(|address| Interception::read(pod, address));
     let context = EnvContext {
         port: present.port,
         overrides,
         config_maps: input.config_maps,
+        intercepted: list_intercepted(interception.as_ref()),
     };
     let mut notes = Vec::new();
     let after = present.container.index + 1;
@@ -203,6 +217,11 @@ fn patch_containers<'a>(
             served.push(container.name);
         }
         apply_plan(patch, &container, plan.add, plan.replace);
+        if !context.intercepted.is_empty() {
+            let path = container_path(container.list, container.index);
+            let mounts = volumes::build_trust_mount(&container).into_iter().collect();
+            patch.append(container.value, &path, "volumeMounts", mounts);
+        }
         notes.extend(plan.notes);
     }
     served
@@ -254,13 +273,19 @@ fn append_pull_secrets(patch: &mut PatchBuilder, pod: &Pod<'_>, wanted: &[String
     patch.append(pod.spec, &[Token::new("spec")], "imagePullSecrets", missing);
 }
 
-fn note_injected(proxy: &str, served: &[&str]) -> Note {
+fn list_intercepted(interception: Option<&Interception>) -> &[InterceptedHost] {
+    interception.map_or(&[], |interception| &interception.hosts)
+}
+
+fn note_injected(proxy: &str, served: &[&str], interception: Option<&Interception>) -> Note {
     let who = match served.is_empty() {
         true => "no container calls through it".to_owned(),
         false => format!("calls of {} pass it", served.join(", ")),
     };
+    let tls = interception.map(|found| format!("; TLS to {} ends in it", found.list_hosts()));
+    let tls = tls.unwrap_or_default();
     Note::new(
         Reason::Injected,
-        format!("sidecar of LiquidMemoryProxy {proxy} added; {who}"),
+        format!("sidecar of LiquidMemoryProxy {proxy} added; {who}{tls}"),
     )
 }

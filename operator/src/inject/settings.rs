@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
-use crate::api::PodUser;
+use crate::api::{InterceptedPods, PodUser};
 
 /// Everything that a decision about one pod is made from.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +60,8 @@ pub struct Proxy {
     pub resources: SidecarResources,
     /// Keys of upstreams to mount.
     pub keys: Vec<MountedKey>,
+    /// Which pods have their TLS to providers intercepted; none where the proxy has no certificate for it.
+    pub tls_interception: Option<InterceptedPods>,
 }
 
 /// Requests and limits of a sidecar, as Kubernetes writes quantities.

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use liquid_contract::environment::{
-    SIDECAR_ADMIN, SIDECAR_LISTEN, SIDECAR_LOG_FORMAT, SIDECAR_MODE, SIDECAR_UNREAD, SIDECAR_WHOLE,
+    SIDECAR_ADMIN, SIDECAR_INTERCEPT, SIDECAR_INTERCEPT_CERTIFICATE, SIDECAR_INTERCEPT_KEY, SIDECAR_LISTEN,
+    SIDECAR_LOG_FORMAT, SIDECAR_MODE, SIDECAR_UNREAD, SIDECAR_WHOLE,
 };
 use liquid_contract::{Mode, Unread, Whole, files};
 use serde_json::{Map, Value, json};
@@ -14,7 +15,7 @@ use super::pod::{Container, ContainerList, Pod, items, text};
 use super::probes::{ProbeMethod, build_probes};
 use super::settings::{SidecarDefaults, SidecarResources};
 use crate::api::PodUser;
-use crate::names::{INJECTED_ANNOTATION, SIDECAR_CONTAINER};
+use crate::names::{INJECTED_ANNOTATION, INTERCEPTION_FOLDER, SIDECAR_CONTAINER};
 
 /// Everything that the sidecar's container is built from.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(super) struct SidecarSpec<'a> {
     pub(super) probes: ProbeMethod,
     pub(super) port: u16,
     pub(super) admin_port: u16,
+    /// Where it intercepts TLS.
+    pub(super) intercept: Option<SocketAddr>,
     pub(super) mode: Option<Mode>,
     pub(super) unread: Option<Unread>,
     pub(super) whole: Option<Whole>,
@@ -87,6 +90,14 @@ fn build_variables(spec: &SidecarSpec<'_>) -> Vec<Value> {
         build_variable(SIDECAR_ADMIN, &spec.admin_address().to_string()),
         build_variable(SIDECAR_LOG_FORMAT, spec.defaults.log_format),
     ];
+    if let Some(address) = spec.intercept {
+        let file = |name: &str| format!("{INTERCEPTION_FOLDER}/{name}");
+        variables.extend([
+            build_variable(SIDECAR_INTERCEPT, &address.to_string()),
+            build_variable(SIDECAR_INTERCEPT_CERTIFICATE, &file(files::CERTIFICATE)),
+            build_variable(SIDECAR_INTERCEPT_KEY, &file(files::KEY)),
+        ]);
+    }
     let policy = [
         (SIDECAR_MODE, spec.mode.map(Mode::name)),
         (SIDECAR_UNREAD, spec.unread.map(Unread::name)),
@@ -133,6 +144,8 @@ pub(super) struct InjectedSidecar<'a> {
     pub(super) port: u16,
     /// The address on which it serves probes and metrics.
     pub(super) admin: Option<SocketAddr>,
+    /// Where it intercepts TLS.
+    pub(super) intercept: Option<SocketAddr>,
     /// The upstreams that it has adopted.
     pub(super) upstreams: Upstreams,
 }
@@ -168,6 +181,7 @@ pub(super) fn find_sidecar<'a>(pod: &Pod<'a>) -> Result<Option<InjectedSidecar<'
             container,
             port,
             admin: value_of(SIDECAR_ADMIN).and_then(|address| address.parse().ok()),
+            intercept: value_of(SIDECAR_INTERCEPT).and_then(|address| address.parse().ok()),
             upstreams: Upstreams::from_variables(value_of),
         })),
         None => Err(taken("spec.initContainers")),

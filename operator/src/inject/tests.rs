@@ -4,6 +4,7 @@
 mod answers;
 mod field;
 mod golden;
+mod interception;
 mod properties;
 
 use serde_json::{Value, json};
@@ -40,6 +41,7 @@ fn proxy(name: &str, created: &str) -> Proxy {
             memory_limit: some("512Mi"),
         },
         keys: Vec::new(),
+        tls_interception: None,
     }
 }
 

@@ -7,10 +7,10 @@ use kube::ResourceExt;
 
 use super::leaf::SecretData;
 use super::rotation::{State, Step, Validity};
-use super::{Authority, Facts, PkiError, Times};
+use super::{Authority, Facts, PkiError, Purpose, Times};
 
-/// Name of the Secret.
-pub const SECRET: &str = "liquid-memory-ca";
+/// Name of the Secret with the authority of the product's own connections.
+pub const SECRET: &str = Purpose::Internal.secret();
 /// Annotation of the Secret: since when everything is as the present phase of a rotation wants it.
 pub const COMPLETE_SINCE: &str = "liquidmemory.dev/rotation-complete-since";
 
@@ -21,6 +21,8 @@ const OLD: &str = "old-tls.crt";
 /// The authority that signs, and those that are trusted beside it while a rotation is on.
 #[derive(Clone, Debug)]
 pub struct Authorities {
+    /// What they are for.
+    pub purpose: Purpose,
     /// The authority that signs.
     pub current: Authority,
     /// The authority that will sign.
@@ -32,13 +34,22 @@ pub struct Authorities {
 }
 
 impl Authorities {
-    /// Makes the first authority of an installation.
+    /// Makes the first authority of the product's own connections.
     ///
     /// # Errors
     /// A time that a certificate cannot hold.
     pub fn generate(now: Timestamp, times: &Times) -> Result<Self, PkiError> {
+        Self::generate_for(Purpose::Internal, now, times)
+    }
+
+    /// Makes the first authority for a purpose; `times` are those of the purpose.
+    ///
+    /// # Errors
+    /// A time that a certificate cannot hold.
+    pub fn generate_for(purpose: Purpose, now: Timestamp, times: &Times) -> Result<Self, PkiError> {
         Ok(Self {
-            current: Authority::generate(now, times.ca)?,
+            purpose,
+            current: Authority::generate(purpose, now, times.ca)?,
             next: None,
             old: None,
             complete_since: None,
@@ -83,7 +94,7 @@ impl Authorities {
         match step {
             Step::Keep => after.complete_since = self.complete_since,
             Step::Complete => after.complete_since = Some(now),
-            Step::Announce => after.next = Some(Authority::generate(now, times.ca)?),
+            Step::Announce => after.next = Some(Authority::generate(self.purpose, now, times.ca)?),
             Step::Promote => {
                 if let Some(next) = after.next.take() {
                     after.old = Some(self.current.certificate().to_owned());
@@ -91,20 +102,22 @@ impl Authorities {
                 }
             }
             Step::Drop => after.old = None,
-            Step::Replace => after = Self::generate(now, times)?,
+            Step::Replace => after = Self::generate_for(self.purpose, now, times)?,
         }
         Ok(after)
     }
 
-    /// Reads the authorities from their Secret.
+    /// Reads the authorities from their Secret, whose name says what they are for.
     ///
     /// # Errors
     /// A key that is missing or cannot be read.
     pub fn read(secret: &Secret) -> Result<Self, PkiError> {
         let empty = SecretData::new();
         let data = secret.data.as_ref().unwrap_or(&empty);
+        let purpose = secret.metadata.name.as_deref().and_then(Purpose::of_secret);
+        let purpose = purpose.unwrap_or(Purpose::Internal);
         let fail = |key, why: String| PkiError::Secret {
-            secret: SECRET,
+            secret: purpose.secret(),
             key,
             why,
         };
@@ -125,6 +138,7 @@ impl Authorities {
         };
         let since = secret.annotations().get(COMPLETE_SINCE);
         Ok(Self {
+            purpose,
             current: pair(CURRENT)?.ok_or_else(|| fail(CURRENT.0, "missing".into()))?,
             next: pair(NEXT)?,
             old: text(OLD)?,
@@ -156,7 +170,7 @@ impl Authorities {
             data: Some(self.to_data()),
             ..Secret::default()
         };
-        secret.metadata.name = Some(SECRET.into());
+        secret.metadata.name = Some(self.purpose.secret().into());
         secret.metadata.namespace = Some(namespace.into());
         secret.metadata.resource_version = version;
         let labels = [

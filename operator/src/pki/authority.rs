@@ -11,7 +11,7 @@ use rcgen::{
 use time::OffsetDateTime;
 
 use super::leaf::{Leaf, Profile, San, Usage};
-use super::{Facts, PkiError};
+use super::{Facts, PkiError, Purpose};
 
 /// How long before it is made a certificate is valid: clocks of a cluster differ.
 const SKEW: Duration = Duration::from_secs(300);
@@ -33,16 +33,17 @@ impl fmt::Debug for Authority {
 }
 
 impl Authority {
-    /// Makes an authority: ECDSA on P-256, may sign leaves only.
+    /// Makes an authority: ECDSA on P-256, may sign leaves only, for the names that its purpose permits.
     ///
     /// # Errors
     /// A time that a certificate cannot hold.
-    pub fn generate(now: Timestamp, life: Duration) -> Result<Self, PkiError> {
+    pub fn generate(purpose: Purpose, now: Timestamp, life: Duration) -> Result<Self, PkiError> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
         // Two authorities are trusted while they rotate: different names tell them apart for every verifier.
-        params.distinguished_name = common_name(&format!("liquid-memory-ca {now:.0}"));
+        params.distinguished_name = common_name(&format!("{} {now:.0}", purpose.secret()));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.name_constraints = purpose.constraints();
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         validity(&mut params, now, end(now, life)?, life)?;
         let certificate = params.self_signed(&key)?.pem();
@@ -78,7 +79,7 @@ impl Authority {
         &self.certificate
     }
 
-    /// Returns its key, PEM. Only for the Secret in the operator's namespace.
+    /// Returns its key, PEM. Only for its Secret in the operator's namespace.
     pub(super) fn key(&self) -> &str {
         &self.key
     }

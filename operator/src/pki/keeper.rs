@@ -12,6 +12,7 @@
 mod events;
 mod secrets;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,10 +30,9 @@ use liquid_process::lock;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::authorities::SECRET;
 use super::rotation::{self, Step};
 use super::watch::CurrentAuthorities;
-use super::{Authorities, PkiError, Times, bundle};
+use super::{Authorities, PkiError, Purpose, Times, bundle};
 use crate::names::FIELD_MANAGER;
 
 /// Pause after a round that failed.
@@ -47,20 +47,29 @@ pub struct Holder {
     pub namespace: String,
     /// Name of the proxy.
     pub name: String,
-    /// Whether its gateway needs one too.
-    pub gateway: GatewayCertificate,
+    /// Which further ones it needs.
+    pub needs: Needs,
     /// Reference by which its Secrets are deleted with it.
     pub owner: OwnerReference,
 }
 
-/// Whether a proxy's gateway needs a certificate.
+/// Which certificates a proxy needs beside those of workers and sidecars.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum GatewayCertificate {
-    /// There is no gateway, or it has one from elsewhere.
+pub struct Needs {
+    /// That of its gateway.
+    pub gateway: CertificateNeed,
+    /// That for the hosts whose TLS its sidecars end.
+    pub interception: CertificateNeed,
+}
+
+/// Whether a proxy needs a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CertificateNeed {
+    /// It does not; what it is for does not exist, or has one from elsewhere.
     NotNeeded,
-    /// It needs one.
+    /// It does.
     Needed,
-    /// The resource cannot be read: one that is there is kept.
+    /// One that is there is kept: the resource cannot be read, or pods of before use it.
     AsBefore,
 }
 
@@ -116,23 +125,29 @@ fn api_error(what: &'static str) -> impl FnOnce(kube::Error) -> KeeperError {
 /// A function that lists the proxies of the moment.
 pub type Holders = Arc<dyn Fn() -> Vec<Holder> + Send + Sync>;
 
+/// Authorities, and the version of their Secret.
+struct Loaded {
+    authorities: Authorities,
+    version: Option<String>,
+}
+
 /// Keeps the certificates while this replica leads.
 pub struct Keeper {
     client: Client,
     settings: KeeperSettings,
     holders: Holders,
-    /// Notified when a proxy is created, or gets a gateway.
+    /// Notified when a proxy is created, or needs other certificates.
     wake: Arc<Notify>,
     authorities: CurrentAuthorities,
     recorder: Recorder,
-    /// The authorities that were read or written last; they restore the Secret if it is deleted.
-    last: Mutex<Option<Authorities>>,
+    /// The authorities that were read or written last; they restore their Secret if it is deleted.
+    last: Mutex<BTreeMap<Purpose, Authorities>>,
     /// The bundle that was written last; if it is wrong again, another writer has changed it.
     bundled: Mutex<Option<String>>,
 }
 
 impl Keeper {
-    /// Creates a keeper. `wake` is notified when a proxy is created or gets a gateway; `authorities` follows the Secret.
+    /// Creates a keeper. `wake` is notified when a proxy is created or needs other certificates; `authorities` follows the Secret.
     pub fn new(
         client: Client,
         settings: KeeperSettings,
@@ -148,7 +163,7 @@ impl Keeper {
             wake,
             authorities,
             recorder,
-            last: Mutex::new(None),
+            last: Mutex::default(),
             bundled: Mutex::new(None),
         }
     }
@@ -182,15 +197,25 @@ impl Keeper {
         }
     }
 
-    /// Takes one round. Returns the step of the rotation that was taken.
+    /// Takes one round. Returns the step of a rotation that was taken.
     ///
     /// # Errors
-    /// The Secret with the authorities cannot be read or written. Failures of single proxies are logged; they
+    /// A Secret with authorities cannot be read or written. Failures of single proxies are logged; they
     /// only keep a rotation from going on.
     pub async fn take_round(&self, now: Timestamp) -> Result<Step, KeeperError> {
-        let (authorities, version) = self.load(now).await?;
+        match self.take_round_of(Purpose::Internal, now).await? {
+            Step::Keep => self.take_round_of(Purpose::Interception, now).await,
+            step => Ok(step),
+        }
+    }
+
+    async fn take_round_of(&self, purpose: Purpose, now: Timestamp) -> Result<Step, KeeperError> {
+        let Some(loaded) = self.load(purpose, now).await? else {
+            return Ok(Step::Keep);
+        };
+        let Loaded { authorities, version } = loaded;
         let complete = self.distribute(&authorities, now).await;
-        let times = &self.settings.times;
+        let times = &purpose.times(self.settings.times);
         let step = rotation::step(&authorities.state()?, times, complete, now);
         if step == Step::Keep {
             return Ok(step);
@@ -202,11 +227,15 @@ impl Keeper {
             ..PostParams::default()
         };
         self.authority_secrets()
-            .replace(SECRET, &params, &secret)
+            .replace(purpose.secret(), &params, &secret)
             .await
             .map_err(api_error("writing the certificate authorities"))?;
-        tracing::info!(?step, "the certificate authorities have changed");
-        self.report_step(step).await;
+        tracing::info!(
+            ?step,
+            secret = purpose.secret(),
+            "the certificate authorities have changed"
+        );
+        self.report_step(purpose, step).await;
         self.remember(after);
         Ok(step)
     }
@@ -216,23 +245,27 @@ impl Keeper {
     }
 
     fn remember(&self, authorities: Authorities) {
-        *lock(&self.last) = Some(authorities);
+        lock(&self.last).insert(authorities.purpose, authorities);
     }
 
-    /// Reads the authorities; makes them where there are none.
-    async fn load(&self, now: Timestamp) -> Result<(Authorities, Option<String>), KeeperError> {
+    /// Reads the authorities; makes them where there are none. None where nobody needs them.
+    async fn load(&self, purpose: Purpose, now: Timestamp) -> Result<Option<Loaded>, KeeperError> {
         let secrets = self.authority_secrets();
-        let found = secrets.get_opt(SECRET).await;
+        let found = secrets.get_opt(purpose.secret()).await;
         let found = found.map_err(api_error("reading the certificate authorities"))?;
         if let Some(secret) = found {
             let authorities = Authorities::read(&secret)?;
             self.remember(authorities.clone());
-            return Ok((authorities, secret.resource_version()));
+            let version = secret.resource_version();
+            return Ok(Some(Loaded { authorities, version }));
         }
-        let last = lock(&self.last).clone();
+        let last = lock(&self.last).get(&purpose).cloned();
+        if last.is_none() && !self.needs(purpose) {
+            return Ok(None);
+        }
         let authorities = match last {
             Some(last) => last,
-            None => Authorities::generate(now, &self.settings.times)?,
+            None => Authorities::generate_for(purpose, now, &purpose.times(self.settings.times))?,
         };
         let params = PostParams {
             field_manager: Some(FIELD_MANAGER.into()),
@@ -242,15 +275,28 @@ impl Keeper {
             .create(&params, &authorities.to_secret(&self.settings.namespace, None))
             .await
             .map_err(api_error("creating the certificate authorities"))?;
-        tracing::info!(secret = SECRET, "created");
+        tracing::info!(secret = purpose.secret(), "created");
         self.remember(authorities.clone());
-        Ok((authorities, secret.resource_version()))
+        let version = secret.resource_version();
+        Ok(Some(Loaded { authorities, version }))
     }
 
-    /// Updates every certificate and bundle. Returns true if all are as they should be.
+    /// Returns whether an authority for a purpose has to be made.
+    fn needs(&self, purpose: Purpose) -> bool {
+        let needed = |holder: &Holder| holder.needs.interception == CertificateNeed::Needed;
+        match purpose {
+            Purpose::Internal => true,
+            Purpose::Interception => (self.holders)().iter().any(needed),
+        }
+    }
+
+    /// Updates every certificate and bundle of these authorities. Returns true if all are as they should be.
     async fn distribute(&self, authorities: &Authorities, now: Timestamp) -> bool {
         let results = (self.holders)().into_iter().map(|holder| async move {
-            let done = self.keep_proxy(&holder, authorities, now).await;
+            let done = match authorities.purpose {
+                Purpose::Internal => self.keep_proxy(&holder, authorities, now).await,
+                Purpose::Interception => self.keep_interception(&holder, authorities, now).await,
+            };
             if let Err(error) = &done {
                 tracing::warn!(%error, namespace = holder.namespace, proxy = holder.name, "certificates");
             }
@@ -260,11 +306,15 @@ impl Keeper {
             .buffer_unordered(AT_A_TIME)
             .collect()
             .await;
+        let complete = results.into_iter().all(|done| done);
+        if authorities.purpose == Purpose::Interception {
+            return complete;
+        }
         let webhook = self.keep_webhook(authorities).await;
         if let Err(error) = &webhook {
             tracing::warn!(%error, "webhook configuration");
         }
-        webhook.is_ok() && results.into_iter().all(|done| done)
+        webhook.is_ok() && complete
     }
 
     /// Corrects the webhook's bundle. There is nothing to do where injection is not installed.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use k8s_openapi::ByteString;
+use liquid_contract::InterceptedHost;
 use liquid_contract::files::{AUTHORITIES, CERTIFICATE, KEY};
 
 use crate::names;
@@ -63,6 +64,16 @@ impl Profile {
         Self {
             common_name: "liquid-memory gateway",
             names: list_hosts(&names::gateway(proxy), namespace, domain),
+            usage: Usage::Server,
+        }
+    }
+
+    /// Returns the profile of a sidecar for the hosts whose TLS it ends.
+    pub fn interception() -> Self {
+        let hosts = InterceptedHost::ALL.map(|host| San::Dns(host.name().into()));
+        Self {
+            common_name: "liquid-memory interception",
+            names: hosts.into(),
             usage: Usage::Server,
         }
     }

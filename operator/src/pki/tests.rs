@@ -1,6 +1,7 @@
 //! Certificates, their Secrets, and the rotation on a simulated clock.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod interception;
 mod model;
 
 use super::authorities::{COMPLETE_SINCE, SECRET};
@@ -54,7 +55,7 @@ fn times_that_do_not_fit_are_refused() {
 
 #[test]
 fn a_leaf_says_who_it_is_for() {
-    let authority = Authority::generate(at(0), times().ca).unwrap();
+    let authority = Authority::generate(Purpose::Internal, at(0), times().ca).unwrap();
     let names = |profile: &Profile| {
         let leaf = authority.issue(profile, at(0), times().leaf).unwrap();
         let facts = Facts::from_pem("leaf", &leaf.certificate).unwrap();
@@ -96,7 +97,7 @@ fn a_leaf_says_who_it_is_for() {
 
 #[test]
 fn a_leaf_never_outlives_its_authority() {
-    let authority = Authority::generate(at(0), times().ca).unwrap();
+    let authority = Authority::generate(Purpose::Internal, at(0), times().ca).unwrap();
     let leaf = authority
         .issue(&Profile::sidecar("a", "b"), at(60), times().leaf)
         .unwrap();
@@ -106,7 +107,7 @@ fn a_leaf_never_outlives_its_authority() {
 
 #[test]
 fn a_life_beyond_the_calendar_is_an_error() {
-    let error = Authority::generate(at(0), Duration::MAX).unwrap_err();
+    let error = Authority::generate(Purpose::Internal, at(0), Duration::MAX).unwrap_err();
     assert!(matches!(error, PkiError::Time(_)), "{error}");
 }
 

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::source::Source;
 use crate::api::{self, GuardedProxy, LiquidMemoryProxy};
 use crate::inject::{ConfigMapData, MountedKey, Proxy, SidecarResources};
-use crate::pki::keeper::{GatewayCertificate, Holder, Holders};
+use crate::pki::keeper::{CertificateNeed, Holder, Holders, Needs};
 
 /// A watched cache of all proxies, and a client for what is not in it.
 #[derive(Clone)]
@@ -65,7 +65,7 @@ impl Cluster {
         let _ = self.proxies.wait_until_ready().await;
     }
 
-    /// Returns what is notified when a proxy is created, or gets a gateway.
+    /// Returns what is notified when a proxy is created, or needs other certificates.
     pub fn notifier(&self) -> Arc<Notify> {
         Arc::clone(&self.changed)
     }
@@ -84,14 +84,14 @@ impl Cluster {
     }
 }
 
-/// Returns true if a proxy was created, or its gateway needs another certificate. Most changes are of the status, which the
+/// Returns true if a proxy was created, or needs other certificates. Most changes are of the status, which the
 /// operator writes itself.
-fn is_news(known: &mut HashMap<String, GatewayCertificate>, event: &Event<GuardedProxy>) -> bool {
+fn is_news(known: &mut HashMap<String, Needs>, event: &Event<GuardedProxy>) -> bool {
     match event {
         Event::Apply(proxy) | Event::InitApply(proxy) => {
-            let gateway = read_gateway(proxy);
-            let before = proxy.uid().map(|uid| known.insert(uid, gateway));
-            before.is_some_and(|before| before != Some(gateway))
+            let needs = read_needs(proxy);
+            let before = proxy.uid().map(|uid| known.insert(uid, needs));
+            before.is_some_and(|before| before != Some(needs))
         }
         Event::Delete(proxy) => {
             if let Some(uid) = proxy.uid() {
@@ -112,20 +112,31 @@ fn to_holder(proxy: &GuardedProxy) -> Option<Holder> {
     Some(Holder {
         namespace: proxy.namespace()?,
         name: proxy.name_any(),
-        gateway: read_gateway(proxy),
+        needs: read_needs(proxy),
         owner: proxy.controller_owner_ref(&())?,
     })
 }
 
-fn read_gateway(proxy: &GuardedProxy) -> GatewayCertificate {
+fn read_needs(proxy: &GuardedProxy) -> Needs {
     let Ok(proxy) = &proxy.0 else {
-        return GatewayCertificate::AsBefore;
+        return Needs {
+            gateway: CertificateNeed::AsBefore,
+            interception: CertificateNeed::AsBefore,
+        };
     };
     let gateway = proxy.spec.gateway.as_ref();
-    if gateway.is_some_and(api::Gateway::has_own_certificate) {
-        GatewayCertificate::Needed
-    } else {
-        GatewayCertificate::NotNeeded
+    let gateway = match gateway.is_some_and(api::Gateway::has_own_certificate) {
+        true => CertificateNeed::Needed,
+        false => CertificateNeed::NotNeeded,
+    };
+    let interception = match proxy.spec.injection.tls_interception {
+        Some(_) => CertificateNeed::Needed,
+        // Pods of before go on intercepting, and mount it when they are started again.
+        None => CertificateNeed::AsBefore,
+    };
+    Needs {
+        gateway,
+        interception,
     }
 }
 
@@ -211,6 +222,7 @@ pub fn to_injection(proxy: &LiquidMemoryProxy) -> Option<Proxy> {
                 key: key.key.clone(),
             })
             .collect(),
+        tls_interception: injection.tls_interception.as_ref().map(|found| found.pods),
     })
 }
 

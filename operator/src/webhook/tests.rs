@@ -87,6 +87,7 @@ fn proxy(name: &str) -> Proxy {
         admin_port: 9465,
         resources: SidecarResources::default(),
         keys: Vec::new(),
+        tls_interception: None,
     }
 }
 

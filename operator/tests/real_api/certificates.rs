@@ -1,14 +1,17 @@
 //! Certificates, their Secrets, the webhook's bundle, and rotation under constant traffic.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use libtest_mimic::Trial;
-use liquid_operator::pki::Authorities;
+use liquid_operator::api::LiquidMemoryProxy;
+use liquid_operator::pki::{Authorities, Facts, Purpose};
 use serde_json::json;
 
 use crate::Shared;
@@ -19,6 +22,10 @@ const CA: &str = "liquid-memory-ca";
 pub(crate) fn trials(shared: &Arc<Shared>) -> Vec<Trial> {
     vec![
         shared.trial("workers_and_sidecars_get_certificates", certificates_are_made),
+        shared.trial(
+            "who_intercepts_gets_a_certificate_and_its_authority",
+            interception_is_made,
+        ),
         shared.trial("no_key_of_an_authority_is_outside_its_secret", keys_stay),
         shared.alone("a_changed_bundle_is_repaired", a_changed_bundle_is_repaired),
         shared.alone("a_deleted_authority_is_restored", a_deleted_authority_is_restored),
@@ -63,11 +70,58 @@ async fn certificates_are_made(stage: Arc<Stage>) {
         .await;
 }
 
+/// The proxy asks for it while it runs; what it gets stays when it no longer does.
+async fn interception_is_made(stage: Arc<Stage>) {
+    let secrets = stage.secrets(&stage.plain);
+    let name = "main-interception-tls";
+    assert!(secrets.get_opt(name).await.unwrap().is_none());
+    let proxies = Api::<LiquidMemoryProxy>::namespaced(stage.client.clone(), &stage.plain);
+    let ask = async |value: serde_json::Value| {
+        let spec = json!({ "spec": { "injection": { "tlsInterception": value } } });
+        let (params, patch) = (PatchParams::default(), Patch::Merge(spec));
+        proxies.patch("main", &params, &patch).await.unwrap();
+    };
+    ask(json!({})).await;
+    let signed = async || {
+        let secret = secrets.get_opt(name).await.unwrap()?;
+        let certificate = String::from_utf8(secret.data?.remove("tls.crt")?.0).unwrap();
+        Some(Facts::from_pem("certificate", &certificate).unwrap())
+    };
+    stage
+        .wait("the certificate for intercepted hosts", async || {
+            signed().await.is_some()
+        })
+        .await;
+    let first = signed().await.unwrap();
+    assert_eq!(
+        first.names.iter().collect::<Vec<_>>(),
+        ["DNS:api.anthropic.com", "DNS:api.openai.com"]
+    );
+    let maps = Api::<ConfigMap>::namespaced(stage.client.clone(), &stage.plain);
+    let published = maps.get("main-interception-ca").await.unwrap().data.unwrap();
+    let (own, all) = (&published["ca.crt"], &published["bundle.crt"]);
+    assert!(all.ends_with(own.as_str()) && all.len() > 100 * own.len());
+    ask(json!(null)).await;
+    stage
+        .wait("another certificate for intercepted hosts", async || {
+            signed()
+                .await
+                .is_some_and(|now| now.public_key != first.public_key)
+        })
+        .await;
+}
+
 async fn keys_stay(stage: Arc<Stage>) {
-    let own = stage.secrets(&stage.own).get(CA).await.unwrap();
-    let keys: Vec<Vec<u8>> = own
-        .data
-        .unwrap()
+    let own = stage.secrets(&stage.own);
+    let mut keys: BTreeMap<String, ByteString> = own.get(CA).await.unwrap().data.unwrap();
+    let other = own.get_opt(Purpose::Interception.secret()).await.unwrap();
+    let other = other.and_then(|secret| secret.data).unwrap_or_default();
+    keys.extend(
+        other
+            .into_iter()
+            .map(|(name, value)| (format!("interception-{name}"), value)),
+    );
+    let keys: Vec<Vec<u8>> = keys
         .into_iter()
         .filter(|(name, _)| name.ends_with(".key"))
         .map(|(_, key)| key.0)

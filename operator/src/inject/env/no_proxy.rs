@@ -4,10 +4,9 @@
 //! where there is none, both spellings are added.
 
 use super::find::{VariableSource, find_variable};
-use super::plan::Plan;
+use super::plan::{EnvContext, Plan};
 use crate::inject::outcome::{Note, Reason};
 use crate::inject::pod::Container;
-use crate::inject::settings::ConfigMaps;
 
 const PROXIES: [&str; 6] = [
     "HTTP_PROXY",
@@ -21,8 +20,8 @@ const LISTS: [&str; 2] = ["NO_PROXY", "no_proxy"];
 const HOSTS: [&str; 2] = ["127.0.0.1", "localhost"];
 
 /// Adds the sidecar's hosts to a container's exceptions where the container uses a proxy of the network.
-pub(super) fn extend_no_proxy(plan: &mut Plan, container: &Container<'_>, config_maps: &ConfigMaps) {
-    let find = |variable| find_variable(container.value, variable, config_maps);
+pub(super) fn extend_no_proxy(plan: &mut Plan, container: &Container<'_>, context: &EnvContext<'_>) {
+    let find = |variable| find_variable(container.value, variable, context.config_maps);
     let visible = PROXIES.iter().any(|variable| match find(*variable) {
         VariableSource::Literal { value, .. } | VariableSource::ConfigMap { value, .. } => !value.is_empty(),
         VariableSource::Reference => true,
@@ -31,28 +30,31 @@ pub(super) fn extend_no_proxy(plan: &mut Plan, container: &Container<'_>, config
     if !visible {
         return;
     }
+    // A proxy of the network would be asked for an intercepted host by its name, and find the provider.
+    let intercepted = context.intercepted.iter().map(|host| host.name());
+    let hosts: Vec<&str> = HOSTS.into_iter().chain(intercepted).collect();
     let lists = LISTS.map(|variable| (variable, find(variable)));
     let none = lists.iter().all(|(_, found)| *found == VariableSource::Absent);
     for (variable, found) in lists {
         match found {
-            VariableSource::Absent if none => plan.add.push((variable, HOSTS.join(","))),
+            VariableSource::Absent if none => plan.add.push((variable, hosts.join(","))),
             VariableSource::Absent => {}
             VariableSource::Literal { index, value } => {
-                if let Some(value) = extend_list(value) {
+                if let Some(value) = extend_list(value, &hosts) {
                     plan.replace.push((index, value));
                 }
             }
-            VariableSource::ConfigMap { value, .. } if extend_list(value).is_none() => {}
+            VariableSource::ConfigMap { value, .. } if extend_list(value, &hosts).is_none() => {}
             // The kubelet puts in what envFrom brings; if it brings nothing, a name that no host has stays.
             VariableSource::ConfigMap { .. } | VariableSource::Unknown { .. } => {
-                let value = format!("$({variable}),{}", HOSTS.join(","));
+                let value = format!("$({variable}),{}", hosts.join(","));
                 plan.add.push((variable, value));
             }
             VariableSource::Reference => {
                 let text = format!(
                     "container {}: {variable} comes by valueFrom; make sure that it lists {}",
                     container.name,
-                    HOSTS.join(" and ")
+                    hosts.join(" and ")
                 );
                 plan.notes.push(Note::new(Reason::NoProxyKept, text));
             }
@@ -61,12 +63,13 @@ pub(super) fn extend_no_proxy(plan: &mut Plan, container: &Container<'_>, config
 }
 
 /// Returns the list with the sidecar's hosts, unless it has them all.
-fn extend_list(list: &str) -> Option<String> {
+fn extend_list(list: &str, hosts: &[&str]) -> Option<String> {
     let present: Vec<&str> = list.split(',').map(str::trim).collect();
     if present.contains(&"*") {
         return None;
     }
-    let missing: Vec<&str> = HOSTS.into_iter().filter(|host| !present.contains(host)).collect();
+    let missing = hosts.iter().copied().filter(|host| !present.contains(host));
+    let missing: Vec<&str> = missing.collect();
     if missing.is_empty() {
         return None;
     }

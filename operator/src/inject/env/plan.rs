@@ -1,5 +1,7 @@
 //! What planning a container's variables reads and gives: the APIs, the pod's settings, and the plan as data.
 
+use liquid_contract::InterceptedHost;
+
 use crate::inject::annotations::Overrides;
 use crate::inject::outcome::Note;
 use crate::inject::settings::ConfigMaps;
@@ -43,6 +45,8 @@ pub struct EnvContext<'a> {
     pub overrides: &'a Overrides,
     /// The ConfigMaps that `envFrom` may name.
     pub config_maps: &'a ConfigMaps,
+    /// The hosts whose TLS ends in the sidecar.
+    pub intercepted: &'a [InterceptedHost],
 }
 
 /// The changes to one container.

@@ -23,7 +23,7 @@ fn page(scene: &Scene) -> String {
     page
 }
 
-fn golden(name: &str, scene: &Scene) {
+pub(super) fn golden(name: &str, scene: &Scene) {
     insta::with_settings!(
         { snapshot_path => "golden", prepend_module_to_snapshot => false, omit_expression => true },
         { insta::assert_snapshot!(name, page(scene)) }

@@ -5,8 +5,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::api::InterceptedPods;
 
-const VARIABLES: [&str; 9] = [
+const VARIABLES: [&str; 11] = [
     "OPENAI_BASE_URL",
     "OPENAI_API_BASE",
     "ANTHROPIC_BASE_URL",
@@ -16,6 +17,14 @@ const VARIABLES: [&str; 9] = [
     "no_proxy",
     "PATH",
     "EMPTY",
+    "SSL_CERT_FILE",
+    "CURL_CA_BUNDLE",
+];
+const TRUST: [&str; 4] = [
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
 ];
 const VALUES: [&str; 6] = [
     "",
@@ -73,42 +82,54 @@ fn scene() -> impl Strategy<Value = Scene> {
         vec(container("main"), 1..4),
         proptest::option::of(vec(select(&["registry-key", "other"][..]), 0..2)),
     );
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-    (lists, flags).prop_map(|((init, main, secrets), (adopt, force, metadata, keys))| {
-        let mut pod = json!({ "futureField": 1.25, "spec": { "containers": main, "futureField": ["kept"] } });
-        if let Some(init) = init {
-            pod["spec"]["initContainers"] = init.into();
-        }
-        if let Some(secrets) = secrets {
-            let names: Vec<Value> = secrets.iter().map(|name| json!({ "name": name })).collect();
-            pod["spec"]["imagePullSecrets"] = names.into();
-        }
-        if metadata {
-            pod = annotate(
-                pod,
-                &[
-                    ("adopt-upstream", &adopt.to_string()),
-                    ("override-env-from", &force.to_string()),
-                ],
-            );
-        }
-        let data = [
-            ("OPENAI_BASE_URL", "https://map.corp/v1"),
-            ("PROXY", "x"),
-            ("HTTP_PROXY", "http://p"),
-        ];
-        let mut scene = Scene::new(pod)
-            .config_map("known", &data)
-            .config_map("other", &[("no_proxy", ".svc")]);
-        if keys {
-            scene.proxies[0].keys = vec![MountedKey {
-                path: "openai".into(),
-                secret: "s".into(),
-                key: "k".into(),
-            }];
-        }
-        scene
-    })
+    let flags = (
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+    );
+    (lists, flags).prop_map(
+        |((init, main, secrets), (adopt, force, metadata, keys, intercept))| {
+            let mut pod =
+                json!({ "futureField": 1.25, "spec": { "containers": main, "futureField": ["kept"] } });
+            if let Some(init) = init {
+                pod["spec"]["initContainers"] = init.into();
+            }
+            if let Some(secrets) = secrets {
+                let names: Vec<Value> = secrets.iter().map(|name| json!({ "name": name })).collect();
+                pod["spec"]["imagePullSecrets"] = names.into();
+            }
+            if metadata {
+                pod = annotate(
+                    pod,
+                    &[
+                        ("adopt-upstream", &adopt.to_string()),
+                        ("override-env-from", &force.to_string()),
+                    ],
+                );
+            }
+            let data = [
+                ("OPENAI_BASE_URL", "https://map.corp/v1"),
+                ("PROXY", "x"),
+                ("HTTP_PROXY", "http://p"),
+            ];
+            let mut scene = Scene::new(pod)
+                .config_map("known", &data)
+                .config_map("other", &[("no_proxy", ".svc")]);
+            if intercept {
+                scene.proxies[0].tls_interception = Some(InterceptedPods::All);
+            }
+            if keys {
+                scene.proxies[0].keys = vec![MountedKey {
+                    path: "openai".into(),
+                    secret: "s".into(),
+                    key: "k".into(),
+                }];
+            }
+            scene
+        },
+    )
 }
 
 /// Whether `grown` is `original` with more in it. Values of entries of `env` may have changed where
@@ -174,7 +195,14 @@ proptest! {
         let outside = |pod: &Value| {
             let mut pod = pod.clone();
             let spec = pod["spec"].as_object_mut().unwrap();
-            for field in ["containers", "initContainers", "volumes", "imagePullSecrets"] {
+            for field in [
+                "containers",
+                "hostAliases",
+                "imagePullSecrets",
+                "initContainers",
+                "securityContext",
+                "volumes",
+            ] {
                 spec.remove(field);
             }
             pod.as_object_mut().unwrap().remove("metadata");
@@ -188,7 +216,8 @@ proptest! {
         for entry in gained(&scene.pod, &scene.patched()) {
             let name = pod::text(&entry, "name").unwrap();
             let value = pod::text(&entry, "value").unwrap();
-            prop_assert!(VARIABLES[..3].contains(&name) || VARIABLES[5..7].contains(&name), "{}", entry);
+            let ours = [&VARIABLES[..3], &VARIABLES[5..7], &TRUST].concat();
+            prop_assert!(ours.contains(&name), "{}", entry);
             prop_assert!(!value.is_empty(), "{}", entry);
         }
     }

@@ -5,12 +5,12 @@ use kube::runtime::events::{Event, EventType};
 
 use super::Keeper;
 use crate::api::reasons::EventReason;
-use crate::pki::authorities::SECRET;
+use crate::pki::purpose::Purpose;
 use crate::pki::rotation::Step;
 
 impl Keeper {
     /// Reports a step of the rotation that people who run the cluster may want to know of.
-    pub(super) async fn report_step(&self, step: Step) {
+    pub(super) async fn report_step(&self, purpose: Purpose, step: Step) {
         let note = match step {
             Step::Keep | Step::Complete => return,
             Step::Announce => {
@@ -30,7 +30,7 @@ impl Keeper {
         let regarding = ObjectReference {
             api_version: Some("v1".into()),
             kind: Some("Secret".into()),
-            name: Some(SECRET.into()),
+            name: Some(purpose.secret().into()),
             namespace: Some(self.settings.namespace.clone()),
             ..ObjectReference::default()
         };

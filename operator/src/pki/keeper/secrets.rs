@@ -1,5 +1,5 @@
-//! The Secrets of a proxy: certificates of its workers, of its sidecars and of its gateway, whose authorities are published
-//! for its clients.
+//! The Secrets of a proxy: certificates of its workers, of its sidecars, of its gateway and for intercepted hosts; the
+//! authorities of the last two are published for those who have to trust them.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -13,10 +13,11 @@ use liquid_contract::files::AUTHORITIES;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{GatewayCertificate, Holder, Keeper, KeeperError, api_error};
-use crate::names::{self, FIELD_MANAGER};
+use super::{CertificateNeed, Holder, Keeper, KeeperError, api_error};
+use crate::names::{self, FIELD_MANAGER, TRUST_BUNDLE};
 use crate::pki::Authorities;
 use crate::pki::leaf::{Profile, SecretData};
+use crate::pki::public_roots::public_roots;
 use crate::pki::verdict::{LeafVerdict, judge_leaf};
 
 impl Keeper {
@@ -34,46 +35,77 @@ impl Keeper {
         let sidecar = self.keep_leaf(holder, names::sidecar_tls(name), &sidecar, authorities, now);
         worker.await?;
         sidecar.await?;
-        if !self.has_gateway(holder).await? {
+        let secret = names::gateway_tls(name);
+        if !self
+            .needs_certificate(holder, holder.needs.gateway, &secret)
+            .await?
+        {
             return Ok(());
         }
         let gateway = Profile::gateway(namespace, name, &self.settings.cluster_domain);
-        let secret = names::gateway_tls(name);
         self.keep_leaf(holder, secret, &gateway, authorities, now).await?;
-        self.publish_authorities(holder, authorities).await
+        let data = BTreeMap::from([(AUTHORITIES.to_owned(), authorities.bundle())]);
+        self.publish_authorities(holder, names::gateway_authority(name), data)
+            .await
     }
 
-    async fn has_gateway(&self, holder: &Holder) -> Result<bool, KeeperError> {
-        match holder.gateway {
-            GatewayCertificate::NotNeeded => Ok(false),
-            GatewayCertificate::Needed => Ok(true),
-            GatewayCertificate::AsBefore => {
+    /// Keeps what intercepted pods of a proxy mount: the certificate of their sidecars, and whom their other containers
+    /// trust.
+    pub(super) async fn keep_interception(
+        &self,
+        holder: &Holder,
+        authorities: &Authorities,
+        now: Timestamp,
+    ) -> Result<(), KeeperError> {
+        let secret = names::interception_tls(&holder.name);
+        let needed = self.needs_certificate(holder, holder.needs.interception, &secret);
+        if !needed.await? {
+            return Ok(());
+        }
+        let own = authorities.bundle();
+        let all = format!("{}{own}", public_roots());
+        let data = BTreeMap::from([(AUTHORITIES.to_owned(), own), (TRUST_BUNDLE.to_owned(), all)]);
+        self.publish_authorities(holder, names::interception_authorities(&holder.name), data)
+            .await?;
+        self.keep_leaf(holder, secret, &Profile::interception(), authorities, now)
+            .await
+    }
+
+    async fn needs_certificate(
+        &self,
+        holder: &Holder,
+        need: CertificateNeed,
+        secret: &str,
+    ) -> Result<bool, KeeperError> {
+        match need {
+            CertificateNeed::NotNeeded => Ok(false),
+            CertificateNeed::Needed => Ok(true),
+            CertificateNeed::AsBefore => {
                 let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &holder.namespace);
-                let found = secrets.get_metadata_opt(&names::gateway_tls(&holder.name)).await;
+                let found = secrets.get_metadata_opt(secret).await;
                 Ok(found.map_err(api_error("reading a certificate"))?.is_some())
             }
         }
     }
 
-    /// Writes the authorities where clients of the gateway find them. A ConfigMap of somebody else is left alone.
+    /// Writes authorities where those find them who have to trust them. A ConfigMap of somebody else is left alone.
     async fn publish_authorities(
         &self,
         holder: &Holder,
-        authorities: &Authorities,
+        name: String,
+        data: BTreeMap<String, String>,
     ) -> Result<(), KeeperError> {
-        let name = names::gateway_authority(&holder.name);
         let maps = self.own_objects::<ConfigMap>(holder);
-        let found = maps.read(&name, "reading a gateway's authorities").await?;
-        let wanted = BTreeMap::from([(AUTHORITIES.to_owned(), authorities.bundle())]);
-        if found.is_some_and(|found| found.data.as_ref() == Some(&wanted)) {
+        let found = maps.read(&name, "reading published authorities").await?;
+        if found.is_some_and(|found| found.data.as_ref() == Some(&data)) {
             return Ok(());
         }
         let map = ConfigMap {
             metadata: build_meta(holder, &name),
-            data: Some(wanted),
+            data: Some(data),
             ..ConfigMap::default()
         };
-        maps.write(&name, &map, "writing a gateway's authorities").await
+        maps.write(&name, &map, "publishing authorities").await
     }
 
     fn own_objects<'a, K>(&self, holder: &'a Holder) -> OwnObjects<'a, K>

@@ -1,9 +1,10 @@
 //! The variables that injection gives a sidecar are read by the sidecar, each of them.
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
-use liquid_contract::{Mode, environment, ports};
-use liquid_operator::api::PodUser;
+use liquid_contract::{Mode, environment, files, ports};
+use liquid_operator::api::{InterceptedPods, PodUser};
 use liquid_operator::inject::{
     ConfigMaps, Decision, Input, Proxy, SidecarDefaults, SidecarResources, inject,
 };
@@ -38,6 +39,7 @@ pub(crate) fn container(annotations: &Value, log_format: &'static str) -> Value 
         admin_port: ports::SIDECAR_ADMIN,
         resources: SidecarResources::default(),
         keys: Vec::new(),
+        tls_interception: Some(InterceptedPods::Annotated),
     };
     let outcome = inject(&Input {
         pod: &pod,
@@ -74,18 +76,22 @@ fn annotations() -> Value {
         "liquidmemory.dev/port": "18787",
         "liquidmemory.dev/admin-port": "19465",
         "liquidmemory.dev/adopt-upstream": "true",
+        "liquidmemory.dev/tls-interception": "true",
     })
 }
 
 #[test]
 fn every_annotation_reaches_the_sidecar() {
-    let files = Files::render(&proxy(json!({})));
+    let rendered = Files::render(&proxy(json!({})));
     let variables = variables(&container(&annotations(), "text"));
     let mut named: Vec<&str> = variables.iter().map(|(name, _)| name.as_str()).collect();
     named.sort_unstable();
     let mut known = [
         environment::SIDECAR_LISTEN,
         environment::SIDECAR_ADMIN,
+        environment::SIDECAR_INTERCEPT,
+        environment::SIDECAR_INTERCEPT_CERTIFICATE,
+        environment::SIDECAR_INTERCEPT_KEY,
         environment::SIDECAR_MODE,
         environment::SIDECAR_UNREAD,
         environment::SIDECAR_WHOLE,
@@ -95,9 +101,13 @@ fn every_annotation_reaches_the_sidecar() {
     ];
     known.sort_unstable();
     assert_eq!(named, known);
-    let config = files.sidecar(variables).unwrap();
+    let config = rendered.sidecar(variables).unwrap();
     assert_eq!(config.listen.address.to_string(), "127.0.0.1:18787");
     assert_eq!(config.listen.admin.to_string(), "0.0.0.0:19465");
+    let file = |name: &str| Some(PathBuf::from(format!("{}/{name}", names::INTERCEPTION_FOLDER)));
+    assert_eq!(config.intercept.address, "127.0.0.1:443".parse().ok());
+    assert_eq!(config.intercept.cert_file, file(files::CERTIFICATE));
+    assert_eq!(config.intercept.key_file, file(files::KEY));
     assert_eq!(format!("{:?}", config.policy.mode), "Force");
     assert_eq!(format!("{:?}", config.policy.unread), "Refuse");
     assert_eq!(format!("{:?}", config.policy.whole), "Coverage");
@@ -115,7 +125,8 @@ fn no_variable_is_without_effect() {
     for (left_out, (name, _)) in all.iter().enumerate() {
         let mut others = all.clone();
         others.remove(left_out);
-        assert_ne!(files.sidecar(others).unwrap(), whole, "{name}");
+        // One without which the others are refused has an effect.
+        assert_ne!(files.sidecar(others).ok().as_ref(), Some(&whole), "{name}");
     }
 }
 
