@@ -8,6 +8,7 @@ mod field;
 mod gateway;
 mod gpu;
 mod injection;
+mod intercept;
 mod load;
 mod mesh;
 mod models;
@@ -29,13 +30,14 @@ pub(crate) use synthesis::NEEDS_DECODER;
 
 pub(crate) type Case = fn(&'static World) -> Result<()>;
 
-/// Cases that make what later ones use: the last seven for their own group, the first two for every group that follows.
+/// Cases that make what later ones use: the last eight for their own group, the first two for every group that follows.
 /// Each may run again where it has run before.
-const SETUPS: [&str; 10] = [
+const SETUPS: [&str; 11] = [
     charts::INSTALL,
     path::PROVIDER_STARTS,
     "crd::takes_the_smallest_and_the_largest_proxy",
     "injection::namespace_and_proxy",
+    intercept::PREPARE,
     "security::two_namespaces",
     plugin::PREPARE,
     "operator::a_proxy_to_disturb",
@@ -52,11 +54,12 @@ pub(crate) const NAMED: &[(&str, Case)] = mesh::CASES;
 
 /// Name and case.
 pub(crate) fn all() -> Vec<(&'static str, Case)> {
-    let groups: [&[(&'static str, Case)]; 18] = [
+    let groups: [&[(&'static str, Case)]; 19] = [
         charts::CASES,
         crd::CASES,
         path::CASES,
         injection::CASES,
+        intercept::CASES,
         security::CASES,
         models::CASES,
         synthesis::CASES,

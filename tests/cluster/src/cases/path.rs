@@ -100,7 +100,7 @@ fn whole(world: &World) -> Result<()> {
 }
 
 /// The fact is in it, word for word; the filler, by and large, is not.
-fn provider_got_the_pack() -> Result<()> {
+pub(super) fn provider_got_the_pack() -> Result<()> {
     let requests = received()?;
     let last = requests.last().context("the provider received nothing")?;
     let body = last.get("json").context("no body")?.to_string();
