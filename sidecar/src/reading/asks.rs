@@ -130,6 +130,14 @@ const BARE_NAMES: &[&str] = &[
     "reason", "page", "pages", "page number", "verdict", "justification", "evidence", "comment", "note", "notes", "name", "type", "id", "data", "items", "fields", "score", "completed", "steps", "final answer", "antwort", "réponse", "respuesta",
 ];
 
+/// Names that say nothing beside a description.
+#[rustfmt::skip]
+const GENERAL_NAMES: &[&str] = &[
+    "finding", "findings", "conclusion", "conclusions", "decision", "outcome", "assessment", "analysis", "detail", "details", "information", "info",
+    "fact", "facts", "excerpt", "excerpts", "passage", "passages", "statement", "observation", "observations", "remark", "remarks", "ergebnis", "befund",
+    "begründung", "résultat", "constat", "resultado", "hallazgo", "risultato",
+];
+
 /// Words a field: its name with spaces, and its description.
 pub(super) fn ask_of_field(field: &AnswerField) -> Option<String> {
     let mut name = String::with_capacity(field.name.len());
@@ -144,7 +152,8 @@ pub(super) fn ask_of_field(field: &AnswerField) -> Option<String> {
     let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
     let description = clip(&field.description, DESCRIPTION);
     let bare = BARE_NAMES.contains(&name.as_str());
-    match (bare, description.is_empty()) {
+    let says_nothing = bare || (!description.is_empty() && GENERAL_NAMES.contains(&name.as_str()));
+    match (says_nothing, description.is_empty()) {
         (true, true) => None,
         (true, false) => Some(description.to_owned()).filter(|text| !only_points(text)),
         (false, true) => Some(name),

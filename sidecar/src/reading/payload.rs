@@ -1,6 +1,10 @@
-//! A text of the user's that a program wrote: JSON with a document, a question, or both in it.
+//! A text of the user's that a program wrote: JSON or TOML with a document, a question, or both in it.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
+
+use toml::de::{DeTable, DeValue};
 
 use super::ends::trim;
 use super::speech::is_request;
@@ -9,13 +13,15 @@ use super::user::ReadText;
 use super::view::AskSource;
 use super::words::{Instructions, Said, read_instructions};
 use crate::need::QUESTION_MARKS;
-use crate::request::{JsonText, Text};
+use crate::request::Text;
 
+/// Longer strings of a TOML text may be documents, in bytes.
+const LONG: usize = 200;
 /// The longest string that asks, in bytes, and most of them: more are a document's own.
 const LONGEST: usize = 2_000;
 const MOST: usize = 24;
 
-/// Reads texts that are JSON by the names in it, if no other text asks.
+/// Reads texts that are JSON or TOML by the names in them, if no other text asks.
 pub(super) fn read_payloads(texts: &[(usize, Arc<Text<'_>>)], read: &mut [ReadText]) {
     for at in 0..read.len() {
         let others = read
@@ -34,13 +40,31 @@ pub(super) fn read_payloads(texts: &[(usize, Arc<Text<'_>>)], read: &mut [ReadTe
     }
 }
 
-/// Reads a text that is JSON and asks. `words` says that it holds no document.
+/// A string value, and the name of it.
+struct NamedString<'t> {
+    name: Cow<'t, str>,
+    text: Cow<'t, str>,
+    /// The bytes between its quotation marks, where they are known.
+    within: Option<Range<usize>>,
+}
+
+/// Reads a text that is JSON or TOML and asks. `words` says that it holds no document.
 fn read_payload(text: &Arc<Text<'_>>, words: bool) -> Option<ReadText> {
     let said = text.as_str();
-    let strings = text.strings()?;
+    let json = text.strings();
+    let strings = match &json {
+        Some(strings) => {
+            let name = strings.iter().map(|string| NamedString {
+                name: Cow::Borrowed(&*string.key),
+                text: Cow::Borrowed(string.text.as_str()),
+                within: None,
+            });
+            name.collect()
+        }
+        None => read_toml(said)?,
+    };
     // What comes with answers is a document: a list of questions and answers.
-    let answers =
-        |string: &JsonText<'_>| !string.text.as_str().trim().is_empty() && is_answer_name(&string.key);
+    let answers = |string: &NamedString<'_>| !string.text.trim().is_empty() && is_answer_name(&string.name);
     if strings.iter().any(answers) {
         return None;
     }
@@ -49,9 +73,17 @@ fn read_payload(text: &Arc<Text<'_>>, words: bool) -> Option<ReadText> {
         return None;
     }
     let request: Vec<_> = asked.iter().map(|said| said.text.as_str()).collect();
-    let document = trim(said, 0..said.len());
+    let longest = strings.iter().filter_map(|string| string.within.clone());
+    let longest = longest
+        .max_by_key(Range::len)
+        .filter(|range| range.len() * 2 > said.len());
+    let document = match longest {
+        Some(range) => vec![trim(said, range)],
+        None if words => Vec::new(),
+        None => vec![trim(said, 0..said.len())],
+    };
     Some(ReadText {
-        documents: if words { Vec::new() } else { vec![document] },
+        documents: document,
         instructions: Instructions {
             request: request.join("\n"),
             said: asked,
@@ -62,9 +94,57 @@ fn read_payload(text: &Arc<Text<'_>>, words: bool) -> Option<ReadText> {
     })
 }
 
+/// Lists the strings of a text that is TOML with a document in it; none of settings, most of which are no long text.
+fn read_toml(text: &str) -> Option<Vec<NamedString<'_>>> {
+    let mut lines = text.lines().map(str::trim_start);
+    let first = lines.find(|line| !line.is_empty() && !line.starts_with('#'))?;
+    // Other texts are not parsed.
+    if !first.starts_with('[') && !first.contains('=') {
+        return None;
+    }
+    let table = DeTable::parse(text).ok()?;
+    let mut strings = Vec::new();
+    list_strings(text, table.get_ref(), &mut strings);
+    let long = strings
+        .iter()
+        .map(|string| string.text.len())
+        .filter(|length| *length >= LONG);
+    (long.sum::<usize>() * 2 > text.len()).then_some(strings)
+}
+
+fn list_strings<'t>(text: &str, table: &DeTable<'t>, strings: &mut Vec<NamedString<'t>>) {
+    for (name, value) in table {
+        let mut values = vec![value];
+        while let Some(value) = values.pop() {
+            match value.get_ref() {
+                DeValue::Table(table) => list_strings(text, table, strings),
+                DeValue::Array(array) => values.extend(array.iter().rev()),
+                DeValue::String(string) => strings.push(NamedString {
+                    name: name.get_ref().clone(),
+                    text: string.clone(),
+                    within: within_marks(text, value.span()),
+                }),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Returns the range of a TOML string without its quotation marks.
+fn within_marks(text: &str, string: Range<usize>) -> Option<Range<usize>> {
+    let raw = text.get(string.clone())?;
+    let marks = match raw.starts_with("\"\"\"") || raw.starts_with("'''") {
+        true => 3,
+        false => 1,
+    };
+    let within = string.start + marks..string.end.checked_sub(marks)?;
+    text.get(within.clone())?;
+    Some(within)
+}
+
 /// Returns what a string asks: by the name of its value, or because it ends as a question does.
-fn read_string(string: &JsonText<'_>) -> Vec<Said> {
-    let text = string.text.as_str().trim();
+fn read_string(string: &NamedString<'_>) -> Vec<Said> {
+    let text = string.text.trim();
     if text.len() > LONGEST || !text.contains(char::is_whitespace) && text.is_ascii() {
         return Vec::new();
     }
@@ -75,7 +155,7 @@ fn read_string(string: &JsonText<'_>) -> Vec<Said> {
             source,
         }]
     };
-    match rank_name(&string.key) {
+    match rank_name(&string.name) {
         Some(QuestionName::Question | QuestionName::Task) => say(AskSource::Label),
         Some(QuestionName::Instructions) => read_instructions(text).said,
         None if text.ends_with(QUESTION_MARKS) && is_request(text) => say(AskSource::Numbered),

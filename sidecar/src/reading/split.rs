@@ -20,7 +20,7 @@ use std::ops::Range;
 pub(in crate::reading) use fences::{is_banner, is_ruler};
 pub(in crate::reading) use labels::{
     QuestionName, is_answer_label, is_answer_name, is_document_label, is_document_name, is_step_label,
-    label_of_question, rank_name,
+    label_of_question, rank_name, without_goal_label,
 };
 pub(in crate::reading) use markers::is_marker_line;
 pub(in crate::reading) use paragraphs::{

@@ -6,7 +6,7 @@ use std::cell::OnceCell;
 use super::frame::Frame;
 use super::phrases::{asks, only_points};
 use super::speech::{demands_more, is_request, is_request_by_form, is_standing, judge, sentences};
-use super::split::{is_about_form, is_persona, label_of_question};
+use super::split::{is_about_form, is_persona, label_of_question, without_goal_label};
 use super::view::AskSource;
 use super::words::{LITTLE, Said, read_instructions};
 use crate::need::Need;
@@ -192,7 +192,7 @@ fn asking_paragraphs(text: &str) -> Vec<Said> {
 
 /// Returns the sentences of a paragraph that ask something of a document, if there are any.
 fn asking_sentences(paragraph: &str) -> Option<String> {
-    let asking = sentences(paragraph).filter(|sentence| {
+    let asking = sentences(without_goal_label(paragraph)).filter(|sentence| {
         let points = only_points(sentence) && !demands_more(sentence);
         // A line that leads to a document: "Transcript of the meeting:".
         let leads = sentence.ends_with([':', '：']) && !is_request_by_form(sentence);

@@ -8,7 +8,7 @@ use super::speech::{
 };
 use super::split::{
     QuestionName, is_about_form, is_answer_label, is_banner, is_document_label, is_marker_line, is_note,
-    is_persona, is_step_label, label_of_question, tokens::is_user,
+    is_persona, is_step_label, label_of_question, tokens::is_user, without_goal_label,
 };
 use super::template::{
     asks_by, declared_field, is_placeholder, lower_orders_by_field, lower_templates_labels,
@@ -358,7 +358,8 @@ fn into_list<'a>(before: &'a str, items: Vec<&'a str>, behind: &'a str) -> Optio
 fn read_paragraphs(text: &str) -> Vec<Said> {
     let mut said: Vec<Said> = Vec::new();
     let mut words: Vec<&str> = Vec::new();
-    for paragraph in text.split("\n\n").map(without_marks) {
+    let paragraphs = text.split("\n\n").map(without_marks);
+    for paragraph in paragraphs.map(without_goal_label) {
         let line = !paragraph.contains('\n');
         let names =
             is_answer_label(paragraph) || line && (is_document_label(paragraph) || is_mark(paragraph));

@@ -33,6 +33,16 @@ const TASK_NAMES: &[&str] = &[
     "task", "request", "prompt", "aufgabe", "tâche", "tarea", "tarefa", "compito", "feedback",
 ];
 
+/// Names above what a user wants. Documents have such headings too, so these part no text; what stands behind one in
+/// words that ask does not mean the name itself.
+#[rustfmt::skip]
+const GOAL_NAMES: &[&str] = &[
+    "goal", "goals", "objective", "objectives", "aim", "purpose", "need", "needs", "what i need", "what i want", "what i want to know", "what to do",
+    "job", "assignment", "ziel", "ziele", "auftrag", "zweck", "objectif", "objectifs", "but", "objetivo", "objetivos", "obiettivo", "scopo", "doel",
+    "opdracht", "mål", "uppgift", "opgave", "oppgave", "cel", "zadanie", "tavoite", "tehtävä", "hedef", "görev", "цель", "задача", "задание", "мета",
+    "завдання", "tujuan", "tugas", "mục tiêu", "nhiệm vụ", "目标", "目標", "任务", "任務", "目的", "課題", "タスク", "목표", "과제", "작업",
+];
+
 /// Names of what a template orders.
 const INSTRUCTION_NAMES: &[&str] = &[
     "instruction",
@@ -192,6 +202,16 @@ pub(in crate::reading) fn label_of_question(text: &str) -> Option<(QuestionName,
     };
     let label = read_label(text, |name| rank_name(name).is_some()).or_else(marked)?;
     Some((rank_name(label.name)?, label))
+}
+
+/// Returns a text without a first line, or the beginning of it, that only says that a task or a goal follows: `# Goal`,
+/// `**Task:** ...`.
+pub(in crate::reading) fn without_goal_label(text: &str) -> &str {
+    let is_goal = |name: &str| {
+        let goal = is_one_of(&normalize(name), GOAL_NAMES);
+        goal || matches!(rank_name(name), Some(QuestionName::Task | QuestionName::Question))
+    };
+    read_label(text, is_goal).map_or(text, |label| label.rest.trim())
 }
 
 /// Returns true for a short text that asks, or that labels what asks.

@@ -202,6 +202,24 @@ fn fields_are_asked_and_a_templates_orders_are_not_the_question() {
 }
 
 #[test]
+fn a_fields_general_name_is_not_asked_beside_its_description() {
+    let fields = schema(&[
+        ("finding", "Who bought the tar, and when?"),
+        ("tar_price", "In silver."),
+        ("decision", ""),
+    ]);
+    let format = json!({"type": "json_schema", "json_schema": {"name": "x", "schema": fields}});
+    let body = json!({"messages": [say("user", chronicle(300))], "response_format": format});
+    let turn = &turns_of(Surface::ChatCompletions, &body)[0];
+    let asked = [
+        "Who bought the tar, and when?",
+        "tar price: In silver.",
+        "decision",
+    ];
+    assert_eq!(turn.asked(), asked);
+}
+
+#[test]
 fn more_fields_than_asks_are_joined_and_none_is_lost() {
     let names: Vec<_> = (0..50).map(|number| format!("depth_of_berth_{number}")).collect();
     let fields: Vec<_> = names.iter().map(|name| (name.as_str(), "")).collect();

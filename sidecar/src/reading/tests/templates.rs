@@ -304,6 +304,87 @@ fn yaml_says_what_is_asked_of_the_text_in_it() {
 }
 
 #[test]
+fn toml_says_what_is_asked_of_the_text_in_it() {
+    let question = "Who sold tar on day 6, and to whom?";
+    let doc = chronicle(200);
+    let line = serde_json::to_string(&doc).unwrap();
+    for (prompt, held) in [
+        (
+            format!("question = \"{question}\"\nledger = \"\"\"\n{doc}\n\"\"\"\n"),
+            &doc,
+        ),
+        (
+            format!("[ledger]\ntext = '''{doc}'''\n\n[request]\nlang = \"en\"\nquery = '{question}'\n"),
+            &doc,
+        ),
+        (
+            format!("# From the shop.\ntask = \"{question}\"\nbody = {line}\n"),
+            &line[1..line.len() - 1].to_owned(),
+        ),
+    ] {
+        let turn = turn(json!([say("user", prompt.clone())]));
+        assert_eq!(
+            (turn.document(), turn.asked()),
+            (held.as_str(), vec![question]),
+            "{}",
+            &prompt[..40]
+        );
+        assert_eq!(turn.sites[0].keep, None);
+    }
+    let passages: String = (0..12)
+        .map(|n| format!("[[hits]]\nid = {n}\ntext = \"\"\"\n{}\"\"\"\n", chronicle(n + 12)))
+        .collect();
+    let turn_of = |prompt: String| turn(json!([say("user", prompt)]));
+    let hits = turn_of(format!("question = \"{question}\"\n{passages}"));
+    assert!(
+        hits.asked().contains(&question) && hits.document().contains(&chronicle(20)),
+        "{:?}",
+        hits.asks
+    );
+    let settings: String = (0..200)
+        .map(|n| format!("[berth_{n}]\nprompt = \"How deep is berth {n}?\"\nopen = true\n"))
+        .collect();
+    let asked = turn_of(settings).asked().len();
+    assert!(asked == 0, "settings ask nothing of a document");
+}
+
+#[test]
+fn a_heading_over_words_that_ask_is_not_asked() {
+    let question = "Who sold tar on day 6, and to whom?";
+    let order = "Find who sold tar on day 6.";
+    let doc = chronicle(200);
+    for heading in [
+        "# Goal",
+        "## Task",
+        "### What I need",
+        "**Goal**",
+        "# Ziel:",
+        "## Your objective",
+    ] {
+        for asked in [question, order] {
+            for prompt in [
+                format!(
+                    "# Role\nYou read ledgers.\n\n{heading}\n{asked}\n\n# Material\n{doc}\n\n# Output\nTwo sentences."
+                ),
+                format!("{doc}\n\n{heading}\n{asked}"),
+            ] {
+                let turn = turn(json!([say("user", prompt)]));
+                assert_eq!(turn.asked()[0], asked, "{heading}: {:?}", turn.asks);
+            }
+        }
+    }
+    let turn = turn(json!([say(
+        "user",
+        format!("{doc}\n\n# Tar\nWho sold it on day 6?")
+    )]));
+    assert_eq!(
+        turn.asked()[0],
+        "# Tar\nWho sold it on day 6?",
+        "a heading of what is asked says of what"
+    );
+}
+
+#[test]
 fn a_prompt_that_leaves_the_model_to_go_on_names_who_speaks() {
     let question = "Who sold tar on day 6, and to whom?";
     let doc = chronicle(200);
