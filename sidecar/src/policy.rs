@@ -19,7 +19,7 @@ mod whole;
 mod tests;
 
 pub use plan::{Further, Plan, SitePlan, TurnPlan, plan, reason_to_pass};
-pub use price::{History, Sha256, TextSize, accept, expected_ratio, packs_pay};
+pub use price::{HeldSize, History, Sha256, TextSize, accept, expected_ratio, further_tokens, packs_pay};
 pub use retrieval::Retrieval;
 pub use settings::{Budget, CachedPrefix, EarlierTurns, Settings, WholeDocument};
 pub use tools::{ToolMode, Tools};

@@ -3,12 +3,12 @@
 use liquid_contract::Whole;
 
 use super::finish::{Found, FurtherText, Writer};
-use super::further::{Missing, is_answered, take_best, within};
+use super::further::{Allowance, Missing, is_answered, take_best, within};
 use super::job::{DocumentJob, FurtherJob, Search, TurnJob};
 use crate::api::{Mode, Reason};
 use crate::extract::Extraction;
 use crate::pack::{self, Addition, KeptSpan};
-use crate::policy::tokens;
+use crate::policy::{self, HeldSize, tokens};
 
 /// What a turn is given, by document.
 struct Given {
@@ -31,6 +31,7 @@ impl Writer<'_> {
             .collect();
         let given = match (&further.search, answer) {
             (Some(search), Some(Ok(extraction))) if !self.is_unreadable(extraction) => {
+                self.later += 1;
                 self.excerpts(search, extraction, documents, &missing)
             }
             // All of it would leave, for what the policy keeps in.
@@ -68,8 +69,8 @@ impl Writer<'_> {
         self.reason_to_stay(extraction) == Some(Reason::OtherLanguage)
     }
 
-    /// Chooses what is new of the evidence: the best of it, as far as the conversation stays cheaper than with whole
-    /// documents. Where most of what is missing is asked for, all of it is given, and no later turn costs anything.
+    /// Chooses what is new of the evidence: the best of it, as far as the policy lets a turn be given and the conversation
+    /// stays cheaper than with whole documents. Where most of what is missing is asked for, all of it is given, and no later turn costs anything.
     fn excerpts(
         &self,
         search: &Search,
@@ -83,22 +84,42 @@ impl Writer<'_> {
             return None;
         }
         let spendable = self.spendable();
-        let mut new = of_each(missing, |at, missing| {
+        let parts = of_each(missing, |at, missing| {
             missing.parts_of(found.get(at).map(Vec::as_slice).unwrap_or_default())
         });
         let all = missing.iter().flatten().flat_map(Missing::all);
-        if 2 * length(new.iter().flatten()) >= length(all)
+        if 2 * length(parts.iter().flatten()) >= length(all)
             && let Some(rest) = rest(documents, missing)
             && tokens::estimate(&rest.text) as f64 <= spendable
         {
             return Some(rest);
         }
-        take_best(&mut new, missing, spendable - FRAME);
+        let most = spendable.min(self.allowed(documents)) - FRAME;
+        let allowance = Allowance {
+            left: most,
+            over: (most / EXCESS).min(spendable - FRAME - most).max(0.0),
+        };
+        let new = take_best(&parts, missing, allowance);
         let text = pack::write_further(&additions(documents, &new)?);
         Some(Given { new, text })
     }
 
-    /// Returns the tokens that a turn may be given.
+    /// Returns the tokens that a turn may be given beside the packs and what turns before it were given.
+    fn allowed(&self, documents: &[DocumentJob]) -> f64 {
+        let packed = documents.iter().zip(&self.packs);
+        let packed = packed.filter_map(|(document, pack)| Some((document.tokens, pack.as_ref()?.tokens)));
+        let empty = HeldSize {
+            documents: 0,
+            held: self.added,
+        };
+        let size = packed.fold(empty, |size, (document, pack)| HeldSize {
+            documents: size.documents + document,
+            held: size.held + pack,
+        });
+        policy::further_tokens(size, self.later, &self.job.settings.budget)
+    }
+
+    /// Returns the tokens with which the conversation stays cheaper than with whole documents.
     fn spendable(&self) -> f64 {
         match self.job.settings.mode {
             Mode::Force => f64::INFINITY,
@@ -106,6 +127,9 @@ impl Writer<'_> {
         }
     }
 }
+
+/// A long passage may exceed what the policy allows by one part in so many.
+const EXCESS: f64 = 4.0;
 
 /// Tokens of the lines around further excerpts of one document.
 const FRAME: f64 = 40.0;

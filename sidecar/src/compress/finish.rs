@@ -79,7 +79,7 @@ enum Draft {
 /// A pack that stands in a document's place.
 pub(super) struct Pack {
     text: String,
-    tokens: u64,
+    pub(super) tokens: u64,
     kept: Vec<KeptSpan>,
     facts: Vec<FactRecord>,
     /// What later turns were given further, in source order.
@@ -106,6 +106,8 @@ pub(super) struct Writer<'j> {
     /// What the last turn was given.
     pub(super) now: Option<Reason>,
     pub(super) added: u64,
+    /// Later questions so far that were searched for.
+    pub(super) later: u32,
     /// What the conversation has saved, up to the turn that is written.
     pub(super) savings: Savings,
     /// A turn would have to be given all of a document that must not leave whole.
@@ -124,6 +126,7 @@ pub(super) fn finish(job: &Job, found: &[Found]) -> Result<PackedBody, Unpacked>
         sites: job.sites.clone(),
         now: None,
         added: 0,
+        later: 0,
         savings: Savings::new((&job.settings.cached_prefix).into()),
         withheld: false,
     };

@@ -68,15 +68,25 @@ impl<'d> Missing<'d> {
     }
 
     /// Returns the missing parts of spans, in order. Spans end where sentences, rows and the like do, so what is left of
-    /// one reads well. A hole between two parts that costs no more than the mark behind it is filled.
+    /// one reads well.
     pub(super) fn parts_of(&self, spans: &[KeptSpan]) -> Vec<KeptSpan> {
         let mut parts: Vec<KeptSpan> = spans.iter().flat_map(|span| self.parts(span)).collect();
         parts.sort_by_key(|part| part.start);
+        parts
+    }
+
+    /// Returns whether the hole between two parts costs no more than the mark behind it.
+    fn touch(&self, one: &KeptSpan, next: &KeptSpan) -> bool {
+        let hole = self.document.get(one.end as usize..next.start as usize);
+        hole.is_some_and(|hole| tokens::estimate(hole) <= MARK)
+    }
+
+    /// Joins parts that touch, which are in order.
+    fn join(&self, parts: impl IntoIterator<Item = KeptSpan>) -> Vec<KeptSpan> {
         let mut joined: Vec<KeptSpan> = Vec::new();
         for part in parts {
-            let hole = |last: &KeptSpan| self.document.get(last.end as usize..part.start as usize);
             match joined.last_mut() {
-                Some(last) if hole(last).is_some_and(|hole| tokens::estimate(hole) <= MARK) => {
+                Some(last) if self.touch(last, &part) => {
                     last.end = part.end;
                     last.score = last.score.max(part.score);
                 }
@@ -84,6 +94,11 @@ impl<'d> Missing<'d> {
             }
         }
         joined
+    }
+
+    fn tokens(&self, bytes: Range<u64>) -> f64 {
+        let text = self.document.get(bytes.start as usize..bytes.end as usize);
+        text.map_or(0, tokens::estimate) as f64
     }
 
     fn parts(&self, span: &KeptSpan) -> impl Iterator<Item = KeptSpan> {
@@ -130,32 +145,132 @@ pub(super) fn is_answered(found: &[Vec<KeptSpan>], missing: &[Option<Missing<'_>
     held >= SHARE * all
 }
 
-/// Takes the best spans of all documents, as many as `most` tokens are enough for with their marks. They stay in order.
-pub(super) fn take_best(spans: &mut [Vec<KeptSpan>], documents: &[Option<Missing<'_>>], most: f64) {
-    let mut ranked: Vec<(usize, KeptSpan)> = Vec::new();
-    for (document, spans) in spans.iter_mut().enumerate() {
-        ranked.extend(spans.drain(..).map(|span| (document, span)));
+/// How many tokens a turn may be given of documents of earlier ones.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Allowance {
+    /// Tokens that are left.
+    pub(super) left: f64,
+    /// Tokens by which the last stretch's best part may exceed them: a long one is not cut.
+    pub(super) over: f64,
+}
+
+impl Allowance {
+    fn pay(&mut self, cost: f64) -> bool {
+        let pays = cost <= self.left;
+        self.left -= if pays { cost } else { 0.0 };
+        pays
     }
-    ranked.sort_by(|a, b| b.1.score.total_cmp(&a.1.score));
-    let mut left = most;
-    for (document, span) in ranked {
-        let text = documents.get(document).and_then(Option::as_ref);
-        let text = text.and_then(|missing| missing.document.get(span.start as usize..span.end as usize));
-        left -= (text.map_or(0, tokens::estimate) + MARK) as f64;
-        if left < 0.0 {
-            break;
+
+    fn pay_best(&mut self, cost: f64) -> bool {
+        if self.pay(cost) {
+            return true;
         }
-        if let Some(spans) = spans.get_mut(document) {
-            spans.push(span);
+        let exceeds = self.left > 0.0 && cost <= self.left + self.over;
+        if exceeds {
+            (self.left, self.over) = (0.0, 0.0);
+        }
+        exceeds
+    }
+}
+
+/// Parts of a document that touch: what was found of one stretch of text.
+struct Stretch<'p, 'd> {
+    /// Its position among the documents.
+    document: usize,
+    missing: &'p Missing<'d>,
+    parts: &'p [KeptSpan],
+}
+
+impl Stretch<'_, '_> {
+    /// Returns the position of the best part.
+    fn best(&self) -> usize {
+        let parts = self.parts.iter().enumerate();
+        let best = parts.max_by(|(i, one), (j, other)| one.score.total_cmp(&other.score).then(j.cmp(i)));
+        best.map_or(0, |(at, _)| at)
+    }
+
+    fn score(&self) -> f32 {
+        self.parts.iter().map(|part| part.score).fold(f32::MIN, f32::max)
+    }
+
+    /// Takes the best part and its neighbours, the better side first, until the next one costs more than is left. Returns
+    /// the positions of what is taken.
+    fn take(&self, allowance: &mut Allowance) -> Range<usize> {
+        let best = self.best();
+        let mut taken = best..best;
+        if !allowance.pay_best(self.cost_beside(&taken, best) + MARK as f64) {
+            return taken;
+        }
+        let mut next = Some(best);
+        while let Some(at) = next {
+            taken = taken.start.min(at)..taken.end.max(at + 1);
+            let score = |at: usize| self.parts.get(at).map(|part| part.score);
+            let before = taken.start.checked_sub(1);
+            next = match (before.and_then(score), score(taken.end)) {
+                (Some(one), Some(other)) if one >= other => before,
+                (_, Some(_)) => Some(taken.end),
+                _ => before,
+            };
+            next = next.filter(|at| allowance.pay(self.cost_beside(&taken, *at)));
+        }
+        taken
+    }
+
+    /// Returns the tokens of a part beside those that are taken, and of what stands between them.
+    fn cost_beside(&self, taken: &Range<usize>, at: usize) -> f64 {
+        let part = |at: usize| self.parts.get(at);
+        let last = taken
+            .end
+            .checked_sub(1)
+            .filter(|_| at == taken.end)
+            .and_then(part);
+        let first = part(taken.start).filter(|_| at < taken.start);
+        let Some(part) = part(at) else { return 0.0 };
+        let start = last
+            .filter(|_| !taken.is_empty())
+            .map_or(part.start, |last| last.end);
+        let end = first.map_or(part.end, |first| first.start);
+        self.missing.tokens(start..end)
+    }
+}
+
+/// Takes the best of the parts that are missing of each document, as many as the allowance is enough for with their
+/// marks: stretch by stretch, the one with the best part first, each whole where it fits. So a passage between two good
+/// ones comes with them, as it does in a pack. What is taken is in order, and joined where it touches.
+pub(super) fn take_best(
+    parts: &[Vec<KeptSpan>],
+    documents: &[Option<Missing<'_>>],
+    mut allowance: Allowance,
+) -> Vec<Vec<KeptSpan>> {
+    let mut stretches = Vec::new();
+    for (document, (parts, missing)) in parts.iter().zip(documents).enumerate() {
+        let Some(missing) = missing else { continue };
+        let runs = parts.chunk_by(|one, next| missing.touch(one, next));
+        stretches.extend(runs.map(|parts| Stretch {
+            document,
+            missing,
+            parts,
+        }));
+    }
+    stretches.sort_by(|one, other| other.score().total_cmp(&one.score()));
+    let mut best: Vec<Vec<KeptSpan>> = vec![Vec::new(); parts.len()];
+    for stretch in stretches {
+        let taken = stretch.take(&mut allowance);
+        let taken = stretch.parts.get(taken).unwrap_or_default();
+        if let Some(spans) = best.get_mut(stretch.document) {
+            spans.extend(stretch.missing.join(taken.iter().copied()));
         }
     }
-    for spans in spans {
+    for spans in &mut best {
         spans.sort_by_key(|span| span.start);
     }
+    best
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn span(start: u64, end: u64, score: f32) -> KeptSpan {
@@ -221,7 +336,7 @@ mod tests {
     fn of_spans_the_missing_parts_are_new() {
         let document = document();
         let missing = Missing::new(&document, &[span(100, 200, 1.0), span(300, 310, 1.0)]);
-        let parts = |spans: &[KeptSpan]| ranges(&missing.parts_of(spans));
+        let parts = |spans: &[KeptSpan]| ranges(&missing.join(missing.parts_of(spans)));
         assert_eq!(parts(&[span(120, 180, 1.0)]), []);
         assert_eq!(parts(&[span(90, 150, 1.0)]), [(90, 99)]);
         assert_eq!(parts(&[span(50, 250, 1.0)]), [(50, 99), (200, 249)]);
@@ -232,28 +347,103 @@ mod tests {
         );
     }
 
-    #[test]
-    fn the_best_spans_are_taken_first() {
+    /// Takes of two documents, of which nothing is held.
+    fn taken(parts: [Vec<KeptSpan>; 2], left: f64) -> Vec<Vec<(u64, u64)>> {
+        taken_with(parts, Allowance { left, over: 0.0 })
+    }
+
+    fn taken_with(parts: [Vec<KeptSpan>; 2], allowance: Allowance) -> Vec<Vec<(u64, u64)>> {
         let document = document();
         let documents = [
             Some(Missing::new(&document, &[])),
             Some(Missing::new(&document, &[])),
         ];
+        let taken = take_best(&parts, &documents, allowance);
+        taken.iter().map(|spans| ranges(spans)).collect()
+    }
+
+    fn tokens_of(bytes: usize) -> f64 {
+        tokens::estimate(&document()[..bytes]) as f64
+    }
+
+    #[test]
+    fn the_best_spans_are_taken_first() {
         let all = || {
             [
-                vec![span(0, 50, 1.0), span(100, 150, 3.0)],
+                vec![span(0, 50, 1.0), span(200, 250, 3.0)],
                 vec![span(0, 50, 2.0)],
             ]
         };
-        let taken = |most| {
-            let mut spans = all();
-            take_best(&mut spans, &documents, most);
-            spans.map(|spans| ranges(&spans))
+        let each = tokens_of(50) + MARK as f64;
+        assert_eq!(taken(all(), 3.0 * each), all().map(|spans| ranges(&spans)));
+        assert_eq!(taken(all(), 2.5 * each), [vec![(200, 250)], vec![(0, 50)]]);
+        assert_eq!(taken(all(), 1.0 * each), [vec![(200, 250)], Vec::new()]);
+        assert_eq!(taken(all(), 0.0), [Vec::new(), Vec::new()]);
+    }
+
+    #[test]
+    fn a_long_part_may_exceed_what_is_left_and_is_then_the_last() {
+        let parts = || {
+            [
+                vec![span(0, 100, 2.0), span(200, 300, 3.0)],
+                vec![span(0, 50, 1.0)],
+            ]
         };
-        let each = (tokens::estimate(&document[..50]) + MARK) as f64;
-        assert_eq!(taken(3.0 * each), all().map(|spans| ranges(&spans)));
-        assert_eq!(taken(2.5 * each), [vec![(100, 150)], vec![(0, 50)]]);
-        assert_eq!(taken(1.0 * each), [vec![(100, 150)], Vec::new()]);
-        assert_eq!(taken(0.0), [Vec::new(), Vec::new()]);
+        let each = tokens_of(100) + MARK as f64;
+        let over = |left, over| taken_with(parts(), Allowance { left, over });
+        let both = [vec![(0, 100), (200, 300)], Vec::new()];
+        assert_eq!(over(1.9 * each, 0.2 * each), both);
+        assert_eq!(over(1.9 * each, 0.0), [vec![(200, 300)], vec![(0, 50)]]);
+        assert_eq!(over(1.0 * each, 9.0 * each), [vec![(200, 300)], Vec::new()]);
+        assert_eq!(over(-1.0, 9.0 * each), [Vec::new(), Vec::new()]);
+    }
+
+    #[test]
+    fn what_was_found_between_two_good_passages_comes_with_them() {
+        let talk = || {
+            let stretch = [(0, 50, 2.9), (50, 100, 0.1), (100, 150, 3.0), (150, 200, 1.0)];
+            let alone = span(300, 350, 2.0);
+            let stretch = stretch.map(|(start, end, score)| span(start, end, score));
+            [stretch.to_vec(), vec![alone]]
+        };
+        let each = |parts: usize| tokens_of(50 * parts) + MARK as f64 + 1.0;
+        assert_eq!(taken(talk(), each(4)), [vec![(0, 200)], Vec::new()]);
+        assert_eq!(
+            taken(talk(), each(4) + each(1)),
+            [vec![(0, 200)], vec![(300, 350)]]
+        );
+        assert_eq!(
+            taken(talk(), each(2)),
+            [vec![(100, 200)], Vec::new()],
+            "from the best part on, to the better side first"
+        );
+        assert_eq!(taken(talk(), MARK as f64), [Vec::new(), Vec::new()]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_costs_no_more_than_it_may_and_stays_in_order(
+            lengths in prop::collection::vec((1_u64..90, 0_u64..90, -3.0_f32..9.0), 1..40),
+            most in 0.0_f64..400.0,
+        ) {
+            let document = "a word, and another one. ".repeat(400);
+            let mut at = 0;
+            let mut parts = Vec::new();
+            for (length, hole, score) in lengths {
+                parts.push(span(at, at + length, score));
+                at += length + hole;
+            }
+            let missing = [Some(Missing::new(&document, &[]))];
+            let allowance = Allowance { left: most, over: 0.0 };
+            let taken = take_best(std::slice::from_ref(&parts), &missing, allowance).remove(0);
+            let cost: f64 = taken
+                .iter()
+                .map(|span| tokens::estimate(&document[span.start as usize..span.end as usize]) as f64 + MARK as f64)
+                .sum();
+            // Tokens are estimated piece by piece.
+            prop_assert!(cost <= most + parts.len() as f64, "{cost} of {most}");
+            prop_assert!(taken.windows(2).all(|pair| pair[0].end < pair[1].start));
+            prop_assert!(taken.iter().all(|span| parts.iter().any(|part| part.start == span.start)));
+        }
     }
 }

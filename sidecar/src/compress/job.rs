@@ -82,6 +82,10 @@ pub(super) struct Search {
     pub(super) within: Vec<Range<u64>>,
 }
 
+/// A later question is searched for with the budget of a first one, divided by this. What the call lacks of what is
+/// found is more than it may be given where little is there: the best of it is chosen.
+const LATER: f64 = 1.25;
+
 /// What stands between two texts of a query.
 const BETWEEN: &str = "\n\n";
 
@@ -141,7 +145,7 @@ impl Draft<'_, '_> {
                     spot: spots.len() - 1,
                     whole: plan.further == Further::Whole,
                     search: (plan.further == Further::Excerpts)
-                        .then(|| self.further_search(turn, &documents, first)),
+                        .then(|| self.further_search(turn, plan, &documents, first)),
                     documents: 0..first,
                 }
             });
@@ -189,11 +193,20 @@ impl Draft<'_, '_> {
         (!range.is_empty()).then(|| self.search(documents, range, asks, Budget::from(&plan.budget), tier))
     }
 
-    fn further_search(&self, turn: &Turn<'_>, documents: &[DocumentJob], end: usize) -> Search {
+    fn further_search(
+        &self,
+        turn: &Turn<'_>,
+        plan: &TurnPlan,
+        documents: &[DocumentJob],
+        end: usize,
+    ) -> Search {
+        let tokens = documents.iter().map(|document| document.tokens).sum();
+        let least = policy::expected_ratio(&plan.budget, tokens) * LATER;
+        let further = self.settings.budget.further_ratio;
         let budget = Budget::Auto {
             floor: self.settings.budget.floor,
-            min_ratio: (self.settings.budget.further_ratio / 2.0).max(1.0),
-            max_ratio: self.settings.budget.further_ratio,
+            min_ratio: least.clamp(1.0, further),
+            max_ratio: further,
         };
         self.search(
             documents,

@@ -66,6 +66,30 @@ pub fn accept(document: TextSize, pack: TextSize, settings: &Settings) -> bool {
     pack.bytes < document.bytes && saved > 0 && (settings.mode == Mode::Force || enough())
 }
 
+/// What a conversation holds of its documents at its first later question: so many times the budget of a pack, and
+/// for each later question so many times one word in `further_ratio`.
+const AT_FIRST: f64 = 1.2;
+const WIDER: f64 = 2.0;
+
+/// Documents of a conversation and what it holds of them, in tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldSize {
+    /// Tokens of the documents that are packed.
+    pub documents: u64,
+    /// Tokens of their packs and of all that turns were given further.
+    pub held: u64,
+}
+
+/// Returns how many tokens a turn may be given of documents that were packed before it. Packs and further excerpts
+/// share one limit, which each of the `later` questions widens, this one included; one word in `further_ratio` is
+/// always allowed.
+pub fn further_tokens(size: HeldSize, later: u32, budget: &Budget) -> f64 {
+    let documents = size.documents as f64;
+    let share =
+        AT_FIRST / expected_ratio(budget, size.documents) + f64::from(later) * WIDER / budget.further_ratio;
+    (documents * share - size.held as f64).max(documents / budget.further_ratio)
+}
+
 /// The share of its budget that a later turn is given on average, from the second to the twentieth: most ask about what
 /// is there already (`bench conversation`).
 const USED: f64 = 0.5;

@@ -116,9 +116,9 @@ pub struct Budget {
     pub min_ratio: f64,
     /// With `auto`: never keep less than one word in so many. Default 20.
     pub max_ratio: f64,
-    /// Of documents of earlier turns, a later turn that asks beyond their packs is given the smallest share that is
-    /// estimated to hold the share `floor` of the evidence: at least one word in so many and at most twice that, less
-    /// what is there already. Default 20.
+    /// Of documents of earlier turns, a later turn that asks beyond their packs is given what they lack of its evidence:
+    /// at least one word in so many where there is so much, and more while packs and excerpts together are no more than
+    /// a pack's budget, a fifth of it, and two words in so many for each later question. Default 20.
     pub further_ratio: f64,
 }
 

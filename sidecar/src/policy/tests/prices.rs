@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use crate::policy::{Budget, CachedPrefix, History, Settings, TextSize, accept, expected_ratio, tokens};
+use crate::policy::{
+    Budget, CachedPrefix, HeldSize, History, Settings, TextSize, accept, expected_ratio, further_tokens,
+    tokens,
+};
 
 #[test]
 fn history_counts_different_questions_and_forgets() {
@@ -26,6 +29,32 @@ fn history_counts_different_questions_and_forgets() {
         history.note(&[1; 32], &[8; 32], now),
         1,
         "the least recently asked document is forgotten"
+    );
+}
+
+#[test]
+fn packs_and_further_excerpts_share_a_limit_that_each_later_question_widens() {
+    let budget = Budget {
+        ratio: 5.0,
+        further_ratio: 20.0,
+        ..Budget::default()
+    };
+    let allowed = |held, later| {
+        let documents = 10_000;
+        further_tokens(HeldSize { documents, held }, later, &budget).round()
+    };
+    assert_eq!(allowed(2_000, 1), 1_400.0);
+    assert_eq!(allowed(2_600, 1), 800.0, "a wide pack leaves less");
+    assert_eq!(allowed(3_400, 2), 1_000.0);
+    assert_eq!(
+        allowed(2_000, 2),
+        2_400.0,
+        "what one question left is the next one's"
+    );
+    assert_eq!(
+        allowed(9_000, 1),
+        500.0,
+        "one word in further_ratio is always allowed"
     );
 }
 
