@@ -144,7 +144,7 @@ pub struct Limits {
     pub encode_tokens: usize,
     /// Most tokens that the ranker tier reads for one request, those of what is asked counted with each window; more
     /// keep a little more evidence and take longer. Where it covers the whole document twice, the encoder reads it too,
-    /// and both count. Default 0: 8000 on a processor, no limit on a GPU.
+    /// and both count. Default 0: 8000 on a processor, up to 16000 for several documents, no limit on a GPU.
     pub ranker_tokens: usize,
     /// Requests that may wait for a free slot. Default 64.
     pub queue: usize,

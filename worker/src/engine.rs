@@ -52,7 +52,7 @@ pub use memory::Memory;
 /// Most tokens that the encoder reads for one request on a processor, unless [`Settings`] say otherwise.
 pub const CPU_ENCODE_TOKENS: usize = 8000;
 
-/// Most tokens that the ranker reads for one request on a processor, unless [`Settings`] say otherwise.
+/// Most tokens that the ranker reads for one document on a processor, unless [`Settings`] say otherwise.
 pub const CPU_RANKER_TOKENS: usize = 8000;
 
 /// Settings of an [`Extractor`].
@@ -63,7 +63,7 @@ pub struct Settings {
     pub encode_tokens: Option<usize>,
     /// Most tokens that the ranker tier reads for one request, those of what is asked counted with each window. If the
     /// ranker and the encoder can both read the whole document within it, both do. `None`: what suits the device,
-    /// [`CPU_RANKER_TOKENS`] on a processor and no limit on a GPU.
+    /// [`CPU_RANKER_TOKENS`] on a processor, up to twice as many for several documents, and no limit on a GPU.
     pub ranker_tokens: Option<usize>,
     /// Most bytes of hidden states, and of what the ranker said, that are remembered between requests.
     pub memory_bytes: usize,

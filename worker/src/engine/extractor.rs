@@ -135,7 +135,12 @@ impl Extractor {
             (Tier::Static, _) => Box::new(cheaper),
             (Tier::Ranker, Some(model)) => Box::new(RankerEngine {
                 cheaper,
-                tokens: rank::token_limit(self.settings.ranker_tokens, model.ranker.as_ref()),
+                tokens: rank::token_limit(
+                    self.settings.ranker_tokens,
+                    model.ranker.as_ref(),
+                    &input.source.document,
+                    &input.source.unit_tokens,
+                ),
                 ranker: model.ranker.as_mut(),
                 encoder: models.encoder.as_mut(),
                 memory: &self.memory,

@@ -9,6 +9,7 @@ use super::input::PieceInput;
 use super::memory::Memory;
 use super::reading::{self, Pick, Reached, ReadError, ReadingCost};
 use super::{CPU_RANKER_TOKENS, RequestLimits};
+use crate::document::{Document, TextUnits};
 use crate::model::{EncodeError, PAIR_TOKENS, Ranked, Ranker};
 use crate::scoring::Window;
 use crate::scoring::recipe::RankerSignals;
@@ -16,12 +17,34 @@ use crate::scoring::recipe::RankerSignals;
 /// Picks of fewer tokens say nothing about the speed of a device that reads so many at a time.
 const TELLING_SHARE: usize = 8;
 
-/// Returns the most tokens that may be read for one request: what is configured, else what suits the ranker.
-pub(super) fn token_limit(configured: Option<usize>, ranker: &dyn Ranker) -> usize {
-    configured.unwrap_or(match ranker.step_tokens() {
+/// Documents that are asked about together are read with the limits of so many at most.
+const MOST_DOCUMENTS: usize = 2;
+
+/// Returns the most tokens that may be read for one request: what is configured, else what suits the ranker and the
+/// documents.
+pub(super) fn token_limit(
+    configured: Option<usize>,
+    ranker: &dyn Ranker,
+    document: &Document<'_>,
+    unit_tokens: &[u32],
+) -> usize {
+    configured.unwrap_or_else(|| match ranker.step_tokens() {
         Some(_) => usize::MAX,
-        None => CPU_RANKER_TOKENS,
+        None => processor_limit(document, unit_tokens),
     })
+}
+
+/// Returns the limit of a processor: that of one document, or what would be read of each of several alone. Passages are
+/// short, and many: together they are one.
+fn processor_limit(document: &Document<'_>, unit_tokens: &[u32]) -> usize {
+    let tokens_of = |text: &TextUnits| {
+        let units = unit_tokens.get(text.units.clone()).unwrap_or_default();
+        let tokens: usize = units.iter().map(|&tokens| tokens as usize).sum();
+        tokens.min(CPU_RANKER_TOKENS)
+    };
+    let texts = document.texts.iter().filter(|text| !text.whole);
+    let together: usize = texts.map(tokens_of).sum();
+    together.clamp(CPU_RANKER_TOKENS, MOST_DOCUMENTS * CPU_RANKER_TOKENS)
 }
 
 /// Rounds in which a budget is spent that does not cover the document: what the ranker has said of the windows of one
@@ -214,4 +237,35 @@ impl RankerReading<'_> {
 
 fn mean(values: &[f32]) -> Option<f32> {
     (!values.is_empty()).then(|| values.iter().sum::<f32>() / values.len() as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::{Text, Texts};
+
+    /// Computes the limit of texts of so many tokens each, one a unit.
+    fn limit(texts: &[usize], whole: bool) -> Result<usize, liquid_process::Invalid> {
+        let parts: Vec<String> = texts.iter().map(|tokens| "word. ".repeat(*tokens)).collect();
+        let lengths = parts.iter().map(|part| Text {
+            bytes: part.len() as u64,
+            whole,
+        });
+        let text = parts.concat();
+        let document = Document::parse_texts(&text, &Texts::new(&text, lengths.collect())?);
+        Ok(processor_limit(&document, &vec![1; document.units.len()]))
+    }
+
+    #[test]
+    fn several_documents_are_read_as_much_as_each_alone_up_to_twice_the_limit()
+    -> Result<(), liquid_process::Invalid> {
+        let one = CPU_RANKER_TOKENS;
+        assert_eq!(limit(&[3 * one], false)?, one);
+        assert_eq!(limit(&[one / 4, one / 2], false)?, one);
+        assert_eq!(limit(&[one, one / 2], false)?, one + one / 2);
+        assert_eq!(limit(&[3 * one, one / 4], false)?, one + one / 4);
+        assert_eq!(limit(&[one, one, one], false)?, 2 * one);
+        assert_eq!(limit(&[one, one], true)?, one, "passages are one document");
+        Ok(())
+    }
 }
