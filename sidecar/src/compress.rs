@@ -31,12 +31,12 @@ pub use outcome::{
 
 use crate::api::Reason;
 pub use crate::extract::{CallTotals, ReportOutcome, WorkerStatus};
-use crate::extract::{Client, ExtractError, Extraction, OnWorkerUnavailable, Query};
+use crate::extract::{Client, ExtractAnswer, ExtractError, Extraction, OnWorkerUnavailable, Query};
 use crate::pack::{DocumentStore, Manifest, ManifestStore};
 use crate::policy::History;
 use crate::{extract, pack, policy};
 use finish::{Found, finish};
-use job::Job;
+use job::{Job, Search};
 use prepare::{NextStep, prepare};
 
 /// Settings of the compressor: sections `[policy]`, `[extract]` and `[pack]`.
@@ -183,9 +183,7 @@ impl Compressor {
 
     /// Asks the workers about every turn at the same time: a turn's evidence depends on no later one.
     async fn find(&self, job: &Job, decision: &mut Decision) -> Vec<Found> {
-        let searches = job
-            .searches()
-            .map(|search| self.client.extract(search.query.clone()));
+        let searches = job.searches().map(|search| self.search(search));
         let answers = futures::future::join_all(searches).await;
         decision.stages.extract_cached = answers
             .iter()
@@ -194,6 +192,15 @@ impl Compressor {
             .into_iter()
             .map(|answer| answer.map(|found| found.extraction))
             .collect()
+    }
+
+    /// Asks the workers; once more, for half of the documents, where none of their models reads the question.
+    async fn search(&self, search: &Search) -> Result<ExtractAnswer, ExtractError> {
+        let answer = self.client.extract(search.query.clone()).await?;
+        match &search.wider {
+            Some(wider) if answer.extraction.other_language => self.client.extract(wider.clone()).await,
+            _ => Ok(answer),
+        }
     }
 
     /// Returns the manifest of a recent pack.

@@ -60,8 +60,6 @@ pub enum Reason {
     NotSmaller,
     /// Even the largest pack of an automatic budget is estimated to hold less of the evidence than its floor.
     BelowFloor,
-    /// What is asked is in another language than the document, and no model of the workers reads both.
-    OtherLanguage,
     /// The body is not what its surface says: the upstream reports what is wrong.
     Unreadable,
     /// Refused: the body could not be read, and `policy.unread` keeps it in.
@@ -109,7 +107,6 @@ impl Reason {
             Self::CachedPrefix => "cached_prefix",
             Self::NotSmaller => "not_smaller",
             Self::BelowFloor => "below_floor",
-            Self::OtherLanguage => "other_language",
             Self::Unreadable => "unreadable",
             Self::Unread => "unread",
             Self::WholeText => "whole_text",

@@ -30,14 +30,9 @@ impl Writer<'_> {
             .map(|(document, pack)| Some(Missing::new(&document.text, &pack.as_ref()?.held())))
             .collect();
         let given = match (&further.search, answer) {
-            (Some(search), Some(Ok(extraction))) if !self.is_unreadable(extraction) => {
+            (Some(search), Some(Ok(extraction))) if self.may_choose(extraction) => {
                 self.later += 1;
                 self.excerpts(search, extraction, documents, &missing)
-            }
-            // All of it would leave, for what the policy keeps in.
-            (Some(_), Some(Ok(_))) if job.settings.whole == Whole::Refuse => {
-                self.withheld = true;
-                return;
             }
             // All of it: asked for, or for want of a worker that could choose.
             _ if further.whole => whole(documents, &missing),
@@ -64,9 +59,11 @@ impl Writer<'_> {
         }
     }
 
-    /// Returns whether what was found is in no relation to what is asked.
-    fn is_unreadable(&self, extraction: &Extraction) -> bool {
-        self.reason_to_stay(extraction) == Some(Reason::OtherLanguage)
+    /// Returns whether excerpts are chosen by what was found: where no model of the workers reads what is asked, a turn is
+    /// given all of the rest, unless that must not leave.
+    fn may_choose(&self, extraction: &Extraction) -> bool {
+        let settings = &self.job.settings;
+        !extraction.other_language || settings.mode == Mode::Force || settings.whole == Whole::Refuse
     }
 
     /// Chooses what is new of the evidence: the best of it, as far as the policy lets a turn be given and the conversation

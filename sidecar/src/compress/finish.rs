@@ -110,8 +110,6 @@ pub(super) struct Writer<'j> {
     pub(super) later: u32,
     /// What the conversation has saved, up to the turn that is written.
     pub(super) savings: Savings,
-    /// A turn would have to be given all of a document that must not leave whole.
-    pub(super) withheld: bool,
 }
 
 /// Packs the evidence. `found` has an answer for each of the job's searches, in their order.
@@ -128,7 +126,6 @@ pub(super) fn finish(job: &Job, found: &[Found]) -> Result<PackedBody, Unpacked>
         added: 0,
         later: 0,
         savings: Savings::new((&job.settings.cached_prefix).into()),
-        withheld: false,
     };
     let (mut answers, mut begun) = (found.iter(), 0);
     for turn in &job.turns {
@@ -208,17 +205,9 @@ impl Writer<'_> {
     }
 
     /// Returns why what was found cannot stand for its documents.
-    pub(super) fn reason_to_stay(&self, extraction: &Extraction) -> Option<Reason> {
-        match extraction {
-            _ if self.job.settings.mode == Mode::Force => None,
-            Extraction {
-                other_language: true, ..
-            } => Some(Reason::OtherLanguage),
-            Extraction {
-                below_floor: true, ..
-            } => Some(Reason::BelowFloor),
-            _ => None,
-        }
+    fn reason_to_stay(&self, extraction: &Extraction) -> Option<Reason> {
+        let misses = extraction.below_floor && self.job.settings.mode != Mode::Force;
+        misses.then_some(Reason::BelowFloor)
     }
 
     /// Notes why documents stay whole.
@@ -289,12 +278,6 @@ impl Writer<'_> {
     }
 
     fn finish(self) -> Result<PackedBody, Unpacked> {
-        if self.withheld {
-            return Err(Unpacked {
-                reason: Reason::OtherLanguage,
-                sites: self.job.sites.clone(),
-            });
-        }
         if self.packs.iter().all(Option::is_none) {
             let reasons = self
                 .job

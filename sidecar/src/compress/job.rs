@@ -76,6 +76,8 @@ pub(super) struct FurtherJob {
 /// A question to the workers, and where the job's documents stand in the query's document.
 pub(super) struct Search {
     pub(super) query: Query,
+    /// What is asked instead where no model of the workers reads the question.
+    pub(super) wider: Option<Query>,
     /// The first of its documents; the others follow.
     pub(super) first: usize,
     /// The bytes of the query's document that each of them is.
@@ -190,7 +192,13 @@ impl Draft<'_, '_> {
             true => Some(Tier::Decoder),
             false => self.settings.tier,
         };
-        (!range.is_empty()).then(|| self.search(documents, range, asks, Budget::from(&plan.budget), tier))
+        (!range.is_empty()).then(|| {
+            let search = self.search(documents, range, asks, Budget::from(&plan.budget), tier);
+            Search {
+                wider: search.query.widened(),
+                ..search
+            }
+        })
     }
 
     fn further_search(
@@ -265,6 +273,7 @@ impl Draft<'_, '_> {
         };
         Search {
             query,
+            wider: None,
             first: range.start,
             within,
         }

@@ -77,6 +77,10 @@ pub struct Query {
     pub request_id: String,
 }
 
+/// Words of a document for each word that is kept where no model of the workers reads what is asked: names, numbers and
+/// related words still find most of the evidence, in half of the document.
+const BLIND_RATIO: f64 = 2.0;
+
 /// The longest question that a worker is asked, in bytes.
 const LONGEST_QUESTION: usize = 4 << 10;
 
@@ -84,6 +88,20 @@ const LONGEST_QUESTION: usize = 4 << 10;
 pub type QueryKey = [u8; 32];
 
 impl Query {
+    /// Returns the query for a worker whose models do not read what is asked: with a budget of half of the words. `None`
+    /// where it keeps as much already, or a number of tokens.
+    pub fn widened(&self) -> Option<Self> {
+        let narrow = match self.budget {
+            Budget::Ratio(ratio) => ratio > BLIND_RATIO,
+            Budget::Auto { .. } => true,
+            Budget::MaxTokens(_) => false,
+        };
+        narrow.then(|| Self {
+            budget: Budget::Ratio(BLIND_RATIO),
+            ..self.clone()
+        })
+    }
+
     /// Hashes the document, its texts, what is asked, budget and tier, but not the request's name.
     pub fn key(&self) -> QueryKey {
         let mut hash = Sha256::new();

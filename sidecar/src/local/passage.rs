@@ -84,7 +84,6 @@ fn nothing(decision: &Decision) -> String {
         }
         Reason::NotSmaller | Reason::TooShort => "the text is too short to select passages from",
         Reason::BelowFloor => "the evidence is spread over more of it than may be quoted",
-        Reason::OtherLanguage => "the question is in another language than the document",
         Reason::NoQuestion => "no question was found that passages could answer",
         Reason::NeedsEverything | Reason::NeedsOverview => {
             "the request needs the whole document, which quoted passages cannot stand for"

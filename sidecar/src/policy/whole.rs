@@ -61,9 +61,6 @@ impl Fate {
             Reason::BelowFloor => Self::Indivisible(
                 "ask for less of it, or lower policy.budget.floor, or set policy.budget.ratio",
             ),
-            Reason::OtherLanguage => {
-                Self::Indivisible("ask in the document's language, or serve a tier that reads both")
-            }
             Reason::WholeText => Self::Indivisible("shorten every text that is not the document"),
             Reason::Unreadable | Reason::Unread => Self::Unread,
             Reason::WorkerUnavailable
