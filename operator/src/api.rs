@@ -61,6 +61,11 @@ const LIQUID_MODEL_RULE: &str = "!has(self.spec.synthesis) || !has(self.spec.dec
     self.spec.synthesis.fallbacks.all(fallback, fallback.provider != 'liquid' || \
     (has(self.spec.decoder.name) && fallback.model == self.spec.decoder.name)))";
 
+/// The CEL rule that demands a GPU where a number type is chosen: on a processor there is no choice.
+const GPU_RULE: &str = "!has(self.spec.decoder) || \
+    (!has(self.spec.decoder.precision) && !has(self.spec.decoder.kvPrecision)) || has(self.spec.workers.gpu) || \
+    (has(self.spec.workers.resourceClaims) && size(self.spec.workers.resourceClaims) > 0)";
+
 /// A stored proxy, or the error that says why it cannot be read: one malformed resource must not end the
 /// watch of all.
 pub type GuardedProxy = DeserializeGuard<LiquidMemoryProxy>;
@@ -137,7 +142,10 @@ pub type GuardedProxy = DeserializeGuard<LiquidMemoryProxy>;
         .message("spec.extraction.packStyle has facts, which the workers' language model writes: add spec.decoder"),
     validation = Rule::new(LIQUID_MODEL_RULE)
         .message("spec.synthesis.model of the provider liquid is spec.decoder.name, also in fallbacks: leave it out, or \
-            give both the same name")
+            give both the same name"),
+    validation = Rule::new(GPU_RULE)
+        .message("spec.decoder.precision and spec.decoder.kvPrecision choose number types of a GPU: leave them out, or set \
+            spec.workers.gpu or spec.workers.resourceClaims")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct LiquidMemoryProxySpec {

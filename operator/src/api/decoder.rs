@@ -1,6 +1,7 @@
 //! `spec.decoder`.
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::model::{ClaimModel, OciImageModel};
@@ -41,6 +42,34 @@ pub struct Decoder {
     /// Most calls that wait at a worker; further ones go to another, or are told to come back: 1 to 65536. Default: 64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<i64>,
+    /// Number type of the layers' projections: `Fp8` is faster, too. Needs a GPU; without one the model stays in the type in
+    /// which it is stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<DecoderPrecision>,
+    /// Number type of keys and values: `Fp8` holds twice as many tokens in the same memory, writes many answers faster and
+    /// reads prompts more slowly. Needs a GPU; without one it is f32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_precision: Option<DecoderPrecision>,
+}
+
+/// Number type on a GPU, for `precision` of the layers' projections, for `kvPrecision` of keys and values. `Fp8` takes half
+/// the memory of `Bf16` and is less exact. Default: Bf16.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DecoderPrecision {
+    /// bfloat16.
+    Bf16,
+    /// 8 bits (E4M3), with scales.
+    Fp8,
+}
+
+impl DecoderPrecision {
+    /// Returns the name by which the worker's configuration knows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bf16 => "bf16",
+            Self::Fp8 => "fp8",
+        }
+    }
 }
 
 /// Where the language model's folder is: exactly one of the three.

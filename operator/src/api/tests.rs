@@ -296,6 +296,14 @@ fn every_rule_refuses_and_names_the_remedy() {
             "1 to 4096",
         ),
         (json!({"decoder": decoder(json!({"queue": 0}))}), "1 to 65536"),
+        (
+            json!({"decoder": decoder(json!({"kvPrecision": "Fp8"}))}),
+            "set spec.workers.gpu",
+        ),
+        (
+            json!({"workers": {"resourceClaims": []}, "decoder": decoder(json!({"precision": "Bf16"}))}),
+            "set spec.workers.gpu",
+        ),
         (json!({"injection": {"port": 80}}), "without privileges"),
         (json!({"injection": {"port": 9465}}), "two free ports"),
         (json!({"injection": {"drainSeconds": 0}}), "when a pod stops"),
@@ -331,6 +339,9 @@ fn rules_take_what_is_right() {
         json!({"synthesis": {"provider": "liquid", "model": "m", "fallbacks": [{"provider": "openai", "model": "a"}]},
             "decoder": decoder(json!({"name": "m", "contextTokens": 8192, "memoryMebibytes": 512, "sequences": 4, "queue": 9}))}),
         json!({"decoder": {"source": {"ociImage": {"reference": "registry.example/m:1"}}}}),
+        json!({"workers": {"gpu": {}}, "decoder": decoder(json!({"precision": "Fp8", "kvPrecision": "Fp8"}))}),
+        json!({"workers": {"resourceClaims": [{"name": "gpu", "resourceClaimName": "one"}]},
+            "decoder": decoder(json!({"kvPrecision": "Bf16"}))}),
         json!({"network": {"allowFrom": [{"namespaceSelector": {}}]}}),
     ] {
         assert_eq!(refused(spec.clone()), "", "{spec}");

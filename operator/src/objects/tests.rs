@@ -178,11 +178,15 @@ fn a_decoder_is_mounted_beside_the_model() {
     let image = json!({ "ociImage": { "reference": "registry.example/llm:1", "path": "smollm2" } });
     let decoder = json!({
         "source": image, "name": "small", "contextTokens": 4096, "memoryMebibytes": 512, "sequences": 8, "queue": 20,
+        "precision": "Bf16", "kvPrecision": "Fp8",
     });
-    let objects = build(json!({ "model": model, "decoder": decoder, "synthesis": { "provider": "liquid" } }));
+    let objects = build(json!({
+        "workers": { "gpu": {} }, "model": model, "decoder": decoder, "synthesis": { "provider": "liquid" },
+    }));
     let text = file(&objects.worker_config);
     let section = "[decoder]\nfolder = \"/etc/liquid/decoder/smollm2\"\nname = \"small\"\ncontext_tokens = 4096\n\
-                   memory_bytes = 536870912\nsequences = 8\nqueue = 20\n";
+                   memory_bytes = 536870912\nsequences = 8\nqueue = 20\nprecision = \"bf16\"\n\
+                   kv_precision = \"fp8\"\n";
     assert!(text.contains(section), "{text}");
     let sidecar = file(&objects.sidecar_config);
     assert!(

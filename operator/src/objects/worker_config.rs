@@ -9,6 +9,7 @@ use super::meta::ProxyRef;
 use super::models::ModelMount;
 use super::{BuildError, Platform};
 use crate::api::LiquidMemoryProxy;
+use crate::api::decoder::DecoderPrecision;
 use crate::names;
 
 /// How long a stopping worker still takes requests, in seconds: until DNS and sidecars have noticed.
@@ -70,6 +71,10 @@ struct Decoder<'a> {
     sequences: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     queue: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    precision: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kv_precision: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -172,5 +177,7 @@ fn build_decoder(proxy: &LiquidMemoryProxy) -> Option<Decoder<'_>> {
         memory_bytes: decoder.memory_mebibytes.map(|mebibytes| mebibytes << 20),
         sequences: decoder.sequences,
         queue: decoder.queue,
+        precision: decoder.precision.map(DecoderPrecision::name),
+        kv_precision: decoder.kv_precision.map(DecoderPrecision::name),
     })
 }

@@ -4,6 +4,7 @@
 use kube::core::cel::validate_cel;
 use liquid_contract::{Provider, files, ports};
 use liquid_operator::api::LiquidMemoryProxy;
+use liquid_operator::api::decoder::DecoderPrecision;
 use liquid_operator::names;
 use liquid_sidecar::config::Config as SidecarConfig;
 use liquid_worker::config::Config as WorkerConfig;
@@ -251,6 +252,16 @@ fn check_decoder(
     prop_assert_eq!(read.sequences, sequences.unwrap_or(own.sequences));
     let queue = asked.queue.map(|count| count as usize);
     prop_assert_eq!(read.queue, queue.unwrap_or(own.queue));
+    for (asked, read, own) in [
+        (asked.precision, read.precision, own.precision),
+        (asked.kv_precision, read.kv_precision, own.kv_precision),
+    ] {
+        let asked = asked.map(|precision| match precision {
+            DecoderPrecision::Bf16 => liquid_worker::config::DecoderPrecision::Bf16,
+            DecoderPrecision::Fp8 => liquid_worker::config::DecoderPrecision::Fp8,
+        });
+        prop_assert_eq!(read, asked.unwrap_or(own));
+    }
     Ok(())
 }
 
@@ -437,7 +448,9 @@ fn decoder() -> impl Strategy<Value = Value> {
     );
     // A model that the first choice or a fallback names is the decoder's.
     let name = prop::option::of(word(&["m", "org/model:7b"]));
-    (source, name, prop::option::of(numbers)).prop_map(|(source, name, numbers)| {
+    let precision = || word(&["Bf16", "Fp8"]);
+    let precisions = prop::option::of((precision(), precision()));
+    (source, name, prop::option::of(numbers), precisions).prop_map(|(source, name, numbers, precisions)| {
         let mut decoder = json!({ "source": source });
         if let Some(name) = name {
             decoder["name"] = name;
@@ -447,6 +460,10 @@ fn decoder() -> impl Strategy<Value = Value> {
             decoder["memoryMebibytes"] = memory;
             decoder["sequences"] = sequences;
             decoder["queue"] = queue;
+        }
+        if let Some((precision, kv_precision)) = precisions {
+            decoder["precision"] = precision;
+            decoder["kvPrecision"] = kv_precision;
         }
         decoder
     })
@@ -466,9 +483,13 @@ fn spec() -> impl Strategy<Value = Value> {
     )
         .prop_map(
             |(extraction, policy, synthesis, model, decoder, (port, admin), (sidecar, worker))| {
+                let mut workers = json!({ "drainSeconds": worker });
+                if decoder.as_ref().is_some_and(|decoder| decoder.get("precision").is_some()) {
+                    workers["gpu"] = json!({});
+                }
                 json!({
                     "extraction": extraction, "policy": policy, "synthesis": synthesis, "model": model, "decoder": decoder,
-                    "workers": { "drainSeconds": worker },
+                    "workers": workers,
                     "injection": { "port": port, "adminPort": admin, "drainSeconds": sidecar },
                 })
             },
