@@ -4,32 +4,61 @@
 //!
 //!     cargo run --release -p liquid-decoder --example soak -- .cache/models/smollm2-135m-instruct 60
 //!
-//! On a GPU (`--features cuda`, and `cuda` behind the seconds) answers may part from those alone where the two likeliest tokens
-//! are as likely within the rounding of bf16; those are counted.
+//! On a GPU (`--features cuda`, and `cuda` behind the seconds) sums are made in another order in passes of other sizes. There
+//! an answer may part from the one alone where the likeliest token's lead is within what that changes, which is measured for each
+//! token before the load begins (`alone.rs`); those are counted.
 
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use liquid_decoder::engine::{Answer, Engine, EngineOptions, Refusal};
-use liquid_decoder::{
-    Cancellation, Event, FinishReason, Generation, KvCache, Model, Request, Sampling, Tokenizer,
-};
+use liquid_decoder::{Cancellation, Event, FinishReason, Generation, KvCache, Model, Request, Tokenizer};
+
+#[allow(dead_code, reason = "the example `rounding` reads more of it")]
+pub(crate) mod alone;
+#[cfg_attr(
+    not(feature = "cuda"),
+    allow(dead_code, reason = "a load on a GPU asks for the likeliest tokens")
+)]
+pub(crate) mod requests;
+
+use alone::Alone;
+use requests::{CONTEXT, REQUESTS, request};
 
 /// Answers that run at once.
 const SEQUENCES: usize = 5;
-/// Most tokens of a request.
-const CONTEXT: usize = 1024;
-/// Different requests; their answers are known before the load begins.
-const REQUESTS: u64 = 24;
 /// Clients at once: more than are written at once, and more than may wait beside them.
 const CLIENTS: u64 = 12;
-/// Share of the time after which the process must not grow any more.
+/// Share of the load after which the process must not grow any more.
 const WARM: f64 = 0.3;
+/// Milliseconds between two looks at how far a load has come.
+const LOOK: u64 = 10;
 
 type Failure = Box<dyn Error + Send + Sync>;
+
+/// How much load there is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Extent {
+    /// So long.
+    Time(Duration),
+    /// So many requests of each client.
+    #[allow(dead_code, reason = "how much the test asks for")]
+    Requests(u64),
+}
+
+/// How far a load has come.
+struct Progress {
+    extent: Extent,
+    start: Instant,
+    /// Requests of all clients.
+    asked: AtomicU64,
+    /// Clients that have not ended.
+    clients: AtomicU64,
+}
 
 /// What a load came to.
 #[derive(Debug, Default)]
@@ -52,19 +81,15 @@ pub(crate) struct Report {
     pub(crate) memory: Option<[u64; 2]>,
 }
 
-/// A request and the tokens of its answer.
-struct Case {
-    request: Request,
-    expected: Vec<u32>,
-    /// On a GPU, how much likelier each token was than the next likeliest one: the difference of the logarithms.
-    leads: Vec<f32>,
+/// A request and its answer alone, known before the load begins.
+pub(crate) struct Case {
+    pub(crate) request: Request,
+    pub(crate) alone: Alone,
 }
 
-/// Difference of the logarithms below which another token is no wrong one, on a GPU.
-const TIE: f32 = 0.1;
-
 /// How an answer ended.
-enum End {
+#[derive(Debug, PartialEq)]
+pub(crate) enum End {
     Dropped,
     Tied,
     Reason(FinishReason),
@@ -74,10 +99,10 @@ fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
     let folder = arguments.next().ok_or("give the folder of a model")?;
     let seconds: u64 = arguments.next().ok_or("give a number of seconds")?.parse()?;
-    let (folder, time) = (Path::new(&folder), Duration::from_secs(seconds));
+    let (folder, extent) = (Path::new(&folder), Extent::Time(Duration::from_secs(seconds)));
     let report = match arguments.next() {
-        None => soak(folder, time)?,
-        Some(device) => soak_gpu(folder, time, &device)?,
+        None => soak(folder, extent)?,
+        Some(device) => soak_gpu(folder, extent, &device)?,
     };
     println!("{report:#?}");
     println!("no wrong answer, no page lost");
@@ -88,7 +113,7 @@ fn main() -> Result<(), Failure> {
 ///
 /// # Errors
 /// Says what was wrong.
-pub(crate) fn soak(folder: &Path, time: Duration) -> Result<Report, Failure> {
+pub(crate) fn soak(folder: &Path, extent: Extent) -> Result<Report, Failure> {
     let (model, tokenizer) = (Model::load(folder, &Device::flex())?, Tokenizer::read(folder)?);
     let context_tokens = CONTEXT.min(model.most_tokens());
     let cases = cases(&model, &tokenizer, context_tokens)?;
@@ -102,12 +127,12 @@ pub(crate) fn soak(folder: &Path, time: Duration) -> Result<Report, Failure> {
         sequences: SEQUENCES,
     };
     let engine = Engine::start(model, Arc::new(tokenizer), options)?;
-    load(&engine, &cases, time)
+    load(&engine, &cases, extent)
 }
 
 /// Loads a model to a GPU and puts it under load.
 #[cfg(feature = "cuda")]
-fn soak_gpu(folder: &Path, time: Duration, device: &str) -> Result<Report, Failure> {
+fn soak_gpu(folder: &Path, extent: Extent, device: &str) -> Result<Report, Failure> {
     use liquid_decoder::cuda::{CudaModel, CudaOptions};
     use liquid_decoder::engine::Runner;
 
@@ -136,48 +161,82 @@ fn soak_gpu(folder: &Path, time: Duration, device: &str) -> Result<Report, Failu
         step_tokens: 128,
         sequences: SEQUENCES,
     };
-    let engine = Engine::start(model, Arc::new(tokenizer), options)?;
+    let mut reader = alone::Reader::new(model, context_tokens)?;
     let mut cases = Vec::new();
     for seed in 0..REQUESTS {
-        let mut request = request(seed, vocabulary, context_tokens);
-        // The likeliest token, so that an answer that parts is at a tie or wrong.
-        request.sampling = Sampling::default();
-        request.ignore_end = true;
-        let mut alone = request.clone();
-        alone.sampling.logprobs = Some(2);
-        let (mut expected, mut leads) = (Vec::new(), Vec::new());
-        let mut answer = engine.submit(alone, None)?;
-        while let Some(event) = answer.blocking_next() {
-            if let Event::Token { token, top, .. } = event? {
-                let lead = top.first().zip(top.get(1));
-                expected.push(token);
-                leads.push(lead.map_or(0.0, |(first, second)| first.logprob - second.logprob));
-            }
-        }
-        cases.push(Case {
-            request,
-            expected,
-            leads,
-        });
+        let request = requests::likeliest(seed, vocabulary, context_tokens);
+        let alone = reader.answer(&request)?;
+        cases.push(Case { request, alone });
     }
-    load(&engine, &cases, time)
+    print_ties(&cases);
+    let engine = Engine::start(reader.into_runner(), Arc::new(tokenizer), options)?;
+    load(&engine, &cases, extent)
+}
+
+/// Prints up to which leads tokens count as ties, and how many of the answers' tokens are ones.
+#[cfg(feature = "cuda")]
+fn print_ties(cases: &[Case]) {
+    let pairs = || {
+        cases
+            .iter()
+            .flat_map(|case| case.alone.leads.iter().zip(&case.alone.ties))
+    };
+    let ties = pairs().filter(|(lead, tie)| lead <= tie).count();
+    let (least, most) = pairs().fold((f32::INFINITY, 0.0_f32), |(least, most), (_, tie)| {
+        (least.min(*tie), most.max(*tie))
+    });
+    println!(
+        "ties are leads up to {least:.3} to {most:.3}: {ties} of {} tokens",
+        pairs().count()
+    );
 }
 
 #[cfg(not(feature = "cuda"))]
-fn soak_gpu(_: &Path, _: Duration, device: &str) -> Result<Report, Failure> {
+fn soak_gpu(_: &Path, _: Extent, device: &str) -> Result<Report, Failure> {
     Err(format!("{device}: this build has no CUDA; build with --features cuda").into())
 }
 
+impl Progress {
+    /// Returns the share of the load that there was.
+    fn share(&self) -> f64 {
+        match self.extent {
+            Extent::Time(time) => self.start.elapsed().as_secs_f64() / time.as_secs_f64(),
+            Extent::Requests(each) => self.asked.load(Ordering::Relaxed) as f64 / (CLIENTS * each) as f64,
+        }
+    }
+
+    /// Whether a client that has asked so many requests asks another one.
+    fn goes_on(&self, asked: u64) -> bool {
+        match self.extent {
+            Extent::Time(time) => self.start.elapsed() < time,
+            Extent::Requests(each) => asked < each,
+        }
+    }
+}
+
 /// Puts an engine under load.
-fn load(engine: &Engine, cases: &[Case], time: Duration) -> Result<Report, Failure> {
+fn load(engine: &Engine, cases: &[Case], extent: Extent) -> Result<Report, Failure> {
     let pages = engine.load().pages;
-    let start = Instant::now();
+    let progress = &Progress {
+        extent,
+        start: Instant::now(),
+        asked: AtomicU64::new(0),
+        clients: AtomicU64::new(CLIENTS),
+    };
     let mut warm = None;
     let reports: Vec<Result<Report, Failure>> = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
-            .map(|seed| scope.spawn(move || client(engine, cases, seed, start + time)))
+            .map(|seed| {
+                scope.spawn(move || {
+                    let report = client(engine, cases, seed, progress);
+                    progress.clients.fetch_sub(1, Ordering::Relaxed);
+                    report
+                })
+            })
             .collect();
-        std::thread::sleep(time.mul_f64(WARM));
+        while progress.share() < WARM && progress.clients.load(Ordering::Relaxed) > 0 {
+            std::thread::sleep(Duration::from_millis(LOOK));
+        }
         warm = resident_bytes();
         let join = |client: std::thread::ScopedJoinHandle<'_, Result<Report, Failure>>| {
             client.join().unwrap_or_else(|_| Err("a client panicked".into()))
@@ -217,54 +276,25 @@ fn cases(model: &Model, tokenizer: &Tokenizer, context: usize) -> Result<Vec<Cas
     let mut cases = Vec::new();
     for seed in 0..REQUESTS {
         let request = request(seed, vocabulary, context);
-        let mut expected = Vec::new();
+        let mut alone = Alone::default();
         for event in Generation::new(model, tokenizer, request.clone(), Cancellation::default())? {
             if let Event::Token { token, .. } = event? {
-                expected.push(token);
+                alone.tokens.push(token);
             }
         }
-        cases.push(Case {
-            request,
-            expected,
-            leads: Vec::new(),
-        });
+        cases.push(Case { request, alone });
     }
     Ok(cases)
 }
 
-/// Makes one of the different requests: a document that several ask about, and what is asked; a long prompt; or a long
-/// answer.
-fn request(seed: u64, vocabulary: u32, context: usize) -> Request {
-    let tokens = |seed: u64, count: usize| {
-        let mut random = fastrand::Rng::with_seed(seed);
-        (0..count)
-            .map(|_| random.u32(3..vocabulary))
-            .collect::<Vec<u32>>()
-    };
-    let (mut prompt, own, max_tokens) = match seed % 4 {
-        0 | 1 => (tokens(1000 + seed % 3, context / 2), 1 + 5 * seed as usize, 8),
-        2 => (Vec::new(), 3 * context / 4, 2),
-        _ => (Vec::new(), 10, context / 8),
-    };
-    prompt.extend(tokens(seed, own));
-    Request {
-        prompt,
-        max_tokens,
-        sampling: Sampling {
-            temperature: (seed % 3) as f32 * 0.5,
-            frequency_penalty: 0.2,
-            seed: Some(seed),
-            ..Sampling::default()
-        },
-        ..Request::default()
-    }
-}
-
-/// Asks one request after the other until the time is over.
-fn client(engine: &Engine, cases: &[Case], seed: u64, end: Instant) -> Result<Report, Failure> {
+/// Asks one request after the other as long as there is load.
+fn client(engine: &Engine, cases: &[Case], seed: u64, progress: &Progress) -> Result<Report, Failure> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut report = Report::default();
-    while Instant::now() < end {
+    let mut asked = 0;
+    while progress.goes_on(asked) {
+        asked += 1;
+        progress.asked.fetch_add(1, Ordering::Relaxed);
         let case = cases.get(random.usize(0..cases.len())).ok_or("no requests")?;
         let mut request = case.request.clone();
         let kind = random.u8(0..10);
@@ -277,7 +307,9 @@ fn client(engine: &Engine, cases: &[Case], seed: u64, end: Instant) -> Result<Re
             continue;
         }
         let late = kind == 1;
-        let deadline = late.then(|| Instant::now() + Duration::from_millis(random.u64(0..500)));
+        // Every other one is over at once.
+        let milliseconds = random.u64(0..500) * random.u64(0..2);
+        let deadline = late.then(|| Instant::now() + Duration::from_millis(milliseconds));
         let events = match kind {
             2 | 3 => random.usize(0..8),
             _ => usize::MAX,
@@ -314,26 +346,28 @@ fn finish(mut answer: Answer, case: &Case, events: usize) -> Result<End, Failure
             None => break,
         }
     }
+    judge(&tokens, reason, &case.alone)
+}
+
+/// Checks the tokens of an answer, or of its beginning, against those alone. Returns how it ended.
+pub(crate) fn judge(tokens: &[u32], reason: Option<FinishReason>, alone: &Alone) -> Result<End, Failure> {
+    let end = reason.map_or(End::Dropped, End::Reason);
     let parted = tokens
         .iter()
-        .zip(&case.expected)
+        .zip(&alone.tokens)
         .position(|(token, expected)| token != expected);
-    let lead = parted.and_then(|index| case.leads.get(index));
-    if lead.is_some_and(|lead| *lead < TIE) {
+    let lead = parted.and_then(|index| alone.leads.get(index).zip(alone.ties.get(index)));
+    if lead.is_some_and(|(lead, tie)| lead <= tie) {
         return Ok(reason.map_or(End::Dropped, |_| End::Tied));
     }
     let whole = matches!(reason, Some(FinishReason::Stop | FinishReason::Length));
-    if !case.expected.starts_with(&tokens) || whole && tokens.len() < case.expected.len() {
-        let lead = lead.map_or_else(String::new, |lead| {
-            format!(", where the likeliest token led by {lead:.3}")
+    if !alone.tokens.starts_with(tokens) || whole && tokens.len() < alone.tokens.len() {
+        let lead = lead.map_or_else(String::new, |(lead, tie)| {
+            format!(", where the likeliest token leads by {lead:.3} and {tie:.3} is a tie")
         });
-        return Err(format!(
-            "a wrong answer: {tokens:?}, alone it is {:?}{lead}",
-            case.expected
-        )
-        .into());
+        return Err(format!("a wrong answer: {tokens:?}, alone it is {:?}{lead}", alone.tokens).into());
     }
-    Ok(reason.map_or(End::Dropped, End::Reason))
+    Ok(end)
 }
 
 /// Returns the memory of the process; none where `/proc` does not say it.
