@@ -52,6 +52,15 @@ pub(super) fn run(gpu: usize, folder: &Path) -> Result<()> {
             "mistral",
             json!({ "head_dim": 256, "num_attention_heads": 6, "sliding_window": null }),
         ),
+        // Three heads of queries to a head of keys, widths that are no powers of two, and a vocabulary of many blocks.
+        (
+            "smollm2",
+            "llama",
+            json!({
+                "vocab_size": 49_152, "hidden_size": 576, "intermediate_size": 1536, "num_attention_heads": 9,
+                "num_key_value_heads": 3, "tie_word_embeddings": true
+            }),
+        ),
         ("qwen3.5", "qwen3_5_text", hybrids::small(4, 8, 128)),
         ("qwen3-next", "qwen3_next", hybrids::small(2, 8, 64)),
     ];

@@ -206,7 +206,8 @@ impl CudaModel {
             cosines: Vec::new(),
             sines: Vec::new(),
         };
-        for position in 0..size.context_tokens {
+        // The pass that compiles the kernels reads a whole page, also of a model that is made for fewer tokens.
+        for position in 0..size.context_tokens.next_multiple_of(PAGE_TOKENS) {
             frequencies.turn(position, &mut turns.cosines, &mut turns.sines);
         }
         let options = PagesOptions {
