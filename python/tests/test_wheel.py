@@ -21,8 +21,7 @@ from torch import nn
 
 import liquid_memory
 from liquid_memory import LiquidMemory, _native
-
-pytestmark = pytest.mark.wheel
+from liquid_memory.__main__ import main
 
 if "LIQUID_MEMORY_WHEEL_KEY" not in os.environ:
     pytest.skip("no signed wheel: LIQUID_MEMORY_WHEEL_KEY is not set to its public key", allow_module_level=True)
@@ -75,25 +74,21 @@ def test_a_block_with_the_line_swapped_trains_compiled_without_a_graph_break():
     assert losses[-1] < losses[0] / 2, (losses[0], losses[-1])
 
 
-def _python(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *arguments]
-    return subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, timeout=100)
-
-
-def test_the_key_that_signed_it_verifies_it():
-    key = os.environ["LIQUID_MEMORY_WHEEL_KEY"]
+def test_the_key_that_signed_it_verifies_it(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["liquid_memory", "verify"])
+    monkeypatch.setenv("LIQUID_MEMORY_REQUIRE_SIGNATURE", os.environ["LIQUID_MEMORY_WHEEL_KEY"])
     listed = {line.split("  ")[1] for line in (PACKAGE / "SHA256SUMS").read_text().splitlines()}
     assert {"__init__.py", "_native.abi3.so", "kernel_sources/scan.cu", "kernel_sources/transformer/gemm.cu"} <= listed
     assert {name for name, _ in _native.kernel_files()} <= listed
-    verified = _python("-m", "liquid_memory", "verify", LIQUID_MEMORY_REQUIRE_SIGNATURE=key)
-    assert verified.returncode == 0 and f"{len(listed)} files" in verified.stdout, verified.stderr
+    main()
+    assert f"{len(listed)} files, signed by the key" in capsys.readouterr().out
     added = PACKAGE / "added.py"
     added.touch()
     try:
-        refused = _python("-m", "liquid_memory", "verify", LIQUID_MEMORY_REQUIRE_SIGNATURE=key)
+        with pytest.raises(SystemExit, match=r"added.py: not in SHA256SUMS"):
+            main()
     finally:
         added.unlink()
-    assert refused.returncode == 1 and "added.py: not in SHA256SUMS" in refused.stderr, refused.stdout
 
 
 @pytest.mark.gpu
@@ -108,7 +103,8 @@ with torch.no_grad():
     print(layer(x, x, x, is_causal=True)[0].isfinite().all().item())
 """
     required = os.environ["LIQUID_MEMORY_WHEEL_KEY"] if key is None else key
-    said = _python("-c", program, LIQUID_MEMORY_REQUIRE_SIGNATURE=required)
+    variables = os.environ | {"LIQUID_MEMORY_REQUIRE_SIGNATURE": required}
+    said = subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True, text=True, timeout=100)
     if runs:
         assert said.stdout == "True\n" and "PyTorch's own operations" not in said.stderr, said.stderr
     else:

@@ -108,7 +108,7 @@ impl Count {
         }
     }
 
-    /// `3 failed, 41 passed, 1 skipped in 3.21s` of pytest, its `SKIPPED [1] file:line: reason`, and its
+    /// `3 failed, 41 passed, 1 skipped in 63.21s (0:01:03)` of pytest, its `SKIPPED [1] file:line: reason`, and its
     /// `0.52s call     test_openai.py::test_tools`.
     pub(crate) fn pytest(&mut self, line: &str) {
         if let Some((seconds, name)) = line.split_once("s call ") {
@@ -120,8 +120,10 @@ impl Count {
                 .extend((0..times.parse().unwrap_or(1)).map(|_| reason.to_owned()));
         }
         let line = line.trim_matches(['=', ' ']);
-        if line.ends_with('s') && line.contains(" in ") {
-            self.words(line);
+        // Past a minute it says the time a second time.
+        let seconds = line.split_once(" (").map_or(line, |(before, _)| before);
+        if seconds.ends_with('s') && seconds.contains(" in ") {
+            self.words(seconds);
         }
     }
 
@@ -250,8 +252,9 @@ mod tests {
             "SKIPPED [2] test_litellm.py:9: not installed",
             "0.52s call     test_openai.py::test_tools",
             "=========== 1 failed, 41 passed, 2 skipped, 1 error in 3.21s ===========",
+            "=========== 5 passed in 132.67s (0:02:12) ===========",
         ];
-        assert_eq!(read(&lines, Count::pytest), (41, 2, 2));
+        assert_eq!(read(&lines, Count::pytest), (46, 2, 2));
     }
 
     #[test]

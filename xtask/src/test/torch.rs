@@ -10,7 +10,7 @@ use liquid_signing::PrivateKey;
 
 use super::Wanted;
 use super::clients::{PYTEST, selection};
-use crate::command::{cache, root, run, watch};
+use crate::command::{root, run, watch};
 use crate::console::warn;
 use crate::count::Count;
 use crate::images::Profile;
@@ -19,6 +19,8 @@ use crate::{graph, tools, wheel};
 /// The extension as cargo and as Python name it.
 const BUILT: &str = "libliquid_memory_native.so";
 const IMPORTED: &str = "liquid_memory/_native.abi3.so";
+/// The tests of the package as its wheel brings it.
+const WHEEL_TESTS: &str = "tests/test_wheel.py";
 /// The variable by which the wheel's tests know the public key that has signed it.
 const WHEEL_KEY: &str = "LIQUID_MEMORY_WHEEL_KEY";
 
@@ -65,11 +67,8 @@ pub(super) fn torch(wanted: &Wanted) -> Result<Count> {
             .env("PYTHONPATH", ".");
         command
     };
-    let mut count = pytest(
-        &mut module(&python, &PYTEST),
-        "not gpu and not wheel",
-        &wanted.names,
-    )?;
+    let mut tests = module(&python, &PYTEST);
+    let mut count = pytest(tests.args(["--ignore", WHEEL_TESTS]), &wanted.names)?;
     // Named tests of another file do not wait for a wheel.
     if wanted.names.is_empty() || wanted.names.iter().any(|name| name.contains("wheel")) {
         count.add(&test_wheel(&wanted.names)?);
@@ -87,13 +86,12 @@ pub(super) fn torch(wanted: &Wanted) -> Result<Count> {
     Ok(count)
 }
 
-/// Runs the tests with these marks.
-fn pytest(command: &mut Command, marks: &str, names: &[String]) -> Result<Count> {
+/// Runs the tests that need no GPU.
+fn pytest(command: &mut Command, names: &[String]) -> Result<Count> {
     let mut count = Count::default();
-    let success = watch(command.args(["-m", marks]).args(selection(names)), |line| {
-        count.pytest(line);
-    })?;
-    // It fails where the names select no test of these marks.
+    command.args(["-m", "not gpu"]).args(selection(names));
+    let success = watch(command, |line| count.pytest(line))?;
+    // It fails where the names select no test.
     let none = !names.is_empty() && count == Count::default();
     Ok(count.ended(success || none))
 }
@@ -102,18 +100,18 @@ fn pytest(command: &mut Command, marks: &str, names: &[String]) -> Result<Count>
 /// which the source tree is not imported.
 fn test_wheel(names: &[String]) -> Result<Count> {
     let key = PrivateKey::generate()?;
-    let work = cache().join("wheel-test");
+    let work = root().join("target/wheel-test");
     let wheel = wheel::build(Profile::Dev, Some(&key), &work.join("dist"))?;
     let python = install(&wheel, &work.join("venv"))?;
     let mut command = Command::new(python);
     command.arg("-m").args(PYTEST);
     command.arg("-c").arg(folder().join("pyproject.toml"));
-    command.arg(folder().join("tests/test_wheel.py"));
+    command.arg(folder().join(WHEEL_TESTS));
     command
         .current_dir(&work)
         .env_remove("PYTHONPATH")
         .env(WHEEL_KEY, key.public_key().to_string());
-    pytest(&mut command, "wheel and not gpu", names)
+    pytest(&mut command, names)
 }
 
 /// Installs a wheel into a new environment that takes PyTorch from the shared one; returns its Python.
