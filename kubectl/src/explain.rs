@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use k8s_openapi::api::core::v1::{Container, EnvVar, Pod};
 use kube::ResourceExt;
+use liquid_operator::api::LiquidMemoryProxy;
 use liquid_operator::api::reasons::ConditionType;
 use liquid_operator::inject::env::Api;
 use liquid_operator::inject::{Decision, Outcome};
@@ -39,6 +40,9 @@ struct Explanation {
     /// What the operator decides about it now.
     decision: String,
     sidecar: Option<Sidecar>,
+    /// Set where the pod is one of a gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateway: Option<GatewayPod>,
     proxy: Option<Proxy>,
     /// Where calls of its containers go.
     routes: Vec<Route>,
@@ -53,6 +57,16 @@ struct Sidecar {
     port: Option<u16>,
     ready: Option<bool>,
     restarts: Option<i32>,
+}
+
+/// A pod of a gateway.
+#[derive(Debug, Serialize)]
+struct GatewayPod {
+    image: String,
+    ready: bool,
+    restarts: i32,
+    /// The base URL that applications call.
+    url: Option<String>,
 }
 
 /// The proxy that serves a pod.
@@ -133,6 +147,9 @@ fn describe(snapshot: &Snapshot, namespace: &NamespaceState, pod: &Pod) -> Expla
         opted_in: describe_opt_in(snapshot, namespace, pod),
         decision: describe_decision(decide(snapshot, namespace, pod), sidecar.is_some()),
         sidecar: sidecar.map(|sidecar| describe_sidecar(pod, sidecar)),
+        gateway: namespace
+            .gateway_of(pod)
+            .map(|proxy| describe_gateway(proxy, pod)),
         proxy: describe_proxy(namespace, pod),
         routes: list_routes(pod, port),
         findings: Vec::new(),
@@ -196,9 +213,28 @@ fn describe_sidecar(pod: &Pod, sidecar: &Container) -> Sidecar {
     }
 }
 
+fn describe_gateway(proxy: &LiquidMemoryProxy, pod: &Pod) -> GatewayPod {
+    let container = pod.spec.as_ref().and_then(|spec| spec.containers.first());
+    let statuses = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_ref());
+    let status = statuses.and_then(|statuses| statuses.first());
+    let gateway = proxy.status.as_ref().and_then(|status| status.gateway.as_ref());
+    GatewayPod {
+        image: container
+            .and_then(|container| container.image.clone())
+            .unwrap_or_default(),
+        ready: status.is_some_and(|status| status.ready),
+        restarts: status.map_or(0, |status| status.restart_count),
+        url: gateway.map(|gateway| gateway.url.clone()),
+    }
+}
+
 fn describe_proxy(namespace: &NamespaceState, pod: &Pod) -> Option<Proxy> {
-    let name = pod.annotations().get(INJECTED_ANNOTATION)?;
-    let status = namespace.proxy(name).map(|proxy| proxy.status.as_ref());
+    let own = namespace.gateway_of(pod).map(ResourceExt::name_any);
+    let name = own.or_else(|| pod.annotations().get(INJECTED_ANNOTATION).cloned())?;
+    let status = namespace.proxy(&name).map(|proxy| proxy.status.as_ref());
     let ready = match status {
         None => "it does not exist".to_owned(),
         Some(status) => status
@@ -209,7 +245,7 @@ fn describe_proxy(namespace: &NamespaceState, pod: &Pod) -> Option<Proxy> {
             ),
     };
     Some(Proxy {
-        name: name.clone(),
+        name,
         ready,
         workers: status.flatten().and_then(|status| status.workers.clone()),
     })
@@ -253,7 +289,20 @@ fn render(explanation: &Explanation) -> String {
         "pod {}/{}\nopted in: {}\ndecision: {}\n",
         explanation.namespace, explanation.pod, explanation.opted_in, explanation.decision
     );
+    if let Some(gateway) = &explanation.gateway {
+        text.push_str(&format!(
+            "gateway:  {}, {}, {} restarts, applications call {}\n",
+            gateway.image,
+            if gateway.ready { "ready" } else { "not ready" },
+            gateway.restarts,
+            gateway
+                .url
+                .as_deref()
+                .unwrap_or("an address that the operator has not said yet")
+        ));
+    }
     match &explanation.sidecar {
+        None if explanation.gateway.is_some() => {}
         None => text.push_str("sidecar:  none\n"),
         Some(sidecar) => text.push_str(&format!(
             "sidecar:  {}, port {}, {}, {} restarts\n",
@@ -292,4 +341,35 @@ fn render(explanation: &Explanation) -> String {
         text.push_str(&finding.to_text());
     }
     text + &render_gaps(&explanation.not_read)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::{describe, render};
+    use crate::snapshot::samples;
+
+    #[test]
+    fn a_pod_of_a_gateway_is_explained_as_one() {
+        let snapshot = samples::with_gateway();
+        let namespace = snapshot.namespaces.first().unwrap();
+        let pods = namespace.pods.as_ref().unwrap();
+        let text = render(&describe(&snapshot, namespace, pods.first().unwrap()));
+        assert!(
+            text.contains(
+                "gateway:  gateway:1, ready, 2 restarts, applications call https://docs-gateway.shop\n"
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains("proxy:    docs,") && !text.contains("sidecar:"),
+            "{text}"
+        );
+        let other = render(&describe(&snapshot, namespace, pods.last().unwrap()));
+        assert!(
+            other.contains("sidecar:  none") && !other.contains("gateway:"),
+            "{other}"
+        );
+    }
 }

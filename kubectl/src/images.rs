@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
 use kube::ResourceExt;
+use liquid_operator::api::LiquidMemoryProxy;
 use liquid_operator::names::SIDECAR_CONTAINER;
 use serde::Serialize;
 
@@ -28,7 +29,7 @@ struct Report {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Image {
     image: String,
-    /// Which program it is: `operator`, `sidecar`, `worker`, `model`.
+    /// Which program it is: `operator`, `sidecar`, `gateway`, `worker`, `model`. A gateway is a sidecar without an application.
     program: &'static str,
     /// Whether new pods get it.
     wanted: bool,
@@ -108,6 +109,9 @@ fn collect(snapshot: &Snapshot) -> Vec<Image> {
             if let Some(image) = &spec.injection.image {
                 images.want("sidecar", image);
             }
+            if let Some(image) = find_gateway_image(snapshot, proxy) {
+                images.want("gateway", image);
+            }
             let decoder = spec
                 .decoder
                 .as_ref()
@@ -120,6 +124,9 @@ fn collect(snapshot: &Snapshot) -> Vec<Image> {
             }
             for pod in namespace.workers(&proxy.name_any()) {
                 count_main(&mut images, "worker", pod);
+            }
+            for pod in namespace.gateways(&proxy.name_any()) {
+                count_main(&mut images, "gateway", pod);
             }
         }
         for pod in namespace.pods.iter().flatten() {
@@ -134,6 +141,13 @@ fn collect(snapshot: &Snapshot) -> Vec<Image> {
         }
     }
     images.0.into_values().collect()
+}
+
+/// Returns the image that new pods of a proxy's gateway get.
+fn find_gateway_image<'a>(snapshot: &'a Snapshot, proxy: &'a LiquidMemoryProxy) -> Option<&'a str> {
+    let gateway = proxy.spec.gateway.as_ref()?;
+    let installed = || Some(snapshot.operator()?.settings.sidecar_image.as_str());
+    gateway.image.as_deref().or_else(installed)
 }
 
 fn count_main(images: &mut Images, program: &'static str, pod: &Pod) {
@@ -159,4 +173,29 @@ fn render(report: &Report) -> String {
         ]);
     }
     table.to_string() + &render_gaps(&report.not_read)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+    use super::collect;
+    use crate::snapshot::samples;
+
+    #[test]
+    fn a_gateways_image_is_listed_as_it_runs_and_as_new_pods_get_it() {
+        let images = collect(&samples::with_gateway());
+        let seen: Vec<_> = images
+            .iter()
+            .map(|image| (image.program, &*image.image, image.wanted, image.pods))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("gateway", "gateway:1", false, 1),
+                ("gateway", "gateway:2", true, 0)
+            ]
+        );
+        assert_eq!(images[0].digests.first().unwrap(), "sha256:aa");
+    }
 }

@@ -3,6 +3,8 @@
 pub(crate) mod namespace;
 pub(crate) mod operators;
 pub(crate) mod reader;
+#[cfg(test)]
+pub(crate) mod samples;
 
 use std::collections::BTreeMap;
 

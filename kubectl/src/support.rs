@@ -20,7 +20,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::check::{inspect, sidecar_of};
+use crate::check::inspect;
 use crate::output;
 use crate::session::Session;
 use crate::snapshot::namespace::NamespaceState;
@@ -147,9 +147,13 @@ fn redact_all<'a, T: Serialize + 'a>(objects: impl IntoIterator<Item = &'a T>) -
         .context("an object cannot be written as JSON")
 }
 
-/// Returns whether a pod is a worker or has the sidecar.
+/// Returns whether a pod is a worker, is of a gateway or has the sidecar.
 fn is_ours(snapshot: &Snapshot, pod: &Pod) -> bool {
-    sidecar_of(pod).is_some() || program_of(snapshot, pod) == Some(Program::Worker)
+    let program = program_of(snapshot, pod);
+    matches!(
+        program,
+        Some(Program::Worker | Program::Gateway | Program::Sidecar)
+    )
 }
 
 fn write_archive(path: &Path, folder: &str, now: Timestamp, entries: &[Entry]) -> Result<()> {
@@ -163,4 +167,28 @@ fn write_archive(path: &Path, folder: &str, now: Timestamp, entries: &[Entry]) -
     }
     archive.into_inner()?.finish()?.flush()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+    use super::list_objects;
+    use super::programs::{Program, program_of};
+    use crate::snapshot::samples;
+
+    #[test]
+    fn pods_of_a_gateway_are_in_the_archive_and_pods_that_are_not_ours_are_not() {
+        let snapshot = samples::with_gateway();
+        let entries = list_objects(&snapshot).unwrap();
+        let pods = entries
+            .iter()
+            .find(|entry| entry.path.ends_with("shop/pods.json"))
+            .unwrap();
+        assert!(pods.text.contains("docs-gateway-1"), "{}", pods.text);
+        assert!(!pods.text.contains("web:1"), "{}", pods.text);
+        let pods = snapshot.namespaces[0].pods.as_ref().unwrap();
+        assert_eq!(program_of(&snapshot, &pods[0]), Some(Program::Gateway));
+        assert_eq!(program_of(&snapshot, &pods[1]), None);
+    }
 }

@@ -54,7 +54,22 @@ impl NamespaceState {
 
     /// Iterates over the pods of a proxy's workers.
     pub(crate) fn workers<'a>(&'a self, proxy: &str) -> impl Iterator<Item = &'a Pod> {
-        let selector = pod_selector(proxy, Component::Worker);
+        self.component(proxy, Component::Worker)
+    }
+
+    /// Iterates over the pods of a proxy's gateway.
+    pub(crate) fn gateways<'a>(&'a self, proxy: &str) -> impl Iterator<Item = &'a Pod> {
+        self.component(proxy, Component::Gateway)
+    }
+
+    /// Returns the proxy of whose gateway a pod is one.
+    pub(crate) fn gateway_of(&self, pod: &Pod) -> Option<&LiquidMemoryProxy> {
+        let mut proxies = self.proxies.iter();
+        proxies.find(|proxy| pod_selector(&proxy.name_any(), Component::Gateway).matches(pod.labels()))
+    }
+
+    fn component<'a>(&'a self, proxy: &str, component: Component) -> impl Iterator<Item = &'a Pod> {
+        let selector = pod_selector(proxy, component);
         let pods = self.pods.iter().flatten();
         pods.filter(move |pod| selector.matches(pod.labels()))
     }

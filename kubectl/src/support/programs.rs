@@ -24,6 +24,7 @@ const AT_A_TIME: usize = 8;
 pub(super) enum Program {
     Operator,
     Worker,
+    Gateway,
     Sidecar,
 }
 
@@ -33,6 +34,7 @@ impl Program {
         match self {
             Self::Operator => "operator",
             Self::Worker => "worker",
+            Self::Gateway => "gateway",
             Self::Sidecar => "sidecar",
         }
     }
@@ -51,6 +53,9 @@ pub(super) fn program_of(snapshot: &Snapshot, pod: &Pod) -> Option<Program> {
         .namespaces
         .iter()
         .find(|one| Some(&one.name) == pod.namespace().as_ref())?;
+    if namespace.gateway_of(pod).is_some() {
+        return Some(Program::Gateway);
+    }
     let mut proxies = namespace.proxies.iter();
     proxies
         .any(|proxy| {
@@ -118,6 +123,7 @@ impl<'a> Source<'a> {
                     .unwrap_or(ports::SIDECAR_ADMIN),
             ),
             Program::Worker => (main, ports::WORKER_ADMIN),
+            Program::Gateway => (main, ports::SIDECAR_ADMIN),
             Program::Operator => (main, ports::OPERATOR_ADMIN),
         };
         Some(Self {
