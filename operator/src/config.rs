@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use liquid_contract::ports;
 use liquid_process::logs::LogFormat;
 use liquid_signing::PublicKey;
@@ -88,6 +88,14 @@ pub struct Settings {
     /// Service].
     #[arg(long, env = "LIQUID_OPERATOR_DEPLOYMENT")]
     pub deployment: Option<String>,
+    /// Whether opted-in pods without a sidecar are evicted, so that their controllers create them again: true or false.
+    #[arg(
+        long,
+        env = "LIQUID_OPERATOR_EVICT_PODS",
+        default_value = "false",
+        action = ArgAction::Set
+    )]
+    pub evict_pods: bool,
     /// How a log line looks.
     #[arg(long, env = "LIQUID_OPERATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,

@@ -34,6 +34,7 @@ mod events;
 mod figures;
 mod gateway;
 mod load;
+mod missed_pods;
 mod observe;
 mod reconcile;
 mod refusal;
@@ -50,9 +51,10 @@ use backoff::compute_backoff;
 pub use context::Context;
 use context::ProxyKey;
 pub use demand::Demand;
-pub use diagnose::{Finding, PodContext, diagnose, find_refusal};
+pub use diagnose::{Finding, PodContext, diagnose, find_refusal, is_ready};
 pub use error::Error;
 pub use load::{Load, parse_load};
+pub use missed_pods::{MissedPod, MissedPods};
 pub use usage::parse_figures;
 
 /// Number of proxies that are reconciled at a time.

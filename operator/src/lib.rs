@@ -19,4 +19,5 @@ pub mod samples;
 pub mod serve;
 pub mod telemetry;
 pub mod uninstall;
+pub mod watchdog;
 pub mod webhook;

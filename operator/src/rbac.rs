@@ -43,12 +43,18 @@ pub const CLUSTER: &[Rule] = &[
         KEEP,
         "worker.toml and sidecar.toml, the authorities of gateways and of interception; and keys of what an injected container's envFrom names",
     ),
+    rule(
+        "",
+        "namespaces",
+        &["list", "watch"],
+        "which ones opt in, to find pods that should have the sidecar",
+    ),
     rule("", "limitranges", &["list"], "which one refuses workers' pods"),
     rule(
         "",
         "pods",
         &["list", "watch"],
-        "why workers are not ready, and where their figures are",
+        "why workers are not ready, and where their figures are; which opted-in pods have no sidecar",
     ),
     rule(
         "",
@@ -107,6 +113,14 @@ pub const CLUSTER: &[Rule] = &[
         "drains stop one pod at a time",
     ),
 ];
+
+/// In all namespaces, where the installation has the operator evict opted-in pods without a sidecar.
+pub const EVICTION: &[Rule] = &[rule(
+    "",
+    "pods/eviction",
+    &["create"],
+    "opted-in pods without a sidecar are created again",
+)];
 
 /// In the operator's own namespace.
 pub const OWN: &[Rule] = &[

@@ -1,14 +1,14 @@
 //! The process of `liquid-operator serve`: what runs in every replica, what only where the Lease is held, and
 //! how it ends.
 //!
-//! Every replica answers reviews ([`crate::webhook::run`]). The one that holds the Lease also reconciles and
-//! keeps the certificates. On SIGTERM the replica releases the Lease at once, so that another one takes over,
+//! Every replica answers reviews ([`crate::webhook::run`]). The one that holds the Lease also reconciles, keeps the
+//! certificates and watches for pods without a sidecar. On SIGTERM the replica releases the Lease at once, so that another one takes over,
 //! and answers reviews until the Service no longer routes to it.
 
 use std::future::Future;
 use std::sync::Arc;
 
-use kube::Client;
+use kube::{Client, Config};
 use liquid_process::admin::Admin;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,11 +16,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
-use crate::controller::{self, Context, Demand};
+use crate::controller::{self, Context, Demand, MissedPods};
 use crate::leader::{self, Election, Timings};
 use crate::names::FIELD_MANAGER;
 use crate::objects::Platform;
 use crate::telemetry::{Metrics, start_log};
+use crate::watchdog::{Watchdog, WatchdogSettings};
 use crate::webhook;
 use crate::webhook::run::RunningWebhook;
 
@@ -39,10 +40,29 @@ pub fn start(settings: &Settings) -> Result<(), Error> {
     served
 }
 
+/// Clients of the API server.
+struct Clients {
+    /// It tries again what fails for a moment.
+    default: Client,
+    /// It does not.
+    without_retries: Client,
+}
+
+impl Clients {
+    fn new(mut config: Config) -> Result<Self, Error> {
+        let default = Client::try_from(config.clone())?;
+        config.default_retry = false;
+        Ok(Self {
+            default,
+            without_retries: Client::try_from(config)?,
+        })
+    }
+}
+
 async fn serve(settings: &Settings) -> Result<(), Error> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let identity = leader::make_identity(&std::env::var("HOSTNAME").unwrap_or_else(|_| FIELD_MANAGER.into()));
-    let client = Client::try_default().await?;
+    let clients = Clients::new(Config::infer().await?)?;
     // The listener for probes outlives the rest: a replica that drains still says that it lives.
     let (stop, last) = (CancellationToken::new(), CancellationToken::new());
 
@@ -54,10 +74,11 @@ async fn serve(settings: &Settings) -> Result<(), Error> {
         listener.map_err(|error| format!("admin listener {address}: {error}; choose a free address"))?;
     let demand = Arc::new(Demand::default());
     let asked = Arc::clone(&demand);
-    let hook = webhook::run::start(client.clone(), settings, &identity, counted, asked, stop.clone()).await?;
+    let client = clients.default.clone();
+    let hook = webhook::run::start(client, settings, &identity, counted, asked, stop.clone()).await?;
     let hook = Arc::new(hook);
     let admin = tokio::spawn(serve_admin(listener, &metrics, &hook, &stop, last.clone()));
-    let leading = tokio::spawn(lead(client, settings, identity, &metrics, &hook, demand, &stop));
+    let leading = tokio::spawn(lead(clients, settings, identity, &metrics, &hook, demand, &stop));
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(%address, webhook = %settings.webhook_address(), version, "serving");
 
@@ -97,9 +118,9 @@ fn check_readiness(stopping: bool, known: bool) -> Result<(), String> {
     }
 }
 
-/// Stands for election; while it leads, reconciles and keeps the certificates.
+/// Stands for election; while it leads, reconciles, keeps the certificates and watches for pods without a sidecar.
 fn lead(
-    client: Client,
+    clients: Clients,
     settings: &Settings,
     identity: String,
     metrics: &Arc<Metrics>,
@@ -108,23 +129,43 @@ fn lead(
     stop: &CancellationToken,
 ) -> impl Future<Output = ()> + Send + use<> {
     let election = Election {
-        client: client.clone(),
+        client: clients.default.clone(),
         namespace: settings.namespace.clone(),
         lease: settings.lease_name.clone(),
         identity: identity.clone(),
         timings: Timings::default(),
     };
     let platform = Platform::from(settings);
+    let watch_settings = WatchdogSettings::from(settings);
     let (hook, stop) = (Arc::clone(hook), stop.clone());
     let (metrics, shown) = (Arc::clone(metrics), Arc::clone(metrics));
     let (leading, mut leads) = watch::channel(false);
     async move {
         let term = |term: CancellationToken| {
-            let context = Context::new(client.clone(), platform.clone(), &identity, Arc::clone(&metrics));
+            let missed = Arc::new(MissedPods::default());
+            let watchdog = Watchdog::new(
+                clients.without_retries.clone(),
+                hook.cluster().clone(),
+                watch_settings.clone(),
+                hook.recorder().clone(),
+                Arc::clone(&metrics),
+                Arc::clone(&missed),
+            );
+            let context = Context::new(
+                clients.default.clone(),
+                platform.clone(),
+                &identity,
+                Arc::clone(&metrics),
+                missed,
+            );
             let keeper = hook.make_keeper();
             let demand = Arc::clone(&demand);
             async move {
-                tokio::join!(keeper.run(term.clone()), controller::run(context, demand, term));
+                tokio::join!(
+                    keeper.run(term.clone()),
+                    watchdog.run(term.clone()),
+                    controller::run(context, demand, term)
+                );
             }
         };
         let show = async move {

@@ -1,9 +1,11 @@
 //! Metrics and log of the operator.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use liquid_process::InvalidValues;
 use liquid_process::logs::Log;
+use liquid_process::{InvalidValues, lock};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -35,12 +37,21 @@ struct OutcomeLabel {
     outcome: &'static str,
 }
 
-/// The metrics of the operator. Labels are fixed names.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NamespaceLabel {
+    namespace: String,
+}
+
+/// The metrics of the operator. Labels are fixed names, and namespaces.
 pub struct Metrics {
     registry: Registry,
     reconciliations: Family<OutcomeLabel, Counter>,
     reconciliation: Histogram,
     leader: Gauge,
+    pods_without_sidecar: Family<NamespaceLabel, Gauge>,
+    /// The namespaces of `pods_without_sidecar`.
+    shown_namespaces: Mutex<BTreeSet<String>>,
+    evictions: Family<OutcomeLabel, Counter>,
 }
 
 impl Default for Metrics {
@@ -63,6 +74,9 @@ impl Metrics {
             // 5 ms to 41 s.
             reconciliation: Histogram::new(exponential_buckets(0.005, 2.0, 14)),
             leader: Gauge::default(),
+            pods_without_sidecar: Family::default(),
+            shown_namespaces: Mutex::default(),
+            evictions: Family::default(),
         };
         let r = &mut metrics.registry;
         let help = "Reconciliations of a LiquidMemoryProxy, by outcome: done, failed";
@@ -75,6 +89,10 @@ impl Metrics {
             metrics.reconciliation.clone(),
         );
         r.register("leader", "1 while this replica writes", metrics.leader.clone());
+        let help = "Opted-in pods without a sidecar, by namespace; only while this replica writes";
+        r.register("pods_without_sidecar", help, metrics.pods_without_sidecar.clone());
+        let help = "Evictions of such pods, by outcome: evicted, budget, gone, failed";
+        r.register("evictions", help, metrics.evictions.clone());
         others(r);
         metrics
     }
@@ -86,6 +104,27 @@ impl Metrics {
             .get_or_create(&OutcomeLabel { outcome })
             .inc();
         self.reconciliation.observe(time.as_secs_f64());
+    }
+
+    /// Sets how many opted-in pods have no sidecar, for every namespace that has any.
+    pub fn set_pods_without_sidecar(&self, namespaces: &BTreeMap<String, i64>) {
+        let mut shown = lock(&self.shown_namespaces);
+        for namespace in shown.iter().filter(|name| !namespaces.contains_key(*name)) {
+            let namespace = namespace.clone();
+            self.pods_without_sidecar.remove(&NamespaceLabel { namespace });
+        }
+        *shown = namespaces.keys().cloned().collect();
+        for (namespace, pods) in namespaces {
+            let namespace = namespace.clone();
+            self.pods_without_sidecar
+                .get_or_create(&NamespaceLabel { namespace })
+                .set(*pods);
+        }
+    }
+
+    /// Counts an eviction of a pod without a sidecar; `outcome` is a fixed name.
+    pub fn count_eviction(&self, outcome: &'static str) {
+        self.evictions.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     /// Sets whether this replica leads.

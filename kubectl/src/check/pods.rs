@@ -8,8 +8,9 @@ use kube::ResourceExt;
 use liquid_contract::environment::{SIDECAR_ADMIN, SIDECAR_LISTEN};
 use liquid_operator::controller::find_refusal;
 use liquid_operator::inject::env::Api;
-use liquid_operator::inject::{Decision, Denial, Outcome, Reason};
+use liquid_operator::inject::{Decision, Reason};
 use liquid_operator::names::{INJECTED_ANNOTATION, SIDECAR_CONTAINER};
+use liquid_operator::watchdog::absence::Absence;
 
 use super::finding::{Fault, Finding, ObjectName};
 use super::injection::{decide, is_opted_in};
@@ -116,23 +117,18 @@ impl PodCheck<'_> {
         if !is_opted_in(self.snapshot, self.namespace, self.pod) {
             return None;
         }
-        match decide(self.snapshot, self.namespace, self.pod) {
+        let absence = decide(self.snapshot, self.namespace, self.pod).map(Absence::from);
+        let again = match absence {
             // The operator leaves it alone, and says why.
-            Some(Outcome {
-                decision: Decision::Pass,
-                notes,
-                ..
-            }) => {
-                let note = notes.into_iter().next()?;
+            Some(Absence::LeftAlone(note)) => {
+                let note = note?;
                 return Some(Finding::event(note.reason, self.object(), note.text));
             }
             // The namespace's own finding.
-            Some(Outcome {
-                decision: Decision::Deny(Denial::NoProxy { .. }),
-                ..
-            }) => return None,
-            _ => {}
-        }
+            Some(Absence::Unserved) => return None,
+            Some(Absence::Refused(denial)) => format!("; created again it would be refused: {denial}"),
+            Some(Absence::Missed { .. }) | None => String::new(),
+        };
         let webhook = self.snapshot.installation.webhook.found();
         let ignores = webhook.map(describe_policy).unwrap_or_default();
         let cause = match ignores.contains("Ignore") {
@@ -143,7 +139,7 @@ impl PodCheck<'_> {
             Fault::PodNotInjected,
             self.object(),
             format!(
-                "it is opted in and has no container {SIDECAR_CONTAINER}: its documents leave whole; it was created {cause}"
+                "it is opted in and has no container {SIDECAR_CONTAINER}: its documents leave whole; it was created {cause}{again}"
             ),
             self.recreate(),
         ))

@@ -13,9 +13,9 @@ use liquid_contract::{Provider, ports};
 use liquid_operator::api::LiquidMemoryProxy;
 use liquid_operator::names::INJECTED_ANNOTATION;
 use liquid_operator::objects::{Component, selector};
+use liquid_operator::watchdog::selection::matches;
 
 use super::finding::{Fault, Finding, ObjectName};
-use super::injection::matches;
 use super::pods::sidecar_of;
 use crate::snapshot::Snapshot;
 use crate::snapshot::namespace::NamespaceState;

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef, Subject};
 use kube::ResourceExt;
-use liquid_operator::rbac::{CLUSTER, OWN, Rule};
+use liquid_operator::rbac::{CLUSTER, EVICTION, OWN, Rule};
 
 use super::finding::{Fault, Finding, ObjectName};
 use crate::snapshot::operators::Operator;
@@ -31,7 +31,10 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
         (!verbs.is_empty()).then(|| format!("{} {} ({})", verbs.join(", "), rule.resource, rule.why))
     };
     let all: Vec<&PolicyRule> = everywhere.iter().chain(&here).copied().collect();
-    let cluster = CLUSTER.iter().filter_map(|rule| lacks(rule, &everywhere));
+    // Only where the settings ask for it.
+    let eviction = EVICTION.iter().filter(|_| operator.settings.evict_pods);
+    let cluster = CLUSTER.iter().chain(eviction);
+    let cluster = cluster.filter_map(|rule| lacks(rule, &everywhere));
     let own = OWN.iter().filter_map(|rule| lacks(rule, &all));
     let missing: Vec<String> = cluster.chain(own).collect();
     if missing.is_empty() {

@@ -49,6 +49,7 @@ reasons! {
         WorkersReady: "As many workers as asked for are ready.", "See the reason.";
         ModelLoaded: "The workers have read their model and checked its sums.", "See the reason.";
         GatewayReady: "As many pods of the gateway as asked for are ready; only where spec.gateway is set.", "See the reason.";
+        PodsInjected: "Every pod that is opted in and that this proxy should serve has the sidecar; pods that cannot have it are not counted.", "See the reason.";
         Degraded: "Something is not as it should be, although calls may still be served.", "See the reason.";
     }
 }
@@ -79,6 +80,7 @@ reasons! {
         Loading: "No worker has read its model yet; the message has what one of them does, with bytes and seconds.", "Wait up to spec.workers.startSeconds.";
         LoadFailed: "A worker cannot read its model; the message has its last words, which name the file.", "Correct what they say, in the folder that spec.model or spec.decoder names.";
         NoWorkers: "There is no worker that could load it.", "See WorkersReady.";
+        PodsNotInjected: "Pods are opted in and have no sidecar: they were created before their namespace opted in, or while no operator answered.", "Create them again, such as with kubectl rollout restart, or let the operator do it: watchdog.evict of the chart. Label those that should have none liquidmemory.dev/inject: disabled.";
     }
 }
 
@@ -108,6 +110,9 @@ reasons! {
         HostAliasKept: "A pod gives a provider's host an address of its own; TLS to that host is not intercepted.", "Remove the host from the pod's hostAliases.";
         AnnotationUnknown: "An annotation of the group liquidmemory.dev, or a container that it names, does not exist.", "Check the spelling.";
         ProxyAmbiguous: "Several proxies are in reach of a pod; the oldest was taken.", "Name one by the annotation liquidmemory.dev/proxy.";
+        PodNotInjected: "A pod is opted in and has no sidecar: its documents leave whole.", "As the note says: create it again, or label it liquidmemory.dev/inject: disabled.";
+        PodEvicted: "A pod that was opted in and had no sidecar was evicted, so that its controller creates it again.", "Nothing.";
+        EvictionsStopped: "The successor of an evicted pod has no sidecar or was not ready in time; the note says what is no longer evicted.", "Look at the pod that the note names, and run kubectl liquid check.";
         CertificatesRotated: "A certificate authority or certificate has been renewed.", "Nothing.";
         BundleRepaired: "The webhook's bundle of authorities had been changed; it has been put right.", "Leave it to the operator.";
     }

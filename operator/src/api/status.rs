@@ -14,7 +14,7 @@ pub struct Status {
     /// The `metadata.generation` that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, Accepted, WorkersReady, ModelLoaded, Degraded; GatewayReady where there is a gateway.
+    /// Ready, Accepted, WorkersReady, ModelLoaded, PodsInjected, Degraded; GatewayReady where there is a gateway.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

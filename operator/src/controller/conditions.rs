@@ -4,6 +4,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::diagnose::{Finding, find_condition};
+use super::missed_pods::MissedCount;
 use super::observe::MissingSecret;
 use crate::api::LiquidMemoryProxy;
 use crate::api::reasons::{ConditionReason as Reason, ConditionType};
@@ -20,6 +21,8 @@ pub(super) struct Observation<'a> {
     pub(super) gateway: Option<&'a ObservedGateway<'a>>,
     /// Secrets that the resource names and that do not exist.
     pub(super) missing_secrets: &'a [MissingSecret],
+    /// Opted-in pods without a sidecar; none before all pods were looked at.
+    pub(super) missed: Option<&'a MissedCount>,
     /// Why the objects are not as the resource asks for.
     pub(super) failure: Option<(Reason, String)>,
 }
@@ -122,7 +125,9 @@ pub(super) fn build_conditions(
     let workers = judge_workers(observation, counts);
     let model = judge_model(observation, counts);
     let gateway = judge_gateway(observation);
-    let degraded = judge_degraded(observation, counts, &workers, gateway.as_ref());
+    let injection = observation.missed.map(judge_injection);
+    let parts = [gateway.as_ref(), injection.as_ref()];
+    let degraded = judge_degraded(observation, counts, &workers, &parts);
     let ready = judge_ready(&accepted, &workers, &model, counts);
     let all = [
         Some((ConditionType::Ready, ready)),
@@ -130,9 +135,15 @@ pub(super) fn build_conditions(
         Some((ConditionType::WorkersReady, workers)),
         Some((ConditionType::ModelLoaded, model)),
         gateway.map(|gateway| (ConditionType::GatewayReady, gateway)),
+        injection.map(|injection| (ConditionType::PodsInjected, injection)),
         Some((ConditionType::Degraded, degraded)),
     ];
     let generation = observation.proxy.metadata.generation;
+    // A new leader has to look at the pods first: until then what the last one found stays.
+    let unknown = old.iter().filter(|condition| {
+        observation.missed.is_none() && condition.type_ == ConditionType::PodsInjected.as_str()
+    });
+    let unknown = unknown.cloned();
     all.into_iter()
         .flatten()
         .map(|(name, verdict)| {
@@ -148,6 +159,7 @@ pub(super) fn build_conditions(
                     .map_or_else(|| now.clone(), |condition| condition.last_transition_time.clone()),
             }
         })
+        .chain(unknown)
         .collect()
 }
 
@@ -272,6 +284,23 @@ fn judge_gateway(observation: &Observation<'_>) -> Option<ConditionVerdict> {
     }))
 }
 
+/// Judges the pods of applications that this proxy should serve.
+fn judge_injection(missed: &MissedCount) -> ConditionVerdict {
+    if missed.count == 0 {
+        return ConditionVerdict::yes(Reason::AsExpected, "every opted-in pod has the sidecar");
+    }
+    let (pods, have) = match missed.count {
+        1 => ("pod", "has"),
+        _ => ("pods", "have"),
+    };
+    let message = format!(
+        "{} opted-in {pods} {have} no sidecar, and documents leave whole: {}",
+        missed.count,
+        missed.list()
+    );
+    ConditionVerdict::no(Reason::PodsNotInjected, message)
+}
+
 fn describe_missing(missing: &MissingSecret) -> String {
     format!(
         "{} names the Secret {}, which is not there; new pods wait for it",
@@ -283,7 +312,7 @@ fn judge_degraded(
     observation: &Observation<'_>,
     counts: Counts,
     workers: &ConditionVerdict,
-    gateway: Option<&ConditionVerdict>,
+    parts: &[Option<&ConditionVerdict>],
 ) -> ConditionVerdict {
     if let Some((reason, message)) = &observation.failure {
         return ConditionVerdict::yes(*reason, message);
@@ -300,8 +329,9 @@ fn judge_degraded(
     if counts.wanted > 0 && !passing.contains(&workers.reason) {
         return ConditionVerdict::yes(workers.reason, &workers.message);
     }
-    if let Some(gateway) = gateway.filter(|gateway| !passing.contains(&gateway.reason)) {
-        return ConditionVerdict::yes(gateway.reason, &gateway.message);
+    let mut parts = parts.iter().flatten();
+    if let Some(part) = parts.find(|part| !passing.contains(&part.reason)) {
+        return ConditionVerdict::yes(part.reason, &part.message);
     }
     ConditionVerdict::no(Reason::AsExpected, "nothing is wrong")
 }

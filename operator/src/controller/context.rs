@@ -9,6 +9,7 @@ use kube::runtime::events::{Recorder, Reporter};
 
 use super::apply::{LastApply, ObjectKey};
 use super::figures::FigureReader;
+use super::missed_pods::MissedPods;
 use super::shared_map::SharedMap;
 use crate::names::FIELD_MANAGER;
 use crate::objects::Platform;
@@ -72,11 +73,20 @@ pub struct Context {
     pub(super) malformed: SharedMap<ProxyKey, i64>,
     pub(super) rounds: SharedMap<ProxyKey, ReadingRound>,
     pub(super) progress: SharedMap<ProxyKey, ProgressReading>,
+    /// Opted-in pods without a sidecar.
+    pub(super) missed: Arc<MissedPods>,
 }
 
 impl Context {
-    /// Creates the context of one term as leader. `instance` names this replica in Events.
-    pub fn new(client: Client, platform: Platform, instance: &str, metrics: Arc<Metrics>) -> Self {
+    /// Creates the context of one term as leader. `instance` names this replica in Events; `missed` is what the watchdog
+    /// finds.
+    pub fn new(
+        client: Client,
+        platform: Platform,
+        instance: &str,
+        metrics: Arc<Metrics>,
+        missed: Arc<MissedPods>,
+    ) -> Self {
         let reporter = Reporter {
             controller: FIELD_MANAGER.into(),
             instance: Some(instance.into()),
@@ -94,6 +104,7 @@ impl Context {
             malformed: SharedMap::new(),
             rounds: SharedMap::new(),
             progress: SharedMap::new(),
+            missed,
         }
     }
 

@@ -83,7 +83,7 @@ pub(super) fn find_condition<'a>(deployment: &'a Deployment, name: &str) -> Opti
 }
 
 /// Returns true if the pod's own condition says that it is ready, and it is not being deleted.
-pub(super) fn is_ready(pod: &Pod) -> bool {
+pub fn is_ready(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_none()
         && find_pod_condition(pod, "Ready").is_some_and(|(status, ..)| status == "True")
 }

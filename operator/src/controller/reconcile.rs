@@ -239,6 +239,7 @@ impl Reconciliation<'_> {
             deployment,
             finding: diagnose(deployment, &gateway.pods, around_gateway),
         });
+        let missed = self.context.missed.get(&self.key);
         let observation = Observation {
             proxy: self.proxy,
             deployment,
@@ -246,6 +247,7 @@ impl Reconciliation<'_> {
             gateway: gateway.as_ref(),
             progress: progress.as_deref(),
             missing_secrets: &missing_secrets,
+            missed: missed.as_ref(),
             failure: outcome
                 .failure
                 .as_ref()

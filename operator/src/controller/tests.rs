@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod gateway;
+mod pods;
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -176,6 +177,7 @@ fn observed<'a>(proxy: &'a LiquidMemoryProxy, deployment: Option<&'a Deployment>
         gateway: None,
         progress: None,
         missing_secrets: &[],
+        missed: None,
         failure: None,
     }
 }

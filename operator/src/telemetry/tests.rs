@@ -22,6 +22,18 @@ fn metrics_are_rendered() {
     }
 }
 
+#[test]
+fn what_is_no_longer_so_is_no_longer_shown() {
+    let metrics = Metrics::new();
+    let shows = |line: &str| metrics.render().unwrap().lines().any(|shown| shown == line);
+    metrics.set_pods_without_sidecar(&[("shop".to_owned(), 3), ("legal".to_owned(), 1)].into());
+    metrics.set_pods_without_sidecar(&[("shop".to_owned(), 2)].into());
+    assert!(shows(
+        "liquid_operator_pods_without_sidecar{namespace=\"shop\"} 2"
+    ));
+    assert!(!metrics.render().unwrap().contains("legal"));
+}
+
 #[derive(Parser)]
 struct Flags {
     #[command(flatten)]

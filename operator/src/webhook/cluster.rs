@@ -7,13 +7,14 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference};
 use kube::api::ListParams;
 use kube::runtime::WatchStreamExt;
-use kube::runtime::reflector::{self, Store};
+use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::source::Source;
+use crate::api::reasons::ConditionType;
 use crate::api::{self, GuardedProxy, LiquidMemoryProxy};
 use crate::inject::{ConfigMapData, MountedKey, Proxy, SidecarResources};
 use crate::pki::keeper::{CertificateNeed, Holder, Holders, Needs};
@@ -63,6 +64,28 @@ impl Cluster {
     pub async fn wait_until_known(&self) {
         // An error means that the watch has ended, and with it this process.
         let _ = self.proxies.wait_until_ready().await;
+    }
+
+    /// Lists all proxies by namespace, from the watched cache.
+    pub fn proxies_by_namespace(&self) -> HashMap<String, Vec<Proxy>> {
+        let mut all = HashMap::<String, Vec<Proxy>>::new();
+        for proxy in self.proxies.state() {
+            let found = proxy.0.as_ref().ok().and_then(to_injection);
+            if let (Some(namespace), Some(found)) = (proxy.namespace(), found) {
+                all.entry(namespace).or_default().push(found);
+            }
+        }
+        all
+    }
+
+    /// Returns whether a proxy serves calls, by its status.
+    pub fn is_proxy_ready(&self, namespace: &str, proxy: &str) -> bool {
+        let found = self.proxies.get(&ObjectRef::new(proxy).within(namespace));
+        let status = found.and_then(|found| found.0.as_ref().ok()?.status.clone());
+        let ready = status
+            .as_ref()
+            .and_then(|status| status.condition(ConditionType::Ready));
+        ready.is_some_and(|ready| ready.status == "True")
     }
 
     /// Returns what is notified when a proxy is created, or needs other certificates.

@@ -13,7 +13,7 @@ use crate::inject::{Note, Reason};
 /// Number of Events that may wait. More are dropped and counted: the pods matter more.
 const QUEUE: usize = 256;
 /// Longest note, in bytes: the API server's limit.
-const NOTE_BYTES: usize = 1024;
+pub(crate) const NOTE_BYTES: usize = 1024;
 
 /// An Event about injection that is to be written.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,7 +76,7 @@ fn merge_notes(regarding: &ObjectReference, notes: &[Note]) -> Vec<Notice> {
 }
 
 /// Cuts a text to so many bytes, at a character's boundary, and marks the cut.
-pub(super) fn shorten(text: &mut String, bytes: usize) {
+pub(crate) fn shorten(text: &mut String, bytes: usize) {
     const MARK: &str = "...";
     if text.len() > bytes {
         text.truncate(text.floor_char_boundary(bytes - MARK.len()));

@@ -164,6 +164,16 @@ impl RunningWebhook {
         )
     }
 
+    /// Returns what the webhook knows of the cluster.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Returns what writes Events in the name of this replica.
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
     /// Waits until everything has ended.
     pub async fn wait(&self) {
         self.tasks.wait().await;

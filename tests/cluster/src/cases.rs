@@ -21,6 +21,7 @@ mod scheduling;
 mod security;
 mod synthesis;
 mod uninstall;
+mod watchdog;
 
 use anyhow::Result;
 
@@ -44,6 +45,7 @@ const SETUPS: [&str; 11] = [
     "faults::traffic_starts",
     "gateway::starts_and_names_its_url",
     "load::nobody_asks_and_no_worker_is_left",
+    watchdog::PREPARE,
 ];
 
 /// Groups that begin without a release, or install it themselves.
@@ -70,6 +72,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         operator::CASES,
         gateway::CASES,
         load::CASES,
+        watchdog::CASES,
         faults::CASES,
         uninstall::CASES,
         bundle::CASES,

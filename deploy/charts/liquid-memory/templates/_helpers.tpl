@@ -24,7 +24,7 @@ characters: what cannot be kept is cut, and a checksum of the whole keeps releas
 {{- end -}}
 {{- end }}
 
-{{/* The name of a role for users: (list . "view"). A long one keeps its checksum. */}}
+{{/* The name of a further role: (list . "view"). A long one keeps its checksum. */}}
 {{- define "liquid.userRole" -}}
 {{- $root := index . 0 }}{{ $name := include "liquid.clusterName" $root -}}
 {{- if le (len $name) 58 -}}
@@ -124,6 +124,10 @@ seccompProfile: {type: RuntimeDefault}
   value: {{ .Values.clusterDomain }}
 - name: LIQUID_OPERATOR_LEASE_NAME
   value: {{ include "liquid.name" . }}
+{{- if (.Values.watchdog | default dict).evict }}
+- name: LIQUID_OPERATOR_EVICT_PODS
+  value: "true"
+{{- end }}
 - name: LIQUID_OPERATOR_LOG_FORMAT
   value: {{ .Values.operator.logFormat }}
 - name: LIQUID_OPERATOR_LOG_LEVEL

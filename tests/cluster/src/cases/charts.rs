@@ -59,6 +59,7 @@ const MATRIX: [&[&str]; 11] = [
         "monitoring.dashboard=true",
         "monitoring.labels.team=platform",
         "userRoles.aggregate=false",
+        "watchdog.evict=true",
     ],
     &[
         "operator.hostNetwork=true",
@@ -68,7 +69,7 @@ const MATRIX: [&[&str]; 11] = [
 ];
 
 /// What the schema has to refuse, and the field that it has to name.
-const REFUSED: [(&str, &str); 10] = [
+const REFUSED: [(&str, &str); 11] = [
     ("operator.replicas=0", "replicas"),
     ("operator.replica=2", "replica"),
     ("webhook.failurePolicy=Open", "failurePolicy"),
@@ -78,6 +79,7 @@ const REFUSED: [(&str, &str); 10] = [
     ("operator.webhookPort=443", "webhookPort"),
     ("operator.hostNetwork=yes please", "hostNetwork"),
     ("podUser=root", "podUser"),
+    ("watchdog.evict=maybe", "evict"),
     ("models.publicKey=secret", "publicKey"),
 ];
 
