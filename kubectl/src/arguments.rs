@@ -23,7 +23,7 @@ pub(crate) enum Command {
     Check,
     /// Show the operator, and every proxy: is it ready, with how many workers, and what has it saved.
     Status,
-    /// Show how many tokens did not reach an LLM, by proxy, and with --price what they would have cost.
+    /// Show how many tokens did not reach an LLM, by proxy, and what they would have cost: at spec.price, or at --price.
     Savings(savings::Arguments),
     /// Show what sidecars have made of documents, by kind, decision and reason.
     Packs(packs::Arguments),

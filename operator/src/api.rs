@@ -23,6 +23,7 @@ pub mod model;
 pub mod network;
 mod pod_user;
 pub mod policy;
+pub mod price;
 mod pull_policy;
 pub mod reasons;
 pub mod reference;
@@ -44,6 +45,7 @@ pub use model::Model;
 pub use network::Network;
 pub use pod_user::PodUser;
 pub use policy::Policy;
+pub use price::Price;
 pub use pull_policy::PullPolicy;
 pub use status::Status;
 pub use synthesis::Synthesis;
@@ -115,6 +117,13 @@ pub type GuardedProxy = DeserializeGuard<LiquidMemoryProxy>;
         json_path = ".status.usage.calls"
     ),
     printcolumn(
+        name = "Cost Saved",
+        type_ = "string",
+        description = "What those tokens would have cost at spec.price",
+        priority = 1,
+        json_path = ".status.usage.costSaved"
+    ),
+    printcolumn(
         name = "Documents",
         type_ = "integer",
         priority = 1,
@@ -164,6 +173,9 @@ pub struct LiquidMemoryProxySpec {
     /// When a document is replaced by its evidence.
     #[serde(default)]
     pub policy: Policy,
+    /// What the LLM that answers costs. Default: unknown, and nothing is said in money.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
     /// Which LLM answers. Default: the one that the application calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub synthesis: Option<Synthesis>,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use liquid_process::logs::Log;
@@ -14,6 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::api::price::Cost;
 use crate::config::Settings;
 
 #[cfg(test)]
@@ -42,7 +44,14 @@ struct NamespaceLabel {
     namespace: String,
 }
 
-/// The metrics of the operator. Labels are fixed names, and namespaces.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CostLabels {
+    namespace: String,
+    proxy: String,
+    currency: String,
+}
+
+/// The metrics of the operator. Labels are fixed names, and namespaces and names of proxies.
 pub struct Metrics {
     registry: Registry,
     reconciliations: Family<OutcomeLabel, Counter>,
@@ -52,6 +61,9 @@ pub struct Metrics {
     /// The namespaces of `pods_without_sidecar`.
     shown_namespaces: Mutex<BTreeSet<String>>,
     evictions: Family<OutcomeLabel, Counter>,
+    cost_saved: Family<CostLabels, Gauge<f64, AtomicU64>>,
+    /// The labels of `cost_saved`, by namespace and name of the proxy.
+    shown_costs: Mutex<BTreeMap<(String, String), CostLabels>>,
 }
 
 impl Default for Metrics {
@@ -77,6 +89,8 @@ impl Metrics {
             pods_without_sidecar: Family::default(),
             shown_namespaces: Mutex::default(),
             evictions: Family::default(),
+            cost_saved: Family::default(),
+            shown_costs: Mutex::default(),
         };
         let r = &mut metrics.registry;
         let help = "Reconciliations of a LiquidMemoryProxy, by outcome: done, failed";
@@ -93,6 +107,8 @@ impl Metrics {
         r.register("pods_without_sidecar", help, metrics.pods_without_sidecar.clone());
         let help = "Evictions of such pods, by outcome: evicted, budget, gone, failed";
         r.register("evictions", help, metrics.evictions.clone());
+        let help = "What saved tokens would have cost at spec.price; only while this replica writes";
+        r.register("cost_saved", help, metrics.cost_saved.clone());
         others(r);
         metrics
     }
@@ -120,6 +136,30 @@ impl Metrics {
                 .get_or_create(&NamespaceLabel { namespace })
                 .set(*pods);
         }
+    }
+
+    /// Sets what a proxy has saved in money; none where it has no price.
+    pub fn set_cost_saved(&self, namespace: &str, proxy: &str, cost: Option<Cost>) {
+        let key = (namespace.to_owned(), proxy.to_owned());
+        let mut shown = lock(&self.shown_costs);
+        let now = cost.as_ref().map(|cost| CostLabels {
+            namespace: namespace.into(),
+            proxy: proxy.into(),
+            currency: cost.currency.clone(),
+        });
+        if let Some(before) = shown.remove(&key).filter(|before| Some(before) != now.as_ref()) {
+            self.cost_saved.remove(&before);
+        }
+        if let (Some(labels), Some(cost)) = (now, cost) {
+            self.cost_saved.get_or_create(&labels).set(cost.amount.value());
+            shown.insert(key, labels);
+        }
+    }
+
+    /// Drops what all proxies have saved in money.
+    pub fn forget_costs(&self) {
+        lock(&self.shown_costs).clear();
+        self.cost_saved.clear();
     }
 
     /// Counts an eviction of a pod without a sidecar; `outcome` is a fixed name.

@@ -114,6 +114,9 @@ pub struct Usage {
     /// calls, the share of the documents' tokens that was left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saved: Option<String>,
+    /// What `tokensSaved` would have cost at `spec.price` as it is now, such as `12.34 USD`; rounded down. None without a price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_saved: Option<String>,
     /// When the figures last changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_at: Option<Time>,

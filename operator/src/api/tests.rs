@@ -308,6 +308,22 @@ fn every_rule_refuses_and_names_the_remedy() {
         (json!({"injection": {"port": 9465}}), "two free ports"),
         (json!({"injection": {"drainSeconds": 0}}), "when a pod stops"),
         (json!({"network": {"allowFrom": [{}]}}), "lets nobody in"),
+        (
+            json!({"price": {"perMillionInputTokens": 0, "currency": "USD"}}),
+            "or leave spec.price out",
+        ),
+        (
+            json!({"price": {"perMillionInputTokens": 2e6, "currency": "USD"}}),
+            "or leave spec.price out",
+        ),
+        (
+            json!({"price": {"perMillionInputTokens": 2.5, "currency": "usd"}}),
+            "three capital letters",
+        ),
+        (
+            json!({"price": {"perMillionInputTokens": 2.5, "currency": "Dollars"}}),
+            "three capital letters",
+        ),
     ];
     for (spec, remedy) in cases {
         let refusal = refused(spec.clone());
@@ -320,6 +336,8 @@ fn rules_take_what_is_right() {
     for spec in [
         json!({}),
         json!({"workers": {"replicas": 0, "gpu": {}}}),
+        json!({"price": {"perMillionInputTokens": 2.5, "currency": "USD"}}),
+        json!({"price": {"perMillionInputTokens": 3, "currency": "EUR"}}),
         json!({"workers": {"resourceClaims": [{"name": "gpu", "resourceClaimName": "one"}]}}),
         json!({"extraction": {"budget": {"auto": {}}}}),
         json!({"extraction": {"budget": {"maxTokens": 1500}}}),

@@ -115,8 +115,16 @@ impl Context {
         self.malformed.remove(key);
         self.rounds.remove(key);
         self.progress.remove(key);
+        self.metrics.set_cost_saved(&key.namespace, &key.name, None);
         let owner = self.uids.remove(key);
         self.applied
             .remove_where(|key| Some(&key.owner) == owner.as_ref());
+    }
+}
+
+impl Drop for Context {
+    /// The next leader shows what it reads.
+    fn drop(&mut self) {
+        self.metrics.forget_costs();
     }
 }

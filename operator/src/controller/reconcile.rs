@@ -18,7 +18,7 @@ use super::error::Error;
 use super::events::{self, ProxyEvent};
 use super::observe::{ClusterState, Observer};
 use super::refusal::names_limit;
-use super::status::{StatusInputs, build_status};
+use super::status::{StatusInputs, build_status, compute_cost};
 use super::{clock, figures, gateway, write};
 use crate::api::reasons::{ConditionReason, ConditionType, EventReason};
 use crate::api::{LiquidMemoryProxy, Status};
@@ -104,6 +104,7 @@ pub(super) async fn reconcile_proxy(proxy: &LiquidMemoryProxy, context: &Context
     );
     events.extend(events::describe_changes(proxy.status.as_ref(), &status));
     reconciliation.write_status(&status).await?;
+    reconciliation.show_cost(&status);
     let reference = events::build_reference(&proxy.metadata);
     events::publish(&context.recorder, &reference, events).await;
     match outcome.failure {
@@ -274,6 +275,16 @@ impl Reconciliation<'_> {
             EventReason::ReconcileFailed,
             format!("{reason}: {error}"),
         ))
+    }
+
+    /// Shows in the metrics what was saved in money.
+    fn show_cost(&self, status: &Status) {
+        let ProxyKey { namespace, name } = &self.key;
+        let cost = status
+            .usage
+            .as_ref()
+            .and_then(|usage| compute_cost(self.proxy, usage));
+        self.context.metrics.set_cost_saved(namespace, name, cost);
     }
 
     async fn write_status(&self, status: &Status) -> Result<(), Error> {

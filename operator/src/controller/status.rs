@@ -4,6 +4,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::{Counts, Observation, ObservedGateway, build_conditions};
+use crate::api::price::Cost;
 use crate::api::status::{Configuration, Delivery, GatewayStatus, Part, Usage};
 use crate::api::{LiquidMemoryProxy, Status};
 use crate::names::{self, INPUTS_ANNOTATION, ROLLOUT_ANNOTATION};
@@ -44,8 +45,19 @@ pub(super) fn build_status(observation: &Observation<'_>, inputs: StatusInputs<'
             &inputs.platform.worker_image,
         )),
         gateway: describe_gateway(observation, &inputs),
-        usage: inputs.usage.or_else(|| old.and_then(|old| old.usage.clone())),
+        usage: inputs
+            .usage
+            .or_else(|| old.and_then(|old| old.usage.clone()))
+            .map(|usage| Usage {
+                cost_saved: compute_cost(proxy, &usage).map(|cost| cost.to_string()),
+                ..usage
+            }),
     }
+}
+
+/// Computes what a proxy's savings come to, if it has a price.
+pub(super) fn compute_cost(proxy: &LiquidMemoryProxy, usage: &Usage) -> Option<Cost> {
+    proxy.spec.price.as_ref()?.cost_of(usage.tokens_saved)
 }
 
 /// Describes the gateway. One that the resource no longer has stays until it could be removed.

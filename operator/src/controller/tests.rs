@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod gateway;
-mod pods;
+mod pods_and_cost;
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

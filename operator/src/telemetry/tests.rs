@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use super::{Metrics, start_log};
+use crate::api::price::{Cost, TokenPrice};
 use crate::config::Settings;
 
 #[test]
@@ -32,6 +33,19 @@ fn what_is_no_longer_so_is_no_longer_shown() {
         "liquid_operator_pods_without_sidecar{namespace=\"shop\"} 2"
     ));
     assert!(!metrics.render().unwrap().contains("legal"));
+    let cost = |currency: &str| Cost {
+        amount: TokenPrice::new(2.5).unwrap().amount_of(1_000_000),
+        currency: currency.into(),
+    };
+    metrics.set_cost_saved("shop", "docs", Some(cost("USD")));
+    assert!(shows(
+        "liquid_operator_cost_saved{namespace=\"shop\",proxy=\"docs\",currency=\"USD\"} 2.5"
+    ));
+    metrics.set_cost_saved("shop", "docs", Some(cost("EUR")));
+    let text = metrics.render().unwrap();
+    assert!(text.contains("EUR") && !text.contains("USD"), "{text}");
+    metrics.set_cost_saved("shop", "docs", None);
+    assert!(!metrics.render().unwrap().contains("docs"));
 }
 
 #[derive(Parser)]

@@ -17,6 +17,7 @@ mod path;
 mod plugin;
 mod registry;
 mod rights;
+mod savings;
 mod scheduling;
 mod security;
 mod synthesis;
@@ -56,7 +57,7 @@ pub(crate) const NAMED: &[(&str, Case)] = mesh::CASES;
 
 /// Name and case.
 pub(crate) fn all() -> Vec<(&'static str, Case)> {
-    let groups: [&[(&'static str, Case)]; 19] = [
+    let groups: [&[(&'static str, Case)]; 20] = [
         charts::CASES,
         crd::CASES,
         path::CASES,
@@ -72,6 +73,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         operator::CASES,
         gateway::CASES,
         load::CASES,
+        savings::CASES,
         watchdog::CASES,
         faults::CASES,
         uninstall::CASES,

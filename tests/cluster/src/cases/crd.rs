@@ -37,6 +37,8 @@ fn wrong() -> Vec<Value> {
         json!({"extraction": {"deadlineMilliseconds": 1}}),
         json!({"extraction": {"deadlinePerMebibyteMilliseconds": -1}}),
         json!({"extraction": {"packStyle": "Facts"}}),
+        json!({"price": {"perMillionInputTokens": 0, "currency": "USD"}}),
+        json!({"price": {"perMillionInputTokens": 2.5, "currency": "usd"}}),
         json!({"injection": {"port": 80}}),
         json!({"injection": {"port": 9000, "adminPort": 9000}}),
         json!({"injection": {"drainSeconds": 0}}),
@@ -140,6 +142,7 @@ fn takes(_: &World) -> Result<()> {
         "policy": {"mode": "Force", "onWorkerUnavailable": "Reject", "overview": "Coverage"},
         "synthesis": {"provider": "azure", "model": "m", "baseURL": "https://host/openai/v1",
             "secretRef": {"name": "keys", "key": "azure"}, "fallbacks": [{"provider": "anthropic", "model": "n"}]},
+        "price": {"perMillionInputTokens": 0.15, "currency": "USD"},
         "injection": {"port": 9001, "adminPort": 9002, "resources": {"limits": {"memory": "1Gi"}}},
         "network": {"allowFrom": [{"podSelector": {}}], "allowMetricsFrom": [{"namespaceSelector": {}}]},
     });

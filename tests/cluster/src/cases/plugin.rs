@@ -150,7 +150,7 @@ fn call(world: &World) -> Result<()> {
         let own = savings.pointer("/proxies/0").cloned().unwrap_or_default();
         let saved = own["tokensSaved"].as_i64().unwrap_or_default();
         ensure!(
-            saved > 0 && own["costSaved"].as_f64() == Some(saved as f64),
+            saved > 0 && text(&own, "/costsSaved/0/amount") == format!("{saved}.00"),
             "{savings}"
         );
         Ok(Some(()))

@@ -1,10 +1,12 @@
-//! What the status says of application pods without a sidecar.
+//! What the status says of application pods without a sidecar, and of money.
 
 use serde_json::json;
 
 use super::super::conditions::build_conditions;
 use super::super::missed_pods::MissedCount;
-use super::{at, counts, observed, proxy};
+use super::{at, counts, observed, proxy, status_of};
+use crate::api::Status;
+use crate::api::status::Usage;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 fn missed(names: &[&str], count: usize) -> MissedCount {
@@ -53,4 +55,23 @@ fn a_new_leader_says_what_the_last_one_found_until_it_has_looked() {
     seen.missed = None;
     let after = build_conditions(&seen, &before, at(20));
     assert_eq!(find(&after, "PodsInjected"), find(&before, "PodsInjected"));
+}
+
+#[test]
+fn savings_are_said_in_money_where_there_is_a_price() {
+    let with = |spec| {
+        let mut proxy = proxy(spec);
+        proxy.status = Some(Status {
+            usage: Some(Usage {
+                tokens_saved: 4_000_000,
+                cost_saved: Some("1.00 EUR".into()),
+                ..Usage::default()
+            }),
+            ..Status::default()
+        });
+        status_of(&proxy, &counts(1, 1, 1)).usage.unwrap().cost_saved
+    };
+    let price = json!({ "price": { "perMillionInputTokens": 2.5, "currency": "USD" } });
+    assert_eq!(with(price).as_deref(), Some("10.00 USD"));
+    assert_eq!(with(json!({})), None, "a price that was taken away");
 }
