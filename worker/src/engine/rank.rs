@@ -244,7 +244,7 @@ mod tests {
     use super::*;
     use crate::document::{Text, Texts};
 
-    /// Computes the limit of texts of so many tokens each, one a unit.
+    /// Computes the limit of texts of so many words each, at a token a word.
     fn limit(texts: &[usize], whole: bool) -> Result<usize, liquid_process::Invalid> {
         let parts: Vec<String> = texts.iter().map(|tokens| "word. ".repeat(*tokens)).collect();
         let lengths = parts.iter().map(|part| Text {
@@ -253,7 +253,8 @@ mod tests {
         });
         let text = parts.concat();
         let document = Document::parse_texts(&text, &Texts::new(&text, lengths.collect())?);
-        Ok(processor_limit(&document, &vec![1; document.units.len()]))
+        let unit_tokens: Vec<u32> = document.units.iter().map(|unit| unit.words).collect();
+        Ok(processor_limit(&document, &unit_tokens))
     }
 
     #[test]
