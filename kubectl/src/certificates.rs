@@ -6,8 +6,8 @@ use anyhow::Result;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use liquid_contract::files::{AUTHORITIES, CERTIFICATE};
-use liquid_operator::names::{sidecar_tls, worker_tls};
-use liquid_operator::pki::{Authorities, Facts, authorities};
+use liquid_operator::names::{interception_tls, sidecar_tls, worker_tls};
+use liquid_operator::pki::{Authorities, Facts, Purpose};
 use serde::Serialize;
 
 use crate::check::{Life, split_certificates, text_of};
@@ -29,7 +29,7 @@ struct Report {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Certificate {
-    /// `authority`, `worker` or `sidecar`.
+    /// `authority`, `worker`, `sidecar` or `interception`.
     holder: &'static str,
     namespace: String,
     secret: String,
@@ -73,22 +73,31 @@ pub(crate) async fn run(session: &Session) -> Result<ExitCode> {
 
 fn collect(snapshot: &Snapshot) -> Vec<Certificate> {
     let mut all = Vec::new();
-    let operator = snapshot.operator();
-    if let (Some(operator), Some(secret)) = (operator, snapshot.installation.authority.found())
-        && let Ok(found) = Authorities::read(secret)
-    {
-        let place = Place {
-            holder: "authority",
-            namespace: &operator.namespace,
-            secret: authorities::SECRET,
-        };
-        let trusted = split_certificates(&found.bundle()).len();
-        all.extend(describe(&place, found.current.facts(), trusted, snapshot.now));
+    let installation = &snapshot.installation;
+    for (purpose, secret) in [
+        (Purpose::Internal, &installation.authority),
+        (Purpose::Interception, &installation.interception),
+    ] {
+        if let (Some(operator), Some(secret)) = (snapshot.operator(), secret.found())
+            && let Ok(found) = Authorities::read(secret)
+        {
+            let place = Place {
+                holder: "authority",
+                namespace: &operator.namespace,
+                secret: purpose.secret(),
+            };
+            let trusted = split_certificates(&found.bundle()).len();
+            all.extend(describe(&place, found.current.facts(), trusted, snapshot.now));
+        }
     }
     for namespace in &snapshot.namespaces {
         for proxy in &namespace.proxies {
             let name = proxy.name_any();
-            for (holder, secret) in [("worker", worker_tls(&name)), ("sidecar", sidecar_tls(&name))] {
+            for (holder, secret) in [
+                ("worker", worker_tls(&name)),
+                ("sidecar", sidecar_tls(&name)),
+                ("interception", interception_tls(&name)),
+            ] {
                 let Some(Sought::Found(found)) = namespace.secrets.get(&secret) else {
                     continue;
                 };

@@ -22,7 +22,7 @@ use kube::core::Selector;
 use kube::core::crd::CustomResourceExt;
 use liquid_operator::api::{GuardedProxy, LiquidMemoryProxy};
 use liquid_operator::names::{INJECT_LABEL, OPERATOR_LABELS};
-use liquid_operator::pki::authorities;
+use liquid_operator::pki::Purpose;
 
 use crate::session::Session;
 use namespace::NamespaceState;
@@ -74,6 +74,8 @@ pub(crate) struct Installation {
     pub(crate) lease: Sought<Lease>,
     /// The Secret with the certificate authority.
     pub(crate) authority: Sought<Secret>,
+    /// That of the authority for interception; not read where no proxy offers interception.
+    pub(crate) interception: Sought<Secret>,
     /// What grants rights to accounts.
     pub(crate) rights: Option<Rights>,
 }
@@ -137,7 +139,8 @@ pub(crate) async fn read(session: &Session, depth: Depth) -> Snapshot {
     snapshot.malformed = scope.malformed;
     snapshot.proxies_known = scope.proxies_known;
     if let (Depth::All, Some(operator)) = (depth, snapshot.operators.as_ref().and_then(|all| all.first())) {
-        snapshot.installation = read_installation(&reader, operator).await;
+        let intercepts = scope.namespaces.iter().any(NamespaceState::intercepts);
+        snapshot.installation = read_installation(&reader, operator, intercepts).await;
     }
     let states = scope.namespaces.into_iter();
     snapshot.namespaces = join_all(states.map(|state| namespace::read(&reader, state, depth))).await;
@@ -299,15 +302,22 @@ impl States {
     }
 }
 
-async fn read_installation(reader: &Reader, operator: &Operator) -> Installation {
+async fn read_installation(reader: &Reader, operator: &Operator, intercepts: bool) -> Installation {
     let settings = &operator.settings;
     let own = Some(operator.namespace.as_str());
     let service = format!("kubernetes.io/service-name={}", settings.webhook_service);
-    let (webhook, endpoints, lease, authority, rights) = tokio::join!(
+    let interception = async {
+        match intercepts {
+            true => reader.get(reader.api(own), Purpose::Interception.secret()).await,
+            false => Sought::Unknown,
+        }
+    };
+    let (webhook, endpoints, lease, authority, interception, rights) = tokio::join!(
         reader.get(reader.cluster_api(), &settings.webhook_name),
         reader.list(reader.api(own), Some(&service)),
         reader.get(reader.api(own), &settings.lease_name),
-        reader.get(reader.api(own), authorities::SECRET),
+        reader.get(reader.api(own), Purpose::Internal.secret()),
+        interception,
         read_rights(reader, own),
     );
     Installation {
@@ -315,6 +325,7 @@ async fn read_installation(reader: &Reader, operator: &Operator) -> Installation
         endpoints,
         lease,
         authority,
+        interception,
         rights,
     }
 }

@@ -115,6 +115,10 @@ fn list_installation(snapshot: &Snapshot) -> Result<Vec<Entry>> {
             "operator/authority.json",
             &installation.authority.found().map(redact_secret),
         )?,
+        to_entry(
+            "operator/interception-authority.json",
+            &installation.interception.found().map(redact_secret),
+        )?,
     ])
 }
 

@@ -1,22 +1,24 @@
-//! The certificate authority, and the certificates of workers and sidecars.
+//! The certificate authorities, and the certificates of workers and sidecars.
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use liquid_contract::files::{AUTHORITIES, CERTIFICATE};
-use liquid_operator::names::{sidecar_tls, worker_tls};
-use liquid_operator::pki::{Authorities, Facts, authorities};
+use liquid_operator::names::{interception_tls, sidecar_tls, worker_tls};
+use liquid_operator::pki::{Authorities, Facts, Purpose};
 
 use super::finding::{Fault, Finding, ObjectName};
 use super::installation::show_log;
 use crate::snapshot::Snapshot;
-use crate::snapshot::namespace::NamespaceState;
+use crate::snapshot::namespace::{NamespaceState, intercepts};
 use crate::snapshot::operators::Operator;
 use crate::snapshot::reader::Sought;
 
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
     if let Some(operator) = snapshot.operator() {
-        check_authority(snapshot, operator, findings);
+        for purpose in Purpose::ALL {
+            check_authority(purpose, snapshot, operator, findings);
+        }
     }
     let log = snapshot.operator().map_or_else(
         || "look at the log of the operator that leads".to_owned(),
@@ -31,18 +33,29 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
                 log: &log,
             };
             context.check(&name, findings);
+            if intercepts(proxy) {
+                let secret = interception_tls(&name);
+                context.read(&secret, "the certificate for intercepted hosts", findings);
+            }
         }
     }
 }
 
-fn check_authority(snapshot: &Snapshot, operator: &Operator, findings: &mut Vec<Finding>) {
-    let object = ObjectName::new("Secret", &operator.namespace, authorities::SECRET);
+fn check_authority(purpose: Purpose, snapshot: &Snapshot, operator: &Operator, findings: &mut Vec<Finding>) {
+    let (secret, what) = match purpose {
+        Purpose::Internal => (&snapshot.installation.authority, "the authority"),
+        Purpose::Interception => (
+            &snapshot.installation.interception,
+            "the authority for interception",
+        ),
+    };
+    let object = ObjectName::new("Secret", &operator.namespace, purpose.secret());
     let restart = format!(
         "kubectl rollout restart deployment/{} --namespace {}",
         operator.deployment.name_any(),
         operator.namespace
     );
-    match &snapshot.installation.authority {
+    match secret {
         Sought::Unknown => {}
         Sought::Absent => findings.push(Finding::new(
             Fault::AuthorityMissing,
@@ -55,11 +68,11 @@ fn check_authority(snapshot: &Snapshot, operator: &Operator, findings: &mut Vec<
                 Fault::AuthorityMissing,
                 object,
                 error.to_string(),
-                format!("kubectl delete secret {} --namespace {}", authorities::SECRET, operator.namespace),
+                format!("kubectl delete secret {} --namespace {}", purpose.secret(), operator.namespace),
             )),
             Ok(found) => {
                 let facts = found.current.facts();
-                findings.extend(judge_life(snapshot.now, facts, object, "the authority", &restart));
+                findings.extend(judge_life(snapshot.now, facts, object, what, &restart));
             }
         },
     }

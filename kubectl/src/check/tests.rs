@@ -9,8 +9,8 @@ use std::time::Duration;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use liquid_operator::names::{INJECT_LABEL, sidecar_tls, worker_tls};
-use liquid_operator::pki::{Authorities, Authority, Profile, Times};
+use liquid_operator::names::{INJECT_LABEL, interception_tls, sidecar_tls, worker_tls};
+use liquid_operator::pki::{Authorities, Authority, Profile, Purpose, Times};
 use serde_json::{Value, json};
 
 use super::finding::{Fault, Finding, Severity};
@@ -222,6 +222,25 @@ fn certificates_are_said_when_they_should_have_been_renewed_and_when_they_expire
     for fault in ["WebhookBundle", "CertificateExpired"] {
         assert!(names(&all).contains(&fault), "{fault}: {all:?}");
     }
+}
+
+#[test]
+fn certificates_for_interception_are_looked_at_where_a_proxy_offers_it() {
+    let authorities = Authorities::generate_for(Purpose::Interception, now(), &times()).unwrap();
+    let with = |leaf: Sought<Secret>| {
+        found(|snapshot| {
+            let namespace = &mut snapshot.namespaces[0];
+            namespace.proxies[0].spec.injection.tls_interception = Some(Default::default());
+            namespace.secrets.insert(interception_tls("proxy"), leaf);
+            snapshot.installation.interception = Sought::Found(authorities.to_secret("system", None));
+        })
+    };
+    let (profile, bundle) = (Profile::interception(), authorities.bundle());
+    let leaf = tls(&authorities.current, &profile, &bundle, now());
+    assert_eq!(names(&with(leaf)), Vec::<&str>::new());
+    assert_eq!(names(&with(Sought::Absent)), ["CertificateMissing"]);
+    let absent = found(|snapshot| snapshot.installation.interception = Sought::Absent);
+    assert_eq!(names(&absent), ["AuthorityMissing"]);
 }
 
 #[test]

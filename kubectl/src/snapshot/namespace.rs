@@ -52,6 +52,11 @@ impl NamespaceState {
         }
     }
 
+    /// Returns whether one of its proxies offers interception of TLS.
+    pub(crate) fn intercepts(&self) -> bool {
+        self.proxies.iter().any(intercepts)
+    }
+
     /// Iterates over the pods of a proxy's workers.
     pub(crate) fn workers<'a>(&'a self, proxy: &str) -> impl Iterator<Item = &'a Pod> {
         self.component(proxy, Component::Worker)
@@ -119,6 +124,11 @@ pub(super) async fn read(reader: &Reader, mut state: NamespaceState, depth: Dept
     state
 }
 
+/// Returns whether a proxy offers interception of TLS.
+pub(crate) fn intercepts(proxy: &LiquidMemoryProxy) -> bool {
+    proxy.spec.injection.tls_interception.is_some()
+}
+
 async fn read_claims(
     reader: &Reader,
     state: &NamespaceState,
@@ -137,6 +147,7 @@ async fn read_secrets(reader: &Reader, state: &NamespaceState) -> BTreeMap<Strin
     for proxy in &state.proxies {
         let name = proxy.name_any();
         wanted.extend([names::worker_tls(&name), names::sidecar_tls(&name)]);
+        wanted.extend(intercepts(proxy).then(|| names::interception_tls(&name)));
         let keys = proxy
             .spec
             .synthesis
