@@ -126,8 +126,9 @@ pub struct Budget {
     /// Keep the least that is estimated to hold the evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auto: Option<AutoBudget>,
-    /// What a later turn is given of documents of earlier turns where it asks beyond their evidence: the least that is
-    /// estimated to hold it, from one word in so many up to twice as much (20: one in 20 to one in 10): 1 to 1000.
+    /// What a later turn is given of documents of earlier turns where it asks beyond their evidence: one word in so many,
+    /// and more while packs and excerpts together hold no more than a pack's budget, a fifth of it, and two words in so
+    /// many for each later question: 1 to 1000.
     #[serde(default = "further_ratio")]
     pub further_ratio: Decimal,
 }
