@@ -62,6 +62,7 @@ fn wrong() -> Vec<Value> {
         decoder(json!({"source": {"image": {"path": "/m"}}, "memoryMebibytes": 1})),
         decoder(json!({"source": {"image": {"path": "/m"}}, "sequences": 0})),
         decoder(json!({"source": {"image": {"path": "/m"}}, "queue": 0})),
+        decoder(json!({"source": {"image": {"path": "/m"}}, "precision": "Fp8"})),
         json!({"network": {"allowFrom": [{}]}}),
         json!({"policy": {"cachedPrefix": {"write": 1.0, "read": 2.0}}}),
         json!({"policy": {"cachedPrefix": {"ttlSeconds": 0}}}),
