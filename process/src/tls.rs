@@ -5,6 +5,7 @@
 //! configuration, which takes the place of the old one for the connections that follow; those that are open
 //! keep theirs. Files that cannot be used change nothing, but are logged, and counted by whoever serves.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +45,7 @@ pub enum TlsError {
         /// Value of the setting.
         path: PathBuf,
         /// Error of the operating system.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// A file does not have the content that it should have.
     #[error("{field} = {path}: {source}; write {expected} as PEM", path = .path.display())]
@@ -175,10 +176,7 @@ impl TlsKeeper {
         limit: Duration,
     ) -> Result<TlsStream<TcpStream>, HandshakeError> {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.current.load().server));
-        match timeout(limit, acceptor.accept(stream)).await {
-            Ok(shaken) => shaken.map_err(HandshakeError::from),
-            Err(_) => Err(HandshakeError::timeout()),
-        }
+        shake_hands(limit, acceptor.accept(stream)).await
     }
 
     /// Goes on with a handshake whose first message was read by its caller; else as [`TlsKeeper::accept`].
@@ -194,10 +192,7 @@ impl TlsKeeper {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let server = Arc::clone(&self.current.load().server);
-        match timeout(limit, start.into_stream(server)).await {
-            Ok(shaken) => shaken.map_err(HandshakeError::from),
-            Err(_) => Err(HandshakeError::timeout()),
-        }
+        shake_hands(limit, start.into_stream(server)).await
     }
 
     /// Reads the files again and again, without end, and uses what has changed. `count` is called for each change that
@@ -240,6 +235,16 @@ impl TlsKeeper {
         let current = TlsState::new(contents, &self.files, &self.settings.client_identities)?;
         self.current.store(Arc::new(current));
         Ok(true)
+    }
+}
+
+async fn shake_hands<S>(
+    limit: Duration,
+    handshake: impl Future<Output = io::Result<TlsStream<S>>>,
+) -> Result<TlsStream<S>, HandshakeError> {
+    match timeout(limit, handshake).await {
+        Ok(shaken) => Ok(shaken?),
+        Err(_) => Err(HandshakeError::timeout()),
     }
 }
 
