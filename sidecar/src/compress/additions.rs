@@ -67,7 +67,8 @@ impl Writer<'_> {
     }
 
     /// Chooses what is new of the evidence: the best of it, as far as the policy lets a turn be given and the conversation
-    /// stays cheaper than with whole documents. Where most of what is missing is asked for, all of it is given, and no later turn costs anything.
+    /// stays cheaper than with whole documents. Where most of what is missing is asked for, all of it is given, and no later
+    /// turn costs anything.
     fn excerpts(
         &self,
         search: &Search,
@@ -103,16 +104,16 @@ impl Writer<'_> {
 
     /// Returns the tokens that a turn may be given beside the packs and what turns before it were given.
     fn allowed(&self, documents: &[DocumentJob]) -> f64 {
-        let packed = documents.iter().zip(&self.packs);
-        let packed = packed.filter_map(|(document, pack)| Some((document.tokens, pack.as_ref()?.tokens)));
-        let empty = HeldSize {
+        let mut size = HeldSize {
             documents: 0,
             held: self.added,
         };
-        let size = packed.fold(empty, |size, (document, pack)| HeldSize {
-            documents: size.documents + document,
-            held: size.held + pack,
-        });
+        for (document, pack) in documents.iter().zip(&self.packs) {
+            if let Some(pack) = pack {
+                size.documents += document.tokens;
+                size.held += pack.tokens;
+            }
+        }
         policy::further_tokens(size, self.later, &self.job.settings.budget)
     }
 

@@ -81,21 +81,6 @@ impl<'d> Missing<'d> {
         hole.is_some_and(|hole| tokens::estimate(hole) <= MARK)
     }
 
-    /// Joins parts that touch, which are in order.
-    fn join(&self, parts: impl IntoIterator<Item = KeptSpan>) -> Vec<KeptSpan> {
-        let mut joined: Vec<KeptSpan> = Vec::new();
-        for part in parts {
-            match joined.last_mut() {
-                Some(last) if self.touch(last, &part) => {
-                    last.end = part.end;
-                    last.score = last.score.max(part.score);
-                }
-                _ => joined.push(part),
-            }
-        }
-        joined
-    }
-
     fn tokens(&self, bytes: Range<u64>) -> f64 {
         let text = self.document.get(bytes.start as usize..bytes.end as usize);
         text.map_or(0, tokens::estimate) as f64
@@ -178,59 +163,54 @@ struct Stretch<'p, 'd> {
     /// Its position among the documents.
     document: usize,
     missing: &'p Missing<'d>,
-    parts: &'p [KeptSpan],
+    best: &'p KeptSpan,
+    /// The parts on both sides of the best one, in order.
+    before: &'p [KeptSpan],
+    behind: &'p [KeptSpan],
 }
 
-impl Stretch<'_, '_> {
-    /// Returns the position of the best part.
-    fn best(&self) -> usize {
-        let parts = self.parts.iter().enumerate();
-        let best = parts.max_by(|(i, one), (j, other)| one.score.total_cmp(&other.score).then(j.cmp(i)));
-        best.map_or(0, |(at, _)| at)
+impl<'p, 'd> Stretch<'p, 'd> {
+    fn new(document: usize, missing: &'p Missing<'d>, parts: &'p [KeptSpan]) -> Option<Self> {
+        let ranked = parts.iter().enumerate().rev();
+        let (at, best) = ranked.max_by(|(_, one), (_, other)| one.score.total_cmp(&other.score))?;
+        Some(Self {
+            document,
+            missing,
+            best,
+            before: parts.get(..at)?,
+            behind: parts.get(at + 1..)?,
+        })
     }
 
-    fn score(&self) -> f32 {
-        self.parts.iter().map(|part| part.score).fold(f32::MIN, f32::max)
-    }
-
-    /// Takes the best part and its neighbours, the better side first, until the next one costs more than is left. Returns
-    /// the positions of what is taken.
-    fn take(&self, allowance: &mut Allowance) -> Range<usize> {
-        let best = self.best();
-        let mut taken = best..best;
-        if !allowance.pay_best(self.cost_beside(&taken, best) + MARK as f64) {
-            return taken;
+    /// Takes the best part and its neighbours as one span, the better side first, until the next one costs more than is
+    /// left.
+    fn take(&self, allowance: &mut Allowance) -> Option<KeptSpan> {
+        let mut taken = *self.best;
+        let cost = self.missing.tokens(taken.start..taken.end);
+        if !allowance.pay_best(cost + MARK as f64) {
+            return None;
         }
-        let mut next = Some(best);
-        while let Some(at) = next {
-            taken = taken.start.min(at)..taken.end.max(at + 1);
-            let score = |at: usize| self.parts.get(at).map(|part| part.score);
-            let before = taken.start.checked_sub(1);
-            next = match (before.and_then(score), score(taken.end)) {
-                (Some(one), Some(other)) if one >= other => before,
-                (_, Some(_)) => Some(taken.end),
-                _ => before,
+        let (mut before, mut behind) = (self.before, self.behind);
+        loop {
+            // The span with the neighbour in it, and the bytes that come with that.
+            let (wider, new) = match (before.split_last(), behind.split_first()) {
+                (Some((one, rest)), other) if other.is_none_or(|(other, _)| one.score >= other.score) => {
+                    before = rest;
+                    let KeptSpan { end, score, .. } = taken;
+                    (KeptSpan { end, score, ..*one }, one.start..taken.start)
+                }
+                (_, Some((other, rest))) => {
+                    behind = rest;
+                    let end = other.end;
+                    (KeptSpan { end, ..taken }, taken.end..end)
+                }
+                _ => return Some(taken),
             };
-            next = next.filter(|at| allowance.pay(self.cost_beside(&taken, *at)));
+            if !allowance.pay(self.missing.tokens(new)) {
+                return Some(taken);
+            }
+            taken = wider;
         }
-        taken
-    }
-
-    /// Returns the tokens of a part beside those that are taken, and of what stands between them.
-    fn cost_beside(&self, taken: &Range<usize>, at: usize) -> f64 {
-        let part = |at: usize| self.parts.get(at);
-        let last = taken
-            .end
-            .checked_sub(1)
-            .filter(|_| at == taken.end)
-            .and_then(part);
-        let first = part(taken.start).filter(|_| at < taken.start);
-        let Some(part) = part(at) else { return 0.0 };
-        let start = last
-            .filter(|_| !taken.is_empty())
-            .map_or(part.start, |last| last.end);
-        let end = first.map_or(part.end, |first| first.start);
-        self.missing.tokens(start..end)
     }
 }
 
@@ -246,19 +226,13 @@ pub(super) fn take_best(
     for (document, (parts, missing)) in parts.iter().zip(documents).enumerate() {
         let Some(missing) = missing else { continue };
         let runs = parts.chunk_by(|one, next| missing.touch(one, next));
-        stretches.extend(runs.map(|parts| Stretch {
-            document,
-            missing,
-            parts,
-        }));
+        stretches.extend(runs.filter_map(|parts| Stretch::new(document, missing, parts)));
     }
-    stretches.sort_by(|one, other| other.score().total_cmp(&one.score()));
+    stretches.sort_by(|one, other| other.best.score.total_cmp(&one.best.score));
     let mut best: Vec<Vec<KeptSpan>> = vec![Vec::new(); parts.len()];
     for stretch in stretches {
-        let taken = stretch.take(&mut allowance);
-        let taken = stretch.parts.get(taken).unwrap_or_default();
         if let Some(spans) = best.get_mut(stretch.document) {
-            spans.extend(stretch.missing.join(taken.iter().copied()));
+            spans.extend(stretch.take(&mut allowance));
         }
     }
     for spans in &mut best {
@@ -335,8 +309,18 @@ mod tests {
     #[test]
     fn of_spans_the_missing_parts_are_new() {
         let document = document();
-        let missing = Missing::new(&document, &[span(100, 200, 1.0), span(300, 310, 1.0)]);
-        let parts = |spans: &[KeptSpan]| ranges(&missing.join(missing.parts_of(spans)));
+        let missing = [Some(Missing::new(
+            &document,
+            &[span(100, 200, 1.0), span(300, 310, 1.0)],
+        ))];
+        let allowance = Allowance {
+            left: f64::INFINITY,
+            over: 0.0,
+        };
+        let parts = |spans: &[KeptSpan]| {
+            let parts = missing.iter().flatten().map(|missing| missing.parts_of(spans));
+            ranges(&take_best(&parts.collect::<Vec<_>>(), &missing, allowance)[0])
+        };
         assert_eq!(parts(&[span(120, 180, 1.0)]), []);
         assert_eq!(parts(&[span(90, 150, 1.0)]), [(90, 99)]);
         assert_eq!(parts(&[span(50, 250, 1.0)]), [(50, 99), (200, 249)]);
