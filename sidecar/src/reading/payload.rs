@@ -17,6 +17,8 @@ use crate::request::Text;
 
 /// Longer strings of a TOML text may be documents, in bytes.
 const LONG: usize = 200;
+/// What a value of several lines begins with in TOML.
+const OPENERS: [&str; 4] = ["\"\"\"", "'''", "[", "{"];
 /// The longest string that asks, in bytes, and most of them: more are a document's own.
 const LONGEST: usize = 2_000;
 const MOST: usize = 24;
@@ -54,12 +56,12 @@ fn read_payload(text: &Arc<Text<'_>>, words: bool) -> Option<ReadText> {
     let json = text.strings();
     let strings = match &json {
         Some(strings) => {
-            let name = strings.iter().map(|string| NamedString {
+            let named = strings.iter().map(|string| NamedString {
                 name: Cow::Borrowed(&*string.key),
                 text: Cow::Borrowed(string.text.as_str()),
                 within: None,
             });
-            name.collect()
+            named.collect()
         }
         None => read_toml(said)?,
     };
@@ -98,8 +100,7 @@ fn read_payload(text: &Arc<Text<'_>>, words: bool) -> Option<ReadText> {
 fn read_toml(text: &str) -> Option<Vec<NamedString<'_>>> {
     let mut lines = text.lines().map(str::trim_start);
     let first = lines.find(|line| !line.is_empty() && !line.starts_with('#'))?;
-    // Other texts are not parsed.
-    if !first.starts_with('[') && !first.contains('=') {
+    if !begins_toml(first) {
         return None;
     }
     let table = DeTable::parse(text).ok()?;
@@ -110,6 +111,19 @@ fn read_toml(text: &str) -> Option<Vec<NamedString<'_>>> {
         .map(|string| string.text.len())
         .filter(|length| *length >= LONG);
     (long.sum::<usize>() * 2 > text.len()).then_some(strings)
+}
+
+/// Returns whether a text that begins with this line may be TOML: the line is, or opens a value of several lines. Logs,
+/// numbered passages and code are told by it, and not parsed to their end.
+fn begins_toml(line: &str) -> bool {
+    let opens = |value: &str| {
+        let value = value.trim_start();
+        OPENERS.iter().any(|opener| value.starts_with(opener))
+    };
+    match line.starts_with('[') {
+        true => DeTable::parse(line).is_ok(),
+        false => line.contains('=') && (line.split('=').skip(1).any(opens) || DeTable::parse(line).is_ok()),
+    }
 }
 
 fn list_strings<'t>(text: &str, table: &DeTable<'t>, strings: &mut Vec<NamedString<'t>>) {
@@ -160,5 +174,34 @@ fn read_string(string: &NamedString<'_>) -> Vec<Said> {
         Some(QuestionName::Instructions) => read_instructions(text).said,
         None if text.ends_with(QUESTION_MARKS) && is_request(text) => say(AskSource::Numbered),
         None => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_tells_what_is_no_toml() {
+        for line in [
+            "[request]",
+            "[[hits]] # the best ones",
+            "question = \"Who sold tar?\"",
+            "'a = b' = \"\"\"",
+            "hits = [",
+            "hit = {",
+            "ledger.text = '''The first day.",
+        ] {
+            assert!(begins_toml(line), "{line}");
+        }
+        for line in [
+            "[2024-05-01 10:00:00] INFO the crane at berth 7 was started",
+            "[1] The crane at berth 7 was started.",
+            "level=info msg=\"the crane was started\" berth=7",
+            "total = count(cranes)",
+            "The crane was started.",
+        ] {
+            assert!(!begins_toml(line), "{line}");
+        }
     }
 }
