@@ -213,9 +213,7 @@ impl Config {
             pack: self.pack.clone(),
         }
     }
-}
 
-impl Config {
     fn find_taken_address(&self) -> Option<Invalid> {
         let address = self.intercept.address.filter(|address| address.port() != 0)?;
         let taken = [self.listen.address, self.listen.admin].contains(&address);

@@ -274,8 +274,7 @@ async fn open_entrance(
         .await?
         .map(Arc::new);
     if let Some(keeper) = keeper.clone() {
-        let metrics = Arc::clone(&app.metrics);
-        followers.spawn(keeper.keep_current(move |worked| metrics.clients.count_reload(worked)));
+        follow_certificate(keeper, app, followers);
     }
     let encryption = keeper.into();
     Ok(Entrance { listener, encryption })
@@ -294,11 +293,14 @@ async fn open_interception(
     let Some(interception) = Interception::open(&config.intercept, connector, time).await? else {
         return Ok(None);
     };
-    let metrics = Arc::clone(&app.metrics);
-    let keeper = Arc::clone(&interception.tls);
-    followers.spawn(keeper.keep_current(move |worked| metrics.clients.count_reload(worked)));
+    follow_certificate(Arc::clone(&interception.tls), app, followers);
     let encryption = Encryption::Intercepted(Arc::new(interception));
     Ok(Some(Entrance { listener, encryption }))
+}
+
+fn follow_certificate(keeper: Arc<TlsKeeper>, app: &App, followers: &mut JoinSet<()>) {
+    let metrics = Arc::clone(&app.metrics);
+    followers.spawn(keeper.keep_current(move |worked| metrics.clients.count_reload(worked)));
 }
 
 async fn bind(field: &str, address: SocketAddr) -> Result<TcpListener, Error> {
