@@ -214,21 +214,15 @@ impl Watchdog {
             false => self.read_webhook().await?,
         };
         self.drop_stale(&suspects, &around, webhook.as_deref());
-        let unread = suspects
-            .iter()
-            .filter(|pod| !self.verdicts.contains_key(&pod.uid));
-        let mut unread: Vec<Candidate> = unread.map(|pod| (*pod).clone()).collect();
+        let mut unread = suspects;
+        unread.retain(|pod| !self.verdicts.contains_key(&pod.uid));
         let backlog = unread.len() > PODS;
-        unread.truncate(PODS);
-        let judged = {
-            let reads = unread.into_iter().filter_map(|pod| {
-                let around = around.get(&pod.namespace)?;
-                Some(self.judge(pod, around, webhook.as_deref()))
-            });
-            let reads = futures::stream::iter(reads.collect::<Vec<_>>());
-            let reads = reads.buffer_unordered(AT_A_TIME);
-            reads.collect::<Vec<Option<Verdict>>>().await
-        };
+        let reads = unread.into_iter().take(PODS).filter_map(|pod| {
+            let around = around.get(&pod.namespace)?;
+            Some(self.judge(pod.clone(), around, webhook.as_deref()))
+        });
+        let reads = futures::stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(AT_A_TIME);
+        let judged: Vec<Option<Verdict>> = reads.collect().await;
         for verdict in judged.into_iter().flatten() {
             self.verdicts.insert(verdict.candidate.uid.clone(), verdict);
         }
