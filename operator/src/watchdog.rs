@@ -25,6 +25,7 @@ mod verdict;
 mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client, ResourceExt};
+use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -288,10 +290,8 @@ impl Watchdog {
             &candidate.namespace,
             &ApiResource::erase::<Pod>(&()),
         );
-        // The operator may list pods and not get one.
-        let named = ListParams::default().fields(&format!("metadata.name={}", candidate.name));
-        let found = match pods.list(&named).await {
-            Ok(found) => found.items.into_iter().next()?,
+        let found = match find_by_name(&pods, &candidate.name).await {
+            Ok(found) => found?,
             Err(error) => {
                 let Candidate { namespace, name, .. } = &candidate;
                 tracing::warn!(%error, namespace, pod = name, "a pod could not be read");
@@ -362,6 +362,15 @@ impl Drop for Watchdog {
 
 /// Whether pods are left that were not read.
 struct Backlog(bool);
+
+/// Reads a pod, if it is there, by a list: the operator may list pods and not get one.
+async fn find_by_name<K>(pods: &Api<K>, name: &str) -> Result<Option<K>, kube::Error>
+where
+    K: Clone + Debug + DeserializeOwned,
+{
+    let named = ListParams::default().fields(&format!("metadata.name={name}"));
+    Ok(pods.list(&named).await?.items.into_iter().next())
+}
 
 /// Collects what is known of the namespaces that have candidates and a proxy.
 fn collect_namespaces(

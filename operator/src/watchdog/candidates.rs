@@ -57,14 +57,18 @@ fn replaces_pods(owner: &OwnerReference) -> bool {
         || owner.api_version == "v1" && owner.kind == "ReplicationController"
 }
 
+/// Returns whether a pod has the annotation that injection sets.
+fn is_injected(meta: &ObjectMeta) -> bool {
+    let annotations = meta.annotations.as_ref();
+    annotations.is_some_and(|all| all.contains_key(INJECTED_ANNOTATION))
+}
+
 impl Candidate {
     /// Reads a pod's metadata; none of a pod that has the sidecar, has opted out or is being deleted.
     fn from_meta(meta: &ObjectMeta) -> Option<Self> {
-        let annotations = meta.annotations.as_ref();
-        let injected = annotations.is_some_and(|all| all.contains_key(INJECTED_ANNOTATION));
         let labels = meta.labels.as_ref();
         let label = labels.and_then(|labels| labels.get(INJECT_LABEL)).cloned();
-        if injected || meta.deletion_timestamp.is_some() || label.as_deref() == Some("disabled") {
+        if is_injected(meta) || meta.deletion_timestamp.is_some() || label.as_deref() == Some("disabled") {
             return None;
         }
         Some(Self {
@@ -174,10 +178,9 @@ impl Candidates {
         };
         let own = Controller::of_meta(meta).is_some_and(|found| found.uid == awaited.controller);
         if own && meta.deletion_timestamp.is_none() && !awaited.before.contains(uid) {
-            let annotations = meta.annotations.as_ref();
             awaited.successor = Some(Successor {
                 name: name.clone(),
-                injected: annotations.is_some_and(|all| all.contains_key(INJECTED_ANNOTATION)),
+                injected: is_injected(meta),
             });
         }
     }

@@ -10,11 +10,11 @@ use kube::Api;
 use kube::api::{ListParams, PostParams};
 use serde_json::Value;
 
-use super::Watchdog;
 use super::absence::Absence;
 use super::candidates::{Candidate, Candidates, Controller, PodMetadata};
 use super::mender::{Ending, PAUSE, Pending, READY_WITHIN, SuccessorState};
 use super::verdict::{Verdict, build_reference};
+use super::{Watchdog, find_by_name};
 use crate::api::reasons::EventReason;
 use crate::controller::is_ready;
 use crate::webhook::source::Source;
@@ -162,10 +162,10 @@ impl Watchdog {
             None => None,
             Some(successor) => {
                 let pods = Api::<Pod>::namespaced(self.client.clone(), &pending.namespace);
-                let named = ListParams::default().fields(&format!("metadata.name={}", successor.name));
+                let found = find_by_name(&pods, &successor.name).await?;
                 Some(SuccessorState {
                     injected: successor.injected,
-                    ready: pods.list(&named).await?.items.iter().any(is_ready),
+                    ready: found.as_ref().is_some_and(is_ready),
                 })
             }
         };
