@@ -81,10 +81,10 @@ impl Cluster {
     /// Returns whether a proxy serves calls, by its status.
     pub fn is_proxy_ready(&self, namespace: &str, proxy: &str) -> bool {
         let found = self.proxies.get(&ObjectRef::new(proxy).within(namespace));
-        let status = found.and_then(|found| found.0.as_ref().ok()?.status.clone());
-        let ready = status
+        let status = found
             .as_ref()
-            .and_then(|status| status.condition(ConditionType::Ready));
+            .and_then(|found| found.0.as_ref().ok()?.status.as_ref());
+        let ready = status.and_then(|status| status.condition(ConditionType::Ready));
         ready.is_some_and(|ready| ready.status == "True")
     }
 
