@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::annotations::Overrides;
 use super::outcome::{Denial, Note, Reason};
 use super::patch_builder::PatchBuilder;
-use super::pod::{Pod, items, text};
+use super::pod::{Container, Pod, items, text};
 use super::settings::{Proxy, SidecarDefaults};
 use crate::api::InterceptedPods;
 use crate::names::{INTERCEPTION_ANNOTATION, PORT_START};
@@ -75,7 +75,6 @@ impl Interception {
     }
 
     fn add_aliases(&self, patch: &mut PatchBuilder, pod: &Pod<'_>) {
-        let in_spec = [Token::new("spec")];
         let aliases: Vec<&Value> = items(pod.spec, "hostAliases").collect();
         let missing = self
             .hosts
@@ -95,7 +94,7 @@ impl Interception {
             }
             None => {
                 let alias = json!({ "ip": ip.to_string(), "hostnames": missing });
-                patch.append(pod.spec, &in_spec, "hostAliases", vec![alias]);
+                patch.append(pod.spec, &[Token::new("spec")], "hostAliases", vec![alias]);
             }
         }
     }
@@ -145,14 +144,12 @@ fn is_for(alias: &Value, ip: IpAddr) -> bool {
 
 /// Checks that the sidecar may take the port and gets it.
 fn check_port(pod: &Pod<'_>) -> Result<(), Denial> {
-    for container in pod.all_containers() {
-        let mut ports =
-            items(container.value, "ports").filter_map(|port| port.get("containerPort")?.as_u64());
-        if ports.any(|port| port == u64::from(HTTPS)) {
-            return Err(Denial::HttpsTaken {
-                container: container.name.into(),
-            });
-        }
+    let takes_port =
+        |container: &Container<'_>| container.declared_ports().any(|port| port == u64::from(HTTPS));
+    if let Some(container) = pod.all_containers().find(takes_port) {
+        return Err(Denial::HttpsTaken {
+            container: container.name.into(),
+        });
     }
     match find_port_start(pod) {
         Some(value) if value.parse::<u16>().is_ok_and(|start| start <= HTTPS) => Ok(()),
@@ -162,11 +159,9 @@ fn check_port(pod: &Pod<'_>) -> Result<(), Denial> {
 }
 
 fn find_port_start<'a>(pod: &Pod<'a>) -> Option<&'a str> {
-    let sysctls = items(pod.spec.get("securityContext")?, "sysctls");
-    let mut found = sysctls.filter(|sysctl| text(sysctl, "name") == Some(PORT_START));
-    found
-        .next()
-        .map(|sysctl| text(sysctl, "value").unwrap_or_default())
+    let mut sysctls = items(pod.spec.get("securityContext")?, "sysctls");
+    let found = sysctls.find(|sysctl| text(sysctl, "name") == Some(PORT_START));
+    found.map(|sysctl| text(sysctl, "value").unwrap_or_default())
 }
 
 fn add_sysctl(patch: &mut PatchBuilder, pod: &Pod<'_>) {

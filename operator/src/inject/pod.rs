@@ -50,6 +50,11 @@ impl Container<'_> {
     pub fn is_native_sidecar(&self) -> bool {
         self.list == ContainerList::Init && text(self.value, "restartPolicy") == Some("Always")
     }
+
+    /// Iterates over the ports that it says it listens on.
+    pub fn declared_ports(&self) -> impl Iterator<Item = u64> {
+        items(self.value, "ports").filter_map(|port| port.get("containerPort")?.as_u64())
+    }
 }
 
 impl<'a> Pod<'a> {

@@ -173,8 +173,7 @@ fn choose_ports(pod: &Pod<'_>, overrides: &Overrides, proxy: &Proxy) -> Result<(
     let admin_port = overrides.admin_port.unwrap_or(proxy.admin_port);
     let pair = [(port, "port"), (admin_port, "admin-port")];
     for container in pod.all_containers() {
-        let declared = items(container.value, "ports").filter_map(|port| port.get("containerPort")?.as_u64());
-        for declared in declared {
+        for declared in container.declared_ports() {
             let clash = pair.iter().find(|(port, _)| u64::from(*port) == declared);
             if let Some((port, annotation)) = clash {
                 return Err(Denial::PortTaken {
