@@ -14,7 +14,7 @@ use crate::inject::SidecarDefaults;
 use crate::pki::{Times, TimesError};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Settings of `liquid-operator serve`, `uninstall` and `check`.
 #[derive(Args, Clone, Debug)]

@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::time::Duration;
 
 use clap::Parser;
@@ -41,16 +43,18 @@ struct Flags {
     settings: Settings,
 }
 
+/// Settings with these flags besides those that have no default.
+pub(crate) fn settings(more: &[&str]) -> Settings {
+    let images = ["operator", "--sidecar-image", "a", "--worker-image", "b"];
+    let flags = Flags::try_parse_from(images.iter().chain(more));
+    flags.unwrap().settings
+}
+
 #[test]
 fn listens_on_the_family_of_its_own_pod() {
     let listens = |more: &[&str]| {
-        let images = ["operator", "--sidecar-image", "a", "--worker-image", "b"];
-        let flags = Flags::try_parse_from(images.iter().chain(more)).map(|flags| flags.settings);
-        flags
-            .map(|settings| {
-                [settings.webhook_address(), settings.admin_address()].map(|address| address.to_string())
-            })
-            .unwrap_or_default()
+        let settings = settings(more);
+        [settings.webhook_address(), settings.admin_address()].map(|address| address.to_string())
     };
     let ipv4 = ["0.0.0.0:9443", "0.0.0.0:8080"];
     assert_eq!(listens(&[]), ipv4);

@@ -120,6 +120,14 @@ fn annotate(mut pod: Value, annotations: &[(&str, &str)]) -> Value {
     pod
 }
 
+#[track_caller]
+fn denied(scene: &Scene, wanted: &str) {
+    match scene.answer().decision {
+        Decision::Deny(denial) => assert_eq!(denial.to_string(), wanted),
+        other => panic!("not denied: {other:?}"),
+    }
+}
+
 /// The value that a container of the pod ends up with.
 fn value<'a>(pod: &'a Value, container: &str, variable: &str) -> Option<&'a str> {
     let read = pod::Pod::read(pod).unwrap();

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use clap::Parser;
-
 use super::{Metrics, start_log};
 use crate::api::price::{Cost, TokenPrice};
-use crate::config::Settings;
+use crate::config::tests::settings;
 
 #[test]
 fn metrics_are_rendered() {
@@ -48,24 +46,9 @@ fn what_is_no_longer_so_is_no_longer_shown() {
     assert!(!metrics.render().unwrap().contains("docs"));
 }
 
-#[derive(Parser)]
-struct Flags {
-    #[command(flatten)]
-    settings: Settings,
-}
-
 #[test]
 fn a_log_level_that_is_no_filter_is_refused_with_the_remedy() {
-    let flags = [
-        "operator",
-        "--sidecar-image",
-        "a",
-        "--worker-image",
-        "b",
-        "--log-level",
-        "a=b=c",
-    ];
-    let settings = Flags::parse_from(flags).settings;
+    let settings = settings(&["--log-level", "a=b=c"]);
     let error = start_log(&settings).unwrap_err().to_string();
     assert!(
         error.starts_with("log.level = a=b=c: ")

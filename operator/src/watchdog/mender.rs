@@ -142,6 +142,15 @@ mod tests {
         }
     }
 
+    /// Two pods of one controller, and one of another.
+    fn three_pods() -> [Candidate; 3] {
+        [
+            pod("a", "web", true),
+            pod("b", "web", true),
+            pod("c", "api", true),
+        ]
+    }
+
     fn choose(mender: &mut Mender, pods: &[Candidate], now: Instant) -> Option<String> {
         mender.choose(pods.iter(), now).map(|(pod, _)| pod.name.clone())
     }
@@ -185,11 +194,7 @@ mod tests {
     #[test]
     fn a_successor_without_the_sidecar_stops_all_evictions() {
         let (mut mender, now) = (Mender::default(), Instant::now());
-        let pods = [
-            pod("a", "web", true),
-            pod("b", "web", true),
-            pod("c", "api", true),
-        ];
+        let pods = three_pods();
         evict(&mut mender, &pods[0], now);
         let without = SuccessorState {
             injected: false,
@@ -204,11 +209,7 @@ mod tests {
     #[test]
     fn a_controller_whose_pods_do_not_become_ready_is_left_alone() {
         let (mut mender, now) = (Mender::default(), Instant::now());
-        let pods = [
-            pod("a", "web", true),
-            pod("b", "web", true),
-            pod("c", "api", true),
-        ];
+        let pods = three_pods();
         evict(&mut mender, &pods[0], now);
         assert_eq!(mender.judge(None, now + READY_WITHIN), Some(Ending::NotReady));
         assert_eq!(choose(&mut mender, &pods[1..], now).as_deref(), Some("c"));

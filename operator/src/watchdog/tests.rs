@@ -5,7 +5,6 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use clap::Parser;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -20,18 +19,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{Watchdog, WatchdogSettings};
-use crate::config::Settings;
+use crate::config::tests::settings;
 use crate::controller::MissedPods;
 use crate::telemetry::Metrics;
 use crate::webhook::cluster::Cluster;
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
-
-#[derive(Parser)]
-struct Flags {
-    #[command(flatten)]
-    settings: Settings,
-}
 
 /// A namespace `shop` that opts in, with a proxy `docs` and the pods `web-1`, without a sidecar, and `web-2`.
 #[derive(Default)]
@@ -153,16 +146,9 @@ async fn watch(api: &Arc<FakeApi>, evict: bool, written: usize) -> (Vec<String>,
     let (cluster, follow) = Cluster::follow(client.clone(), stop.clone());
     let following = tokio::spawn(follow);
     cluster.wait_until_known().await;
-    let flags = [
-        "operator",
-        "--sidecar-image",
-        "sidecar:1",
-        "--worker-image",
-        "worker:1",
-    ];
     let settings = WatchdogSettings {
         evict,
-        ..WatchdogSettings::from(&Flags::parse_from(flags).settings)
+        ..WatchdogSettings::from(&settings(&[]))
     };
     let reporter = Reporter {
         controller: "test".into(),

@@ -4,14 +4,6 @@ use super::*;
 
 const HERE: &str = "http://127.0.0.1:8787/v1";
 
-#[track_caller]
-fn denied(scene: &Scene, wanted: &str) {
-    match scene.answer().decision {
-        Decision::Deny(denial) => assert_eq!(denial.to_string(), wanted),
-        other => panic!("not denied: {other:?}"),
-    }
-}
-
 #[test]
 fn a_pod_that_opts_out_passes_without_a_word() {
     let mut scene = Scene::new(pod_with(json!([])));

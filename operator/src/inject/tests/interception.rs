@@ -21,14 +21,6 @@ fn is_intercepted(scene: &Scene) -> bool {
     present.intercept.is_some()
 }
 
-#[track_caller]
-fn denied(scene: &Scene, wanted: &str) {
-    match scene.answer().decision {
-        Decision::Deny(denial) => assert_eq!(denial.to_string(), wanted),
-        other => panic!("not denied: {other:?}"),
-    }
-}
-
 #[test]
 fn an_intercepted_pod() {
     let pod = annotate(pod_with(json!(null)), &[("tls-interception", "true")]);

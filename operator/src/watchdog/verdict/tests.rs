@@ -1,13 +1,12 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use clap::Parser;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use super::super::candidates::{Candidate, Controller};
 use super::{Surroundings, Verdict, describe, judge_pod};
 use crate::api::LiquidMemoryProxy;
-use crate::config::Settings;
+use crate::config::tests::settings;
 use crate::inject::Proxy;
 use crate::names::INJECT_LABEL;
 use crate::webhook::cluster::to_injection;
@@ -20,12 +19,6 @@ fn proxy(name: &str, created: &str) -> Proxy {
     }))
     .unwrap();
     to_injection(&proxy).unwrap()
-}
-
-#[derive(Parser)]
-struct Flags {
-    #[command(flatten)]
-    settings: Settings,
 }
 
 fn around() -> Surroundings {
@@ -55,14 +48,7 @@ fn candidate(replaces_pods: bool) -> Candidate {
 
 /// Judges a pod with this metadata and container.
 fn judge(metadata: Value, container: Value) -> Verdict {
-    let flags = [
-        "operator",
-        "--sidecar-image",
-        "sidecar:1",
-        "--worker-image",
-        "worker:1",
-    ];
-    let defaults = Flags::parse_from(flags).settings.sidecar_defaults();
+    let defaults = settings(&[]).sidecar_defaults();
     let pod: DynamicObject =
         serde_json::from_value(json!({ "metadata": metadata, "spec": { "containers": [container] } }))
             .unwrap();
