@@ -73,11 +73,8 @@ pub(crate) async fn run(session: &Session) -> Result<ExitCode> {
 
 fn collect(snapshot: &Snapshot) -> Vec<Certificate> {
     let mut all = Vec::new();
-    let installation = &snapshot.installation;
-    for (purpose, secret) in [
-        (Purpose::Internal, &installation.authority),
-        (Purpose::Interception, &installation.interception),
-    ] {
+    for purpose in Purpose::ALL {
+        let secret = snapshot.installation.authority_for(purpose);
         if let (Some(operator), Some(secret)) = (snapshot.operator(), secret.found())
             && let Ok(found) = Authorities::read(secret)
         {

@@ -80,6 +80,16 @@ pub(crate) struct Installation {
     pub(crate) rights: Option<Rights>,
 }
 
+impl Installation {
+    /// Returns the Secret with the certificate authority for a purpose.
+    pub(crate) fn authority_for(&self, purpose: Purpose) -> &Sought<Secret> {
+        match purpose {
+            Purpose::Internal => &self.authority,
+            Purpose::Interception => &self.interception,
+        }
+    }
+}
+
 /// Roles and their bindings: of the cluster, and of the operator's namespace.
 pub(crate) struct Rights {
     pub(crate) cluster_roles: Vec<ClusterRole>,

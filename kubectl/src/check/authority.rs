@@ -42,12 +42,9 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
 }
 
 fn check_authority(purpose: Purpose, snapshot: &Snapshot, operator: &Operator, findings: &mut Vec<Finding>) {
-    let (secret, what) = match purpose {
-        Purpose::Internal => (&snapshot.installation.authority, "the authority"),
-        Purpose::Interception => (
-            &snapshot.installation.interception,
-            "the authority for interception",
-        ),
+    let what = match purpose {
+        Purpose::Internal => "the authority",
+        Purpose::Interception => "the authority for interception",
     };
     let object = ObjectName::new("Secret", &operator.namespace, purpose.secret());
     let restart = format!(
@@ -55,7 +52,7 @@ fn check_authority(purpose: Purpose, snapshot: &Snapshot, operator: &Operator, f
         operator.deployment.name_any(),
         operator.namespace
     );
-    match secret {
+    match snapshot.installation.authority_for(purpose) {
         Sought::Unknown => {}
         Sought::Absent => findings.push(Finding::new(
             Fault::AuthorityMissing,

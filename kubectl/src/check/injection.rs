@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use liquid_operator::inject::{Input, Outcome, inject};
-use liquid_operator::watchdog::selection;
+use liquid_operator::watchdog::selection::{self, Labels};
 use liquid_operator::webhook::cluster::to_injection;
 
 use crate::snapshot::Snapshot;
@@ -25,7 +25,8 @@ pub(crate) fn decide(snapshot: &Snapshot, namespace: &NamespaceState, pod: &Pod)
 /// Returns whether the API server asks the operator about a pod with these labels: by the webhook's selectors, where they may
 /// be read, else by the labels' meaning.
 pub(crate) fn is_opted_in(snapshot: &Snapshot, namespace: &NamespaceState, pod: &Pod) -> bool {
-    let around = namespace.labels.clone().unwrap_or_default();
+    let none = Labels::new();
+    let around = namespace.labels.as_ref().unwrap_or(&none);
     let webhook = snapshot.installation.webhook.found();
-    selection::is_opted_in(webhook, &around, &pod.metadata)
+    selection::is_opted_in(webhook, around, &pod.metadata)
 }
