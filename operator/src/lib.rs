@@ -9,6 +9,7 @@ pub mod api;
 pub mod check;
 pub mod config;
 pub mod controller;
+mod events;
 pub mod inject;
 pub mod leader;
 pub mod names;

@@ -46,10 +46,10 @@ use tokio_util::sync::CancellationToken;
 use crate::api::reasons::EventReason;
 use crate::config::Settings;
 use crate::controller::{MissedPod, MissedPods};
+use crate::events::{self, NOTE_BYTES, shorten};
 use crate::inject::SidecarDefaults;
 use crate::telemetry::Metrics;
 use crate::webhook::cluster::Cluster;
-use crate::webhook::events::{NOTE_BYTES, shorten};
 use candidates::{Candidate, Candidates, PodMetadata};
 use mender::Mender;
 use verdict::{Basis, Surroundings, Verdict, build_reference, describe, judge_pod};
@@ -347,9 +347,7 @@ impl Watchdog {
             action: "Inspect".into(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, regarding).await {
-            tracing::warn!(%error, %reason, "an Event cannot be sent");
-        }
+        events::publish(&self.recorder, regarding, event).await;
     }
 }
 

@@ -8,6 +8,7 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use super::apply::{Effect, ObjectEffect};
 use crate::api::reasons::{ConditionReason, ConditionType, EventReason};
 use crate::api::{LiquidMemoryProxy, Status};
+use crate::events::{self, shorten};
 
 /// Longest note of an Event, in bytes; the API server takes 1024.
 const NOTE: usize = 1_000;
@@ -147,9 +148,10 @@ pub(super) async fn publish(recorder: &Recorder, regarding: &ObjectReference, ev
     for ProxyEvent {
         warning,
         reason,
-        note,
+        mut note,
     } in events
     {
+        shorten(&mut note, NOTE);
         let event = Event {
             type_: if warning {
                 EventType::Warning
@@ -157,13 +159,11 @@ pub(super) async fn publish(recorder: &Recorder, regarding: &ObjectReference, ev
                 EventType::Normal
             },
             reason: reason.as_str().into(),
-            note: Some(shorten(note)),
+            note: Some(note),
             action: "Reconcile".into(),
             secondary: None,
         };
-        if let Err(error) = recorder.publish(&event, regarding).await {
-            tracing::warn!(%error, %reason, "an Event cannot be sent");
-        }
+        events::publish(recorder, regarding, event).await;
     }
 }
 
@@ -177,13 +177,4 @@ pub(super) fn build_reference(meta: &ObjectMeta) -> ObjectReference {
         uid: meta.uid.clone(),
         ..ObjectReference::default()
     }
-}
-
-fn shorten(mut note: String) -> String {
-    let mut end = note.len().min(NOTE);
-    while !note.is_char_boundary(end) {
-        end -= 1;
-    }
-    note.truncate(end);
-    note
 }

@@ -8,12 +8,11 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::metrics::WebhookMetrics;
+use crate::events::{self, NOTE_BYTES, shorten};
 use crate::inject::{Note, Reason};
 
 /// Number of Events that may wait. More are dropped and counted: the pods matter more.
 const QUEUE: usize = 256;
-/// Longest note, in bytes: the API server's limit.
-pub(crate) const NOTE_BYTES: usize = 1024;
 
 /// An Event about injection that is to be written.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,15 +74,6 @@ fn merge_notes(regarding: &ObjectReference, notes: &[Note]) -> Vec<Notice> {
     notices
 }
 
-/// Cuts a text to so many bytes, at a character's boundary, and marks the cut.
-pub(crate) fn shorten(text: &mut String, bytes: usize) {
-    const MARK: &str = "...";
-    if text.len() > bytes {
-        text.truncate(text.floor_char_boundary(bytes - MARK.len()));
-        text.push_str(MARK);
-    }
-}
-
 /// Writes Events until every [`Outbox`] is dropped.
 pub async fn publish(recorder: Recorder, mut notices: mpsc::Receiver<Notice>) {
     while let Some(notice) = notices.recv().await {
@@ -97,9 +87,7 @@ pub async fn publish(recorder: Recorder, mut notices: mpsc::Receiver<Notice>) {
             action: "Inject".into(),
             secondary: None,
         };
-        if let Err(error) = recorder.publish(&event, &notice.regarding).await {
-            tracing::warn!(%error, reason = event.reason, "an Event could not be written");
-        }
+        events::publish(&recorder, &notice.regarding, event).await;
     }
 }
 

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use tokio::time::timeout;
 
-use super::events::{self, Outbox, shorten};
+use super::events::{self, Outbox};
 use super::metrics::{ReviewResult, WebhookMetrics};
 use super::review::{Request, Review};
 use super::source::Source;
+use crate::events::shorten;
 use crate::inject::pod::Pod;
 use crate::inject::{
     ConfigMapData, ConfigMaps, Decision, Denial, Input, Note, Outcome, Proxy, SidecarDefaults, env, inject,

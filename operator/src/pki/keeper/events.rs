@@ -5,6 +5,7 @@ use kube::runtime::events::{Event, EventType};
 
 use super::Keeper;
 use crate::api::reasons::EventReason;
+use crate::events;
 use crate::pki::purpose::Purpose;
 use crate::pki::rotation::Step;
 
@@ -60,8 +61,6 @@ impl Keeper {
             action: "KeepCertificates".into(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, &regarding).await {
-            tracing::warn!(%error, %reason, "an Event could not be written");
-        }
+        events::publish(&self.recorder, &regarding, event).await;
     }
 }
