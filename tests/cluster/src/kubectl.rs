@@ -115,6 +115,13 @@ pub(crate) fn raw(path: &str) -> Result<String> {
     kubectl(&["get", "--raw", path])
 }
 
+/// The metrics of a pod at a port.
+pub(crate) fn metrics(namespace: &str, pod: &str, port: u16) -> Result<String> {
+    raw(&format!(
+        "/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/metrics"
+    ))
+}
+
 pub(crate) fn delete_namespace(name: &str) -> Result<()> {
     kubectl(&["delete", "namespace", name, "--wait=false", "--ignore-not-found"]).map(|_| ())
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 
-use crate::kubectl::{self, apply, delete_namespace, rolled_out};
+use crate::kubectl::{self, apply, delete_namespace, kubectl, list, rolled_out};
 
 /// Where the release is installed.
 pub(crate) const SYSTEM: &str = "liquid-memory";
@@ -18,6 +18,10 @@ pub(crate) const RELEASE: &str = "liquid-memory";
 pub(crate) const PROVIDER: &str = "provider";
 /// The operator's Deployment and Service in [`SYSTEM`].
 pub(crate) const OPERATOR: &str = "liquid-operator";
+/// The labels of the operator's pods.
+pub(crate) const OPERATORS: &str = "app.kubernetes.io/component=operator";
+/// The port at which each of them serves metrics.
+pub(crate) const OPERATOR_METRICS: u16 = 8080;
 
 /// Names the folder of a small language model.
 const DECODER: &str = "LIQUID_CLUSTER_DECODER";
@@ -141,6 +145,17 @@ impl World {
         ]);
         kubectl::output(&mut command).map(|_| ())
     }
+}
+
+/// The operator's pods, those that end included.
+pub(crate) fn operators() -> Result<Vec<Value>> {
+    list(SYSTEM, &["pods", "--selector", OPERATORS])
+}
+
+/// Asks for so many replicas of the operator.
+pub(crate) fn scale_operator(replicas: u8) -> Result<()> {
+    let (operator, replicas) = (format!("deployment/{OPERATOR}"), format!("--replicas={replicas}"));
+    kubectl(&["scale", &operator, "--namespace", SYSTEM, &replicas]).map(|_| ())
 }
 
 /// A namespace that goes with this value.

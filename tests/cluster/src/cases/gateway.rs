@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Case;
 use super::path::{answer, proxy, received};
-use crate::kubectl::{apply, finished, get, kubectl, list, patch, raw, rolled_out, text};
+use crate::kubectl::{apply, finished, get, kubectl, list, metrics, patch, rolled_out, text};
 use crate::manifest;
 use crate::status::until;
 use crate::traffic::Traffic;
@@ -224,9 +224,7 @@ fn counted(_: &World) -> Result<()> {
     })?;
     let mut calls = 0.0;
     for pod in pods()? {
-        let metrics = raw(&format!(
-            "/api/v1/namespaces/{NAMESPACE}/pods/{pod}:9465/proxy/metrics"
-        ))?;
+        let metrics = metrics(NAMESPACE, &pod, 9465)?;
         let line = metrics
             .lines()
             .find_map(|line| line.strip_prefix("liquid_sidecar_client_calls_total{client=\"traffic\"} "));

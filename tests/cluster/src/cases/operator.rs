@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use super::Case;
 use super::path::proxy;
-use crate::kubectl::{apply, get, kubectl, list, patch, raw, text};
+use crate::kubectl::{apply, get, kubectl, list, metrics, patch, text};
 use crate::manifest;
 use crate::status::{condition, event, until, until_reason};
-use crate::world::{Namespace, SYSTEM, World, eventually};
+use crate::world::{Namespace, OPERATOR_METRICS, SYSTEM, World, eventually, operators};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("operator::a_proxy_to_disturb", start),
@@ -229,13 +229,10 @@ struct Replica {
 
 /// Every replica by its pod's name.
 fn replicas() -> Result<BTreeMap<String, Replica>> {
-    let operators = ["pods", "--selector", "app.kubernetes.io/component=operator"];
     let mut all = BTreeMap::new();
-    for pod in list(SYSTEM, &operators)? {
+    for pod in operators()? {
         let name = text(&pod, "/metadata/name").to_owned();
-        let metrics = raw(&format!(
-            "/api/v1/namespaces/{SYSTEM}/pods/{name}:8080/proxy/metrics"
-        ))?;
+        let metrics = metrics(SYSTEM, &name, OPERATOR_METRICS)?;
         let sum = |metric: &str| {
             let samples = metrics.lines().filter(|line| line.starts_with(metric));
             let values = samples.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());

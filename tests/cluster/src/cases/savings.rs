@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::Case;
 use super::path::proxy;
-use crate::kubectl::{apply, get, kubectl, list, patch, raw, text};
+use crate::kubectl::{apply, get, kubectl, metrics, patch, text};
 use crate::manifest::{self, application, pod, shell};
 use crate::plugin::liquid;
-use crate::world::{Namespace, SYSTEM, World, eventually};
+use crate::world::{Namespace, OPERATOR_METRICS, SYSTEM, World, eventually, operators};
 
 pub(super) const CASES: &[(&str, Case)] = &[("savings::a_price_says_them_in_money", money)];
 
@@ -82,14 +82,8 @@ fn usage(namespace: &str) -> Result<Value> {
 fn shown(namespace: &str) -> Result<Option<String>> {
     let line =
         format!("liquid_operator_cost_saved{{namespace=\"{namespace}\",proxy=\"proxy\",currency=\"EUR\"}} ");
-    for pod in list(
-        SYSTEM,
-        &["pods", "--selector", "app.kubernetes.io/component=operator"],
-    )? {
-        let operator = text(&pod, "/metadata/name");
-        let metrics = raw(&format!(
-            "/api/v1/namespaces/{SYSTEM}/pods/{operator}:8080/proxy/metrics"
-        ))?;
+    for pod in operators()? {
+        let metrics = metrics(SYSTEM, text(&pod, "/metadata/name"), OPERATOR_METRICS)?;
         let mut found = metrics.lines().filter_map(|found| found.strip_prefix(&line));
         if let Some(value) = found.next() {
             return Ok(Some(value.to_owned()));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Case;
 use super::path::{answer, proxy};
-use crate::kubectl::{apply, finished, get, kubectl, list, raw, text};
+use crate::kubectl::{apply, finished, get, kubectl, list, metrics, text};
 use crate::manifest;
 use crate::status::{condition, event, until_reason};
 use crate::world::{Namespace, World};
@@ -168,9 +168,7 @@ fn nothing_left(namespace: &str, answer: &Value) -> Result<()> {
 fn worker_wrote(namespace: &str) -> Result<()> {
     let workers = workers(namespace, "proxy")?;
     let pod = text(workers.first().context("no worker")?, "/metadata/name");
-    let metrics = raw(&format!(
-        "/api/v1/namespaces/{namespace}/pods/{pod}:9464/proxy/metrics"
-    ))?;
+    let metrics = metrics(namespace, pod, 9464)?;
     for line in [
         "liquid_worker_http_requests_total{route=\"/v1/chat/completions\",status=\"200\"} 2",
         "vllm:time_to_first_token_seconds_count{model_name=\"smollm2\"} 2",

@@ -9,11 +9,13 @@ use serde_json::{Value, json};
 
 use super::Case;
 use super::path::proxy;
-use crate::kubectl::{apply, get, kubectl, list, patch, raw, rolled_out, text};
+use crate::kubectl::{apply, get, kubectl, list, metrics, patch, rolled_out, text};
 use crate::manifest::{self, pod, shell};
 use crate::plugin::findings;
 use crate::status::{until, until_reason};
-use crate::world::{Namespace, OPERATOR, SYSTEM, World, eventually};
+use crate::world::{
+    Namespace, OPERATOR, OPERATOR_METRICS, SYSTEM, World, eventually, operators, scale_operator,
+};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     (PREPARE, prepare),
@@ -119,12 +121,10 @@ fn told(reason: &str) -> Result<BTreeSet<String>> {
 /// A line of the operators' metrics, summed up over the replicas; none if no replica has it.
 fn metric(line: &str) -> Result<Option<u64>> {
     let mut sum = None;
-    let labels = "app.kubernetes.io/component=operator";
-    for pod in list(SYSTEM, &["pods", "--selector", labels])? {
+    for pod in operators()? {
         let name = text(&pod, "/metadata/name");
-        let path = format!("/api/v1/namespaces/{SYSTEM}/pods/{name}:8080/proxy/metrics");
         // A replica that has just ended answers nothing.
-        let metrics = raw(&path).unwrap_or_default();
+        let metrics = metrics(SYSTEM, name, OPERATOR_METRICS).unwrap_or_default();
         let values = metrics.lines().filter_map(|found| found.strip_prefix(line));
         for value in values {
             let value: u64 = value.trim().parse().context("no number")?;
@@ -220,22 +220,12 @@ fn can_evict() -> Result<bool> {
 /// With `failurePolicy: Ignore` a pod starts without a sidecar while no operator answers, and is named once one does.
 fn blind(world: &World) -> Result<()> {
     world.upgrade(&["webhook.failurePolicy=Ignore"])?;
-    let operator = format!("deployment/{OPERATOR}");
-    let scale = |replicas: &str| {
-        let replicas = format!("--replicas={replicas}");
-        kubectl(&["scale", &operator, "--namespace", SYSTEM, &replicas])
-    };
-    scale("0")?;
-    eventually("no operator", LIMIT, || {
-        let labels = "app.kubernetes.io/component=operator";
-        Ok(list(SYSTEM, &["pods", "--selector", labels])?
-            .is_empty()
-            .then_some(()))
-    })?;
+    scale_operator(0)?;
+    eventually("no operator", LIMIT, || Ok(operators()?.is_empty().then_some(())))?;
     apply(&application("blind"))?;
     rolled_out(NAMESPACE, "deployment/blind", LIMIT)?;
-    scale("2")?;
-    rolled_out(SYSTEM, &operator, LIMIT)?;
+    scale_operator(2)?;
+    rolled_out(SYSTEM, &format!("deployment/{OPERATOR}"), LIMIT)?;
     world.upgrade(&["webhook.failurePolicy=Fail"])?;
     let wanted = without()?;
     ensure!(wanted.len() == 8, "other pods: {wanted:?}");

@@ -11,9 +11,8 @@ use crate::guide::{self, Chapter};
 use crate::kubectl::{get, kubectl, rolled_out, text};
 use crate::machine::Process;
 use crate::traffic::Traffic;
-use crate::world::{Namespace, OPERATOR, SYSTEM, World, eventually};
+use crate::world::{Namespace, OPERATOR, OPERATORS, SYSTEM, World, eventually, scale_operator};
 
-const OPERATORS: &str = "app.kubernetes.io/component=operator";
 /// client-go's lease, one try of a candidate (2 s), and what a busy machine adds.
 const LEASE: Duration = Duration::from_secs(15 + 2 + 5);
 /// A released Lease is taken at the next try, long before it would have expired.
@@ -116,17 +115,7 @@ pub(super) fn upgrade(world: &World) -> Result<()> {
 /// What runs goes on; what opts in waits, as `failurePolicy: Fail` promises; nobody else notices.
 pub(super) fn down(_: &World) -> Result<()> {
     let traffic = Traffic::from_now(NAMESPACE)?;
-    let scale = |replicas: &str| {
-        let replicas = format!("--replicas={replicas}");
-        kubectl(&[
-            "scale",
-            "deployment/liquid-operator",
-            "--namespace",
-            SYSTEM,
-            &replicas,
-        ])
-    };
-    scale("0")?;
+    scale_operator(0)?;
     eventually("no operator", Duration::from_secs(60), || {
         Ok(pods(SYSTEM, OPERATORS)?.is_empty().then_some(()))
     })?;
@@ -143,7 +132,7 @@ pub(super) fn down(_: &World) -> Result<()> {
     // Workers are a Deployment of their own: Kubernetes replaces them without us.
     rolled_out(NAMESPACE, DEPLOYMENT, Duration::from_secs(90))?;
     let outcome = traffic.none_failed("operator down").map(|_| ());
-    scale("2")?;
+    scale_operator(2)?;
     rolled_out(SYSTEM, "deployment/liquid-operator", Duration::from_secs(120))?;
     outcome
 }

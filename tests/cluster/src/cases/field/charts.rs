@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::super::charts::template;
 use super::{sidecar, without_workers};
-use crate::kubectl::{as_objects, get, kubectl, list, text, trial};
+use crate::kubectl::{as_objects, get, kubectl, text, trial};
 use crate::manifest::{pod, shell};
-use crate::world::{OPERATOR, SYSTEM, World, eventually};
+use crate::world::{OPERATOR, SYSTEM, World, eventually, operators};
 
 /// Names of everything that a release of this name makes, its hooks and tests included.
 fn names(world: &World, release: &str, namespace: &str) -> Result<Vec<String>> {
@@ -155,10 +155,7 @@ fn enforce(standard: &str) -> Result<()> {
 pub(super) fn on_the_nodes_network(world: &World) -> Result<()> {
     enforce("privileged")?;
     world.upgrade(&VALUES)?;
-    let pods = list(
-        SYSTEM,
-        &["pods", "--selector", "app.kubernetes.io/component=operator"],
-    )?;
+    let pods = operators()?;
     let alive = pods
         .iter()
         .filter(|pod| pod.pointer("/metadata/deletionTimestamp").is_none());

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::super::path::proxy;
 use super::{set, sidecar};
-use crate::kubectl::{apply, finished, get, kubectl, list, text, trial};
+use crate::kubectl::{apply, finished, get, kubectl, text, trial};
 use crate::manifest::{self, application, pod, shell};
-use crate::world::{Namespace, SYSTEM, World, eventually};
+use crate::world::{Namespace, SYSTEM, World, eventually, operators};
 
 /// A user of the range.
 const ASSIGNED: u32 = 1_000_920_000;
@@ -156,10 +156,7 @@ fn release_runs(world: &World) -> Result<()> {
         "--overwrite",
     ])?;
     world.upgrade(&["podUser=Platform"])?;
-    let pods = list(
-        SYSTEM,
-        &["pods", "--selector", "app.kubernetes.io/component=operator"],
-    )?;
+    let pods = operators()?;
     let running = pods
         .iter()
         .filter(|pod| pod.pointer("/metadata/deletionTimestamp").is_none());

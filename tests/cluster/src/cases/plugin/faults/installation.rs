@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 use super::{Wanted, found, well};
 use crate::cases::plugin::NAMESPACE;
 use crate::kubectl::{apply, get, kubectl, patch, rolled_out};
-use crate::world::{Namespace, OPERATOR, SYSTEM, World};
-fn scale_operator(replicas: u8) -> Result<()> {
-    let (deployment, replicas) = (format!("deployment/{OPERATOR}"), format!("--replicas={replicas}"));
-    kubectl(&["scale", &deployment, "--namespace", SYSTEM, &replicas])?;
-    rolled_out(SYSTEM, &deployment, Duration::from_secs(60))
+use crate::world::{Namespace, OPERATOR, SYSTEM, World, scale_operator};
+
+fn run_operators(replicas: u8) -> Result<()> {
+    scale_operator(replicas)?;
+    let operator = format!("deployment/{OPERATOR}");
+    rolled_out(SYSTEM, &operator, Duration::from_secs(60))
 }
 
 /// An object without what the API server adds: it can be created again.
@@ -121,7 +122,7 @@ fn second_operator(world: &World) -> Result<()> {
 
 /// Nobody repairs: what the operator would put right at once is there to be found.
 fn operator_down(world: &World) -> Result<()> {
-    scale_operator(0)?;
+    run_operators(0)?;
     let webhook = format!("mutatingwebhookconfiguration/{SYSTEM}-{OPERATOR}");
     let wanted = |fault, object, says| Wanted { fault, object, says };
     found(
@@ -170,7 +171,7 @@ fn operator_down(world: &World) -> Result<()> {
             "does not exist",
         ),
     )?;
-    scale_operator(2)?;
+    run_operators(2)?;
     // As the finding's remedy says: the fields stay the chart's.
     world.upgrade(&[])?;
     well(world, NAMESPACE)
