@@ -31,19 +31,14 @@ const OTHER: &str = "kubernetes.default.svc.cluster.local";
 fn prepare(_: &World) -> Result<()> {
     std::mem::forget(Namespace::opted_in(NAMESPACE)?);
     let mut wanted = manifest::proxy(NAMESPACE, "proxy");
-    if let Some(spec) = wanted.pointer_mut("/spec").and_then(Value::as_object_mut) {
-        spec.insert("injection".to_owned(), json!({"tlsInterception": {}}));
-    }
+    wanted["spec"]["injection"] = json!({"tlsInterception": {}});
     proxy(NAMESPACE, &wanted)
 }
 
 /// A pod that asks to be intercepted.
 fn asking(name: &str, container: Value) -> Value {
     let mut pod = manifest::pod(NAMESPACE, name, &[container]);
-    if let Some(metadata) = pod.pointer_mut("/metadata").and_then(Value::as_object_mut) {
-        let annotations = json!({"liquidmemory.dev/tls-interception": "true"});
-        metadata.insert("annotations".to_owned(), annotations);
-    }
+    pod["metadata"]["annotations"] = json!({"liquidmemory.dev/tls-interception": "true"});
     pod
 }
 

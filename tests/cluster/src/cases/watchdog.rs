@@ -12,7 +12,7 @@ use super::path::proxy;
 use crate::kubectl::{apply, get, kubectl, list, metrics, patch, rolled_out, text};
 use crate::manifest::{self, pod, shell};
 use crate::plugin::findings;
-use crate::status::{until, until_reason};
+use crate::status::{condition, until};
 use crate::world::{
     Namespace, OPERATOR, OPERATOR_METRICS, SYSTEM, World, eventually, operators, scale_operator,
 };
@@ -141,16 +141,13 @@ fn said(world: &World, wanted: &BTreeSet<String>) -> Result<()> {
         ensure!(wanted.is_subset(&told), "of {wanted:?} only {told:?}");
         Ok(Some(()))
     })?;
-    let found = until_reason(NAMESPACE, "proxy", "PodsInjected", "PodsNotInjected", LIMIT)?;
     let count = format!("{} opted-in pods have no sidecar", wanted.len());
-    let found = match text(&found, "/message").starts_with(&count) {
-        true => found,
-        false => eventually("the right number", LIMIT, || {
-            let found = until_reason(NAMESPACE, "proxy", "PodsInjected", "PodsNotInjected", LIMIT)?;
-            ensure!(text(&found, "/message").starts_with(&count), "{found}");
-            Ok(Some(found))
-        })?,
-    };
+    let found = eventually("the right number", 2 * LIMIT, || {
+        let found = condition(&get(NAMESPACE, &["lmp", "proxy"])?, "PodsInjected");
+        let says = text(&found, "/message").starts_with(&count);
+        ensure!(text(&found, "/reason") == "PodsNotInjected" && says, "{found}");
+        Ok(Some(found))
+    })?;
     println!("\n    {}", text(&found, "/message"));
     let line = format!("liquid_operator_pods_without_sidecar{{namespace=\"{NAMESPACE}\"}}");
     let shown = metric(&line)?;
