@@ -49,18 +49,9 @@ pub(super) fn python(wanted: &Wanted) -> Result<Count> {
     let mut total = Count::default();
     for (name, requirements, files) in ENVIRONMENTS {
         let python = tools::python(name, &folder.join(requirements))?;
-        let mut pytest = Command::new(python);
-        pytest
-            .arg("-m")
-            .args(PYTEST)
-            .args(files)
-            .args(selection(&wanted.names))
-            .current_dir(&folder);
-        let mut count = Count::default();
-        let success = watch(stack.tell(&mut pytest), |line| count.pytest(line))?;
-        // It fails where the names select no test of a file.
-        let none = !wanted.names.is_empty() && count == Count::default();
-        total.add(&count.ended(success || none));
+        let mut command = Command::new(python);
+        command.arg("-m").args(PYTEST).args(files).current_dir(&folder);
+        total.add(&pytest(stack.tell(&mut command), &wanted.names)?);
     }
     Ok(total)
 }
@@ -75,12 +66,16 @@ pub(super) const PYTEST: [&str; 6] = [
     "no:cacheprovider",
 ];
 
-/// pytest's option for these names.
-pub(super) fn selection(names: &[String]) -> Vec<String> {
-    match names {
-        [] => Vec::new(),
-        names => vec!["-k".to_owned(), names.join(" or ")],
+/// Runs a command that begins with [`PYTEST`], the tests of these names alone if there are any.
+pub(super) fn pytest(command: &mut Command, names: &[String]) -> Result<Count> {
+    if !names.is_empty() {
+        command.args(["-k", &names.join(" or ")]);
     }
+    let mut count = Count::default();
+    let success = watch(command, |line| count.pytest(line))?;
+    // It fails where the names select no test.
+    let none = !names.is_empty() && count == Count::default();
+    Ok(count.ended(success || none))
 }
 
 pub(super) fn node(wanted: &Wanted) -> Result<Count> {

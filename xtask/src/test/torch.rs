@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use liquid_signing::PrivateKey;
 
 use super::Wanted;
-use super::clients::{PYTEST, selection};
-use crate::command::{root, run, watch};
+use super::clients::{PYTEST, pytest};
+use crate::command::{root, run};
 use crate::console::warn;
 use crate::count::Count;
 use crate::images::Profile;
@@ -21,6 +21,8 @@ const BUILT: &str = "libliquid_memory_native.so";
 const IMPORTED: &str = "liquid_memory/_native.abi3.so";
 /// The tests of the package as its wheel brings it.
 const WHEEL_TESTS: &str = "tests/test_wheel.py";
+/// pytest's option for the tests that need no GPU.
+const WITHOUT_GPU: [&str; 2] = ["-m", "not gpu"];
 /// The variable by which the wheel's tests know the public key that has signed it.
 const WHEEL_KEY: &str = "LIQUID_MEMORY_WHEEL_KEY";
 
@@ -68,7 +70,8 @@ pub(super) fn torch(wanted: &Wanted) -> Result<Count> {
         command
     };
     let mut tests = module(&python, &PYTEST);
-    let mut count = pytest(tests.args(["--ignore", WHEEL_TESTS]), &wanted.names)?;
+    tests.args(WITHOUT_GPU).args(["--ignore", WHEEL_TESTS]);
+    let mut count = pytest(&mut tests, &wanted.names)?;
     // Named tests of another file do not wait for a wheel.
     if wanted.names.is_empty() || wanted.names.iter().any(|name| name.contains("wheel")) {
         count.add(&test_wheel(&wanted.names)?);
@@ -86,16 +89,6 @@ pub(super) fn torch(wanted: &Wanted) -> Result<Count> {
     Ok(count)
 }
 
-/// Runs the tests that need no GPU.
-fn pytest(command: &mut Command, names: &[String]) -> Result<Count> {
-    let mut count = Count::default();
-    command.args(["-m", "not gpu"]).args(selection(names));
-    let success = watch(command, |line| count.pytest(line))?;
-    // It fails where the names select no test.
-    let none = !names.is_empty() && count == Count::default();
-    Ok(count.ended(success || none))
-}
-
 /// Builds a wheel that a new key signs, installs it into a fresh environment and runs its tests there, in a folder from
 /// which the source tree is not imported.
 fn test_wheel(names: &[String]) -> Result<Count> {
@@ -104,7 +97,7 @@ fn test_wheel(names: &[String]) -> Result<Count> {
     let wheel = wheel::build(Profile::Dev, Some(&key), &work.join("dist"))?;
     let python = install(&wheel, &work.join("venv"))?;
     let mut command = Command::new(python);
-    command.arg("-m").args(PYTEST);
+    command.arg("-m").args(PYTEST).args(WITHOUT_GPU);
     command.arg("-c").arg(folder().join("pyproject.toml"));
     command.arg(folder().join(WHEEL_TESTS));
     command
