@@ -78,25 +78,27 @@ pub(crate) fn shared_python(name: &str, requirements: &Path) -> Result<PathBuf> 
     environment(&folder, requirements)
 }
 
-/// An environment as [`shared_python`] makes it, which also imports what `base` has: little beside gigabytes.
+/// An environment as [`shared_python`] makes it, which also imports what that of the Python `base` has: little beside
+/// gigabytes.
 pub(crate) fn shared_python_over(base: &Path, name: &str, requirements: &Path) -> Result<PathBuf> {
-    let base = base.ancestors().nth(2).context("not in an environment")?;
-    let below = base.file_name().unwrap_or_default().to_string_lossy();
+    let folder = base.ancestors().nth(2).and_then(Path::file_name);
+    let below = folder.context("not in an environment")?.to_string_lossy();
     let python = shared_python(&format!("{below}-{name}"), requirements)?;
     import_from(&python, base)?;
     Ok(python)
 }
 
-/// Has an environment import what another one has too.
+/// Has the environment of a Python import what that of another one has too.
 pub(crate) fn import_from(python: &Path, base: &Path) -> Result<()> {
-    let packages =
-        output(Command::new(python).args(["-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]))?;
-    let version = Path::new(&packages).parent().and_then(Path::file_name);
-    let version = version.context("Python names no folder of packages")?;
-    let theirs = base.join("lib").join(version).join("site-packages");
-    let path = Path::new(&packages).join("base.pth");
-    fs::write(&path, format!("{}\n", theirs.display()))
+    let path = packages(python)?.join("base.pth");
+    fs::write(&path, format!("{}\n", packages(base)?.display()))
         .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The folder of an environment's packages.
+pub(crate) fn packages(python: &Path) -> Result<PathBuf> {
+    let script = "import sysconfig; print(sysconfig.get_path('purelib'))";
+    Ok(output(Command::new(python).args(["-c", script]))?.into())
 }
 
 fn environment(folder: &Path, requirements: &Path) -> Result<PathBuf> {

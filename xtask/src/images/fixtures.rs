@@ -111,7 +111,7 @@ impl Python {
         Ok(Self {
             program: ask("os.path.realpath(sys.executable)")?,
             standard: ask("sysconfig.get_path('stdlib')")?,
-            packages: ask("sysconfig.get_path('purelib')")?,
+            packages: tools::packages(&environment)?,
             environment,
         })
     }

@@ -119,8 +119,7 @@ fn install(wheel: &Path, folder: &Path) -> Result<PathBuf> {
         .arg(&python);
     install.args(["install", "--quiet", "--no-deps", "--no-index"]);
     run(install.arg(wheel))?;
-    let shared = torch.ancestors().nth(2).context("not in an environment")?;
-    tools::import_from(&python, shared)?;
+    tools::import_from(&python, &torch)?;
     Ok(python)
 }
 
