@@ -16,33 +16,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from block import EMBED, Block
 from oracle import error
-from torch import nn
 
 import liquid_memory
-from liquid_memory import LiquidMemory, _native
+from liquid_memory import _native
 from liquid_memory.__main__ import main
 
 if "LIQUID_MEMORY_WHEEL_KEY" not in os.environ:
     pytest.skip("no signed wheel: LIQUID_MEMORY_WHEEL_KEY is not set to its public key", allow_module_level=True)
 
 PACKAGE = Path(liquid_memory.__file__).parent
-EMBED, HEADS = 32, 4
-
-
-class Block(nn.Module):
-    """A Transformer block with the line swapped."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(EMBED), nn.LayerNorm(EMBED)
-        self.attn = LiquidMemory(EMBED, HEADS, batch_first=True)
-        self.mlp = nn.Sequential(nn.Linear(EMBED, 64), nn.GELU(), nn.Linear(64, EMBED))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        h = self.norm1(x)
-        x = x + self.attn(h, h, h, is_causal=True)[0]
-        return x + self.mlp(self.norm2(x))
 
 
 def test_it_is_the_wheel_that_is_imported():
