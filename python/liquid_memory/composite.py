@@ -87,10 +87,15 @@ def _heads(x: Tensor, weights: LayerTensors) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def gates(x: Tensor, gate_weight: Tensor, a_log: Tensor, dt_bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-gates `-exp(a_log) softplus(a + dt_bias)` and strengths `sigmoid(b)`, `[B, N, H]`, f32 or f64."""
+    """Log-gates and strengths `sigmoid(b)`, `[B, N, H]`, f32 or f64."""
     products = F.linear(x, gate_weight)
     a, b = products.to(torch.promote_types(products.dtype, torch.float32)).chunk(2, -1)
-    return -a_log.to(a.dtype).exp() * F.softplus(a + dt_bias.to(a.dtype)), b.sigmoid()
+    return log_gates(a, a_log, dt_bias), b.sigmoid()
+
+
+def log_gates(a: Tensor, a_log: Tensor, dt_bias: Tensor) -> Tensor:
+    """Log-gates `-exp(a_log) softplus(a + dt_bias)` in the type of `a`, `[B, N, H]`."""
+    return -a_log.to(a.dtype).exp() * F.softplus(a + dt_bias.to(a.dtype))
 
 
 def head_norm(output: Tensor, norm_weight: Tensor, epsilon: float) -> Tensor:

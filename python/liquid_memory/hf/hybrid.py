@@ -12,6 +12,7 @@ from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache
 
 from .. import ops
+from ..composite import log_gates
 from ..errors import ConfigError, UnsupportedError
 from ..layer import PRECISE_FROM
 
@@ -58,7 +59,7 @@ def forward(
     v = v.unflatten(-1, (-1, self.head_v_dim))
     shared = self.num_v_heads // self.num_k_heads
     q, k = (rows.repeat_interleave(shared, 2) for rows in (q, k))
-    g = -self.A_log.float().exp() * F.softplus(a.float() + self.dt_bias)
+    g = log_gates(a.float(), self.A_log, self.dt_bias)
     if state is None:
         state = torch.zeros(
             v.shape[0], self.num_v_heads, self.head_k_dim, self.head_v_dim, device=v.device, dtype=torch.float32
