@@ -56,8 +56,6 @@ struct Progress {
     start: Instant,
     /// Requests of all clients.
     asked: AtomicU64,
-    /// Clients that have not ended.
-    clients: AtomicU64,
 }
 
 /// What a load came to.
@@ -221,20 +219,13 @@ fn load(engine: &Engine, cases: &[Case], extent: Extent) -> Result<Report, Failu
         extent,
         start: Instant::now(),
         asked: AtomicU64::new(0),
-        clients: AtomicU64::new(CLIENTS),
     };
     let mut warm = None;
     let reports: Vec<Result<Report, Failure>> = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
-            .map(|seed| {
-                scope.spawn(move || {
-                    let report = client(engine, cases, seed, progress);
-                    progress.clients.fetch_sub(1, Ordering::Relaxed);
-                    report
-                })
-            })
+            .map(|seed| scope.spawn(move || client(engine, cases, seed, progress)))
             .collect();
-        while progress.share() < WARM && progress.clients.load(Ordering::Relaxed) > 0 {
+        while progress.share() < WARM && clients.iter().any(|client| !client.is_finished()) {
             std::thread::sleep(Duration::from_millis(LOOK));
         }
         warm = resident_bytes();
