@@ -15,6 +15,8 @@ from .rule.inputs import unit_rows
 
 #: The rule, as `liquid_memory.ops.gated_delta`.
 Rule = Callable[..., tuple[Tensor, Tensor]]
+#: The parameters of a layer that softmax attention does not have.
+OWN = ("gate_weight", "a_log", "dt_bias", "norm_weight")
 #: Log-gate at the first token of a sequence that lies behind another: nothing of the state is left, exp(-50) = 2e-22.
 FORGOTTEN = -50.0
 

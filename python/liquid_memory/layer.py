@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from . import ops
-from .composite import LayerOptions, LayerTensors, causal, init_gates, whole
+from .composite import OWN, LayerOptions, LayerTensors, causal, init_gates, whole
 from .errors import (
     AttentionMaskError,
     AttentionWeightsError,
@@ -312,7 +312,7 @@ class LiquidMemory(nn.Module):
         self, state_dict: dict[str, Any], prefix: str, local_metadata: Any, strict: bool,
         missing_keys: list[str], unexpected_keys: list[str], error_msgs: list[str],
     ) -> None:  # fmt: skip
-        own = [prefix + name for name in ("gate_weight", "a_log", "dt_bias", "norm_weight")]
+        own = [prefix + name for name in OWN]
         softmax = prefix + "in_proj_weight" in state_dict and not any(name in state_dict for name in own)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
         if softmax:

@@ -10,6 +10,7 @@ from safetensors import safe_open
 from torch import nn
 from transformers import AutoModelForCausalLM
 
+from ..composite import OWN
 from ..errors import ConfigError
 from .attention import LiquidAttention, Patch, Rotary
 
@@ -17,8 +18,6 @@ from .attention import LiquidAttention, Patch, Rotary
 KINDS = ("LlamaAttention", "MistralAttention", "Qwen2Attention", "Qwen3Attention")
 #: What a model's configuration says of attention that needs no mask.
 NO_MASK = "liquid_memory"
-#: The parameters of a replaced layer that the original does not have.
-OWN = ("gate_weight", "a_log", "dt_bias", "norm_weight")
 
 
 def patch(model: Any, *, layers: Iterable[int] | None = None, rotary: Rotary = "drop", force: bool = False) -> Any:
