@@ -14,6 +14,8 @@ pub(crate) struct Count {
     pub(crate) failed: u64,
     /// Why, one reason a skipped check.
     pub(crate) skipped: Vec<String>,
+    /// What tests said that passed at their second try only.
+    pub(crate) flaky: Vec<String>,
     /// How long single tests took, where their runner says so.
     pub(crate) times: Vec<(Duration, String)>,
     /// What failed tests said, where it is printed apart from their names.
@@ -51,6 +53,7 @@ impl Count {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped.extend(other.skipped.iter().cloned());
+        self.flaky.extend(other.flaky.iter().cloned());
         self.times.extend(other.times.iter().cloned());
         self.failures.extend(other.failures.iter().cloned());
     }
@@ -63,9 +66,13 @@ impl Count {
         self
     }
 
-    /// `test result: ok. 14 passed; 0 failed; 1 ignored; ...` of `cargo test`, and what follows its `---- NAME ----`.
+    /// `test result: ok. 14 passed; 0 failed; 1 ignored; ...` of `cargo test`, what follows its `---- NAME ----`, and the
+    /// `flaky: NAME: ...` of the cluster's tests.
     pub(crate) fn cargo(&mut self, line: &str) {
         self.failure(line);
+        if let Some(said) = line.strip_prefix("flaky: ") {
+            self.flaky.push(said.chars().take(LINE).collect());
+        }
         if let Some(rest) = line
             .strip_prefix("test ")
             .and_then(|rest| rest.split_once(" ... ignored"))
@@ -233,6 +240,14 @@ mod tests {
             failure("check::reads", "x".repeat(LINE)),
         ];
         assert_eq!((count.failed, count.failures), (2, wanted.to_vec()));
+    }
+
+    #[test]
+    fn keeps_what_flaky_tests_said() {
+        let mut count = Count::default();
+        count.cargo("flaky: load::workers_follow: not after 60 s");
+        assert_eq!(count.flaky, ["load::workers_follow: not after 60 s"]);
+        assert_eq!(count.failed, 0);
     }
 
     #[test]

@@ -303,6 +303,9 @@ fn table(lines: &[Line], took: Duration) -> Count {
     for line in slowest(std::mem::take(&mut total.times), SLOWEST) {
         println!("{line}");
     }
+    for said in &total.flaky {
+        println!("\n{}", yellow(&format!("passed at its second try: {said}")));
+    }
     for failure in &total.failures {
         println!("\n{}", red(&format!("failed: {}", failure.name)));
         for line in &failure.said {

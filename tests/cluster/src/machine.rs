@@ -1,10 +1,12 @@
 //! The nodes are network namespaces of this machine: what runs in a pod is a process here.
 
 use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::kubectl::output;
+use crate::world::eventually;
 
 /// A process in a pod.
 pub(crate) struct Process {
@@ -12,8 +14,14 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Finds the process of a pod that has this word in its command line.
+    /// Finds the process of a pod that has this word in its command line. A container is said to run before its shell has
+    /// become the program that it starts.
     pub(crate) fn find(pod: &str, word: &str) -> Result<Self> {
+        let what = format!("a process '{word}' of pod {pod} on this machine");
+        eventually(&what, Duration::from_secs(10), || Self::running(pod, word))
+    }
+
+    fn running(pod: &str, word: &str) -> Result<Option<Self>> {
         // A pod's name is its host name.
         let host = format!("HOSTNAME={pod}");
         let mut processes = std::fs::read_dir("/proc")?.flatten();
@@ -26,10 +34,9 @@ impl Process {
             };
             has("environ", &host) && has("cmdline", word)
         });
-        let found = found.with_context(|| format!("no process '{word}' on this machine is of pod {pod}"))?;
-        Ok(Self {
-            id: found.file_name().to_string_lossy().into_owned(),
-        })
+        Ok(found.map(|process| Self {
+            id: process.file_name().to_string_lossy().into_owned(),
+        }))
     }
 
     /// Kills it without notice.
