@@ -4,15 +4,14 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
 use liquid_contract::files::{AUTHORITIES, CERTIFICATE};
-use liquid_operator::names::{interception_tls, sidecar_tls, worker_tls};
 use liquid_operator::pki::{Authorities, Facts, Purpose};
 use serde::Serialize;
 
 use crate::check::{Life, split_certificates, text_of};
 use crate::output::{Table, print};
 use crate::session::Session;
+use crate::snapshot::namespace::list_certificates;
 use crate::snapshot::reader::{Gap, Sought};
 use crate::snapshot::{self, Depth, Snapshot};
 use crate::status::render_gaps;
@@ -29,7 +28,7 @@ struct Report {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Certificate {
-    /// `authority`, `worker`, `sidecar` or `interception`.
+    /// `authority`, `worker`, `sidecar`, `interception` or `gateway`.
     holder: &'static str,
     namespace: String,
     secret: String,
@@ -89,22 +88,17 @@ fn collect(snapshot: &Snapshot) -> Vec<Certificate> {
     }
     for namespace in &snapshot.namespaces {
         for proxy in &namespace.proxies {
-            let name = proxy.name_any();
-            for (holder, secret) in [
-                ("worker", worker_tls(&name)),
-                ("sidecar", sidecar_tls(&name)),
-                ("interception", interception_tls(&name)),
-            ] {
-                let Some(Sought::Found(found)) = namespace.secrets.get(&secret) else {
+            for secret in list_certificates(proxy) {
+                let Some(Sought::Found(found)) = namespace.secrets.get(&secret.name) else {
                     continue;
                 };
                 let Ok(facts) = Facts::from_pem("certificate", &text_of(found, CERTIFICATE)) else {
                     continue;
                 };
                 let place = Place {
-                    holder,
+                    holder: secret.holder,
                     namespace: &namespace.name,
-                    secret: &secret,
+                    secret: &secret.name,
                 };
                 let trusted = split_certificates(&text_of(found, AUTHORITIES)).len();
                 all.extend(describe(&place, &facts, trusted, snapshot.now));

@@ -1,16 +1,18 @@
-//! The certificate authorities, and the certificates of workers and sidecars.
+//! The certificate authorities, and the certificates of workers, sidecars and gateways.
+
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use liquid_contract::files::{AUTHORITIES, CERTIFICATE};
-use liquid_operator::names::{interception_tls, sidecar_tls, worker_tls};
+use liquid_operator::api::LiquidMemoryProxy;
 use liquid_operator::pki::{Authorities, Facts, Purpose};
 
 use super::finding::{Fault, Finding, ObjectName};
 use super::installation::show_log;
 use crate::snapshot::Snapshot;
-use crate::snapshot::namespace::{NamespaceState, intercepts};
+use crate::snapshot::namespace::{CertificateSecret, NamespaceState, list_certificates};
 use crate::snapshot::operators::Operator;
 use crate::snapshot::reader::Sought;
 
@@ -26,17 +28,12 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
     );
     for namespace in &snapshot.namespaces {
         for proxy in &namespace.proxies {
-            let name = proxy.name_any();
             let context = ProxyCertificates {
                 now: snapshot.now,
                 namespace,
                 log: &log,
             };
-            context.check(&name, findings);
-            if intercepts(proxy) {
-                let secret = interception_tls(&name);
-                context.read(&secret, "the certificate for intercepted hosts", findings);
-            }
+            context.check(proxy, findings);
         }
     }
 }
@@ -133,21 +130,23 @@ struct ProxyCertificates<'a> {
 }
 
 impl ProxyCertificates<'_> {
-    fn check(&self, proxy: &str, findings: &mut Vec<Finding>) {
-        let worker = self.read(&worker_tls(proxy), "the workers' certificate", findings);
-        let sidecar = self.read(&sidecar_tls(proxy), "the sidecars' certificate", findings);
-        let (Some(worker), Some(sidecar)) = (worker, sidecar) else {
+    fn check(&self, proxy: &LiquidMemoryProxy, findings: &mut Vec<Finding>) {
+        let mut pairs = BTreeMap::new();
+        for secret in list_certificates(proxy) {
+            pairs.extend(self.read(&secret, findings).map(|pair| (secret.holder, pair)));
+        }
+        let (Some(worker), Some(sidecar)) = (pairs.get("worker"), pairs.get("sidecar")) else {
             return;
         };
         for (leaf, bundle, text) in [
             (
-                &worker,
-                &sidecar,
+                worker,
+                sidecar,
                 "sidecars do not trust the authority of the workers' certificate",
             ),
             (
-                &sidecar,
-                &worker,
+                sidecar,
+                worker,
                 "workers do not trust the authority of the sidecars' certificate",
             ),
         ] {
@@ -162,7 +161,8 @@ impl ProxyCertificates<'_> {
         }
     }
 
-    fn read(&self, secret: &str, what: &'static str, findings: &mut Vec<Finding>) -> Option<Pair> {
+    fn read(&self, secret: &CertificateSecret, findings: &mut Vec<Finding>) -> Option<Pair> {
+        let (what, secret) = (secret.what, secret.name.as_str());
         let object = ObjectName::new("Secret", &self.namespace.name, secret);
         let found = match self.namespace.secrets.get(secret)? {
             Sought::Unknown => return None,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use liquid_operator::names::{INJECT_LABEL, interception_tls, sidecar_tls, worker_tls};
+use liquid_operator::names::{INJECT_LABEL, gateway_tls, interception_tls, sidecar_tls, worker_tls};
 use liquid_operator::pki::{Authorities, Authority, Profile, Purpose, Times};
 use serde_json::{Value, json};
 
@@ -241,6 +241,31 @@ fn certificates_for_interception_are_looked_at_where_a_proxy_offers_it() {
     assert_eq!(names(&with(Sought::Absent)), ["CertificateMissing"]);
     let absent = found(|snapshot| snapshot.installation.interception = Sought::Absent);
     assert_eq!(names(&absent), ["AuthorityMissing"]);
+}
+
+#[test]
+fn a_gateways_certificate_is_looked_at_where_the_operator_makes_it() {
+    let with = |tls: Value, made: Option<Timestamp>| {
+        let authority = Authorities::generate(now(), &times()).unwrap();
+        let profile = Profile::gateway("shop", "proxy", "cluster.local");
+        let bundle = authority.bundle();
+        let leaf = made.map_or(Sought::Absent, |made| {
+            self::tls(&authority.current, &profile, &bundle, made)
+        });
+        let mut findings = found(|snapshot| {
+            let namespace = &mut snapshot.namespaces[0];
+            namespace.proxies[0].spec.gateway =
+                Some(object(json!({"clients": {"tokenSecret": "clients"}, "tls": tls})));
+            namespace.secrets.insert(gateway_tls("proxy"), leaf);
+        });
+        findings.retain(|finding| finding.object.name == gateway_tls("proxy"));
+        names(&findings)
+    };
+    let own = || json!({"enabled": true});
+    assert!(with(own(), Some(now())).is_empty());
+    assert_eq!(with(own(), Some(after(-25))), ["CertificateExpired"]);
+    assert_eq!(with(own(), None), ["CertificateMissing"]);
+    assert!(with(json!({"enabled": true, "secretName": "named"}), None).is_empty());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use kube::core::SelectorExt;
 use liquid_operator::api::LiquidMemoryProxy;
+use liquid_operator::api::gateway::Gateway;
 use liquid_operator::api::model::ClaimModel;
 use liquid_operator::inject::{ConfigMapData, ConfigMaps};
 use liquid_operator::names;
@@ -102,6 +103,44 @@ pub(crate) fn list_claims(proxy: &LiquidMemoryProxy) -> impl Iterator<Item = &Cl
     claims.into_iter().flatten()
 }
 
+/// A Secret in which the operator keeps a certificate for pods of a proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CertificateSecret {
+    /// Name of the Secret.
+    pub(crate) name: String,
+    /// Who shows the certificate: `worker`, `sidecar`, `interception` or `gateway`.
+    pub(crate) holder: &'static str,
+    /// What it is, in words.
+    pub(crate) what: &'static str,
+}
+
+/// Lists the Secrets in which the operator keeps a proxy's certificates. A gateway's own that its proxy names is not its.
+pub(crate) fn list_certificates(proxy: &LiquidMemoryProxy) -> Vec<CertificateSecret> {
+    let name = proxy.name_any();
+    let secret = |name, holder, what| CertificateSecret { name, holder, what };
+    let mut all = vec![
+        secret(names::worker_tls(&name), "worker", "the workers' certificate"),
+        secret(names::sidecar_tls(&name), "sidecar", "the sidecars' certificate"),
+    ];
+    if intercepts(proxy) {
+        let what = "the certificate for intercepted hosts";
+        all.push(secret(names::interception_tls(&name), "interception", what));
+    }
+    if proxy
+        .spec
+        .gateway
+        .as_ref()
+        .is_some_and(Gateway::has_own_certificate)
+    {
+        all.push(secret(
+            names::gateway_tls(&name),
+            "gateway",
+            "the gateway's certificate",
+        ));
+    }
+    all
+}
+
 /// Reads the rest of a namespace.
 pub(super) async fn read(reader: &Reader, mut state: NamespaceState, depth: Depth) -> NamespaceState {
     let name = state.name.clone();
@@ -125,7 +164,7 @@ pub(super) async fn read(reader: &Reader, mut state: NamespaceState, depth: Dept
 }
 
 /// Returns whether a proxy offers interception of TLS.
-pub(crate) fn intercepts(proxy: &LiquidMemoryProxy) -> bool {
+fn intercepts(proxy: &LiquidMemoryProxy) -> bool {
     proxy.spec.injection.tls_interception.is_some()
 }
 
@@ -145,9 +184,7 @@ async fn read_claims(
 async fn read_secrets(reader: &Reader, state: &NamespaceState) -> BTreeMap<String, Sought<Secret>> {
     let mut wanted = BTreeSet::new();
     for proxy in &state.proxies {
-        let name = proxy.name_any();
-        wanted.extend([names::worker_tls(&name), names::sidecar_tls(&name)]);
-        wanted.extend(intercepts(proxy).then(|| names::interception_tls(&name)));
+        wanted.extend(list_certificates(proxy).into_iter().map(|secret| secret.name));
         let keys = proxy
             .spec
             .synthesis
