@@ -10,11 +10,11 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use liquid_cuda::device::Program;
-use liquid_cuda::{KernelSource, TARGET, rule, transformer};
+use liquid_cuda::{KernelSource, TARGET, kernel_sources};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args_os().nth(1).map(PathBuf::from);
-    let sources = [rule::kernel_sources(), transformer::kernel_sources()].concat();
+    let sources = kernel_sources();
     for source in &sources {
         let KernelSource {
             file,

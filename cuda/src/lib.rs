@@ -12,6 +12,6 @@ pub mod rule;
 pub mod transformer;
 
 pub use error::Error;
-pub use files::kernel_files;
+pub use files::{kernel_files, kernel_sources};
 pub use program::{KernelSource, TARGET};
 pub use rows::Rows;

@@ -11,11 +11,9 @@ from typing import Any
 import torch
 
 from . import SignatureError, _native, kernels
+from ._native import REQUIRE_SIGNATURE
 from .benchmark import benchmark
 from .benchmark.training import training
-
-#: The variable with the public key without whose signature no kernel runs.
-REQUIRE_SIGNATURE = "LIQUID_MEMORY_REQUIRE_SIGNATURE"
 
 
 def main() -> None:

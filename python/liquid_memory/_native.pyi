@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from os import PathLike
 
 VERSION: str
+#: The variable with the public key without whose signature no kernel runs.
+REQUIRE_SIGNATURE: str
 
 class KernelError(RuntimeError): ...
 class SignatureError(RuntimeError): ...

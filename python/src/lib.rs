@@ -43,4 +43,8 @@ mod _native {
     /// Version of the package.
     #[pymodule_export]
     const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+    /// The variable with the public key without whose signature no kernel runs.
+    #[pymodule_export]
+    const REQUIRE_SIGNATURE: &str = super::signature::REQUIRE;
 }

@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use crate::SignatureError;
 
 /// The variable with the public key, PEM or the line within it, without whose signature no kernel runs.
-const REQUIRE: &str = "LIQUID_MEMORY_REQUIRE_SIGNATURE";
+pub(crate) const REQUIRE: &str = "LIQUID_MEMORY_REQUIRE_SIGNATURE";
 /// The folder with the texts of the kernels, in that of the package.
 const KERNELS: &str = "kernel_sources";
 /// The folders in which Python keeps what it has compiled of the signed sources, after they were signed.
