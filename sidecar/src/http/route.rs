@@ -9,7 +9,7 @@ use http::Method;
 use super::spelling::Spelling;
 use crate::api::{Surface, Wire};
 use crate::upstream::CallPath;
-use crate::upstream::path::{Prefix, is_version};
+use crate::upstream::path::{Prefix, names_api};
 
 /// A surface's route: how its calls are read, answered and forwarded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,12 +168,6 @@ fn split_deployment(before: &[String]) -> Option<(&[String], &[String])> {
         .position(|segment| segment.eq_ignore_ascii_case("deployments"))?;
     let (root, name) = (&before[..at], &before[at + 1..]);
     (!name.is_empty()).then_some((root, name))
-}
-
-/// Returns whether a segment names an API or its version.
-fn names_api(segment: &str) -> bool {
-    let segment = segment.to_ascii_lowercase();
-    matches!(segment.as_str(), "openai" | "anthropic") || is_version(&segment)
 }
 
 /// Returns the path without its leading `/v1`, as providers' base URLs already carry the version.

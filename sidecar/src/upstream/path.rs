@@ -115,13 +115,22 @@ impl Provider {
     }
 }
 
-/// Returns whether a segment of a path, in lower case, is a version: `v1`, `v1beta`, `v3`.
-pub fn is_version(segment: &str) -> bool {
-    let Some(rest) = segment.strip_prefix('v') else {
+/// Returns whether a segment of a path names an API or its version, in any case.
+pub fn names_api(segment: &str) -> bool {
+    is_one_of(segment, &["openai", "anthropic"]) || is_version(segment)
+}
+
+/// Returns whether a segment of a path is a version, in any case: `v1`, `v1beta`, `V3`.
+pub(super) fn is_version(segment: &str) -> bool {
+    let Some(rest) = segment.strip_prefix(['v', 'V']) else {
         return false;
     };
     let letters = rest.trim_matches(|c: char| c.is_ascii_digit());
-    rest.starts_with(|c: char| c.is_ascii_digit()) && matches!(letters, "" | "alpha" | "beta")
+    rest.starts_with(|c: char| c.is_ascii_digit()) && is_one_of(letters, &["", "alpha", "beta"])
+}
+
+fn is_one_of(segment: &str, names: &[&str]) -> bool {
+    names.iter().any(|name| name.eq_ignore_ascii_case(segment))
 }
 
 /// Returns the query without the version of Azure's dated API; `None` if nothing is left.

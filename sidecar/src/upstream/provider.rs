@@ -6,7 +6,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Uri, header};
 use liquid_process::Invalid;
 
-use super::path::is_version;
+use super::path::{is_version, names_api};
 use super::secret::Secret;
 use super::settings::{ProviderSettings, Settings};
 use crate::api::header_names::{API_KEY, CREDENTIALS, X_API_KEY};
@@ -152,8 +152,7 @@ impl Provider {
     /// Returns whether the base URL says which API is there, as in `/v1`, `/v1beta/openai` and `/openai/v1`.
     pub(super) fn names_api(&self) -> bool {
         let last = self.base.as_ref().and_then(|base| base.path.rsplit('/').next());
-        let last = last.unwrap_or_default().to_ascii_lowercase();
-        matches!(last.as_str(), "openai" | "anthropic") || is_version(&last)
+        last.is_some_and(names_api)
     }
 
     /// Returns whether both have the same scheme, host and port.

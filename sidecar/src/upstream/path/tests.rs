@@ -137,6 +137,7 @@ fn the_date_leaves_the_rest_of_a_query() {
         ("v1", true),
         ("v1beta", true),
         ("v2alpha1", true),
+        ("V1Beta", true),
         ("v", false),
         ("vx", false),
         ("1", false),

@@ -53,6 +53,18 @@ fn joins_base_and_path() {
 }
 
 #[test]
+fn a_path_without_a_version_takes_the_place_of_the_base_urls_however_that_is_spelled() {
+    for (base_url, expected) in [
+        ("https://a.example/v1", "https://a.example/models"),
+        ("https://a.example/api/V1Beta", "https://a.example/api/models"),
+        ("https://a.example/api", "https://a.example/api/models"),
+    ] {
+        let provider = provider("x", ProviderKind::Openai, base_url).unwrap();
+        assert_eq!(provider.unversioned_url("/models", None).unwrap(), expected);
+    }
+}
+
+#[test]
 fn refuses_unusable_base_urls() {
     for bad in [
         "",
