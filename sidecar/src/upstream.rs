@@ -3,6 +3,7 @@
 
 pub mod connect;
 pub mod guard;
+pub(crate) mod lookup;
 pub mod model;
 pub mod path;
 pub mod prefix;

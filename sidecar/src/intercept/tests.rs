@@ -1,21 +1,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use std::net::IpAddr;
-
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{NameServerConfig, ResolverConfig};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
 use crate::upstream::Guard;
+use crate::upstream::lookup::tests::{Answer, NameServer};
 
 const LIMIT: Duration = Duration::from_secs(10);
 const OTHER: &str = "other.example";
@@ -50,42 +46,12 @@ fn issue(hosts: &[&str]) -> Pair {
     }
 }
 
-/// A name server that gives every name this IPv4 address.
-async fn name_server(address: [u8; 4]) -> u16 {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let port = socket.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        let mut buffer = [0; 512];
-        while let Ok((length, client)) = socket.recv_from(&mut buffer).await {
-            let query = &buffer[..length];
-            // Behind the header of 12 bytes the name, up to its empty label; then type and class.
-            let name = query[12..].iter().position(|byte| *byte == 0).unwrap();
-            let question = &query[12..12 + name + 5];
-            let is_ipv4 = question[name + 1..name + 3] == [0, 1];
-            let mut answer = query[..2].to_vec();
-            answer.extend([0x81, 0x80, 0, 1, 0, u8::from(is_ipv4), 0, 0, 0, 0]);
-            answer.extend(question);
-            if is_ipv4 {
-                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
-                answer.extend(address);
-            }
-            socket.send_to(&answer, client).await.unwrap();
-        }
-    });
-    port
-}
-
 /// Connects by a name server of its own, and knows `listener` as an address of this process.
 async fn connector(listener: SocketAddr, address: [u8; 4]) -> Connector {
-    let mut server = NameServerConfig::udp(IpAddr::from([127, 0, 0, 1]));
-    server.connections[0].port = name_server(address).await;
-    let config = ResolverConfig::from_name_servers(vec![server]);
-    let resolver = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-        .build()
-        .unwrap();
+    let server = NameServer::start(Answer::Address(address)).await;
     let guard = Guard::new();
     guard.set_listeners(vec![listener]);
-    Connector::with_resolver(guard, resolver)
+    Connector::with_resolver(guard, server.resolver())
 }
 
 /// A listener of interception that takes one connection.

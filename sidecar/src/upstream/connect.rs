@@ -1,7 +1,6 @@
 //! Opens connections to upstreams: own name lookup, loop guard, several addresses raced, TLS with ALPN.
 //!
-//! Names are looked up by DNS alone. The hosts file is never read: in TLS interception mode it is what points
-//! the provider's name at this sidecar. Proxy variables are not read either.
+//! Names are looked up by [`Names`]. Proxy variables are not read.
 
 use std::error::Error;
 use std::future::Future;
@@ -14,10 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ResolveHosts, ResolverConfig};
 use hickory_resolver::net::NetError;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use http::Uri;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
@@ -29,6 +25,7 @@ use tokio::task::JoinSet;
 use tower::Service;
 
 use super::guard::Guard;
+use super::lookup::Names;
 use crate::cause::innermost;
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -167,15 +164,6 @@ pub fn clients(options: ClientOptions<'_>) -> Result<(HttpClient, HttpClient), C
     Ok((build(true), build(false)))
 }
 
-fn resolver() -> Result<TokioResolver, ClientError> {
-    let mut builder = TokioResolver::builder_tokio().unwrap_or_else(|_| {
-        // No /etc/resolv.conf: addresses and localhost still work, names fail with a clear error.
-        TokioResolver::builder_with_config(ResolverConfig::default(), TokioRuntimeProvider::default())
-    });
-    builder.options_mut().use_hosts_file = ResolveHosts::Never;
-    builder.build().map_err(ClientError::Resolver)
-}
-
 fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, ClientError> {
     let mut roots = RootCertStore {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
@@ -242,7 +230,7 @@ impl Service<Uri> for TimeLimitedConnector {
 /// A connector that opens TCP connections by the rules of this module.
 #[derive(Clone)]
 pub struct Connector {
-    resolver: Arc<TokioResolver>,
+    names: Arc<Names>,
     guard: Guard,
 }
 
@@ -267,14 +255,14 @@ impl Connector {
     /// # Errors
     /// A resolver configuration that is refused.
     pub fn new(guard: Guard) -> Result<Self, ClientError> {
-        let resolver = Arc::new(resolver()?);
-        Ok(Self { resolver, guard })
+        let names = Arc::new(Names::new().map_err(ClientError::Resolver)?);
+        Ok(Self { names, guard })
     }
 
     #[cfg(test)]
-    pub(crate) fn with_resolver(guard: Guard, resolver: TokioResolver) -> Self {
-        let resolver = Arc::new(resolver);
-        Self { resolver, guard }
+    pub(crate) fn with_resolver(guard: Guard, resolver: hickory_resolver::TokioResolver) -> Self {
+        let names = Arc::new(Names::with_resolver(resolver));
+        Self { names, guard }
     }
 
     async fn connect(&self, uri: &Uri) -> Result<TcpStream, ConnectError> {
@@ -321,12 +309,11 @@ impl Connector {
         if host.eq_ignore_ascii_case("localhost") {
             return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         }
-        let found = self.resolver.lookup_ip(host).await;
-        let found = found.map_err(|source| ConnectError::Lookup {
+        let found = self.names.lookup(host).await;
+        found.map_err(|source| ConnectError::Lookup {
             host: host.into(),
             source,
-        })?;
-        Ok(found.iter().collect())
+        })
     }
 }
 
@@ -365,16 +352,5 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
             Some(Err(error)) => last = io::Error::other(error),
             None => {}
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-
-    #[tokio::test]
-    async fn the_hosts_file_is_never_asked() {
-        assert_eq!(resolver().unwrap().options().use_hosts_file, ResolveHosts::Never);
     }
 }
