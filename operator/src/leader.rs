@@ -14,6 +14,8 @@
 //! - Every write is bound to the version that was read, so of two candidates one wins.
 //! - A leader that could not renew for [`Timings::renew`] stops its work; others take over after the lease's
 //!   own duration at the earliest. The difference is the time that its work has to end.
+//! - The Lease shows when the cluster's data were restored from an earlier copy: its version is lower than before. The
+//!   watches of this process would be told nothing until that version is reached again, so the process has to end.
 //! - On shutdown the work ends first, then the Lease is released, and another replica takes over at once.
 //!
 //! # Caveat
@@ -37,6 +39,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::names::FIELD_MANAGER;
+pub use elector::SetBack;
 use elector::{Elector, NextWrite};
 
 /// Durations of an election.
@@ -84,7 +87,16 @@ pub fn make_identity(pod: &str) -> String {
 /// Stands for election until `stop`, and runs `lead` for every term. The token that it is given ends with the
 /// term; `lead` has the rest of the lease to end after it, then it is dropped. `leading` shows whether this
 /// replica leads.
-pub async fn run<F, W>(election: Election, stop: CancellationToken, leading: watch::Sender<bool>, lead: F)
+///
+/// # Errors
+/// The cluster's data were set back, and what this replica remembers is not there any more. One that does not lead says so
+/// a lease later: meanwhile it answers reviews, while the leader starts again.
+pub async fn run<F, W>(
+    election: Election,
+    stop: CancellationToken,
+    leading: watch::Sender<bool>,
+    lead: F,
+) -> Result<(), SetBack>
 where
     F: Fn(CancellationToken) -> W,
     W: Future<Output = ()>,
@@ -92,8 +104,15 @@ where
     let mut candidate = Candidate::new(election);
     loop {
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return Ok(()),
             () = candidate.acquire() => {}
+        }
+        if let Some(set_back) = candidate.elector.set_back() {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(candidate.election.timings.lease) => {}
+            }
+            return Err(set_back);
         }
         tracing::info!(identity = candidate.election.identity, "leading");
         leading.send_replace(true);
@@ -116,10 +135,13 @@ where
                 tracing::warn!("the leader's work did not end in time and was cut off");
             }
         }
-        match ended {
-            TermEnd::Lost => tracing::warn!("the Lease was lost"),
-            TermEnd::Stopped | TermEnd::Finished => return candidate.release().await,
+        let set_back = candidate.elector.set_back();
+        if ended == TermEnd::Lost && set_back.is_none() {
+            tracing::warn!("the Lease was lost");
+            continue;
         }
+        candidate.release().await;
+        return set_back.map_or(Ok(()), Err);
     }
 }
 
@@ -147,10 +169,10 @@ impl Candidate {
         }
     }
 
-    /// Tries until this replica holds the Lease.
+    /// Tries until this replica holds the Lease, or must not hold it any more.
     async fn acquire(&mut self) {
         loop {
-            if self.attempt(self.election.timings.renew).await {
+            if self.attempt(self.election.timings.renew).await || self.elector.set_back().is_some() {
                 return;
             }
             // Candidates that started together do not ask together for ever.
@@ -159,7 +181,7 @@ impl Candidate {
         }
     }
 
-    /// Renews until that has failed for too long.
+    /// Renews until that has failed for too long, or the cluster's data were set back.
     async fn hold(&mut self) {
         let Timings { renew, retry, .. } = self.election.timings;
         let mut deadline = Instant::now() + renew;
@@ -170,7 +192,10 @@ impl Candidate {
             let limit = deadline.saturating_duration_since(begun).min(2 * retry);
             if self.attempt(limit).await {
                 deadline = begun + renew;
-            } else if self.elector.is_taken() || Instant::now() >= deadline {
+            } else if self.elector.is_taken()
+                || self.elector.set_back().is_some()
+                || Instant::now() >= deadline
+            {
                 return;
             }
         }
@@ -201,6 +226,9 @@ impl Candidate {
         if !self.elector.knows_version() {
             let lease = self.leases.get_opt(&self.election.lease).await?;
             self.elector.observe(lease.as_ref(), Instant::now());
+        }
+        if self.elector.set_back().is_some() {
+            return Ok(false);
         }
         let params = PostParams {
             field_manager: Some(FIELD_MANAGER.into()),

@@ -3,7 +3,8 @@
 //!
 //! Every replica answers reviews ([`crate::webhook::run`]). The one that holds the Lease also reconciles, keeps the
 //! certificates and watches for pods without a sidecar. On SIGTERM the replica releases the Lease at once, so that another one takes over,
-//! and answers reviews until the Service no longer routes to it.
+//! and answers reviews until the Service no longer routes to it. A replica that sees the cluster's data set back ends like this
+//! too, and with an error.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::controller::{self, Context, Demand, MissedPods};
-use crate::leader::{self, Election, Timings};
+use crate::leader::{self, Election, SetBack, Timings};
 use crate::names::FIELD_MANAGER;
 use crate::objects::Platform;
 use crate::telemetry::{Metrics, start_log};
@@ -78,20 +79,25 @@ async fn serve(settings: &Settings) -> Result<(), Error> {
     let hook = webhook::run::start(client, settings, &identity, counted, asked, stop.clone()).await?;
     let hook = Arc::new(hook);
     let admin = tokio::spawn(serve_admin(listener, &metrics, &hook, &stop, last.clone()));
-    let leading = tokio::spawn(lead(clients, settings, identity, &metrics, &hook, demand, &stop));
+    let mut leading = tokio::spawn(lead(clients, settings, identity, &metrics, &hook, demand, &stop));
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(%address, webhook = %settings.webhook_address(), version, "serving");
 
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let ended = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        ended = &mut leading => Some(ended),
+    };
     tracing::info!("stopping");
     stop.cancel();
-    leading.await?;
+    let ended = match ended {
+        Some(ended) => ended,
+        None => leading.await,
+    };
     hook.wait().await;
     last.cancel();
     admin.await??;
+    ended??;
     Ok(())
 }
 
@@ -118,7 +124,8 @@ fn check_readiness(stopping: bool, known: bool) -> Result<(), String> {
     }
 }
 
-/// Stands for election; while it leads, reconciles, keeps the certificates and watches for pods without a sidecar.
+/// Stands for election until `stop`, or until the cluster's data were set back; while it leads, reconciles, keeps the
+/// certificates and watches for pods without a sidecar.
 fn lead(
     clients: Clients,
     settings: &Settings,
@@ -127,7 +134,7 @@ fn lead(
     hook: &Arc<RunningWebhook>,
     demand: Arc<Demand>,
     stop: &CancellationToken,
-) -> impl Future<Output = ()> + Send + use<> {
+) -> impl Future<Output = Result<(), SetBack>> + Send + use<> {
     let election = Election {
         client: clients.default.clone(),
         namespace: settings.namespace.clone(),
@@ -174,7 +181,7 @@ fn lead(
                 shown.set_leader(*leads.borrow_and_update());
             }
         };
-        tokio::join!(leader::run(election, stop, leading, term), show);
+        tokio::join!(leader::run(election, stop, leading, term), show).0
     }
 }
 

@@ -35,6 +35,21 @@ pub struct Elector {
     observed: Option<ObservedLease>,
     /// Whether the Lease was looked for and not found.
     absent: bool,
+    /// The newest version that was seen.
+    newest: u64,
+    set_back: Option<SetBack>,
+}
+
+/// The cluster's data were set back to an earlier state: versions only grow otherwise. A watch that goes on from a later
+/// version is told nothing until that one is reached again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the Lease has version {version}, and had {newest} before: the cluster's data were restored from an earlier copy; this \
+     replica ends, and knows the present state after its next start"
+)]
+pub struct SetBack {
+    version: u64,
+    newest: u64,
 }
 
 impl Elector {
@@ -45,6 +60,8 @@ impl Elector {
             duration,
             observed: None,
             absent: false,
+            newest: 0,
+            set_back: None,
         }
     }
 
@@ -57,6 +74,13 @@ impl Elector {
         };
         let spec = lease.spec.clone().unwrap_or_default();
         let version = lease.metadata.resource_version.clone();
+        if let Some(version) = version.as_ref().and_then(|version| version.parse().ok()) {
+            let newest = self.newest.max(version);
+            if version < newest {
+                self.set_back = Some(SetBack { version, newest });
+            }
+            self.newest = newest;
+        }
         match &mut self.observed {
             // Labels may change and the holder sleep: only what the holder writes proves that it lives.
             Some(observed) if observed.spec == spec => observed.version = version,
@@ -83,6 +107,11 @@ impl Elector {
         self.observed
             .as_ref()
             .is_some_and(|observed| observed.version.is_some())
+    }
+
+    /// Returns how far the cluster's data were set back, once they were.
+    pub fn set_back(&self) -> Option<SetBack> {
+        self.set_back
     }
 
     /// Returns true if another candidate was seen to hold the Lease.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use libtest_mimic::Trial;
-use liquid_operator::leader::{Election, Timings, make_identity, run};
+use liquid_operator::leader::{Election, SetBack, Timings, make_identity, run};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +32,7 @@ pub(crate) fn trials(shared: &Arc<Shared>) -> Vec<Trial> {
 struct Candidate {
     leading: watch::Receiver<bool>,
     stop: CancellationToken,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<(), SetBack>>,
 }
 
 fn stand(stage: &Stage, lease: &str, working: &Arc<AtomicUsize>) -> Candidate {
@@ -73,7 +73,7 @@ async fn takeover(stage: Arc<Stage>) {
         "{:?} after a release",
         begun.elapsed()
     );
-    one.task.await.unwrap();
+    one.task.await.unwrap().unwrap();
 
     let mut three = stand(&stage, "takeover", &working);
     tokio::time::sleep(2 * TIMINGS.retry).await;
@@ -90,7 +90,7 @@ async fn takeover(stage: Arc<Stage>) {
     let spec = leases.get("takeover").await.unwrap().spec.unwrap();
     assert_eq!(spec.lease_transitions, Some(2));
     three.stop.cancel();
-    three.task.await.unwrap();
+    three.task.await.unwrap().unwrap();
     let spec = leases.get("takeover").await.unwrap().spec.unwrap();
     assert_eq!(spec.holder_identity.as_deref().unwrap_or(""), "");
 }
@@ -106,6 +106,6 @@ async fn one_of_many(stage: Arc<Stage>) {
     assert_eq!(leaders, 1);
     for candidate in candidates {
         candidate.stop.cancel();
-        candidate.task.await.unwrap();
+        candidate.task.await.unwrap().unwrap();
     }
 }
