@@ -10,6 +10,8 @@ use crate::samples;
 const TOKENS_IN_FLIGHT: &str = "liquid_worker_tokens_in_flight";
 /// Requests that wait for the language model.
 const REQUESTS_WAITING: &str = "vllm:num_requests_waiting";
+/// Answers that the language model writes.
+const REQUESTS_RUNNING: &str = "vllm:num_requests_running";
 /// Answers to requests over HTTP.
 const HTTP_REQUESTS: &str = "liquid_worker_http_requests_total";
 
@@ -20,6 +22,8 @@ pub struct Load {
     pub tokens: i64,
     /// Requests that wait for the language model.
     pub waiting: i64,
+    /// Answers that the language model writes.
+    pub running: i64,
     /// What was done since the start: where it changes, somebody has asked.
     pub done: i64,
 }
@@ -31,6 +35,7 @@ impl Add for Load {
         Self {
             tokens: self.tokens.saturating_add(other.tokens),
             waiting: self.waiting.saturating_add(other.waiting),
+            running: self.running.saturating_add(other.running),
             done: self.done.saturating_add(other.done),
         }
     }
@@ -43,6 +48,7 @@ pub fn parse_load(metrics: &str) -> Load {
         let part = match sample.name {
             TOKENS_IN_FLIGHT => &mut more.tokens,
             REQUESTS_WAITING => &mut more.waiting,
+            REQUESTS_RUNNING => &mut more.running,
             HTTP_REQUESTS => &mut more.done,
             name if name == DOCUMENTS.sample || name == CALLS.sample => &mut more.done,
             _ => return load,
@@ -60,6 +66,7 @@ mod tests {
     fn labels_are_summed_and_the_rest_is_ignored() {
         let text = "# TYPE x gauge\nliquid_worker_tokens_in_flight 1200\n\
                     vllm:num_requests_waiting{model_name=\"m\"} 2\n\
+                    vllm:num_requests_running{model_name=\"m\"} 5\n\
                     liquid_worker_documents_total{tier=\"static\",reason=\"as_asked\"} 3\n\
                     liquid_worker_documents_total{tier=\"lexical\",reason=\"as_asked\"} 4\n\
                     liquid_worker_calls_total 10\nliquid_worker_http_requests_total{route=\"r\",status=\"200\"} 1\n\
@@ -67,6 +74,7 @@ mod tests {
         let load = Load {
             tokens: 1_200,
             waiting: 2,
+            running: 5,
             done: 18,
         };
         assert_eq!(parse_load(text), load);

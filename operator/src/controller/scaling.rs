@@ -187,8 +187,8 @@ fn describe(sample: Sample, wanted: i32) -> String {
         "a call waits for a worker".to_owned()
     } else {
         format!(
-            "{} document tokens are under way, {} requests wait for the language model",
-            load.tokens, load.waiting
+            "{} document tokens are under way, {} requests wait for the language model, which writes {} answers",
+            load.tokens, load.waiting, load.running
         )
     };
     format!("{wanted} workers instead of {}: {why}", sample.present)

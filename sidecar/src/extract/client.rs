@@ -116,6 +116,33 @@ impl Client {
         }
     }
 
+    /// Returns until when a call that begins now is held where there is no worker.
+    pub fn hold_limit(&self) -> Instant {
+        let waker = self.shared.waker.as_ref();
+        waker.map_or_else(Instant::now, |waker| waker.limit())
+    }
+
+    /// Asks workers by `ask`, which forwards a call. Where there is none and one can be started, the call is held until it
+    /// serves, at most until `limit`; `is_lost` says of an error that no worker answered.
+    ///
+    /// # Errors
+    /// Those of `ask`, and [`ExtractError::Unavailable`] where the call was held in vain.
+    pub async fn ask_or_hold<T, E, F>(
+        &self,
+        limit: Instant,
+        ask: impl Fn() -> F,
+        is_lost: impl Fn(&E) -> bool,
+    ) -> Result<T, E>
+    where
+        E: From<ExtractError>,
+        F: Future<Output = Result<T, E>>,
+    {
+        match &self.shared.waker {
+            None => ask().await,
+            Some(waker) => waker.ask_or_hold(&self.shared.pool, limit, ask, is_lost).await,
+        }
+    }
+
     /// Returns the workers.
     pub(super) fn pool(&self) -> &Pool {
         &self.shared.pool
@@ -151,20 +178,9 @@ impl State {
         let Some(waker) = &self.waker else {
             return self.answer_in_time(query).await;
         };
-        let limit = waker.limit();
-        loop {
-            let held = self.pool.has_available() || waker.hold(&self.pool, limit).await;
-            let answer = self.answer_in_time(query).await;
-            let lost = matches!(
-                answer,
-                Err(ExtractError::Unavailable { .. } | ExtractError::Timeout)
-            );
-            // The last worker may have gone while it was asked.
-            let again = held && lost && !self.pool.has_healthy() && Instant::now() < limit;
-            if !again {
-                return answer;
-            }
-        }
+        let ask = || self.answer_in_time(query);
+        let is_lost = |error: &_| matches!(error, ExtractError::Unavailable { .. } | ExtractError::Timeout);
+        waker.ask_or_hold(&self.pool, waker.limit(), ask, is_lost).await
     }
 
     /// Asks workers within the deadline.

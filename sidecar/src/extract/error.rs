@@ -80,13 +80,18 @@ impl AttemptFailure {
 }
 
 impl ExtractError {
+    /// Says why no worker can be asked.
+    pub(super) fn unavailable(message: String) -> Self {
+        Self::Unavailable {
+            message,
+            retry_after: None,
+        }
+    }
+
     /// Stands for the answer of a call that ended without one: by a panic, or because its last caller went
     /// away.
     pub(super) fn aborted() -> Self {
-        Self::Unavailable {
-            message: "the call to the workers was aborted".to_owned(),
-            retry_after: None,
-        }
+        Self::unavailable("the call to the workers was aborted".to_owned())
     }
 
     pub(super) fn from_status(status: &Status, worker: &str) -> Self {
@@ -105,10 +110,7 @@ impl ExtractError {
                 message,
             },
             AttemptFailure::Busy(retry_after) => Self::Unavailable { message, retry_after },
-            AttemptFailure::Down | AttemptFailure::Fault => Self::Unavailable {
-                message: format!("{worker}: {message}"),
-                retry_after: None,
-            },
+            AttemptFailure::Down | AttemptFailure::Fault => Self::unavailable(format!("{worker}: {message}")),
         }
     }
 }

@@ -159,10 +159,7 @@ impl Worker {
     }
 
     fn unavailable(&self, message: &str) -> ExtractError {
-        ExtractError::Unavailable {
-            message: format!("{}: {message}", self.address),
-            retry_after: None,
-        }
+        ExtractError::unavailable(format!("{}: {message}", self.address))
     }
 }
 

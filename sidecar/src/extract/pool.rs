@@ -216,10 +216,7 @@ impl Pool {
             (_, true) => "none is known yet; check that extract.workers can be looked up".to_owned(),
             (_, false) => "all are ejected after failures, or do not serve".to_owned(),
         };
-        ExtractError::Unavailable {
-            message,
-            retry_after: None,
-        }
+        ExtractError::unavailable(message)
     }
 
     pub(super) fn len(&self) -> usize {

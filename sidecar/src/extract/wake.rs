@@ -18,9 +18,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::Semaphore;
 
-use super::Tls;
 use super::pool::Pool;
 use super::settings::Wake;
+use super::{ExtractError, Tls};
 
 /// Time between two questions for a worker, by all calls of a sidecar together.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -53,14 +53,47 @@ impl Waker {
         Instant::now() + Duration::from_millis(self.settings.hold_ms)
     }
 
-    /// Holds a call until there is a worker. Returns false where there was none until `limit`, or too many calls wait.
-    pub(super) async fn hold(self: &Arc<Self>, pool: &Pool, limit: Instant) -> bool {
+    /// Asks workers by `ask`. Where there is none, the call is held until one serves, at most until `limit`; so it is where
+    /// the last one is lost while it is asked, as `is_lost` says of the error.
+    pub(super) async fn ask_or_hold<T, E, F>(
+        self: &Arc<Self>,
+        pool: &Pool,
+        limit: Instant,
+        ask: impl Fn() -> F,
+        is_lost: impl Fn(&E) -> bool,
+    ) -> Result<T, E>
+    where
+        E: From<ExtractError>,
+        F: Future<Output = Result<T, E>>,
+    {
+        loop {
+            let held = match pool.has_available() {
+                true => Ok(()),
+                false => self.hold(pool, limit).await,
+            };
+            let error = match ask().await {
+                Err(error) if is_lost(&error) && !pool.has_healthy() => error,
+                outcome => return outcome,
+            };
+            held?;
+            if Instant::now() >= limit {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Holds a call until there is a worker.
+    ///
+    /// # Errors
+    /// [`ExtractError::Unavailable`] where there was none until `limit`, or too many calls wait.
+    async fn hold(self: &Arc<Self>, pool: &Pool, limit: Instant) -> Result<(), ExtractError> {
+        let Wake {
+            hold_ms, max_held, ..
+        } = self.settings;
         let Ok(_place) = self.places.try_acquire() else {
-            tracing::warn!(
-                max_held = self.settings.max_held,
-                "too many calls wait for a worker"
-            );
-            return false;
+            let message = format!("{max_held} calls wait for the first one already (extract.wake.max_held)");
+            tracing::warn!(max_held, "too many calls wait for a worker");
+            return Err(ExtractError::unavailable(message));
         };
         let ask = || {
             if self.is_time_to_ask() {
@@ -68,7 +101,11 @@ impl Waker {
                 tokio::spawn(Arc::clone(self).ask());
             }
         };
-        pool.look_until(limit, ask).await
+        if pool.look_until(limit, ask).await {
+            return Ok(());
+        }
+        let message = format!("none has started within {hold_ms} ms (extract.wake.hold_ms)");
+        Err(ExtractError::unavailable(message))
     }
 
     fn is_time_to_ask(&self) -> bool {

@@ -26,7 +26,9 @@ pub(super) async fn answer_other(
         let error = ApiError::invalid(StatusCode::NOT_FOUND, "not_found", message);
         return refuse(&error, wire, exchange);
     };
-    let arrived = match live.compressor.client().forward(&call).await {
+    let workers = live.compressor.client();
+    let held = workers.ask_or_hold(workers.hold_limit(), || workers.forward(&call), |_| true);
+    let arrived = match held.await {
         Ok(arrived) => arrived,
         Err(error) => return refuse(&ApiError::from(&Failure::from(error)), wire, exchange),
     };

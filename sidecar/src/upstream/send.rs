@@ -3,7 +3,8 @@
 //! Expected flow: the first target answers and the answer is returned with its first body frame already read.
 //! On 408, 409, 429, 5xx, a failed connection or a slow first byte the target is tried again after the
 //! upstream's `retry-after` or a jittered backoff, then the next target is tried. What the last one said is
-//! what the caller gets, word for word. Once a first byte is here nothing is tried again.
+//! what the caller gets, word for word. Once a first byte is here nothing is tried again. A call for the workers is held
+//! where there is none and one can be started; its time to the first byte begins after that.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -49,6 +50,15 @@ impl RetryLimits {
             total: Duration::from_millis(settings.total_timeout_ms),
         }
     }
+}
+
+/// Until when one call goes on.
+#[derive(Debug, Clone, Copy)]
+struct CallLimits {
+    /// All tries, and the answer.
+    deadline: Instant,
+    /// Its wait for a worker where there is none, in all tries together.
+    held: std::time::Instant,
 }
 
 /// A call that is ready to be sent.
@@ -145,7 +155,10 @@ impl Upstreams {
     /// # Errors
     /// The last target's failure, if it gave no answer at all.
     pub async fn send(&self, call: &OutgoingCall<'_>, targets: &[Target]) -> Result<UpstreamAnswer, Failure> {
-        let deadline = Instant::now() + self.limits.total;
+        let limits = CallLimits {
+            deadline: Instant::now() + self.limits.total,
+            held: call.workers.hold_limit(),
+        };
         let mut last = None;
         for target in targets {
             if target.provider.kind == ProviderKind::Local {
@@ -154,7 +167,7 @@ impl Upstreams {
                     model: format!("{}/{model}", target.provider.name),
                 });
             }
-            let outcome = self.try_target(call, target, deadline).await;
+            let outcome = self.try_target(call, target, limits).await;
             if !may_try_again(&outcome) {
                 return outcome;
             }
@@ -165,27 +178,41 @@ impl Upstreams {
                     "no answer from the provider"
                 );
             }
-            let over = Instant::now() >= deadline;
+            let over = Instant::now() >= limits.deadline;
             last = Some(outcome);
             if over {
                 break;
             }
         }
-        last.unwrap_or(Err(Failure::Total {
+        last.unwrap_or_else(|| Err(self.total_failure()))
+    }
+
+    fn total_failure(&self) -> Failure {
+        Failure::Total {
             limit_ms: self.limits.total.as_millis(),
-        }))
+        }
     }
 
     async fn try_target(
         &self,
         call: &OutgoingCall<'_>,
         target: &Target,
-        deadline: Instant,
+        CallLimits { deadline, held }: CallLimits,
     ) -> Result<UpstreamAnswer, Failure> {
         let prepared = PreparedRequest::new(call, target, self, deadline)?;
+        let attempt = || self.attempt(&prepared, call, target, deadline);
+        let is_lost = |failure: &Failure| matches!(failure, Failure::Worker(_));
         let mut tried = 0;
         loop {
-            let outcome = self.attempt(&prepared, call, target, deadline).await;
+            let outcome = match &prepared {
+                PreparedRequest::Upstream(_) => attempt().await,
+                PreparedRequest::Worker(_) => {
+                    // In a box: calls for upstreams do not carry what it needs.
+                    let asked = Box::pin(call.workers.ask_or_hold(held, attempt, is_lost));
+                    let outcome = timeout_at(deadline, asked).await;
+                    outcome.unwrap_or_else(|_| Err(self.total_failure()))
+                }
+            };
             if tried >= self.limits.retries || !may_try_again(&outcome) {
                 return outcome;
             }
@@ -241,9 +268,7 @@ impl Upstreams {
                 provider: name.clone(),
                 limit_ms: limit.as_millis(),
             }),
-            Err(_) => Err(Failure::Total {
-                limit_ms: self.limits.total.as_millis(),
-            }),
+            Err(_) => Err(self.total_failure()),
         }
     }
 

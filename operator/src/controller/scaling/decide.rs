@@ -77,7 +77,7 @@ impl Scaler {
         };
         let before = self.done.replace(load.done);
         let worked = before.is_some_and(|before| before != load.done);
-        let busy = worked || load.tokens > 0 || load.waiting > 0;
+        let busy = worked || load.tokens > 0 || load.waiting > 0 || load.running > 0;
         let full = load.tokens.max(0).div_euclid(bounds.tokens_in_flight.max(1));
         let part = i64::from(load.tokens.max(0).rem_euclid(bounds.tokens_in_flight.max(1)) > 0);
         let by_tokens = i32::try_from(full + part).unwrap_or(i32::MAX);
@@ -115,8 +115,7 @@ mod tests {
             .map(|(tokens, number)| {
                 let load = Some(Load {
                     tokens,
-                    waiting: 0,
-                    done: 0,
+                    ..Load::default()
                 });
                 let seen = Sample {
                     load,
@@ -162,9 +161,8 @@ mod tests {
         let mut scaler = Scaler::new(start);
         let mut decide = |second: u64, done: i64| {
             let load = Some(Load {
-                tokens: 0,
-                waiting: 0,
                 done,
+                ..Load::default()
             });
             let seen = Sample {
                 load,
@@ -207,13 +205,32 @@ mod tests {
         let now = Instant::now();
         let seen = Sample {
             load: Some(Load {
-                tokens: 0,
                 waiting: 3,
-                done: 0,
+                ..Load::default()
             }),
             present: 2,
             called: false,
         };
         assert_eq!(Scaler::new(now).decide(&bounds(), seen, now), 3);
+    }
+
+    #[test]
+    fn a_long_answer_of_the_language_model_keeps_its_worker() {
+        let start = Instant::now();
+        let mut scaler = Scaler::new(start);
+        let mut decide = |second: u64, running: i64| {
+            let load = Some(Load {
+                running,
+                ..Load::default()
+            });
+            let seen = Sample {
+                load,
+                present: 1,
+                called: false,
+            };
+            scaler.decide(&bounds(), seen, start + Duration::from_secs(second))
+        };
+        assert!((0..600).step_by(5).all(|second| decide(second, 1) == 1));
+        assert_eq!((decide(650, 0), decide(656, 0)), (1, 0));
     }
 }

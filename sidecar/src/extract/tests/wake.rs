@@ -86,6 +86,8 @@ async fn calls_are_held_so_long_and_so_many() {
     let begun = Instant::now();
     let error = client.extract(query("one")).await.unwrap_err();
     assert!(matches!(error, ExtractError::Unavailable { .. }), "{error}");
+    let text = "no worker is available: none has started within 1500 ms (extract.wake.hold_ms)";
+    assert_eq!(error.to_string(), text);
     assert!(begun.elapsed() >= Duration::from_millis(1_500));
     assert!(asked.load(Ordering::SeqCst) >= 1);
 

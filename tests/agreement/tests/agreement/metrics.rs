@@ -92,6 +92,7 @@ async fn the_operator_reads_what_a_worker_has_done_and_what_a_sidecar_reports() 
     let load = Load {
         tokens: 0,
         waiting: 0,
+        running: 0,
         done: 7,
     };
     assert_eq!(parse_load(&text), load, "{text}");
