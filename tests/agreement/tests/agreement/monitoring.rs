@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kube::Resource;
 use liquid_contract::metrics::{SIDECAR_SITE_TOKENS_AFTER, SIDECAR_SITE_TOKENS_BEFORE};
+use liquid_operator::api::LiquidMemoryProxy;
+use liquid_operator::names;
 use serde_json::Value;
 
 use crate::render::read;
@@ -35,13 +38,16 @@ fn exported() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
-    let words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
+    let words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || "_:".contains(letter)));
     words.filter(|word| !word.is_empty())
 }
 
 /// The metrics of a query, each with the labels that its braces name.
 fn selectors(query: &str) -> Vec<(&str, Vec<&str>)> {
-    let names = words(query).filter(|word| word.starts_with("liquid_") || word.starts_with("gen_ai_client"));
+    let names = words(query).filter(|word| {
+        let prefixes = ["liquid_", "gen_ai_client", "vllm:"];
+        prefixes.iter().any(|prefix| word.starts_with(prefix))
+    });
     let mut found = Vec::new();
     let mut rest = query;
     for name in names {
@@ -113,6 +119,29 @@ fn alerts_and_dashboard_ask_for_what_is_exported() {
 }
 
 #[test]
+fn the_guides_autoscaler_asks_for_what_workers_export() {
+    let guide = read("deploy/README.md");
+    let mut blocks = guide.split("```yaml\n").skip(1);
+    let found = blocks.find(|block| block.contains("kind: ScaledObject")).unwrap();
+    let scaled: Value = serde_saphyr::from_str(found.split("```").next().unwrap()).unwrap();
+    let target = &scaled["spec"]["scaleTargetRef"];
+    assert_eq!(target["apiVersion"], LiquidMemoryProxy::api_version(&()).as_ref());
+    assert_eq!(target["kind"], LiquidMemoryProxy::kind(&()).as_ref());
+    let exported = exported();
+    let triggers = scaled["spec"]["triggers"].as_array().unwrap();
+    assert_eq!(triggers.len(), 2);
+    for trigger in triggers {
+        let metadata = &trigger["metadata"];
+        let query = metadata["query"].as_str().unwrap();
+        assert_eq!(selectors(query).len(), 1, "{query}");
+        check(query, &exported);
+        assert!(metadata["threshold"].as_str().unwrap().parse::<u64>().unwrap() > 0);
+        let pods = format!("pod=~\"{}-.+\"", names::workers(target["name"].as_str().unwrap()));
+        assert!(query.contains(&pods), "{query}");
+    }
+}
+
+#[test]
 fn a_metric_or_a_label_that_no_program_has_is_found() {
     let exported = exported();
     check(
@@ -123,6 +152,7 @@ fn a_metric_or_a_label_that_no_program_has_is_found() {
         "liquid_sidecar_request_total",
         "liquid_sidecar_requests_total{cause=\"a\"}",
         "sum by (tier) (liquid_sidecar_requests_total)",
+        "vllm:num_requests_waited",
         "liquid_worker_stage_seconds",
     ] {
         let outcome = std::panic::catch_unwind(|| check(wrong, &exported));
