@@ -13,6 +13,10 @@ pub const WORKER_PREFIX: &str = "LIQUID_WORKER";
 /// Stands between prefix, section and key.
 pub const SEPARATOR: &str = "__";
 
+/// The zone of the machine, which sidecar and worker take for their own. It begins with neither's prefix, so that versions
+/// which do not know it ignore it.
+pub const ZONE: &str = "LIQUID_ZONE";
+
 /// `listen.address` of the sidecar.
 pub const SIDECAR_LISTEN: &str = "LIQUID_SIDECAR__LISTEN__ADDRESS";
 

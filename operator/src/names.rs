@@ -20,6 +20,8 @@ pub const PROXY_ANNOTATION: &str = "liquidmemory.dev/proxy";
 pub const INJECTED_ANNOTATION: &str = "liquidmemory.dev/injected";
 /// Name of the injected container.
 pub const SIDECAR_CONTAINER: &str = "liquid-sidecar";
+/// The zone of a pod's node, where Kubernetes labels the pod with it: by default from 1.35 on. Empty elsewhere.
+pub const ZONE_FIELD: &str = "metadata.labels['topology.kubernetes.io/zone']";
 
 /// Folder of a worker's model that does not come with the image.
 pub const MODEL_FOLDER: &str = "/etc/liquid/model";

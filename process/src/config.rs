@@ -1,7 +1,7 @@
 //! A program's configuration: one TOML file, every key by environment too, validated as a whole before anything starts.
 //!
-//! Later sources win: the type's own defaults, the file, then the variables `PREFIX__SECTION__KEY`. The crate `config`
-//! merges them; what this module adds is the convention, which sidecar and worker share.
+//! Later sources win: the type's own defaults, the file, aliases, then the variables `PREFIX__SECTION__KEY`. The crate
+//! `config` merges them; what this module adds is the convention, which sidecar and worker share.
 
 use std::path::Path;
 
@@ -13,6 +13,15 @@ use crate::{Invalid, InvalidValues};
 /// Stands between prefix, section and key of a variable.
 const SEPARATOR: &str = "__";
 
+/// A variable of another name that sets a key.
+#[derive(Clone, Copy, Debug)]
+pub struct Alias {
+    /// Its name. An empty value sets nothing.
+    pub name: &'static str,
+    /// The key's own variable, which goes before.
+    pub variable: &'static str,
+}
+
 /// A configuration that [`load`] can read.
 ///
 /// Its types say `#[serde(default, deny_unknown_fields)]`, so that a key may be absent and a misspelt one is an error.
@@ -22,6 +31,9 @@ pub trait Configuration: DeserializeOwned {
 
     /// Paths of the keys whose variables hold lists, items separated by commas, such as `upstream.fallbacks`.
     const LISTS: &'static [&'static str];
+
+    /// Variables of other names.
+    const ALIASES: &'static [Alias] = &[];
 
     /// Lists every value that cannot be used, by its path from the root.
     fn validate(&self) -> Vec<Invalid>;
@@ -52,8 +64,20 @@ pub fn load<C: Configuration>(file: Option<&Path>) -> Result<C, ConfigError> {
 /// As [`load`].
 pub fn load_with<C: Configuration>(
     file: Option<&Path>,
-    variables: Vec<(String, String)>,
+    mut variables: Vec<(String, String)>,
 ) -> Result<C, ConfigError> {
+    for alias in C::ALIASES {
+        let is_set = variables
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case(alias.variable));
+        let value = variables
+            .iter()
+            .find(|(name, value)| name == alias.name && !value.is_empty());
+        if let (Some((_, value)), false) = (value, is_set) {
+            let value = value.clone();
+            variables.push((alias.variable.to_owned(), value));
+        }
+    }
     let mut environment = Environment::with_prefix(C::PREFIX)
         .prefix_separator(SEPARATOR)
         .separator(SEPARATOR)

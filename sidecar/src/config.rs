@@ -1,15 +1,15 @@
 //! The configuration: one TOML file, every key by environment too, validated as a whole before anything starts.
 //!
-//! Later sources win: defaults, the file, `SYNTHESIS_MODEL` (for `upstream.model`),
+//! Later sources win: defaults, the file, `SYNTHESIS_MODEL` (for `upstream.model`) and `LIQUID_ZONE` (for `extract.zone`),
 //! `LIQUID_SIDECAR__SECTION__KEY`.
 
 use std::path::Path;
 
 use liquid_contract::defaults::DRAIN_SECONDS;
-use liquid_contract::environment::SIDECAR_PREFIX;
+use liquid_contract::environment::{SIDECAR_PREFIX, ZONE};
 use liquid_contract::ports;
 use liquid_process::Invalid;
-use liquid_process::config::Configuration;
+use liquid_process::config::{Alias, Configuration};
 use liquid_process::logs::Log;
 use liquid_process::tls::Tls;
 use serde::Deserialize;
@@ -18,10 +18,6 @@ pub use liquid_process::config::ConfigError;
 
 use crate::upstream::Routes;
 use crate::{access, compress, extract, intercept, pack, pages, policy, upstream};
-
-/// Sets `upstream.model` unless [`MODEL_VARIABLE`] is set.
-const SYNTHESIS_MODEL: &str = "SYNTHESIS_MODEL";
-const MODEL_VARIABLE: &str = "LIQUID_SIDECAR__UPSTREAM__MODEL";
 
 /// The configuration of a sidecar.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -137,19 +133,7 @@ pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_with(file: Option<&Path>, mut variables: Vec<(String, String)>) -> Result<Config, ConfigError> {
-    let value_of = |wanted: &str| {
-        variables
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
-    };
-    let model = variables
-        .iter()
-        .find(|(name, value)| name == SYNTHESIS_MODEL && !value.is_empty());
-    if let (Some((_, model)), None) = (model, value_of(MODEL_VARIABLE)) {
-        let model = (MODEL_VARIABLE.to_owned(), model.clone());
-        variables.push(model);
-    }
+pub fn load_with(file: Option<&Path>, variables: Vec<(String, String)>) -> Result<Config, ConfigError> {
     liquid_process::config::load_with(file, variables)
 }
 
@@ -174,6 +158,16 @@ impl Configuration for Config {
         "extract.workers",
         "policy.unread_allow",
         "listen.tls.client_identities",
+    ];
+    const ALIASES: &'static [Alias] = &[
+        Alias {
+            name: "SYNTHESIS_MODEL",
+            variable: "LIQUID_SIDECAR__UPSTREAM__MODEL",
+        },
+        Alias {
+            name: ZONE,
+            variable: "LIQUID_SIDECAR__EXTRACT__ZONE",
+        },
     ];
 
     fn validate(&self) -> Vec<Invalid> {

@@ -3,6 +3,7 @@
 //! to.
 
 mod answer;
+mod choose;
 mod client;
 mod error;
 mod forward;
@@ -56,6 +57,8 @@ pub enum WorkerHealth {
 pub struct WorkerStatus {
     /// `address:port`.
     pub address: String,
+    /// Its zone; empty where that is not known, or does not count.
+    pub zone: String,
     /// Whether it is known to serve and is not ejected after failures.
     pub healthy: bool,
     /// What is known of it.

@@ -77,6 +77,7 @@ struct Shared {
     reports: Mutex<Vec<ReportRequest>>,
     report_failure: Mutex<Option<Code>>,
     load: AtomicU64,
+    zone: Mutex<String>,
 }
 
 struct Service(Arc<Shared>);
@@ -193,6 +194,11 @@ impl MockWorker {
         self.shared.load.store(tokens_in_flight, SeqCst);
     }
 
+    /// Makes it describe itself as one of this zone.
+    pub fn set_zone(&self, zone: &str) {
+        zone.clone_into(&mut lock(&self.shared.zone));
+    }
+
     /// How many calls have arrived whole.
     #[must_use]
     pub fn arrived(&self) -> u32 {
@@ -278,7 +284,10 @@ impl worker_server::Worker for Service {
     }
 
     async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
-        Ok(Response::new(DescribeResponse::default()))
+        Ok(Response::new(DescribeResponse {
+            zone: lock(&self.0.zone).clone(),
+            ..DescribeResponse::default()
+        }))
     }
 
     async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {

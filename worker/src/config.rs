@@ -1,15 +1,15 @@
 //! The worker's configuration: one TOML file, every key by environment too, validated as a whole before
 //! anything starts.
 //!
-//! Later sources win: defaults, the file, `LIQUID_WORKER__SECTION__KEY`.
+//! Later sources win: defaults, the file, `LIQUID_ZONE` (for `grpc.zone`), `LIQUID_WORKER__SECTION__KEY`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use liquid_contract::environment::WORKER_PREFIX;
+use liquid_contract::environment::{WORKER_PREFIX, ZONE};
 use liquid_contract::{defaults, files, ports};
 use liquid_process::Invalid;
-use liquid_process::config::Configuration;
+use liquid_process::config::{Alias, Configuration};
 use liquid_process::logs::Log;
 pub use liquid_process::tls::Tls;
 use liquid_signing::{KeyError, PublicKey};
@@ -61,12 +61,16 @@ pub struct Config {
 pub struct Grpc {
     /// `address:port` of the service. Default `127.0.0.1:50051`.
     pub listen: SocketAddr,
+    /// Zone of this machine: sidecars of the same zone (`extract.zone`) ask this worker first. `LIQUID_ZONE` sets it too.
+    /// Default: empty, none.
+    pub zone: String,
 }
 
 impl Default for Grpc {
     fn default() -> Self {
         Self {
             listen: ([127, 0, 0, 1], ports::WORKER).into(),
+            zone: String::new(),
         }
     }
 }
@@ -215,6 +219,10 @@ impl Default for Drain {
 impl Configuration for Config {
     const PREFIX: &'static str = WORKER_PREFIX;
     const LISTS: &'static [&'static str] = &["tiers", "tls.client_identities"];
+    const ALIASES: &'static [Alias] = &[Alias {
+        name: ZONE,
+        variable: "LIQUID_WORKER__GRPC__ZONE",
+    }];
 
     fn validate(&self) -> Vec<Invalid> {
         let mut found: Vec<Invalid> = within("limits", self.limits.validate()).collect();

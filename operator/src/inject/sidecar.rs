@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use liquid_contract::environment::{
     SIDECAR_ADMIN, SIDECAR_INTERCEPT, SIDECAR_INTERCEPT_CERTIFICATE, SIDECAR_INTERCEPT_KEY, SIDECAR_LISTEN,
-    SIDECAR_LOG_FORMAT, SIDECAR_MODE, SIDECAR_UNREAD, SIDECAR_WHOLE,
+    SIDECAR_LOG_FORMAT, SIDECAR_MODE, SIDECAR_UNREAD, SIDECAR_WHOLE, ZONE,
 };
 use liquid_contract::{Mode, Unread, Whole, files};
 use serde_json::{Map, Value, json};
@@ -15,7 +15,7 @@ use super::pod::{Container, ContainerList, Pod, items, text};
 use super::probes::{ProbeMethod, build_probes};
 use super::settings::{SidecarDefaults, SidecarResources};
 use crate::api::PodUser;
-use crate::names::{INJECTED_ANNOTATION, INTERCEPTION_FOLDER, SIDECAR_CONTAINER};
+use crate::names::{INJECTED_ANNOTATION, INTERCEPTION_FOLDER, SIDECAR_CONTAINER, ZONE_FIELD};
 
 /// Everything that the sidecar's container is built from.
 #[derive(Debug)]
@@ -89,6 +89,7 @@ fn build_variables(spec: &SidecarSpec<'_>) -> Vec<Value> {
         build_variable(SIDECAR_LISTEN, &format!("127.0.0.1:{}", spec.port)),
         build_variable(SIDECAR_ADMIN, &spec.admin_address().to_string()),
         build_variable(SIDECAR_LOG_FORMAT, spec.defaults.log_format),
+        json!({ "name": ZONE, "valueFrom": { "fieldRef": { "apiVersion": "v1", "fieldPath": ZONE_FIELD } } }),
     ];
     if let Some(address) = spec.intercept {
         let file = |name: &str| format!("{INTERCEPTION_FOLDER}/{name}");

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, HTTPGetAction, PodSecurityContext,
-    PodSpec, PodTemplateSpec, Probe, ResourceClaim, ResourceRequirements, SeccompProfile, SecretVolumeSource,
-    SecurityContext, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
+    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
+    ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceClaim,
+    ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Toleration,
+    TopologySpreadConstraint, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use liquid_contract::endpoints::{LIVEZ, READYZ};
-use liquid_contract::{files, ports};
+use liquid_contract::{environment, files, ports};
 
 use super::meta::{Component, ProxyRef, label_selector, labels};
 use super::models::ModelMount;
@@ -105,6 +106,7 @@ fn build_container(proxy: &LiquidMemoryProxy, platform: &Platform) -> Container 
             "--config".into(),
             format!("{}/{}", files::CONFIG_FOLDER, files::WORKER_CONFIG),
         ]),
+        env: Some(vec![build_zone_variable()]),
         ports: Some(vec![
             build_port("grpc", ports::WORKER),
             build_port("admin", ports::WORKER_ADMIN),
@@ -168,6 +170,21 @@ pub(super) fn secret_mode(user: PodUser) -> i32 {
         PodUser::Fixed => 0o440,
         // Not every platform assigns a group too. No other container mounts it.
         PodUser::Platform => 0o444,
+    }
+}
+
+/// Builds the variable that says in which zone a pod runs.
+pub(super) fn build_zone_variable() -> EnvVar {
+    EnvVar {
+        name: environment::ZONE.into(),
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                api_version: Some("v1".into()),
+                field_path: names::ZONE_FIELD.into(),
+            }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
     }
 }
 

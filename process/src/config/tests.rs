@@ -34,6 +34,10 @@ impl Default for Oven {
 impl Configuration for Kitchen {
     const PREFIX: &'static str = "KITCHEN";
     const LISTS: &'static [&'static str] = &["guests", "oven.spices"];
+    const ALIASES: &'static [Alias] = &[Alias {
+        name: "OVEN",
+        variable: "KITCHEN__OVEN__NAME",
+    }];
 
     fn validate(&self) -> Vec<Invalid> {
         let hot = (self.oven.degrees > 300)
@@ -50,6 +54,14 @@ fn read(toml: &str, variables: &[(&str, &str)]) -> Result<Kitchen, ConfigError> 
         .iter()
         .map(|(name, value)| ((*name).into(), (*value).into()));
     load_with(Some(file.path()), variables.collect())
+}
+
+#[test]
+fn an_alias_goes_before_the_file_and_after_the_keys_own_variable() {
+    let name = |variables: &[(&str, &str)]| read("[oven]\nname = \"file\"\n", variables).unwrap().oven.name;
+    assert_eq!(name(&[("OVEN", "1")]), "1");
+    assert_eq!(name(&[("OVEN", "")]), "file");
+    assert_eq!(name(&[("OVEN", "alias"), ("KITCHEN__OVEN__NAME", "own")]), "own");
 }
 
 #[test]

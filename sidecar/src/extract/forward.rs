@@ -118,9 +118,13 @@ fn worth(outcome: &Result<ModelAnswer, ExtractError>) -> Worth {
 }
 
 /// Sorts workers for a prefix, the one that it belongs to first (rendezvous hashing: a worker that comes or goes moves
-/// its own prefixes alone). The order is the same in every sidecar.
-pub(super) fn rank(workers: &mut [Arc<Worker>], prefix: &PrefixKey) {
-    workers.sort_by_cached_key(|worker| Reverse(weight(worker.address, prefix)));
+/// its own prefixes alone). The order is the same in every sidecar of a zone: the one that it belongs to there, those
+/// elsewhere, the others of the zone.
+pub(super) fn rank(workers: &mut [Arc<Worker>], prefix: &PrefixKey, zone: &str) {
+    workers.sort_by_cached_key(|worker| (worker.is_in(zone), Reverse(weight(worker.address, prefix))));
+    if let Some(near) = workers.iter().position(|worker| worker.is_in(zone)) {
+        workers[..=near].rotate_right(1);
+    }
 }
 
 fn weight(address: SocketAddr, prefix: &PrefixKey) -> [u8; 32] {

@@ -1,4 +1,4 @@
-//! All workers: names looked up again and again, health checked, the less busy of two picked.
+//! All workers: names looked up again and again, health checked, one picked by zone and load.
 //!
 //! A name may stand for many workers (a headless Service has one A record a pod). Nothing here is needed for
 //! the sidecar to start: names that do not resolve yet and certificates that are not written yet are tried
@@ -17,6 +17,7 @@ use tokio::sync::{Notify, OnceCell};
 use tokio::time::MissedTickBehavior;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::choose::{Candidate, choose};
 use super::error::ExtractError;
 use super::forward::{PrefixKey, rank};
 use super::lookup::Resolver;
@@ -134,19 +135,23 @@ impl Pool {
         }
     }
 
-    /// Picks the less busy of two workers that are available and not in `tried`.
+    /// Picks a worker that is available and not in `tried`: one of the own zone first, and after that of another.
     pub(super) async fn pick(&self, tried: &[SocketAddr]) -> Option<Arc<Worker>> {
-        let open = self.open(tried).await;
-        let one = fastrand::usize(..open.len().max(1));
-        let other = (one + 1 + fastrand::usize(..open.len().saturating_sub(1).max(1))) % open.len().max(1);
-        let (one, other) = (open.get(one)?, open.get(other)?);
-        Some(Arc::clone(if other.load() < one.load() { other } else { one }))
+        let mut open = self.open(tried).await;
+        let now = Instant::now();
+        let candidate = |worker: &Arc<Worker>| Candidate {
+            near: tried.is_empty() == worker.is_in(&self.settings.zone),
+            load: worker.load(now),
+        };
+        let candidates: Vec<_> = open.iter().map(candidate).collect();
+        let chosen = choose(&candidates, |below| fastrand::usize(..below))?;
+        Some(open.swap_remove(chosen))
     }
 
-    /// Returns the workers that are available, the one that a prefix belongs to first.
+    /// Returns the workers that are available, in the order in which a call with this prefix tries them.
     pub(super) async fn rank(&self, prefix: &PrefixKey) -> Vec<Arc<Worker>> {
         let mut open = self.open(&[]).await;
-        rank(&mut open, prefix);
+        rank(&mut open, prefix, &self.settings.zone);
         open
     }
 

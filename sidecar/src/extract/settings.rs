@@ -14,6 +14,9 @@ pub struct Settings {
     /// Workers as `host:port`. A name that resolves to several addresses stands for all of them; names are
     /// looked up again every `resolve_interval_ms`. Default `["127.0.0.1:50051"]`.
     pub workers: Vec<String>,
+    /// Zone of this machine: workers of the same zone (`grpc.zone`) are asked first, unless their queues are clearly longer
+    /// than elsewhere; a further try goes elsewhere first. `LIQUID_ZONE` sets it too. Default: empty, zones do not count.
+    pub zone: String,
     /// What to do with a call when no worker gives an answer in time. Default `forward`.
     pub on_worker_unavailable: OnWorkerUnavailable,
     /// Time for one extraction, retries and hedge included. Milliseconds. Default 10000.
@@ -106,6 +109,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             workers: vec![format!("127.0.0.1:{}", ports::WORKER)],
+            zone: String::new(),
             on_worker_unavailable: OnWorkerUnavailable::Forward,
             deadline_ms: defaults::DEADLINE_MS.into(),
             deadline_per_mib_ms: defaults::DEADLINE_PER_MIB_MS.into(),

@@ -4,6 +4,7 @@ mod names;
 mod reports;
 mod tls;
 mod wake;
+mod zones;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -30,6 +30,9 @@ pub(super) struct Worker {
     pub(super) address: SocketAddr,
     name: String,
     channel: Channel,
+    /// Its zone, once it has said it; it is asked where zones count.
+    zone: OnceLock<String>,
+    zones_count: bool,
     eject: Duration,
     /// Whether it serves, as it was last heard: by its health service or by an answer. Empty until then.
     serving: Mutex<Option<bool>>,
@@ -37,10 +40,29 @@ pub(super) struct Worker {
     in_flight: AtomicU32,
     /// Bytes of the documents that it works on for us.
     bytes_in_flight: AtomicU64,
-    /// Document tokens that wait or run there, as it last reported.
-    tokens_in_flight: AtomicU64,
+    reported: Mutex<Option<ReportedLoad>>,
     answered: AtomicU64,
     failed: AtomicU64,
+}
+
+/// What a worker said of its load.
+#[derive(Debug, Clone, Copy)]
+struct ReportedLoad {
+    /// Document tokens that wait or run there.
+    tokens: u64,
+    at: Instant,
+}
+
+impl ReportedLoad {
+    /// Estimates what is left of it at `now`. Half is taken to be done each second: a worker that is not asked says nothing
+    /// new, and what it said last must not keep calls away for ever.
+    fn left(self, now: Instant) -> u64 {
+        let seconds = now.saturating_duration_since(self.at).as_secs();
+        u32::try_from(seconds)
+            .ok()
+            .and_then(|seconds| self.tokens.checked_shr(seconds))
+            .unwrap_or(0)
+    }
 }
 
 /// A worker's failures in a row, and the end of its ejection for them.
@@ -78,12 +100,14 @@ impl Worker {
             address,
             name: address.to_string(),
             channel: endpoint.connect_lazy(),
+            zone: OnceLock::new(),
+            zones_count: !settings.zone.is_empty(),
             eject: Duration::from_millis(settings.eject_ms),
             serving: Mutex::default(),
             ejection: Mutex::default(),
             in_flight: AtomicU32::new(0),
             bytes_in_flight: AtomicU64::new(0),
-            tokens_in_flight: AtomicU64::new(0),
+            reported: Mutex::default(),
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
         })
@@ -113,18 +137,25 @@ impl Worker {
         self.ejection().until.is_some_and(|until| now < until)
     }
 
-    /// Estimates the document tokens before it: those that it reported, and those sent since.
-    pub(super) fn load(&self) -> u64 {
-        self.tokens_in_flight.load(Relaxed) + self.bytes_in_flight.load(Relaxed) / 4
+    /// Estimates the document tokens before it: what is left of those that it reported, and those of ours.
+    pub(super) fn load(&self, now: Instant) -> u64 {
+        let reported = lock(&self.reported).map_or(0, |load| load.left(now));
+        reported.saturating_add(self.bytes_in_flight.load(Relaxed) / 4)
+    }
+
+    /// Returns whether it is known to be in this zone.
+    pub(super) fn is_in(&self, zone: &str) -> bool {
+        !zone.is_empty() && self.zone.get().is_some_and(|own| own == zone)
     }
 
     pub(super) fn status(&self, now: Instant) -> WorkerStatus {
         WorkerStatus {
             address: self.name.clone(),
+            zone: self.zone.get().cloned().unwrap_or_default(),
             healthy: self.is_healthy(now),
             health: self.health(now),
             in_flight: self.in_flight.load(Relaxed),
-            tokens_in_flight: self.tokens_in_flight.load(Relaxed),
+            tokens_in_flight: lock(&self.reported).map_or(0, |load| load.tokens),
             answered: self.answered.load(Relaxed),
             failed: self.failed.load(Relaxed),
         }
@@ -165,7 +196,10 @@ impl Worker {
 
     fn answered(&self, response: wire::ExtractResponse, query: &Query) -> Result<Extraction, FailedAttempt> {
         if let Some(load) = response.load {
-            self.tokens_in_flight.store(load.tokens_in_flight, Relaxed);
+            *lock(&self.reported) = Some(ReportedLoad {
+                tokens: load.tokens_in_flight,
+                at: Instant::now(),
+            });
         }
         let checked = Extraction::check(response, &query.document, &self.name);
         match &checked {
@@ -221,6 +255,19 @@ impl Worker {
         }
         if before != Some(serving) {
             tracing::info!(worker = %self.address, serving, "worker changed its health");
+        }
+        if serving && self.zones_count && self.zone.get().is_none() {
+            self.ask_zone(time).await;
+        }
+    }
+
+    /// Asks for its zone. One that gives no answer is asked again with its health.
+    async fn ask_zone(&self, time: Duration) {
+        let mut client = WorkerClient::new(self.channel.clone());
+        let answer = tokio::time::timeout(time, client.describe(wire::DescribeRequest {})).await;
+        if let Ok(Ok(described)) = answer {
+            // Another check may have been quicker; it was told the same.
+            let _ = self.zone.set(described.into_inner().zone);
         }
     }
 
@@ -293,5 +340,21 @@ impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.worker.in_flight.fetch_sub(1, Relaxed);
         self.worker.bytes_in_flight.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_counts_for_half_each_second() {
+        let at = Instant::now();
+        let load = ReportedLoad { tokens: 1_000, at };
+        let left = |seconds: u64| load.left(at + Duration::from_secs(seconds));
+        assert_eq!(
+            [0, 1, 2, 10, 64, u64::MAX >> 32].map(left),
+            [1_000, 500, 250, 0, 0, 0]
+        );
     }
 }

@@ -7,6 +7,7 @@ mod contract;
 mod endings;
 mod explain;
 mod fidelity;
+mod held;
 mod intercept;
 mod limits;
 mod liquid;

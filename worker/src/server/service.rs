@@ -26,6 +26,7 @@ const BEFORE_THE_TRANSPORT: Duration = Duration::from_millis(5);
 pub(super) struct Service {
     limits: Limits,
     device: String,
+    zone: String,
     runtime: Runtime,
     metrics: Arc<Metrics>,
     phase: watch::Receiver<Phase>,
@@ -49,6 +50,7 @@ impl Service {
         Self {
             limits,
             device,
+            zone: config.grpc.zone.clone(),
             runtime,
             metrics,
             phase,
@@ -172,6 +174,7 @@ impl Service {
             device: self.device.clone(),
             load: Some(convert::load_message(self.runtime.load())),
             draining: matches!(*self.phase.borrow(), Phase::Notice | Phase::Draining),
+            zone: self.zone.clone(),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::objects::Platform;
 use crate::objects::meta::{Component, ProxyRef, labels};
 use crate::objects::pod::{
     build_config_volume, build_container_security, build_mount, build_pod_security, build_port, build_probe,
-    build_secret_volume, build_spread, non_empty, secret_mode,
+    build_secret_volume, build_spread, build_zone_variable, non_empty, secret_mode,
 };
 use crate::objects::worker_config::NOTICE_SECONDS;
 
@@ -106,6 +106,7 @@ impl GatewayPod<'_> {
                 "--config".into(),
                 format!("{}/{}", files::CONFIG_FOLDER, files::SIDECAR_CONFIG),
             ]),
+            env: Some(vec![build_zone_variable()]),
             ports: Some(vec![
                 build_port(PORT, ports::SIDECAR),
                 build_port("admin", ports::SIDECAR_ADMIN),

@@ -59,12 +59,23 @@ pub(crate) fn container(annotations: &Value, log_format: &'static str) -> Value 
     sidecar.unwrap().clone()
 }
 
-fn variables(container: &Value) -> Vec<(String, String)> {
-    let text = |entry: &Value, key: &str| entry[key].as_str().unwrap().to_owned();
+/// What Kubernetes makes of the field that it fills in.
+pub(crate) const NODE_ZONE: &str = "zone-1";
+
+/// The variables of a container, in the zone [`NODE_ZONE`].
+pub(crate) fn variables(container: &Value) -> Vec<(String, String)> {
+    let text = |entry: &Value| entry.as_str().unwrap().to_owned();
+    let value = |entry: &Value| match &entry["valueFrom"]["fieldRef"]["fieldPath"] {
+        Value::Null => text(&entry["value"]),
+        field => {
+            assert_eq!(field, names::ZONE_FIELD);
+            NODE_ZONE.to_owned()
+        }
+    };
     let entries = container["env"].as_array().unwrap();
     entries
         .iter()
-        .map(|entry| (text(entry, "name"), text(entry, "value")))
+        .map(|entry| (text(&entry["name"]), value(entry)))
         .collect()
 }
 
@@ -96,6 +107,7 @@ fn every_annotation_reaches_the_sidecar() {
         environment::SIDECAR_UNREAD,
         environment::SIDECAR_WHOLE,
         environment::SIDECAR_LOG_FORMAT,
+        environment::ZONE,
         environment::SIDECAR_OPENAI_URL,
         environment::SIDECAR_ANTHROPIC_URL,
     ];
@@ -112,6 +124,7 @@ fn every_annotation_reaches_the_sidecar() {
     assert_eq!(format!("{:?}", config.policy.unread), "Refuse");
     assert_eq!(format!("{:?}", config.policy.whole), "Coverage");
     assert_eq!(format!("{:?}", config.log.format), "Text");
+    assert_eq!(config.extract.zone, NODE_ZONE);
     let url = |name: &str| config.upstream.providers[name].base_url.clone().unwrap();
     assert_eq!(url("openai"), "https://gateway.corp/v1");
     assert_eq!(url("anthropic"), "https://claude.corp/v1");

@@ -10,7 +10,7 @@ use liquid_operator::pki::Leaf;
 use liquid_process::config::load_with;
 use serde_json::json;
 
-use crate::environment::container;
+use crate::environment::{NODE_ZONE, container, variables};
 use crate::render::{platform, proxy};
 
 fn worker() -> Container {
@@ -42,6 +42,13 @@ fn workers_are_probed_where_they_serve() {
     assert_eq!(probe(worker.startup_probe), endpoints::READYZ);
     assert_eq!(probe(worker.readiness_probe), endpoints::READYZ);
     assert_eq!(probe(worker.liveness_probe), endpoints::LIVEZ);
+}
+
+#[test]
+fn workers_take_the_zone_of_their_node_for_their_own() {
+    let worker = serde_json::to_value(worker()).unwrap();
+    let config: liquid_worker::config::Config = load_with(None, variables(&worker)).unwrap();
+    assert_eq!(config.grpc.zone, NODE_ZONE);
 }
 
 #[test]
