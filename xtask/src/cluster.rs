@@ -30,13 +30,13 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::console::{say, step};
-pub(crate) use binaries::Binaries;
+pub(crate) use binaries::{Binaries, Kubernetes};
 pub(crate) use down::down;
 pub(crate) use layout::{Layout, name_for};
 pub(crate) use machine::missing;
 pub(crate) use registry::image as registry_image;
 pub(crate) use traces::traces;
-pub(crate) use up::{Owner, up};
+pub(crate) use up::{Owner, Shape, up};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -84,9 +84,8 @@ impl Place {
 enum Action {
     /// Start it; builds Kubernetes and containerd first if that was not done before (11 minutes on two cores).
     Up {
-        /// How many nodes.
-        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=4))]
-        nodes: u8,
+        #[command(flatten)]
+        shape: Shape,
         /// Take it down by itself when the process with this id has ended.
         #[arg(long, value_name = "PID")]
         owner: Option<u32>,
@@ -130,16 +129,20 @@ enum Action {
     /// `cargo xtask test --only cluster --cluster NAME -- mesh::` needs.
     Istio,
     /// Build the programs and stop there.
-    Build,
+    Build {
+        /// The version of Kubernetes.
+        #[arg(long, value_enum, default_value_t)]
+        kubernetes: Kubernetes,
+    },
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let place = &arguments.place;
     let layout = place.layout()?;
     match &arguments.action {
-        Action::Up { nodes, owner } => {
+        Action::Up { shape, owner } => {
             step(&format!("cluster {}", place.name));
-            up(place, *nodes, owner.map(Owner::Process))?;
+            up(place, shape, owner.map(Owner::Process))?;
         }
         Action::Down => {
             machine::root()?;
@@ -153,9 +156,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         Action::Restart { component, pause } => process::restart(&layout, component, *pause)?,
         Action::Watch { owner } => up::watch(&layout, *owner)?,
         Action::Istio => istio::install(&layout)?,
-        Action::Build => {
+        Action::Build { kubernetes } => {
             machine::ensure()?;
-            let Binaries(folder) = binaries::ensure()?;
+            let Binaries(folder) = binaries::ensure(*kubernetes)?;
             say(format!("the programs are in {}", folder.display()));
         }
     }
@@ -172,8 +175,8 @@ fn exec(layout: &Layout, program: &str, arguments: &[String]) -> anyhow::Error {
 }
 
 /// Where the cluster's programs are; `up` has built them.
-pub(crate) fn programs() -> Result<Binaries> {
-    binaries::present()
+pub(crate) fn programs(layout: &Layout) -> Result<Binaries> {
+    binaries::present(layout.kubernetes()?)
 }
 
 /// A program of the cluster's own, in its network and as its administrator.
@@ -185,7 +188,7 @@ pub(crate) fn client(layout: &Layout, program: &str) -> Result<Command> {
             layout.folder().display()
         );
     }
-    let Binaries(folder) = binaries::present().context("the cluster's programs are gone")?;
+    let Binaries(folder) = programs(layout).context("the cluster's programs are gone")?;
     Ok(inside(layout, &folder.join(program)))
 }
 

@@ -1,6 +1,8 @@
 //! Kubernetes, containerd, etcd, CoreDNS and Helm, built from their Go modules. Which versions: the go.mod files in
-//! `deploy/cluster`. They are kept by the content of those files, for all checkouts of a user.
+//! `deploy/cluster`. They are kept by the content of those files, for all checkouts of a user, each version of Kubernetes by
+//! itself.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,15 +13,71 @@ use sha2::{Digest, Sha256};
 use crate::command::{output, root, run, shared_cache};
 use crate::console::say;
 
-const KUBERNETES_VERSION: &str = "v1.36.3";
 const CONTAINERD_VERSION: &str = "v2.4.2";
+
+/// A version of Kubernetes that a cluster can run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kubernetes {
+    /// The latest.
+    #[default]
+    #[value(name = Self::Latest.name())]
+    Latest,
+    /// The oldest that the product promises to run on.
+    #[value(name = Self::Oldest.name())]
+    Oldest,
+}
+
+impl Kubernetes {
+    /// What the option and a cluster's folder call it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Latest => "1.36",
+            Self::Oldest => "1.33",
+        }
+    }
+
+    /// Flags of a build, with this version's own number in the place of `MINOR`.
+    fn complete(self, flags: &str) -> String {
+        flags.replace("MINOR", self.name().trim_start_matches("1."))
+    }
+
+    fn version(self) -> &'static str {
+        match self {
+            Self::Latest => "v1.36.3",
+            Self::Oldest => "v1.33.13",
+        }
+    }
+
+    /// The module's folder below `deploy/cluster`.
+    pub(super) fn module(self) -> &'static str {
+        match self {
+            Self::Latest => "kubernetes",
+            Self::Oldest => "kubernetes-1.33",
+        }
+    }
+
+    /// Gates of fields that cases use, as far as this version does not open them by itself.
+    pub(super) fn gates(self) -> &'static [&'static str] {
+        match self {
+            Self::Latest => &[],
+            Self::Oldest => &["ImageVolume", "PodLevelResources"],
+        }
+    }
+}
+
+impl fmt::Display for Kubernetes {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(self.version())
+    }
+}
 
 /// The folder of the programs.
 pub(crate) struct Binaries(pub(crate) PathBuf);
 
-/// One `go build`: the module's folder below `deploy/cluster`, and what it makes.
+/// One `go build`, and what it makes.
 struct Build {
-    module: &'static str,
+    /// The module's folder below `deploy/cluster`; without one it is that of Kubernetes.
+    module: Option<&'static str>,
     flags: &'static str,
     packages: &'static [&'static str],
     /// The name of the program where the package's last part is not it.
@@ -30,11 +88,11 @@ struct Build {
 /// Kubernetes asks for replacements that the others cannot live with, hence two modules.
 const BUILDS: [Build; 3] = [
     Build {
-        module: "kubernetes",
+        module: None,
         flags: "-X k8s.io/component-base/version.gitVersion=VERSION -X k8s.io/component-base/version.gitMajor=1 \
-                -X k8s.io/component-base/version.gitMinor=36 -X k8s.io/component-base/version.gitTreeState=clean \
+                -X k8s.io/component-base/version.gitMinor=MINOR -X k8s.io/component-base/version.gitTreeState=clean \
                 -X k8s.io/client-go/pkg/version.gitVersion=VERSION -X k8s.io/client-go/pkg/version.gitMajor=1 \
-                -X k8s.io/client-go/pkg/version.gitMinor=36 -X k8s.io/client-go/pkg/version.gitTreeState=clean",
+                -X k8s.io/client-go/pkg/version.gitMinor=MINOR -X k8s.io/client-go/pkg/version.gitTreeState=clean",
         packages: &[
             "k8s.io/kubernetes/cmd/kube-apiserver",
             "k8s.io/kubernetes/cmd/kube-controller-manager",
@@ -47,7 +105,7 @@ const BUILDS: [Build; 3] = [
         tags: "",
     },
     Build {
-        module: "node",
+        module: Some("node"),
         flags: "-X github.com/containerd/containerd/v2/version.Version=CONTAINERD",
         packages: &[
             "github.com/containerd/containerd/v2/cmd/containerd",
@@ -60,7 +118,7 @@ const BUILDS: [Build; 3] = [
         tags: "no_btrfs no_zfs no_devmapper no_aufs",
     },
     Build {
-        module: "node",
+        module: Some("node"),
         flags: "",
         packages: &["go.etcd.io/etcd/server/v3"],
         output: "etcd",
@@ -69,35 +127,34 @@ const BUILDS: [Build; 3] = [
 ];
 
 /// Builds what is not there yet; two that ask at once build once.
-pub(super) fn ensure() -> Result<Binaries> {
-    if let Ok(binaries) = present() {
+pub(super) fn ensure(kubernetes: Kubernetes) -> Result<Binaries> {
+    if let Ok(binaries) = present(kubernetes) {
         return Ok(binaries);
     }
-    let folder = folder()?;
-    let parent = folder.parent().context("no cache folder")?;
-    fs::create_dir_all(parent)?;
-    let lock = File::create(parent.join("lock"))?;
+    let folder = folder(kubernetes)?;
+    fs::create_dir_all(folder.parent().context("no cache folder")?)?;
+    let lock = File::create(folder.with_extension("lock"))?;
     lock.lock()?;
-    if let Ok(binaries) = present() {
+    if let Ok(binaries) = present(kubernetes) {
         return Ok(binaries);
     }
     say(format!(
-        "building Kubernetes {KUBERNETES_VERSION}, containerd {CONTAINERD_VERSION}, etcd, CoreDNS and Helm \
+        "building Kubernetes {kubernetes}, containerd {CONTAINERD_VERSION}, etcd, CoreDNS and Helm \
          (once, 11 minutes on two cores)"
     ));
     let partial = folder.with_extension("partial");
     let _ = fs::remove_dir_all(&partial);
     fs::create_dir_all(&partial)?;
     for build in BUILDS {
-        build.run(&partial)?;
+        build.run(kubernetes, &partial)?;
     }
     fs::rename(&partial, &folder)?;
     Ok(Binaries(folder))
 }
 
 /// The programs, if they are built.
-pub(super) fn present() -> Result<Binaries> {
-    let folder = folder()?;
+pub(super) fn present(kubernetes: Kubernetes) -> Result<Binaries> {
+    let folder = folder(kubernetes)?;
     if !folder.is_dir() {
         bail!("{} is not there", folder.display());
     }
@@ -105,18 +162,20 @@ pub(super) fn present() -> Result<Binaries> {
 }
 
 impl Build {
-    fn run(&self, folder: &Path) -> Result<()> {
-        let flags = self.flags.replace("VERSION", KUBERNETES_VERSION);
+    fn run(&self, kubernetes: Kubernetes, folder: &Path) -> Result<()> {
+        let flags = kubernetes.complete(self.flags);
+        let flags = flags.replace("VERSION", kubernetes.version());
         let flags = flags.replace("CONTAINERD", CONTAINERD_VERSION);
+        let module = self.module.unwrap_or(kubernetes.module());
         // A path that ends with a slash is a folder to Go: every program under its own name.
         let target = folder.join(self.output);
-        let mut go = go(self.module, "build");
+        let mut go = go(module, "build");
         go.args(["-trimpath", "-tags", self.tags])
             .arg(format!("-ldflags=-s -w {flags}"))
             .arg("-o")
             .arg(target)
             .args(self.packages);
-        run(&mut go).with_context(|| format!("cannot build the programs of deploy/cluster/{}", self.module))
+        run(&mut go).with_context(|| format!("cannot build the programs of deploy/cluster/{module}"))
     }
 }
 
@@ -177,16 +236,17 @@ pub(super) fn module_file(module: &str, package: &str, file: &str) -> Result<Pat
     Ok(PathBuf::from(folder).join(file))
 }
 
-fn folder() -> Result<PathBuf> {
+fn folder(kubernetes: Kubernetes) -> Result<PathBuf> {
     let mut hasher = Sha256::new();
-    for module in ["kubernetes", "node"] {
+    for module in [kubernetes.module(), "node"] {
         for file in ["go.mod", "go.sum"] {
             let path = root().join("deploy/cluster").join(module).join(file);
             hasher.update(fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
         }
     }
     for build in BUILDS {
-        hasher.update([build.flags, build.tags, build.output, &build.packages.concat()].concat());
+        let flags = kubernetes.complete(build.flags);
+        hasher.update([&flags, build.tags, build.output, &build.packages.concat()].concat());
     }
     let digest = hasher.finalize();
     let short = base16ct::lower::encode_string(digest.get(..6).unwrap_or_default());

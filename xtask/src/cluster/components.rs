@@ -26,7 +26,7 @@ pub(super) fn control_plane(layout: &Layout, programs: &Path) -> Result<()> {
         start(layout, name, &room, &command)
     };
     run("etcd", etcd(layout))?;
-    run("kube-apiserver", apiserver(layout))?;
+    run("kube-apiserver", apiserver(layout)?)?;
     run("kube-controller-manager", controller_manager(layout))?;
     run(
         "kube-scheduler",
@@ -52,7 +52,7 @@ fn etcd(layout: &Layout) -> Vec<String> {
     flags
 }
 
-fn apiserver(layout: &Layout) -> Vec<String> {
+fn apiserver(layout: &Layout) -> Result<Vec<String>> {
     let files = [
         ("tls-cert-file", "apiserver.crt"),
         ("tls-private-key-file", "apiserver.key"),
@@ -70,6 +70,8 @@ fn apiserver(layout: &Layout) -> Vec<String> {
     flags.push(format!("--advertise-address={}", node_address(1)));
     flags.push(format!("--service-cluster-ip-range={SERVICE_RANGE}"));
     flags.extend(audit::flags(layout));
+    let gates = layout.kubernetes()?.gates().iter();
+    flags.extend(gates.map(|gate| format!("--feature-gates={gate}=true")));
     flags.extend(
         [
             "--etcd-servers=http://127.0.0.1:2379",
@@ -83,7 +85,7 @@ fn apiserver(layout: &Layout) -> Vec<String> {
         ]
         .map(str::to_owned),
     );
-    flags
+    Ok(flags)
 }
 
 fn controller_manager(layout: &Layout) -> Vec<String> {

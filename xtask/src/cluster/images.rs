@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::binaries::module_file;
+use super::binaries::{Kubernetes, module_file};
 use super::node::PAUSE_IMAGE;
 use crate::command::output;
 use crate::images::{Image, Layer, Packing, User};
@@ -19,14 +19,14 @@ const BUSYBOX: &str = "/bin/busybox";
 const APPLETS: [&str; 6] = ["sh", "cat", "env", "sleep", "true", "ls"];
 
 /// Archives of all of them, kept beside the cluster's programs.
-pub(super) fn base(programs: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn base(kubernetes: Kubernetes, programs: &Path) -> Result<Vec<PathBuf>> {
     let folder = programs.join("images");
     let archives = ["pause", "coredns", "busybox"].map(|name| folder.join(format!("{name}.tar")));
     if archives.iter().all(|archive| archive.exists()) {
         return Ok(archives.to_vec());
     }
     fs::create_dir_all(&folder)?;
-    let pause = pause(&folder)?;
+    let pause = pause(kubernetes, &folder)?;
     single(PAUSE_IMAGE, "pause", &pause)?.write(&folder)?;
     single(COREDNS_IMAGE, "coredns", &programs.join("coredns"))?.write(&folder)?;
     let mut busybox = single(BUSYBOX_IMAGE, "busybox", Path::new(BUSYBOX))?;
@@ -41,8 +41,12 @@ pub(super) fn base(programs: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Kubernetes' own, from its sources.
-fn pause(folder: &Path) -> Result<PathBuf> {
-    let source = module_file("kubernetes", "k8s.io/kubernetes", "build/pause/linux/pause.c")?;
+fn pause(kubernetes: Kubernetes, folder: &Path) -> Result<PathBuf> {
+    let source = module_file(
+        kubernetes.module(),
+        "k8s.io/kubernetes",
+        "build/pause/linux/pause.c",
+    )?;
     let program = folder.join("pause");
     let mut cc = Command::new("cc");
     cc.args(["-Os", "-static", "-s", "-DVERSION=1", "-o"])

@@ -3,7 +3,10 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use clap::ValueEnum;
+
+use super::binaries::Kubernetes;
 
 /// A Unix socket's path has at most 107 bytes; `node1/containerd.sock.ttrpc` is the longest below the folder.
 const LONGEST_FOLDER: usize = 107 - "/node1/containerd.sock.ttrpc".len();
@@ -62,6 +65,19 @@ impl Layout {
         text.trim()
             .parse()
             .with_context(|| format!("{} holds no number", self.ready_mark().display()))
+    }
+
+    /// The file that names the version of Kubernetes that runs.
+    pub(super) fn version_file(&self) -> PathBuf {
+        self.folder.join("kubernetes")
+    }
+
+    /// Which version runs.
+    pub(super) fn kubernetes(&self) -> Result<Kubernetes> {
+        let path = self.version_file();
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Kubernetes::from_str(text.trim(), false).map_err(|error| anyhow!("{}: {error}", path.display()))
     }
 
     /// What the nodes know of registries: a folder for each, with `hosts.toml`. containerd reads it at each pull.

@@ -5,6 +5,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 use nix::unistd::Uid;
 
+use super::binaries::Kubernetes;
 use crate::command::{exists, output, run};
 use crate::console::say;
 
@@ -29,7 +30,7 @@ pub(crate) fn missing() -> Option<String> {
     if !Uid::effective().is_root() {
         return Some("needs root".to_owned());
     }
-    if super::binaries::present().is_err() && !exists("go", "version") {
+    if super::binaries::present(Kubernetes::default()).is_err() && !exists("go", "version") {
         return Some("Go is not installed (1.26, https://go.dev/dl)".to_owned());
     }
     if !exists("unshare", "--version") || !namespaces() {
@@ -58,7 +59,12 @@ pub(super) fn ensure() -> Result<()> {
     if absent.is_empty() {
         return Ok(());
     }
-    say(format!("installing {}", absent.join(" ")));
+    install(&absent)
+}
+
+/// Installs Debian's packages.
+pub(super) fn install(packages: &[&str]) -> Result<()> {
+    say(format!("installing {}", packages.join(" ")));
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
         command
@@ -69,7 +75,7 @@ pub(super) fn ensure() -> Result<()> {
     };
     output(&mut apt(&["update"]))?;
     run(apt(&["install"])
-        .args(&absent)
+        .args(packages)
         .stdout(std::process::Stdio::null()))
 }
 

@@ -1,5 +1,6 @@
 //! Configuration of one node's containerd, kubelet and pod network. The comments are what had to be found out.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::Result;
@@ -78,6 +79,7 @@ SystemdCgroup = false
 
 fn kubelet(layout: &Layout, node: u8, cgroups: &Cgroups) -> Result<String> {
     let name = node_name(node);
+    let gates = layout.kubernetes()?.gates().iter().map(|gate| (*gate, true));
     let config = json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -105,6 +107,7 @@ fn kubelet(layout: &Layout, node: u8, cgroups: &Cgroups) -> Result<String> {
         "imageGCHighThresholdPercent": 100,
         // Changed ConfigMaps and Secrets reach mounted files in seconds instead of a minute.
         "syncFrequency": "1s",
+        "featureGates": gates.collect::<BTreeMap<_, _>>(),
     });
     Ok(serde_json::to_string_pretty(&config)?)
 }

@@ -6,8 +6,9 @@ use std::process::{Command, ExitCode, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
+use super::binaries::Kubernetes;
 use super::cgroup::Cgroups;
 use super::layout::{Layout, node_name};
 use super::process::{self, wait};
@@ -25,17 +26,39 @@ pub(crate) enum Owner {
     Process(u32),
 }
 
+/// What kind of cluster is asked for.
+#[derive(clap::Args)]
+pub(crate) struct Shape {
+    /// How many nodes.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=4))]
+    pub(crate) nodes: u8,
+    /// The version of Kubernetes; without it, what runs already, else the latest.
+    #[arg(long, value_enum)]
+    pub(crate) kubernetes: Option<Kubernetes>,
+}
+
 /// Starts a cluster unless it runs; what a crashed one left is removed first.
-pub(crate) fn up(place: &Place, nodes: u8, owner: Option<Owner>) -> Result<Layout> {
+pub(crate) fn up(place: &Place, shape: &Shape, owner: Option<Owner>) -> Result<Layout> {
     let layout = place.layout()?;
+    let nodes = shape.nodes;
     machine::ensure()?;
-    let Binaries(programs) = binaries::ensure()?;
+    let running = layout.up().then(|| layout.kubernetes()).transpose()?;
+    let kubernetes = shape.kubernetes.or(running).unwrap_or_default();
+    if let Some(other) = running.filter(|running| *running != kubernetes) {
+        let name = layout.name();
+        bail!(
+            "cluster {name} has Kubernetes {other}: end it first, with `cargo xtask cluster --name {name} down`"
+        );
+    }
+    let Binaries(programs) = binaries::ensure(kubernetes)?;
     if layout.up() && whole(&layout)? && wait_ready(&layout) {
         say(format!("cluster {} runs already", layout.name()));
         return Ok(layout);
     }
-    let base = images::base(&programs)?;
+    let base = images::base(kubernetes, &programs)?;
     down::down(&layout)?;
+    fs::create_dir_all(layout.folder())?;
+    fs::write(layout.version_file(), kubernetes.name())?;
     let start = Instant::now();
     if let Err(error) = bring(&layout, nodes, &programs, &base) {
         // The logs stay for whoever asks why; the processes do not.
@@ -47,7 +70,7 @@ pub(crate) fn up(place: &Place, nodes: u8, owner: Option<Owner>) -> Result<Layou
         spawn_watch(place, owner)?;
     }
     say(format!(
-        "cluster {} is up after {}: {nodes} nodes, KUBECONFIG={}",
+        "cluster {} is up after {}: Kubernetes {kubernetes}, {nodes} nodes, KUBECONFIG={}",
         layout.name(),
         human(start.elapsed()),
         layout.kubeconfig("admin").display()

@@ -11,7 +11,7 @@ use liquid_signing::PrivateKey;
 use super::Wanted;
 use super::cases::is_case;
 use crate::bundle::Order;
-use crate::cluster::{self, Binaries, Layout, Owner, Place};
+use crate::cluster::{self, Binaries, Layout, Owner, Place, Shape};
 use crate::command::{output, root, run, this_program, watch};
 use crate::console::{log, say, warn, write_into};
 use crate::count::Count;
@@ -29,7 +29,10 @@ const PLUGIN: &str = "kubectl-liquid";
 const REGISTRY: &str = "liquid.test";
 /// Where the operator's image lies a second time, and no other: the release after this one.
 const NEXT_REGISTRY: &str = "liquid.test/next";
-const NODES: u8 = 2;
+const SHAPE: Shape = Shape {
+    nodes: 2,
+    kubernetes: None,
+};
 /// The cases that carry a bundle into the cluster.
 const BUNDLE_CASES: &str = "bundle::";
 /// The one case that is here, because it is about a cluster's own end.
@@ -259,7 +262,7 @@ impl Inside {
 
     /// A program in the cluster's network that knows where everything is.
     fn command(&self, program: &Path) -> Result<Command> {
-        let Binaries(programs) = cluster::programs()?;
+        let Binaries(programs) = cluster::programs(&self.layout)?;
         let mut command = cluster::inside(&self.layout, program);
         command
             .env("LIQUID_CLUSTER_KUBECONFIG", self.layout.kubeconfig("admin"))
@@ -324,7 +327,7 @@ impl Current {
 fn on_cluster(stay: &Stay, work: impl FnOnce(&Inside) -> Result<()>) -> Result<()> {
     let owner = (!stay.keep).then(|| Owner::Process(std::process::id()));
     let inside = Inside {
-        layout: cluster::up(&stay.place, NODES, owner)?,
+        layout: cluster::up(&stay.place, &SHAPE, owner)?,
         place: stay.place.clone(),
     };
     let outcome = work(&inside);
