@@ -18,6 +18,7 @@ mod machine;
 mod network;
 mod node;
 mod pki;
+mod policies;
 mod process;
 mod registry;
 mod traces;
@@ -128,6 +129,9 @@ enum Action {
     /// Install Istio, taking nothing but its TLS (`STRICT`); builds it first if that was not done before. What
     /// `cargo xtask test --only cluster --cluster NAME -- mesh::` needs.
     Istio,
+    /// Have the network enforce NetworkPolicies; builds kube-router first if that was not done before. What
+    /// `cargo xtask test --only cluster --cluster NAME -- policies::` needs.
+    Policies,
     /// Build the programs and stop there.
     Build {
         /// The version of Kubernetes.
@@ -156,6 +160,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         Action::Restart { component, pause } => process::restart(&layout, component, *pause)?,
         Action::Watch { owner } => up::watch(&layout, *owner)?,
         Action::Istio => istio::install(&layout)?,
+        Action::Policies => policies::enforce(&layout)?,
         Action::Build { kubernetes } => {
             machine::ensure()?;
             let Binaries(folder) = binaries::ensure(*kubernetes)?;

@@ -16,7 +16,8 @@ pub struct Network {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub allow_from: Vec<Peer>,
-    /// Who may read the workers' metrics, beside the operator; Prometheus, for example.
+    /// Who may read the metrics of workers and gateway, beside the operator, which reads the workers'; Prometheus, for
+    /// example.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub allow_metrics_from: Vec<Peer>,

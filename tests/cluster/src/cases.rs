@@ -15,6 +15,7 @@ mod models;
 mod operator;
 mod path;
 mod plugin;
+mod policies;
 mod registry;
 mod rights;
 mod savings;
@@ -47,13 +48,16 @@ const SETUPS: &[&str] = &[
     "gateway::starts_and_names_its_url",
     "load::nobody_asks_and_no_worker_is_left",
     watchdog::PREPARE,
+    policies::PREPARE,
 ];
 
 /// Groups that begin without a release, or install it themselves.
 const WITHOUT_RELEASE: [&str; 2] = ["charts", "bundle"];
 
 /// Cases that run only when they are named: they need more than a cluster.
-pub(crate) const NAMED: &[(&str, Case)] = mesh::CASES;
+pub(crate) fn named() -> Vec<(&'static str, Case)> {
+    [mesh::CASES, policies::CASES].concat()
+}
 
 /// Name and case.
 pub(crate) fn all() -> Vec<(&'static str, Case)> {
@@ -86,7 +90,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
 /// The cases whose names contain this, in their order, with those before them that make what they use.
 pub(crate) fn selected(part: &str) -> Vec<(&'static str, Case)> {
     let wanted = |name: &str| name.contains(part);
-    let all = [&all(), NAMED].concat();
+    let all = [all(), named()].concat();
     let groups = all
         .iter()
         .filter(|(name, _)| wanted(name))
@@ -146,7 +150,7 @@ mod tests {
 
     #[test]
     fn every_setup_is_a_case() {
-        let all = all();
+        let all = [all(), named()].concat();
         assert!(
             SETUPS
                 .iter()

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     // What a selected case uses is made first, and is not what libtest-mimic would select.
     let cases = match arguments.filter.take_if(|_| !arguments.list) {
         Some(part) => cases::selected(&part),
-        None if arguments.list => [&cases::all(), cases::NAMED].concat(),
+        None if arguments.list => [cases::all(), cases::named()].concat(),
         None => cases::all(),
     };
     let listed = arguments.list;
