@@ -2,10 +2,13 @@
 //! arguments.
 
 mod gateway;
+mod scale;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::command::{cargo, run};
+use crate::command::{cargo, root, run};
 use crate::console::warn;
 use crate::model;
 
@@ -40,6 +43,8 @@ enum What {
     Worker(Rest),
     /// Admission of pods with and without injection, on a Kubernetes of its own; needs root.
     Admission,
+    /// The operator with 1,000 proxies and 5,000 injected pods, on an API server of its own without nodes; needs root.
+    Scale(scale::Scale),
 }
 
 /// Handed to the benchmark, `--help` too: it knows its options.
@@ -64,6 +69,7 @@ pub(crate) fn start(arguments: &Arguments) -> Result<()> {
         What::Vram(rest) => ("vram", rest),
         What::Worker(rest) => ("worker", rest),
         What::Admission => return crate::test::bench_admission(),
+        What::Scale(scale) => return scale.start(),
     };
     let mut bench = cargo(&["run", "--release", "--package", "liquid-bench"]);
     // What runs on a GPU is built only where it is asked for, and attention, which takes minutes, only for itself.
@@ -77,7 +83,7 @@ pub(crate) fn start(arguments: &Arguments) -> Result<()> {
     let asks_only = rest.iter().any(|word| word == "--help" || word == "-h");
     match arguments.what {
         _ if asks_only => {}
-        What::Attention(_) | What::Decoder(_) | What::Vram(_) | What::Admission => {}
+        What::Attention(_) | What::Decoder(_) | What::Vram(_) | What::Admission | What::Scale(_) => {}
         What::Conversation(_) | What::Evidence(_) | What::Extract(_) | What::Gpu(_) => weights()?,
         What::Facts(_) => {
             weights()?;
@@ -104,6 +110,12 @@ const WORKER: [&str; 6] = [
     "--features",
     "cuda",
 ];
+
+/// Where cargo builds.
+fn target() -> PathBuf {
+    let folder = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    root().join(folder)
+}
 
 fn language_model() -> Result<()> {
     match model::decoder::ensure()? {

@@ -8,12 +8,14 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod api;
 mod cases;
 mod guide;
 mod kubectl;
 mod machine;
 mod manifest;
 mod plugin;
+mod scale;
 mod status;
 mod traffic;
 mod trials;
@@ -27,8 +29,13 @@ use crate::cases::Case;
 use crate::world::World;
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some("bench-admission") {
-        return bench();
+    let words = std::env::args().skip(1).collect::<Vec<_>>();
+    match words.first().map(String::as_str) {
+        Some("bench-admission") => return bench_admission(),
+        Some("bench-scale") => {
+            return ended(scale::Options::read(&words[1..]).and_then(|it| scale::run(&it)));
+        }
+        _ => {}
     }
     let mut arguments = Arguments::from_args();
     // They share one cluster, and two cores.
@@ -62,14 +69,17 @@ fn tried(name: &str, case: Case) -> Result<(), Failed> {
     Ok(())
 }
 
-fn bench() -> ExitCode {
+fn bench_admission() -> ExitCode {
     let install = cases::all()
         .into_iter()
         .find(|(name, _)| *name == "charts::install");
-    let outcome = World::get().and_then(|world| {
+    ended(World::get().and_then(|world| {
         install.map_or(Ok(()), |(_, install)| install(world))?;
         admission::run(world)
-    });
+    }))
+}
+
+fn ended(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

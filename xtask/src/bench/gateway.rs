@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use super::target;
 use crate::command::{cargo, exists, output, root, run};
 use crate::console::{say, step, warn};
 use crate::tools;
@@ -37,12 +38,6 @@ pub(crate) fn set_up() -> Result<Vec<OsString>> {
     Ok(there
         .flat_map(|(name, path)| [name.into(), path.into_os_string()])
         .collect())
-}
-
-/// Where cargo builds.
-fn target() -> PathBuf {
-    let folder = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    root().join(folder)
 }
 
 /// A program of the Debian package of that name; installed if it is missing and this user may.

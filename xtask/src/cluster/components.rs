@@ -14,8 +14,18 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// Where containerd and kubelet leave files whatever they are told.
 pub(super) const FIXED_FOLDERS: &[&str] = &["/run/containerd", "/var/lib/kubelet", "/var/log/containers"];
 
-/// What runs once.
-pub(super) fn control_plane(layout: &Layout, programs: &Path) -> Result<()> {
+/// The controllers of a cluster without nodes: those that make pods of Deployments, for many at a time. The others would wait for
+/// nodes.
+const WITHOUT_NODES: [&str; 5] = [
+    "--controllers=deployment-controller,replicaset-controller,serviceaccount-controller",
+    "--kube-api-qps=500",
+    "--kube-api-burst=500",
+    "--concurrent-deployment-syncs=20",
+    "--concurrent-replicaset-syncs=20",
+];
+
+/// What runs once. Where there are no nodes, there is nothing to schedule either.
+pub(super) fn control_plane(layout: &Layout, programs: &Path, nodes: u8) -> Result<()> {
     let room = Room {
         node: 1,
         mounts: Mounts::Machine,
@@ -27,7 +37,13 @@ pub(super) fn control_plane(layout: &Layout, programs: &Path) -> Result<()> {
     };
     run("etcd", etcd(layout))?;
     run("kube-apiserver", apiserver(layout)?)?;
-    run("kube-controller-manager", controller_manager(layout))?;
+    let mut controllers = controller_manager(layout);
+    if nodes == 0 {
+        controllers.extend(WITHOUT_NODES.map(str::to_owned));
+        run("kube-controller-manager", controllers)?;
+        return Ok(());
+    }
+    run("kube-controller-manager", controllers)?;
     run(
         "kube-scheduler",
         vec![

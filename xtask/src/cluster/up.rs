@@ -29,8 +29,8 @@ pub(crate) enum Owner {
 /// What kind of cluster is asked for.
 #[derive(clap::Args)]
 pub(crate) struct Shape {
-    /// How many nodes.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=4))]
+    /// How many nodes; 0: the API server, and the controllers that make pods of Deployments.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=4))]
     pub(crate) nodes: u8,
     /// The version of Kubernetes; without it, what runs already, else the latest.
     #[arg(long, value_enum)]
@@ -55,7 +55,10 @@ pub(crate) fn up(place: &Place, shape: &Shape, owner: Option<Owner>) -> Result<L
         say(format!("cluster {} runs already", layout.name()));
         return Ok(layout);
     }
-    let base = images::base(kubernetes, &programs)?;
+    let base = match nodes {
+        0 => Vec::new(),
+        _ => images::base(kubernetes, &programs)?,
+    };
     down::down(&layout)?;
     fs::create_dir_all(layout.folder())?;
     fs::write(layout.version_file(), kubernetes.name())?;
@@ -85,15 +88,17 @@ fn bring(layout: &Layout, nodes: u8, programs: &Path, base: &[std::path::PathBuf
     for folder in components::FIXED_FOLDERS {
         fs::create_dir_all(folder)?;
     }
-    pki::create(layout, nodes)?;
+    // The control plane has its place in the first node's network, whether or not there is a node.
+    let places = nodes.max(1);
+    pki::create(layout, places)?;
     audit::configure(layout)?;
-    network::create(layout, nodes)?;
+    network::create(layout, places)?;
     let cgroups = Cgroups::new(&layout.prefix())?;
-    for node in 1..=nodes {
+    for node in 1..=places {
         cgroups.create(&node_name(node))?;
         node::configure(layout, node)?;
     }
-    components::control_plane(layout, programs)?;
+    components::control_plane(layout, programs, nodes)?;
     let mut holders = Vec::new();
     for node in 1..=nodes {
         holders.push(components::containerd(layout, node, programs)?);
@@ -106,6 +111,9 @@ fn bring(layout: &Layout, nodes: u8, programs: &Path, base: &[std::path::PathBuf
         LIMIT,
         || answers(layout, programs, &["get", "--raw", "/readyz"]),
     )?;
+    if nodes == 0 {
+        return Ok(());
+    }
     for (node, holder) in (1..=nodes).zip(&holders) {
         components::node(layout, node, holder, programs)?;
     }
