@@ -49,10 +49,12 @@ pub const PORT_START: &str = "net.ipv4.ip_unprivileged_port_start";
 /// Folder of the certificate for intercepted hosts, in the sidecar.
 pub const INTERCEPTION_FOLDER: &str = "/etc/liquid/interception";
 /// Folder of the authorities that the containers of an intercepted pod trust: the interception's own under
-/// `AUTHORITIES`, those and the public ones under [`TRUST_BUNDLE`].
+/// `AUTHORITIES`, those and the public ones under [`TRUST_BUNDLE`] and [`TRUST_STORE`].
 pub const TRUST_FOLDER: &str = "/etc/liquid/trust";
 /// File of all authorities that the containers of an intercepted pod trust, PEM.
 pub const TRUST_BUNDLE: &str = "bundle.crt";
+/// The same for Java, PKCS#12.
+pub const TRUST_STORE: &str = "truststore.p12";
 
 /// Annotation of a proxy: any change of its value replaces the workers, with the operator's present image for
 /// them.

@@ -28,6 +28,7 @@ pub mod leaf;
 mod public_roots;
 pub mod purpose;
 pub mod rotation;
+mod trust_store;
 pub mod verdict;
 pub mod watch;
 mod x509;

@@ -14,6 +14,7 @@
 
 mod adopt;
 mod find;
+mod java;
 mod no_proxy;
 mod plan;
 mod trust;
@@ -60,6 +61,7 @@ pub fn plan_container(
     if !context.intercepted.is_empty() {
         plan.served = true;
         trust::add_trust(&mut plan, container, context);
+        java::add_trust_store(&mut plan, container, context);
     }
     if plan.served {
         no_proxy::extend_no_proxy(&mut plan, container, context);

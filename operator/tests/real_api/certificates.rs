@@ -98,9 +98,11 @@ async fn interception_is_made(stage: Arc<Stage>) {
         ["DNS:api.anthropic.com", "DNS:api.openai.com"]
     );
     let maps = Api::<ConfigMap>::namespaced(stage.client.clone(), &stage.plain);
-    let published = maps.get("main-interception-ca").await.unwrap().data.unwrap();
-    let (own, all) = (&published["ca.crt"], &published["bundle.crt"]);
+    let published = maps.get("main-interception-ca").await.unwrap();
+    let texts = published.data.unwrap();
+    let (own, all) = (&texts["ca.crt"], &texts["bundle.crt"]);
     assert!(all.ends_with(own.as_str()) && all.len() > 100 * own.len());
+    assert!(published.binary_data.unwrap()["truststore.p12"].0.len() > own.len());
     ask(json!(null)).await;
     stage
         .wait("another certificate for intercepted hosts", async || {

@@ -24,9 +24,9 @@ use operator::{Installation, Operator};
 use report::{Calm, Report, Start};
 
 /// Time after the objects are made until the operator counts as calm.
-const SETTLING: Duration = Duration::from_secs(30);
+const SETTLING: Duration = Duration::from_secs(90);
 /// Time for which the calm operator is measured: twice as long as its slowest rounds, and its figures' four times.
-const CALM: Duration = Duration::from_secs(60);
+const CALM: Duration = Duration::from_secs(120);
 /// Longest time for all to be as asked for after a start.
 const STARTING: Duration = Duration::from_secs(600);
 

@@ -1,7 +1,7 @@
 //! Variables by which clients in an intercepted pod find the authorities that they trust.
 //!
 //! OpenSSL, Go and Python's clients trust the file that such a variable names instead of their own, so it holds the
-//! public authorities too; Node trusts it beside its own. Java reads none of them.
+//! public authorities too; Node trusts it beside its own. Java reads none of them: [`super::java`].
 
 use liquid_contract::files::AUTHORITIES;
 

@@ -73,6 +73,41 @@ fn a_container_that_a_later_webhook_added_trusts_the_sidecar_too() {
 }
 
 #[test]
+fn options_of_java_stay_and_one_that_names_a_trust_store_is_added() {
+    const OURS: &str = "-Djavax.net.ssl.trustStore=/etc/liquid/trust/truststore.p12";
+    const CORP: &str = "-Djavax.net.ssl.trustStore=/corp.jks";
+    let variable = |pod: &Value| value(pod, "app", "JAVA_TOOL_OPTIONS").map(str::to_owned);
+    for (own, wanted, kept) in [
+        ("-Xmx1g", format!("-Xmx1g {OURS}"), false),
+        ("", OURS.to_owned(), false),
+        (OURS, OURS.to_owned(), false),
+        (CORP, CORP.to_owned(), true),
+    ] {
+        let env = json!([{ "name": "JAVA_TOOL_OPTIONS", "value": own }]);
+        let scene = scene(pod_with(env), InterceptedPods::All);
+        assert_eq!(variable(&scene.patched()).as_ref(), Some(&wanted));
+        assert_eq!(variable(&scene.again().patched()).as_ref(), Some(&wanted));
+        let notes = scene.answer().notes;
+        let found = notes.iter().any(|note| note.reason == Reason::TrustKept);
+        assert_eq!(found, kept, "{own}");
+    }
+    let mut from = scene(pod_with(json!([])), InterceptedPods::All)
+        .config_map("settings", &[("JAVA_TOOL_OPTIONS", "-Xmx1g")]);
+    from.pod["spec"]["containers"][0]["envFrom"] = json!([{ "configMapRef": { "name": "settings" } }]);
+    let wanted = format!("$(JAVA_TOOL_OPTIONS) {OURS}");
+    assert_eq!(variable(&from.patched()), Some(wanted));
+    from.pod["spec"]["containers"][0]["env"] =
+        json!([{ "name": "JAVA_TOOL_OPTIONS", "valueFrom": { "secretKeyRef": {} } }]);
+    assert_eq!(variable(&from.patched()), None);
+    assert!(
+        from.answer()
+            .notes
+            .iter()
+            .any(|note| note.reason == Reason::TrustKept)
+    );
+}
+
+#[test]
 fn annotation_and_proxy_decide() {
     use InterceptedPods::{All, Annotated};
     for (annotation, pods, intercepted) in [

@@ -20,11 +20,12 @@ const VARIABLES: [&str; 11] = [
     "SSL_CERT_FILE",
     "CURL_CA_BUNDLE",
 ];
-const TRUST: [&str; 4] = [
+const TRUST: [&str; 5] = [
     "SSL_CERT_FILE",
     "REQUESTS_CA_BUNDLE",
     "CURL_CA_BUNDLE",
     "NODE_EXTRA_CA_CERTS",
+    "JAVA_TOOL_OPTIONS",
 ];
 const VALUES: [&str; 6] = [
     "",

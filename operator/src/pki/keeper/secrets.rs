@@ -1,23 +1,23 @@
 //! The Secrets of a proxy: certificates of its workers, of its sidecars, of its gateway and for intercepted hosts; the
 //! authorities of the last two are published for those who have to trust them.
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
-use k8s_openapi::{Metadata, NamespaceResourceScope};
+use k8s_openapi::{ByteString, Metadata, NamespaceResourceScope};
 use kube::api::{Api, Patch, PatchParams};
 use liquid_contract::files::AUTHORITIES;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{CertificateNeed, Holder, Keeper, KeeperError, api_error};
-use crate::names::{self, FIELD_MANAGER, TRUST_BUNDLE};
+use crate::names::{self, FIELD_MANAGER, TRUST_BUNDLE, TRUST_STORE};
 use crate::pki::Authorities;
 use crate::pki::leaf::{Profile, SecretData};
 use crate::pki::public_roots::public_roots;
+use crate::pki::trust_store::build_trust_store;
 use crate::pki::verdict::{LeafVerdict, judge_leaf};
 
 impl Keeper {
@@ -44,8 +44,11 @@ impl Keeper {
         }
         let gateway = Profile::gateway(namespace, name, &self.settings.cluster_domain);
         self.keep_leaf(holder, secret, &gateway, authorities, now).await?;
-        let data = BTreeMap::from([(AUTHORITIES.to_owned(), authorities.bundle())]);
-        self.publish_authorities(holder, names::gateway_authority(name), data)
+        let published = ConfigMap {
+            data: Some([(AUTHORITIES.to_owned(), authorities.bundle())].into()),
+            ..ConfigMap::default()
+        };
+        self.publish_authorities(holder, names::gateway_authority(name), published)
             .await
     }
 
@@ -64,8 +67,13 @@ impl Keeper {
         }
         let own = authorities.bundle();
         let all = format!("{}{own}", public_roots());
-        let data = BTreeMap::from([(AUTHORITIES.to_owned(), own), (TRUST_BUNDLE.to_owned(), all)]);
-        self.publish_authorities(holder, names::interception_authorities(&holder.name), data)
+        let store = ByteString(build_trust_store(&own)?);
+        let published = ConfigMap {
+            data: Some([(AUTHORITIES.to_owned(), own), (TRUST_BUNDLE.to_owned(), all)].into()),
+            binary_data: Some([(TRUST_STORE.to_owned(), store)].into()),
+            ..ConfigMap::default()
+        };
+        self.publish_authorities(holder, names::interception_authorities(&holder.name), published)
             .await?;
         self.keep_leaf(holder, secret, &Profile::interception(), authorities, now)
             .await
@@ -93,19 +101,15 @@ impl Keeper {
         &self,
         holder: &Holder,
         name: String,
-        data: BTreeMap<String, String>,
+        mut wanted: ConfigMap,
     ) -> Result<(), KeeperError> {
         let maps = self.own_objects::<ConfigMap>(holder);
         let found = maps.read(&name, "reading published authorities").await?;
-        if found.is_some_and(|found| found.data.as_ref() == Some(&data)) {
+        if found.is_some_and(|found| found.data == wanted.data && found.binary_data == wanted.binary_data) {
             return Ok(());
         }
-        let map = ConfigMap {
-            metadata: build_meta(holder, &name),
-            data: Some(data),
-            ..ConfigMap::default()
-        };
-        maps.write(&name, &map, "publishing authorities").await
+        wanted.metadata = build_meta(holder, &name);
+        maps.write(&name, &wanted, "publishing authorities").await
     }
 
     fn own_objects<'a, K>(&self, holder: &'a Holder) -> OwnObjects<'a, K>

@@ -11,7 +11,8 @@ use rustls::{CertificateError, RootCertStore};
 
 use super::*;
 use crate::pki::leaf::San;
-use crate::pki::public_roots::public_roots;
+use crate::pki::public_roots::{list_public_roots, public_roots};
+use crate::pki::trust_store::build_trust_store;
 
 const PURPOSE: Purpose = Purpose::Interception;
 
@@ -141,5 +142,30 @@ fn public_authorities_fit_into_a_config_map_with_its_own() {
         roots.add(root.unwrap()).unwrap();
     }
     assert!(roots.len() > 100, "{}", roots.len());
-    assert!(public_roots().len() < 512 << 10, "{} bytes", public_roots().len());
+    let store = build_trust_store("").unwrap().len().div_ceil(3) * 4;
+    let size = public_roots().len() + store;
+    assert!(size < 768 << 10, "{size} bytes, of 1 MiB");
+}
+
+/// What Java asks of an entry is seen by a real one on the cluster, `intercept::openais_sdk_for_java_is_compressed`.
+#[test]
+fn the_trust_store_holds_every_authority_and_does_not_change_by_itself() {
+    let mut authorities = Authorities::generate_for(PURPOSE, at(0), &slow()).unwrap();
+    authorities = authorities.after(Step::Announce, &slow(), at(1)).unwrap();
+    let own = authorities.bundle();
+    let store = build_trust_store(&own).unwrap();
+    assert_eq!(store, build_trust_store(&own).unwrap());
+    let own: Vec<_> = CertificateDer::pem_slice_iter(own.as_bytes())
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(own.len(), 2);
+    let mut rest = store.as_slice();
+    for certificate in list_public_roots().chain(own.iter().map(AsRef::as_ref)) {
+        let found = rest
+            .windows(certificate.len())
+            .position(|part| part == certificate);
+        rest = &rest[found.unwrap() + certificate.len()..];
+    }
+    let cut = authorities.bundle().replace("-----END", "");
+    assert!(build_trust_store(&cut).is_err());
 }
