@@ -8,6 +8,7 @@
 mod archive;
 mod blob;
 mod build;
+mod clients;
 mod cuda;
 mod fixtures;
 mod layer;
@@ -27,6 +28,7 @@ use crate::console::{human, say, step, thousands};
 pub(crate) use archive::{Image, LAYOUT, StoredImage, User, Written, file_header, index, write_tar};
 pub(crate) use blob::Blob;
 pub(crate) use build::{Profile, Programs};
+pub(crate) use clients::clients;
 pub(crate) use cuda::Wheel;
 pub(crate) use layer::{Layer, Packing};
 pub(crate) use libraries::{add as add_libraries, of as libraries_of};
@@ -88,6 +90,8 @@ pub(crate) enum Name {
     MockUpstream,
     /// An application that uses the OpenAI SDK for Python, for tests.
     TestApplication,
+    /// Applications in Node, Go and Java that have a provider's URL in their code, for tests.
+    TestClients,
     /// A language model of random weights alone, for tests.
     TestDecoder,
     /// The worker with that model in its image, for tests.
@@ -100,9 +104,10 @@ impl Name {
     /// What an installation needs.
     pub(crate) const PRODUCT: [Self; 4] = [Self::Operator, Self::Sidecar, Self::Worker, Self::Model];
     /// What only the tests need.
-    pub(crate) const FIXTURES: [Self; 4] = [
+    pub(crate) const FIXTURES: [Self; 5] = [
         Self::MockUpstream,
         Self::TestApplication,
+        Self::TestClients,
         Self::TestDecoder,
         Self::TestWorker,
     ];
@@ -117,6 +122,7 @@ impl Name {
             Self::Decoder => "liquid-model-smollm2",
             Self::MockUpstream => "mock-upstream",
             Self::TestApplication => "test-application",
+            Self::TestClients => "test-clients",
             Self::TestDecoder => "test-decoder",
             Self::TestWorker => "test-worker",
         }

@@ -155,6 +155,17 @@ pub(crate) fn node(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// A command of Go in a module's folder.
+pub(crate) fn go(folder: &Path, command: &str) -> Command {
+    let mut go = Command::new("go");
+    go.arg(command)
+        .current_dir(folder)
+        // Static: nothing of the machine is needed to run them in an image.
+        .env("CGO_ENABLED", "0")
+        .env("GOFLAGS", "-buildvcs=false -mod=readonly");
+    go
+}
+
 /// A path as a person in the repository would write it.
 pub(crate) fn relative(path: &Path) -> String {
     path.strip_prefix(root()).unwrap_or(path).display().to_string()

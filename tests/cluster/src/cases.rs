@@ -29,8 +29,6 @@ use anyhow::Result;
 
 use crate::world::World;
 
-pub(crate) use synthesis::NEEDS_DECODER;
-
 pub(crate) type Case = fn(&'static World) -> Result<()>;
 
 /// Cases that make what later ones use: the first two for every group that follows, the others for their own group.
@@ -117,6 +115,13 @@ pub(crate) fn selected(part: &str) -> Vec<(&'static str, Case)> {
 
 fn group(name: &str) -> &str {
     name.split("::").next().unwrap_or(name)
+}
+
+/// Whether a case needs what this machine does not have; asked before there is a cluster.
+pub(crate) fn is_skipped(name: &str) -> bool {
+    let client = intercept::CLIENTS.iter().find(|(case, _)| *case == name);
+    name == synthesis::NEEDS_DECODER && !World::has_decoder()
+        || client.is_some_and(|(_, language)| !World::has_client(language))
 }
 
 #[cfg(test)]

@@ -49,8 +49,8 @@ fn main() -> ExitCode {
     let listed = arguments.list;
     let trials = cases.into_iter().map(|(name, case)| {
         let trial = Trial::test(name, move || tried(name, case));
-        // Where the package index cannot be reached: skipped by name, as everywhere.
-        trial.with_ignored_flag(!listed && name == cases::NEEDS_DECODER && !World::has_decoder())
+        // Where a package index cannot be reached, or a language's tools are missing: skipped by name, as everywhere.
+        trial.with_ignored_flag(!listed && cases::is_skipped(name))
     });
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }

@@ -25,6 +25,8 @@ pub(crate) const OPERATOR_METRICS: u16 = 8080;
 
 /// Names the folder of a small language model.
 const DECODER: &str = "LIQUID_CLUSTER_DECODER";
+/// Names the languages in which there are applications beside Python.
+const CLIENTS: &str = "LIQUID_CLUSTER_CLIENTS";
 
 /// Set by `cargo xtask test`.
 #[derive(Debug)]
@@ -69,6 +71,11 @@ impl World {
     /// Whether there is a language model to run; asked before there is a cluster.
     pub(crate) fn has_decoder() -> bool {
         std::env::var_os(DECODER).is_some()
+    }
+
+    /// Whether there is an application in a language; asked before there is a cluster.
+    pub(crate) fn has_client(language: &str) -> bool {
+        std::env::var(CLIENTS).is_ok_and(|languages| languages.split(' ').any(|one| one == language))
     }
 
     fn read() -> Result<Self> {

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::command::{output, root, run, shared_cache};
 use crate::console::say;
+use crate::tools;
 
 const CONTAINERD_VERSION: &str = "v2.4.2";
 
@@ -221,13 +222,7 @@ impl ModulePrograms {
 }
 
 fn go(module: &str, command: &str) -> Command {
-    let mut go = Command::new("go");
-    go.arg(command)
-        .current_dir(root().join("deploy/cluster").join(module))
-        // Static: nothing of the machine is needed to run them in an image.
-        .env("CGO_ENABLED", "0")
-        .env("GOFLAGS", "-buildvcs=false -mod=readonly");
-    go
+    tools::go(&root().join("deploy/cluster").join(module), command)
 }
 
 /// A source file of a module that the builds use.

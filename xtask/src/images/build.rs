@@ -83,7 +83,7 @@ pub(super) fn package(name: Name) -> Option<&'static str> {
         Name::Sidecar => Some("liquid-sidecar"),
         Name::Worker | Name::WorkerCuda | Name::TestWorker => Some("liquid-worker"),
         Name::MockUpstream => Some("liquid-testing"),
-        Name::Model | Name::Decoder | Name::TestApplication | Name::TestDecoder => None,
+        Name::Model | Name::Decoder | Name::TestApplication | Name::TestClients | Name::TestDecoder => None,
     }
 }
 

@@ -1,5 +1,5 @@
-//! Images that only the tests use: a mock provider, an application that uses the OpenAI SDK for Python, and a language
-//! model of random weights, alone and in the worker's image.
+//! Images that only the tests use: a mock provider, an application that uses the OpenAI SDK for Python, applications in
+//! other languages ([`clients`]), and a language model of random weights, alone and in the worker's image.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::archive::{Image, User};
 use super::layer::{Layer, Packing};
-use super::{Ingredients, Name, libraries, models, product};
+use super::{Ingredients, Name, clients, libraries, models, product};
 use crate::command::{output, root};
 use crate::tools;
 
@@ -29,6 +29,7 @@ pub(super) fn image(name: Name, ingredients: &Ingredients) -> Result<Image> {
             product::program_image(reference, program, ingredients.programs.get(program)?)
         }
         Name::TestApplication => application(reference),
+        Name::TestClients => clients::image(reference),
         Name::TestDecoder => Ok(product::model_image(
             reference,
             tiny_decoder("", ingredients)?,

@@ -122,10 +122,12 @@ fn run_named(wanted: &Wanted, names: &[String]) -> Result<Count> {
     Ok(count)
 }
 
-/// Installs what the test application needs.
+/// Installs what the test applications need.
 pub(super) fn download() -> Result<()> {
     let requirements = root().join("tests/cluster/application/requirements.txt");
-    tools::python("application", &requirements).map(|_| ())
+    tools::python("application", &requirements)?;
+    images::clients();
+    Ok(())
 }
 
 /// Tests of one program, all or those with a name like this.
@@ -276,6 +278,7 @@ impl Inside {
             .env("LIQUID_CLUSTER_AUDIT", self.layout.audit_log())
             .env("LIQUID_CLUSTER_XTASK", this_program()?)
             .env("LIQUID_CLUSTER_BUNDLE", bundle_folder())
+            .env("LIQUID_CLUSTER_CLIENTS", images::clients().join(" "))
             .env("LIQUID_CLUSTER_REGISTRIES", self.layout.registries())
             .env("LIQUID_CLUSTER_NAME", self.place.name());
         match model::decoder::ensure()? {

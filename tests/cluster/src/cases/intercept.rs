@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::Case;
-use super::path::{answer, provider_got_the_pack, proxy};
+use super::path::{QUESTION, answer, document, provider_got_the_pack, proxy};
 use crate::kubectl::{apply, finished, get, kubectl, text, trial};
 use crate::manifest::{self, shell};
 use crate::world::{Namespace, SYSTEM, World};
@@ -17,12 +17,25 @@ pub(super) const PREPARE: &str = "intercept::namespace_and_proxy";
 pub(super) const CASES: &[(&str, Case)] = &[
     (PREPARE, prepare),
     ("intercept::a_url_in_the_code_is_compressed", compressed),
+    (NODE, node),
+    (ANTHROPIC, anthropic),
+    (GO, go),
+    (JAVA, java),
     ("intercept::other_hosts_are_reached_unread", passed_on),
     ("intercept::who_pins_certificates_is_said", pinned),
     ("intercept::who_does_not_ask_is_left_alone", left_alone),
     ("intercept::no_key_but_the_certificates_is_in_reach", keys),
     ("intercept::namespace_ends", end),
 ];
+
+const NODE: &str = "intercept::openais_sdk_for_node_is_compressed";
+const ANTHROPIC: &str = "intercept::anthropics_sdk_for_node_is_compressed";
+const GO: &str = "intercept::openais_sdk_for_go_is_compressed";
+const JAVA: &str = "intercept::openais_sdk_for_java_is_compressed";
+
+/// Cases of applications that are made where their language's tools are, and those languages.
+pub(super) const CLIENTS: [(&str, &str); 4] =
+    [(NODE, "node"), (ANTHROPIC, "node"), (GO, "go"), (JAVA, "java")];
 
 const NAMESPACE: &str = "intercept";
 /// A host of this cluster that serves TLS at the port of `https`.
@@ -62,6 +75,69 @@ fn compressed(world: &World) -> Result<()> {
         provider_got_the_pack()?;
     }
     Ok(())
+}
+
+/// Runs an application in another language in a pod that asks to be intercepted, and checks that its call was compressed.
+/// Returns what it printed. The pod may name an upstream for Anthropic's API, which its sidecar takes over.
+fn run_client(world: &World, name: &str, command: &[&str], upstream: Option<&str>) -> Result<Value> {
+    let mut container = json!({
+        "name": "application",
+        "image": world.image("test-clients"),
+        "imagePullPolicy": "Never",
+        "command": command,
+        "env": [
+            {"name": "DOCUMENT", "value": document(name)},
+            {"name": "QUESTION", "value": QUESTION},
+        ],
+        "securityContext": manifest::container_security(),
+    });
+    if let (Some(url), Some(env)) = (upstream, container["env"].as_array_mut()) {
+        env.push(json!({"name": "ANTHROPIC_BASE_URL", "value": url}));
+    }
+    let mut pod = asking(name, container);
+    pod["metadata"]["annotations"]["liquidmemory.dev/adopt-upstream"] = upstream.is_some().to_string().into();
+    apply(&pod)?;
+    let answer = answer(&finished(NAMESPACE, name, Duration::from_secs(120))?)?;
+    ensure!(
+        text(&answer, "/headers/x-liquid-decision") == "compressed",
+        "{name}: not compressed: {answer}"
+    );
+    provider_got_the_pack()?;
+    Ok(answer)
+}
+
+/// Streamed.
+fn node(world: &World) -> Result<()> {
+    let command = ["/usr/bin/node", "/application/node/ask.mjs", "openai"];
+    let answer = run_client(world, "node", &command, None)?;
+    let chunks = answer.get("chunks").and_then(Value::as_u64);
+    ensure!(
+        chunks > Some(2) && text(&answer, "/finish") == "stop",
+        "no stream: {answer}"
+    );
+    Ok(())
+}
+
+/// The proxy's provider is OpenAI, so the pod names the mock for Anthropic's API. The application does not read that: its
+/// URL is in its code.
+fn anthropic(world: &World) -> Result<()> {
+    let command = ["/usr/bin/node", "/application/node/ask.mjs", "anthropic"];
+    let answer = run_client(world, "anthropic", &command, Some(&manifest::provider_url()))?;
+    ensure!(
+        text(&answer, "/base_url") == "https://api.anthropic.com",
+        "another URL: {answer}"
+    );
+    Ok(())
+}
+
+fn go(world: &World) -> Result<()> {
+    run_client(world, "go", &["/application/go/ask"], None).map(|_| ())
+}
+
+/// Java has its own store of whom it trusts, which the pod is given.
+fn java(world: &World) -> Result<()> {
+    let path = "/application/java/classes:/application/java/packages/*";
+    run_client(world, "java", &["/opt/java/bin/java", "-cp", path, "Ask"], None).map(|_| ())
 }
 
 fn passed_on(world: &World) -> Result<()> {

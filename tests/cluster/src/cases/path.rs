@@ -20,6 +20,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
 
 const FACT: &str = "The notice period for the Meridian warehouse lease is ninety-three days.";
 const FILLER: &str = "were counted, signed for and moved to bay";
+pub(super) const QUESTION: &str = "What is the notice period for the Meridian warehouse lease?";
 
 fn provider(world: &World) -> Result<()> {
     std::mem::forget(Namespace::new(
@@ -30,6 +31,20 @@ fn provider(world: &World) -> Result<()> {
         apply(&object)?;
     }
     rolled_out(PROVIDER, "deployment/mock", Duration::from_secs(60))
+}
+
+/// A long document with one fact in it, as document.py writes them; another seed gives another document.
+pub(super) fn document(seed: &str) -> String {
+    let mut lines: Vec<String> = (0..400)
+        .map(|number| {
+            format!(
+                "Paragraph {seed}-{number} records that pallets {FILLER} {}.",
+                number % 41
+            )
+        })
+        .collect();
+    lines.insert(lines.len() / 2, FACT.to_owned());
+    lines.join("\n")
 }
 
 /// What the provider received, oldest first.

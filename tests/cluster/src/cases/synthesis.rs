@@ -15,7 +15,7 @@ use crate::status::{condition, event, until_reason};
 use crate::world::{Namespace, World};
 
 /// The case that needs real weights, to answer in words.
-pub(crate) const NEEDS_DECODER: &str = "synthesis::an_answer_never_leaves_the_cluster";
+pub(super) const NEEDS_DECODER: &str = "synthesis::an_answer_never_leaves_the_cluster";
 
 pub(super) const CASES: &[(&str, Case)] = &[
     (NEEDS_DECODER, whole),
