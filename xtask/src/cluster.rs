@@ -14,6 +14,7 @@ mod down;
 mod images;
 mod istio;
 mod layout;
+mod loss;
 mod machine;
 mod network;
 mod node;
@@ -120,6 +121,10 @@ enum Action {
         #[arg(long, default_value_t = 0)]
         pause: u64,
     },
+    /// Lose a node but the first: its network is silent, its kubelet and what ran on it are killed.
+    Lose { node: u8 },
+    /// Bring a lost node back.
+    Rejoin { node: u8 },
     /// Wait for the end of a process, then take the cluster down: what `up --owner` starts.
     #[command(hide = true)]
     Watch {
@@ -158,6 +163,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         Action::Helm { arguments } => return Err(exec(&layout, "helm", arguments)),
         Action::Load { archives } => load(&layout, archives)?,
         Action::Restart { component, pause } => process::restart(&layout, component, *pause)?,
+        Action::Lose { node } => loss::lose(&layout, *node)?,
+        Action::Rejoin { node } => loss::rejoin(&layout, *node)?,
         Action::Watch { owner } => up::watch(&layout, *owner)?,
         Action::Istio => istio::install(&layout)?,
         Action::Policies => policies::enforce(&layout)?,

@@ -3,6 +3,7 @@
 mod bundle;
 mod charts;
 mod crd;
+mod disasters;
 mod faults;
 mod field;
 mod gateway;
@@ -43,6 +44,7 @@ const SETUPS: &[&str] = &[
     plugin::PREPARE,
     "operator::a_proxy_to_disturb",
     "faults::traffic_starts",
+    disasters::PREPARE,
     "gateway::starts_and_names_its_url",
     "load::nobody_asks_and_no_worker_is_left",
     watchdog::PREPARE,
@@ -52,9 +54,9 @@ const SETUPS: &[&str] = &[
 /// Groups that begin without a release, or install it themselves.
 const WITHOUT_RELEASE: [&str; 2] = ["charts", "bundle"];
 
-/// Cases that run only when they are named: they need more than a cluster.
+/// Cases that run only when they are named: they need more than a cluster, or minutes each.
 pub(crate) fn named() -> Vec<(&'static str, Case)> {
-    [mesh::CASES, policies::CASES].concat()
+    [mesh::CASES, policies::CASES, disasters::CASES].concat()
 }
 
 /// Name and case.

@@ -53,7 +53,7 @@ pub(crate) struct World {
     pub(crate) bundle: PathBuf,
     /// What the nodes know of registries: a folder for each.
     pub(crate) registries: PathBuf,
-    /// `cargo xtask`, to restart parts of the cluster.
+    /// `cargo xtask`, to do something to parts of the cluster.
     xtask: PathBuf,
     cluster: String,
 }
@@ -137,19 +137,13 @@ impl World {
             .map(|_| ())
     }
 
-    /// Ends a part of the control plane and starts it again after `pause` seconds.
-    pub(crate) fn restart(&self, component: &str, pause: u64) -> Result<()> {
-        let pause = pause.to_string();
+    /// Has `cargo xtask cluster` do something to this cluster.
+    pub(crate) fn cluster(&self, action: &[&str]) -> Result<()> {
         let mut command = Command::new(&self.xtask);
-        command.args([
-            "cluster",
-            "restart",
-            component,
-            "--pause",
-            &pause,
-            "--name",
-            &self.cluster,
-        ]);
+        command
+            .arg("cluster")
+            .args(action)
+            .args(["--name", &self.cluster]);
         kubectl::output(&mut command).map(|_| ())
     }
 }

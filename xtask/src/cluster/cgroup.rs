@@ -62,9 +62,14 @@ impl Cgroups {
 
     /// The cluster's processes.
     pub(super) fn processes(&self) -> Vec<i32> {
+        self.processes_below(&self.name)
+    }
+
+    /// The processes in a folder that every hierarchy has.
+    fn processes_below(&self, folder: &str) -> Vec<i32> {
         let mut found = Vec::new();
         for hierarchy in &self.hierarchies {
-            below(&hierarchy.join(&self.name), &mut |folder| {
+            below(&hierarchy.join(folder), &mut |folder| {
                 let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
                 found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
             });
@@ -83,11 +88,21 @@ impl Cgroups {
         tops.filter(|top| top.exists()).collect()
     }
 
-    /// Kills until nobody is left; new processes of dying ones included.
+    /// Kills every process of the cluster.
     pub(super) fn kill_all(&self) -> Result<()> {
+        self.kill_below(&self.name)
+    }
+
+    /// Kills what runs in a node's pods.
+    pub(super) fn kill_pods(&self, node: &str) -> Result<()> {
+        self.kill_below(&format!("{}/{node}", self.name))
+    }
+
+    /// Kills until nobody is left; new processes of dying ones included.
+    fn kill_below(&self, folder: &str) -> Result<()> {
         let start = Instant::now();
         loop {
-            let processes = self.processes();
+            let processes = self.processes_below(folder);
             if processes.is_empty() {
                 return Ok(());
             }

@@ -115,18 +115,15 @@ impl Process {
 
 /// Ends a component and starts it again as it was.
 pub(super) fn restart(layout: &Layout, name: &str, pause: u64) -> Result<()> {
+    stop(layout, name)?;
+    sleep(Duration::from_secs(pause));
+    start_again(layout, name)
+}
+
+/// Ends a component, by force if it does not end by itself.
+pub(super) fn stop(layout: &Layout, name: &str) -> Result<()> {
+    let process = find(layout, name)?;
     let cgroups = Cgroups::new(&layout.prefix())?;
-    let processes = all(layout);
-    let Some(process) = processes.iter().find(|process| process.name == name) else {
-        let names = processes.iter().map(|process| process.name.as_str());
-        bail!(
-            "no component '{name}'; there are: {}",
-            names.collect::<Vec<_>>().join(", ")
-        );
-    };
-    if name.ends_with("containerd") {
-        bail!("{name} holds the node's mounts: restart the cluster instead");
-    }
     let alive = || process.alive(&cgroups.processes());
     let pid = Pid::from_raw(process.pid);
     if alive() {
@@ -139,9 +136,38 @@ pub(super) fn restart(layout: &Layout, name: &str, pause: u64) -> Result<()> {
         }
         sleep(Duration::from_millis(50));
     }
-    sleep(Duration::from_secs(pause));
-    spawn(layout, name, process.command.clone())?;
     Ok(())
+}
+
+/// Starts a component as it was, unless it runs.
+pub(super) fn start_again(layout: &Layout, name: &str) -> Result<()> {
+    let process = find(layout, name)?;
+    if !process.alive(&Cgroups::new(&layout.prefix())?.processes()) {
+        spawn(layout, name, process.command)?;
+    }
+    Ok(())
+}
+
+/// Sends a component a signal.
+pub(super) fn signal(layout: &Layout, name: &str, signal: Signal) -> Result<()> {
+    let process = find(layout, name)?;
+    if !process.alive(&Cgroups::new(&layout.prefix())?.processes()) {
+        bail!("{name} does not run");
+    }
+    kill(Pid::from_raw(process.pid), signal).with_context(|| format!("{signal} for {name}"))
+}
+
+/// A component that was started, and that may be ended by itself.
+fn find(layout: &Layout, name: &str) -> Result<Process> {
+    let processes = all(layout);
+    let names = processes.iter().map(|process| process.name.clone());
+    let names = names.collect::<Vec<_>>().join(", ");
+    let found = processes.into_iter().find(|process| process.name == name);
+    let found = found.with_context(|| format!("no component '{name}'; there are: {names}"))?;
+    if name.ends_with("containerd") {
+        bail!("{name} holds the node's mounts: restart the cluster instead");
+    }
+    Ok(found)
 }
 
 /// The last lines of a component's log, for an error's text.

@@ -34,9 +34,9 @@ pub(super) const CASES: &[(&str, Case)] = &[
 ];
 
 const NAMESPACE: &str = "faults";
-const DEPLOYMENT: &str = "deployment/proxy-workers";
+pub(super) const DEPLOYMENT: &str = "deployment/proxy-workers";
 /// Pods, by their labels.
-const WORKERS: &str = "app.kubernetes.io/component=worker";
+pub(super) const WORKERS: &str = "app.kubernetes.io/component=worker";
 const APPLICATION: &str = "app=traffic";
 
 fn start(world: &World) -> Result<()> {
@@ -49,7 +49,7 @@ fn start(world: &World) -> Result<()> {
     Traffic::start(world, NAMESPACE)
 }
 
-fn pods(namespace: &str, selector: &str) -> Result<Vec<String>> {
+pub(super) fn pods(namespace: &str, selector: &str) -> Result<Vec<String>> {
     let pods = list(namespace, &["pods", "--selector", selector])?;
     let names = pods.iter().map(|pod| text(pod, "/metadata/name").to_owned());
     Ok(names.collect())
@@ -157,7 +157,7 @@ fn configuration(_: &World) -> Result<()> {
 
 fn api_server(world: &World) -> Result<()> {
     let traffic = Traffic::from_now(NAMESPACE)?;
-    world.restart("kube-apiserver", 3)?;
+    world.cluster(&["restart", "kube-apiserver", "--pause", "3"])?;
     eventually("the API server", Duration::from_secs(60), || {
         kubectl(&["get", "--raw", "/readyz"]).map(Some)
     })?;

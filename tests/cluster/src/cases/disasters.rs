@@ -1,0 +1,85 @@
+//! Faults that take minutes each, under constant traffic. They run only when they are named: `cargo xtask test --only
+//! cluster -- disasters::`. Each prints how many of the application's requests failed, and it has to be none; each undoes
+//! its fault, also where it fails.
+
+mod nodes;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+
+use super::Case;
+use super::faults::{DEPLOYMENT, WORKERS};
+use super::path::proxy;
+use crate::kubectl::{kubectl, rolled_out};
+use crate::manifest;
+use crate::traffic::Traffic;
+use crate::world::{Namespace, OPERATOR, OPERATORS, PROVIDER, SYSTEM, World};
+
+/// The case that makes what the others use.
+pub(super) const PREPARE: &str = "disasters::traffic_starts";
+
+pub(super) const CASES: &[(&str, Case)] = &[
+    (PREPARE, start),
+    ("disasters::node_drained", nodes::drained),
+    ("disasters::node_lost", nodes::lost),
+    ("disasters::traffic_ends", end),
+];
+
+const NAMESPACE: &str = "disasters";
+/// The node that is drained and lost.
+const VICTIM: &str = "node2";
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// The application, its provider and the cluster's name resolution run on the node that stays: what is lost with the
+/// other one is ours.
+fn start(world: &World) -> Result<()> {
+    std::mem::forget(Namespace::opted_in(NAMESPACE)?);
+    let mut wanted = manifest::proxy(NAMESPACE, "proxy");
+    if let Some(replicas) = wanted.pointer_mut("/spec/workers/replicas") {
+        *replicas = json!(2);
+    }
+    proxy(NAMESPACE, &wanted)?;
+    kubectl(&["cordon", VICTIM])?;
+    let moved = || {
+        for (namespace, deployment) in [
+            ("kube-system", "deployment/coredns"),
+            (PROVIDER, "deployment/mock"),
+        ] {
+            kubectl(&["rollout", "restart", deployment, "--namespace", namespace])?;
+            rolled_out(namespace, deployment, LIMIT)?;
+        }
+        Traffic::start(world, NAMESPACE)
+    };
+    with_undo(moved, || kubectl(&["uncordon", VICTIM]).map(|_| ()))
+}
+
+/// Runs a fault, then undoes it, whatever came of it. The fault's own error is the one that counts.
+fn with_undo(fault: impl FnOnce() -> Result<()>, undo: impl FnOnce() -> Result<()>) -> Result<()> {
+    let outcome = fault();
+    let undone = undo().context("the fault could not be undone");
+    outcome.and(undone)
+}
+
+/// Waits until workers and operators are all there.
+fn whole() -> Result<()> {
+    rolled_out(NAMESPACE, DEPLOYMENT, LIMIT)?;
+    rolled_out(SYSTEM, &format!("deployment/{OPERATOR}"), LIMIT)
+}
+
+/// Lets calls go on until so many further ones are compressed, and no other.
+fn compressed(traffic: &Traffic, more: u64) -> Result<()> {
+    let before = traffic.since()?;
+    traffic.another(more)?;
+    let after = traffic.since()?;
+    ensure!(
+        after.passed == before.passed && after.failed == before.failed,
+        "not all compressed: {before:?}, then {after:?}"
+    );
+    Ok(())
+}
+
+fn end(_: &World) -> Result<()> {
+    crate::kubectl::delete_namespace(NAMESPACE)
+}
