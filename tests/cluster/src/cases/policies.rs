@@ -6,6 +6,9 @@ mod client;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use liquid_contract::ports::{
+    HTTPS, OPERATOR_ADMIN, OPERATOR_WEBHOOK, SIDECAR, SIDECAR_ADMIN, WORKER, WORKER_ADMIN,
+};
 use serde_json::{Value, json};
 
 use super::Case;
@@ -50,10 +53,6 @@ const STRANGERS: &str = "policies-strangers";
 const IDLE: &str = "policies-idle";
 const TOKEN: &str = "token-of-the-friends-01";
 
-const WORKER: u16 = 50051;
-const WORKER_ADMIN: u16 = 9464;
-const SIDECAR: u16 = 8787;
-const SIDECAR_ADMIN: u16 = 9465;
 const WORKERS: &str = "app.kubernetes.io/component=worker";
 
 /// Those who try.
@@ -249,7 +248,7 @@ fn served(_: &World) -> Result<()> {
 /// It listens on the pod's loopback address: no policy has to say so. Probes and metrics are everybody's.
 fn sidecar(_: &World) -> Result<()> {
     let all = clients();
-    let numbers = [SIDECAR, 443, SIDECAR_ADMIN];
+    let numbers = [SIDECAR, HTTPS, SIDECAR_ADMIN];
     expect(&ports("127.0.0.1", &numbers), &[(&all.application, &[true; 3])])?;
     let outside: &[bool] = &[false, false, true];
     let [first, second] = &all.strangers;
@@ -304,7 +303,7 @@ fn confined(world: &World) -> Result<()> {
         format!("{}:8080", text(&provider, "/spec/clusterIP")),
         format!("{}:{SIDECAR_ADMIN}", all.application.address()?),
         format!("{}:{PROBE}", all.prometheus.address()?),
-        format!("{operator}:9443"),
+        format!("{operator}:{OPERATOR_WEBHOOK}"),
     ];
     let [first, second] = &all.strangers;
     expect(
@@ -351,7 +350,7 @@ fn gateway(world: &World) -> Result<()> {
 /// server reaches the webhook.
 fn operator(world: &World) -> Result<()> {
     let (all, operator) = (clients(), joined(world, SYSTEM, &operators()?)?);
-    let numbers = [9443, 8080, PROBE];
+    let numbers = [OPERATOR_WEBHOOK, OPERATOR_ADMIN, PROBE];
     expect(&ports("127.0.0.1", &numbers), &[(&operator, &[true; 3])])?;
     let two: &[bool] = &[true, true, false];
     let [first, second] = &all.strangers;
