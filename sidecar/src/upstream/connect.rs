@@ -1,6 +1,6 @@
 //! Opens connections to upstreams: own name lookup, loop guard, several addresses raced, TLS with ALPN.
 //!
-//! Names are looked up by [`Names`]. Proxy variables are not read.
+//! Names are looked up in DNS alone (`lookup`). Proxy variables are not read.
 
 use std::error::Error;
 use std::future::Future;
