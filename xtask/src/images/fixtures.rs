@@ -1,5 +1,5 @@
 //! Images that only the tests use: a mock provider, an application that uses the OpenAI SDK for Python, applications in
-//! other languages ([`clients`]), and a language model of random weights, alone and in the worker's image.
+//! other languages ([`mod@clients`]), and a language model of random weights, alone and in the worker's image.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
