@@ -95,6 +95,9 @@ impl Count {
         {
             self.skipped.push(name.trim().to_owned());
         }
+        if let Some((_, name)) = line.strip_prefix("FLAKY ").and_then(|rest| rest.split_once("] ")) {
+            self.flaky.push(name.trim().to_owned());
+        }
         if let Some((_, counts)) = line
             .strip_prefix("Summary [")
             .and_then(|rest| rest.split_once("] "))
@@ -259,6 +262,10 @@ mod tests {
             "     Summary [   0.210s] 1 test run: 1 passed, 0 skipped",
         ];
         assert_eq!(read(&lines, Count::nextest), (6, 2, 1));
+        let mut count = Count::default();
+        count.nextest("   FLAKY 2/2 [   0.230s] (1/9) liquid-sidecar extract::tests::held");
+        count.nextest("     Summary [   3.210s] 9 tests run: 9 passed (1 flaky), 0 skipped");
+        assert_eq!((count.passed, count.failed, count.flaky.len()), (9, 0, 1));
     }
 
     #[test]
