@@ -88,17 +88,17 @@ fn collect(snapshot: &Snapshot) -> Vec<Certificate> {
     }
     for namespace in &snapshot.namespaces {
         for proxy in &namespace.proxies {
-            for secret in list_certificates(proxy) {
-                let Some(Sought::Found(found)) = namespace.secrets.get(&secret.name) else {
+            for (holder, secret) in list_certificates(proxy) {
+                let Some(Sought::Found(found)) = namespace.secrets.get(&secret) else {
                     continue;
                 };
                 let Ok(facts) = Facts::from_pem("certificate", &text_of(found, CERTIFICATE)) else {
                     continue;
                 };
                 let place = Place {
-                    holder: secret.holder,
+                    holder: holder.name(),
                     namespace: &namespace.name,
-                    secret: &secret.name,
+                    secret: &secret,
                 };
                 let trusted = split_certificates(&text_of(found, AUTHORITIES)).len();
                 all.extend(describe(&place, &facts, trusted, snapshot.now));

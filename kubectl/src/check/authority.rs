@@ -12,7 +12,7 @@ use liquid_operator::pki::{Authorities, Facts, Purpose};
 use super::finding::{Fault, Finding, ObjectName};
 use super::installation::show_log;
 use crate::snapshot::Snapshot;
-use crate::snapshot::namespace::{CertificateSecret, NamespaceState, list_certificates};
+use crate::snapshot::namespace::{Holder, NamespaceState, list_certificates};
 use crate::snapshot::operators::Operator;
 use crate::snapshot::reader::Sought;
 
@@ -132,10 +132,11 @@ struct ProxyCertificates<'a> {
 impl ProxyCertificates<'_> {
     fn check(&self, proxy: &LiquidMemoryProxy, findings: &mut Vec<Finding>) {
         let mut pairs = BTreeMap::new();
-        for secret in list_certificates(proxy) {
-            pairs.extend(self.read(&secret, findings).map(|pair| (secret.holder, pair)));
+        for (holder, secret) in list_certificates(proxy) {
+            let pair = self.read(&secret, holder.certificate(), findings);
+            pairs.extend(pair.map(|pair| (holder, pair)));
         }
-        let (Some(worker), Some(sidecar)) = (pairs.get("worker"), pairs.get("sidecar")) else {
+        let (Some(worker), Some(sidecar)) = (pairs.get(&Holder::Worker), pairs.get(&Holder::Sidecar)) else {
             return;
         };
         for (leaf, bundle, text) in [
@@ -161,8 +162,7 @@ impl ProxyCertificates<'_> {
         }
     }
 
-    fn read(&self, secret: &CertificateSecret, findings: &mut Vec<Finding>) -> Option<Pair> {
-        let (what, secret) = (secret.what, secret.name.as_str());
+    fn read(&self, secret: &str, what: &'static str, findings: &mut Vec<Finding>) -> Option<Pair> {
         let object = ObjectName::new("Secret", &self.namespace.name, secret);
         let found = match self.namespace.secrets.get(secret)? {
             Sought::Unknown => return None,

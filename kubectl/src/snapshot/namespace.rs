@@ -103,40 +103,52 @@ pub(crate) fn list_claims(proxy: &LiquidMemoryProxy) -> impl Iterator<Item = &Cl
     claims.into_iter().flatten()
 }
 
-/// A Secret in which the operator keeps a certificate for pods of a proxy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CertificateSecret {
-    /// Name of the Secret.
-    pub(crate) name: String,
-    /// Who shows the certificate: `worker`, `sidecar`, `interception` or `gateway`.
-    pub(crate) holder: &'static str,
-    /// What it is, in words.
-    pub(crate) what: &'static str,
+/// Who shows a certificate that the operator makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Holder {
+    Worker,
+    Sidecar,
+    /// Sidecars, for intercepted hosts.
+    Interception,
+    Gateway,
 }
 
-/// Lists the Secrets in which the operator keeps a proxy's certificates. A gateway's own that its proxy names is not its.
-pub(crate) fn list_certificates(proxy: &LiquidMemoryProxy) -> Vec<CertificateSecret> {
+impl Holder {
+    /// Returns the stable name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Worker => "worker",
+            Self::Sidecar => "sidecar",
+            Self::Interception => "interception",
+            Self::Gateway => "gateway",
+        }
+    }
+
+    /// Says which certificate it is.
+    pub(crate) fn certificate(self) -> &'static str {
+        match self {
+            Self::Worker => "the workers' certificate",
+            Self::Sidecar => "the sidecars' certificate",
+            Self::Interception => "the certificate for intercepted hosts",
+            Self::Gateway => "the gateway's certificate",
+        }
+    }
+}
+
+/// Lists the Secrets in which the operator keeps a proxy's certificates, by their names. One for the gateway that the proxy
+/// names is not among them.
+pub(crate) fn list_certificates(proxy: &LiquidMemoryProxy) -> Vec<(Holder, String)> {
     let name = proxy.name_any();
-    let secret = |name, holder, what| CertificateSecret { name, holder, what };
     let mut all = vec![
-        secret(names::worker_tls(&name), "worker", "the workers' certificate"),
-        secret(names::sidecar_tls(&name), "sidecar", "the sidecars' certificate"),
+        (Holder::Worker, names::worker_tls(&name)),
+        (Holder::Sidecar, names::sidecar_tls(&name)),
     ];
     if intercepts(proxy) {
-        let what = "the certificate for intercepted hosts";
-        all.push(secret(names::interception_tls(&name), "interception", what));
+        all.push((Holder::Interception, names::interception_tls(&name)));
     }
-    if proxy
-        .spec
-        .gateway
-        .as_ref()
-        .is_some_and(Gateway::has_own_certificate)
-    {
-        all.push(secret(
-            names::gateway_tls(&name),
-            "gateway",
-            "the gateway's certificate",
-        ));
+    let gateway = proxy.spec.gateway.as_ref();
+    if gateway.is_some_and(Gateway::has_own_certificate) {
+        all.push((Holder::Gateway, names::gateway_tls(&name)));
     }
     all
 }
@@ -184,7 +196,7 @@ async fn read_claims(
 async fn read_secrets(reader: &Reader, state: &NamespaceState) -> BTreeMap<String, Sought<Secret>> {
     let mut wanted = BTreeSet::new();
     for proxy in &state.proxies {
-        wanted.extend(list_certificates(proxy).into_iter().map(|secret| secret.name));
+        wanted.extend(list_certificates(proxy).into_iter().map(|(_, secret)| secret));
         let keys = proxy
             .spec
             .synthesis
