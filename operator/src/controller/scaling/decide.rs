@@ -105,6 +105,15 @@ mod tests {
         }
     }
 
+    /// What is seen of one worker that nobody has called for.
+    fn one_worker(load: Load) -> Sample {
+        Sample {
+            load: Some(load),
+            present: 1,
+            called: false,
+        }
+    }
+
     /// Runs a scaler over moments five seconds apart, of tokens under way; what is decided is what is there next.
     fn run(bounds: &WorkerAutoscaling, first: i32, tokens: impl IntoIterator<Item = i64>) -> Vec<i32> {
         let start = Instant::now();
@@ -160,15 +169,10 @@ mod tests {
         let start = Instant::now();
         let mut scaler = Scaler::new(start);
         let mut decide = |second: u64, done: i64| {
-            let load = Some(Load {
+            let seen = one_worker(Load {
                 done,
                 ..Load::default()
             });
-            let seen = Sample {
-                load,
-                present: 1,
-                called: false,
-            };
             scaler.decide(&bounds(), seen, start + Duration::from_secs(second))
         };
         for second in (0..600).step_by(5) {
@@ -219,15 +223,10 @@ mod tests {
         let start = Instant::now();
         let mut scaler = Scaler::new(start);
         let mut decide = |second: u64, running: i64| {
-            let load = Some(Load {
+            let seen = one_worker(Load {
                 running,
                 ..Load::default()
             });
-            let seen = Sample {
-                load,
-                present: 1,
-                called: false,
-            };
             scaler.decide(&bounds(), seen, start + Duration::from_secs(second))
         };
         assert!((0..600).step_by(5).all(|second| decide(second, 1) == 1));

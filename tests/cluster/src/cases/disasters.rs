@@ -7,15 +7,12 @@ mod nodes;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
 
 use super::Case;
-use super::faults::{DEPLOYMENT, WORKERS};
-use super::path::proxy;
+use super::faults::{DEPLOYMENT, WORKERS, two_workers};
 use crate::kubectl::{kubectl, rolled_out};
-use crate::manifest;
 use crate::traffic::Traffic;
-use crate::world::{Namespace, OPERATOR, OPERATORS, PROVIDER, SYSTEM, World};
+use crate::world::{OPERATOR, OPERATORS, PROVIDER, SYSTEM, World};
 
 /// The case that makes what the others use.
 pub(super) const PREPARE: &str = "disasters::traffic_starts";
@@ -35,12 +32,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// The application, its provider and the cluster's name resolution run on the node that stays: what is lost with the
 /// other one is ours.
 fn start(world: &World) -> Result<()> {
-    std::mem::forget(Namespace::opted_in(NAMESPACE)?);
-    let mut wanted = manifest::proxy(NAMESPACE, "proxy");
-    if let Some(replicas) = wanted.pointer_mut("/spec/workers/replicas") {
-        *replicas = json!(2);
-    }
-    proxy(NAMESPACE, &wanted)?;
+    two_workers(NAMESPACE)?;
     kubectl(&["cordon", VICTIM])?;
     let moved = || {
         for (namespace, deployment) in [

@@ -40,13 +40,16 @@ pub(super) const WORKERS: &str = "app.kubernetes.io/component=worker";
 const APPLICATION: &str = "app=traffic";
 
 fn start(world: &World) -> Result<()> {
-    std::mem::forget(Namespace::opted_in(NAMESPACE)?);
-    let mut wanted = manifest::proxy(NAMESPACE, "proxy");
-    if let Some(replicas) = wanted.pointer_mut("/spec/workers/replicas") {
-        *replicas = json!(2);
-    }
-    proxy(NAMESPACE, &wanted)?;
+    two_workers(NAMESPACE)?;
     Traffic::start(world, NAMESPACE)
+}
+
+/// Makes a namespace that opts in, with a proxy of two workers. It stays.
+pub(super) fn two_workers(namespace: &str) -> Result<()> {
+    std::mem::forget(Namespace::opted_in(namespace)?);
+    let mut wanted = manifest::proxy(namespace, "proxy");
+    wanted["spec"]["workers"]["replicas"] = json!(2);
+    proxy(namespace, &wanted)
 }
 
 pub(super) fn pods(namespace: &str, selector: &str) -> Result<Vec<String>> {

@@ -124,9 +124,7 @@ fn minor_version() -> Result<u32> {
 /// All calls of a pod on node2 go to the worker there.
 fn asked_by_zone(namespace: &str) -> Result<()> {
     let mut pod = manifest::pod(namespace, "asks", &[manifest::shell("application", ASK_BY_ZONE)]);
-    if let Some(spec) = pod.pointer_mut("/spec").and_then(Value::as_object_mut) {
-        spec.insert("nodeSelector".to_owned(), json!({HOST: "node2"}));
-    }
+    pod["spec"]["nodeSelector"] = json!({HOST: "node2"});
     apply(&pod)?;
     let log = finished(namespace, "asks", Duration::from_secs(90))?;
     // The sidecar's own lines are JSON too.

@@ -97,12 +97,7 @@ impl Fill {
 /// A pod that gets the sidecar of a proxy.
 pub(super) fn pod(proxy: &ProxyName, name: &str) -> Value {
     let mut pod = manifest::pod(&proxy.namespace, name, &[manifest::shell("main", "true")]);
-    if let Some(meta) = pod.pointer_mut("/metadata").and_then(Value::as_object_mut) {
-        meta.insert(
-            "annotations".to_owned(),
-            json!({"liquidmemory.dev/proxy": proxy.name}),
-        );
-    }
+    pod["metadata"]["annotations"] = json!({"liquidmemory.dev/proxy": proxy.name});
     pod
 }
 
