@@ -49,35 +49,38 @@ impl Answers {
             deadline,
             under_way,
         } = admitted;
-        let engine = decoder.engine.clone();
-        // On a thread of its own: constraints are compiled here.
+        let metrics = gateway.0.metrics.of_model(&decoder.name);
+        let cut_off = gateway.0.requests.cut_off.clone();
         let submit = move || {
             let answers = requests
                 .into_iter()
-                .map(|request| engine.submit(request, deadline));
-            answers.collect::<Result<Vec<Answer>, Refusal>>()
-        };
-        let answers = tokio::task::spawn_blocking(submit).await;
-        let answers = answers.map_err(ApiError::internal)?;
-        let answers = answers.map_err(|refusal| ApiError::refused(refusal, param))?;
-        let mut events = SelectAll::new();
-        let mut clocks = Vec::new();
-        for (index, answer) in answers.into_iter().enumerate() {
-            events.push(indexed(index, answer));
-            clocks.push(Clock {
-                submitted: Instant::now(),
+                .map(|request| decoder.engine.submit(request, deadline));
+            let answers = answers.collect::<Result<Vec<Answer>, Refusal>>()?;
+            let submitted = Instant::now();
+            let clocks = answers.iter().map(|_| Clock {
+                submitted,
                 last_token: None,
             });
-        }
-        Ok(Self {
-            metrics: gateway.0.metrics.of_model(&decoder.name),
-            events,
-            open: clocks.len(),
-            clocks,
-            param,
-            cut_off: gateway.0.requests.cut_off.clone(),
-            _under_way: under_way,
-        })
+            let clocks: Vec<Clock> = clocks.collect();
+            Ok(Self {
+                metrics,
+                open: clocks.len(),
+                clocks,
+                events: answers
+                    .into_iter()
+                    .enumerate()
+                    .map(|(index, answer)| indexed(index, answer))
+                    .collect(),
+                param,
+                cut_off,
+                _under_way: under_way,
+            })
+        };
+        // On a thread of its own: constraints are compiled here. A client that leaves meanwhile leaves answers behind that are
+        // dropped there, and counted.
+        let answers = tokio::task::spawn_blocking(submit).await;
+        let answers = answers.map_err(ApiError::internal)?;
+        answers.map_err(|refusal: Refusal| ApiError::refused(refusal, param))
     }
 
     /// Waits for the next event of an answer, and says which one's; none once all have ended. After an error nothing
