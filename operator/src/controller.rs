@@ -2,28 +2,22 @@
 //!
 //! [`run`] watches proxies, the objects they own and their pods; `reconcile` turns one proxy into objects
 //! ([`crate::objects`]), applies them (`apply`), reads what is there (`observe`) and writes the status
-//! (`write`). The decisions between are pure and have their tests: `diagnose`, `conditions`, `status`,
-//! `usage`, `events`.
+//! (`write`). What the watches show (`cache`) is not asked for. The decisions between are pure and have their tests:
+//! `diagnose`, `conditions`, `status`, `usage`, `events`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::runtime::controller::{Action, Config, Controller, Error as RunError};
-use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher;
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
+use kube::runtime::controller::{Action, Config, Error as RunError};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::GuardedProxy;
 
 mod apply;
 mod backoff;
+mod cache;
 mod clock;
 mod conditions;
 mod context;
@@ -48,6 +42,7 @@ mod write;
 mod tests;
 
 use backoff::compute_backoff;
+use cache::Writers;
 pub use context::Context;
 use context::ProxyKey;
 pub use demand::Demand;
@@ -64,26 +59,16 @@ const DEBOUNCE: Duration = Duration::from_millis(300);
 
 /// Reconciles until `stop` is cancelled and the reconciliations under way have ended. `demand` is what sidecars without
 /// workers ask for.
-pub async fn run(context: Context, demand: Arc<Demand>, stop: CancellationToken) {
-    let client = context.client.clone();
-    let ours = watcher::Config::default().labels("app.kubernetes.io/managed-by=liquid-operator");
-    let controller = Controller::new(
-        Api::<GuardedProxy>::all(client.clone()),
-        watcher::Config::default(),
-    )
-    .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
-    .owns(Api::<Deployment>::all(client.clone()), ours.clone())
-    .owns(Api::<ConfigMap>::all(client.clone()), ours.clone())
-    .owns(Api::<Service>::all(client.clone()), ours.clone())
-    .owns(Api::<ServiceAccount>::all(client.clone()), ours.clone())
-    .owns(Api::<NetworkPolicy>::all(client.clone()), ours.clone())
-    .owns(Api::<PodDisruptionBudget>::all(client.clone()), ours.clone())
-    .owns(Api::<HorizontalPodAutoscaler>::all(client.clone()), ours.clone())
-    .watches(Api::<Pod>::all(client), ours, find_proxy_of_pod)
-    .graceful_shutdown_on({
-        let stop = stop.clone();
-        async move { stop.cancelled().await }
-    });
+pub async fn run(mut context: Context, demand: Arc<Demand>, stop: CancellationToken) {
+    let writers = Writers::default();
+    context.cache = writers.open();
+    let controller = writers
+        .watch(&context.client)
+        .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
+        .graceful_shutdown_on({
+            let stop = stop.clone();
+            async move { stop.cancelled().await }
+        });
     let context = Arc::new(context);
     let scaling = scaling::run(Arc::clone(&context), controller.store(), demand, stop);
     let reconciling = controller
@@ -98,17 +83,11 @@ pub async fn run(context: Context, demand: Arc<Demand>, stop: CancellationToken)
                         name: gone.name,
                     });
                 }
-                Err(error) => tracing::warn!(%error, "a watch was interrupted and goes on"),
+                Err(error) => tracing::warn!(%error, "the controller"),
             }
             std::future::ready(())
         });
     tokio::join!(reconciling, scaling);
-}
-
-/// Maps a pod of workers or gateway to its proxy. The pod belongs to a ReplicaSet; its label names the proxy.
-fn find_proxy_of_pod(pod: Pod) -> Option<ObjectRef<GuardedProxy>> {
-    let name = pod.labels().get("app.kubernetes.io/instance")?;
-    Some(ObjectRef::new(name).within(&pod.namespace()?))
 }
 
 fn key_of(proxy: &GuardedProxy) -> ProxyKey {
@@ -119,6 +98,10 @@ fn key_of(proxy: &GuardedProxy) -> ProxyKey {
 }
 
 async fn reconcile(proxy: Arc<GuardedProxy>, context: Arc<Context>) -> Result<Action, Error> {
+    if context.cache.wait_until_known().await.is_err() {
+        // The term ends.
+        return Ok(Action::await_change());
+    }
     let started = Instant::now();
     let outcome = match &proxy.0 {
         Ok(proxy) => reconcile::reconcile_proxy(proxy, &context).await,

@@ -18,7 +18,7 @@
 //! 3. once every certificate was written, and time has passed again: the old one leaves the bundles.
 //!
 //! Certificates are renewed after two thirds of their own life. All checks compare with the wall clock, every
-//! minute or oftener, so a machine that slept renews when it wakes.
+//! minute or oftener, so a machine that slept renews when it wakes. With many proxies each check reads the certificates of some.
 
 pub mod authorities;
 pub mod authority;

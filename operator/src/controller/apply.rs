@@ -9,10 +9,11 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::cache::{self, Cache};
 use super::error::Error;
 use super::shared_map::SharedMap;
 use crate::names::FIELD_MANAGER;
-use crate::objects::short_sum;
+use crate::objects::{BuildError, short_sum};
 
 /// Status code by which the API server refuses an object that breaks its own rules.
 const INVALID: u16 = 422;
@@ -32,6 +33,8 @@ pub(super) struct ObjectKey {
 pub(super) struct LastApply {
     /// Checksum of the object that was applied.
     pub(super) wanted: String,
+    /// Version of the object after it.
+    pub(super) version: Option<String>,
     /// When the API server last changed something for the operator; an apply without effect leaves the time
     /// alone.
     pub(super) changed: Option<Time>,
@@ -64,22 +67,44 @@ pub(super) trait OwnedObject:
 {
     /// Name of the kind.
     const KIND: &'static str;
+
+    /// Reads an object's metadata as the watch has shown it; none if it has not.
+    fn read_watched<R>(
+        cache: &Cache,
+        namespace: &str,
+        name: &str,
+        read: impl FnOnce(&ObjectMeta) -> R,
+    ) -> Option<R>;
 }
 
 macro_rules! owned {
-    ($($type:ty: $kind:literal),* $(,)?) => {
-        $(impl OwnedObject for $type { const KIND: &'static str = $kind; })*
+    ($($type:ty: $kind:literal in $store:ident),* $(,)?) => {
+        $(impl OwnedObject for $type {
+            const KIND: &'static str = $kind;
+
+            fn read_watched<R>(cache: &Cache, namespace: &str, name: &str, read: impl FnOnce(&ObjectMeta) -> R) -> Option<R> {
+                cache::find(&cache.$store, namespace, name).map(|found| read(found.meta()))
+            }
+        })*
     };
 }
 owned! {
-    k8s_openapi::api::apps::v1::Deployment: "Deployment",
-    k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler: "HorizontalPodAutoscaler",
-    k8s_openapi::api::core::v1::ConfigMap: "ConfigMap",
-    k8s_openapi::api::core::v1::Secret: "Secret",
-    k8s_openapi::api::core::v1::Service: "Service",
-    k8s_openapi::api::core::v1::ServiceAccount: "ServiceAccount",
-    k8s_openapi::api::networking::v1::NetworkPolicy: "NetworkPolicy",
-    k8s_openapi::api::policy::v1::PodDisruptionBudget: "PodDisruptionBudget",
+    k8s_openapi::api::apps::v1::Deployment: "Deployment" in deployments,
+    k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler: "HorizontalPodAutoscaler" in autoscalers,
+    k8s_openapi::api::core::v1::ConfigMap: "ConfigMap" in config_maps,
+    k8s_openapi::api::core::v1::Service: "Service" in services,
+    k8s_openapi::api::core::v1::ServiceAccount: "ServiceAccount" in accounts,
+    k8s_openapi::api::networking::v1::NetworkPolicy: "NetworkPolicy" in policies,
+    k8s_openapi::api::policy::v1::PodDisruptionBudget: "PodDisruptionBudget" in budgets,
+}
+
+impl OwnedObject for k8s_openapi::api::core::v1::Secret {
+    const KIND: &'static str = "Secret";
+
+    /// Secrets are not watched.
+    fn read_watched<R>(_: &Cache, _: &str, _: &str, _: impl FnOnce(&ObjectMeta) -> R) -> Option<R> {
+        None
+    }
 }
 
 /// Applies the objects of one proxy.
@@ -89,6 +114,7 @@ pub(super) struct Applier<'a> {
     /// The uid of the proxy.
     pub(super) owner: &'a str,
     pub(super) memory: &'a SharedMap<ObjectKey, LastApply>,
+    pub(super) cache: &'a Cache,
 }
 
 impl Applier<'_> {
@@ -111,21 +137,32 @@ impl Applier<'_> {
         found.map_err(|error| Error::api("read", K::KIND, name, error))
     }
 
+    /// Returns whether the object was applied as it is wanted, and has not been changed since, as far as the watch shows.
+    pub(super) fn is_applied<K: OwnedObject>(&self, wanted: &K) -> bool {
+        let name = wanted.name_any();
+        let Some(last) = self.memory.get(&self.key::<K>(&name)) else {
+            return false;
+        };
+        let is_untouched = |meta: &ObjectMeta| meta.resource_version == last.version;
+        K::read_watched(self.cache, self.namespace, &name, is_untouched) == Some(true)
+            && sum_of(wanted).is_ok_and(|sum| sum == last.wanted)
+    }
+
     /// Creates or changes an object; returns it as it is now, and what the apply has done.
     pub(super) async fn apply<K: OwnedObject>(&self, wanted: &K) -> Result<(K, Effect), Error> {
         let name = wanted.name_any();
         let key = self.key::<K>(&name);
         let before = self.memory.get(&key);
-        let existed = before.is_some() || self.exists::<K>(&name).await?;
+        let existed = self.exists::<K>(&name).await?;
         let now = match self.patch(&name, Patch::Apply(wanted)).await {
             Err(Error::Refused { status, .. }) if status.code == INVALID && existed => {
                 self.overwrite(&name, wanted).await?
             }
             other => other?,
         };
-        let sum = serde_json::to_vec(wanted).map(|bytes| short_sum(&bytes));
         let applied = LastApply {
-            wanted: sum.map_err(crate::objects::BuildError::from)?,
+            wanted: sum_of(wanted)?,
+            version: now.meta().resource_version.clone(),
             changed: last_change(now.meta()),
         };
         let effect = classify_effect(existed, before.as_ref(), &applied);
@@ -153,9 +190,13 @@ impl Applier<'_> {
         self.patch(name, Patch::Apply(wanted)).await
     }
 
-    /// Returns true if the object exists. Fails if it does not belong to the proxy: what others made is never
-    /// taken over.
+    /// Returns true if the object exists, by the watch or else by the API server. Fails if it does not belong to the proxy:
+    /// what others made is never taken over.
     async fn exists<K: OwnedObject>(&self, name: &str) -> Result<bool, Error> {
+        let is_own = |meta: &ObjectMeta| owns(self.owner, meta);
+        if K::read_watched(self.cache, self.namespace, name, is_own) == Some(true) {
+            return Ok(true);
+        }
         let found = self.api::<K>().get_metadata_opt(name).await;
         let found = found.map_err(|error| Error::api("read", K::KIND, name, error))?;
         match found {
@@ -164,6 +205,14 @@ impl Applier<'_> {
                 name: name.to_owned(),
             }),
             found => Ok(found.is_some()),
+        }
+    }
+
+    /// Removes an object that is not wanted, once the watch shows it.
+    pub(super) async fn remove_watched<K: OwnedObject>(&self, name: &str) -> Result<(), Error> {
+        match K::read_watched(self.cache, self.namespace, name, |_| ()) {
+            Some(()) => self.remove::<K>(name).await,
+            None => Ok(()),
         }
     }
 
@@ -188,6 +237,11 @@ impl Applier<'_> {
             Err(error) => Err(Error::api("delete", K::KIND, name, error)),
         }
     }
+}
+
+fn sum_of<K: Serialize>(wanted: &K) -> Result<String, Error> {
+    let bytes = serde_json::to_vec(wanted).map_err(BuildError::from)?;
+    Ok(short_sum(&bytes))
 }
 
 fn owns(owner: &str, meta: &ObjectMeta) -> bool {

@@ -8,6 +8,7 @@ use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 
 use super::apply::{LastApply, ObjectKey};
+use super::cache::{Cache, Writers};
 use super::figures::FigureReader;
 use super::missed_pods::MissedPods;
 use super::shared_map::SharedMap;
@@ -62,6 +63,8 @@ pub struct Context {
     pub(super) recorder: Recorder,
     pub(super) reader: FigureReader,
     pub(super) metrics: Arc<Metrics>,
+    /// What the watches have shown; nothing before they run.
+    pub(super) cache: Cache,
     /// The last apply of each object.
     pub(super) applied: SharedMap<ObjectKey, LastApply>,
     /// Failures in a row.
@@ -97,6 +100,7 @@ impl Context {
             platform,
             reader: FigureReader::new(),
             metrics,
+            cache: Writers::default().open(),
             applied: SharedMap::new(),
             failures: SharedMap::new(),
             uids: SharedMap::new(),

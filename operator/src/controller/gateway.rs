@@ -1,5 +1,7 @@
 //! The gateway of a proxy: its objects applied, or removed where the resource no longer has one, and what is seen of it.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
@@ -7,36 +9,48 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use super::apply::Applier;
+use super::cache;
 use super::error::Error;
 use super::reconcile::ApplyOutcome;
 use crate::names;
 use crate::objects::GatewayObjects;
 
-/// Applies a gateway's objects. Returns its Deployment as it is now, if the API server returned it.
+/// Applies a gateway's objects. Returns its Deployment as it is now, unless it could not be applied.
 pub(super) async fn apply(
     applier: &Applier<'_>,
-    wanted: &GatewayObjects,
+    objects: &GatewayObjects,
     name: &str,
     outcome: &mut ApplyOutcome,
 ) -> Result<Option<Deployment>, Error> {
     let name = names::gateway(name);
-    let mut wanted = wanted.clone();
-    if wanted.autoscaler.is_some() {
-        wanted.keep_replicas(applier.get::<Deployment>(&name).await?.as_ref());
+    let build = |live: Option<&Deployment>| {
+        let mut wanted = objects.clone();
+        wanted.keep_replicas(live);
+        wanted
+    };
+    let live = cache::find(&applier.cache.deployments, applier.namespace, &name);
+    let mut wanted = build(live.as_deref());
+    let settled = applier.is_applied(&wanted.deployment);
+    if !settled && wanted.autoscaler.is_some() {
+        // The watch may be a moment behind; what is written must not be.
+        wanted = build(applier.get(&name).await?.as_ref());
     }
-    outcome.record(applier.apply(&wanted.service_account).await);
-    outcome.record(applier.apply(&wanted.config).await);
-    outcome.record(applier.apply(&wanted.service).await);
-    outcome.record(applier.apply(&wanted.budget).await);
+    outcome.apply(applier, &wanted.service_account).await;
+    outcome.apply(applier, &wanted.config).await;
+    outcome.apply(applier, &wanted.service).await;
+    outcome.apply(applier, &wanted.budget).await;
     match &wanted.network {
-        Some(network) => drop(outcome.record(applier.apply(network).await)),
-        None => outcome.note(applier.remove::<NetworkPolicy>(&name).await),
+        Some(network) => outcome.apply(applier, network).await,
+        None => outcome.note(applier.remove_watched::<NetworkPolicy>(&name).await),
     }
     match &wanted.autoscaler {
-        Some(autoscaler) => drop(outcome.record(applier.apply(autoscaler).await)),
-        None => outcome.note(applier.remove::<HorizontalPodAutoscaler>(&name).await),
+        Some(autoscaler) => outcome.apply(applier, autoscaler).await,
+        None => outcome.note(applier.remove_watched::<HorizontalPodAutoscaler>(&name).await),
     }
-    Ok(outcome.record(applier.apply(&wanted.deployment).await))
+    match settled {
+        true => Ok(live.map(Arc::unwrap_or_clone)),
+        false => Ok(outcome.record(applier.apply(&wanted.deployment).await)),
+    }
 }
 
 /// Removes everything of a gateway that the resource no longer has. What serves goes first.

@@ -7,18 +7,19 @@ use kube::Api;
 use kube::api::ListParams;
 
 use super::context::{Context, ProgressReading, ProxyKey, ReadingRound};
+use super::diagnose::is_ready;
 use super::error::Error;
 use super::{clock, figures, usage};
 use crate::api::LiquidMemoryProxy;
 use crate::api::status::Usage;
 use crate::names::{gateway_tls, worker_tls};
-use crate::objects::{Component, pod_selector};
+use crate::objects::Component;
 
 /// What was read of a proxy's namespace.
 pub(super) struct ClusterState {
     /// The pods of its workers.
     pub(super) pods: Vec<Pod>,
-    /// Whether the Secret with the workers' certificate exists.
+    /// Whether the Secret with the workers' certificate exists, or none of them waits for it.
     pub(super) certificate: bool,
     /// What is there of its gateway.
     pub(super) gateway: GatewayState,
@@ -35,7 +36,7 @@ pub(super) struct ClusterState {
 pub(super) struct GatewayState {
     /// Its pods.
     pub(super) pods: Vec<Pod>,
-    /// Whether the Secret with the certificate that the operator makes exists, or none is needed.
+    /// Whether the Secret with the certificate that the operator makes exists, or no pod waits for it.
     pub(super) certificate: bool,
 }
 
@@ -60,9 +61,9 @@ impl Observer<'_> {
     /// # Errors
     /// The API server refuses or does not answer. A worker that does not answer is no error.
     pub(super) async fn observe(&self) -> Result<ClusterState, Error> {
-        let pods = self.list_pods(Component::Worker).await?;
+        let pods = self.list_pods(Component::Worker);
         let gateway = self.observe_gateway().await?;
-        let certificate = self.secret_exists(&worker_tls(&self.key.name)).await?;
+        let certificate = self.has_certificate(&pods, &worker_tls(&self.key.name)).await?;
         let missing_secrets = self.list_missing_secrets().await?;
         let usage = self.read_usage(&pods).await;
         let progress = self.read_progress(&pods).await;
@@ -81,18 +82,21 @@ impl Observer<'_> {
             return Ok(GatewayState::default());
         };
         let own = gateway.has_own_certificate();
+        let pods = self.list_pods(Component::Gateway);
         Ok(GatewayState {
-            pods: self.list_pods(Component::Gateway).await?,
-            certificate: !own || self.secret_exists(&gateway_tls(&self.key.name)).await?,
+            certificate: !own || self.has_certificate(&pods, &gateway_tls(&self.key.name)).await?,
+            pods,
         })
     }
 
-    async fn list_pods(&self, component: Component) -> Result<Vec<Pod>, Error> {
-        let own = ListParams::default().labels_from(&pod_selector(&self.key.name, component));
-        let pods = Api::<Pod>::namespaced(self.context.client.clone(), &self.key.namespace);
-        let list = pods.list(&own).await;
-        let list = list.map_err(|error| Error::api("list", "Pods of", &self.key.name, error))?;
-        Ok(list.items)
+    fn list_pods(&self, component: Component) -> Vec<Pod> {
+        self.context.cache.list_pods(self.key, component)
+    }
+
+    /// Returns whether the Secret with a certificate exists, or none of the pods that mount it waits for anything.
+    async fn has_certificate(&self, pods: &[Pod], secret: &str) -> Result<bool, Error> {
+        let waits = pods.iter().any(|pod| !is_ready(pod));
+        Ok(!waits || self.secret_exists(secret).await?)
     }
 
     /// Lists the LimitRanges of the namespace, which a refused pod's message does not name. None where the operator may

@@ -1,5 +1,6 @@
 //! One reconciliation: objects applied, workers observed, status and Events written.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -19,7 +20,7 @@ use super::events::{self, ProxyEvent};
 use super::observe::{ClusterState, Observer};
 use super::refusal::names_limit;
 use super::status::{StatusInputs, build_status, compute_cost};
-use super::{clock, figures, gateway, write};
+use super::{cache, clock, figures, gateway, write};
 use crate::api::reasons::{ConditionReason, ConditionType, EventReason};
 use crate::api::{LiquidMemoryProxy, Status};
 use crate::names::workers;
@@ -37,6 +38,15 @@ struct Reconciliation<'a> {
     context: &'a Context,
 }
 
+/// The objects as they are wanted.
+struct Built {
+    objects: Objects,
+    /// The workers' Deployment as it is.
+    live: Option<Deployment>,
+    /// Whether the workers' Deployment and ConfigMap are as they are wanted.
+    settled: bool,
+}
+
 /// What the applies have led to. One that fails does not keep the others from being tried.
 pub(super) struct ApplyOutcome {
     objects: Objects,
@@ -48,6 +58,13 @@ pub(super) struct ApplyOutcome {
 }
 
 impl ApplyOutcome {
+    /// Applies an object, unless it is as it is wanted.
+    pub(super) async fn apply<K: OwnedObject>(&mut self, applier: &Applier<'_>, wanted: &K) {
+        if !applier.is_applied(wanted) {
+            self.record(applier.apply(wanted).await);
+        }
+    }
+
     /// Records the effect of an apply; returns the object as it is now.
     pub(super) fn record<K: OwnedObject>(&mut self, applied: Result<(K, Effect), Error>) -> Option<K> {
         match applied {
@@ -127,13 +144,14 @@ impl Reconciliation<'_> {
             namespace: &self.key.namespace,
             owner: self.proxy.metadata.uid.as_deref().unwrap_or_default(),
             memory: &self.context.applied,
+            cache: &self.context.cache,
         };
         let name = workers(&self.key.name);
-        let live = applier.get::<Deployment>(&name).await?;
-        let config = applier.get::<ConfigMap>(&name).await?;
-        let objects =
-            Objects::build(self.proxy, &self.context.platform)?.keep_live(live.as_ref(), config.as_ref());
-        let objects = objects.keep_replicas(self.proxy, live.as_ref());
+        let Built {
+            objects,
+            live,
+            settled,
+        } = self.build(&applier, &name).await?;
         let mut outcome = ApplyOutcome {
             objects: objects.clone(),
             deployment: live,
@@ -141,19 +159,19 @@ impl Reconciliation<'_> {
             effects: Vec::new(),
             failure: None,
         };
-        outcome.record(applier.apply(&objects.service_account).await);
-        outcome.record(applier.apply(&objects.worker_config).await);
-        outcome.record(applier.apply(&objects.sidecar_config).await);
-        outcome.record(applier.apply(&objects.service).await);
-        outcome.record(applier.apply(&objects.budget).await);
+        outcome.apply(&applier, &objects.service_account).await;
+        outcome.apply(&applier, &objects.sidecar_config).await;
+        outcome.apply(&applier, &objects.service).await;
+        outcome.apply(&applier, &objects.budget).await;
         match &objects.network {
-            Some(network) => {
-                outcome.record(applier.apply(network).await);
-            }
-            None => outcome.note(applier.remove::<NetworkPolicy>(&name).await),
+            Some(network) => outcome.apply(&applier, network).await,
+            None => outcome.note(applier.remove_watched::<NetworkPolicy>(&name).await),
         }
-        if let Some(deployment) = outcome.record(applier.apply(&objects.deployment).await) {
-            outcome.deployment = Some(deployment);
+        if !settled {
+            outcome.apply(&applier, &objects.worker_config).await;
+            if let Some(deployment) = outcome.record(applier.apply(&objects.deployment).await) {
+                outcome.deployment = Some(deployment);
+            }
         }
         match &objects.gateway {
             Some(wanted) => {
@@ -165,6 +183,33 @@ impl Reconciliation<'_> {
             None => {}
         }
         Ok(outcome)
+    }
+
+    /// Builds the objects as they are wanted, from what the workers' Deployment and ConfigMap are now.
+    async fn build(&self, applier: &Applier<'_>, name: &str) -> Result<Built, Error> {
+        let build = |live: Option<&Deployment>, config: Option<&ConfigMap>| -> Result<Objects, Error> {
+            let objects = Objects::build(self.proxy, &self.context.platform)?.keep_live(live, config);
+            Ok(objects.keep_replicas(self.proxy, live))
+        };
+        let (cache, namespace) = (&self.context.cache, &self.key.namespace);
+        let live = cache::find(&cache.deployments, namespace, name);
+        let config = cache::find(&cache.config_maps, namespace, name);
+        let objects = build(live.as_deref(), config.as_deref())?;
+        if applier.is_applied(&objects.deployment) && applier.is_applied(&objects.worker_config) {
+            return Ok(Built {
+                objects,
+                live: live.map(Arc::unwrap_or_clone),
+                settled: true,
+            });
+        }
+        // The watches may be a moment behind; what is written must not be.
+        let live = applier.get::<Deployment>(name).await?;
+        let config = applier.get::<ConfigMap>(name).await?;
+        Ok(Built {
+            objects: build(live.as_ref(), config.as_ref())?,
+            live,
+            settled: false,
+        })
     }
 
     /// Returns whether there is a gateway of before, by the last status.

@@ -10,13 +10,10 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Api;
 use kube::api::{Patch, PatchParams};
-use kube::core::SelectorExt;
-use kube::runtime::WatchStreamExt;
-use kube::runtime::reflector::{self, Store};
-use kube::runtime::watcher::{self, watcher};
-use kube::{Api, ResourceExt};
+use kube::runtime::reflector::Store;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +24,7 @@ use super::events::{self, ProxyEvent};
 use crate::api::reasons::EventReason;
 use crate::api::{GuardedProxy, WorkerAutoscaling};
 use crate::names::{self, FIELD_MANAGER};
-use crate::objects::{Component, pod_selector};
+use crate::objects::Component;
 
 mod decide;
 
@@ -46,22 +43,9 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) {
     let _leads = demand.lead();
-    let (pods, writer) = reflector::store();
-    let all = Api::<Pod>::all(context.client.clone());
-    let labels = "app.kubernetes.io/managed-by=liquid-operator,app.kubernetes.io/component=worker";
-    let follow = async {
-        let events = watcher(all, watcher::Config::default().labels(labels));
-        let events = reflector::reflector(writer, events.default_backoff());
-        events.for_each(|_| std::future::ready(())).await;
-    };
-    let scaling = Scaling {
-        context,
-        proxies,
-        pods,
-    };
+    let scaling = Scaling { context, proxies };
     tokio::select! {
         () = stop.cancelled() => {}
-        () = follow => {}
         () = scaling.look_again_and_again(&demand) => {}
     }
 }
@@ -70,7 +54,6 @@ pub(super) async fn run(
 struct Scaling {
     context: Arc<Context>,
     proxies: Store<GuardedProxy>,
-    pods: Store<Pod>,
 }
 
 /// A proxy that is scaled, and its Deployment's number of workers.
@@ -138,7 +121,10 @@ impl Scaling {
         let present = deployment.spec?.replicas.unwrap_or(1);
         let loads = match present {
             0 => Vec::new(),
-            _ => self.context.reader.read_loads(&self.list_pods(&key)).await,
+            _ => {
+                let pods = self.context.cache.list_pods(&key, Component::Worker);
+                self.context.reader.read_loads(&pods).await
+            }
         };
         let sample = Sample {
             load: loads.into_iter().reduce(|sum, one| sum + one),
@@ -151,15 +137,6 @@ impl Scaling {
             bounds,
             sample,
         })
-    }
-
-    fn list_pods(&self, key: &ProxyKey) -> Vec<Pod> {
-        let selector = pod_selector(&key.name, Component::Worker);
-        let pods = self.pods.state();
-        let own = pods
-            .iter()
-            .filter(|pod| pod.namespace().as_ref() == Some(&key.namespace) && selector.matches(pod.labels()));
-        own.map(|pod| Pod::clone(pod)).collect()
     }
 
     async fn scale(&self, scaled: &Scaled, wanted: i32) -> Result<(), Error> {

@@ -457,6 +457,7 @@ fn what_was_applied_is_told_where_it_matters() {
 #[test]
 fn an_apply_knows_what_it_has_done() {
     let applied = |wanted: &str, second| LastApply {
+        version: None,
         wanted: wanted.into(),
         changed: Some(at(second)),
     };

@@ -11,6 +11,7 @@
 
 mod events;
 mod secrets;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -34,6 +35,7 @@ use super::rotation::{self, Step};
 use super::watch::CurrentAuthorities;
 use super::{Authorities, PkiError, Purpose, Times, bundle};
 use crate::names::FIELD_MANAGER;
+use turns::Turns;
 
 /// Pause after a round that failed.
 const AFTER_ERROR: Duration = Duration::from_secs(5);
@@ -142,6 +144,8 @@ pub struct Keeper {
     recorder: Recorder,
     /// The authorities that were read or written last; they restore their Secret if it is deleted.
     last: Mutex<BTreeMap<Purpose, Authorities>>,
+    /// Which proxies' certificates were read when.
+    turns: Mutex<BTreeMap<Purpose, Turns>>,
     /// The bundle that was written last; if it is wrong again, another writer has changed it.
     bundled: Mutex<Option<String>>,
 }
@@ -164,6 +168,7 @@ impl Keeper {
             authorities,
             recorder,
             last: Mutex::default(),
+            turns: Mutex::default(),
             bundled: Mutex::new(None),
         }
     }
@@ -290,15 +295,26 @@ impl Keeper {
         }
     }
 
-    /// Updates every certificate and bundle of these authorities. Returns true if all are as they should be.
+    /// Updates the certificates and bundles of these authorities that may have to be ([`Turns`]). Returns true if all are as they
+    /// should be.
     async fn distribute(&self, authorities: &Authorities, now: Timestamp) -> bool {
-        let results = (self.holders)().into_iter().map(|holder| async move {
-            let done = match authorities.purpose {
+        let purpose = authorities.purpose;
+        let (all, bundle) = ((self.holders)(), authorities.bundle());
+        let times = &self.settings.times;
+        let selected = lock(&self.turns)
+            .entry(purpose)
+            .or_default()
+            .select(all, bundle, times, now);
+        let results = selected.into_iter().map(|holder| async move {
+            let done = match purpose {
                 Purpose::Internal => self.keep_proxy(&holder, authorities, now).await,
                 Purpose::Interception => self.keep_interception(&holder, authorities, now).await,
             };
-            if let Err(error) = &done {
-                tracing::warn!(%error, namespace = holder.namespace, proxy = holder.name, "certificates");
+            match &done {
+                Ok(()) => lock(&self.turns).entry(purpose).or_default().note(&holder, now),
+                Err(error) => {
+                    tracing::warn!(%error, namespace = holder.namespace, proxy = holder.name, "certificates");
+                }
             }
             done.is_ok()
         });
@@ -307,7 +323,7 @@ impl Keeper {
             .collect()
             .await;
         let complete = results.into_iter().all(|done| done);
-        if authorities.purpose == Purpose::Interception {
+        if purpose == Purpose::Interception {
             return complete;
         }
         let webhook = self.keep_webhook(authorities).await;

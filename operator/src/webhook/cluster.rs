@@ -38,6 +38,8 @@ impl Cluster {
             changed: Arc::clone(&changed),
         };
         let events = watcher(Api::<GuardedProxy>::all(client), watcher::Config::default());
+        // The largest part of a small object, and nobody's business here.
+        let events = events.modify(|proxy| proxy.meta_mut().managed_fields = None);
         let run = async move {
             let events = reflector::reflector(writer, events.default_backoff());
             let mut events = std::pin::pin!(events);

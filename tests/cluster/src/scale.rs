@@ -20,7 +20,7 @@ use serde_json::json;
 use crate::api::Api;
 use change::{change_proxy, measure_load};
 use fill::Fill;
-use operator::{Installation, Operator};
+use operator::{Installation, Operator, count_requests};
 use report::{Calm, Report, Start};
 
 /// Time after the objects are made until the operator counts as calm.
@@ -102,17 +102,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Measures what the operator takes when nothing changes.
 fn measure_calm(options: &Options, operator: &Operator) -> Result<Calm> {
-    let count = || -> Result<usize> {
-        let log = std::fs::read_to_string(&options.audit)
-            .with_context(|| format!("cannot read {}", options.audit.display()))?;
-        Ok(log.lines().filter(|line| operator::is_request(line)).count())
-    };
-    let (before, requests, since) = (operator.processor_time()?, count()?, Instant::now());
+    let log = std::fs::metadata(&options.audit)
+        .with_context(|| format!("cannot read {}", options.audit.display()))?;
+    let (before, since) = (operator.processor_time()?, Instant::now());
     sleep(CALM);
     let (spent, seconds) = (operator.processor_time()? - before, since.elapsed().as_secs_f64());
+    let requests = count_requests(&options.audit, log.len())?.into_iter();
     Ok(Calm {
         core_percent: 100.0 * spent.as_secs_f64() / seconds,
-        requests_per_minute: (count()? - requests) as f64 * 60.0 / seconds,
+        requests_per_minute: requests
+            .map(|(name, count)| (name, count as f64 * 60.0 / seconds))
+            .collect(),
         memory: operator.memory()?.present,
     })
 }

@@ -1,6 +1,8 @@
 //! The operator as a process: started as the chart starts it, and watched from outside.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -94,9 +96,32 @@ fn write_kubeconfig(api: &Api, folder: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Returns whether a line of the audit log is a request of the operator; a watch is written when it begins and when it ends.
-pub(super) fn is_request(line: &str) -> bool {
-    line.contains(ACCOUNT) && !line.contains("\"stage\":\"ResponseStarted\"")
+/// Counts the operator's requests by verb and kind, in the audit log from a position on.
+pub(super) fn count_requests(audit: &Path, from: u64) -> Result<BTreeMap<String, usize>> {
+    let cannot = || format!("cannot read {}", audit.display());
+    let mut log = File::open(audit).with_context(cannot)?;
+    log.seek(SeekFrom::Start(from)).with_context(cannot)?;
+    let mut counts = BTreeMap::new();
+    for line in BufReader::new(log).lines() {
+        if let Some(request) = describe_request(&line.with_context(cannot)?) {
+            *counts.entry(request).or_default() += 1;
+        }
+    }
+    Ok(counts)
+}
+
+/// Returns verb and kind, if a line of the audit log is a request of the operator. A watch is written when it begins and when
+/// it ends.
+fn describe_request(line: &str) -> Option<String> {
+    let entry: Value = serde_json::from_str(line).ok()?;
+    let counts = text(&entry, "/user/username") == ACCOUNT && text(&entry, "/stage") != "ResponseStarted";
+    let object = entry.get("objectRef").unwrap_or(&Value::Null);
+    let words = [
+        text(&entry, "/verb"),
+        text(object, "/resource"),
+        text(object, "/subresource"),
+    ];
+    counts.then(|| words.join(" ").trim().to_owned())
 }
 
 /// Memory in MiB.

@@ -1,5 +1,6 @@
 //! What was measured, beside what is wanted: as a table for people, as JSON, and what was missed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -44,7 +45,8 @@ impl Quantiles {
 /// What the operator takes when nothing changes.
 pub(super) struct Calm {
     pub(super) core_percent: f64,
-    pub(super) requests_per_minute: f64,
+    /// By verb and kind.
+    pub(super) requests_per_minute: BTreeMap<String, f64>,
     pub(super) memory: f64,
 }
 
@@ -121,7 +123,7 @@ impl Report {
             row("calm: memory per object", per_object, "KiB", None),
             row(
                 "calm: requests to the API server",
-                calm.requests_per_minute,
+                calm.requests_per_minute.values().sum(),
                 "a minute",
                 None,
             ),
@@ -180,6 +182,10 @@ impl Report {
             let limit = limit.map_or_else(String::new, |limit| format!("{limit:.0}"));
             println!("{name:<36} {value:>10.2}  {unit:<12} {limit:>8}");
         }
+        println!("\ncalm: requests a minute");
+        for (request, count) in &self.calm.requests_per_minute {
+            println!("{request:<36} {count:>10.2}");
+        }
     }
 
     /// Returns the same as JSON.
@@ -188,7 +194,10 @@ impl Report {
             .rows()
             .into_iter()
             .map(|row| json!({"name": row.name, "value": row.value, "unit": row.unit, "limit": row.limit}));
-        json!({"proxies": self.proxies, "pods": self.pods, "measured": rows.collect::<Vec<_>>()})
+        json!({
+            "proxies": self.proxies, "pods": self.pods, "measured": rows.collect::<Vec<_>>(),
+            "calm_requests_per_minute": self.calm.requests_per_minute,
+        })
     }
 
     /// Lists what is larger than wanted.
