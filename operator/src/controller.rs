@@ -83,7 +83,7 @@ pub async fn run(mut context: Context, demand: Arc<Demand>, stop: CancellationTo
                         name: gone.name,
                     });
                 }
-                Err(error) => tracing::warn!(%error, "the controller"),
+                Err(error) => tracing::warn!(%error, "a reconciliation was not started"),
             }
             std::future::ready(())
         });
