@@ -2,14 +2,16 @@
 //! cluster -- disasters::`. Each prints how many of the application's requests failed, and it has to be none; each undoes
 //! its fault, also where it fails.
 
+mod authority;
 mod nodes;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::Case;
-use super::faults::{DEPLOYMENT, WORKERS, two_workers};
+use super::faults::{APPLICATION, DEPLOYMENT, WORKERS, lives, two_workers};
 use crate::kubectl::{kubectl, rolled_out};
 use crate::traffic::Traffic;
 use crate::world::{OPERATOR, OPERATORS, PROVIDER, SYSTEM, World};
@@ -21,6 +23,8 @@ pub(super) const CASES: &[(&str, Case)] = &[
     (PREPARE, start),
     ("disasters::node_drained", nodes::drained),
     ("disasters::node_lost", nodes::lost),
+    ("disasters::authority_deleted", authority::deleted),
+    ("disasters::authority_lost", authority::lost),
     ("disasters::traffic_ends", end),
 ];
 
@@ -58,6 +62,11 @@ fn with_undo(fault: impl FnOnce() -> Result<()>, undo: impl FnOnce() -> Result<(
 fn whole() -> Result<()> {
     rolled_out(NAMESPACE, DEPLOYMENT, LIMIT)?;
     rolled_out(SYSTEM, &format!("deployment/{OPERATOR}"), LIMIT)
+}
+
+/// Workers and application, with how often each was started again: equal where a fault has cost none.
+fn running() -> Result<[BTreeMap<String, u64>; 2]> {
+    Ok([lives(NAMESPACE, WORKERS)?, lives(NAMESPACE, APPLICATION)?])
 }
 
 /// Lets calls go on until so many further ones are compressed, and no other.

@@ -11,6 +11,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+pub(super) use certificates::{authority, leaves, new_application_is_served};
+pub(super) use doors::{Doors, trial_pod};
+
 use super::Case;
 use super::path::proxy;
 use crate::kubectl::{get, kubectl, list, patch, rolled_out, text};
@@ -37,7 +40,7 @@ const NAMESPACE: &str = "faults";
 pub(super) const DEPLOYMENT: &str = "deployment/proxy-workers";
 /// Pods, by their labels.
 pub(super) const WORKERS: &str = "app.kubernetes.io/component=worker";
-const APPLICATION: &str = "app=traffic";
+pub(super) const APPLICATION: &str = "app=traffic";
 
 fn start(world: &World) -> Result<()> {
     two_workers(NAMESPACE)?;
@@ -60,7 +63,7 @@ pub(super) fn pods(namespace: &str, selector: &str) -> Result<Vec<String>> {
 
 /// Each pod by its uid, with how often its containers were started again: two of these are equal where nothing was
 /// replaced or restarted in between.
-fn lives(namespace: &str, selector: &str) -> Result<BTreeMap<String, u64>> {
+pub(super) fn lives(namespace: &str, selector: &str) -> Result<BTreeMap<String, u64>> {
     let restarts = |pod: &Value, list: &str| {
         let containers = pod.pointer(list).and_then(Value::as_array);
         let counts = containers.into_iter().flatten();

@@ -18,12 +18,13 @@ fn pem(namespace: &str, secret: &str, key: &str) -> Result<String> {
     kubectl(&["get", "secret", secret, "--namespace", namespace, &template])
 }
 
-fn authority() -> Result<String> {
+pub(in crate::cases) fn authority() -> Result<String> {
     pem(SYSTEM, "liquid-memory-ca", "tls.crt")
 }
 
-fn leaves() -> Result<[String; 2]> {
-    let leaf = |secret: &str| pem(NAMESPACE, secret, "tls.crt");
+/// The certificates of the proxy `proxy`: of its workers and of its sidecars.
+pub(in crate::cases) fn leaves(namespace: &str) -> Result<[String; 2]> {
+    let leaf = |secret: &str| pem(namespace, secret, "tls.crt");
     Ok([leaf("proxy-worker-tls")?, leaf("proxy-sidecar-tls")?])
 }
 
@@ -48,9 +49,9 @@ pub(super) fn rotation(world: &World) -> Result<()> {
         || Ok((before.since()?.compressed > 2).then_some(())),
     )?;
     let traffic = Traffic::from_now(NAMESPACE)?;
-    let doors = Doors::open(world)?;
+    let doors = Doors::open(world, NAMESPACE)?;
     let both = || -> Result<_> { Ok((lives(NAMESPACE, WORKERS)?, lives(NAMESPACE, APPLICATION)?)) };
-    let (running, old_leaves, first) = (both()?, leaves()?, authority()?);
+    let (running, old_leaves, first) = (both()?, leaves(NAMESPACE)?, authority()?);
     let second = eventually("a second authority", Duration::from_secs(150), || {
         Ok(Some(authority()?).filter(|now| *now != first))
     })?;
@@ -65,7 +66,7 @@ pub(super) fn rotation(world: &World) -> Result<()> {
         counts.compressed * 10 >= counts.sent * 9,
         "hardly compressed: {counts:?}"
     );
-    let (still, new_leaves) = (both()?, leaves()?);
+    let (still, new_leaves) = (both()?, leaves(NAMESPACE)?);
     ensure!(
         running == still,
         "something was restarted: {running:?}, {still:?}"
@@ -76,7 +77,7 @@ pub(super) fn rotation(world: &World) -> Result<()> {
     );
     let trusted = pem(NAMESPACE, "proxy-sidecar-tls", "ca.crt")?;
     ensure!(!trusted.contains(&first), "the first authority is still trusted");
-    old_serves_new(world)?;
+    new_application_is_served(world, NAMESPACE, "renewed")?;
     new_serves_old()?;
     world.upgrade(&[
         "certificates.caLifetime=365d",
@@ -85,12 +86,12 @@ pub(super) fn rotation(world: &World) -> Result<()> {
     ])
 }
 
-/// Workers that started under the first authority serve a sidecar that has never heard of it: they show a certificate
-/// that was renewed while they ran.
-fn old_serves_new(world: &World) -> Result<()> {
-    let application = manifest::application(world, "application", &["ask.py", "renewed"]);
-    apply(&manifest::pod(NAMESPACE, "renewed", &[application]))?;
-    let log = finished(NAMESPACE, "renewed", Duration::from_secs(90))?;
+/// Workers that started before serve a sidecar that starts now, and so has the present certificate and authorities alone:
+/// they show a certificate that was renewed while they ran.
+pub(in crate::cases) fn new_application_is_served(world: &World, namespace: &str, name: &str) -> Result<()> {
+    let application = manifest::application(world, "application", &["ask.py", name]);
+    apply(&manifest::pod(namespace, name, &[application]))?;
+    let log = finished(namespace, name, Duration::from_secs(90))?;
     ensure!(
         log.contains("\"x-liquid-decision\": \"compressed\""),
         "workers from before do not serve a new sidecar: {log}"

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::NAMESPACE;
 use crate::kubectl::{text, trial};
 use crate::manifest::{self, shell};
 use crate::trials::Trials;
@@ -22,7 +21,7 @@ const AT_A_TIME: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(70);
 
 /// Creates pods until it is asked how many failed.
-pub(super) struct Doors {
+pub(in crate::cases) struct Doors {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Outcome>>,
 }
@@ -36,15 +35,15 @@ struct Outcome {
 }
 
 impl Doors {
-    pub(super) fn open(world: &World) -> Result<Self> {
+    pub(in crate::cases) fn open(world: &World, namespace: &'static str) -> Result<Self> {
         let (stop, opened) = (Arc::<AtomicBool>::default(), Instant::now());
-        let trials = Arc::new(Trials::open(world, NAMESPACE)?);
+        let trials = Arc::new(Trials::open(world, namespace)?);
         let threads = (1..=AT_A_TIME).map(|thread| {
             let (stop, trials) = (Arc::clone(&stop), Arc::clone(&trials));
             std::thread::spawn(move || {
                 let mut outcome = Outcome::default();
                 while !stop.load(Ordering::Relaxed) {
-                    outcome.record(&trials, opened);
+                    outcome.record(&trials, namespace, opened);
                     std::thread::sleep(PAUSE.saturating_mul(thread));
                 }
                 outcome
@@ -56,7 +55,7 @@ impl Doors {
         })
     }
 
-    pub(super) fn none_failed(self, fault: &str) -> Result<()> {
+    pub(in crate::cases) fn none_failed(self, fault: &str) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Outcome::default();
         for thread in self.threads {
@@ -90,10 +89,10 @@ impl Doors {
 }
 
 impl Outcome {
-    fn record(&mut self, trials: &Trials, opened: Instant) {
+    fn record(&mut self, trials: &Trials, namespace: &str, opened: Instant) {
         self.tried += 1;
         let (since, asked) = (opened.elapsed(), Instant::now());
-        if let Err(error) = injected(trials) {
+        if let Err(error) = injected(trials, namespace) {
             let took = asked.elapsed();
             self.failures
                 .push(format!("{since:.1?} in, after {took:.1?}: {error:#}"));
@@ -103,7 +102,7 @@ impl Outcome {
 }
 
 /// What the API server makes of a new pod; nothing is created.
-pub(super) fn trial_pod(namespace: &str) -> Result<Value> {
+pub(in crate::cases) fn trial_pod(namespace: &str) -> Result<Value> {
     trial(&wanted(namespace))
 }
 
@@ -111,8 +110,8 @@ fn wanted(namespace: &str) -> Value {
     manifest::pod(namespace, "trial", &[shell("trial", "true")])
 }
 
-fn injected(trials: &Trials) -> Result<()> {
-    let pod = trials.create(&wanted(NAMESPACE))?.pod;
+fn injected(trials: &Trials, namespace: &str) -> Result<()> {
+    let pod = trials.create(&wanted(namespace))?.pod;
     let first = text(&pod, "/spec/initContainers/0/name");
     ensure!(first == "liquid-sidecar", "a pod without sidecar");
     Ok(())

@@ -76,7 +76,7 @@ pub(super) fn killed(_: &World) -> Result<()> {
 /// SIGTERM: it gives the Lease back before it ends, and answers reviews until nobody sends any.
 pub(super) fn terminated(world: &World) -> Result<()> {
     let traffic = Traffic::from_now(NAMESPACE)?;
-    let doors = Doors::open(world)?;
+    let doors = Doors::open(world, NAMESPACE)?;
     let took =
         replaced(|pod| kubectl(&["delete", "pod", pod, "--namespace", SYSTEM, "--wait=false"]).map(|_| ()))?;
     ensure!(took < RELEASED, "the Lease was not released: {took:?}");
@@ -90,7 +90,7 @@ pub(super) fn terminated(world: &World) -> Result<()> {
 pub(super) fn upgrade(world: &World) -> Result<()> {
     let traffic = Traffic::from_now(NAMESPACE)?;
     let before = lives(NAMESPACE, WORKERS)?;
-    let doors = Doors::open(world)?;
+    let doors = Doors::open(world, NAMESPACE)?;
     guide::run(world, Chapter::Upgrade)?;
     let next = format!("image.registry={}", world.next_registry);
     world.upgrade(&[&next, "operator.podAnnotations.upgraded=yes"])?;
