@@ -11,6 +11,7 @@ mod binaries;
 mod cgroup;
 mod components;
 mod down;
+mod etcd;
 mod images;
 mod istio;
 mod layout;
@@ -30,6 +31,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
 
 use crate::console::{say, step};
 pub(crate) use binaries::{Binaries, Kubernetes};
@@ -121,10 +123,16 @@ enum Action {
         #[arg(long, default_value_t = 0)]
         pause: u64,
     },
+    /// Send one component a signal: SIGSTOP makes it hang, SIGCONT goes on.
+    Signal { signal: Signal, component: String },
     /// Lose a node but the first: its network is silent, its kubelet and what ran on it are killed.
     Lose { node: u8 },
     /// Bring a lost node back.
     Rejoin { node: u8 },
+    /// Copy what etcd holds; the API stops for a moment.
+    Backup,
+    /// Put the copy in the place of what etcd holds, and start again what remembers more.
+    Restore,
     /// Wait for the end of a process, then take the cluster down: what `up --owner` starts.
     #[command(hide = true)]
     Watch {
@@ -163,8 +171,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         Action::Helm { arguments } => return Err(exec(&layout, "helm", arguments)),
         Action::Load { archives } => load(&layout, archives)?,
         Action::Restart { component, pause } => process::restart(&layout, component, *pause)?,
+        Action::Signal { signal, component } => process::signal(&layout, component, *signal)?,
         Action::Lose { node } => loss::lose(&layout, *node)?,
         Action::Rejoin { node } => loss::rejoin(&layout, *node)?,
+        Action::Backup => etcd::back_up(&layout)?,
+        Action::Restore => etcd::restore(&layout)?,
         Action::Watch { owner } => up::watch(&layout, *owner)?,
         Action::Istio => istio::install(&layout)?,
         Action::Policies => policies::enforce(&layout)?,

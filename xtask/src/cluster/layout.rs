@@ -116,6 +116,11 @@ impl Layout {
         self.folder.join("etcd")
     }
 
+    /// Where a copy of etcd's data is kept.
+    pub(super) fn etcd_copy(&self) -> PathBuf {
+        self.folder.join("etcd-copy")
+    }
+
     /// A file or folder of one node.
     pub(super) fn node(&self, node: u8, file: &str) -> PathBuf {
         self.folder.join(node_name(node)).join(file)

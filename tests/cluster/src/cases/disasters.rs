@@ -3,6 +3,7 @@
 //! its fault, also where it fails.
 
 mod authority;
+mod control_plane;
 mod nodes;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,8 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("disasters::node_lost", nodes::lost),
     ("disasters::authority_deleted", authority::deleted),
     ("disasters::authority_lost", authority::lost),
+    ("disasters::etcd_restored", control_plane::etcd_restored),
+    ("disasters::api_server_slow", control_plane::slow),
     ("disasters::traffic_ends", end),
 ];
 
