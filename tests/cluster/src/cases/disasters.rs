@@ -5,6 +5,7 @@
 mod authority;
 mod control_plane;
 mod nodes;
+mod resources;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,6 +28,9 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("disasters::authority_deleted", authority::deleted),
     ("disasters::authority_lost", authority::lost),
     ("disasters::etcd_restored", control_plane::etcd_restored),
+    ("disasters::worker_out_of_memory", resources::memory),
+    ("disasters::registry_gone", resources::registry),
+    ("disasters::no_name_resolution_for_a_minute", resources::names),
     ("disasters::api_server_slow", control_plane::slow),
     ("disasters::traffic_ends", end),
 ];
