@@ -13,8 +13,9 @@ use time::OffsetDateTime;
 use super::leaf::{Leaf, Profile, San, Usage};
 use super::{Facts, PkiError, Purpose};
 
-/// How long before it is made a certificate is valid: clocks of a cluster differ.
-const SKEW: Duration = Duration::from_secs(300);
+/// How long before it is made a certificate is valid: clocks of a cluster differ, by an hour where one follows another
+/// zone's time. Without it what is issued by a clock that is ahead could not be used before that hour has passed.
+const SKEW: Duration = Duration::from_secs(2 * 3600);
 
 /// A certificate authority. Its key is not shown by `Debug`.
 #[derive(Clone)]

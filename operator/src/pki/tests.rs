@@ -106,6 +106,17 @@ fn a_leaf_never_outlives_its_authority() {
 }
 
 #[test]
+fn a_certificate_is_valid_for_clocks_an_hour_apart() {
+    let authority = Authority::generate(Purpose::Internal, at(0), times().ca).unwrap();
+    let profile = Profile::sidecar("a", "b");
+    let leaf = authority.issue(&profile, at(0), times().leaf).unwrap();
+    let leaf = Facts::from_pem("leaf", &leaf.certificate).unwrap();
+    for facts in [authority.facts(), &leaf] {
+        assert!(facts.not_before < at(-1) && facts.not_after > at(1), "{facts:?}");
+    }
+}
+
+#[test]
 fn a_life_beyond_the_calendar_is_an_error() {
     let error = Authority::generate(Purpose::Internal, at(0), Duration::MAX).unwrap_err();
     assert!(matches!(error, PkiError::Time(_)), "{error}");
