@@ -1,5 +1,6 @@
 //! The binary itself: exit codes, signals, its own port, and what its log never says.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -250,6 +251,25 @@ async fn runs_reports_drains_and_keeps_secrets() {
         assert!(log.contains(line), "{line:?} is missing in the log");
     }
     assert!(log.contains("min_saving") && log.contains("needs_restart") && log.contains("limits"));
+}
+
+#[tokio::test]
+async fn a_log_on_a_full_disk_costs_no_call() {
+    let upstream = MockUpstream::start().await.unwrap();
+    let toml = format!(
+        "[upstream.providers.openai]\nbase_url = \"{}\"\n[log]\nlevel = \"trace\"",
+        upstream.base_url()
+    );
+    let running = Running::start(&toml, |command| {
+        let full = || File::options().write(true).open("/dev/full").unwrap();
+        command.stdout(full()).stderr(full());
+    })
+    .await;
+    for _ in 0..20 {
+        let answer = ask(&running.url("/v1/chat/completions"), chat("m", false)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    assert_eq!(running.terminate().await.0.code(), Some(0));
 }
 
 #[tokio::test]
