@@ -55,10 +55,10 @@ impl Doors {
         })
     }
 
-    pub(in crate::cases) fn none_failed(self, fault: &str) -> Result<()> {
+    pub(in crate::cases) fn none_failed(mut self, fault: &str) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Outcome::default();
-        for thread in self.threads {
+        for thread in self.threads.drain(..) {
             let outcome = thread.join().ok().context("the trial of pods broke off")?;
             all.tried += outcome.tried;
             all.slowest = all.slowest.max(outcome.slowest);
@@ -85,6 +85,17 @@ impl Doors {
         );
         ensure!(tried > 0, "no pod was tried");
         Ok(())
+    }
+}
+
+impl Drop for Doors {
+    /// Where a case fails before it asks: the way to the API server is a process, which would go on and keep the run's output
+    /// open.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
     }
 }
 
