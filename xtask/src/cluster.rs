@@ -21,6 +21,7 @@ mod network;
 mod node;
 mod pki;
 mod policies;
+mod pressure;
 mod process;
 mod registry;
 mod traces;
@@ -129,6 +130,10 @@ enum Action {
     Lose { node: u8 },
     /// Bring a lost node back.
     Rejoin { node: u8 },
+    /// Have a node find that its disk is full: its kubelet ends what runs there.
+    Fill { node: u8 },
+    /// Have it find room again.
+    Empty { node: u8 },
     /// Copy what etcd holds; the API stops for a moment.
     Backup,
     /// Put the copy in the place of what etcd holds, and start again what remembers more.
@@ -174,6 +179,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         Action::Signal { signal, component } => process::signal(&layout, component, *signal)?,
         Action::Lose { node } => loss::lose(&layout, *node)?,
         Action::Rejoin { node } => loss::rejoin(&layout, *node)?,
+        Action::Fill { node } => pressure::fill(&layout, *node)?,
+        Action::Empty { node } => pressure::empty(&layout, *node)?,
         Action::Backup => etcd::back_up(&layout)?,
         Action::Restore => etcd::restore(&layout)?,
         Action::Watch { owner } => up::watch(&layout, *owner)?,

@@ -25,6 +25,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
     (PREPARE, start),
     ("disasters::node_drained", nodes::drained),
     ("disasters::node_lost", nodes::lost),
+    ("disasters::disk_full", nodes::full),
     ("disasters::authority_deleted", authority::deleted),
     ("disasters::authority_lost", authority::lost),
     ("disasters::etcd_restored", control_plane::etcd_restored),

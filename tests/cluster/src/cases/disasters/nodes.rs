@@ -18,7 +18,11 @@ const SILENCE: Duration = Duration::from_secs(50 + 40);
 
 /// The nodes on which pods run.
 fn nodes(namespace: &str, selector: &str) -> Result<BTreeSet<String>> {
-    let pods = list(namespace, &["pods", "--selector", selector])?;
+    let running = ["--field-selector", "status.phase!=Failed"];
+    let pods = list(
+        namespace,
+        &[&["pods", "--selector", selector], &running[..]].concat(),
+    )?;
     let names = pods.iter().map(|pod| text(pod, "/spec/nodeName").to_owned());
     Ok(names.collect())
 }
@@ -77,17 +81,15 @@ pub(super) fn lost(world: &World) -> Result<()> {
     let number = VICTIM.trim_start_matches("node");
     let loss = || {
         world.cluster(&["lose", number])?;
-        eventually(
-            "the loss to be noticed",
-            SILENCE,
-            || Ok((!ready()?).then_some(())),
-        )?;
+        eventually("the loss to be noticed", SILENCE, || {
+            Ok((!is(VICTIM, "Ready")?).then_some(()))
+        })?;
         compressed(&traffic, 20)?;
         traffic.none_failed("node lost").map(|_| ())
     };
     let back = || {
         world.cluster(&["rejoin", number])?;
-        eventually("the node again", LIMIT, || Ok(ready()?.then_some(())))?;
+        eventually("the node again", LIMIT, || Ok(is(VICTIM, "Ready")?.then_some(())))?;
         whole()
     };
     with_undo(loss, back)?;
@@ -95,9 +97,38 @@ pub(super) fn lost(world: &World) -> Result<()> {
     traffic.none_failed("node lost and back").map(|_| ())
 }
 
-/// Whether the control plane hears of the node.
-fn ready() -> Result<bool> {
-    let node = get("default", &["node", VICTIM])?;
-    let ready = crate::status::condition(&node, "Ready");
-    Ok(text(&ready, "/status") == "True")
+/// Its kubelet ends what runs there, without asking a disruption budget.
+pub(super) fn full(world: &World) -> Result<()> {
+    spread()?;
+    let traffic = Traffic::from_now(NAMESPACE)?;
+    let number = VICTIM.trim_start_matches("node");
+    let fill = || {
+        world.cluster(&["fill", number])?;
+        for (namespace, selector) in [(NAMESPACE, WORKERS), (SYSTEM, OPERATORS)] {
+            eventually("nothing on the full node", LIMIT, || {
+                Ok((!nodes(namespace, selector)?.contains(VICTIM)).then_some(()))
+            })?;
+        }
+        whole()?;
+        compressed(&traffic, 20)?;
+        traffic.none_failed("disk full").map(|_| ())
+    };
+    with_undo(fill, || {
+        world.cluster(&["empty", number])?;
+        eventually("room on the node", LIMIT, || {
+            Ok((!is(VICTIM, "DiskPressure")?).then_some(()))
+        })?;
+        for namespace in [NAMESPACE, SYSTEM] {
+            let ended = "--field-selector=status.phase==Failed";
+            kubectl(&["delete", "pods", "--namespace", namespace, ended])?;
+        }
+        whole()
+    })
+}
+
+/// Whether the node says that a condition holds; without its word the control plane says that it is unknown.
+fn is(node: &str, of_type: &str) -> Result<bool> {
+    let node = get("default", &["node", node])?;
+    let found = crate::status::condition(&node, of_type);
+    Ok(text(&found, "/status") == "True")
 }
