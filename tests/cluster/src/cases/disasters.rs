@@ -6,6 +6,7 @@ mod authority;
 mod control_plane;
 mod nodes;
 mod resources;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -33,6 +34,14 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("disasters::registry_gone", resources::registry),
     ("disasters::no_name_resolution_for_a_minute", resources::names),
     ("disasters::api_server_slow", control_plane::slow),
+    (
+        "disasters::two_operators_of_different_versions",
+        versions::two_operators,
+    ),
+    (
+        "disasters::chart_upgraded_and_rolled_back",
+        versions::earlier_chart_and_back,
+    ),
     ("disasters::traffic_ends", end),
 ];
 
