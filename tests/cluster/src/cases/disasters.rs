@@ -3,6 +3,7 @@
 //! its fault, also where it fails.
 
 mod authority;
+mod clock;
 mod control_plane;
 mod nodes;
 mod resources;
@@ -42,6 +43,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
         "disasters::chart_upgraded_and_rolled_back",
         versions::earlier_chart_and_back,
     ),
+    ("disasters::operators_clock_off_by_an_hour", clock::hour_off),
     ("disasters::traffic_ends", end),
 ];
 
