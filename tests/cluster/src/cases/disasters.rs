@@ -7,6 +7,7 @@ mod clock;
 mod control_plane;
 mod nodes;
 mod resources;
+mod soak;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -44,6 +45,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
         versions::earlier_chart_and_back,
     ),
     ("disasters::operators_clock_off_by_an_hour", clock::hour_off),
+    ("disasters::fifty_sidecars_stay_as_they_are", soak::soak),
     ("disasters::traffic_ends", end),
 ];
 
