@@ -12,7 +12,7 @@ use tempfile::TempDir;
 #[allow(dead_code, reason = "its main function is not run here")]
 mod example;
 
-use example::alone::{Alone, Reader};
+use example::alone::{Alone, Reader, lift_ties};
 use example::{End, Extent, judge, requests};
 
 /// Requests of a client.
@@ -74,6 +74,17 @@ fn an_answer_is_measured_twice_and_on_the_processor_with_the_same_bits() {
         assert_eq!(alone.ties, vec![0.0; request.max_tokens]);
         assert!(alone.leads.iter().all(|lead| *lead > 0.0), "{:?}", alone.leads);
     }
+}
+
+#[test]
+fn equal_bits_by_chance_are_no_proof_that_nothing_is_rounded() {
+    let ties = [vec![0.0, 0.1], vec![0.2, 0.3, 1.5]];
+    let [mut short, mut long] = ties.map(|ties| Alone {
+        ties,
+        ..Alone::default()
+    });
+    lift_ties(&mut [&mut short, &mut long]);
+    assert_eq!((short.ties, long.ties), (vec![0.2, 0.2], vec![0.2, 0.3, 1.5]));
 }
 
 #[test]

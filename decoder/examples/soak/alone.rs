@@ -24,7 +24,7 @@ pub(crate) struct Alone {
     pub(crate) tokens: Vec<u32>,
     /// For each token by how much its logit is above the next one.
     pub(crate) leads: Vec<f32>,
-    /// For each token the lead up to which another one is as good; 0 where both passes have the same bits.
+    /// For each token the lead up to which another one is as good; 0 where all passes have the same bits.
     pub(crate) ties: Vec<f32>,
 }
 
@@ -104,6 +104,20 @@ impl<R: Runner> Reader<R> {
         }
         let vocabulary = self.runner.architecture().vocab_size;
         Ok(values.split_off(values.len() - rows * vocabulary))
+    }
+}
+
+/// Lifts ties to the median of all answers'. Two passes may have the same bits at a token, as where the first of them read
+/// all of a short prompt and the second one did, and a third pass rounds there all the same.
+pub(crate) fn lift_ties(answers: &mut [&mut Alone]) {
+    let mut ties: Vec<f32> = answers
+        .iter()
+        .flat_map(|alone| alone.ties.iter().copied())
+        .collect();
+    ties.sort_unstable_by(f32::total_cmp);
+    let median = ties.get(ties.len() / 2).copied().unwrap_or_default();
+    for tie in answers.iter_mut().flat_map(|alone| &mut alone.ties) {
+        *tie = tie.max(median);
     }
 }
 

@@ -166,6 +166,8 @@ fn soak_gpu(folder: &Path, extent: Extent, device: &str) -> Result<Report, Failu
         let alone = reader.answer(&request)?;
         cases.push(Case { request, alone });
     }
+    let mut answers: Vec<&mut Alone> = cases.iter_mut().map(|case| &mut case.alone).collect();
+    alone::lift_ties(&mut answers);
     print_ties(&cases);
     let engine = Engine::start(reader.into_runner(), Arc::new(tokenizer), options)?;
     load(&engine, &cases, extent)
