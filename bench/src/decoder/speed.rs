@@ -263,6 +263,7 @@ fn write_facts(engine: &Engine, mut prompt: Vec<u32>, quote: &[u32]) -> Result<u
             let form = format!("[a-z]{{{}}}", 4 * count);
             let constrained = Request {
                 constraint: Some(Constraint::Regex(form)),
+                ignore_end: false,
                 ..request(prompt.clone(), count)
             };
             let mut answer = engine.submit(constrained, None)?;
