@@ -13,6 +13,8 @@ pub(super) mod hybrids;
 
 /// Letters, digits and punctuation: text is not what is measured.
 const TOKENIZER: &str = include_str!("../../../decoder/fixtures/tokenizer.json");
+/// What its files say beside it: constrained answers need a token that ends them.
+const TOKENIZER_CONFIG: &str = r#"{"eos_token":"</s>"}"#;
 
 /// Most bytes of a shard.
 const SHARD: usize = 2 << 30;
@@ -194,6 +196,7 @@ impl Checkpoint {
         std::fs::create_dir_all(folder).with_context(at)?;
         std::fs::write(folder.join("config.json"), self.config.to_string()).with_context(at)?;
         std::fs::write(folder.join("tokenizer.json"), TOKENIZER).with_context(at)?;
+        std::fs::write(folder.join("tokenizer_config.json"), TOKENIZER_CONFIG).with_context(at)?;
         let mut shards: Vec<Vec<Tensor>> = Vec::new();
         let mut bytes = SHARD;
         for tensor in self.tensors() {

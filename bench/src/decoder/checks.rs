@@ -21,10 +21,11 @@ const BF16_ERROR: f64 = 0.03;
 /// The same of a single row, which averages nothing. The norm of a head's output makes a small one, such as that of a first token
 /// whose query and key are nearly orthogonal, as large as others with its rounding.
 const BF16_ROW_ERROR: f64 = 0.045;
-/// Most error of all rows with projections in FP8.
-const FP8_ERROR: f64 = 0.25;
+/// Most error of all rows with projections in FP8. Random weights are of one size, so a wider model has larger scores and
+/// sharper attention: at 576 numbers a row twice the error of 256, whatever the heads.
+const FP8_ERROR: f64 = 0.3;
 /// The same with keys and values in FP8.
-const KV_ERROR: f64 = 0.12;
+const KV_ERROR: f64 = 0.15;
 /// Share of the logits' size by which two tokens may differ and still change places.
 const TIE: f32 = 0.12;
 
