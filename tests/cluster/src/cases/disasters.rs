@@ -10,16 +10,15 @@ mod resources;
 mod soak;
 mod versions;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::Case;
-use super::faults::{APPLICATION, DEPLOYMENT, WORKERS, lives, two_workers};
-use crate::kubectl::{kubectl, rolled_out};
+use super::faults::{DEPLOYMENT, WORKERS, leaves, two_workers};
+use crate::kubectl::{get, kubectl, rolled_out, text};
 use crate::traffic::Traffic;
-use crate::world::{OPERATOR, OPERATORS, PROVIDER, SYSTEM, World};
+use crate::world::{OPERATOR, OPERATORS, PROVIDER, SYSTEM, World, eventually};
 
 /// The case that makes what the others use.
 pub(super) const PREPARE: &str = "disasters::traffic_starts";
@@ -85,9 +84,26 @@ fn whole() -> Result<()> {
     rolled_out(SYSTEM, &format!("deployment/{OPERATOR}"), LIMIT)
 }
 
-/// Workers and application, with how often each was started again: equal where a fault has cost none.
-fn running() -> Result<[BTreeMap<String, u64>; 2]> {
-    Ok([lives(NAMESPACE, WORKERS)?, lives(NAMESPACE, APPLICATION)?])
+/// Waits until workers and sidecars have other certificates than before.
+fn renewed(before: &[String; 2]) -> Result<()> {
+    eventually("new certificates", LIMIT, || {
+        let now = leaves(NAMESPACE)?;
+        Ok(now.iter().zip(before).all(|(now, old)| now != old).then_some(()))
+    })
+}
+
+/// What the sidecars of a proxy are told.
+fn configuration(name: &str) -> Result<String> {
+    let map = get(NAMESPACE, &["configmap", &format!("{name}-sidecar")])?;
+    Ok(text(&map, "/data/sidecar.toml").to_owned())
+}
+
+/// Waits until the sidecars of a proxy are told of a deadline.
+fn deadline_arrives(name: &str, deadline: u32) -> Result<()> {
+    eventually(&format!("the configuration of {name}"), LIMIT, || {
+        let found = configuration(name)?.contains(&deadline.to_string());
+        Ok(found.then_some(()))
+    })
 }
 
 /// Lets calls go on until so many further ones are compressed, and no other.

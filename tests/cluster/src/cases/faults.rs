@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 pub(super) use certificates::{authority, leaves, new_application_is_served};
 pub(super) use doors::{Doors, trial_pod};
+pub(super) use operator::leader;
 
 use super::Case;
 use super::path::proxy;
@@ -40,7 +41,7 @@ const NAMESPACE: &str = "faults";
 pub(super) const DEPLOYMENT: &str = "deployment/proxy-workers";
 /// Pods, by their labels.
 pub(super) const WORKERS: &str = "app.kubernetes.io/component=worker";
-pub(super) const APPLICATION: &str = "app=traffic";
+const APPLICATION: &str = "app=traffic";
 
 fn start(world: &World) -> Result<()> {
     two_workers(NAMESPACE)?;
@@ -61,9 +62,14 @@ pub(super) fn pods(namespace: &str, selector: &str) -> Result<Vec<String>> {
     Ok(names.collect())
 }
 
+/// The [`lives`] of workers and application: equal where a fault has cost none.
+pub(super) fn running(namespace: &str) -> Result<[BTreeMap<String, u64>; 2]> {
+    Ok([lives(namespace, WORKERS)?, lives(namespace, APPLICATION)?])
+}
+
 /// Each pod by its uid, with how often its containers were started again: two of these are equal where nothing was
 /// replaced or restarted in between.
-pub(super) fn lives(namespace: &str, selector: &str) -> Result<BTreeMap<String, u64>> {
+fn lives(namespace: &str, selector: &str) -> Result<BTreeMap<String, u64>> {
     let restarts = |pod: &Value, list: &str| {
         let containers = pod.pointer(list).and_then(Value::as_array);
         let counts = containers.into_iter().flatten();
@@ -133,30 +139,34 @@ fn rollout(_: &World) -> Result<()> {
     Ok(())
 }
 
+/// Sets the mode of the proxy `proxy`.
+pub(super) fn set_mode(namespace: &str, mode: &str) -> Result<()> {
+    let change = json!({"spec": {"policy": {"mode": mode}}});
+    patch(namespace, "lmp/proxy", "merge", &change).map(|_| ())
+}
+
+/// Waits until all calls are compressed, or none is.
+pub(super) fn all_or_none(traffic: &Traffic, compressed: bool, limit: Duration) -> Result<()> {
+    eventually("the changed mode at the sidecar", limit, || {
+        let from = traffic.since()?;
+        traffic.another(5)?;
+        let now = traffic.since()?;
+        let more = now.compressed - from.compressed;
+        Ok((more == if compressed { now.sent - from.sent } else { 0 }).then_some(()))
+    })
+}
+
 /// What the sidecars read reaches one that runs; nothing is restarted for it.
 fn configuration(_: &World) -> Result<()> {
     let traffic = Traffic::from_now(NAMESPACE)?;
-    let both = || -> Result<_> { Ok((lives(NAMESPACE, WORKERS)?, lives(NAMESPACE, APPLICATION)?)) };
-    let (before, revision) = (both()?, configured("sidecars")?);
-    let mode = |mode: &str| {
-        let change = json!({"spec": {"policy": {"mode": mode}}});
-        patch(NAMESPACE, "lmp/proxy", "merge", &change)
-    };
-    let all_or_none = |compressed: bool| {
-        eventually("the changed mode", Duration::from_secs(120), || {
-            let from = traffic.since()?;
-            traffic.another(5)?;
-            let now = traffic.since()?;
-            let more = now.compressed - from.compressed;
-            Ok((more == if compressed { now.sent - from.sent } else { 0 }).then_some(()))
-        })
-    };
-    mode("Off")?;
+    let (before, revision) = (running(NAMESPACE)?, configured("sidecars")?);
+    let limit = Duration::from_secs(120);
+    set_mode(NAMESPACE, "Off")?;
     told("sidecars", &revision, "WatchedFile", "ConfigurationChanged")?;
-    all_or_none(false)?;
-    mode("Auto")?;
-    all_or_none(true)?;
-    let after = both()?;
+    all_or_none(&traffic, false, limit)?;
+    set_mode(NAMESPACE, "Auto")?;
+    all_or_none(&traffic, true, limit)?;
+    let after = running(NAMESPACE)?;
     ensure!(before == after, "something was restarted: {before:?}, {after:?}");
     traffic.none_failed("configuration changed twice").map(|_| ())
 }

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
-use super::{LIMIT, NAMESPACE, OPERATORS, SYSTEM, compressed, running, whole, with_undo};
-use crate::cases::faults::{Doors, authority, leaves, pods};
+use super::{LIMIT, NAMESPACE, OPERATORS, SYSTEM, compressed, renewed, whole, with_undo};
+use crate::cases::faults::{Doors, authority, leaves, pods, running};
 use crate::kubectl::kubectl;
 use crate::traffic::Traffic;
 use crate::world::{World, eventually, scale_operator};
@@ -36,7 +36,7 @@ pub(super) fn deleted(world: &World) -> Result<()> {
 /// Nobody remembers it: a new one is made, and all certificates with it. Until they have arrived at both ends calls pass.
 pub(super) fn lost(world: &World) -> Result<()> {
     let traffic = Traffic::from_now(NAMESPACE)?;
-    let (lives, before, old_leaves) = (running()?, authority()?, leaves(NAMESPACE)?);
+    let (lives, before, old_leaves) = (running(NAMESPACE)?, authority()?, leaves(NAMESPACE)?);
     let loss = || {
         scale_operator(0)?;
         eventually("no operator", LIMIT, || {
@@ -52,14 +52,7 @@ pub(super) fn lost(world: &World) -> Result<()> {
     let after = eventually("a new authority", LIMIT, || authority().map(Some))?;
     ensure!(before != after, "somebody remembered the authority");
     let made = Instant::now();
-    eventually("new certificates", LIMIT, || {
-        let now = leaves(NAMESPACE)?;
-        Ok(now
-            .iter()
-            .zip(&old_leaves)
-            .all(|(now, old)| now != old)
-            .then_some(()))
-    })?;
+    renewed(&old_leaves)?;
     eventually("compressed calls alone", LIMIT, || {
         compressed(&traffic, 20).map(Some)
     })?;
@@ -70,6 +63,6 @@ pub(super) fn lost(world: &World) -> Result<()> {
     let doors = Doors::open(world, NAMESPACE)?;
     traffic.another(20)?;
     doors.none_failed("authority lost")?;
-    ensure!(lives == running()?, "something was restarted");
+    ensure!(lives == running(NAMESPACE)?, "something was restarted");
     traffic.none_failed("authority lost").map(|_| ())
 }

@@ -6,9 +6,9 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use super::{LIMIT, NAMESPACE, OPERATOR, SYSTEM, compressed, running, whole, with_undo};
-use crate::cases::faults::{Doors, leaves, new_application_is_served};
-use crate::kubectl::{get, kubectl, output, patch, text};
+use super::{LIMIT, NAMESPACE, OPERATOR, SYSTEM, compressed, renewed, whole, with_undo};
+use crate::cases::faults::{Doors, leader, leaves, new_application_is_served, running};
+use crate::kubectl::{kubectl, output, patch};
 use crate::traffic::Traffic;
 use crate::world::{World, eventually};
 
@@ -38,20 +38,18 @@ pub(super) fn hour_off(world: &World) -> Result<()> {
 fn off_by(world: &World, offset: i64) -> Result<()> {
     let traffic = Traffic::from_now(NAMESPACE)?;
     let doors = Doors::open(world, NAMESPACE)?;
-    let (lives, before) = (running()?, leaves(NAMESPACE)?);
+    let (lives, before) = (running(NAMESPACE)?, leaves(NAMESPACE)?);
     let wrong = || {
         set_clock(offset)?;
         whole()?;
         eventually("a wrong clock", LIMIT, || {
-            let off = lease_time()? - seconds_of("now")?;
+            let (_, lease_renewed) = leader()?;
+            let off = seconds_of(&lease_renewed)? - seconds_of("now")?;
             Ok((off.abs_diff(offset) < 60).then_some(()))
         })?;
         let secrets = ["proxy-worker-tls", "proxy-sidecar-tls"];
         kubectl(&[&["delete", "secret", "--namespace", NAMESPACE], &secrets[..]].concat())?;
-        eventually("new certificates", LIMIT, || {
-            let now = leaves(NAMESPACE)?;
-            Ok(now.iter().zip(&before).all(|(now, old)| now != old).then_some(()))
-        })?;
+        renewed(&before)?;
         new_application_is_served(world, NAMESPACE, &format!("clock{offset}"))?;
         compressed(&traffic, 20)?;
         doors.none_failed(&format!("operator's clock off by {offset} s"))
@@ -61,7 +59,7 @@ fn off_by(world: &World, offset: i64) -> Result<()> {
         kubectl(&["rollout", "undo", &operator, "--namespace", SYSTEM])?;
         whole()
     })?;
-    ensure!(lives == running()?, "something was restarted");
+    ensure!(lives == running(NAMESPACE)?, "something was restarted");
     traffic
         .none_failed(&format!("operator's clock off by {offset} s"))
         .map(|_| ())
@@ -82,13 +80,6 @@ fn set_clock(offset: i64) -> Result<()> {
         }],
     }}}});
     patch(SYSTEM, &format!("deployment/{OPERATOR}"), "strategic", &change).map(|_| ())
-}
-
-/// When the leader says that it has renewed the Lease, in seconds.
-fn lease_time() -> Result<i64> {
-    let lease = get(SYSTEM, &["lease", OPERATOR])?;
-    let renewed = text(&lease, "/spec/renewTime");
-    seconds_of(renewed)
 }
 
 /// Seconds since 1970 of a time that `date` reads.

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{LIMIT, NAMESPACE, OPERATOR, SYSTEM, compressed, running, whole, with_undo};
-use crate::cases::faults::{Doors, trial_pod};
-use crate::kubectl::{apply, get, kubectl, patch, text};
+use super::{
+    LIMIT, NAMESPACE, OPERATOR, SYSTEM, compressed, configuration, deadline_arrives, whole, with_undo,
+};
+use crate::cases::faults::{Doors, all_or_none, running, set_mode, trial_pod};
+use crate::kubectl::{apply, get, kubectl, text};
 use crate::manifest;
 use crate::status::until;
 use crate::traffic::Traffic;
@@ -21,35 +23,10 @@ const ANSWERS: Duration = Duration::from_millis(300);
 /// waits, so that what has missed the change would not see it by chance.
 const LATER_OBJECTS: usize = 600;
 
-fn set_mode(mode: &str) -> Result<()> {
-    patch(
-        NAMESPACE,
-        "lmp/proxy",
-        "merge",
-        &json!({"spec": {"policy": {"mode": mode}}}),
-    )
-    .map(|_| ())
-}
-
-/// Waits until calls are compressed, or until none is.
-fn mode_arrives(traffic: &Traffic, compressed: bool) -> Result<()> {
-    eventually("the changed mode at the sidecar", 2 * LIMIT, || {
-        let before = traffic.since()?;
-        traffic.another(5)?;
-        let after = traffic.since()?;
-        let other = if compressed {
-            after.passed - before.passed
-        } else {
-            after.compressed - before.compressed
-        };
-        Ok((other == 0).then_some(()))
-    })
-}
-
 /// A request takes up to 5 s, for a minute and more. What is changed meanwhile still arrives, and pods still start.
 pub(super) fn slow(world: &World) -> Result<()> {
     let traffic = Traffic::from_now(NAMESPACE)?;
-    let lives = running()?;
+    let lives = running(NAMESPACE)?;
     let (over, began) = (AtomicBool::new(false), Instant::now());
     let signal = |signal: &str| world.cluster(&["signal", signal, "kube-apiserver"]);
     std::thread::scope(|scope| {
@@ -66,8 +43,8 @@ pub(super) fn slow(world: &World) -> Result<()> {
             with_undo(hang, || signal("SIGCONT"))
         });
         let meanwhile = || -> Result<()> {
-            set_mode("Off")?;
-            mode_arrives(&traffic, false)?;
+            set_mode(NAMESPACE, "Off")?;
+            all_or_none(&traffic, false, 2 * LIMIT)?;
             let pod = trial_pod(NAMESPACE)?;
             ensure!(
                 text(&pod, "/spec/initContainers/0/name") == "liquid-sidecar",
@@ -78,7 +55,7 @@ pub(super) fn slow(world: &World) -> Result<()> {
             }
             Ok(())
         };
-        let outcome = with_undo(meanwhile, || set_mode("Auto"));
+        let outcome = with_undo(meanwhile, || set_mode(NAMESPACE, "Auto"));
         over.store(true, Ordering::Relaxed);
         let hung = hanging
             .join()
@@ -86,9 +63,9 @@ pub(super) fn slow(world: &World) -> Result<()> {
             .context("the API server is not slowed down any more")?;
         outcome.and(hung)
     })?;
-    mode_arrives(&traffic, true)?;
+    all_or_none(&traffic, true, 2 * LIMIT)?;
     whole()?;
-    ensure!(lives == running()?, "something was restarted");
+    ensure!(lives == running(NAMESPACE)?, "something was restarted");
     traffic.none_failed("API server slow").map(|_| ())
 }
 
@@ -106,19 +83,13 @@ fn small(name: &str, deadline: u32) -> Value {
     wanted
 }
 
-/// What the sidecars of a proxy are told.
-fn configuration(name: &str) -> Result<String> {
-    let map = get(NAMESPACE, &["configmap", &format!("{name}-sidecar")])?;
-    Ok(text(&map, "/data/sidecar.toml").to_owned())
-}
-
 /// Objects have lower versions than those that the operator has seen, one that it knows was never made, and one that it
 /// saw deleted is there. It has to notice: a watch that goes on from the version it has seen last is told nothing.
 pub(super) fn etcd_restored(world: &World) -> Result<()> {
     apply(&small("returns", 20_000))?;
     until(NAMESPACE, "returns", "Accepted", LIMIT)?;
     let traffic = Traffic::from_now(NAMESPACE)?;
-    let lives = running()?;
+    let lives = running(NAMESPACE)?;
     world.cluster(&["backup"])?;
     ready()?;
     kubectl(&["delete", "lmp", "returns", "--namespace", NAMESPACE])?;
@@ -136,12 +107,12 @@ pub(super) fn etcd_restored(world: &World) -> Result<()> {
         before.saturating_sub(version()?)
     );
     // From before the copy, changed; and new.
-    apply(&small("returns", 31_000))?;
-    apply(&small("new", 32_000))?;
-    for (name, value) in [("returns", "31000"), ("new", "32000")] {
-        eventually(&format!("the configuration of {name}"), LIMIT, || {
-            Ok(configuration(name)?.contains(value).then_some(()))
-        })?;
+    let changes = [("returns", 31_000), ("new", 32_000)];
+    for (name, deadline) in changes {
+        apply(&small(name, deadline))?;
+    }
+    for (name, deadline) in changes {
+        deadline_arrives(name, deadline)?;
         until(NAMESPACE, name, "Accepted", LIMIT)?;
     }
     ensure!(
@@ -152,7 +123,7 @@ pub(super) fn etcd_restored(world: &World) -> Result<()> {
     whole()?;
     compressed(&traffic, 20)?;
     doors.none_failed("etcd restored")?;
-    ensure!(lives == running()?, "something was restarted");
+    ensure!(lives == running(NAMESPACE)?, "something was restarted");
     kubectl(&["delete", "lmp", "returns", "new", "--namespace", NAMESPACE])?;
     traffic.none_failed("etcd restored").map(|_| ())
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use super::{NAMESPACE, WORKERS, running, with_undo};
-use crate::cases::faults::pods;
+use super::{NAMESPACE, WORKERS, with_undo};
+use crate::cases::faults::{pods, running};
 use crate::kubectl::{apply, kubectl, rolled_out};
 use crate::machine::Process;
 use crate::manifest;
@@ -84,7 +84,7 @@ pub(super) fn soak(_: &World) -> Result<()> {
         Err(_) => MINUTES,
     };
     let traffic = Traffic::from_now(NAMESPACE)?;
-    let lives = running()?;
+    let lives = running(NAMESPACE)?;
     let soaked = || {
         start()?;
         std::thread::sleep(WARM_UP);
@@ -120,6 +120,6 @@ pub(super) fn soak(_: &World) -> Result<()> {
         ])
         .map(|_| ())
     })?;
-    ensure!(lives == running()?, "something was restarted");
+    ensure!(lives == running(NAMESPACE)?, "something was restarted");
     traffic.none_failed("soak").map(|_| ())
 }

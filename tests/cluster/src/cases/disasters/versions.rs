@@ -6,9 +6,9 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{LIMIT, NAMESPACE, OPERATOR, SYSTEM, compressed, running, whole, with_undo};
-use crate::cases::faults::Doors;
-use crate::kubectl::{apply, get, kubectl, output, patch, rolled_out, text};
+use super::{LIMIT, NAMESPACE, OPERATOR, SYSTEM, compressed, deadline_arrives, whole, with_undo};
+use crate::cases::faults::{Doors, leader, running};
+use crate::kubectl::{apply, get, kubectl, output, patch, rolled_out};
 use crate::traffic::Traffic;
 use crate::world::{RELEASE, World, eventually, scale_operator};
 
@@ -41,9 +41,8 @@ fn next_operator(world: &World) -> Result<Value> {
 }
 
 /// The pod that leads.
-fn leader() -> Result<String> {
-    let lease = get(SYSTEM, &["lease", OPERATOR])?;
-    let holder = text(&lease, "/spec/holderIdentity");
+fn leading_pod() -> Result<String> {
+    let (holder, _) = leader()?;
     let (pod, _) = holder.split_once('_').context("no replica leads")?;
     Ok(pod.to_owned())
 }
@@ -52,17 +51,13 @@ fn leader() -> Result<String> {
 fn follows(deadline: u32) -> Result<()> {
     let change = json!({"spec": {"extraction": {"deadlineMilliseconds": deadline}}});
     patch(NAMESPACE, "lmp/proxy", "merge", &change)?;
-    eventually("the changed configuration", LIMIT, || {
-        let map = get(NAMESPACE, &["configmap", "proxy-sidecar"])?;
-        let found = text(&map, "/data/sidecar.toml").contains(&deadline.to_string());
-        Ok(found.then_some(()))
-    })
+    deadline_arrives("proxy", deadline)
 }
 
 /// Each leads in turn, both answer reviews, and no worker is replaced for it: another version has other images.
 pub(super) fn two_operators(world: &World) -> Result<()> {
     let traffic = Traffic::from_now(NAMESPACE)?;
-    let lives = running()?;
+    let lives = running(NAMESPACE)?;
     let doors = Doors::open(world, NAMESPACE)?;
     let both = || {
         apply(&next_operator(world)?)?;
@@ -71,16 +66,14 @@ pub(super) fn two_operators(world: &World) -> Result<()> {
         whole()?;
         let (mut led, mut deadline) = ([0, 0], 21_000);
         while led.iter().any(|terms| *terms < 2) {
-            let before = eventually("a leader", LIMIT, || leader().map(Some))?;
+            let before = eventually("a leader", LIMIT, || leading_pod().map(Some))?;
             led[usize::from(before.starts_with(NEXT))] += 1;
             follows(deadline)?;
             deadline += 1000;
             kubectl(&["delete", "pod", &before, "--namespace", SYSTEM])?;
-            eventually(
-                "another leader",
-                LIMIT,
-                || Ok((leader()? != before).then_some(())),
-            )?;
+            eventually("another leader", LIMIT, || {
+                Ok((leading_pod()? != before).then_some(()))
+            })?;
             rolled_out(SYSTEM, &format!("deployment/{NEXT}"), LIMIT)?;
             whole()?;
         }
@@ -102,7 +95,7 @@ pub(super) fn two_operators(world: &World) -> Result<()> {
         follows(20_000)
     })?;
     doors.none_failed("operators of two versions")?;
-    ensure!(lives == running()?, "something was restarted");
+    ensure!(lives == running(NAMESPACE)?, "something was restarted");
     compressed(&traffic, 10)?;
     traffic.none_failed("operators of two versions").map(|_| ())
 }
@@ -110,7 +103,7 @@ pub(super) fn two_operators(world: &World) -> Result<()> {
 /// From the chart of before to this one, back by Helm's own means, and up again, with this version's images.
 pub(super) fn earlier_chart_and_back(world: &World) -> Result<()> {
     let traffic = Traffic::from_now(NAMESPACE)?;
-    let lives = running()?;
+    let lives = running(NAMESPACE)?;
     let doors = Doors::open(world, NAMESPACE)?;
     let folder = tempfile::tempdir()?;
     let change = || {
@@ -127,7 +120,7 @@ pub(super) fn earlier_chart_and_back(world: &World) -> Result<()> {
     })?;
     compressed(&traffic, 20)?;
     doors.none_failed("chart upgraded and rolled back")?;
-    ensure!(lives == running()?, "something was restarted");
+    ensure!(lives == running(NAMESPACE)?, "something was restarted");
     traffic.none_failed("chart upgraded and rolled back").map(|_| ())
 }
 

@@ -19,7 +19,7 @@ const LEASE: Duration = Duration::from_secs(15 + 2 + 5);
 const RELEASED: Duration = Duration::from_secs(8);
 
 /// Who leads, and when that replica renewed the Lease.
-fn leader() -> Result<(String, String)> {
+pub(in crate::cases) fn leader() -> Result<(String, String)> {
     let lease = get(SYSTEM, &["lease", OPERATOR])?;
     let holder = text(&lease, "/spec/holderIdentity").to_owned();
     ensure!(!holder.is_empty(), "nobody leads");
